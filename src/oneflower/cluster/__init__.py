@@ -1,0 +1,1 @@
+"""The embedded default: a real SuperLink and real SuperNodes on this machine."""

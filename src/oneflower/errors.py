@@ -1,0 +1,59 @@
+"""The exception tree of oneflower, and the exit code of each kind.
+
+::
+
+    OneflowerError            1  anything below that has no code of its own
+    +-- SettingsError         2  a variable or a context file is wrong; nothing was started
+    +-- CheckpointError       3  a checkpoint is missing, damaged, of another model, or locked
+    +-- ClusterError          4  a Flower process did not start, died, or its port is taken
+    +-- AppError              5  the folder is no Flower app, or its data do not fit the model
+    +-- TrainingError         6  the training failed: no quorum, or it gave up after its restarts
+    +-- StateError            7  a folder cannot be written, or its disk is full
+
+Exit code 130 is an interruption by the operator (Ctrl-C), 0 is success.
+"""
+
+
+class OneflowerError(Exception):
+    """Base of every error that oneflower raises on purpose.
+
+    Its text says what was given, what was expected, and how to mend it.
+    """
+
+    exit_code = 1
+
+
+class SettingsError(OneflowerError):
+    """A variable or a context file is wrong."""
+
+    exit_code = 2
+
+
+class CheckpointError(OneflowerError):
+    """A checkpoint is missing, damaged, of another model, or its folder is locked."""
+
+    exit_code = 3
+
+
+class ClusterError(OneflowerError):
+    """A Flower process did not start or died, or a port is taken."""
+
+    exit_code = 4
+
+
+class AppError(OneflowerError):
+    """A folder is no Flower app, or its data do not fit."""
+
+    exit_code = 5
+
+
+class TrainingError(OneflowerError):
+    """A training cannot go on."""
+
+    exit_code = 6
+
+
+class StateError(OneflowerError):
+    """A folder cannot be written, or its disk is full."""
+
+    exit_code = 7

@@ -1,0 +1,1 @@
+"""The training's journal: append-only JSON lines that everything which reports reads."""

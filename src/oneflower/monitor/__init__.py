@@ -1,0 +1,1 @@
+"""What reads the journal: status, metrics, report, web page."""

@@ -1,0 +1,1 @@
+"""Templates, OneGate, and the appliance's configure and bootstrap stages."""

@@ -1,0 +1,1 @@
+"""The supervisor that keeps a training alive on a SuperLink."""
