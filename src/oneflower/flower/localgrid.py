@@ -1,0 +1,117 @@
+"""A Grid that calls the ClientApp in this process: for tests, and for experiments with many clients."""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from logging import ERROR
+
+from flwr.app.error import Error
+from flwr.clientapp import ClientApp
+from flwr.common import Context, Message, RecordDict, log
+from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
+from flwr.common.typing import Run, UserConfigValue
+from flwr.server import Grid
+
+
+class LocalGrid(Grid):
+    """Serve messages by calling a ClientApp, one message after another.
+
+    A message runs when its reply is pulled, so that a reply is handed on before the next client starts and
+    at most one client's working memory is held. Torch's random generator belongs to the process: clients
+    that ran side by side in threads would disturb each other's draws.
+
+    Parameters
+    ----------
+    client_app : ClientApp
+        The app of the clients.
+    clients : int
+        How many; client `i` has `partition-id=i` and `num-partitions=clients`.
+    run_config : mapping
+        What Flower would hand to the apps as `context.run_config`.
+    node_ids : sequence of int, optional
+        Flower's ids are random; a test passes others to show that nothing hangs on them.
+    app : str
+        The run's `fab_id`.
+    """
+
+    def __init__(
+        self,
+        client_app: ClientApp,
+        *,
+        clients: int,
+        run_config: Mapping[str, UserConfigValue],
+        node_ids: Sequence[int] | None = None,
+        app: str = "",
+    ) -> None:
+        self._client_app = client_app
+        self._run = Run.create_empty(run_id=1)
+        self._run.fab_id = app
+        self._contexts = {
+            node_id: Context(
+                run_id=1,
+                node_id=node_id,
+                node_config={"partition-id": partition, "num-partitions": clients},
+                state=RecordDict(),
+                run_config=dict(run_config),
+            )
+            for partition, node_id in enumerate(node_ids or range(1000, 1000 + clients))
+        }
+        self._queue: dict[str, Message] = {}
+
+    def set_run(self, run_id: int) -> None:
+        """Set the run's id."""
+        self._run.run_id = run_id
+
+    @property
+    def run(self) -> Run:
+        """Run information."""
+        return self._run
+
+    def create_message(
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
+    ) -> Message:
+        """Create a message."""
+        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Return every client's id."""
+        return list(self._contexts)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Queue messages; return their ids."""
+        ids = []
+        for message in messages:
+            message_id = f"{len(self._queue)}-{message.metadata.dst_node_id}-{time.monotonic_ns()}"
+            vars(message.metadata).update(
+                _run_id=self._run.run_id, _src_node_id=SUPERLINK_NODE_ID, _message_id=message_id
+            )
+            self._queue[message_id] = message
+            ids.append(message_id)
+        return ids
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterator[Message]:
+        """Run the queued messages of these ids; hand on each reply as it is made."""
+        for message_id in list(message_ids):
+            message = self._queue.pop(message_id, None)
+            if message is not None:
+                yield self._reply(message)
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        """Run all messages and return their replies; nothing can be late here, so `timeout` is not used."""
+        del timeout
+        return list(self.pull_messages(self.push_messages(messages)))
+
+    def _reply(self, message: Message) -> Message:
+        """Call the ClientApp; an exception becomes the error reply that a SuperNode would send."""
+        try:
+            return self._client_app(message, self._contexts[message.metadata.dst_node_id])
+        except Exception as error:  # noqa: BLE001 a client's own code may raise anything
+            log(ERROR, "ClientApp raised an exception", exc_info=error)
+            reason = f"{type(error)}:<'{error}'>"
+            return Message(Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=reason), reply_to=message)
