@@ -1,1 +1,7 @@
 """The training's journal: append-only JSON lines that everything which reports reads."""
+
+from oneflower.journal.events import EVENTS, JOURNAL_SCHEMA
+from oneflower.journal.reader import follow, read_journal
+from oneflower.journal.writer import Journal
+
+__all__ = ["EVENTS", "JOURNAL_SCHEMA", "Journal", "follow", "read_journal"]

@@ -1,0 +1,30 @@
+"""The events of a training and their fields: what `docs/journal.md` documents and readers rely on."""
+
+from collections.abc import Mapping
+from typing import Final
+
+JOURNAL_SCHEMA: Final = 1
+
+EVENTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "training_started": ("round", "rounds", "strategy", "parameters", "app"),
+    "training_resumed": ("round", "rounds", "strategy", "parameters", "app"),
+    "waiting_for_clients": ("connected", "needed"),
+    "round_started": ("round", "rounds", "clients"),
+    "reply_received": ("round", "phase", "client", "seconds"),
+    "client_quarantined": ("round", "client", "reason"),
+    "client_failed": ("round", "client", "reason"),
+    "round_failed": ("round", "attempt", "valid", "needed", "reason"),
+    "round_completed": (
+        "round",
+        "rounds",
+        "valid",
+        "seconds",
+        "train_metrics",
+        "evaluate_metrics",
+        "central_metrics",
+    ),
+    "checkpoint_saved": ("round", "file", "bytes", "seconds", "sha256"),
+    "checkpoint_failed": ("round", "reason"),
+    "training_finished": ("round", "rounds", "strategy", "parameters", "app", "sha256", "path"),
+    "training_failed": ("round", "rounds", "strategy", "parameters", "app", "reason"),
+}

@@ -1,0 +1,115 @@
+"""Append events to the journal: one JSON object a line, bounded in size, never in the training's way."""
+
+import errno
+import fcntl
+import json
+import logging
+import math
+import os
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from oneflower.journal.events import JOURNAL_SCHEMA
+
+log = logging.getLogger(__name__)
+
+MAX_BYTES: Final = 32 * 1024 * 1024
+OLD_FILES: Final = 3
+
+
+def old_file(path: Path, age: int) -> Path:
+    """Return the name of a rotated journal; age 1 is the youngest."""
+    return path.with_name(f"{path.name}.{age}")
+
+
+def plain(value: Any) -> Any:
+    """Turn a value into strict JSON: NumPy scalars to numbers, a number that is not finite to null."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return str(value)
+
+
+class Journal:
+    """Append-only journal of one training; several processes may append to one file.
+
+    A journal that cannot be written is logged and never raises: a full disk must not end a training.
+    At `max_bytes` the file is renamed to `<name>.1` (and so on up to `old_files`) and begun anew.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        max_bytes: int = MAX_BYTES,
+        old_files: int = OLD_FILES,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.path = path
+        self._max_bytes = max_bytes
+        self._old_files = old_files
+        self._now = now
+
+    def append(self, event: str, **fields: Any) -> None:
+        """Write one event with its fields and the time in UTC."""
+        record = {"v": JOURNAL_SCHEMA, "time": self._now().isoformat(), "event": event, **plain(fields)}
+        line = json.dumps(record, ensure_ascii=False, allow_nan=False).encode(errors="replace") + b"\n"
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._write(line)
+        except OSError as error:
+            log.warning("journal not written event=%s path=%s reason=%s", event, self.path, error)
+
+    def _write(self, line: bytes) -> None:
+        descriptor = self._open_locked()
+        try:
+            if os.fstat(descriptor).st_size + len(line) > self._max_bytes:
+                fresh = self._rotate()
+                os.close(descriptor)
+                descriptor = fresh
+            _append(descriptor, line)
+        finally:
+            os.close(descriptor)
+
+    def _open_locked(self) -> int:
+        """Open and lock the file that bears the name now: another process may rotate it in between."""
+        while True:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if _still_named(descriptor, self.path):
+                return descriptor
+            os.close(descriptor)
+
+    def _rotate(self) -> int:
+        """Rename the files one age up, while the lock on the newest is held, and open a fresh one."""
+        for age in range(self._old_files - 1, 0, -1):
+            if old_file(self.path, age).exists():
+                old_file(self.path, age).rename(old_file(self.path, age + 1))
+        self.path.rename(old_file(self.path, 1))
+        return self._open_locked()
+
+
+def _still_named(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _append(descriptor: int, line: bytes) -> None:
+    """Append a whole line in one write; a line that a crash tore is ended first, so it spoils only itself."""
+    size = os.fstat(descriptor).st_size
+    if size and os.pread(descriptor, 1, size - 1) != b"\n":
+        line = b"\n" + line
+    written = os.write(descriptor, line)
+    if written < len(line):
+        raise OSError(errno.ENOSPC, "the line was cut short: free space on the disk")
