@@ -1,1 +1,37 @@
 """Every FL_* variable, declared once; parser, errors, run-config and documents follow from the table."""
+
+from oneflower.settings.context import parse_context, read_context, render_context
+from oneflower.settings.inputs import user_input
+from oneflower.settings.resolve import Provenance, Resolution, resolve
+from oneflower.settings.runconfig import APP_CONFIG_KEYS, render_run_config, run_config
+from oneflower.settings.settings import Settings
+from oneflower.settings.sources import Notice, Source
+from oneflower.settings.table import BY_NAME, STRATEGIES, TABLE, USE_CASES
+from oneflower.settings.training import TrainingConfig, training_config
+from oneflower.settings.variable import Kind, Role, Value, Variable
+
+__all__ = [
+    "APP_CONFIG_KEYS",
+    "BY_NAME",
+    "STRATEGIES",
+    "TABLE",
+    "USE_CASES",
+    "Kind",
+    "Notice",
+    "Provenance",
+    "Resolution",
+    "Role",
+    "Settings",
+    "Source",
+    "TrainingConfig",
+    "Value",
+    "Variable",
+    "parse_context",
+    "read_context",
+    "render_context",
+    "render_run_config",
+    "resolve",
+    "run_config",
+    "training_config",
+    "user_input",
+]

@@ -1,0 +1,132 @@
+"""From the sources to checked settings, or to one report of everything that is wrong."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from oneflower.errors import SettingsError
+from oneflower.settings.rules import address_conflict, advice, contradictions, raise_minimums
+from oneflower.settings.settings import Settings
+from oneflower.settings.sources import Given, Notice, Source, collect, shown
+from oneflower.settings.table import TABLE
+from oneflower.settings.values import parse_text
+from oneflower.settings.variable import Kind, Role, Variable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """Where the value of a variable came from.
+
+    Attributes
+    ----------
+    given
+        The text that the operator gave, without blanks around; ``None`` for a default.
+    name
+        The name under which it was given: the variable's own or its alias.
+    raised_to
+        The effective number of clients, where the strategy needs more than was asked for.
+    """
+
+    given: str | None
+    source: Source
+    name: str
+    raised_to: int | None = None
+
+    @property
+    def is_default(self) -> bool:
+        """Whether nothing was given."""
+        return self.source is Source.DEFAULT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolution:
+    """The settings, where each came from (by variable name), and what the operator should know."""
+
+    settings: Settings
+    provenance: Mapping[str, Provenance]
+    notices: tuple[Notice, ...]
+
+
+def resolve(
+    environ: Mapping[str, str], context: Mapping[str, str] | None = None, *, role: Role = Role.BOTH
+) -> Resolution:
+    """Parse and check all variables; the environment wins over `context`, so that one value can be tried.
+
+    Parameters
+    ----------
+    role
+        The machine that the settings are for. A SuperLink wants its three certificates together; a
+        SuperNode, and BOTH, may have the CA's alone.
+
+    Raises
+    ------
+    SettingsError
+        Holding every problem, each with the value given, what was expected and how to mend it.
+    """
+    collected = collect(environ, context or {})
+    values, problems = _parse_all(collected.given)
+    problems = [*collected.problems, *problems, *contradictions(collected.given, role)]
+    if problems:
+        raise SettingsError(_report(problems, collected.notices))
+    asked = Settings(**values)
+    if conflict := list(address_conflict(asked)):
+        raise SettingsError(_report(conflict, collected.notices))
+    settings, raised = raise_minimums(asked)
+    return Resolution(
+        settings=settings,
+        provenance=MappingProxyType(
+            {variable.name: _provenance(variable, collected.given, asked, settings) for variable in TABLE}
+        ),
+        notices=(*collected.notices, *raised, *advice(settings, collected.given)),
+    )
+
+
+def _parse_all(given: Mapping[str, Given]) -> tuple[dict[str, Any], list[str]]:
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for variable in TABLE:
+        each = given.get(variable.name)
+        try:
+            values[variable.field] = parse_text(variable, each.text) if each else variable.default
+        except ValueError as error:
+            problems.append(_problem(variable, each, str(error)) if each else str(error))
+    return values, problems
+
+
+def _problem(variable: Variable, given: Given, reason: str) -> str:
+    hint = f" ({variable.hint})" if variable.hint else ""
+    return (
+        f"{given.name} is {shown(variable, given.text)} ({given.source}): {reason}; "
+        f"expected {variable.accepted}{hint}; {_mend(variable, given.text)}"
+    )
+
+
+def _mend(variable: Variable, text: str) -> str:
+    if variable.kind is Kind.LIST:
+        same = next((choice for choice in variable.choices if choice.lower() == text.lower()), None)
+        if same:
+            return f"did you mean {variable.name}='{same}'?"
+    example = variable.format.example if variable.format else variable.default_text
+    default = f"the default {variable.default_text}" if variable.default_text else "the default"
+    return f"write for example {variable.name}='{example}', or leave it empty for {default}"
+
+
+def _report(problems: Iterable[str], notices: Iterable[Notice]) -> str:
+    lines = [f"{number}. {problem}" for number, problem in enumerate(problems, start=1)]
+    count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
+    warnings = [f"{notice.level}: {notice.text}" for notice in notices if notice.level == "warning"]
+    return "\n".join([f"{count} in the settings; nothing was started.", *lines, *warnings])
+
+
+def _provenance(
+    variable: Variable, given: Mapping[str, Given], asked: Settings, settings: Settings
+) -> Provenance:
+    each = given.get(variable.name)
+    effective = getattr(settings, variable.field)
+    return Provenance(
+        given=each.text if each else None,
+        source=each.source if each else Source.DEFAULT,
+        name=each.name if each else variable.name,
+        raised_to=None if effective == getattr(asked, variable.field) else effective,
+    )

@@ -1,0 +1,125 @@
+"""Rules across variables: what contradicts, what is raised, what has no effect."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from oneflower.settings.formats import split_address
+from oneflower.settings.quorum import bound_formula, minimum_clients, raised_minimums, smallest_trimming
+from oneflower.settings.settings import Settings
+from oneflower.settings.sources import Given, Notice
+from oneflower.settings.table import TABLE
+from oneflower.settings.variable import Role
+
+_PAIR_AND_CA = ("FL_SSL_CA_CERTFILE", "FL_SSL_CERTFILE", "FL_SSL_KEYFILE")
+_NEED_CHECKPOINTS = frozenset(
+    {"FL_CHECKPOINT_INTERVAL", "FL_CHECKPOINT_PATH", "FL_CHECKPOINT_KEEP", "FL_RESUME"}
+)
+_WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104  (compared with, not listened on)
+
+
+def contradictions(given: Mapping[str, Given], role: Role) -> Iterator[str]:
+    """Yield the problems that only show when values are seen together."""
+    yield from _certificates(frozenset(given), role)
+    path = given.get("FL_CHECKPOINT_PATH")
+    if path and any(mark in path.text for mark in ":,"):
+        yield (
+            f"FL_CHECKPOINT_PATH is {path.text!r} ({path.source}): it holds : or , which separate the parts "
+            "of a container mount; expected a path without them; rename the folder"
+        )
+
+
+def _certificates(given: frozenset[str], role: Role) -> Iterator[str]:
+    present = [name for name in _PAIR_AND_CA if name in given]
+    missing = [name for name in _PAIR_AND_CA if name not in given]
+    ca_of_a_supernode = present == ["FL_SSL_CA_CERTFILE"] and role is not Role.SUPERLINK
+    if present and missing and not ca_of_a_supernode:
+        yield (
+            f"{' and '.join(present)} without {' and '.join(missing)}: expected the three of a SuperLink "
+            "together or none; give what is missing, or leave all empty to have them made"
+        )
+
+
+def address_conflict(settings: Settings) -> Iterator[str]:
+    """Yield a problem where both APIs of the SuperLink would listen on one port."""
+    fleet, control = settings.fleet_api_address, settings.control_api_address
+    (host_a, port_a), (host_b, port_b) = split_address(fleet), split_address(control)
+    if port_a == port_b and (host_a == host_b or _WILDCARDS & {host_a, host_b}):
+        yield (
+            f"FL_FLEET_API_ADDRESS is {fleet!r} and FL_CONTROL_API_ADDRESS is {control!r}: "
+            "expected two ports; change one of them"
+        )
+
+
+def raise_minimums(settings: Settings) -> tuple[Settings, tuple[Notice, ...]]:
+    """Raise the minimums that are below what Krum or Bulyan needs, and warn with both numbers."""
+    strategy, malicious = settings.strategy, settings.num_malicious
+    bound = minimum_clients(strategy, malicious)
+    minimums = {
+        "FL_MIN_AVAILABLE_CLIENTS": settings.min_available_clients,
+        "FL_MIN_FIT_CLIENTS": settings.min_fit_clients,
+    }
+    notices = tuple(
+        Notice(
+            level="warning",
+            text=f"{name} is {minimums[name]}, and FL_STRATEGY={strategy} with FL_NUM_MALICIOUS={malicious} "
+            f"needs {bound} clients ({bound_formula(strategy)}): the effective minimum is raised to {bound}",
+        )
+        for name in raised_minimums(strategy, malicious, minimums)
+    )
+    raised = replace(
+        settings,
+        min_available_clients=max(settings.min_available_clients, bound),
+        min_fit_clients=max(settings.min_fit_clients, bound),
+    )
+    return raised, notices
+
+
+def advice(settings: Settings, given: Mapping[str, Given]) -> Iterator[Notice]:
+    """Yield what is allowed and probably not meant; `settings` hold the effective minimums."""
+    yield from _minimums(settings)
+    yield from _strategy(settings)
+    yield from _without_effect(settings, given)
+
+
+def _minimums(settings: Settings) -> Iterator[Notice]:
+    available = settings.min_available_clients
+    for name, wanted in (
+        ("FL_MIN_FIT_CLIENTS", settings.min_fit_clients),
+        ("FL_MIN_EVALUATE_CLIENTS", settings.min_evaluate_clients),
+    ):
+        if wanted > available:
+            yield Notice(
+                level="warning",
+                text=f"{name} is {wanted}, more than FL_MIN_AVAILABLE_CLIENTS, which is {available}: "
+                f"a round waits for {wanted} clients all the same",
+            )
+
+
+def _strategy(settings: Settings) -> Iterator[Notice]:
+    if settings.strategy == "FedProx" and settings.proximal_mu == 0:
+        yield Notice(level="warning", text="FL_PROXIMAL_MU is 0: FedProx without its proximal term is FedAvg")
+    if settings.strategy == "FedTrimmedAvg" and int(settings.trim_beta * settings.min_fit_clients) == 0:
+        enough = smallest_trimming(settings.trim_beta)
+        remedy = f"{enough} is the smallest number that trims" if enough else "no number of clients trims"
+        yield Notice(
+            level="warning",
+            text=f"FL_TRIM_BETA is {settings.trim_beta:g} and FL_MIN_FIT_CLIENTS is "
+            f"{settings.min_fit_clients}: nothing would be trimmed with so few clients; {remedy}",
+        )
+
+
+def _without_effect(settings: Settings, given: Mapping[str, Given]) -> Iterator[Notice]:
+    for variable in TABLE:
+        name = variable.name
+        if name not in given:
+            continue
+        if variable.strategies and settings.strategy not in variable.strategies:
+            yield Notice(
+                level="info",
+                text=f"{name} belongs to {' and '.join(variable.strategies)} and is ignored: "
+                f"FL_STRATEGY is {settings.strategy}",
+            )
+        if name in _NEED_CHECKPOINTS and not settings.checkpoint_enabled:
+            yield Notice(level="info", text=f"{name} has no effect: FL_CHECKPOINT_ENABLED is NO")
+        if name in _PAIR_AND_CA and not settings.tls_enabled:
+            yield Notice(level="warning", text=f"{name} has no effect: FL_TLS_ENABLED is NO")

@@ -1,0 +1,155 @@
+"""The variables that say how the machines run: processes, addresses, TLS."""
+
+from oneflower.settings.formats import (
+    CERTIFICATE,
+    CONNECT_ADDRESS,
+    LISTEN_ADDRESS,
+    NODE_CONFIG,
+    PRIVATE_KEY,
+    RELATIVE_PATH,
+)
+from oneflower.settings.variable import Kind, Role, Variable
+
+PROCESSES = (
+    Variable(
+        name="FL_WARM_EXECUTOR",
+        kind=Kind.BOOLEAN,
+        default=True,
+        role=Role.SUPERNODE,
+        help="Handle each message in a forked child of one warm process",
+    ),
+    Variable(
+        name="FL_FLOWER_WORKAROUNDS",
+        kind=Kind.BOOLEAN,
+        default=True,
+        role=Role.BOTH,
+        help="Guard against the known defects of Flower 1.25.0",
+    ),
+    Variable(
+        name="FL_MAX_RESTARTS",
+        kind=Kind.NUMBER,
+        default=10,
+        minimum=0,
+        unit="restarts",
+        role=Role.SUPERLINK,
+        help="Restarts in a row without a completed round, before the training fails",
+    ),
+)
+
+SUPERLINK = (
+    Variable(
+        name="FL_FLEET_API_ADDRESS",
+        kind=Kind.TEXT,
+        default="0.0.0.0:9092",
+        format=LISTEN_ADDRESS,
+        role=Role.SUPERLINK,
+        help="Where the SuperLink listens for SuperNodes",
+    ),
+    Variable(
+        name="FL_CONTROL_API_ADDRESS",
+        kind=Kind.TEXT,
+        default="127.0.0.1:9093",
+        format=LISTEN_ADDRESS,
+        role=Role.SUPERLINK,
+        help="Where the SuperLink listens for commands",
+    ),
+    Variable(
+        name="FL_ISOLATION",
+        kind=Kind.LIST,
+        default="subprocess",
+        choices=("subprocess", "process"),
+        role=Role.BOTH,
+        help="Who starts the app processes: Flower itself (subprocess) or separate services (process)",
+    ),
+    Variable(
+        name="FL_DATABASE",
+        kind=Kind.TEXT,
+        default="state/state.db",
+        format=RELATIVE_PATH,
+        role=Role.SUPERLINK,
+        help="Database file of the SuperLink, relative to its folder",
+    ),
+    Variable(
+        name="FL_LOG_LEVEL",
+        kind=Kind.LIST,
+        default="INFO",
+        choices=("DEBUG", "INFO", "WARNING", "ERROR"),
+        role=Role.BOTH,
+        run_config_key="log-level",
+        help="Least severe log lines that are written",
+    ),
+)
+
+TLS = (
+    Variable(
+        name="FL_TLS_ENABLED",
+        kind=Kind.BOOLEAN,
+        default=True,
+        role=Role.BOTH,
+        help="Encrypt the connections between SuperNodes and SuperLink",
+    ),
+    Variable(
+        name="FL_SSL_CA_CERTFILE",
+        kind=Kind.TEXT64,
+        default="",
+        format=CERTIFICATE,
+        role=Role.BOTH,
+        help="CA certificate, PEM in base64; empty has one made and handed out",
+    ),
+    Variable(
+        name="FL_SSL_CERTFILE",
+        kind=Kind.TEXT64,
+        default="",
+        format=CERTIFICATE,
+        role=Role.SUPERLINK,
+        help="Certificate of the SuperLink, PEM in base64; empty has one made",
+    ),
+    Variable(
+        name="FL_SSL_KEYFILE",
+        kind=Kind.TEXT64,
+        default="",
+        format=PRIVATE_KEY,
+        secret=True,
+        role=Role.SUPERLINK,
+        help="Private key of the SuperLink certificate, PEM in base64; empty has one made",
+    ),
+)
+
+SUPERNODE = (
+    Variable(
+        name="FL_SUPERLINK_ADDRESS",
+        kind=Kind.TEXT,
+        default="",
+        format=CONNECT_ADDRESS,
+        role=Role.SUPERNODE,
+        help="Address of the SuperLink; empty finds it through OneGate",
+    ),
+    Variable(
+        name="FL_NODE_CONFIG",
+        kind=Kind.TEXT,
+        default="",
+        format=NODE_CONFIG,
+        role=Role.SUPERNODE,
+        help="Pairs key=value for the app; empty computes partition-id and num-partitions",
+    ),
+    Variable(
+        name="FL_MAX_RETRIES",
+        kind=Kind.NUMBER,
+        default=0,
+        minimum=0,
+        unit="tries",
+        role=Role.SUPERNODE,
+        help="Tries to connect to the SuperLink before the SuperNode gives up; 0 is without limit",
+    ),
+    Variable(
+        name="FL_MAX_WAIT_TIME",
+        kind=Kind.NUMBER,
+        default=0,
+        minimum=0,
+        unit="seconds",
+        role=Role.SUPERNODE,
+        help="Seconds of tries to connect before the SuperNode gives up; 0 is without limit",
+    ),
+)
+
+CLUSTER_TABLE = PROCESSES + SUPERLINK + TLS + SUPERNODE

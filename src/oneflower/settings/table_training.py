@@ -1,0 +1,231 @@
+"""The variables that say what is trained and how: app, rounds, strategy, checkpoints."""
+
+from oneflower.settings.formats import ABSOLUTE_PATH, FLOWER_VERSION, VERSION
+from oneflower.settings.variable import Kind, Role, Variable
+
+STRATEGIES = ("FedAvg", "FedProx", "FedAdam", "Krum", "Bulyan", "FedTrimmedAvg")
+USE_CASES = ("none", "image-classification", "anomaly-detection", "llm-fine-tuning")
+
+APP = (
+    Variable(
+        name="FLOWER_VERSION",
+        kind=Kind.TEXT,
+        default=FLOWER_VERSION,
+        format=VERSION,
+        role=Role.BOTH,
+        help="Flower version of the cluster",
+    ),
+    Variable(
+        name="FL_USE_CASE",
+        kind=Kind.LIST,
+        default="none",
+        choices=USE_CASES,
+        role=Role.BOTH,
+        run_config_key="use-case",
+        help="Pre-built app that is trained; none leaves the cluster idle for an app of your own",
+    ),
+    Variable(
+        name="ML_FRAMEWORK",
+        kind=Kind.LIST,
+        default="pytorch",
+        choices=("pytorch",),
+        role=Role.SUPERNODE,
+        help="Machine-learning framework of the app",
+        hint="every app that FL_USE_CASE can name is a PyTorch app, and no other framework is in the image",
+    ),
+)
+
+ROUNDS = (
+    Variable(
+        name="FL_NUM_ROUNDS",
+        kind=Kind.NUMBER,
+        default=3,
+        minimum=1,
+        unit="rounds",
+        role=Role.SUPERLINK,
+        run_config_key="num-server-rounds",
+        help="Rounds of the whole training, those before a resume included",
+    ),
+    Variable(
+        name="FL_STRATEGY",
+        kind=Kind.LIST,
+        default="FedAvg",
+        choices=STRATEGIES,
+        role=Role.SUPERLINK,
+        run_config_key="strategy",
+        help="How the updates of the clients become the next global model",
+    ),
+    Variable(
+        name="FL_MIN_FIT_CLIENTS",
+        kind=Kind.NUMBER,
+        default=2,
+        minimum=1,
+        unit="clients",
+        role=Role.SUPERLINK,
+        run_config_key="min-fit-clients",
+        help="Fewest valid updates that complete a round",
+    ),
+    Variable(
+        name="FL_MIN_EVALUATE_CLIENTS",
+        kind=Kind.NUMBER,
+        default=2,
+        minimum=1,
+        unit="clients",
+        role=Role.SUPERLINK,
+        run_config_key="min-evaluate-clients",
+        help="Fewest clients that evaluate the model of a round",
+    ),
+    Variable(
+        name="FL_MIN_AVAILABLE_CLIENTS",
+        kind=Kind.NUMBER,
+        default=2,
+        minimum=1,
+        unit="clients",
+        role=Role.SUPERLINK,
+        run_config_key="min-available-clients",
+        help="Clients that must be connected before a round starts",
+    ),
+)
+
+STRATEGY_PARAMETERS = (
+    Variable(
+        name="FL_PROXIMAL_MU",
+        kind=Kind.FLOAT,
+        default=1.0,
+        minimum=0,
+        role=Role.SUPERLINK,
+        run_config_key="proximal-mu",
+        strategies=("FedProx",),
+        help="Weight mu of the proximal term (FedProx)",
+    ),
+    Variable(
+        name="FL_SERVER_LR",
+        kind=Kind.FLOAT,
+        default=0.1,
+        minimum=0,
+        exclusive=True,
+        role=Role.SUPERLINK,
+        run_config_key="server-lr",
+        strategies=("FedAdam",),
+        help="Learning rate eta of the server (FedAdam)",
+    ),
+    Variable(
+        name="FL_CLIENT_LR",
+        kind=Kind.FLOAT,
+        default=0.1,
+        minimum=0,
+        exclusive=True,
+        role=Role.SUPERLINK,
+        run_config_key="client-lr",
+        strategies=("FedAdam",),
+        help="Learning rate eta_l, sent to the clients as lr (FedAdam)",
+    ),
+    Variable(
+        name="FL_NUM_MALICIOUS",
+        kind=Kind.NUMBER,
+        default=0,
+        minimum=0,
+        unit="clients",
+        role=Role.SUPERLINK,
+        run_config_key="num-malicious",
+        strategies=("Krum", "Bulyan"),
+        help="Malicious clients f to withstand; Krum needs 2f+3 clients, Bulyan 4f+3",
+    ),
+    Variable(
+        name="FL_TRIM_BETA",
+        kind=Kind.FLOAT,
+        default=0.2,
+        minimum=0,
+        maximum=0.5,
+        exclusive=True,
+        role=Role.SUPERLINK,
+        run_config_key="trim-beta",
+        strategies=("FedTrimmedAvg",),
+        help="Fraction to trim from each tail (FedTrimmedAvg)",
+    ),
+)
+
+CHECKPOINTS = (
+    Variable(
+        name="FL_CHECKPOINT_ENABLED",
+        kind=Kind.BOOLEAN,
+        default=False,
+        role=Role.SUPERLINK,
+        run_config_key="checkpoint-enabled",
+        help="Write checkpoints, from which a training resumes after a crash",
+    ),
+    Variable(
+        name="FL_CHECKPOINT_INTERVAL",
+        kind=Kind.NUMBER,
+        default=5,
+        minimum=1,
+        unit="rounds",
+        role=Role.SUPERLINK,
+        run_config_key="checkpoint-interval",
+        help="Rounds from one checkpoint to the next; the last round is always saved",
+    ),
+    Variable(
+        name="FL_CHECKPOINT_PATH",
+        kind=Kind.TEXT,
+        default="/app/checkpoints",
+        format=ABSOLUTE_PATH,
+        role=Role.SUPERLINK,
+        run_config_key="checkpoint-path",
+        help="Folder of the checkpoints inside the container",
+    ),
+    Variable(
+        name="FL_CHECKPOINT_KEEP",
+        kind=Kind.NUMBER,
+        default=3,
+        minimum=2,
+        also=(0,),
+        unit="checkpoints",
+        role=Role.SUPERLINK,
+        run_config_key="checkpoint-keep",
+        help="Newest checkpoints to keep, the best one besides; 0 keeps all",
+    ),
+    Variable(
+        name="FL_RESUME",
+        kind=Kind.LIST,
+        default="auto",
+        choices=("auto", "never"),
+        role=Role.SUPERLINK,
+        run_config_key="resume",
+        help="Go on from the newest checkpoint (auto) or start at round 1 (never)",
+    ),
+)
+
+ROUND_LOOP = (
+    Variable(
+        name="FL_ROUND_TIMEOUT",
+        kind=Kind.NUMBER,
+        default=3600,
+        minimum=1,
+        unit="seconds",
+        role=Role.SUPERLINK,
+        run_config_key="round-timeout",
+        help="Seconds that a round waits for its clients",
+    ),
+    Variable(
+        name="FL_ROUND_RETRIES",
+        kind=Kind.NUMBER,
+        default=10,
+        minimum=0,
+        unit="tries",
+        role=Role.SUPERLINK,
+        run_config_key="round-retries",
+        help="Further tries of a round with too few valid updates, before the training fails",
+    ),
+    Variable(
+        name="FL_SEED",
+        kind=Kind.NUMBER,
+        default=42,
+        minimum=0,
+        maximum=2**32 - 1,
+        role=Role.SUPERLINK,
+        run_config_key="seed",
+        help="Seed of sampling, initialisation and training; one seed gives one model",
+    ),
+)
+
+TRAINING_TABLE = APP + ROUNDS + STRATEGY_PARAMETERS + CHECKPOINTS + ROUND_LOOP
