@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from oneflower import __version__
+from oneflower.cli import config
 from oneflower.errors import OneflowerError
 
 app = typer.Typer(
@@ -19,6 +20,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 unexpected, 2 configuration, 3 checkpoint, 4 cluster, 5 app, "
     "6 training, 7 state folder, 130 interrupted.",
 )
+app.add_typer(config.app, name="config")
 
 
 def _print_version(*, value: bool) -> None:

@@ -9,15 +9,21 @@ from oneflower.errors import SettingsError
 
 MAX_SIZE_BYTES = 1024 * 1024
 
-_LINE_START = re.compile(r"[ \t\r\f\v]*(?:(?P<end>\n|\Z)|(?P<comment>#[^\n]*)|)")
+_NEWLINE = "\n"
+_NUL = "\0"
+_MOST_PROBLEMS = 20
+_EXCERPT_CHARACTERS = 32
+
+_BLANK = re.compile(r"(?:\s+|#[^\n]*)*", re.ASCII)
+_REST_OF_LINE = re.compile(r"[^\n]*")
 _ASSIGNMENT = re.compile(r"(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)=")
 _REST = re.compile(r"[ \t\r]*(?:[ \t]#[^\n]*)?(?=\n|\Z)")
 _SEGMENT = re.compile(
     r"'(?P<single>[^']*)'"
-    r'|"(?P<double>(?:[^"\\]|\\.)*)"'
+    r'|"(?P<double>[^"\\]*(?:\\.[^"\\]*)*)"'
     r"|\\(?P<escaped>.)"
     r"|(?P<bare>[^\s'\"\\]+)",
-    re.DOTALL,
+    re.DOTALL | re.ASCII,
 )
 _DOUBLE_QUOTE_ESCAPE = re.compile(r'\\(["\\$`]|\n)')
 
@@ -25,8 +31,9 @@ _DOUBLE_QUOTE_ESCAPE = re.compile(r'\\(["\\$`]|\n)')
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Line:
     number: int
-    name: str
-    value: str
+    name: str = ""
+    value: str = ""
+    problem: str = ""
 
 
 def read_context(path: Path) -> dict[str, str]:
@@ -82,62 +89,75 @@ def parse_context(text: str, *, origin: str = "context") -> dict[str, str]:
         Naming every line that is no assignment, each name that is given twice with different values, and a
         NUL byte.
     """
+    if "\0" in text:
+        raise _malformed(origin, [f"line {text.count(_NEWLINE, 0, text.index(_NUL)) + 1}: a NUL byte"])
     values: dict[str, _Line] = {}
     problems: list[str] = []
-    if "\0" in text:
-        problems.append(f"line {text[: text.index(chr(0))].count(chr(10)) + 1}: a NUL byte")
-        text = ""
-    for each in _lines(text):
-        if isinstance(each, str):
-            problems.append(each)
+    for line in _lines(text):
+        if line.problem:
+            problems.append(f"line {line.number}: {line.problem}")
             continue
-        first = values.setdefault(each.name, each)
-        if first.value != each.value:
+        first = values.setdefault(line.name, line)
+        if first.value != line.value:
             problems.append(
-                f"line {each.number}: {each.name} again, with another value than line {first.number}"
+                f"line {line.number}: {line.name} again, with another value than on line {first.number}"
             )
     if problems:
-        raise SettingsError(
-            f"{origin!r} is no OpenNebula context: expected lines of the form NAME='value'; "
-            "mend these lines:\n" + "\n".join(problems)
-        )
+        raise _malformed(origin, problems)
     return {line.name: line.value for line in values.values()}
 
 
-def _lines(text: str) -> Iterator[_Line | str]:
-    """Yield each assignment, and for each line that is none a text that says so."""
-    position = 0
+def _malformed(origin: str, problems: list[str]) -> SettingsError:
+    more = [f"and {len(problems) - _MOST_PROBLEMS} more"] if len(problems) > _MOST_PROBLEMS else []
+    lines = [*problems[:_MOST_PROBLEMS], *more]
+    return SettingsError(
+        f"{origin!r} is no OpenNebula context: expected lines of the form NAME='value'; mend these:\n"
+        + "\n".join(lines)
+    )
+
+
+def _lines(text: str) -> Iterator[_Line]:
+    """Yield each assignment, and a line with a problem for whatever is neither that nor a comment."""
+    position, number = 0, 1
     while position < len(text):
-        start = _LINE_START.match(text, position)
-        position = start.end() if start else position
-        if start and start["end"] is not None:
-            continue
-        if start and start["comment"] is not None:
-            continue
-        number = text.count("\n", 0, position) + 1
-        end, value = _assignment(text, position)
-        if value is None:
-            line_end = text.find("\n", position)
-            line_end = len(text) if line_end < 0 else line_end
-            yield f"line {number}: {text[position : min(line_end, position + 60)]!r}"
-            position = line_end
-            continue
-        yield _Line(number=number, name=value[0], value=value[1])
-        position = end
+        start = position
+        position = _skip(_BLANK, text, position)
+        number += text.count(_NEWLINE, start, position)
+        if position == len(text):
+            return
+        start = position
+        line, position = _assignment(text, position, number)
+        yield line
+        number += text.count(_NEWLINE, start, position)
 
 
-def _assignment(text: str, position: int) -> tuple[int, tuple[str, str] | None]:
-    """Match one assignment at `position`: where it ends, and its name and value."""
-    head = _ASSIGNMENT.match(text, position)
-    if not head:
-        return position, None
-    position = head.end()
+def _assignment(text: str, start: int, number: int) -> tuple[_Line, int]:
+    """Read one assignment at `start`; return it, or what is wrong with it, and where to go on."""
+    head = _ASSIGNMENT.match(text, start)
+    position = head.end() if head else start
     parts: list[str] = []
-    while segment := _SEGMENT.match(text, position):
+    while head and (segment := _SEGMENT.match(text, position)):
         parts.append(_plain(segment))
         position = segment.end()
     rest = _REST.match(text, position)
-    return (rest.end(), (head[1], "".join(parts))) if rest else (position, None)
+    if head and rest:
+        return _Line(number=number, name=head[1], value="".join(parts)), rest.end()
+    if head and text.startswith(("'", '"'), position):
+        return _Line(number=number, problem=f"the quote in {head[1]} is never closed"), len(text)
+    problem = f"found {_excerpt(text, start)}"
+    return _Line(number=number, problem=problem), _skip(_REST_OF_LINE, text, position)
+
+
+def _skip(pattern: re.Pattern[str], text: str, position: int) -> int:
+    found = pattern.match(text, position)
+    return found.end() if found else position
+
+
+def _excerpt(text: str, start: int) -> str:
+    """Quote how a line begins, not its value: that may be a password, and messages reach logs."""
+    line = text[start : start + _EXCERPT_CHARACTERS].partition(_NEWLINE)[0]
+    name, equals, _ = line.partition("=")
+    return f"{name + equals!r}"
 
 
 def _plain(segment: re.Match[str]) -> str:

@@ -62,7 +62,7 @@ def _version(text: str) -> str:
     if not re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+", text):
         raise ValueError("it is not of the form X.Y.Z")
     if text != FLOWER_VERSION:
-        raise ValueError(f"this release of oneflower is built for Flower {FLOWER_VERSION} and runs no other")
+        raise ValueError("another version than the one in this release could not be run")
     return text
 
 
@@ -90,6 +90,8 @@ def _host(text: str) -> str:
         raise ValueError("an IPv6 address stands in brackets, as in [::1]:9092")
     host = text[1:-1] if bracketed else text
     if bracketed or re.fullmatch(r"[0-9.]+", host):
+        if "%" in host:
+            raise ValueError("an IPv6 address has no zone here")
         try:
             return str(ipaddress.IPv6Address(host) if bracketed else ipaddress.IPv4Address(host))
         except ValueError:
@@ -113,7 +115,7 @@ def _connect_address(text: str) -> str:
 
 def _absolute_path(text: str) -> str:
     path = PurePosixPath(printable(text))
-    if not path.is_absolute() or path == PurePosixPath("/"):
+    if not path.is_absolute() or not path.name:
         raise ValueError("it is not a folder below /, written in full")
     if ".." in path.parts:
         raise ValueError("it holds the part ..")
@@ -175,7 +177,11 @@ def _check_label(pem: bytes, label: str) -> None:
         raise ValueError("the key has a passphrase, which nobody could type at boot")
 
 
-VERSION = TextFormat(expected=f"X.Y.Z, and {FLOWER_VERSION}", example=FLOWER_VERSION, parse=_version)
+VERSION = TextFormat(
+    expected=f"{FLOWER_VERSION}, the version that this release is built for",
+    example=FLOWER_VERSION,
+    parse=_version,
+)
 LISTEN_ADDRESS = TextFormat(
     expected="host:port, the port from 1 to 65535, an IPv6 address in brackets",
     example="0.0.0.0:9092",

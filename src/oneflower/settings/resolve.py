@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from oneflower.errors import SettingsError
-from oneflower.settings.rules import address_conflict, advice, contradictions, raise_minimums
+from oneflower.settings.rules import advice, contradictions, raise_minimums
 from oneflower.settings.settings import Settings
 from oneflower.settings.sources import Given, Notice, Source, collect, shown
 from oneflower.settings.table import TABLE
@@ -66,12 +66,10 @@ def resolve(
     """
     collected = collect(environ, context or {})
     values, problems = _parse_all(collected.given)
-    problems = [*collected.problems, *problems, *contradictions(collected.given, role)]
+    problems = [*collected.problems, *problems, *contradictions(collected.given, values, role)]
     if problems:
         raise SettingsError(_report(problems, collected.notices))
     asked = Settings(**values)
-    if conflict := list(address_conflict(asked)):
-        raise SettingsError(_report(conflict, collected.notices))
     settings, raised = raise_minimums(asked)
     return Resolution(
         settings=settings,
@@ -86,11 +84,14 @@ def _parse_all(given: Mapping[str, Given]) -> tuple[dict[str, Any], list[str]]:
     values: dict[str, Any] = {}
     problems: list[str] = []
     for variable in TABLE:
-        each = given.get(variable.name)
+        if variable.name not in given:
+            values[variable.field] = variable.default
+            continue
+        each = given[variable.name]
         try:
-            values[variable.field] = parse_text(variable, each.text) if each else variable.default
+            values[variable.field] = parse_text(variable, each.text)
         except ValueError as error:
-            problems.append(_problem(variable, each, str(error)) if each else str(error))
+            problems.append(_problem(variable, each, str(error)))
     return values, problems
 
 
@@ -108,8 +109,8 @@ def _mend(variable: Variable, text: str) -> str:
         if same:
             return f"did you mean {variable.name}='{same}'?"
     example = variable.format.example if variable.format else variable.default_text
-    default = f"the default {variable.default_text}" if variable.default_text else "the default"
-    return f"write for example {variable.name}='{example}', or leave it empty for {default}"
+    default = f" for the default {variable.default_text}" if variable.default_text else ""
+    return f"write for example {variable.name}='{example}', or leave it empty{default}"
 
 
 def _report(problems: Iterable[str], notices: Iterable[Notice]) -> str:

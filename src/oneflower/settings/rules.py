@@ -8,7 +8,7 @@ from oneflower.settings.quorum import bound_formula, minimum_clients, raised_min
 from oneflower.settings.settings import Settings
 from oneflower.settings.sources import Given, Notice
 from oneflower.settings.table import TABLE
-from oneflower.settings.variable import Role
+from oneflower.settings.variable import Role, Value
 
 _PAIR_AND_CA = ("FL_SSL_CA_CERTFILE", "FL_SSL_CERTFILE", "FL_SSL_KEYFILE")
 _NEED_CHECKPOINTS = frozenset(
@@ -17,9 +17,13 @@ _NEED_CHECKPOINTS = frozenset(
 _WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104  (compared with, not listened on)
 
 
-def contradictions(given: Mapping[str, Given], role: Role) -> Iterator[str]:
-    """Yield the problems that only show when values are seen together."""
+def contradictions(given: Mapping[str, Given], values: Mapping[str, Value], role: Role) -> Iterator[str]:
+    """Yield the problems that only show when values are seen together.
+
+    `values` holds, by field name, those that are right on their own.
+    """
     yield from _certificates(frozenset(given), role)
+    yield from _addresses(values)
     path = given.get("FL_CHECKPOINT_PATH")
     if path and any(mark in path.text for mark in ":,"):
         yield (
@@ -39,9 +43,10 @@ def _certificates(given: frozenset[str], role: Role) -> Iterator[str]:
         )
 
 
-def address_conflict(settings: Settings) -> Iterator[str]:
-    """Yield a problem where both APIs of the SuperLink would listen on one port."""
-    fleet, control = settings.fleet_api_address, settings.control_api_address
+def _addresses(values: Mapping[str, Value]) -> Iterator[str]:
+    fleet, control = (str(values.get(name, "")) for name in ("fleet_api_address", "control_api_address"))
+    if not fleet or not control:
+        return
     (host_a, port_a), (host_b, port_b) = split_address(fleet), split_address(control)
     if port_a == port_b and (host_a == host_b or _WILDCARDS & {host_a, host_b}):
         yield (

@@ -12,6 +12,8 @@ from oneflower.settings.variable import Variable
 # An unanswered input arrives as an empty string, and from Sunstone 7.2 as JavaScript's words for nothing.
 _UNSET = frozenset({"", "null", "undefined"})
 _SHOWN_CHARACTERS = 60
+# Two variables do not start with FL_; other programs' names may look alike, so only a near miss is told.
+_FOREIGN_PREFIXES = ("FLOWER_", "ML_")
 
 
 class Source(StrEnum):
@@ -109,11 +111,12 @@ def _unknown(values: Mapping[str, str], source: Source) -> Iterator[Notice]:
         bare = name.removeprefix("ONEAPP_")
         if bare in BY_NAME:
             continue
-        near = difflib.get_close_matches(bare.upper(), BY_NAME, n=1, cutoff=0.6)
-        if not bare.startswith("FL_"):
-            near = difflib.get_close_matches(bare.upper(), BY_NAME, n=1, cutoff=0.85)
-            if not near:
-                continue
+        ours = bare.upper().startswith("FL_")
+        if not ours and not bare.upper().startswith(_FOREIGN_PREFIXES):
+            continue
+        near = difflib.get_close_matches(bare.upper(), BY_NAME, n=1, cutoff=0.6 if ours else 0.85)
+        if not ours and not near:
+            continue
         meant = f"; did you mean {near[0]}?" if near else ""
         yield Notice(
             level="warning", text=f"{name[:80]!r} ({source}) is no known variable and is ignored{meant}"

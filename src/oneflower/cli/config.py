@@ -1,0 +1,188 @@
+"""`oneflower config`: check the variables, show them, and write what follows from them."""
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from oneflower.errors import StateError
+from oneflower.settings import (
+    TABLE,
+    Kind,
+    Notice,
+    Resolution,
+    Role,
+    Value,
+    Variable,
+    read_context,
+    render_run_config,
+    resolve,
+    run_config,
+)
+from oneflower.settings.document import variables_page
+from oneflower.settings.variable import as_text
+
+app = typer.Typer(
+    help="Check and show the FL_* variables, and what Flower gets from them.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+ContextOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--context",
+        metavar="FILE",
+        help="OpenNebula context.sh to read; it is parsed, never run. The environment wins over it.",
+    ),
+]
+
+_MASK = "********"
+_WIDE_ENOUGH = 100_000
+
+
+@app.command()
+def check(
+    *,
+    context: ContextOption = None,
+    role: Annotated[
+        Role,
+        typer.Option(
+            case_sensitive=False, show_default=False, help="Machine that they are for; both if not given."
+        ),
+    ] = Role.BOTH,
+) -> None:
+    """Check every variable and name all problems at once.
+
+    Exit code 0 if the settings are good (warnings do not count), 2 if not. Nothing is started or written.
+    """
+    resolution = _resolve(context, role)
+    _print_notices(resolution.notices, Console(soft_wrap=True))
+    given = sum(not each.is_default for each in resolution.provenance.values())
+    warnings = sum(notice.level == "warning" for notice in resolution.notices)
+    sys.stdout.write(
+        f"The settings are good: {given} of {len(TABLE)} variables set, the rest at their defaults; "
+        f"{warnings} {'warning' if warnings == 1 else 'warnings'}.\n"
+    )
+
+
+@app.command()
+def show(
+    *,
+    context: ContextOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show every value and where it came from.
+
+    Secrets are masked. Notices go to the standard error output.
+    """
+    resolution = _resolve(context)
+    if as_json:
+        document = {
+            "variables": {variable.name: _as_json(variable, resolution) for variable in TABLE},
+            "notices": [{"level": notice.level, "text": notice.text} for notice in resolution.notices],
+        }
+        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        return
+    _print_table(
+        ("variable", "value", "from", "default"), [_as_row(variable, resolution) for variable in TABLE]
+    )
+    _print_notices(resolution.notices, Console(stderr=True, soft_wrap=True))
+
+
+@app.command("run-config")
+def print_run_config(*, context: ContextOption = None) -> None:
+    """Print the run-config that Flower gets, as TOML."""
+    resolution = _resolve(context)
+    sys.stdout.write(render_run_config(run_config(resolution.settings)))
+    _print_notices(resolution.notices, Console(stderr=True, soft_wrap=True))
+
+
+@app.command()
+def docs(
+    *,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write to this file instead of printing.")
+    ] = None,
+) -> None:
+    """Print docs/variables.md, or write it."""
+    if output is None:
+        sys.stdout.write(variables_page())
+        return
+    try:
+        output.write_text(variables_page(), encoding="utf-8")
+    except OSError as error:
+        raise StateError(
+            f"{str(output)!r} cannot be written ({error.strerror}): expected a file in an existing folder; "
+            "choose another place with --output."
+        ) from None
+
+
+def _resolve(context: Path | None, role: Role = Role.BOTH) -> Resolution:
+    return resolve(os.environ, read_context(context) if context else None, role=role)
+
+
+def _value(variable: Variable, resolution: Resolution) -> Value:
+    value: Value = getattr(resolution.settings, variable.field)
+    return _MASK if variable.secret and value else value
+
+
+def _as_json(variable: Variable, resolution: Resolution) -> dict[str, Any]:
+    provenance = resolution.provenance[variable.name]
+    given = _MASK if variable.secret and provenance.given else provenance.given
+    return {
+        "value": _value(variable, resolution),
+        "default": variable.default,
+        "from": provenance.source.value,
+        "given": given,
+        "given_as": None if provenance.is_default else provenance.name,
+        "raised_to": provenance.raised_to,
+        "role": variable.role.value,
+    }
+
+
+def _cell(variable: Variable, value: Value) -> str:
+    text = as_text(value)
+    return f"({len(text)} characters)" if variable.kind is Kind.TEXT64 and text else text
+
+
+def _as_row(variable: Variable, resolution: Resolution) -> tuple[str, str, str, str]:
+    provenance = resolution.provenance[variable.name]
+    alias = f" as {provenance.name}" if provenance.name != variable.name else ""
+    raised = ", raised for the strategy" if provenance.raised_to is not None else ""
+    return (
+        variable.name,
+        _cell(variable, _value(variable, resolution)),
+        f"{provenance.source}{alias}{raised}",
+        variable.default_text,
+    )
+
+
+def _print_notices(notices: Iterable[Notice], console: Console) -> None:
+    for notice in notices:
+        style = "yellow" if notice.level == "warning" else "dim"
+        console.print(f"{notice.level}: {notice.text}", style=style, markup=False, highlight=False)
+
+
+def _print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table that folds on a terminal, and that is one whole line a row in a pipe."""
+    is_terminal = sys.stdout.isatty()
+    console = Console() if is_terminal else Console(width=_WIDE_ENOUGH)
+    table = Table(box=None, pad_edge=False, show_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold", no_wrap=not is_terminal)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    if is_terminal:
+        console.print(table)
+        return
+    with console.capture() as captured:
+        console.print(table)
+    sys.stdout.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
