@@ -168,6 +168,10 @@ class RoundGrid(Grid):
             self._sleep(min(0.5, max(0.0, deadline - self._clock())))
         return nodes
 
+    def pause(self, seconds: float) -> None:
+        """Pause between two tries of a round, in the clock that this grid goes by."""
+        self._sleep(seconds)
+
     # --- one phase of a round ---------------------------------------------------------------------
 
     def exchange(

@@ -1,0 +1,203 @@
+"""The grid in simulated time: when it asks, what it sends again, whom it stops waiting for."""
+
+from dataclasses import dataclass, field
+
+import pytest
+from flwr.app.error import Error
+from flwr.common import Message, MessageType, MetricRecord, RecordDict
+
+from oneflower.flower.grid import Pacing, RoundGrid
+
+
+@dataclass
+class World:
+    """A SuperLink in simulated time; `delays[node]` lists the seconds of its answers, None: never."""
+
+    nodes: list[int]
+    delays: dict[int, list[float | None]] = field(default_factory=dict)
+    errors: set[int] = field(default_factory=set)
+    now: float = 0.0
+    pulls: list[float] = field(default_factory=list)
+    sent: list[int] = field(default_factory=list)
+    ready: dict[str, tuple[float, Message]] = field(default_factory=dict)
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+    def clock(self):
+        return self.now
+
+    def get_node_ids(self):
+        return list(self.nodes)
+
+    def push_messages(self, messages):
+        ids = []
+        for message in messages:
+            node = message.metadata.dst_node_id
+            message_id = f"m{len(self.sent)}"
+            self.sent.append(node)
+            vars(message.metadata).update(_message_id=message_id, _src_node_id=1, _run_id=1)
+            delay = self.delays.get(node, [1.0]).pop(0) if self.delays.get(node, [1.0]) else None
+            if delay is not None:
+                self.ready[message_id] = (self.now + delay, self._answer(message, node))
+            ids.append(message_id)
+        return ids
+
+    def _answer(self, message, node):
+        if node in self.errors:
+            return Message(Error(code=5, reason="node gone"), reply_to=message)
+        return Message(RecordDict({"metrics": MetricRecord({"node": node})}), reply_to=message)
+
+    def pull_messages(self, ids):
+        self.pulls.append(self.now)
+        return [self.ready.pop(i)[1] for i in list(ids) if i in self.ready and self.ready[i][0] <= self.now]
+
+
+def messages(*nodes):
+    return [Message(RecordDict(), node, MessageType.TRAIN) for node in nodes]
+
+
+def grid_of(world, **pacing):
+    return RoundGrid(world, pacing=Pacing(**pacing), clock=world.clock, sleep=world.sleep)
+
+
+def answered(replies):
+    return sorted(reply.node_id for reply in replies)
+
+
+def test_every_reply_is_handed_on_when_it_comes():
+    """A reply does not wait for the slower ones: its check can overlap with the waiting."""
+    world = World(nodes=[1, 2], delays={1: [1.0], 2: [30.0]})
+    seen = [(reply.node_id, world.now) for reply in grid_of(world).exchange(messages(1, 2), timeout_s=100)]
+    assert [node for node, _ in seen] == [1, 2]
+    assert seen[0][1] < 2
+    assert 30 <= seen[1][1] < 34
+
+
+def test_polling_is_fast_at_first_and_slower_in_a_long_round():
+    world = World(nodes=[1], delays={1: [300.0]})
+    list(grid_of(world).exchange(messages(1), timeout_s=1000))
+    pauses = [later - earlier for earlier, later in zip(world.pulls, world.pulls[1:], strict=False)]
+    assert pauses[0] == pytest.approx(0.2)
+    assert max(pauses) == pytest.approx(3.0)
+    assert len(world.pulls) < 200
+
+
+def test_many_nodes_are_polled_less_often():
+    """The SuperLink's database serves about a hundred pulls a second: nodes/50 seconds is the least pause."""
+    nodes = list(range(1, 201))
+    world = World(nodes=nodes, delays={node: [1.0] for node in nodes} | {1: [9.0]})
+    list(grid_of(world).exchange(messages(*nodes), timeout_s=100))
+    pauses = [later - earlier for earlier, later in zip(world.pulls, world.pulls[1:], strict=False)]
+    assert min(pauses) >= 4.0 - 1e-9
+
+
+def test_a_reply_that_comes_just_before_the_deadline_is_not_lost():
+    """Flower's own Grid does not poll after its last sleep."""
+    world = World(nodes=[1], delays={1: [9.99]})
+    assert answered(grid_of(world).exchange(messages(1), timeout_s=10)) == [1]
+
+
+def test_the_timeout_ends_a_phase_that_nobody_answers():
+    world = World(nodes=[1], delays={1: [None, None]})
+    assert answered(grid_of(world).exchange(messages(1), timeout_s=50)) == []
+    assert world.now == pytest.approx(50)
+
+
+def test_a_silent_node_gets_its_work_once_more_and_its_first_answer_counts():
+    """A message marked delivered is never sent again by Flower; one that was lost must be."""
+    world = World(nodes=[1, 2, 3], delays={1: [1.0], 2: [1.0], 3: [None, 1.0]})
+    replies = list(grid_of(world).exchange(messages(1, 2, 3), timeout_s=3600))
+    assert answered(replies) == [1, 2, 3]
+    assert world.sent == [1, 2, 3, 3]
+    assert world.now < 10
+
+
+def test_work_is_sent_again_only_once():
+    world = World(nodes=[1, 2], delays={1: [1.0], 2: [None, None, 1.0]})
+    replies = list(grid_of(world).exchange(messages(1, 2), timeout_s=200))
+    assert answered(replies) == [1]
+    assert world.sent.count(2) == 2
+
+
+def test_a_slow_node_is_not_asked_twice_once_its_pace_is_known():
+    world = World(nodes=[1, 2], delays={1: [1.0] * 2, 2: [4.0, 7.0]})
+    grid = grid_of(world)
+    list(grid.exchange(messages(1, 2), timeout_s=100))
+    list(grid.exchange(messages(1, 2), timeout_s=100))
+    world.delays[1], world.delays[2] = [1.0], [13.0]
+    list(grid.exchange(messages(1, 2), timeout_s=100))
+    assert world.sent.count(2) == 3
+
+
+def test_when_all_messages_are_lost_all_are_sent_again():
+    """A cut of all links marks every message delivered; nobody answers first to measure the others by."""
+    world = World(nodes=[1, 2], delays={1: [1.0, None, 1.0], 2: [1.0, None, 1.0]})
+    grid = grid_of(world)
+    list(grid.exchange(messages(1, 2), timeout_s=3600))
+    before = world.now
+    assert answered(grid.exchange(messages(1, 2), timeout_s=3600)) == [1, 2]
+    assert world.now - before < 10
+
+
+def test_a_node_that_is_offline_gets_nothing_again():
+    world = World(nodes=[1], delays={1: [1.0], 2: [None]})
+    list(grid_of(world).exchange(messages(1, 2), timeout_s=60))
+    assert world.sent == [1, 2]
+
+
+def test_an_error_for_the_first_message_does_not_hide_the_answer_to_the_second():
+    world = World(nodes=[1, 2], delays={1: [1.0], 2: [40.0, 45.0]}, errors={2})
+    grid = grid_of(world)
+    replies = []
+    for reply in grid.exchange(messages(1, 2), timeout_s=100):
+        replies.append(reply)
+        world.errors.clear()
+    assert [(r.node_id, r.message.has_error()) for r in replies] == [(1, False), (2, False)]
+
+
+def test_with_a_quorum_the_rest_gets_a_grace_period_only():
+    world = World(nodes=[1, 2, 3], delays={1: [1.0], 2: [1.0], 3: [None, None]})
+    seen = []
+    seen.extend(grid_of(world).exchange(messages(1, 2, 3), timeout_s=3600, enough=lambda: len(seen) >= 2))
+    assert answered(seen) == [1, 2]
+    assert 60 <= world.now < 65
+
+
+def test_a_node_that_never_answered_is_not_sampled_until_its_lease_is_over():
+    world = World(nodes=[1, 2], delays={1: [1.0], 2: [None, None]})
+    grid = grid_of(world)
+    list(grid.exchange(messages(1, 2), timeout_s=30))
+    assert grid.available() == [1]
+    world.now += 66
+    assert grid.available() == [1, 2]
+
+
+def test_a_late_answer_is_drained_and_proves_its_node_alive():
+    world = World(nodes=[1, 2], delays={1: [1.0, 1.0], 2: [40.0, None, 1.0]})
+    grid = grid_of(world)
+    list(grid.exchange(messages(1, 2), timeout_s=30))
+    world.now += 15
+    assert grid.wait_for_nodes(2, timeout_s=20) == [1, 2]
+    assert not world.ready
+
+
+def test_waiting_for_nodes_is_reported_and_ends_at_its_timeout():
+    world = World(nodes=[1])
+    seen = []
+    assert grid_of(world).wait_for_nodes(2, timeout_s=12, on_wait=seen.append) == [1]
+    assert seen == [1, 1, 1]
+    assert world.now == pytest.approx(12)
+
+
+def test_a_cohort_is_all_that_sampling_sees():
+    grid = grid_of(World(nodes=[3, 1, 2]))
+    grid.set_cohort([2, 1])
+    assert grid.get_node_ids() == [1, 2]
+    grid.set_cohort(None)
+    assert sorted(grid.get_node_ids()) == [1, 2, 3]
+
+
+def test_flowers_own_call_still_works():
+    world = World(nodes=[1], delays={1: [2.0]})
+    assert len(list(grid_of(world).send_and_receive(messages(1)))) == 1
