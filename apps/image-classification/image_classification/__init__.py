@@ -1,0 +1,1 @@
+"""Image classification: a convolutional network with batch normalisation."""

