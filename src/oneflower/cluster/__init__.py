@@ -1,1 +1,1 @@
-"""The embedded default: a real SuperLink and real SuperNodes on this machine."""
+"""The embedded default: a real SuperLink and its SuperNodes as processes on this machine."""

@@ -1,0 +1,111 @@
+"""The argument lists and the environment of Flower's processes."""
+
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from oneflower.cluster.ports import LOOPBACK
+from oneflower.cluster.processes import MARKER
+from oneflower.cluster.tls import Certificates
+from oneflower.settings import Settings
+
+# -P: the state folder, where the processes run, is no place to import from.
+LAUNCH = (sys.executable, "-P", "-m", "oneflower.flower.launch")
+# Flower's own reading of a node config (flwr/common/config.py, parse_config_args).
+PAIR = re.compile(r"(\S+?)=('[^']*'|\"[^\"]*\"|\S+)")
+COMPUTED = ("partition-id", "num-partitions")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addresses:
+    """Where the processes of one boot listen, each as ``host:port``."""
+
+    fleet: str
+    control: str
+    serverappio: str
+    clientappio: tuple[str, ...]
+
+
+def superlink(
+    addresses: Addresses, settings: Settings, *, database: Path, storage: Path, tls: Certificates | None
+) -> list[str]:
+    """Return the SuperLink's command; its AppIo API stays on loopback, for it speaks no TLS."""
+    command = [*LAUNCH, "superlink", "--isolation", settings.isolation]
+    command += ["--fleet-api-address", addresses.fleet, "--control-api-address", addresses.control]
+    command += ["--serverappio-api-address", addresses.serverappio]
+    command += ["--database", str(database), "--storage-dir", str(storage)]
+    if tls is None:
+        return [*command, "--insecure"]
+    command += ["--ssl-ca-certfile", str(tls.ca), "--ssl-certfile", str(tls.certificate)]
+    return [*command, "--ssl-keyfile", str(tls.key)]
+
+
+def supernode(
+    index: int, nodes: int, addresses: Addresses, settings: Settings, *, tls: Certificates | None
+) -> list[str]:
+    """Return the command of SuperNode number ``index`` (from 0) of ``nodes``."""
+    command = [*LAUNCH, "supernode", "--isolation", settings.isolation]
+    command += ["--superlink", addresses.fleet, "--clientappio-api-address", addresses.clientappio[index]]
+    command += ["--node-config", node_config(index, nodes, settings.node_config)]
+    # 0 means unlimited here; Flower 1.25.0 reads 0 as "give up at the first failure".
+    if settings.max_retries:
+        command += ["--max-retries", str(settings.max_retries)]
+    if settings.max_wait_time:
+        command += ["--max-wait-time", str(settings.max_wait_time)]
+    return [*command, *(["--root-certificates", str(tls.ca)] if tls else ["--insecure"])]
+
+
+def superexec(plugin: str, appio_address: str) -> list[str]:
+    """Return the command of an executor of its own (FL_ISOLATION=process): serverapp or clientapp."""
+    return [*LAUNCH, "superexec", "--insecure", "--plugin-type", plugin, "--appio-api-address", appio_address]
+
+
+def node_config(index: int, nodes: int, extra: str) -> str:
+    """Return a SuperNode's configuration: its part of the data, then the operator's own pairs."""
+    pairs = [f"partition-id={index}", f"num-partitions={nodes}"]
+    pairs += [f"{key}={value}" for key, value in PAIR.findall(extra) if key not in COMPUTED]
+    return " ".join(pairs)
+
+
+def environment(
+    base: Mapping[str, str], settings: Settings, *, nodes: int, token: str, flwr_home: Path
+) -> dict[str, str]:
+    """Return what every process of the cluster inherits.
+
+    The context's own variables are left out: it may hold keys, and what a process needs it is told.
+    """
+    kept = {name: value for name, value in base.items() if not name.startswith(("FL_", "ONEAPP_"))}
+    local = ",".join(filter(None, [base.get("no_proxy") or base.get("NO_PROXY"), LOOPBACK, "localhost"]))
+    return {
+        **dict.fromkeys(THREAD_VARIABLES, str(threads(nodes, os.cpu_count() or 1))),
+        **kept,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), base.get("PATH", os.defpath)]),
+        "PYTHONUNBUFFERED": "1",
+        "no_proxy": local,
+        "NO_PROXY": local,
+        MARKER: token,
+        "FLWR_HOME": str(flwr_home),
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_LOG_LEVEL": settings.log_level,
+        "FL_LOG_LEVEL": settings.log_level,
+        "FL_WARM_EXECUTOR": _yes_no(settings.warm_executor),
+        "FL_FLOWER_WORKAROUNDS": _yes_no(settings.flower_workarounds),
+    }
+
+
+def threads(nodes: int, cores: int) -> int:
+    """Return each process's share of the cores: all nodes train at the same time."""
+    return max(1, cores // nodes)
+
+
+def hosts() -> Sequence[str]:
+    """Return the names that the SuperLink's certificate must bear on this machine."""
+    return (LOOPBACK, "localhost")
+
+
+def _yes_no(value: bool) -> str:
+    return "YES" if value else "NO"

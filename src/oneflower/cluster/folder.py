@@ -1,0 +1,136 @@
+"""The state folder of one training: what lies where, one `up` at a time, and setting it aside."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from oneflower.cluster.files import probe, state_errors
+from oneflower.errors import ClusterError
+
+
+@dataclass(frozen=True, slots=True)
+class StateFolder:
+    """Where everything of a training lies; nothing is written outside it.
+
+    ``journal.jsonl``, ``report.html``, ``training.json`` (the settings of the last start),
+    ``processes.json`` (only while something runs), ``checkpoints/``, ``logs/``, ``tls/``, and two that are
+    made anew at every boot: ``superlink/`` (Flower's database) and ``flwr-home/`` (installed apps).
+    """
+
+    root: Path
+
+    @property
+    def journal(self) -> Path:
+        """The training's events, one JSON object a line."""
+        return self.root / "journal.jsonl"
+
+    @property
+    def report(self) -> Path:
+        """The page written at the end of a training."""
+        return self.root / "report.html"
+
+    @property
+    def training(self) -> Path:
+        """What the last start was asked to train."""
+        return self.root / "training.json"
+
+    @property
+    def processes(self) -> Path:
+        """What runs now, so that the next start can end what a killed one has left."""
+        return self.root / "processes.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where checkpoints go when FL_CHECKPOINT_PATH is not set."""
+        return self.root / "checkpoints"
+
+    @property
+    def logs(self) -> Path:
+        """One log a process, and the one of its previous start."""
+        return self.root / "logs"
+
+    @property
+    def superlink(self) -> Path:
+        """Flower's database; nothing in it is worth keeping across a boot."""
+        return self.root / "superlink"
+
+    @property
+    def flwr_home(self) -> Path:
+        """Where Flower unpacks the app."""
+        return self.root / "flwr-home"
+
+    @property
+    def tls(self) -> Path:
+        """Certificates, when TLS is on."""
+        return self.root / "tls"
+
+    def log(self, role: str) -> Path:
+        """Return the log of one process."""
+        return self.logs / f"{role}.log"
+
+    def make(self) -> None:
+        """Make the folder, and find out now whether it can be written.
+
+        Raises
+        ------
+        StateError
+            No permission, a file in the way, a read-only or a full disk.
+        """
+        probe(self.root)
+        with state_errors(self.logs):
+            self.logs.mkdir(exist_ok=True)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder for this process; the kernel lets go of it however the process ends.
+
+        Raises
+        ------
+        ClusterError
+            Another ``oneflower up`` holds it; the text names its pid.
+        """
+        with state_errors(self.root):
+            file = (self.root / "lock").open("a+", encoding="ascii")
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise ClusterError(
+                    f"{self.root} is in use by `oneflower up` with pid {file.read().strip() or 'unknown'}: "
+                    "wait for it, end it, or give another folder with --state"
+                ) from None
+            with state_errors(self.root):
+                file.truncate(0)
+                file.write(str(os.getpid()))
+                file.flush()
+            yield
+
+    def keep_old_logs(self) -> None:
+        """Rename the logs of the start before to ``.log.1``: a crash is looked into after a restart."""
+        with state_errors(self.logs):
+            for log in self.logs.glob("*.log"):
+                log.replace(log.with_suffix(".log.1"))
+
+    def is_used(self) -> bool:
+        """Whether a training has left anything here."""
+        return any(path.exists() for path in (self.journal, self.training, self.checkpoints))
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a folder to the first free of ``name.1``, ``name.2``, ...; nothing is deleted.
+
+    Raises
+    ------
+    StateError
+        It cannot be renamed, for example because it is a mount point.
+    """
+    number = 1
+    while (target := path.with_name(f"{path.name}.{number}")).exists():
+        number += 1
+    with state_errors(path):
+        path.rename(target)
+    return target

@@ -1,0 +1,64 @@
+"""Keep the SuperNodes alive: one that dies is started again, each time a little later."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from oneflower.cluster.local import LocalCluster
+from oneflower.journal import Journal
+
+FIRST_DELAY_S = 1.0
+LONGEST_DELAY_S = 30.0
+# A node that has lived this long is healthy again: its next death is its first.
+HEALTHY_AFTER_S = 120.0
+
+
+class SuperLinkDied(Exception):  # noqa: N818 - it is what happened, and it is always caught
+    """The SuperLink or its executor has ended: the run is lost, whatever Flower says later."""
+
+
+@dataclass(slots=True)
+class Backoff:
+    """How long to wait before the next start of one process."""
+
+    delay_s: float = 0.0
+    last_start: float = 0.0
+
+    def next_start(self, now: float) -> float:
+        """Return when to start it again, after a death just seen."""
+        healthy = now - self.last_start > HEALTHY_AFTER_S
+        longer_s = min(2 * self.delay_s, LONGEST_DELAY_S)
+        self.delay_s = FIRST_DELAY_S if healthy or not self.delay_s else longer_s
+        self.last_start = now + self.delay_s
+        return self.last_start
+
+
+@dataclass(slots=True, kw_only=True)
+class Keeper:
+    """Look after the processes of a cluster; ``tend`` is to be called about once a second."""
+
+    cluster: LocalCluster
+    journal: Journal
+    clock: Callable[[], float] = time.monotonic
+    _backoffs: dict[str, Backoff] = field(default_factory=dict)
+    _due: dict[str, float] = field(default_factory=dict)
+
+    def tend(self) -> None:
+        """Restart the SuperNodes that are due.
+
+        Raises
+        ------
+        SuperLinkDied
+            The SuperLink or its executor has ended.
+        """
+        now = self.clock()
+        for death in self.cluster.deaths():
+            if not death.role.rpartition("-")[2].isdigit():
+                raise SuperLinkDied(f"the {death.role} has ended: {death.reason}")
+            if death.role not in self._due:
+                self._due[death.role] = self._backoffs.setdefault(death.role, Backoff()).next_start(now)
+                self.journal.append("process_died", role=death.role, reason=death.reason)
+        for role in [role for role, when in self._due.items() if when <= now]:
+            del self._due[role]
+            self.cluster.restart(role)
+            self.journal.append("process_started", role=role)

@@ -1,0 +1,286 @@
+"""A SuperLink and its SuperNodes on this machine, as one thing that starts, is tended, and stops."""
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from oneflower.cluster import commands
+from oneflower.cluster.commands import Addresses
+from oneflower.cluster.files import state_errors
+from oneflower.cluster.folder import StateFolder
+from oneflower.cluster.ports import LOOPBACK, check_free, free_ports
+from oneflower.cluster.processes import ProcessTable, end
+from oneflower.cluster.procfs import Identity, command_line, is_alive, parent_of, session_of
+from oneflower.cluster.spawn import Child, spawn, tail
+from oneflower.cluster.tls import Certificates
+from oneflower.errors import ClusterError
+from oneflower.flower.control import ControlClient
+from oneflower.settings import Settings
+
+START_TIMEOUT_S = 60.0
+# A SuperNode imports Flower when it starts; on few cores many of them take turns.
+START_TIMEOUT_PER_NODE_S = 10.0
+STOP_GRACE_S = 5.0
+POLL_S = 0.1
+PORT_ATTEMPTS = 3
+PORT_TAKEN = "already in use"
+SUPERLINK = "superlink"
+SUPEREXEC = "superexec"
+# Names of the programs that Flower starts itself.
+EXECUTOR = "flower-superexec"
+SERVERAPP = "flwr-serverapp"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterOptions:
+    """What a cluster is made of. A port of None means: take a free one."""
+
+    nodes: int
+    settings: Settings
+    environ: Mapping[str, str]
+    fleet_port: int | None = None
+    control_port: int | None = None
+    tls: Certificates | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Death:
+    """A process that has ended, or has lost the executor without which it does nothing."""
+
+    role: str
+    reason: str
+
+
+class LocalCluster:
+    """Real Flower processes in their own sessions, each of which dies with this process.
+
+    ``start`` returns when the SuperLink knows all nodes online. Everything is to be called from the main
+    thread (see ``spawn``).
+    """
+
+    def __init__(self, folder: StateFolder, options: ClusterOptions) -> None:
+        self._folder = folder
+        self._options = options
+        self._table = ProcessTable(path=folder.processes)
+        self._children: dict[str, Child] = {}
+        self._executors: dict[str, Identity] = {}
+        self._addresses: Addresses | None = None
+        self._control: ControlClient | None = None
+
+    @property
+    def addresses(self) -> Addresses:
+        """Where this boot listens; ClusterError before the start."""
+        if self._addresses is None:
+            raise ClusterError("the cluster has not been started")
+        return self._addresses
+
+    @property
+    def control(self) -> ControlClient:
+        """The SuperLink's Control API; ClusterError before the start."""
+        if self._control is None:
+            raise ClusterError("the cluster has not been started")
+        return self._control
+
+    def start(self) -> None:
+        """Boot everything from nothing and wait until all nodes are online.
+
+        Raises
+        ------
+        ClusterError
+            A port is taken, a process died (with the end of its log), or nothing answers in time.
+        StateError
+            The state folder cannot be written.
+        """
+        for port, variable in (
+            (self._options.fleet_port, "FL_FLEET_API_ADDRESS"),
+            (self._options.control_port, "FL_CONTROL_API_ADDRESS"),
+        ):
+            if port is not None:
+                check_free(port, variable)
+        for attempt in range(1, PORT_ATTEMPTS + 1):
+            try:
+                return self._boot()
+            except ClusterError as error:
+                self.stop(grace_s=0.0)
+                # Another program may take a free port between its choice and its use.
+                if PORT_TAKEN not in str(error) or attempt == PORT_ATTEMPTS:
+                    raise
+        return None
+
+    def stop(self, *, grace_s: float = STOP_GRACE_S, hurry: Callable[[], bool] = lambda: False) -> None:
+        """End every process of this boot, also those that Flower has started, and wait for them."""
+        if self._control:
+            self._control.close()
+            self._control = None
+        end(self._running, grace_s=grace_s, hurry=hurry)
+        for child in self._children.values():
+            child.popen.wait()
+        self._children.clear()
+        self._executors.clear()
+        self._table.close()
+
+    def online(self) -> int:
+        """Count the SuperNodes that the SuperLink holds to be online."""
+        return sum(node.online for node in self.control.nodes())
+
+    def deaths(self) -> list[Death]:
+        """List the processes that no longer do their work; reaps those that have ended."""
+        self._find_executors()
+        found = []
+        for role, child in self._children.items():
+            code = child.exit_code()
+            if code is not None:
+                found.append(Death(role=role, reason=_ending(code)))
+            elif role in self._executors and not is_alive(self._executors[role]):
+                found.append(Death(role=role, reason="its executor has ended, and Flower starts no other"))
+        return found
+
+    def restart(self, role: str) -> None:
+        """Start a SuperNode (or its executor) anew; what is left of the old one is ended first."""
+        child = self._children.pop(role)
+        self._executors.pop(role, None)
+        end(lambda: self._descendants(child), grace_s=0.0, hurry=lambda: True)
+        child.popen.wait()
+        kind, _, index = role.partition("-")
+        if kind == "superexec":
+            self._spawn_executor(role, int(index))
+        else:
+            self._spawn_supernode(int(index))
+
+    def app_process(self) -> Identity | None:
+        """Return the ServerApp's process, when one runs."""
+        for identity in self._table.alive():
+            if any(Path(part).name == SERVERAPP for part in command_line(identity.pid)[:3]):
+                return identity
+        return None
+
+    def tails(self) -> str:
+        """Return the end of the SuperLink's log, where the ServerApp writes too."""
+        return tail(self._folder.log(SUPERLINK))
+
+    def _boot(self) -> None:
+        self._fresh_folders()
+        self._addresses = self._choose_addresses()
+        self._table = ProcessTable(path=self._folder.processes)
+        self._table.open()
+        self._spawn_superlink()
+        tls = self._options.tls
+        self._control = ControlClient(self.addresses.control, tls.ca.read_bytes() if tls else None)
+        self._wait("the SuperLink does not answer", self._answers)
+        for index in range(self._options.nodes):
+            self._spawn_supernode(index)
+        self._wait("not all SuperNodes have come online", lambda: self.online() >= self._options.nodes)
+
+    def _wait(self, failure: str, condition: Callable[[], bool]) -> None:
+        timeout_s = START_TIMEOUT_S + START_TIMEOUT_PER_NODE_S * self._options.nodes
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            for child in self._children.values():
+                code = child.exit_code()
+                if code is not None:
+                    raise ClusterError(
+                        f"the {child.role} died at its start: {_ending(code)}\n{tail(child.log)}"
+                    )
+            if time.monotonic() > deadline:
+                logs = "\n".join(tail(child.log) for child in self._children.values())
+                raise ClusterError(f"{failure} within {timeout_s:.0f} s\n{logs}")
+            time.sleep(POLL_S)
+
+    def _answers(self) -> bool:
+        try:
+            self.control.nodes()
+        except ClusterError:
+            return False
+        return True
+
+    def _fresh_folders(self) -> None:
+        """Begin without Flower's old state: ids of an earlier boot would be sampled for 60 s."""
+        for folder in (self._folder.superlink, self._folder.flwr_home):
+            with state_errors(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir(parents=True)
+        with state_errors(self._folder.superlink):
+            self._database().parent.mkdir(parents=True, exist_ok=True)
+
+    def _database(self) -> Path:
+        return self._folder.superlink / self._options.settings.database
+
+    def _choose_addresses(self) -> Addresses:
+        options = self._options
+        fleet, control, *rest = [f"{LOOPBACK}:{port}" for port in free_ports(3 + options.nodes)]
+        return Addresses(
+            fleet=f"{LOOPBACK}:{options.fleet_port}" if options.fleet_port else fleet,
+            control=f"{LOOPBACK}:{options.control_port}" if options.control_port else control,
+            serverappio=rest[0],
+            clientappio=tuple(rest[1:]),
+        )
+
+    def _spawn_superlink(self) -> None:
+        command = commands.superlink(
+            self.addresses,
+            self._options.settings,
+            database=self._database(),
+            storage=self._folder.superlink / "ffs",
+            tls=self._options.tls,
+        )
+        self._spawn(SUPERLINK, command)
+        if self._own_executors():
+            self._spawn(SUPEREXEC, commands.superexec("serverapp", self.addresses.serverappio))
+
+    def _spawn_supernode(self, index: int) -> None:
+        options = self._options
+        command = commands.supernode(index, options.nodes, self.addresses, options.settings, tls=options.tls)
+        self._spawn(f"supernode-{index}", command)
+        role = f"{SUPEREXEC}-{index}"
+        if self._own_executors() and role not in self._children:
+            self._spawn_executor(role, index)
+
+    def _spawn_executor(self, role: str, index: int) -> None:
+        self._spawn(role, commands.superexec("clientapp", self.addresses.clientappio[index]))
+
+    def _own_executors(self) -> bool:
+        return self._options.settings.isolation == "process"
+
+    def _spawn(self, role: str, command: list[str]) -> None:
+        options = self._options
+        environment = commands.environment(
+            options.environ,
+            options.settings,
+            nodes=options.nodes,
+            token=self._table.token,
+            flwr_home=self._folder.flwr_home,
+        )
+        if role in (SUPERLINK, SUPEREXEC):  # the ServerApp is their child
+            environment["ONEFLOWER_JOURNAL"] = str(self._folder.journal)
+        child = spawn(
+            role, command, environment=environment, log=self._folder.log(role), folder=self._folder.root
+        )
+        self._children[role] = child
+        self._table.record(role, child.identity)
+
+    def _running(self) -> list[Identity]:
+        """List what runs, without zombies: a child that has ended is reaped first."""
+        for child in self._children.values():
+            child.exit_code()
+        return self._table.alive()
+
+    def _descendants(self, child: Child) -> list[Identity]:
+        """List a child and everything below it, by session: Flower's own children stay in it."""
+        child.exit_code()
+        return [identity for identity in self._table.alive() if session_of(identity.pid) == child.pid]
+
+    def _find_executors(self) -> None:
+        missing = [role for role in self._children if role not in self._executors]
+        if not missing or self._own_executors():
+            return
+        by_pid = {self._children[role].pid: role for role in missing}
+        for identity in self._table.alive():
+            role = by_pid.get(parent_of(identity.pid) or 0)
+            if role and any(EXECUTOR in part for part in command_line(identity.pid)):
+                self._executors[role] = identity
+
+
+def _ending(code: int) -> str:
+    return f"killed by signal {-code}" if code < 0 else f"exit code {code}"

@@ -1,0 +1,133 @@
+"""One `oneflower up`: the folder is taken, the cluster boots, the training runs, nothing is left behind."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from oneflower.cluster import commands
+from oneflower.cluster.files import probe
+from oneflower.cluster.folder import set_aside
+from oneflower.cluster.interrupts import Interrupts
+from oneflower.cluster.journaltail import Event
+from oneflower.cluster.local import ClusterOptions, LocalCluster
+from oneflower.cluster.plan import Plan, certificates_given
+from oneflower.cluster.processes import end, leftovers
+from oneflower.cluster.record import changes, finished_already, write_record
+from oneflower.cluster.tls import Certificates, decode_certificates, make_certificates
+from oneflower.cluster.training import Training
+from oneflower.journal import Journal
+
+LEFTOVER_GRACE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How it went. ``finish`` is the journal's ``training_finished``; None for an app that writes none."""
+
+    finish: Event | None
+    trained: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A plan and those who want to hear: ``say`` gets lines of text, ``on_event`` the journal's events."""
+
+    plan: Plan
+    environ: Mapping[str, str]
+    say: Callable[[str], None]
+    on_event: Callable[[Event], None]
+
+    def run(self, *, fresh: bool = False) -> Outcome:
+        """Train to the end, or find that it is done already.
+
+        Parameters
+        ----------
+        fresh : bool
+            Set an old state aside first (renamed, never deleted).
+
+        Raises
+        ------
+        OneflowerError
+            Whatever went wrong; every process that was started has ended by then.
+        """
+        with Interrupts() as interrupts:
+            if fresh:
+                self._set_aside(interrupts)
+            self.plan.folder.make()
+            with self.plan.folder.lock():
+                self._end_leftovers(interrupts)
+                finish = finished_already(self.plan)
+                if finish is not None:
+                    return Outcome(finish=finish, trained=False)
+                return Outcome(finish=self._train(interrupts), trained=True)
+
+    def _set_aside(self, interrupts: Interrupts) -> None:
+        folder = self.plan.folder
+        checkpoints = Path(self.plan.settings.checkpoint_path)
+        if folder.is_used():
+            folder.make()
+            with folder.lock():
+                self._end_leftovers(interrupts)
+                self.say(f"the old state is kept as {set_aside(folder.root)}")
+        if self.plan.settings.checkpoint_enabled and checkpoints.is_dir() and any(checkpoints.iterdir()):
+            self.say(f"the old checkpoints are kept as {set_aside(checkpoints)}")
+
+    def _end_leftovers(self, interrupts: Interrupts) -> None:
+        path = self.plan.folder.processes
+        count = end(lambda: leftovers(path), grace_s=LEFTOVER_GRACE_S, hurry=interrupts.hurry)
+        if count:
+            self.say(f"ended {count} processes that a killed `oneflower up` had left running")
+        path.unlink(missing_ok=True)
+
+    def _train(self, interrupts: Interrupts) -> Event | None:
+        plan = self.plan
+        self._prepare()
+        cluster = LocalCluster(
+            plan.folder,
+            ClusterOptions(
+                nodes=plan.nodes,
+                settings=plan.settings,
+                environ=self.environ,
+                fleet_port=plan.fleet_port,
+                control_port=plan.control_port,
+                tls=self._certificates(),
+            ),
+        )
+        journal = Journal(plan.folder.journal)
+        try:
+            self.say(f"starting a SuperLink and {plan.nodes} SuperNodes; logs in {plan.folder.logs}")
+            cluster.start()
+            journal.append("cluster_started", nodes=plan.nodes, fleet=cluster.addresses.fleet)
+            return Training(
+                cluster=cluster,
+                fab=plan.fab,
+                run_config=plan.run_config(),
+                max_restarts=plan.settings.max_restarts,
+                journal=journal,
+                on_event=self.on_event,
+            ).run()
+        finally:
+            interrupts.stopping()
+            cluster.stop(hurry=interrupts.hurry)
+
+    def _prepare(self) -> None:
+        """Write what can be written, so that a folder that cannot be is found before anything starts."""
+        for change in changes(self.plan):
+            self.say(f"changed since the last start: {change}")
+        if self.plan.settings.checkpoint_enabled:
+            probe(Path(self.plan.settings.checkpoint_path))
+        self.plan.folder.keep_old_logs()
+        write_record(self.plan)
+
+    def _certificates(self) -> Certificates | None:
+        settings, folder = self.plan.settings, self.plan.folder.tls
+        if not self.plan.tls:
+            return None
+        if certificates_given(settings):
+            return decode_certificates(
+                folder,
+                ca=settings.ssl_ca_certfile,
+                certificate=settings.ssl_certfile,
+                key=settings.ssl_keyfile,
+            )
+        return make_certificates(folder, commands.hosts())

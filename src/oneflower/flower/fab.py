@@ -1,0 +1,148 @@
+"""Pack an app's folder into a Flower App Bundle (FAB), in memory, after checking that it is a Flower app."""
+
+import ast
+import hashlib
+import importlib.util
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from flwr.cli.build import build_fab_from_files
+from flwr.common.config import get_metadata_from_config, validate_fields_in_config
+
+from oneflower.errors import AppError
+from oneflower.settings import APP_CONFIG_KEYS
+
+PYPROJECT = "pyproject.toml"
+# What Flower packs (flwr/common/constant.py, FAB_INCLUDE_PATTERNS): data beside the code is not walked.
+PACKED = ("*.py", "*.toml", "*.md", ".gitignore")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fab:
+    """A packed app: its bytes, their SHA-256 in hex, ``publisher/name`` and the version."""
+
+    content: bytes
+    hash: str
+    id: str
+    version: str
+
+
+def digest(content: bytes) -> str:
+    """Return the SHA-256 of a FAB in hex: the name that Flower knows it by."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def build_fab(app_dir: Path) -> Fab:
+    """Pack the app; its own files stay as they are.
+
+    oneflower's run-config keys that the app's pyproject.toml does not declare are declared in the
+    packed copy, because Flower fails a run whose configuration holds an undeclared key.
+
+    Raises
+    ------
+    AppError
+        The folder is no Flower app, or is too large; the text names everything that is missing.
+    """
+    config = _read_config(app_dir)
+    problems = _problems(app_dir, config)
+    if problems:
+        listed = "\n".join(f"  - {problem}" for problem in problems)
+        raise AppError(f"{app_dir} is not a Flower app that can run:\n{listed}\n{HOW_TO_MEND}")
+    files: dict[str, bytes | Path] = {
+        path.relative_to(app_dir).as_posix(): path
+        for pattern in PACKED
+        for path in app_dir.rglob(pattern)
+        if path.is_file()
+    }
+    files[PYPROJECT] = tomli_w.dumps(declare_keys(config)).encode()
+    try:
+        content = build_fab_from_files(files)
+    except (ValueError, OSError) as error:
+        raise AppError(f"{app_dir} cannot be packed: {error}") from error
+    fab_id, version = get_metadata_from_config(config)
+    return Fab(content=content, hash=digest(content), id=fab_id, version=version)
+
+
+HOW_TO_MEND = (
+    "A Flower app is a folder with a pyproject.toml that names its two parts under "
+    '[tool.flwr.app.components], for example serverapp = "my_app.server_app:app" and '
+    'clientapp = "my_app.client_app:app", and these modules beside it.'
+)
+
+
+def declare_keys(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the pyproject with oneflower's run-config keys declared; the app's own defaults win."""
+    app = config["tool"]["flwr"]["app"]
+    app = {**app, "config": {**APP_CONFIG_KEYS, **app.get("config", {})}}
+    return {**config, "tool": {**config["tool"], "flwr": {**config["tool"]["flwr"], "app": app}}}
+
+
+def _read_config(app_dir: Path) -> dict[str, Any]:
+    path = app_dir / PYPROJECT
+    if not app_dir.is_dir():
+        raise AppError(f"there is no app folder {app_dir}: give the folder that holds the app's {PYPROJECT}")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise AppError(f"{app_dir} is not a Flower app: it has no {PYPROJECT}. {HOW_TO_MEND}") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise AppError(f"{path} cannot be read as TOML: {error}") from error
+
+
+def _problems(app_dir: Path, config: dict[str, Any]) -> list[str]:
+    try:
+        _, errors, _ = validate_fields_in_config(config)
+    except (TypeError, AttributeError, ValueError) as error:
+        return [f"{PYPROJECT}: {error}"]
+    if errors:
+        return [f"{PYPROJECT}: {error}" for error in errors]
+    components = config["tool"]["flwr"]["app"]["components"]
+    found = (_component_problem(app_dir, part, components[part]) for part in ("serverapp", "clientapp"))
+    return [problem for problem in found if problem]
+
+
+def _component_problem(app_dir: Path, part: str, reference: object) -> str | None:
+    """Say why ``module:attribute`` cannot be loaded, without importing the app's code."""
+    module, _, attribute = str(reference).partition(":")
+    if not module or not attribute:
+        return f'{part} = "{reference}": expected "module:attribute"'
+    source = _module_file(app_dir, module)
+    if source is None:
+        return f'{part} = "{reference}": there is no module {module} in the folder, and none is installed'
+    try:
+        tree = ast.parse(source.read_bytes(), filename=str(source))
+    except (SyntaxError, ValueError) as error:
+        return f'{part} = "{reference}": {source.name} is no valid Python: {error}'
+    if not _binds(tree, attribute.split(".")[0]):
+        return f'{part} = "{reference}": {source.name} defines no {attribute.split(".")[0]}'
+    return None
+
+
+def _module_file(app_dir: Path, module: str) -> Path | None:
+    base = app_dir.joinpath(*module.split("."))
+    for candidate in (base.with_name(f"{base.name}.py"), base / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    top = module.partition(".")[0]
+    if (app_dir / top).exists() or (app_dir / f"{top}.py").exists():
+        return None  # the app's own package shadows an installed one of the same name
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
+
+
+def _binds(tree: ast.Module, name: str) -> bool:
+    """Whether a name is bound anywhere in the module; a star import may bind any name."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node.name == name:
+            return True
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id == name:
+            return True
+        if isinstance(node, ast.alias) and (node.asname or node.name.split(".")[0]) in (name, "*"):
+            return True
+    return False
