@@ -1,40 +1,119 @@
 """Start Flower's own entry points in this process, with the workarounds that Flower 1.25.0 needs.
 
-``python -m oneflower.flower.launch superlink|supernode|superexec ARGS...`` takes Flower's own flags.
+``python -m oneflower.flower.launch superlink|supernode ARGS...`` takes Flower's own flags, and two variables.
+FL_FLOWER_WORKAROUNDS (YES) applies the workarounds; FL_WARM_EXECUTOR (YES) lets a SuperNode run its
+ClientApps in forked children of a warm process. The programs that Flower starts in turn come through here too.
 """
 
 import importlib
 import os
 import sys
+from collections.abc import Mapping, Sequence
+from logging import INFO
 from pathlib import Path
 
+from oneflower.errors import OneflowerError, SettingsError
+from oneflower.settings import resolve
+
 ENTRY_POINTS = {
-    "superlink": ("flwr.server.app", "run_superlink"),
-    "supernode": ("flwr.supernode.cli", "flower_supernode"),
-    "superexec": ("flwr.supercore.cli", "flower_superexec"),
+    "superlink": ("flwr.server.app", "run_superlink", "flower-superlink"),
+    "supernode": ("flwr.supernode.cli", "flower_supernode", "flower-supernode"),
+    "superexec": ("flwr.supercore.cli", "flower_superexec", "flower-superexec"),
+    "serverapp": ("flwr.server.serverapp", "flwr_serverapp", "flwr-serverapp"),
+    "clientapp": ("flwr.supernode.cli", "flwr_clientapp", "flwr-clientapp"),
 }
-USAGE = f"usage: python -m oneflower.flower.launch {'|'.join(ENTRY_POINTS)} ARGS... (Flower's own flags)"
+# Flower's defaults listen on every interface without TLS: constant.py:43.
+LOOPBACK_FLAGS = {
+    "superlink": {
+        "--serverappio-api-address": "127.0.0.1:9091",
+        "--simulationio-api-address": "127.0.0.1:9096",
+    },
+    "supernode": {"--clientappio-api-address": "127.0.0.1:9094"},
+}
+SWITCHES = ("FL_FLOWER_WORKAROUNDS", "FL_WARM_EXECUTOR")
+USAGE = "usage: python -m oneflower.flower.launch superlink|supernode ARGS... (Flower's own flags)"
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run one Flower program with its own arguments; exit with an error's code where it cannot start."""
+    try:
+        program, arguments = _program(argv)
+        prepare_environment()
+        start(program, arguments, os.environ)
+    except OneflowerError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(error.exit_code)
+
+
+def start(program: str, arguments: Sequence[str], environ: Mapping[str, str]) -> None:
+    """Apply what the switches say and call Flower's entry point, which does not come back."""
+    workarounds, warm = switches(environ)
+    arguments = with_loopback(program, arguments)
+    module, function, command = ENTRY_POINTS[program]
+    entry_point = getattr(importlib.import_module(module), function)
+    if workarounds:
+        _apply_workarounds(program)
+    if program == "supernode" and warm:
+        arguments = _with_warm_executor(arguments)
+    sys.argv = [command, *arguments]
+    entry_point()
 
 
 def prepare_environment() -> None:
     """Set what every Flower process needs before flwr is imported."""
-    # A black-holed egress would hold each exit for up to 60 s (flwr/common/telemetry.py:276).
+    # A black-holed egress would hold each exit for up to 60 s: telemetry.py:276, exit.py:80.
     os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
-    # Flower starts flower-superexec and flwr-serverapp by name; the environment may not be activated.
+    # Flower starts its programs by name; the environment may not be activated.
     scripts = str(Path(sys.executable).parent)
     if scripts not in os.environ.get("PATH", "").split(os.pathsep):
         os.environ["PATH"] = os.pathsep.join(filter(None, [scripts, os.environ.get("PATH", "")]))
 
 
-def main(argv: list[str]) -> None:
-    """Run one Flower program with its own arguments; exit 2 when the program is not known."""
+def switches(environ: Mapping[str, str]) -> tuple[bool, bool]:
+    """Return FL_FLOWER_WORKAROUNDS and FL_WARM_EXECUTOR; SettingsError where one is not YES or NO."""
+    names = [prefix + name for name in SWITCHES for prefix in ("", "ONEAPP_")]
+    settings = resolve({name: environ[name] for name in names if name in environ}).settings
+    return settings.flower_workarounds, settings.warm_executor
+
+
+def with_loopback(program: str, arguments: Sequence[str]) -> list[str]:
+    """Add the addresses of the APIs that only this machine's processes use, where they are not given."""
+    added = list(arguments)
+    for flag, address in LOOPBACK_FLAGS.get(program, {}).items():
+        if value_of(flag, arguments) is None:
+            added += [flag, address]
+    return added
+
+
+def value_of(flag: str, arguments: Sequence[str]) -> str | None:
+    """Return the value of ``--flag value`` or ``--flag=value``, the last one given; None without."""
+    found = None
+    for index, argument in enumerate(arguments):
+        if argument == flag and index + 1 < len(arguments):
+            found = arguments[index + 1]
+        elif argument.startswith(f"{flag}="):
+            found = argument.partition("=")[2]
+    return found
+
+
+def _program(argv: Sequence[str]) -> tuple[str, list[str]]:
     if not argv or argv[0] not in ENTRY_POINTS:
-        sys.stderr.write(f"no Flower program {' '.join(argv[:1])!r}\n{USAGE}\n")
-        sys.exit(2)
-    prepare_environment()
-    module, function = ENTRY_POINTS[argv[0]]
-    sys.argv = [f"flower-{argv[0]}", *argv[1:]]
-    getattr(importlib.import_module(module), function)()
+        given = repr(argv[0]) if argv else "nothing"
+        raise SettingsError(f"which Flower program? Given: {given}.\n{USAGE}")
+    return argv[0], list(argv[1:])
+
+
+def _apply_workarounds(program: str) -> None:
+    from flwr.common import log  # noqa: PLC0415 - after the environment is prepared
+
+    from oneflower.flower.workarounds import WORKAROUNDS, Program, apply  # noqa: PLC0415 - the same
+
+    names = apply(WORKAROUNDS, Program(program))
+    log(INFO, "workarounds applied program=%s names=%s", program, ",".join(names))
+
+
+def _with_warm_executor(arguments: Sequence[str]) -> list[str]:
+    return list(arguments)
 
 
 if __name__ == "__main__":

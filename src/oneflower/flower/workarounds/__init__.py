@@ -1,0 +1,37 @@
+"""Named guards around defects of Flower 1.25.0, applied in memory by `oneflower.flower.launch`.
+
+One module a workaround; nothing that is installed is changed on disk. ``docs/flower-workarounds.md`` lists
+them with the defect, the place in Flower's source, and what follows without.
+"""
+
+from oneflower.flower.workarounds import (
+    client_crash,
+    exit_lock,
+    held_pulls,
+    lost_messages,
+    object_backoff,
+    object_race,
+    own_programs,
+    polls,
+    traffic,
+)
+from oneflower.flower.workarounds.registry import FLOWER_VERSION, Patch, Program, Workaround, apply, problems
+
+WORKAROUNDS: tuple[Workaround, ...] = (
+    traffic.WORKAROUND,
+    object_race.WORKAROUND,
+    lost_messages.RECALL,
+    lost_messages.DROPPED,
+    held_pulls.SUPERLINK,
+    held_pulls.SUPERNODE,
+    polls.SUPERNODE,
+    polls.SUPEREXEC,
+    object_backoff.WORKAROUND,
+    client_crash.WORKAROUND,
+    exit_lock.WORKAROUND,
+    own_programs.SUPERLINK,
+    own_programs.SUPERNODE,
+    own_programs.SUPEREXEC,
+)
+
+__all__ = ["FLOWER_VERSION", "WORKAROUNDS", "Patch", "Program", "Workaround", "apply", "problems"]
