@@ -1,6 +1,7 @@
 """The ClientApp: local SGD on this node's images, and federated evaluation."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 from flwr.app import Context, Message
@@ -18,6 +19,24 @@ app = ClientApp()
 Batch = tuple[Tensor, Tensor]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalOptions:
+    """Local training: epochs a round, images a step, learning rate where the server sends none."""
+
+    epochs: int
+    batch_size: int
+    lr: float
+
+    @classmethod
+    def from_run_config(cls, run_config: Mapping[str, object]) -> "LocalOptions":
+        """Read `local-epochs`, `batch-size` and `learning-rate`."""
+        return cls(
+            epochs=option(run_config, "local-epochs", 2, at_least=1),
+            batch_size=option(run_config, "batch-size", 32, at_least=2),
+            lr=option(run_config, "learning-rate", 0.05, at_least=1e-9),
+        )
+
+
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Train the global model on this node's images and send it back."""
@@ -26,17 +45,12 @@ def train(message: Message, context: Context) -> Message:
     shuffling = set_determinism(info.seed, info.round, info.partition_id)
     model = Net(ImageShape.from_run_config(context.run_config))
     global_arrays = load_arrays(model, message.content.array_records["arrays"])
-    lr = info.lr or option(context.run_config, "learning-rate", 0.05, at_least=1e-9)
+    options = LocalOptions.from_run_config(context.run_config)
     loss = fit(
         model,
-        batches(
-            images,
-            epochs=option(context.run_config, "local-epochs", 2, at_least=1),
-            size=option(context.run_config, "batch-size", 32, at_least=2),
-            generator=shuffling,
-        ),
+        batches(images, options, shuffling),
         batch_loss,
-        torch.optim.SGD(model.parameters(), lr=lr),
+        torch.optim.SGD(model.parameters(), lr=info.lr or options.lr),
         global_arrays=global_arrays,
         proximal_mu=info.proximal_mu,
     )
@@ -55,10 +69,10 @@ def evaluate(message: Message, context: Context) -> Message:
     return reply(message, {"num-examples": len(images), "eval_loss": loss, "eval_acc": accuracy})
 
 
-def batches(images: Images, *, epochs: int, size: int, generator: torch.Generator) -> Iterator[Batch]:
+def batches(images: Images, options: LocalOptions, generator: torch.Generator) -> Iterator[Batch]:
     """Give shuffled batches of one size: a few left over would bend batch normalisation's statistics."""
-    size = min(size, len(images))
-    for _ in range(epochs):
+    size = min(options.batch_size, len(images))
+    for _ in range(options.epochs):
         order = torch.randperm(len(images), generator=generator)
         for rows in torch.split(order[: len(order) // size * size], size):
             yield images.pixels[rows], images.labels[rows]
