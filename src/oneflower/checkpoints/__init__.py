@@ -1,1 +1,44 @@
 """The crash-safe checkpoint store: pure, knows no Flower."""
+
+from oneflower.checkpoints.background import BackgroundWriter
+from oneflower.checkpoints.digest import model_digest
+from oneflower.checkpoints.manifest import SCHEMA, Manifest
+from oneflower.checkpoints.model import Checkpoint, Metrics, ModelSchema, Resumption, Saved, adopt
+from oneflower.checkpoints.reader import CheckpointInfo, CheckpointReader
+from oneflower.checkpoints.retention import (
+    DEFAULT_MEASURES,
+    KeepAll,
+    KeepBest,
+    KeepEvery,
+    KeepNewest,
+    KeepUnion,
+    Measure,
+    Retention,
+    retention_of,
+)
+from oneflower.checkpoints.store import CheckpointStore
+
+__all__ = [
+    "DEFAULT_MEASURES",
+    "SCHEMA",
+    "BackgroundWriter",
+    "Checkpoint",
+    "CheckpointInfo",
+    "CheckpointReader",
+    "CheckpointStore",
+    "KeepAll",
+    "KeepBest",
+    "KeepEvery",
+    "KeepNewest",
+    "KeepUnion",
+    "Manifest",
+    "Measure",
+    "Metrics",
+    "ModelSchema",
+    "Resumption",
+    "Retention",
+    "Saved",
+    "adopt",
+    "model_digest",
+    "retention_of",
+]

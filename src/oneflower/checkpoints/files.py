@@ -1,0 +1,126 @@
+"""The one narrow seam between the checkpoint store and the operating system.
+
+Every operation that changes the disk, and every read that a checkpoint depends on, goes through `Files`,
+so that the tests can fail, cut or record each single one.
+"""
+
+import os
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+
+class Files(Protocol):
+    """What the store asks of a file system. Each call may raise OSError; `write` may be short."""
+
+    def make_folder(self, path: Path) -> None:
+        """Make the folder and its parents; an existing one is fine."""
+        ...
+
+    def names(self, folder: Path) -> list[str]:
+        """Return the names in the folder, in any order."""
+        ...
+
+    def create(self, path: Path) -> int:
+        """Create the file, or empty the one that bears the name; return its descriptor, open for writing."""
+        ...
+
+    def write(self, descriptor: int, data: memoryview) -> int:
+        """Write some of the bytes and return how many."""
+        ...
+
+    def fsync(self, descriptor: int) -> None:
+        """Make the file's bytes durable."""
+        ...
+
+    def close(self, descriptor: int) -> None:
+        """Close the descriptor."""
+        ...
+
+    def rename(self, old: Path, new: Path) -> None:
+        """Rename atomically, replacing what bears the new name."""
+        ...
+
+    def unlink(self, path: Path) -> None:
+        """Remove a name."""
+        ...
+
+    def symlink(self, target: str, path: Path) -> None:
+        """Make a symbolic link; the name must not exist."""
+        ...
+
+    def read_link(self, path: Path) -> str:
+        """Return a symbolic link's target."""
+        ...
+
+    def sync_folder(self, path: Path) -> None:
+        """Make the folder's names durable: without it a crash may undo a rename."""
+        ...
+
+    def open(self, path: Path) -> BinaryIO:
+        """Open an existing file for reading."""
+        ...
+
+    def free_bytes(self, folder: Path) -> int:
+        """Return the bytes that may still be written to the folder's disk."""
+        ...
+
+
+class OsFiles:
+    """`Files` by system calls."""
+
+    def make_folder(self, path: Path) -> None:
+        """Make the folder and its parents."""
+        path.mkdir(parents=True, exist_ok=True)
+
+    def names(self, folder: Path) -> list[str]:
+        """Return the names in the folder."""
+        return [path.name for path in folder.iterdir()]
+
+    def create(self, path: Path) -> int:
+        """Create or empty a file for writing."""
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+
+    def write(self, descriptor: int, data: memoryview) -> int:
+        """Write some bytes."""
+        return os.write(descriptor, data)
+
+    def fsync(self, descriptor: int) -> None:
+        """Make the bytes durable."""
+        os.fsync(descriptor)
+
+    def close(self, descriptor: int) -> None:
+        """Close the descriptor."""
+        os.close(descriptor)
+
+    def rename(self, old: Path, new: Path) -> None:
+        """Rename atomically."""
+        old.rename(new)
+
+    def unlink(self, path: Path) -> None:
+        """Remove a name."""
+        path.unlink()
+
+    def symlink(self, target: str, path: Path) -> None:
+        """Make a symbolic link."""
+        path.symlink_to(target)
+
+    def read_link(self, path: Path) -> str:
+        """Return a symbolic link's target."""
+        return str(path.readlink())
+
+    def sync_folder(self, path: Path) -> None:
+        """Make the folder's names durable."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def open(self, path: Path) -> BinaryIO:
+        """Open for reading, unbuffered readers welcome."""
+        return path.open("rb")
+
+    def free_bytes(self, folder: Path) -> int:
+        """Return the bytes free to this process."""
+        status = os.statvfs(folder)
+        return status.f_bavail * status.f_frsize

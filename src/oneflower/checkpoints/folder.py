@@ -1,0 +1,142 @@
+"""The folder's bookkeeping: what is committed, what is set aside, what a crash left behind.
+
+A round goes out of the committed ones by losing its manifest first, and that is made durable before its
+data files are touched. So no crash can leave a manifest whose files are gone.
+"""
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+from oneflower.checkpoints.files import Files
+from oneflower.checkpoints.names import (
+    LATEST,
+    METADATA,
+    aside,
+    data_round,
+    is_temporary,
+    manifest_name,
+    manifest_round,
+    model_name,
+    round_files,
+    temporary,
+)
+from oneflower.checkpoints.writing import replace_file, replace_link
+
+log = logging.getLogger(__name__)
+
+
+def committed_rounds(files: Files, root: Path) -> list[int]:
+    """Return the rounds that have a manifest, oldest first."""
+    rounds = (manifest_round(name) for name in files.names(root))
+    return sorted(number for number in rounds if number is not None)
+
+
+def set_aside(files: Files, root: Path, number: int, reason: str) -> str:
+    """Rename every file of a round to `<name>.<reason>-<n>` and return that ending. Nothing is deleted."""
+    names = set(files.names(root))
+    ending = _next_ending(names, number, reason)
+    manifest, *data = round_files(number)
+    if manifest in names:
+        files.rename(root / manifest, root / f"{manifest}.{ending}")
+        files.sync_folder(root)
+    for name in data:
+        if name in names:
+            files.rename(root / name, root / f"{name}.{ending}")
+    files.sync_folder(root)
+    return ending
+
+
+def remove_rounds(files: Files, root: Path, rounds: Iterable[int]) -> None:
+    """Remove rounds that retention lets go.
+
+    The manifests are hidden under their temporary names until the data are gone: they tell the next
+    opening that a crash interrupted a removal.
+    """
+    names = set(files.names(root))
+    gone = list(rounds)
+    for number in gone:
+        files.rename(root / manifest_name(number), temporary(root / manifest_name(number)))
+    files.sync_folder(root)
+    for number in gone:
+        for name in round_files(number)[1:]:
+            if name in names:
+                files.unlink(root / name)
+    for number in gone:
+        files.unlink(temporary(root / manifest_name(number)))
+
+
+def recover(files: Files, root: Path) -> None:
+    """Finish or undo what a crash interrupted: removals, settings aside, commits that did not happen."""
+    names = set(files.names(root))
+    for name in sorted(names):
+        number = data_round(name)
+        if number is not None and manifest_name(number) not in names:
+            _settle_stray(files, root, name, number, names)
+    for name in sorted(name for name in names if is_temporary(name)):
+        files.unlink(root / name)
+
+
+def point_at_newest(files: Files, root: Path) -> None:
+    """Make `checkpoint_latest.npz` and `checkpoint_metadata.json` show the newest committed round."""
+    rounds = committed_rounds(files, root)
+    if not rounds:
+        _remove_pointers(files, root)
+        return
+    changed = _point_link(files, root, model_name(rounds[-1]))
+    with files.open(root / manifest_name(rounds[-1])) as file:
+        content = file.read()
+    if _content(files, root / METADATA) != content:
+        replace_file(files, root / METADATA, content)
+        changed = True
+    if changed:
+        files.sync_folder(root)
+
+
+def _settle_stray(files: Files, root: Path, name: str, number: int, names: set[str]) -> None:
+    """Deal with a data file without its manifest: ours goes, anyone else's is set aside."""
+    if temporary(root / manifest_name(number)).name in names:
+        files.unlink(root / name)
+        return
+    ending = _unfinished_ending(names, number, name) or _next_ending(names, number, "uncommitted")
+    files.rename(root / name, root / f"{name}.{ending}")
+    log.warning("file set aside file=%s as=%s.%s reason=it has no manifest", name, name, ending)
+
+
+def _unfinished_ending(names: set[str], number: int, name: str) -> str | None:
+    """Return the ending of a setting aside that renamed the manifest and not yet this file."""
+    for other in sorted(names, reverse=True):
+        put = aside(other)
+        if put and put.name == manifest_name(number):
+            ending = f"{put.reason}-{put.number}"
+            if f"{name}.{ending}" not in names:
+                return ending
+    return None
+
+
+def _next_ending(names: set[str], number: int, reason: str) -> str:
+    taken = [put.number for put in map(aside, names) if put and put.name in round_files(number)]
+    return f"{reason}-{max(taken, default=0) + 1}"
+
+
+def _point_link(files: Files, root: Path, target: str) -> bool:
+    try:
+        if files.read_link(root / LATEST) == target:
+            return False
+    except OSError:
+        pass  # absent, or no link: it is made anew
+    replace_link(files, root / LATEST, target)
+    return True
+
+
+def _remove_pointers(files: Files, root: Path) -> None:
+    for name in {LATEST, METADATA} & set(files.names(root)):
+        files.unlink(root / name)
+
+
+def _content(files: Files, path: Path) -> bytes | None:
+    try:
+        with files.open(path) as file:
+            return file.read()
+    except OSError:
+        return None

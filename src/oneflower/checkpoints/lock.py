@@ -1,0 +1,101 @@
+"""One writer a checkpoint folder: an advisory lock that the kernel drops when its holder dies."""
+
+import fcntl
+import os
+import socket
+import time
+import weakref
+from pathlib import Path
+from typing import Final
+
+from oneflower.checkpoints.names import LOCK
+from oneflower.errors import CheckpointError
+
+_POLL_S: Final = 0.1
+_HELD: Final[weakref.WeakSet["FolderLock"]] = weakref.WeakSet()
+
+
+class FolderLock:
+    """The lock on one folder. Taken by `acquire`, dropped by `release` or by the process's end."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / LOCK
+        self._descriptor: int | None = None
+
+    def acquire(self, wait_s: float = 0.0) -> None:
+        """Take the lock, waiting up to `wait_s` seconds for its holder.
+
+        Raises
+        ------
+        CheckpointError
+            Another process holds it; the text names it.
+        OSError
+            The lock file cannot be opened.
+        """
+        deadline = time.monotonic() + wait_s
+        while not self._try():
+            if time.monotonic() >= deadline:
+                raise CheckpointError(
+                    f"the checkpoint folder {self._path.parent} is written by {self._holder()}; "
+                    "expected none. End that training, or give this one another FL_CHECKPOINT_PATH."
+                )
+            time.sleep(_POLL_S)
+
+    def held(self) -> bool:
+        """Tell whether the lock is ours and the folder still has it: the folder may have been removed."""
+        if self._descriptor is None:
+            return False
+        return _same_file(self._descriptor, self._path)
+
+    def release(self) -> None:
+        """Drop the lock; without it, nothing happens."""
+        _HELD.discard(self)
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _try(self) -> bool:
+        self.release()
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        except OSError:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+        _HELD.add(self)
+        self._sign(descriptor)
+        return True
+
+    def _sign(self, descriptor: int) -> None:
+        """Write who we are, for the message that refuses the next one. A full disk may leave it empty."""
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        except OSError:
+            return
+
+    def _holder(self) -> str:
+        try:
+            return self._path.read_text(errors="replace").strip() or "another process"
+        except OSError:
+            return "another process"
+
+
+def _same_file(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except OSError:
+        return False
+
+
+def _drop_in_child() -> None:
+    """Close a forked child's copies, or a child that outlives us would keep the folder locked."""
+    for lock in list(_HELD):
+        lock.release()
+
+
+os.register_at_fork(after_in_child=_drop_in_child)

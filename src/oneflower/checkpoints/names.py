@@ -1,0 +1,74 @@
+"""The names of the files of a checkpoint folder."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+LATEST: Final = "checkpoint_latest.npz"
+METADATA: Final = "checkpoint_metadata.json"
+LOCK: Final = ".checkpoint.lock"
+
+_MANIFEST: Final = re.compile(r"checkpoint_round_(0|[1-9]\d*)\.json")
+_DATA: Final = re.compile(r"checkpoint_round_(0|[1-9]\d*)(\.state)?\.npz")
+_TEMPORARY: Final = re.compile(r"\.checkpoint_.*\.tmp")
+_ASIDE: Final = re.compile(
+    r"(checkpoint_round_(?:0|[1-9]\d*)(?:\.state)?\.(?:npz|json))\.([a-z]+)-([1-9]\d*)"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aside:
+    """A file that was set aside: its first name, why, and which setting aside it belongs to."""
+
+    name: str
+    reason: str
+    number: int
+
+
+def model_name(number: int) -> str:
+    """Return the name of a round's model file."""
+    return f"checkpoint_round_{number}.npz"
+
+
+def state_name(number: int) -> str:
+    """Return the name of a round's optimizer state file."""
+    return f"checkpoint_round_{number}.state.npz"
+
+
+def manifest_name(number: int) -> str:
+    """Return the name of a round's manifest."""
+    return f"checkpoint_round_{number}.json"
+
+
+def round_files(number: int) -> tuple[str, str, str]:
+    """Return a round's names, the manifest first: a round goes by losing its manifest first."""
+    return manifest_name(number), model_name(number), state_name(number)
+
+
+def temporary(path: Path) -> Path:
+    """Return the hidden name under which a file is written before it is renamed."""
+    return path.with_name(f".{path.name}.tmp")
+
+
+def manifest_round(name: str) -> int | None:
+    """Return the round of a manifest's name, None for any other name."""
+    match = _MANIFEST.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+def data_round(name: str) -> int | None:
+    """Return the round of a model's or state's name, None for any other name."""
+    match = _DATA.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+def is_temporary(name: str) -> bool:
+    """Tell whether a crash may have left this file behind while it was written."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
+def aside(name: str) -> Aside | None:
+    """Take apart the name of a file that was set aside, None for any other name."""
+    match = _ASIDE.fullmatch(name)
+    return Aside(name=match[1], reason=match[2], number=int(match[3])) if match else None

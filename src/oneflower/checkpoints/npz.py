@@ -1,0 +1,149 @@
+"""Named arrays as the bytes of an `.npz` file: stored zip, sorted names, fixed dates.
+
+The same arrays always give the same bytes, so the SHA-256 of the file is the SHA-256 of the model and
+`sha256sum` shows it. Headers are written here, not by NumPy or zipfile, whose bytes change between
+versions. Formats: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html (version 1.0) and
+PKWARE APPNOTE 6.3.9 (zip64 always, so that 4 GiB is no special case).
+"""
+
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, BinaryIO, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oneflower.errors import CheckpointError
+
+Arrays: TypeAlias = Mapping[str, NDArray[Any]]
+
+_NUMBER_KINDS: Final = "biufc"
+_ZIP64: Final = 0xFFFFFFFF
+_NEEDS_ZIP64: Final = 45
+_UTF8_NAME: Final = 0x800
+_DATE: Final = 0x21  # 1980-01-01, the zip format's zero
+_MODE: Final = 0o100644 << 16
+
+
+def npz_pieces(arrays: Arrays) -> Iterator[memoryview]:
+    """Yield the file's bytes in order, array data as views without a copy.
+
+    Raises
+    ------
+    CheckpointError
+        An array is not of numbers or booleans (it would need pickle), or its name holds NUL.
+    """
+    directory: list[bytes] = []
+    offset = 0
+    for name in sorted(arrays):
+        header, data = _npy_header(name, arrays[name]), _raw_bytes(arrays[name])
+        crc, size = zlib.crc32(data, zlib.crc32(header)), len(header) + len(data)
+        entry = f"{name}.npy".encode()
+        local = _local_header(entry, crc, size)
+        directory.append(_directory_entry(entry, crc, size, offset))
+        offset += len(local) + size
+        yield memoryview(local + header)
+        yield data
+    yield memoryview(b"".join(directory) + _end_of_directory(directory, offset))
+
+
+def read_npz(file: BinaryIO) -> dict[str, NDArray[Any]]:
+    """Read every array of an open `.npz`, in the file's order; never unpickles.
+
+    Raises whatever zipfile, zlib and NumPy raise on bytes that are no such file.
+    """
+    arrays: dict[str, NDArray[Any]] = {}
+    with zipfile.ZipFile(file) as archive:
+        for entry in archive.namelist():
+            with archive.open(entry) as member:
+                arrays[entry.removesuffix(".npy")] = np.lib.format.read_array(member, allow_pickle=False)
+    return arrays
+
+
+def check_storable(arrays: Arrays, names: Sequence[str] | None = None) -> None:
+    """Raise CheckpointError for an array that cannot be stored without pickle."""
+    for name in names or arrays:
+        kind = arrays[name].dtype.kind
+        if kind not in _NUMBER_KINDS:
+            raise CheckpointError(
+                f"array {name!r} has dtype {arrays[name].dtype}: expected booleans, integers, "
+                "floats or complex numbers. Convert it (bfloat16 to float32) or leave it out."
+            )
+        if "\0" in name:
+            raise CheckpointError(f"array name {name!r} holds a NUL character. Rename the array.")
+
+
+def _npy_header(name: str, array: NDArray[Any]) -> bytes:
+    check_storable({name: array})
+    shape = repr(tuple(int(length) for length in array.shape))
+    text = f"{{'descr': '{array.dtype.str}', 'fortran_order': False, 'shape': {shape}, }}"
+    padding = -(10 + len(text) + 1) % 64
+    return (
+        b"\x93NUMPY\x01\x00"
+        + struct.pack("<H", len(text) + padding + 1)
+        + (text + " " * padding + "\n").encode()
+    )
+
+
+def _raw_bytes(array: NDArray[Any]) -> memoryview:
+    """Return the array's bytes in C order; copies only an array that is not contiguous."""
+    contiguous = np.asarray(array, order="C")
+    return contiguous.reshape(-1).view(np.uint8).data if contiguous.size else memoryview(b"")
+
+
+def _local_header(entry: bytes, crc: int, size: int) -> bytes:
+    extra = struct.pack("<HHQQ", 1, 16, size, size)
+    fixed = struct.pack(
+        "<4sHHHHHLLLHH",
+        b"PK\x03\x04",
+        _NEEDS_ZIP64,
+        _UTF8_NAME,
+        0,
+        0,
+        _DATE,
+        crc,
+        _ZIP64,
+        _ZIP64,
+        len(entry),
+        len(extra),
+    )
+    return fixed + entry + extra
+
+
+def _directory_entry(entry: bytes, crc: int, size: int, offset: int) -> bytes:
+    extra = struct.pack("<HHQQQ", 1, 24, size, size, offset)
+    made_by_unix = 3 << 8 | _NEEDS_ZIP64
+    fixed = struct.pack(
+        "<4sHHHHHHLLLHHHHHLL",
+        b"PK\x01\x02",
+        made_by_unix,
+        _NEEDS_ZIP64,
+        _UTF8_NAME,
+        0,
+        0,
+        _DATE,
+        crc,
+        _ZIP64,
+        _ZIP64,
+        len(entry),
+        len(extra),
+        0,
+        0,
+        0,
+        _MODE,
+        _ZIP64,
+    )
+    return fixed + entry + extra
+
+
+def _end_of_directory(directory: list[bytes], offset: int) -> bytes:
+    count, size = len(directory), sum(len(entry) for entry in directory)
+    version = 3 << 8 | _NEEDS_ZIP64
+    end64 = struct.pack(
+        "<4sQHHLLQQQQ", b"PK\x06\x06", 44, version, _NEEDS_ZIP64, 0, 0, count, count, size, offset
+    )
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, offset + size, 1)
+    end = struct.pack("<4sHHHHLLH", b"PK\x05\x06", 0, 0, 0xFFFF, 0xFFFF, _ZIP64, _ZIP64, 0)
+    return end64 + locator + end

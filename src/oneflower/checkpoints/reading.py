@@ -1,0 +1,116 @@
+"""Read a checkpoint back, believing nothing that its digests do not prove."""
+
+import errno
+import hashlib
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from numpy.typing import NDArray
+
+from oneflower.checkpoints.files import Files
+from oneflower.checkpoints.manifest import DamagedError, FileRecord, Manifest, parse
+from oneflower.checkpoints.model import Checkpoint, ModelSchema
+from oneflower.checkpoints.names import manifest_name
+from oneflower.checkpoints.npz import read_npz
+
+_CHUNK_BYTES: Final = 4 << 20
+
+
+def read_manifest(files: Files, folder: Path, number: int) -> Manifest:
+    """Read and check the manifest of a round.
+
+    Raises
+    ------
+    DamagedError
+        It is missing, unreadable or not as committed.
+    CheckpointError
+        It is of another schema.
+    OSError
+        It cannot be reached now (no permission, say), which proves no damage.
+    """
+    name = manifest_name(number)
+    with _open(files, folder / name) as file:
+        data = _read(file, name)
+    return parse(data, number)
+
+
+def verify_files(files: Files, folder: Path, manifest: Manifest) -> None:
+    """Hash every data file of a checkpoint; DamagedError says which one is not as committed."""
+    for record in manifest.files:
+        with _open(files, folder / record.name) as file:
+            _check(file, record)
+
+
+def read_checkpoint(files: Files, folder: Path, number: int) -> Checkpoint:
+    """Read a round, proving each file before its arrays are parsed. Errors as `read_manifest`."""
+    manifest = read_manifest(files, folder, number)
+    arrays = _read_arrays(files, folder, manifest.model, manifest.schema)
+    state = {}
+    if manifest.state is not None:
+        state = _read_arrays(files, folder, manifest.state, manifest.state_schema)
+    content = manifest.content
+    return Checkpoint(
+        round=number,
+        total_rounds=content["total_rounds"],
+        arrays=arrays,
+        state=state,
+        strategy=content["strategy"],
+        parameters=content["parameters"],
+        app=content["app"],
+        seed=content["seed"],
+        metrics=manifest.metrics,
+        versions=content["versions"],
+    )
+
+
+def _read_arrays(
+    files: Files, folder: Path, record: FileRecord, schema: ModelSchema
+) -> dict[str, NDArray[Any]]:
+    """Return the arrays in the order of the manifest, which is the model's own."""
+    with _open(files, folder / record.name) as file:
+        _check(file, record)
+        file.seek(0)
+        try:
+            arrays = read_npz(file)
+        except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise DamagedError(f"{record.name} is no array file: {error}") from error
+    if differences := ModelSchema.of(arrays).differences(schema):
+        raise DamagedError(f"{record.name} does not hold the manifest's arrays: {'; '.join(differences)}")
+    return {name: arrays[name] for name in schema.arrays}
+
+
+def _check(file: BinaryIO, record: FileRecord) -> None:
+    digest, size = hashlib.sha256(), 0
+    while chunk := _read(file, record.name, _CHUNK_BYTES):
+        digest.update(chunk)
+        size += len(chunk)
+    if size != record.size_bytes:
+        raise DamagedError(f"{record.name} has {size} bytes, committed were {record.size_bytes}")
+    if digest.hexdigest() != record.sha256:
+        raise DamagedError(f"{record.name} has SHA-256 {digest.hexdigest()}, committed was {record.sha256}")
+
+
+def _open(files: Files, path: Path) -> BinaryIO:
+    try:
+        return files.open(path)
+    except OSError as error:
+        _raise_if_lost(error, path.name)
+        raise
+
+
+def _read(file: BinaryIO, name: str, size: int = -1) -> bytes:
+    try:
+        return file.read(size)
+    except OSError as error:
+        _raise_if_lost(error, name)
+        raise
+
+
+def _raise_if_lost(error: OSError, name: str) -> None:
+    """Tell lost bytes from a file that cannot be reached just now, which may be good."""
+    if error.errno == errno.ENOENT:
+        raise DamagedError(f"{name} is missing") from error
+    if error.errno == errno.EIO:
+        raise DamagedError(f"{name} cannot be read: {error.strerror}") from error

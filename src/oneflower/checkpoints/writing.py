@@ -1,0 +1,125 @@
+"""Write a file so that it is either whole and durable under its name, or not there at all."""
+
+import hashlib
+import queue
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, Self
+
+from oneflower.checkpoints.files import Files
+from oneflower.checkpoints.manifest import FileRecord
+from oneflower.checkpoints.names import temporary
+
+# Small pieces are gathered into one write; large ones are cut so that the hash follows close behind.
+_GATHER_BYTES: Final = 1 << 20
+_CHUNK_BYTES: Final = 16 << 20
+
+
+def write_temporary(files: Files, path: Path, pieces: Iterable[memoryview]) -> FileRecord:
+    """Write and fsync the bytes under the temporary name of `path`; `path` itself is not touched.
+
+    Returns the record of what was written. On any failure the temporary file is removed.
+    """
+    scratch = temporary(path)
+    descriptor = files.create(scratch)
+    try:
+        try:
+            size, sha256 = _write_hashed(files, descriptor, pieces)
+        finally:
+            files.close(descriptor)
+    except BaseException:
+        with suppress(OSError):
+            files.unlink(scratch)
+        raise
+    return FileRecord(name=path.name, size_bytes=size, sha256=sha256)
+
+
+def replace_file(files: Files, path: Path, data: bytes) -> FileRecord:
+    """Put a small file in place of `path`, whole or not at all. The folder is not synced."""
+    record = write_temporary(files, path, [memoryview(data)])
+    rename_or_remove(files, path)
+    return record
+
+
+def replace_link(files: Files, path: Path, target: str) -> None:
+    """Point the symbolic link `path` at `target`, by a rename: it never points nowhere."""
+    try:
+        files.symlink(target, temporary(path))
+    except FileExistsError:
+        files.unlink(temporary(path))
+        files.symlink(target, temporary(path))
+    rename_or_remove(files, path)
+
+
+def rename_or_remove(files: Files, path: Path) -> None:
+    """Give the temporary file of `path` its name, or remove it when that fails."""
+    try:
+        files.rename(temporary(path), path)
+    except BaseException:
+        with suppress(OSError):
+            files.unlink(temporary(path))
+        raise
+
+
+def _write_hashed(files: Files, descriptor: int, pieces: Iterable[memoryview]) -> tuple[int, str]:
+    """Write, fsync and hash: the hash runs in a thread of its own, for both are as slow as the disk."""
+    size = 0
+    with _Hasher() as hasher:
+        for block in _blocks(pieces):
+            hasher.update(block)
+            _write_all(files.write, descriptor, block)
+            size += len(block)
+        files.fsync(descriptor)
+    return size, hasher.hexdigest()
+
+
+def _write_all(write: Callable[[int, memoryview], int], descriptor: int, block: memoryview) -> None:
+    """Write every byte: the system may take fewer than it was given."""
+    while block:
+        block = block[write(descriptor, block) :]
+
+
+def _blocks(pieces: Iterable[memoryview]) -> Iterable[memoryview]:
+    """Gather small pieces and cut large ones; large data are passed on without a copy."""
+    gathered = bytearray()
+    for piece in pieces:
+        if len(piece) < _GATHER_BYTES:
+            gathered += piece
+            if len(gathered) < _GATHER_BYTES:
+                continue
+        if gathered:
+            yield memoryview(bytes(gathered))
+            gathered.clear()
+        if len(piece) >= _GATHER_BYTES:
+            yield from (piece[start : start + _CHUNK_BYTES] for start in range(0, len(piece), _CHUNK_BYTES))
+    if gathered:
+        yield memoryview(bytes(gathered))
+
+
+class _Hasher:
+    """A SHA-256 in a thread; hashlib gives up the interpreter lock, so it costs a second core, not time."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        self._blocks: queue.SimpleQueue[memoryview | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="checkpoint-hash", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._blocks.put(None)
+        self._thread.join()
+
+    def update(self, block: memoryview) -> None:
+        self._blocks.put(block)
+
+    def hexdigest(self) -> str:
+        return self._digest.hexdigest()
+
+    def _run(self) -> None:
+        while (block := self._blocks.get()) is not None:
+            self._digest.update(block)
