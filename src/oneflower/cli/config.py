@@ -150,7 +150,8 @@ def _as_json(variable: Variable, resolution: Resolution) -> dict[str, Any]:
 
 def _cell(variable: Variable, value: Value) -> str:
     text = as_text(value)
-    return f"({len(text)} characters)" if variable.kind is Kind.TEXT64 and text else text
+    is_long = variable.kind is Kind.TEXT64 and text and not variable.secret
+    return f"({len(text)} characters)" if is_long else text
 
 
 def _as_row(variable: Variable, resolution: Resolution) -> tuple[str, str, str, str]:

@@ -108,7 +108,7 @@ def _mend(variable: Variable, text: str) -> str:
         same = next((choice for choice in variable.choices if choice.lower() == text.lower()), None)
         if same:
             return f"did you mean {variable.name}='{same}'?"
-    example = variable.format.example if variable.format else variable.default_text
+    example = variable.default_text or (variable.format.example if variable.format else "")
     default = f" for the default {variable.default_text}" if variable.default_text else ""
     return f"write for example {variable.name}='{example}', or leave it empty{default}"
 

@@ -1,0 +1,24 @@
+"""The page of variables is the table, and the copy in docs/ is current."""
+
+from pathlib import Path
+
+from oneflower.settings import TABLE
+from oneflower.settings.document import variables_page
+
+PAGE = Path(__file__).parents[2] / "docs" / "variables.md"
+
+
+def test_the_checked_in_page_is_current():
+    assert PAGE.read_text(encoding="utf-8") == variables_page(), (
+        "write it anew: oneflower config docs --output docs/variables.md"
+    )
+
+
+def test_every_variable_has_one_row():
+    page = variables_page()
+    assert [page.count(f"| `{variable.name}` |") for variable in TABLE] == [1] * len(TABLE)
+
+
+def test_no_cell_breaks_its_row():
+    rows = [line for line in variables_page().splitlines() if line.startswith("|")]
+    assert {row.count("|") for row in rows} == {7}

@@ -1,0 +1,140 @@
+"""Rules across variables: guarantees are kept by raising minimums, and what has no effect is said."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oneflower.settings import STRATEGIES, resolve
+from oneflower.settings.quorum import minimum_clients, smallest_trimming
+
+
+def _notices(environ, level):
+    return [notice.text for notice in resolve(environ).notices if notice.level == level]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "malicious", "bound"),
+    [("Krum", 0, 3), ("Krum", 1, 5), ("Krum", 2, 7), ("Bulyan", 0, 3), ("Bulyan", 1, 7), ("Bulyan", 2, 11)],
+)
+class TestRobustMinimums:
+    def test_minimums_below_the_bound_are_raised(self, strategy, malicious, bound):
+        environ = {
+            "FL_STRATEGY": strategy,
+            "FL_NUM_MALICIOUS": str(malicious),
+            "FL_MIN_AVAILABLE_CLIENTS": str(bound - 1),
+            "FL_MIN_FIT_CLIENTS": str(bound - 2),
+        }
+        resolution = resolve(environ)
+        assert resolution.settings.min_available_clients == bound
+        assert resolution.settings.min_fit_clients == bound
+        warnings = _notices(environ, "warning")
+        assert any(
+            f"FL_MIN_AVAILABLE_CLIENTS is {bound - 1}" in text and str(bound) in text for text in warnings
+        )
+        assert any(f"FL_MIN_FIT_CLIENTS is {bound - 2}" in text and str(bound) in text for text in warnings)
+        assert resolution.provenance["FL_MIN_AVAILABLE_CLIENTS"].raised_to == bound
+        assert resolution.provenance["FL_MIN_AVAILABLE_CLIENTS"].given == str(bound - 1)
+
+    def test_minimums_at_the_bound_are_left_alone(self, strategy, malicious, bound):
+        environ = {
+            "FL_STRATEGY": strategy,
+            "FL_NUM_MALICIOUS": str(malicious),
+            "FL_MIN_AVAILABLE_CLIENTS": str(bound),
+            "FL_MIN_FIT_CLIENTS": str(bound),
+        }
+        resolution = resolve(environ)
+        assert resolution.settings.min_available_clients == bound
+        assert resolution.notices == ()
+        assert all(each.raised_to is None for each in resolution.provenance.values())
+
+
+def test_krum_with_two_malicious_clients_of_three():
+    """The warning names 3 and 7, and seven is what the training then waits for."""
+    environ = {"FL_STRATEGY": "Krum", "FL_NUM_MALICIOUS": "2", "FL_MIN_AVAILABLE_CLIENTS": "3"}
+    assert _notices(environ, "warning")[0] == (
+        "FL_MIN_AVAILABLE_CLIENTS is 3, and FL_STRATEGY=Krum with FL_NUM_MALICIOUS=2 needs 7 clients (2f+3): "
+        "the effective minimum is raised to 7"
+    )
+    assert resolve(environ).settings.min_available_clients == 7
+
+
+def test_a_default_below_the_bound_is_raised_too():
+    resolution = resolve({"FL_STRATEGY": "Bulyan"})
+    assert resolution.settings.min_fit_clients == 3
+    assert resolution.provenance["FL_MIN_FIT_CLIENTS"].is_default
+    assert resolution.provenance["FL_MIN_FIT_CLIENTS"].raised_to == 3
+
+
+def test_malicious_clients_raise_nothing_for_another_strategy():
+    resolution = resolve({"FL_NUM_MALICIOUS": "5"})
+    assert resolution.settings.min_fit_clients == 2
+    assert [notice.level for notice in resolution.notices] == ["info"]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_strategy_needs_a_client(strategy):
+    assert minimum_clients(strategy, 0) >= 1
+
+
+@pytest.mark.parametrize("name", ["FL_MIN_FIT_CLIENTS", "FL_MIN_EVALUATE_CLIENTS"])
+def test_more_clients_wanted_than_waited_for_is_a_warning(name):
+    (warning,) = _notices({name: "3"}, "warning")
+    assert warning.startswith(f"{name} is 3, more than FL_MIN_AVAILABLE_CLIENTS, which is 2")
+    assert _notices({name: "3", "FL_MIN_AVAILABLE_CLIENTS": "3"}, "warning") == []
+
+
+def test_fedprox_without_its_term_is_a_warning():
+    (warning,) = _notices({"FL_STRATEGY": "FedProx", "FL_PROXIMAL_MU": "0.0"}, "warning")
+    assert "FedAvg" in warning
+    assert _notices({"FL_STRATEGY": "FedProx", "FL_PROXIMAL_MU": "0.1"}, "warning") == []
+
+
+def test_trimming_nothing_is_a_warning_with_the_smallest_number_that_trims():
+    environ = {"FL_STRATEGY": "FedTrimmedAvg", "FL_MIN_FIT_CLIENTS": "4", "FL_MIN_AVAILABLE_CLIENTS": "4"}
+    (warning,) = _notices(environ, "warning")
+    assert "nothing would be trimmed" in warning
+    assert "5 is the smallest number that trims" in warning
+    enough = environ | {"FL_MIN_FIT_CLIENTS": "5", "FL_MIN_AVAILABLE_CLIENTS": "5"}
+    assert _notices(enough, "warning") == []
+
+
+@given(st.floats(1e-6, 0.5, exclude_max=True))
+def test_the_smallest_number_that_trims_is_the_smallest(beta):
+    clients = smallest_trimming(beta)
+    assert math.floor(beta * clients) >= 1
+    assert math.floor(beta * (clients - 1)) == 0
+
+
+def test_a_beta_that_never_trims_is_told_without_a_number():
+    assert smallest_trimming(5e-324) is None
+    (warning,) = _notices({"FL_STRATEGY": "FedTrimmedAvg", "FL_TRIM_BETA": "5e-324"}, "warning")
+    assert "no number of clients trims" in warning
+
+
+@pytest.mark.parametrize(
+    ("name", "owner"),
+    [
+        ("FL_PROXIMAL_MU", "FedProx"),
+        ("FL_SERVER_LR", "FedAdam"),
+        ("FL_CLIENT_LR", "FedAdam"),
+        ("FL_NUM_MALICIOUS", "Krum and Bulyan"),
+        ("FL_TRIM_BETA", "FedTrimmedAvg"),
+    ],
+)
+def test_a_parameter_of_another_strategy_is_ignored_and_said_so(name, owner):
+    (info,) = _notices({name: "0.3" if name != "FL_NUM_MALICIOUS" else "1"}, "info")
+    assert info == f"{name} belongs to {owner} and is ignored: FL_STRATEGY is FedAvg"
+
+
+@pytest.mark.parametrize("name", ["FL_CHECKPOINT_INTERVAL", "FL_CHECKPOINT_KEEP"])
+def test_a_checkpoint_setting_without_checkpoints_is_said(name):
+    assert _notices({name: "4"}, "info") == [f"{name} has no effect: FL_CHECKPOINT_ENABLED is NO"]
+    assert _notices({name: "4", "FL_CHECKPOINT_ENABLED": "YES"}, "info") == []
+
+
+def test_certificates_without_tls_are_a_warning():
+    certificate = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0t"
+    (warning,) = _notices({"FL_SSL_CA_CERTFILE": certificate, "FL_TLS_ENABLED": "NO"}, "warning")
+    assert "FL_TLS_ENABLED is NO" in warning

@@ -1,0 +1,115 @@
+"""What travels to the ServerApp: the keys, their TOML, and what the ServerApp reads back."""
+
+import dataclasses
+import tomllib
+
+import pytest
+from flwr.common.config import flatten_dict, fuse_dicts
+from flwr.common.serde import user_config_from_proto, user_config_to_proto
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oneflower.errors import SettingsError
+from oneflower.settings import (
+    APP_CONFIG_KEYS,
+    STRATEGIES,
+    TABLE,
+    render_run_config,
+    resolve,
+    run_config,
+    training_config,
+)
+
+PARAMETERS = {
+    "FedAvg": set(),
+    "FedProx": {"proximal-mu"},
+    "FedAdam": {"server-lr", "client-lr"},
+    "Krum": {"num-malicious"},
+    "Bulyan": {"num-malicious"},
+    "FedTrimmedAvg": {"trim-beta"},
+}
+ALL_PARAMETERS = set().union(*PARAMETERS.values())
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
+VALUES = st.one_of(st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), TEXTS)
+
+
+@given(st.dictionaries(TEXTS, VALUES, max_size=5))
+def test_any_mapping_survives_toml(mapping):
+    parsed = tomllib.loads(render_run_config(mapping))
+    assert parsed == mapping
+    assert [type(value) for value in parsed.values()] == [type(value) for value in mapping.values()]
+
+
+def test_text_that_is_not_utf_8_is_refused():
+    with pytest.raises(SettingsError, match="UTF-8"):
+        render_run_config({"path": "/a\udcff"})
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+class TestStrategies:
+    def test_only_its_own_parameters_are_written(self, strategy):
+        keys = set(run_config(resolve({"FL_STRATEGY": strategy}).settings))
+        assert keys & ALL_PARAMETERS == PARAMETERS[strategy]
+        assert keys - ALL_PARAMETERS == set(APP_CONFIG_KEYS) - ALL_PARAMETERS
+
+    def test_the_server_app_reads_what_the_settings_say(self, strategy):
+        """Through Flower's own hands: TOML, protobuf, and the defaults that the app declares."""
+        settings = resolve({"FL_STRATEGY": strategy, "FL_NUM_ROUNDS": "9", "FL_SEED": "4294967295"}).settings
+        override = flatten_dict(tomllib.loads(render_run_config(run_config(settings))))
+        sent = user_config_from_proto(user_config_to_proto(override))
+        config = training_config(fuse_dicts(dict(APP_CONFIG_KEYS), sent))
+        assert dataclasses.asdict(config) == {
+            field.name: getattr(settings, field.name) for field in dataclasses.fields(config)
+        }
+
+    def test_its_parameters_are_listed(self, strategy):
+        parameters = training_config({"strategy": strategy}).strategy_parameters()
+        assert {name.replace("_", "-") for name in parameters} == PARAMETERS[strategy]
+
+
+def test_the_keys_of_an_app_are_every_key_with_its_default():
+    assert dict(APP_CONFIG_KEYS) == {v.run_config_key: v.default for v in TABLE if v.run_config_key}
+    assert APP_CONFIG_KEYS["num-server-rounds"] == 3
+    assert training_config(APP_CONFIG_KEYS) == training_config({})
+
+
+def test_keys_of_the_app_itself_are_left_alone():
+    assert training_config({"batch-size": 32, "x": object()}) == training_config({})
+
+
+def test_every_wrong_key_is_named():
+    with pytest.raises(SettingsError) as caught:
+        training_config(
+            {
+                "num-server-rounds": 0,
+                "strategy": "FedYogi",
+                "seed": "1",
+                "trim-beta": 0.5,
+                "round-timeout": 1.0,
+            }
+        )
+    for key in ("num-server-rounds", "strategy", "seed", "trim-beta", "round-timeout"):
+        assert f"run-config key {key} (FL_" in str(caught.value)
+
+
+def test_a_whole_number_is_taken_for_a_float():
+    """`flwr run -c 'proximal-mu=1'` sends an integer."""
+    config = training_config({"strategy": "FedProx", "proximal-mu": 1})
+    assert config.strategy_parameters() == {"proximal_mu": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("run_config", "quorum"),
+    [
+        ({}, 2),
+        ({"min-fit-clients": 5}, 5),
+        ({"strategy": "Krum", "num-malicious": 2}, 7),
+        ({"strategy": "Krum", "num-malicious": 2, "min-fit-clients": 8}, 8),
+        ({"strategy": "Bulyan", "num-malicious": 2}, 11),
+        ({"num-malicious": 2}, 2),
+    ],
+)
+def test_the_quorum_is_the_minimum_or_the_bound_of_the_rule(run_config, quorum):
+    """Also where an app is run by hand, without the settings that raise the minimums."""
+    assert training_config(run_config).quorum == quorum
