@@ -1,0 +1,142 @@
+"""What an update must look like before any rule sees it.
+
+Each check returns the reason why the update is left out, or None. A reason says what was given and what
+was expected; the caller adds the client's name.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from oneflower.aggregation.blocks import blocks
+from oneflower.aggregation.errors import AggregationError
+from oneflower.aggregation.updates import Arrays, NDArray
+
+LARGEST_NUM_EXAMPLES = 2**53
+"""The largest count that a float64 holds exactly; the sum over any real federation stays finite."""
+
+LARGEST_SHARE_OF_MEDIAN = 1_000
+"""A client may have this many times the median of the others' examples, and no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArraySpec:
+    """The form of one array of the model."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def __str__(self) -> str:
+        return f"{self.dtype} {list(self.shape)}"
+
+
+Schema = Mapping[str, ArraySpec]
+
+
+def model_schema(arrays: Arrays) -> dict[str, ArraySpec]:
+    """Return the form that every update of this model must have.
+
+    Raises
+    ------
+    AggregationError
+        The model has no arrays, or one that no rule can average (text, complex numbers, objects).
+    """
+    if not arrays:
+        raise AggregationError("the model has no arrays; expected one at least: return the model's state")
+    for name, array in arrays.items():
+        if array.dtype.kind not in "biuf":
+            raise AggregationError(
+                f"array {name!r} of the model has dtype {array.dtype}; expected float, integer or bool: "
+                "keep such an array out of the model that the server sends"
+            )
+    return {name: ArraySpec(array.shape, array.dtype) for name, array in arrays.items()}
+
+
+def check_update(arrays: Arrays, num_examples: object, schema: Schema) -> str | None:
+    """Return why this update must not be used, or None: its arrays first, then its weight."""
+    return check_arrays(arrays, schema) or check_num_examples(num_examples)
+
+
+def check_arrays(arrays: Arrays, schema: Schema) -> str | None:
+    """Return how the arrays' names, shapes, dtypes or values differ from a finite model of this form."""
+    return check_names(arrays, schema) or next(
+        (reason for name, spec in schema.items() if (reason := check_array(name, arrays[name], spec))), None
+    )
+
+
+def check_names(names: Mapping[str, object], schema: Schema) -> str | None:
+    """Return which arrays are missing or unknown, or None."""
+    if missing := [name for name in schema if name not in names]:
+        return f"{_listed(missing)} missing; expected the model's {len(schema)} arrays"
+    if unknown := [name for name in names if name not in schema]:
+        return f"{_listed(unknown)} not in the model; expected its {len(schema)} arrays and no other"
+    return None
+
+
+def check_array(name: str, array: NDArray, spec: ArraySpec) -> str | None:
+    """Return what is wrong with one array, or None."""
+    if array.shape != spec.shape:
+        return f"array {name!r} has shape {list(array.shape)}; expected {list(spec.shape)}"
+    if array.dtype != spec.dtype:
+        return f"array {name!r} has dtype {array.dtype}; expected {spec.dtype}"
+    if not is_finite(array):
+        return f"array {name!r} holds NaN or infinity; expected finite numbers"
+    return None
+
+
+def is_finite(array: NDArray) -> bool:
+    """Return whether every value is a finite number."""
+    if array.dtype.kind != "f":
+        return True
+    flat = array.reshape(-1)
+    return all(bool(np.isfinite(flat[block]).all()) for block in blocks(flat.size))
+
+
+def check_num_examples(value: object) -> str | None:
+    """Return why this is no count of examples, or None."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return f"num-examples is {_shown(value)}; expected a number above 0"
+    if not (0 < value <= LARGEST_NUM_EXAMPLES):  # NaN compares false to everything
+        return f"num-examples is {_shown(value)}; expected a finite number above 0, at most 2^53"
+    return None
+
+
+def check_shares(weights: Sequence[float]) -> list[str | None]:
+    """Return for each client why its num-examples is absurd beside the others', or None.
+
+    The weight is a number that the client chooses. It is left alone up to LARGEST_SHARE_OF_MEDIAN times
+    the median of the others: far more than real federations differ, far less than a claim that takes the
+    model over for good. With one client there is nothing to compare and nothing to take over.
+    """
+    if len(weights) < 2:
+        return [None] * len(weights)
+    return [_check_share(weight, [*weights[:i], *weights[i + 1 :]]) for i, weight in enumerate(weights)]
+
+
+def _check_share(weight: float, others: Sequence[float]) -> str | None:
+    middle = median(others)
+    if weight <= LARGEST_SHARE_OF_MEDIAN * middle:
+        return None
+    return (
+        f"num-examples is {weight:g}; expected at most {LARGEST_SHARE_OF_MEDIAN} times "
+        f"the median of the other clients, {middle:g}"
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    noun, verb = ("array", "is") if len(names) == 1 else ("arrays", "are")
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{noun} {', '.join(map(repr, names[:3]))}{more} {verb}"
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "missing"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."

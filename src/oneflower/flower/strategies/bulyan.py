@@ -1,0 +1,20 @@
+"""Bulyan."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from flwr.serverapp import strategy as flower
+
+from oneflower.aggregation import Aggregate, Update, bulyan
+from oneflower.flower.strategies.base import OneflowerStrategy
+
+
+class Bulyan(OneflowerStrategy, flower.Bulyan):
+    """Iterated Krum, then a mean around each median (El Mhamdi et al. 2018); metrics of those selected."""
+
+    def parameters(self) -> dict[str, Any]:
+        """Return f, the number of malicious clients that the rule withstands."""
+        return {"num-malicious": self.num_malicious_nodes}
+
+    def _combine(self, server_round: int, updates: Sequence[Update]) -> Aggregate:  # noqa: ARG002
+        return bulyan(updates, self.num_malicious_nodes)
