@@ -1,0 +1,128 @@
+"""Journal events as lines of text for people."""
+
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+from oneflower.monitor.history import Event, History
+
+WARNINGS = frozenset(
+    {
+        "waiting_for_clients",
+        "client_quarantined",
+        "client_failed",
+        "round_failed",
+        "checkpoint_failed",
+        "training_failed",
+        "training_lost",
+        "process_died",
+    }
+)
+
+LEFT_OUT = "round {round}: client {client} left out: {reason}"
+ROUND_FAILED = (
+    "round {round} failed (try {attempt}): {reason}; the model is unchanged, the round is tried again"
+)
+
+
+def describe(event: Event, history: History) -> str | None:
+    """Return one line about an event that ``history`` has taken already; None for one of no interest."""
+    writer = _WRITERS.get(event["event"])
+    try:
+        return printable(writer(event, history)) if writer else None
+    except (KeyError, TypeError, ValueError):
+        return printable(f"{event['event']}, in a form that is not known here")
+
+
+def printable(text: str) -> str:
+    """Escape what could move a terminal's cursor or change its colours: clients send some of these texts."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as people say it: 8 s, 2 min 05 s, 1 h 02 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def size(size_bytes: int) -> str:
+    """Return a size in kB, MB or GB."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
+        if size_bytes >= factor:
+            return f"{size_bytes / factor:.1f} {unit}"
+    return f"{size_bytes / 1e3:.1f} kB"
+
+
+def metrics_text(metrics: Mapping[str, float]) -> str:
+    """Return metrics as ``loss 0.4100, accuracy 0.9000``."""
+    return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+
+
+def _parameters(event: Event) -> str:
+    given = event.get("parameters") or {}
+    listed = ", ".join(f"{name} {value}" for name, value in given.items())
+    return f"{event.get('strategy', '?')}{f' ({listed})' if listed else ''}"
+
+
+def _started(event: Event, _history: History) -> str:
+    return f"training starts: {_parameters(event)}, {event.get('rounds', '?')} rounds"
+
+
+def _resumed(event: Event, _history: History) -> str:
+    done = f"round {event.get('round', '?')} of {event.get('rounds', '?')}"
+    return f"training goes on after {done}: {_parameters(event)}"
+
+
+def _round_completed(event: Event, history: History) -> str:
+    parts = [f"round {event['round']} of {history.total} done in {float(event.get('seconds', 0)):.1f} s"]
+    parts += [f"{event.get('valid', '?')} updates"]
+    parts += [metrics_text(history.headline(int(event["round"])))]
+    left_s = history.left_s()
+    if left_s:
+        parts += [f"about {duration(left_s)} left"]
+    return ", ".join(filter(None, parts))
+
+
+def _finished(event: Event, _history: History) -> str:
+    return f"training has finished: round {event.get('round', '?')} of {event.get('rounds', '?')}"
+
+
+def _checkpoint(event: Event, _history: History) -> str:
+    name = PurePath(str(event.get("file", ""))).name
+    return f"round {event.get('round', '?')}: checkpoint {name} saved ({size(int(event.get('bytes', 0)))})"
+
+
+def _text(template: str) -> Any:
+    """Return a writer that fills an event's fields in; a missing one becomes a question mark."""
+    return lambda event, _history: template.format_map(_Fields(event))
+
+
+class _Fields(dict[str, Any]):
+    def __missing__(self, key: str) -> str:
+        return "?"
+
+
+_WRITERS: dict[str, Any] = {
+    "cluster_started": _text("the cluster is up: {nodes} SuperNodes are online"),
+    "training_started": _started,
+    "training_resumed": _resumed,
+    "waiting_for_clients": _text("waiting for clients: {connected} of {needed} are connected"),
+    "round_started": _text("round {round} of {rounds} starts with {clients} clients"),
+    "client_quarantined": _text(LEFT_OUT),
+    "client_failed": _text(LEFT_OUT),
+    "round_failed": _text(ROUND_FAILED),
+    "round_completed": _round_completed,
+    "checkpoint_saved": _checkpoint,
+    "checkpoint_failed": _text(
+        "round {round}: the checkpoint could not be saved: {reason}; the training goes on"
+    ),
+    "training_finished": _finished,
+    "training_failed": _text("training has failed: {reason}"),
+    "training_lost": _text("the run was lost ({reason}): restart {restarts} in {delay_s:.0f} s"),
+    "process_died": _text("{role} has ended: {reason}; it is started again"),
+    "process_started": _text("{role} is running again"),
+}

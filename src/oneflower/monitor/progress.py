@@ -1,0 +1,134 @@
+"""Show a training as it goes: a live display on a terminal, plain lines everywhere else."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Protocol, Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from oneflower.monitor.history import Event, History
+from oneflower.monitor.lines import WARNINGS, describe, duration, metrics_text, printable
+
+BAR_WIDTH = 40
+
+
+class Progress(Protocol):
+    """Where a training's events and other lines are shown."""
+
+    history: History
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def event(self, event: Event) -> None:
+        """Take an event of the journal; those of earlier starts are remembered, not shown."""
+
+    def say(self, text: str, style: str = "") -> None:
+        """Show one line of text."""
+
+
+class PlainProgress:
+    """One line an event. ``quiet`` leaves only what needs attention."""
+
+    def __init__(
+        self,
+        console: Console,
+        *,
+        quiet: bool = False,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.history = History()
+        self._console = console
+        self._quiet = quiet
+        self._since = now()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def event(self, event: Event) -> None:
+        """Take an event of the journal; those of earlier starts are remembered, not shown."""
+        self.history.take(event)
+        line = describe(event, self.history) if self._is_new(event) else None
+        warns = event["event"] in WARNINGS
+        if line and (warns or not self._quiet):
+            self._print(f"{_clock(event)}  {line}", "yellow" if warns else "")
+
+    def say(self, text: str, style: str = "") -> None:
+        """Show one line of text."""
+        if not self._quiet or style:
+            self._print(printable(text), style)
+
+    def _print(self, line: str, style: str) -> None:
+        self._console.print(Text(line, style=style), soft_wrap=True)
+
+    def _is_new(self, event: Event) -> bool:
+        try:
+            return datetime.fromisoformat(str(event.get("time"))) >= self._since
+        except ValueError:
+            return False
+
+
+class LiveProgress(PlainProgress):
+    """The same lines, and beneath them a bar that always says where the training is."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def _render(self) -> RenderableType:
+        return render(self.history)
+
+
+def render(history: History) -> RenderableType:
+    """Draw the state of a training in three lines."""
+    bar = Table.grid(padding=(0, 1))
+    left_s = history.left_s()
+    bar.add_row(
+        Text(f"round {min(history.done + 1, history.total) or '-'} of {history.total or '-'}", style="bold"),
+        ProgressBar(total=max(1, history.total), completed=history.done, width=BAR_WIDTH),
+        Text(f"about {duration(left_s)} left" if left_s else ""),
+    )
+    return Group(bar, Text(_now(history)), Text(_so_far(history), style="dim"))
+
+
+def _now(history: History) -> str:
+    if history.waiting:
+        return f"waiting: {history.waiting}"
+    if not history.started_round:
+        return "waiting for the app to start"
+    return f"{history.replies} of {history.clients} clients have answered"
+
+
+def _so_far(history: History) -> str:
+    parts = [metrics_text(history.headline(history.done))]
+    if history.checkpoints:
+        parts.append(f"last checkpoint: round {max(history.checkpoints)}")
+    if history.left_out:
+        parts.append(f"clients left out so far: {len(history.left_out)}")
+    return ", ".join(filter(None, parts))
+
+
+def _clock(event: Event) -> str:
+    return datetime.fromisoformat(str(event["time"])).astimezone().strftime("%H:%M:%S")
