@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oneflower.aggregation import bounds as aggregation_bounds
 from oneflower.settings import STRATEGIES, resolve
 from oneflower.settings.quorum import minimum_clients, smallest_trimming
 
@@ -74,8 +75,12 @@ def test_malicious_clients_raise_nothing_for_another_strategy():
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_every_strategy_needs_a_client(strategy):
-    assert minimum_clients(strategy, 0) >= 1
+@pytest.mark.parametrize("malicious", [0, 1, 2, 10])
+def test_what_is_promised_is_what_the_rule_needs(strategy, malicious):
+    """The settings raise a minimum to the number below which the aggregation refuses."""
+    assert (
+        minimum_clients(strategy, malicious) == aggregation_bounds.minimum_clients(strategy, malicious) >= 1
+    )
 
 
 @pytest.mark.parametrize("name", ["FL_MIN_FIT_CLIENTS", "FL_MIN_EVALUATE_CLIENTS"])
