@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from oneflower import __version__
-from oneflower.cli import config
+from oneflower.cli import config, up
 from oneflower.errors import OneflowerError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
     "6 training, 7 state folder, 130 interrupted.",
 )
 app.add_typer(config.app, name="config")
+app.command("up")(up.up)
 
 
 def _print_version(*, value: bool) -> None:

@@ -28,9 +28,7 @@ PORT_ATTEMPTS = 3
 PORT_TAKEN = "already in use"
 SUPERLINK = "superlink"
 SUPEREXEC = "superexec"
-# Names of the programs that Flower starts itself.
-EXECUTOR = "flower-superexec"
-SERVERAPP = "flwr-serverapp"
+SERVERAPP = "serverapp"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +150,7 @@ class LocalCluster:
     def app_process(self) -> Identity | None:
         """Return the ServerApp's process, when one runs."""
         for identity in self._table.alive():
-            if any(Path(part).name == SERVERAPP for part in command_line(identity.pid)[:3]):
+            if commands.program_of(command_line(identity.pid)) == SERVERAPP:
                 return identity
         return None
 
@@ -273,12 +271,13 @@ class LocalCluster:
 
     def _find_executors(self) -> None:
         missing = [role for role in self._children if role not in self._executors]
-        if not missing or self._own_executors():
+        # The launcher itself starts a dead executor again, as one of its workarounds.
+        if not missing or self._own_executors() or self._options.settings.flower_workarounds:
             return
         by_pid = {self._children[role].pid: role for role in missing}
         for identity in self._table.alive():
             role = by_pid.get(parent_of(identity.pid) or 0)
-            if role and any(EXECUTOR in part for part in command_line(identity.pid)):
+            if role and commands.program_of(command_line(identity.pid)) == SUPEREXEC:
                 self._executors[role] = identity
 
 

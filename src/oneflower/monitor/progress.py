@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -15,24 +15,6 @@ from oneflower.monitor.history import Event, History
 from oneflower.monitor.lines import WARNINGS, describe, duration, metrics_text, printable
 
 BAR_WIDTH = 40
-
-
-class Progress(Protocol):
-    """Where a training's events and other lines are shown."""
-
-    history: History
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-    def event(self, event: Event) -> None:
-        """Take an event of the journal; those of earlier starts are remembered, not shown."""
-
-    def say(self, text: str, style: str = "") -> None:
-        """Show one line of text."""
 
 
 class PlainProgress:

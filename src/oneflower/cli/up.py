@@ -1,0 +1,157 @@
+"""`oneflower up`: train on a real cluster on this machine, as a context says."""
+
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from oneflower.cli.config import ContextOption
+from oneflower.cluster.files import state_errors
+from oneflower.cluster.plan import Plan, make_plan
+from oneflower.cluster.session import Outcome, Session
+from oneflower.journal import read_journal
+from oneflower.monitor.history import History, fold
+from oneflower.monitor.lines import duration, metrics_text, printable
+from oneflower.monitor.progress import LiveProgress, PlainProgress
+from oneflower.monitor.report import SettingRow, write_report
+from oneflower.settings import TABLE, Notice, Resolution, read_context, resolve
+
+MASK = "********"
+DEFAULT_STATE = Path("oneflower-state")
+
+NodesOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", min=1, max=1000, help="SuperNodes; if not given, as many as a round waits for."
+    ),
+]
+StateOption = Annotated[
+    Path,
+    typer.Option(
+        metavar="DIR",
+        show_default=False,
+        help=f"Folder for everything that the training writes; {DEFAULT_STATE} if not given.",
+    ),
+]
+AppOption = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Folder of a Flower app, in place of FL_USE_CASE."),
+]
+
+
+def up(  # noqa: PLR0913 - one parameter an option
+    *,
+    context: ContextOption = None,
+    nodes: NodesOption = None,
+    state: StateOption = DEFAULT_STATE,
+    app: AppOption = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Set an old state aside (DIR.1, DIR.2, ...) and train anew.")
+    ] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="One line an event, no live display.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Only warnings and the end.")] = False,
+) -> None:
+    """Start a SuperLink and SuperNodes on this machine, train, and write a report.
+
+    A training that was killed goes on where it was; one that has finished is not run again. Ctrl-C ends every
+    process; say the same again to go on.
+    """
+    console = Console()
+    resolution = resolve(os.environ, read_context(context) if context else None)
+    plan = make_plan(resolution, state=state, nodes=nodes, app=app)
+    _print_notices(plan.notices, console, quiet=quiet)
+    live = console.is_terminal and not (plain or quiet)
+    progress = LiveProgress(console) if live else PlainProgress(console, quiet=quiet)
+    outcome = _run(plan, progress, setting_rows(resolution, plan), fresh=fresh)
+    _print_end(plan, outcome, fold(read_journal(plan.folder.journal)), console)
+
+
+def _run(plan: Plan, progress: PlainProgress, rows: list[SettingRow], *, fresh: bool) -> Outcome:
+    session = Session(plan=plan, environ=os.environ, say=progress.say, on_event=progress.event)
+    try:
+        with progress:
+            outcome = session.run(fresh=fresh)
+    except BaseException:
+        # The report of what there is helps most when something went wrong; it must not hide what did.
+        with suppress(Exception):
+            _report(plan, rows)
+        raise
+    with state_errors(plan.folder.report):
+        _report(plan, rows)
+    return outcome
+
+
+def _report(plan: Plan, rows: list[SettingRow]) -> None:
+    if plan.folder.journal.exists():
+        write_report(plan.folder.report, fold(read_journal(plan.folder.journal)), rows)
+
+
+def setting_rows(resolution: Resolution, plan: Plan) -> list[SettingRow]:
+    """List the settings as this training uses them, with secrets masked."""
+    rows = []
+    for variable in TABLE:
+        value = getattr(plan.settings, variable.field)
+        text = ("YES" if value else "NO") if isinstance(value, bool) else str(value)
+        provenance = resolution.provenance[variable.name]
+        source = f"{provenance.source}{', raised for the strategy' if provenance.raised_to else ''}"
+        rows.append(
+            SettingRow(
+                variable=variable.name,
+                value=MASK if variable.secret and value else text,
+                source=source,
+            )
+        )
+    return [
+        *rows,
+        SettingRow(variable="--nodes", value=str(plan.nodes), source="command line or minimum of clients"),
+        SettingRow(
+            variable="--app", value=f"{plan.fab.id} {plan.fab.version}", source="FL_USE_CASE or command line"
+        ),
+    ]
+
+
+def _print_notices(notices: Iterable[Notice], console: Console, *, quiet: bool) -> None:
+    for notice in notices:
+        warning = notice.level == "warning"
+        if warning or not quiet:
+            text = Text(printable(f"{notice.level}: {notice.text}"), style="yellow" if warning else "dim")
+            console.print(text, soft_wrap=True)
+
+
+def _print_end(plan: Plan, outcome: Outcome, history: History, console: Console) -> None:
+    if not outcome.trained:
+        text = f"The training in {plan.folder.root} has finished already; nothing was started."
+        console.print(Text(text, style="bold"), soft_wrap=True)
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in _summary(plan, outcome, history):
+        table.add_row(Text(name, style="dim"), Text(printable(value), overflow="fold"))
+    console.print(table, soft_wrap=True)
+    if outcome.trained or history.total < plan.settings.num_rounds:
+        return
+    advice = f"Raise FL_NUM_ROUNDS above {history.done} to go on, or say --fresh to train anew."
+    console.print(Text(advice), soft_wrap=True)
+
+
+def _summary(plan: Plan, outcome: Outcome, history: History) -> Iterable[tuple[str, str]]:
+    finish = outcome.finish or {}
+    yield "rounds", f"{history.done} of {history.total}" if history.total else "not told by the app"
+    yield "strategy", f"{plan.settings.strategy} with {plan.nodes} nodes"
+    if history.rounds:
+        yield (
+            "result",
+            metrics_text(history.headline(history.done)) or "the app measures neither loss nor accuracy",
+        )
+        yield "time in rounds", duration(sum(result.seconds for result in history.rounds.values()))
+    if history.left_out:
+        yield "left out", f"{len(history.left_out)} client updates; the report names them"
+    if history.restarts:
+        yield "restarts", str(history.restarts)
+    yield "final model", str(finish.get("path") or "not kept: FL_CHECKPOINT_ENABLED is NO")
+    yield "SHA-256", str(finish.get("sha256") or "not told by the app")
+    yield "report", str(plan.folder.report)
