@@ -1,0 +1,93 @@
+"""One phase of a round: send, check every reply as it comes, name every client that was left out."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from logging import INFO, WARNING
+
+from flwr.common import Message, log
+
+from oneflower.flower.grid import Reply, RoundGrid
+from oneflower.journal import Journal
+
+Check = Callable[[Message], str | None]
+"""Returns why a reply cannot be used, or None."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phases:
+    """Runs phases over a grid and writes what happened to the log and the journal.
+
+    Parameters
+    ----------
+    round_timeout_s : float
+        How long a phase waits for its clients, and how long it waits for clients to connect.
+    """
+
+    grid: RoundGrid
+    journal: Journal | None
+    round_timeout_s: float
+
+    def record(self, event: str, **fields: object) -> None:
+        """Write an event to the journal, where the training has one."""
+        if self.journal is not None:
+            self.journal.append(event, **fields)
+
+    def gather_cohort(self, needed: int) -> list[int]:
+        """Wait for `needed` nodes, visibly; return those that are there, fewer after the timeout."""
+
+        def report(connected: int) -> None:
+            log(INFO, "waiting for clients connected=%d needed=%d", connected, needed)
+            self.record("waiting_for_clients", connected=connected, needed=needed)
+
+        cohort = self.grid.wait_for_nodes(needed, timeout_s=self.round_timeout_s, on_wait=report)
+        self.grid.set_cohort(cohort)
+        return cohort
+
+    def collect(
+        self, phase: str, server_round: int, messages: Iterable[Message], *, quorum: int, check: Check
+    ) -> list[Message]:
+        """Exchange the messages of one phase and return the replies that passed their check."""
+        started = time.monotonic()
+        valid: list[Message] = []
+        asked = list(messages)
+        replies = self.grid.exchange(
+            asked, timeout_s=self.round_timeout_s, enough=lambda: len(valid) >= quorum
+        )
+        answered = set()
+        for reply in replies:
+            answered.add(reply.node_id)
+            if self._accept(phase, server_round, reply, check):
+                valid.append(reply.message)
+        waited_s = time.monotonic() - started
+        for node_id in sorted({message.metadata.dst_node_id for message in asked} - answered):
+            self.leave_out(
+                "client_failed", server_round, node_id, f"no answer to {phase} in {waited_s:.0f} s"
+            )
+        return valid
+
+    def _accept(self, phase: str, server_round: int, reply: Reply, check: Check) -> bool:
+        if reply.message.has_error():
+            self.leave_out(
+                "client_failed", server_round, reply.node_id, reply.message.error.reason or "no reason given"
+            )
+            return False
+        reason = check(reply.message)
+        if reason is not None:
+            self.leave_out("client_quarantined", server_round, reply.node_id, reason)
+            return False
+        self.record(
+            "reply_received",
+            round=server_round,
+            phase=phase,
+            client=str(reply.node_id),
+            seconds=reply.seconds,
+        )
+        return True
+
+    def leave_out(self, event: str, server_round: int, node_id: int, reason: str) -> None:
+        """Name a client that takes no part in this round, and why."""
+        log(
+            WARNING, "%s round=%d client=%d reason=%s", event.replace("_", " "), server_round, node_id, reason
+        )
+        self.record(event, round=server_round, client=str(node_id), reason=reason)

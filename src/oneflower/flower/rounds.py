@@ -1,0 +1,159 @@
+"""The round loop: Flower's strategy hooks, with true round numbers, a quorum, and nothing lost on the way."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from logging import INFO, WARNING
+
+from flwr.common import ArrayRecord, ConfigRecord, Message, MetricRecord, log
+from flwr.serverapp.strategy import Result
+
+from oneflower.errors import TrainingError
+from oneflower.flower.history import round_metrics
+from oneflower.flower.keeper import Keeper
+from oneflower.flower.phases import Phases
+from oneflower.flower.strategies import OneflowerStrategy
+from oneflower.settings import TrainingConfig
+
+_LONGEST_BACK_OFF_S = 30.0
+
+EvaluateFn = Callable[[int, ArrayRecord], MetricRecord | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundLoop:
+    """Run the rounds of one training.
+
+    Parameters
+    ----------
+    train_config, evaluate_config : ConfigRecord
+        What every train or evaluate message carries besides the round, the seed and the strategy's own.
+    evaluate : callable, optional
+        Central evaluation: (round, arrays) to metrics.
+    """
+
+    config: TrainingConfig
+    strategy: OneflowerStrategy
+    phases: Phases
+    keeper: Keeper
+    evaluate: EvaluateFn | None
+    train_config: ConfigRecord
+    evaluate_config: ConfigRecord
+
+    def run(self, result: Result, last_round: int) -> Result:
+        """Continue after `last_round` (0: from the start) until round FL_NUM_ROUNDS.
+
+        Raises
+        ------
+        TrainingError
+            A round missed its quorum once more than FL_ROUND_RETRIES times.
+        """
+        if last_round == 0:
+            self._evaluate_centrally(0, result)
+        elif last_round not in result.evaluate_metrics_clientapp:
+            # The checkpoint was written before its round's evaluation, which therefore runs now.
+            self._evaluate_on_clients(last_round, result)
+        for server_round in range(last_round + 1, self.config.num_rounds + 1):
+            self._run_round(server_round, result)
+        return result
+
+    def _run_round(self, server_round: int, result: Result) -> None:
+        started = time.monotonic()
+        valid = self._train_until_quorum(server_round, result)
+        self._evaluate_centrally(server_round, result)
+        self.keeper.keep(server_round, result, self.strategy.state_arrays())
+        self._evaluate_on_clients(server_round, result)
+        metrics = {f"{name}_metrics": values for name, values in round_metrics(result, server_round).items()}
+        seconds = time.monotonic() - started
+        log(INFO, "round completed round=%d/%d valid=%d", server_round, self.config.num_rounds, valid)
+        self._record("round_completed", server_round, valid=valid, seconds=seconds, **metrics)
+
+    def _record(self, event: str, server_round: int, **fields: object) -> None:
+        self.phases.record(event, round=server_round, rounds=self.config.num_rounds, **fields)
+
+    # --- training ---------------------------------------------------------------------------------
+
+    def _train_until_quorum(self, server_round: int, result: Result) -> int:
+        """Try one round until enough updates are valid; return their number. The model changes only then."""
+        for attempt in range(1, self.config.round_retries + 2):
+            reason, valid = self._attempt(server_round, result)
+            if reason is None:
+                return valid
+            needed = self.config.quorum
+            log(WARNING, "round failed round=%d attempt=%d reason=%s", server_round, attempt, reason)
+            self._record(
+                "round_failed", server_round, attempt=attempt, valid=valid, needed=needed, reason=reason
+            )
+        raise TrainingError(
+            f"round {server_round} missed its quorum {attempt} times; the last time: {reason}. "
+            f"The model is that of round {server_round - 1}. Mend the clients that the log names as failed "
+            f"or quarantined, or lower FL_MIN_FIT_CLIENTS (now {self.config.min_fit_clients}), "
+            f"or raise FL_ROUND_RETRIES (now {self.config.round_retries})"
+        )
+
+    def _back_off(self, attempt: int) -> None:
+        """Give clients time to come back before the next try: 1, 2, 4 s and so on, half a minute at most."""
+        if attempt <= self.config.round_retries:
+            self.phases.grid.pause(min(2.0 ** (attempt - 1), _LONGEST_BACK_OFF_S))
+
+    def _attempt(self, server_round: int, result: Result) -> tuple[str | None, int]:
+        """Run one try of a round; return why it failed, or None, and the number of valid updates."""
+        needed = max(self.config.min_available_clients, self.config.quorum)
+        cohort = self.phases.gather_cohort(needed)
+        if len(cohort) < needed:
+            return f"{len(cohort)} clients connected, {needed} needed", 0
+        self._record("round_started", server_round, clients=len(cohort))
+        valid = self._collect_updates(server_round, result.arrays)
+        if len(valid) < self.config.quorum:
+            return f"{len(valid)} valid updates, {self.config.quorum} needed", len(valid)
+        arrays, metrics = self.strategy.aggregate_train(server_round, valid)
+        if arrays is None:
+            return "the strategy gave no model", len(valid)
+        result.arrays = arrays
+        result.train_metrics_clientapp[server_round] = metrics or MetricRecord()
+        return None, len(valid)
+
+    def _collect_updates(self, server_round: int, arrays: ArrayRecord) -> list[Message]:
+        messages = self.strategy.configure_train(server_round, arrays, self.train_config, self.phases.grid)
+        schema = self.strategy.schema(arrays)
+        replies = self.phases.collect(
+            "train",
+            server_round,
+            messages,
+            quorum=self.config.quorum,
+            check=lambda message: self.strategy.check_reply(message, schema),
+        )
+        checked = self.strategy.check_together(replies)
+        for rejected in checked.rejected:
+            self.phases.leave_out("client_quarantined", server_round, rejected.node_id, rejected.reason)
+        return checked.valid
+
+    # --- evaluation -------------------------------------------------------------------------------
+
+    def _evaluate_centrally(self, server_round: int, result: Result) -> None:
+        metrics = None if self.evaluate is None else self.evaluate(server_round, result.arrays)
+        if metrics is not None:
+            log(INFO, "central evaluation round=%d metrics=%s", server_round, dict(metrics))
+            result.evaluate_metrics_serverapp[server_round] = metrics
+
+    def _evaluate_on_clients(self, server_round: int, result: Result) -> None:
+        """Evaluate on the clients; too few answers leave the round without these metrics, and say so."""
+        cohort = self.phases.gather_cohort(self.config.min_evaluate_clients)
+        if len(cohort) < self.config.min_evaluate_clients:
+            log(WARNING, "evaluation skipped round=%d connected=%d", server_round, len(cohort))
+            return
+        replies = self.phases.collect(
+            "evaluate",
+            server_round,
+            self.strategy.configure_evaluate(
+                server_round, result.arrays, self.evaluate_config, self.phases.grid
+            ),
+            quorum=self.config.min_evaluate_clients,
+            check=self.strategy.check_evaluation,
+        )
+        if len(replies) < self.config.min_evaluate_clients:
+            log(WARNING, "evaluation without quorum round=%d valid=%d", server_round, len(replies))
+            return
+        metrics = self.strategy.aggregate_evaluate(server_round, replies)
+        if metrics is not None:
+            result.evaluate_metrics_clientapp[server_round] = metrics

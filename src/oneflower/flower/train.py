@@ -1,0 +1,137 @@
+"""What an app's `@app.main()` calls: strategy, checkpoints, resume and quorum, all from the run-config."""
+
+import os
+from collections.abc import Mapping
+from logging import INFO, WARNING
+from pathlib import Path
+
+from flwr.common import ArrayRecord, ConfigRecord, Context, log
+from flwr.server import Grid
+from flwr.serverapp.strategy import Result
+
+from oneflower.checkpoints import model_digest
+from oneflower.errors import OneflowerError
+from oneflower.flower.grid import RoundGrid
+from oneflower.flower.keeper import Keeper
+from oneflower.flower.phases import Phases
+from oneflower.flower.rounds import EvaluateFn, RoundLoop
+from oneflower.flower.strategies import array_views, build_strategy
+from oneflower.journal import Journal
+from oneflower.settings import TrainingConfig, training_config
+
+JOURNAL_VARIABLE = "ONEFLOWER_JOURNAL"
+"""The environment variable by which whoever starts the SuperLink tells the ServerApp where the journal is."""
+
+
+def train(  # noqa: PLR0913 what Flower hands over, the model, and three options
+    grid: Grid,
+    context: Context,
+    arrays: ArrayRecord,
+    evaluate: EvaluateFn | None = None,
+    *,
+    train_config: Mapping[str, int | float | str | bool] | None = None,
+    evaluate_config: Mapping[str, int | float | str | bool] | None = None,
+) -> Result:
+    """Train as the run-config says, from the newest checkpoint where there is one.
+
+    Parameters
+    ----------
+    grid, context
+        What Flower hands to `@app.main()`.
+    arrays : ArrayRecord
+        The model before round 1. It is replaced by the checkpoint's on a resume, and must be of its form.
+    evaluate : callable, optional
+        Central evaluation, (round, arrays) to metrics: before round 1 and after every round.
+    train_config, evaluate_config : mapping, optional
+        What every message to the clients carries besides `server-round`, `seed` and the strategy's own keys.
+
+    Returns
+    -------
+    Result
+        Flower's own: the final arrays, and metrics by true round number, those before a resume too.
+
+    Raises
+    ------
+    SettingsError
+        A run-config value is wrong.
+    CheckpointError, StateError
+        The checkpoint folder cannot be used, or its newest checkpoint is of another model.
+    TrainingError
+        A round missed its quorum too often.
+    """
+    config = training_config(context.run_config)
+    journal = open_journal(config)
+    app = str(grid.run.fab_id) or config.use_case
+    strategy = build_strategy(config)
+    with Keeper(config, app=app, journal=journal) as keeper:
+        loop = RoundLoop(
+            config=config,
+            strategy=strategy,
+            phases=Phases(grid=_round_grid(grid), journal=journal, round_timeout_s=config.round_timeout),
+            keeper=keeper,
+            evaluate=evaluate,
+            train_config=ConfigRecord({"seed": config.seed, **(train_config or {})}),
+            evaluate_config=ConfigRecord({"seed": config.seed, **(evaluate_config or {})}),
+        )
+        return _run(loop, Result(arrays=arrays), app)
+
+
+def open_journal(config: TrainingConfig) -> Journal | None:
+    """Return the journal where the environment names it, else the one beside the checkpoints, if any."""
+    named = os.environ.get(JOURNAL_VARIABLE)
+    if named:
+        return Journal(Path(named))
+    return Journal(Path(config.checkpoint_path) / "journal.jsonl") if config.checkpoint_enabled else None
+
+
+def _round_grid(grid: Grid) -> RoundGrid:
+    return grid if isinstance(grid, RoundGrid) else RoundGrid(grid)
+
+
+def _run(loop: RoundLoop, result: Result, app: str) -> Result:
+    """Restore, run the rounds, and write how the training began and ended."""
+    config, phases = loop.config, loop.phases
+    facts = {
+        "rounds": config.num_rounds,
+        "strategy": config.strategy,
+        "parameters": config.strategy_parameters(),
+        "app": app,
+    }
+    done = 0
+    try:
+        start = loop.keeper.restore(result)
+        done = start.round
+        loop.strategy.load_state_arrays(start.state)
+        _announce(loop, facts, done)
+        if done < config.num_rounds:
+            loop.run(result, done)
+    except OneflowerError as error:
+        phases.record("training_failed", round=done, reason=str(error), **facts)
+        raise
+    saved = loop.keeper.newest()
+    digest = model_digest(array_views(result.arrays))
+    log(INFO, "training finished rounds=%d sha256=%s", config.num_rounds, digest)
+    path = str(saved.path) if saved is not None else _newest_path(config)
+    phases.record("training_finished", round=config.num_rounds, sha256=digest, path=path, **facts)
+    return result
+
+
+def _announce(loop: RoundLoop, facts: Mapping[str, object], done: int) -> None:
+    """Say what is about to be trained, and with what, before the first round."""
+    config = loop.config
+    loop.strategy.summary()
+    if done >= config.num_rounds:
+        log(INFO, "training is complete already round=%d rounds=%d", done, config.num_rounds)
+    elif done:
+        log(INFO, "training resumed after round=%d rounds=%d", done, config.num_rounds)
+    elif not config.checkpoint_enabled:
+        log(
+            WARNING,
+            "checkpointing is off: a crash starts this training from round 1. "
+            "Set FL_CHECKPOINT_ENABLED=YES to go on from the newest checkpoint instead",
+        )
+    loop.phases.record("training_resumed" if done else "training_started", round=done, **facts)
+
+
+def _newest_path(config: TrainingConfig) -> str | None:
+    return str(Path(config.checkpoint_path) / "checkpoint_latest.npz") if config.checkpoint_enabled else None
