@@ -4,6 +4,7 @@ import hashlib
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from PIL import Image
 
 from oneflower.errors import AppError
 from oneflower.flower.client import RoundInfo
+from oneflower.flower.data_source import DataSource
 from oneflower.flower.torch_app import model_arrays
 
 APP = Path(__file__).parents[2] / "apps" / "image-classification"
@@ -37,8 +39,11 @@ def info(partition_id=0, num_partitions=3, **other):
     return RoundInfo(partition_id=partition_id, num_partitions=num_partitions, **values)
 
 
+SHAPE = ImageShape.from_run_config(SMALL)
+
+
 def source(**config):
-    return data.Source.from_config(SMALL | config)
+    return DataSource.from_config(SMALL | config)
 
 
 def numbers(images):
@@ -75,16 +80,16 @@ def test_the_model_has_100_000_parameters_and_a_0d_integer_array():
 def test_the_apps_own_keys_are_declared_with_the_defaults_of_the_code():
     declared = tomllib.loads((APP / "pyproject.toml").read_text())["tool"]["flwr"]["app"]["config"]
     assert ImageShape.from_run_config(declared) == ImageShape.from_run_config({})
-    assert data.Source.from_config(declared) == data.Source.from_config({})
+    assert DataSource.from_config(declared) == DataSource.from_config({})
     assert client.LocalOptions.from_run_config(declared) == client.LocalOptions.from_run_config({})
 
 
 @pytest.mark.parametrize("how", ["iid", "dirichlet"])
 def test_clients_and_server_share_out_every_image_once(folder, how):
     where = source(partitioning=how)
-    parts = [numbers(data.held_out_images(where, 1))]
+    parts = [numbers(data.held_out_images(where, SHAPE, 1))]
     for partition_id in range(3):
-        parts += [numbers(images) for images in data.client_images(where, info(partition_id))]
+        parts += [numbers(images) for images in data.client_images(where, SHAPE, info(partition_id))]
     assert set.union(*parts) == set(range(120))
     assert sum(map(len, parts)) == 120
 
@@ -93,20 +98,20 @@ def test_a_nodes_own_data_stay_whole(folder, monkeypatch):
     """What is mounted at data-path belongs to this node: no other node holds the rest of it."""
     monkeypatch.delenv("ONEFLOWER_DATA")
     where = source(**{"data-path": str(folder)})
-    training, validation = data.client_images(where, info(1, 3))
+    training, validation = data.client_images(where, SHAPE, info(1, 3))
     assert numbers(training) | numbers(validation) == set(range(120))
-    assert numbers(data.held_out_images(where, 1)) == set(range(120))
+    assert numbers(data.held_out_images(where, SHAPE, 1)) == set(range(120))
 
 
 def test_a_node_config_names_the_folder_of_its_node(folder, monkeypatch):
     monkeypatch.delenv("ONEFLOWER_DATA")
-    where = data.Source.from_config(SMALL, {"data-path": str(folder)})
+    where = DataSource.from_config(SMALL, {"data-path": str(folder)})
     assert (where.folder, where.partitioning) == (folder, "none")
 
 
 def test_mnist_is_the_default():
-    where = data.Source.from_config({"data-path": "/nowhere"})
-    images = data.load_images(where.folder, where.shape)
+    where = DataSource.from_config({"data-path": "/nowhere"})
+    images = data.load_images(where.folder, ImageShape.from_run_config({}))
     assert images.pixels.shape == (5000, 1, 28, 28)
     assert torch.bincount(images.labels).tolist() == [500] * 10
     assert (float(images.pixels.min()), float(images.pixels.max())) == (0.0, 1.0)
@@ -149,7 +154,7 @@ def test_a_folder_a_class_is_read_and_scaled(tmp_path, monkeypatch):
         (tmp_path / name).mkdir()
         for number in range(4):
             Image.new("RGB", (16, 12), (80 * label,) * 3).save(tmp_path / name / f"{number}.png")
-    images = data.load_images(tmp_path, source(channels=3).shape)
+    images = data.load_images(tmp_path, replace(SHAPE, channels=3))
     assert images.pixels.shape == (12, 3, 8, 8)
     assert images.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
     torch.testing.assert_close(images.pixels[-1].mean(), torch.tensor(160 / 255))
@@ -162,7 +167,7 @@ def test_an_archive_of_bytes_is_scaled_and_channels_last_are_moved(tmp_path, lay
         tmp_path / "i.npz", x=x if layout == "channels last" else x[..., 0], y=np.zeros(9, dtype=np.int8)
     )
     channels = 3 if layout == "channels last" else 1
-    images = data.load_images(tmp_path, source(channels=channels).shape)
+    images = data.load_images(tmp_path, replace(SHAPE, channels=channels))
     assert images.pixels.shape == (9, channels, 8, 8)
     assert float(images.pixels.max()) == 1.0
 
@@ -190,39 +195,39 @@ def archive(x=None, y=None):
 def test_an_archive_that_does_not_fit_is_refused_in_words(tmp_path, arrays, words):
     np.savez(tmp_path / "images.npz", **arrays)
     with pytest.raises(AppError, match=words) as error:
-        data.load_images(tmp_path, source().shape)
+        data.load_images(tmp_path, SHAPE)
     assert str(tmp_path / "images.npz") in str(error.value)
 
 
 def test_a_folder_with_two_archives_or_with_none_is_refused(tmp_path):
     with pytest.raises(AppError, match=r"0 \.npz files and 0 class folders"):
-        data.load_images(tmp_path / "missing", source().shape)
+        data.load_images(tmp_path / "missing", SHAPE)
     for name in "ab":
         np.savez(tmp_path / f"{name}.npz", **archive())
     with pytest.raises(AppError, match=r"2 \.npz files"):
-        data.load_images(tmp_path, source().shape)
+        data.load_images(tmp_path, SHAPE)
 
 
 def test_another_number_of_class_folders_and_a_broken_image_are_refused(tmp_path):
     for name in "ab":
         (tmp_path / name).mkdir()
     with pytest.raises(AppError, match="2 class folders; expected num-classes = 3"):
-        data.load_images(tmp_path, source().shape)
+        data.load_images(tmp_path, SHAPE)
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "x.png").write_bytes(b"no image")
     with pytest.raises(AppError, match="no readable image"):
-        data.load_images(tmp_path, source().shape)
+        data.load_images(tmp_path, SHAPE)
 
 
 def test_a_share_too_small_to_train_is_refused(folder):
     with pytest.raises(AppError, match="at least 3"):
-        data.client_images(source(), info(0, 96))
+        data.client_images(source(), SHAPE, info(0, 96))
 
 
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("partitioning", "even", "auto or iid or dirichlet or none"),
+        ("partitioning", "even", "auto or iid or dirichlet or group or none"),
         ("dirichlet-alpha", 0.0, "at least 0.001"),
         ("num-classes", "ten", "a int such as 10"),
         ("batch-size", 1, "at least 2"),

@@ -8,9 +8,10 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 from torch import Tensor, nn
 
-from image_classification.data import Images, Source, client_images
+from image_classification.data import Images, client_images
 from image_classification.model import ImageShape, Net, score
 from oneflower.flower.client import RoundInfo, set_determinism
+from oneflower.flower.data_source import DataSource
 from oneflower.flower.options import option
 from oneflower.flower.torch_app import fit, load_arrays, reply
 
@@ -41,9 +42,11 @@ class LocalOptions:
 def train(message: Message, context: Context) -> Message:
     """Train the global model on this node's images and send it back."""
     info = RoundInfo.from_message(message, context)
-    images, _ = client_images(Source.from_config(context.run_config, context.node_config), info)
+    source = DataSource.from_config(context.run_config, context.node_config)
+    shape = ImageShape.from_run_config(context.run_config)
+    images, _ = client_images(source, shape, info)
     shuffling = set_determinism(info.seed, info.round, info.partition_id)
-    model = Net(ImageShape.from_run_config(context.run_config))
+    model = Net(shape)
     global_arrays = load_arrays(model, message.content.array_records["arrays"])
     options = LocalOptions.from_run_config(context.run_config)
     loss = fit(
@@ -61,9 +64,11 @@ def train(message: Message, context: Context) -> Message:
 def evaluate(message: Message, context: Context) -> Message:
     """Evaluate the global model on this node's validation images."""
     info = RoundInfo.from_message(message, context)
-    _, images = client_images(Source.from_config(context.run_config, context.node_config), info)
+    source = DataSource.from_config(context.run_config, context.node_config)
+    shape = ImageShape.from_run_config(context.run_config)
+    _, images = client_images(source, shape, info)
     set_determinism(info.seed, info.round, info.partition_id)
-    model = Net(ImageShape.from_run_config(context.run_config))
+    model = Net(shape)
     load_arrays(model, message.content.array_records["arrays"])
     loss, accuracy = score(model, images.pixels, images.labels)
     return reply(message, {"num-examples": len(images), "eval_loss": loss, "eval_acc": accuracy})

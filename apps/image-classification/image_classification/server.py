@@ -1,11 +1,16 @@
 """The ServerApp: initial weights from the run's seed, central evaluation on held-out images."""
 
+from collections.abc import Callable
+from logging import INFO, WARNING
+
 from flwr.app import ArrayRecord, Context, MetricRecord
+from flwr.common import log
 from flwr.serverapp import Grid, ServerApp
 
-from image_classification.data import Source, held_out_images
+from image_classification.data import held_out_images, mnist_file
 from image_classification.model import ImageShape, Net, initial_model, score
 from oneflower.flower import train
+from oneflower.flower.data_source import DataSource
 from oneflower.flower.options import option
 from oneflower.flower.torch_app import load_arrays, model_arrays
 
@@ -17,7 +22,19 @@ def main(grid: Grid, context: Context) -> None:
     """Train with the strategy, the rounds and the checkpoints that the run-config names."""
     shape = ImageShape.from_run_config(context.run_config)
     seed = option(context.run_config, "seed", 42, at_least=0)
-    images = held_out_images(Source.from_config(context.run_config), seed)
+    evaluate = evaluation(DataSource.from_config(context.run_config), shape, seed)
+    train(grid, context, model_arrays(initial_model(shape, seed)), evaluate=evaluate)
+
+
+def evaluation(
+    source: DataSource, shape: ImageShape, seed: int
+) -> Callable[[int, ArrayRecord], MetricRecord] | None:
+    """Give the central evaluation, or None where this machine has no images at all."""
+    if source.folder is None and mnist_file() is None:
+        log(WARNING, "no images on the server: the clients' evaluation is the only one")
+        return None
+    images = held_out_images(source, shape, seed)
+    log(INFO, "central evaluation images=%d from=%s", len(images), source.folder or "MNIST-5k")
 
     def evaluate(_round: int, arrays: ArrayRecord) -> MetricRecord:
         model = Net(shape)
@@ -25,4 +42,4 @@ def main(grid: Grid, context: Context) -> None:
         loss, accuracy = score(model, images.pixels, images.labels)
         return MetricRecord({"loss": loss, "accuracy": accuracy})
 
-    train(grid, context, model_arrays(initial_model(shape, seed)), evaluate=evaluate)
+    return evaluate

@@ -57,6 +57,24 @@ def dirichlet(
     )
 
 
+def by_group(groups: NDArray[np.int64], num_partitions: int, partition_id: int) -> Indices:
+    """Give all rows of every group that falls to this partition; groups are dealt in turn, largest first.
+
+    Raises
+    ------
+    AppError
+        There are fewer groups than partitions.
+    """
+    names, sizes = np.unique(groups, return_counts=True)
+    if len(names) < num_partitions:
+        raise AppError(
+            f"{len(names)} groups cannot be dealt to {num_partitions} partitions; expected one for each at "
+            f"least. Start fewer nodes or set partitioning to iid"
+        )
+    dealt = names[np.argsort(-sizes, kind="stable")][partition_id::num_partitions]
+    return np.flatnonzero(np.isin(groups, dealt)).astype(np.int64)
+
+
 def _draw_owners(
     labels: NDArray[np.int64], num_partitions: int, alpha: float, rng: np.random.Generator
 ) -> Indices:
