@@ -2,7 +2,7 @@
 
 ``python -m oneflower.flower.launch superlink|supernode ARGS...`` takes Flower's own flags, and two variables.
 FL_FLOWER_WORKAROUNDS (YES) applies the workarounds; FL_WARM_EXECUTOR (YES) lets a SuperNode run its
-ClientApps in forked children of a warm process. The programs that Flower starts in turn come through here too.
+ClientApps in forked children of a warm process. The programs that Flower starts come through here too.
 """
 
 import importlib
@@ -113,7 +113,16 @@ def _apply_workarounds(program: str) -> None:
 
 
 def _with_warm_executor(arguments: Sequence[str]) -> list[str]:
-    return list(arguments)
+    """Start the executor and return the arguments of a SuperNode that leaves the running to it.
+
+    Who asks for ``--isolation process`` runs an executor of their own.
+    """
+    if value_of("--isolation", arguments) == "process":
+        return list(arguments)
+    from oneflower.flower.warm.start import keep_executor_running  # noqa: PLC0415 - imports flwr
+
+    keep_executor_running(value_of("--clientappio-api-address", arguments) or "")
+    return [*arguments, "--isolation", "process"]
 
 
 if __name__ == "__main__":

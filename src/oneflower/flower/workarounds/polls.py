@@ -1,8 +1,6 @@
 """SuperNode and superexec ask at a pace that fits what is going on, and notice a reply at once."""
 
 import threading
-import time
-from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
@@ -11,57 +9,11 @@ from flwr.supercore.superexec import run_superexec
 from flwr.supernode import start_client_internal
 from flwr.supernode.nodestate.in_memory_nodestate import InMemoryNodeState
 
+from oneflower.flower.pace import Pace
 from oneflower.flower.workarounds.registry import Patch, Program, Workaround
 
 SHORTEST_S = 0.2
 """The SuperLink's database serves 65 to 130 questions a second: a few nodes must not use them up."""
-SHARE = 0.1
-"""A pause is at most this part of the time that has passed since the last message."""
-
-
-class Pace:
-    """Stands in for the module `time` where Flower uses nothing of it but `sleep` between two questions.
-
-    The pause is counted from one question to the next, so that a question that was held at the server for
-    as long is followed by the next at once.
-
-    Parameters
-    ----------
-    idle_s : float
-        The pause that Flower asks for when there was no work, and the longest that is made.
-    arrival : threading.Event, optional
-        Set when something arrives; it ends every other, shorter pause.
-    shortest_s : float
-        The shortest pause after work; the pause then grows to `idle_s` with the time since.
-    """
-
-    def __init__(
-        self,
-        *,
-        idle_s: float,
-        arrival: threading.Event | None = None,
-        shortest_s: float | None = None,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._idle_s = idle_s
-        self._arrival = arrival or threading.Event()
-        self._shortest_s = idle_s if shortest_s is None else shortest_s
-        self._clock = clock
-        self._sleep = sleep
-        self._asked = clock()
-        self._worked = clock() - idle_s / SHARE
-
-    def sleep(self, seconds: float) -> None:
-        """Pause as Flower asks, or shorter."""
-        if seconds != self._idle_s:
-            self._worked = self._clock()
-            self._arrival.wait(seconds)
-            self._arrival.clear()
-            return
-        pause = min(self._idle_s, max(self._shortest_s, SHARE * (self._clock() - self._worked)))
-        self._sleep(max(0.0, self._asked + pause - self._clock()))
-        self._asked = self._clock()
 
 
 def apply_supernode(patch: Patch) -> None:
