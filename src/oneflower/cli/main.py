@@ -43,7 +43,7 @@ def root(
 def main() -> None:
     """Run the command line and turn an error into its message and exit code."""
     try:
-        app(standalone_mode=False)
+        sys.exit(app(standalone_mode=False) or 0)
     except OneflowerError as error:
         Console(stderr=True, soft_wrap=True).print(
             f"error: {error}", style="red", markup=False, highlight=False
