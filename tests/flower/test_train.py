@@ -14,7 +14,7 @@ from oneflower.flower.strategies import array_views
 from oneflower.flower.train import JOURNAL_VARIABLE
 from oneflower.journal import read_journal
 
-from .conftest import Federation, initial_arrays, local_update, numpy_app  # noqa: TID252
+from .conftest import Federation, initial_arrays, local_update, numpy_app
 
 STRATEGIES = {
     "FedAvg": (3, {}),
