@@ -79,11 +79,13 @@ def _run(plan: Plan, progress: PlainProgress, rows: list[SettingRow], *, fresh: 
             outcome = session.run(fresh=fresh)
     except BaseException:
         # The report of what there is helps most when something went wrong; it must not hide what did.
-        with suppress(Exception):
-            _report(plan, rows)
+        if session.began:
+            with suppress(Exception):
+                _report(plan, rows)
         raise
-    with state_errors(plan.folder.report):
-        _report(plan, rows)
+    if session.began or not plan.folder.report.exists():
+        with state_errors(plan.folder.report):
+            _report(plan, rows)
     return outcome
 
 

@@ -28,14 +28,18 @@ class Outcome:
     trained: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Session:
-    """A plan and those who want to hear: ``say`` gets lines of text, ``on_event`` the journal's events."""
+    """A plan and those who want to hear: ``say`` gets lines of text, ``on_event`` the journal's events.
+
+    ``began`` tells after a failure whether the folder holds this plan's training, or still another's.
+    """
 
     plan: Plan
     environ: Mapping[str, str]
     say: Callable[[str], None]
     on_event: Callable[[Event], None]
+    began: bool = False
 
     def run(self, *, fresh: bool = False) -> Outcome:
         """Train to the end, or find that it is done already.
@@ -82,6 +86,7 @@ class Session:
     def _train(self, interrupts: Interrupts) -> Event | None:
         plan = self.plan
         self._prepare()
+        self.began = True
         cluster = LocalCluster(
             plan.folder,
             ClusterOptions(

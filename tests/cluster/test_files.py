@@ -1,0 +1,83 @@
+"""Files of the state folder are whole or not there, and failures say how to mend them."""
+
+import errno
+import os
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from oneflower.cluster.files import probe, read_json, state_errors, write_atomically, write_json
+from oneflower.errors import StateError
+
+
+@pytest.fixture
+def full_disk(tmp_path):
+    """A real file system of 64 kB with nothing left on it."""
+    place = tmp_path / "full"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("needs root to mount a small file system")
+    try:
+        (place / "kept.json").write_text('{"round": 1}')
+        with (place / "filler").open("wb", buffering=0) as filler, suppress(OSError):
+            while True:
+                filler.write(bytes(4096))
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_what_is_written_is_read(tmp_path):
+    write_json(tmp_path / "a.json", {"round": 3})
+    assert read_json(tmp_path / "a.json") == {"round": 3}
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_failure_keeps_the_old_file_and_leaves_nothing_half_written(tmp_path, monkeypatch):
+    write_atomically(tmp_path / "a", "old")
+
+    def no_space(_descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", no_space)
+    with pytest.raises(StateError, match="the disk is full"):
+        write_atomically(tmp_path / "a", "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a").read_text() == "old"
+
+
+def test_a_full_disk_is_found_and_nothing_is_lost(full_disk):
+    with pytest.raises(StateError, match=r"the disk is full.*--state"):
+        probe(full_disk)
+    with pytest.raises(StateError, match="the disk is full"):
+        write_json(full_disk / "kept.json", {"round": 2, "filler": "x" * 5000})
+    assert read_json(full_disk / "kept.json") == {"round": 1}
+    assert sorted(path.name for path in full_disk.iterdir()) == ["filler", "kept.json"]
+
+
+@pytest.mark.parametrize(
+    ("number", "mend"),
+    [
+        (errno.ENOSPC, "free some space"),
+        (errno.EACCES, "no permission"),
+        (errno.EROFS, "read-only"),
+        (errno.EDQUOT, "quota"),
+        (errno.EIO, "Input/output error"),
+    ],
+)
+def test_an_error_names_the_path_and_the_mend(number, mend):
+    with pytest.raises(StateError) as caught, state_errors(Path("/some/where")):
+        raise OSError(number, os.strerror(number))
+    assert "/some/where" in str(caught.value)
+    assert mend in str(caught.value)
+    assert "--state" in str(caught.value)
+
+
+def test_a_damaged_or_missing_file_reads_as_empty(tmp_path):
+    assert read_json(tmp_path / "none.json") == {}
+    for text in ("", "{", "[1]", "\udcff"):
+        (tmp_path / "bad.json").write_bytes(text.encode(errors="surrogateescape"))
+        assert read_json(tmp_path / "bad.json") == {}
