@@ -11,7 +11,7 @@ from flwr.common import Array
 
 from oneflower.flower.grid import RoundGrid
 from oneflower.flower.localgrid import LocalGrid
-from oneflower.flower.train import train
+from oneflower.flower.training import train
 
 
 def initial_arrays():

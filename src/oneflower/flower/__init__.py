@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from oneflower.flower.train import train
+    from oneflower.flower.training import train
 
 __all__ = ["train"]
 
@@ -11,7 +11,7 @@ __all__ = ["train"]
 def __getattr__(name: str) -> object:
     """Import `train` where it is asked for: a client, and every command, does without the server's side."""
     if name == "train":
-        from oneflower.flower.train import train  # noqa: PLC0415
+        from oneflower.flower.training import train  # noqa: PLC0415
 
         return train
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,7 +11,7 @@ from oneflower.checkpoints import CheckpointReader, model_digest
 from oneflower.errors import CheckpointError, StateError, TrainingError
 from oneflower.flower.localgrid import LocalGrid
 from oneflower.flower.strategies import array_views
-from oneflower.flower.train import JOURNAL_VARIABLE
+from oneflower.flower.training import JOURNAL_VARIABLE
 from oneflower.journal import read_journal
 
 from .conftest import Federation, initial_arrays, local_update, numpy_app
@@ -355,7 +355,7 @@ def test_extra_config_reaches_the_clients(federation):
 
     from flwr.common import Context, RecordDict
 
-    from oneflower.flower.train import train
+    from oneflower.flower.training import train
 
     run_config = federation.run_config()
     grid = LocalGrid(numpy_app(update), clients=3, run_config=run_config)
