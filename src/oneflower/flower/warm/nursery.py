@@ -84,20 +84,19 @@ class Zygote:
         """
         self._send({"run": message_id}, [inputs, outputs])
         started = time.monotonic()
-        pid = self._receive()["started"]
-        reason = ""
-        while True:
-            if not reason and (reason := _overdue(started, deadline_s, lost)):
+        pid, reason, done = 0, "", False
+        while not (pid and done):  # a quick child says that it is done before the zygote has named it
+            if pid and not reason and (reason := _overdue(started, deadline_s, lost)):
                 self._send({"kill": pid})
             if not self._readable(GLANCE_S):
                 continue
             event = self._receive()
-            if event.get("done") == pid:
-                self.lingering[pid] = time.monotonic() + LINGER_S
-                return
+            pid = event.get("started", pid)
+            done = done or event.get("done", -1) not in {-1, *self.lingering}
             if event.get("ended") == pid:
                 raise ChildEndedError(reason or _how(event["status"], time.monotonic() - started))
             self.lingering.pop(event.get("ended", 0), None)
+        self.lingering[pid] = time.monotonic() + LINGER_S
 
     def look_after(self) -> None:
         """Take note of children that have ended, and kill those that answered and do not end."""

@@ -1,10 +1,10 @@
-"""An object that is not there yet is asked for again after 50 ms, not after a hidden second."""
+"""An object that is not there yet is asked for again after 20 ms, not after a hidden second."""
 
 from flwr.common.inflatable_utils import pull_and_inflate_object_from_tree, pull_objects
 
 from oneflower.flower.workarounds.registry import Patch, Program, Workaround
 
-INITIAL_BACKOFF_S = 0.05
+INITIAL_BACKOFF_S = 0.02
 
 
 def apply(patch: Patch) -> None:
