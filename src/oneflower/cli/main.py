@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from oneflower import __version__
-from oneflower.cli import config, up
+from oneflower.cli import config, simulate, template, up
 from oneflower.errors import OneflowerError
 
 app = typer.Typer(
@@ -21,7 +21,9 @@ app = typer.Typer(
     "6 training, 7 state folder, 130 interrupted.",
 )
 app.add_typer(config.app, name="config")
+app.add_typer(template.app, name="template")
 app.command("up")(up.up)
+app.command("simulate")(simulate.simulate)
 
 
 def _print_version(*, value: bool) -> None:

@@ -1,1 +1,1 @@
-"""Templates, OneGate, and the appliance's configure and bootstrap stages."""
+"""What runs on, and is given to, OpenNebula: templates, OneGate, and the stages of the appliance."""

@@ -1,0 +1,1 @@
+"""Everything that is given to OpenNebula, generated from the table of variables."""

@@ -1,0 +1,74 @@
+"""All generated files of ``appliances/``, by path."""
+
+import json
+from pathlib import Path
+
+from oneflower.errors import StateError
+from oneflower.opennebula.containers import image
+from oneflower.opennebula.roles import Machine
+from oneflower.opennebula.templates import machine as machines
+from oneflower.opennebula.templates import marketplace
+from oneflower.opennebula.templates.certification import certification_test
+from oneflower.opennebula.templates.oneflow import Form, service
+from oneflower.opennebula.templates.shim import appliance_script
+from oneflower.opennebula.templates.vm import vm_template
+
+SERVICE_FOLDER = "oneflower-service"
+
+
+def catalogue() -> dict[str, str]:
+    """Return the text of every generated file, by its path below ``appliances/``."""
+    files: dict[str, str] = {}
+    for machine in Machine:
+        files |= _machine_files(machine)
+    for form in Form:
+        files[f"{SERVICE_FOLDER}/oneflow-{form}.json"] = service_text(form)
+    name = marketplace.identifier("service", marketplace.SERVICE_NAME)
+    files[f"{SERVICE_FOLDER}/{name}.yaml"] = marketplace.service_entry()
+    return files
+
+
+def service_text(form: Form, *, superlink_template: int = 0, supernode_template: int = 0) -> str:
+    """Return the OneFlow service as a JSON file."""
+    value = service(form, superlink_template=superlink_template, supernode_template=supernode_template)
+    return json.dumps(value, indent=2) + "\n"
+
+
+def write_catalogue(folder: Path) -> list[Path]:
+    """Write all files below the folder and return their paths.
+
+    Raises
+    ------
+    StateError
+        The folder cannot be written.
+    """
+    written = []
+    for name, text in catalogue().items():
+        path = folder / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            if path.suffix == ".sh":
+                path.chmod(0o755)
+        except OSError as error:
+            raise StateError(
+                f"{str(path)!r} cannot be written ({error.strerror}): choose another folder with --output"
+            ) from None
+        written.append(path)
+    return written
+
+
+def _machine_files(machine: Machine) -> dict[str, str]:
+    name = machines.IMAGES[machine]
+    image_id, template_id = (marketplace.identifier(kind, name) for kind in ("image", "vm-template"))
+    files = {
+        f"{image_id}.yaml": marketplace.image_entry(machine),
+        f"{template_id}.yaml": marketplace.vm_template_entry(machine),
+        "vm-template.txt": vm_template(machine),
+        "appliance.sh": appliance_script(machine),
+        "metadata.yaml": marketplace.metadata(machine),
+        "context.yaml": marketplace.certification_context(machine),
+        "tests.yaml": marketplace.certification_list(machine),
+        f"tests/{marketplace.certification_file(machine)}": certification_test(machine, image(machine)),
+    }
+    return {f"{name}/{file}": text for file, text in files.items()}

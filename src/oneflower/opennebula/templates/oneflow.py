@@ -1,0 +1,82 @@
+"""The OneFlow service in its two forms: 6 (for OneFlow 6.8 to 7.x) and 7 (for 7.x alone)."""
+
+from enum import StrEnum
+from typing import Any
+
+from oneflower.opennebula.roles import Machine
+from oneflower.opennebula.templates.syntax import attribute, template, vector
+from oneflower.settings import TABLE, user_input
+
+NAME = "oneflower"
+DESCRIPTION = "Federated learning with Flower: one SuperLink and its SuperNodes"
+NETWORK = "Private"
+NETWORKS = {NETWORK: "M|network|Network for the cluster||id:0"}
+SUPERNODES = {"cardinality": 2, "min_vms": 2, "max_vms": 10}
+SUPERLINKS = {"cardinality": 1, "min_vms": 1, "max_vms": 1}
+
+
+class Form(StrEnum):
+    """Which OneFlow reads the service."""
+
+    SIX = "6"
+    SEVEN = "7"
+
+
+def service(form: Form, *, superlink_template: int = 0, supernode_template: int = 0) -> dict[str, Any]:
+    """Return the service template as JSON values.
+
+    Parameters
+    ----------
+    superlink_template, supernode_template
+        Ids of the two VM templates on the front-end.
+    """
+    ids = {Machine.SUPERLINK: superlink_template, Machine.SUPERNODE: supernode_template}
+    role = _role_6 if form is Form.SIX else _role_7
+    inputs = {variable.name: user_input(variable) for variable in TABLE}
+    return {
+        "name": NAME,
+        "description": DESCRIPTION,
+        "deployment": "straight",
+        "ready_status_gate": True,
+        "networks": NETWORKS,
+        # Sunstone prompts for inputs of the service, not for those of a role.
+        "custom_attrs" if form is Form.SIX else "user_inputs": inputs,
+        "roles": [role(machine, ids[machine]) for machine in Machine],
+    }
+
+
+def contents_6(machine: Machine) -> str:
+    """Return what OneFlow 6 adds to the role's VM template.
+
+    Same-name lines only: its ``$KEY`` substitution also hits longer names.
+    """
+    references = [attribute(variable.name, f"${variable.name}") for variable in machine.variables()]
+    return template([vector("NIC", {"NETWORK_ID": f"${NETWORK}"}), *references])
+
+
+def _order(machine: Machine) -> dict[str, Any]:
+    if machine is Machine.SUPERLINK:
+        return {"name": machine.value, **SUPERLINKS}
+    return {"name": machine.value, "parents": [Machine.SUPERLINK.value], **SUPERNODES}
+
+
+def _role_6(machine: Machine, template_id: int) -> dict[str, Any]:
+    return {
+        **_order(machine),
+        "vm_template": template_id,
+        "vm_template_contents": contents_6(machine),
+        "elasticity_policies": [],
+        "scheduled_policies": [],
+    }
+
+
+def _role_7(machine: Machine, template_id: int) -> dict[str, Any]:
+    # OneFlow 7 adds the service's inputs to every role's CONTEXT by itself.
+    return {
+        **_order(machine),
+        "type": "vm",
+        "template_id": template_id,
+        "template_contents": {"NIC": [{"NETWORK_ID": f"${NETWORK}"}]},
+        "elasticity_policies": [],
+        "scheduled_policies": [],
+    }
