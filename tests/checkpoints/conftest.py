@@ -1,9 +1,19 @@
-"""What every checkpoint test builds on: one way to make a checkpoint of a given round."""
+"""What the checkpoint tests build on, and the counts that they print at the end of a run."""
+
+import shutil
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from oneflower.checkpoints import Checkpoint
+from oneflower.checkpoints.npz import npz_pieces
+
+COUNTS = pytest.StashKey[Counter]()
+SECONDS = pytest.StashKey[dict]()
 
 
 def make(number, *, size=8, state=True, fill=0.0, **changes):
@@ -34,20 +44,29 @@ def same(left, right):
     """Tell whether two checkpoints are equal to the last bit, order of arrays included."""
     if left is None or right is None:
         return left is right
-    pairs = [(left.arrays, right.arrays), (left.state, right.state)]
-    rest = [
-        [getattr(c, name) for name in ("round", "total_rounds", "strategy", "app", "seed")]
-        + [dict(c.parameters), dict(c.versions), repr(dict(c.metrics))]
-        for c in (left, right)
+    return _told(left) == _told(right)
+
+
+def _told(checkpoint):
+    """Return everything that a checkpoint holds as one comparable value."""
+    arrays = [
+        (name, array.dtype.str, array.shape, array.tobytes())
+        for group in (checkpoint.arrays, checkpoint.state)
+        for name, array in group.items()
     ]
-    return rest[0] == rest[1] and all(
-        list(a) == list(b)
-        and all(
-            a[n].dtype == b[n].dtype and a[n].shape == b[n].shape and a[n].tobytes() == b[n].tobytes()
-            for n in a
-        )
-        for a, b in pairs
-    )
+    names = ("round", "total_rounds", "strategy", "parameters", "app", "seed", "metrics", "versions")
+    return arrays, [repr(getattr(checkpoint, name)) for name in names]
+
+
+def kept(root, checkpoint):
+    """Tell whether a checkpoint's model still lies in the folder whole, under whatever name."""
+    model = b"".join(npz_pieces(checkpoint.arrays))
+    return any(path.read_bytes() == model for path in root.iterdir() if path.is_file())
+
+
+@pytest.fixture(name="kept")
+def _kept():
+    return kept
 
 
 @pytest.fixture(name="make")
@@ -63,3 +82,50 @@ def _same():
 @pytest.fixture
 def root(tmp_path):
     return tmp_path / "checkpoints"
+
+
+@pytest.fixture
+def scratch(tmp_path):
+    """Return a folder in memory where there is one: the suites make thousands of folders."""
+    memory = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else tmp_path, prefix="oneflower-test-"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def count(request):
+    """Return a function that adds to a named count of the summary: `count("kills")`."""
+    counts = request.config.stash.setdefault(COUNTS, Counter())
+    seconds = request.config.stash.setdefault(SECONDS, Counter())
+    started = time.monotonic()
+    counted = set()
+
+    def add(name, number=1):
+        counted.add(name)
+        counts[name] += number
+
+    yield add
+    for name in counted:
+        seconds[name] += time.monotonic() - started
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    """Count a failed test of a suite as a violation."""
+    report = yield
+    if report.failed and "count" in getattr(item, "fixturenames", ()):
+        item.config.stash.setdefault(COUNTS, Counter())["violations"] += 1
+    return report
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Print what the suites did."""
+    counts = config.stash.get(COUNTS, None)
+    if not counts:
+        return
+    terminalreporter.section("checkpoint suites")
+    violations = counts.pop("violations", 0)
+    for name, number in sorted(counts.items()):
+        terminalreporter.write_line(f"{name:<28}{number:>8}   {config.stash[SECONDS][name]:6.1f} s")
+    terminalreporter.write_line(f"{'violations':<28}{violations:>8}")

@@ -104,8 +104,17 @@ def test_numbers_that_are_not_finite_survive_in_strict_json(store, make):
 
 
 def test_numpy_numbers_among_the_metrics_come_back_as_the_same_numbers(store, make):
-    store.save(make(3, metrics={"train": {"3": {"loss": np.float64(0.1), "n": np.int64(7)}}}))
-    assert store.latest().metrics == {"train": {"3": {"loss": 0.1, "n": 7}}}
+    store.save(
+        make(
+            3,
+            metrics={
+                "train": {"3": {"loss": np.float64(0.1), "n": np.int64(7), "each": [1.5, float("nan")]}}
+            },
+        )
+    )
+    assert repr(store.latest().metrics) == repr(
+        {"train": {"3": {"loss": 0.1, "n": 7, "each": [1.5, float("nan")]}}}
+    )
 
 
 def test_an_empty_or_missing_folder_has_no_checkpoint(tmp_path):

@@ -32,24 +32,22 @@ def commit(
     content sets the earlier files aside first. On a failure what was written is removed again.
     """
     number = checkpoint.round
+    named: list[Path] = []
     try:
         records = _write_temporaries(files, root, checkpoint, best, time)
         if _committed_alike(files, root, checkpoint, records):
             _remove_temporaries(files, root, number)
         else:
             for record in records:
-                _give_name(files, root / record.name)
+                named.append(root / record.name)
+                files.rename(temporary(named[-1]), named[-1])
             files.sync_folder(root)
-            _give_name(files, root / manifest_name(number))
+            files.rename(temporary(root / manifest_name(number)), root / manifest_name(number))
         files.sync_folder(root)
     except BaseException:
-        _withdraw(files, root, number)
+        _withdraw(files, root, number, named)
         raise
     return records
-
-
-def _give_name(files: Files, path: Path) -> None:
-    files.rename(temporary(path), path)
 
 
 def _write_temporaries(
@@ -93,15 +91,15 @@ def _same_training(manifest: Manifest, checkpoint: Checkpoint) -> bool:
     return all(manifest.content[key] == value for key, value in here.items())
 
 
-def _withdraw(files: Files, root: Path, number: int) -> None:
+def _withdraw(files: Files, root: Path, number: int, named: list[Path]) -> None:
     """Remove what a failed commit left, as far as the system allows; a committed round is not touched.
 
     Whether it is committed is asked of the folder: on NFS a rename may report an error and have happened.
     """
     with suppress(OSError):
         if manifest_name(number) not in files.names(root):
-            for name in round_files(number)[1:]:
-                _quietly(files.unlink, root / name)
+            for path in named:
+                _quietly(files.unlink, path)
     _remove_temporaries(files, root, number)
 
 

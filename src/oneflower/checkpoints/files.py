@@ -13,7 +13,7 @@ class Files(Protocol):
     """What the store asks of a file system. Each call may raise OSError; `write` may be short."""
 
     def make_folder(self, path: Path) -> None:
-        """Make the folder and its parents; an existing one is fine."""
+        """Make one folder in an existing one."""
         ...
 
     def names(self, folder: Path) -> list[str]:
@@ -69,8 +69,8 @@ class OsFiles:
     """`Files` by system calls."""
 
     def make_folder(self, path: Path) -> None:
-        """Make the folder and its parents."""
-        path.mkdir(parents=True, exist_ok=True)
+        """Make one folder."""
+        path.mkdir()
 
     def names(self, folder: Path) -> list[str]:
         """Return the names in the folder."""

@@ -26,6 +26,18 @@ from oneflower.checkpoints.writing import replace_file, replace_link
 log = logging.getLogger(__name__)
 
 
+def make_folder(files: Files, path: Path) -> None:
+    """Make the folder and its parents durably: a folder that a crash undoes takes its commits with it."""
+    try:
+        files.make_folder(path)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        make_folder(files, path.parent)
+        files.make_folder(path)
+    files.sync_folder(path.parent)
+
+
 def committed_rounds(files: Files, root: Path) -> list[int]:
     """Return the rounds that have a manifest, oldest first."""
     rounds = (manifest_round(name) for name in files.names(root))
@@ -94,11 +106,16 @@ def point_at_newest(files: Files, root: Path) -> None:
 
 
 def _settle_stray(files: Files, root: Path, name: str, number: int, names: set[str]) -> None:
-    """Deal with a data file without its manifest: ours goes, anyone else's is set aside."""
-    if temporary(root / manifest_name(number)).name in names:
+    """Deal with a data file without its manifest.
+
+    A setting aside that a crash interrupted comes first: its data may not go with a commit or a removal
+    that was under way too. Then ours goes, and anyone else's is set aside.
+    """
+    ending = _unfinished_ending(names, number, name)
+    if ending is None and temporary(root / manifest_name(number)).name in names:
         files.unlink(root / name)
         return
-    ending = _unfinished_ending(names, number, name) or _next_ending(names, number, "uncommitted")
+    ending = ending or _next_ending(names, number, "uncommitted")
     files.rename(root / name, root / f"{name}.{ending}")
     log.warning("file set aside file=%s as=%s.%s reason=it has no manifest", name, name, ending)
 

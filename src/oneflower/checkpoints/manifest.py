@@ -177,6 +177,8 @@ def _spelled(value: Any) -> Any:
     """Spell numbers that are not finite as text, for JSON has none: a reader in any language can open it."""
     if isinstance(value, dict):
         return {key: _spelled(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_spelled(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value
@@ -185,4 +187,6 @@ def _spelled(value: Any) -> Any:
 def _restored(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _restored(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_restored(item) for item in value]
     return _NOT_FINITE.get(value, value) if isinstance(value, str) else value

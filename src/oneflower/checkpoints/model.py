@@ -96,13 +96,10 @@ def adopt(checkpoint: Checkpoint, *, strategy: str, seed: int, app: str) -> Resu
     return Resumption(checkpoint=taken, state_fresh=fresh, warnings=tuple(warnings))
 
 
-def json_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Return metrics as plain dicts and Python floats, ready for the manifest."""
-    return {
-        key: json_metrics(value) if isinstance(value, Mapping) else _number(value)
-        for key, value in metrics.items()
-    }
-
-
-def _number(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else value
+def json_metrics(value: Any) -> Any:
+    """Return metrics as plain dicts, lists and Python numbers, ready for the manifest."""
+    if isinstance(value, Mapping):
+        return {key: json_metrics(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_metrics(item) for item in value]
+    return value.tolist() if hasattr(value, "tolist") else value

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import io
 import zipfile
 import zlib
 from pathlib import Path
@@ -68,14 +69,18 @@ def read_checkpoint(files: Files, folder: Path, number: int) -> Checkpoint:
 def _read_arrays(
     files: Files, folder: Path, record: FileRecord, schema: ModelSchema
 ) -> dict[str, NDArray[Any]]:
-    """Return the arrays in the order of the manifest, which is the model's own."""
+    """Return the arrays in the order of the manifest, which is the model's own.
+
+    The file is read once and parsed from memory: a disk that fails between a proof and a second reading
+    would look like damage.
+    """
     with _open(files, folder / record.name) as file:
-        _check(file, record)
-        file.seek(0)
-        try:
-            arrays = read_npz(file)
-        except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise DamagedError(f"{record.name} is no array file: {error}") from error
+        data = _read(file, record.name)
+    _compare(record, len(data), hashlib.sha256(data).hexdigest())
+    try:
+        arrays = read_npz(io.BytesIO(data))
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DamagedError(f"{record.name} is no array file: {error}") from error
     if differences := ModelSchema.of(arrays).differences(schema):
         raise DamagedError(f"{record.name} does not hold the manifest's arrays: {'; '.join(differences)}")
     return {name: arrays[name] for name in schema.arrays}
@@ -86,10 +91,14 @@ def _check(file: BinaryIO, record: FileRecord) -> None:
     while chunk := _read(file, record.name, _CHUNK_BYTES):
         digest.update(chunk)
         size += len(chunk)
-    if size != record.size_bytes:
-        raise DamagedError(f"{record.name} has {size} bytes, committed were {record.size_bytes}")
-    if digest.hexdigest() != record.sha256:
-        raise DamagedError(f"{record.name} has SHA-256 {digest.hexdigest()}, committed was {record.sha256}")
+    _compare(record, size, digest.hexdigest())
+
+
+def _compare(record: FileRecord, size_bytes: int, sha256: str) -> None:
+    if size_bytes != record.size_bytes:
+        raise DamagedError(f"{record.name} has {size_bytes} bytes, committed were {record.size_bytes}")
+    if sha256 != record.sha256:
+        raise DamagedError(f"{record.name} has SHA-256 {sha256}, committed was {record.sha256}")
 
 
 def _open(files: Files, path: Path) -> BinaryIO:

@@ -10,7 +10,7 @@ from typing import Final, Self
 
 from oneflower.checkpoints.commit import commit
 from oneflower.checkpoints.files import Files
-from oneflower.checkpoints.folder import point_at_newest, recover, remove_rounds, set_aside
+from oneflower.checkpoints.folder import make_folder, point_at_newest, recover, remove_rounds, set_aside
 from oneflower.checkpoints.lock import FolderLock
 from oneflower.checkpoints.manifest import DamagedError, Manifest
 from oneflower.checkpoints.model import Checkpoint, Metrics, Saved
@@ -74,7 +74,7 @@ class CheckpointStore(CheckpointReader):
     def open(self) -> Self:
         """Become the folder's one writer, or say why not."""
         try:
-            self._files.make_folder(self.root)
+            make_folder(self._files, self.root)
             self._lock.acquire(self._lock_wait_s)
             self._probe()
             recover(self._files, self.root)
@@ -196,9 +196,9 @@ class CheckpointStore(CheckpointReader):
         try:
             for number in reversed(rounds):
                 set_aside(self._files, self.root, number, reason)
-            point_at_newest(self._files, self.root)
         except OSError as error:
             raise state_error(error, "setting checkpoints aside", self.root) from error
+        self._tidy_pointers()
         return tuple(rounds)
 
     def _probe(self) -> None:

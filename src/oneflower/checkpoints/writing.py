@@ -3,8 +3,8 @@
 import hashlib
 import queue
 import threading
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Self
 
@@ -23,43 +23,39 @@ def write_temporary(files: Files, path: Path, pieces: Iterable[memoryview]) -> F
     Returns the record of what was written. On any failure the temporary file is removed.
     """
     scratch = temporary(path)
-    descriptor = files.create(scratch)
-    try:
+    with _removed_on_failure(files, scratch):
+        descriptor = files.create(scratch)
         try:
             size, sha256 = _write_hashed(files, descriptor, pieces)
         finally:
             files.close(descriptor)
-    except BaseException:
-        with suppress(OSError):
-            files.unlink(scratch)
-        raise
     return FileRecord(name=path.name, size_bytes=size, sha256=sha256)
 
 
-def replace_file(files: Files, path: Path, data: bytes) -> FileRecord:
+def replace_file(files: Files, path: Path, data: bytes) -> None:
     """Put a small file in place of `path`, whole or not at all. The folder is not synced."""
-    record = write_temporary(files, path, [memoryview(data)])
-    rename_or_remove(files, path)
-    return record
+    write_temporary(files, path, [memoryview(data)])
+    with _removed_on_failure(files, temporary(path)):
+        files.rename(temporary(path), path)
 
 
 def replace_link(files: Files, path: Path, target: str) -> None:
     """Point the symbolic link `path` at `target`, by a rename: it never points nowhere."""
-    try:
-        files.symlink(target, temporary(path))
-    except FileExistsError:
-        files.unlink(temporary(path))
-        files.symlink(target, temporary(path))
-    rename_or_remove(files, path)
+    scratch = temporary(path)
+    with suppress(FileNotFoundError):
+        files.unlink(scratch)  # left by an earlier failure; a link cannot be made over it
+    with _removed_on_failure(files, scratch):
+        files.symlink(target, scratch)
+        files.rename(scratch, path)
 
 
-def rename_or_remove(files: Files, path: Path) -> None:
-    """Give the temporary file of `path` its name, or remove it when that fails."""
+@contextmanager
+def _removed_on_failure(files: Files, scratch: Path) -> Iterator[None]:
     try:
-        files.rename(temporary(path), path)
+        yield
     except BaseException:
         with suppress(OSError):
-            files.unlink(temporary(path))
+            files.unlink(scratch)
         raise
 
 
