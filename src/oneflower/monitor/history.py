@@ -1,179 +1,181 @@
 """The journal's events folded into what a training looks like now: one reading for all that report it."""
 
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-# Where a metric was measured, the most telling first: on held-out data, by the clients, while they trained.
-ORIGINS = ("central", "evaluate", "train")
-# Time left is told from the pace of the last rounds.
-PACE_ROUNDS = 5
+from oneflower.monitor.measures import ORIGINS
+from oneflower.monitor.reasons import kind_of
+from oneflower.monitor.records import (
+    ANSWERED,
+    FAILED,
+    QUARANTINED,
+    Client,
+    Event,
+    LeftOut,
+    Moment,
+    RoundResult,
+    SavedCheckpoint,
+)
+from oneflower.monitor.view import Phase, TrainingView
 
-Event = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoundResult:
-    """A completed round. ``metrics`` are numbers by ``origin metric``, for example ``central loss``."""
-
-    number: int
-    valid: int
-    seconds: float
-    metrics: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SavedCheckpoint:
-    """A checkpoint that was committed."""
-
-    number: int
-    file: str
-    size_bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeftOut:
-    """A client that a round went on without, and why."""
-
-    number: int
-    client: str
-    reason: str
+__all__ = ["Event", "History", "fold"]
 
 
 @dataclass(slots=True)
-class History:
-    """The state of a training; ``take`` its events in order.
+class History(TrainingView):
+    """The fold of a journal: ``take`` its events in order.
 
     A training that starts from round 1 again forgets what was before; one that resumes after round k
-    forgets the rounds after k, which are trained again.
+    forgets the rounds after k, which are trained again. ``undone`` keeps the lost rounds for the picture.
     """
-
-    total: int = 0
-    started_round: int = 0
-    clients: int = 0
-    replies: int = 0
-    waiting: str = ""
-    strategy: str = ""
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    app: str = ""
-    rounds: dict[int, RoundResult] = field(default_factory=dict)
-    checkpoints: dict[int, SavedCheckpoint] = field(default_factory=dict)
-    left_out: list[LeftOut] = field(default_factory=list)
-    resumed_after: list[int] = field(default_factory=list)
-    failed_rounds: int = 0
-    restarts: int = 0
-    finish: Event | None = None
-    failure: str = ""
-    first_time: datetime | None = None
-    last_time: datetime | None = None
-
-    @property
-    def done(self) -> int:
-        """The last completed round, 0 before the first."""
-        return max(self.rounds, default=0)
 
     def take(self, event: Event) -> None:
         """Fold in one event; unknown ones, and fields that are missing, are left alone."""
+        self.events += 1
         self._note_time(event.get("time"))
-        # A line that another version wrote, or a disk damaged, must not end a training that goes well.
-        with suppress(KeyError, TypeError, ValueError, AttributeError):
-            self._take(event)
-
-    def left_s(self) -> float | None:
-        """Estimate the seconds to the end from the pace of the last rounds; None without any."""
-        recent = [self.rounds[number].seconds for number in sorted(self.rounds)[-PACE_ROUNDS:]]
-        if not recent or not self.total:
-            return None
-        return sum(recent) / len(recent) * max(0, self.total - self.done)
-
-    def metric_names(self) -> list[str]:
-        """Return the names of all metrics, the most telling origin first."""
-        names = {name for result in self.rounds.values() for name in result.metrics}
-        return sorted(names, key=lambda name: (ORIGINS.index(name.split()[0]), name))
-
-    def headline(self, number: int) -> dict[str, float]:
-        """Return the loss and the accuracy of a round, each from the most telling origin that has it."""
-        found: dict[str, float] = {}
-        metrics = self.rounds[number].metrics if number in self.rounds else {}
-        for family in ("loss", "accuracy"):
-            for name in (n for n in self.metric_names() if family in n.lower() and n in metrics):
-                found.setdefault(family, metrics[name])
-        return found
-
-    def _take(self, event: Event) -> None:  # noqa: C901 - one case an event
-        match event["event"]:
-            case "training_started":
-                self._started(event)
-            case "training_resumed":
-                self._resumed(event)
-            case "waiting_for_clients":
-                self.waiting = f"{event['connected']} of {event['needed']} clients are connected"
-            case "round_started":
-                self._round_started(event)
-            case "reply_received":
-                self.replies += event.get("phase", "train") == "train"
-            case "client_quarantined" | "client_failed":
-                self._client_left_out(event)
-            case "round_failed":
-                self.failed_rounds += 1
-            case "round_completed":
-                self._round_completed(event)
-            case "checkpoint_saved":
-                self._checkpoint_saved(event)
-            case "training_finished":
-                self.finish, self.waiting = event, ""
-            case "training_failed":
-                self.failure, self.waiting = str(event["reason"]), ""
-            case "training_lost":
-                self.restarts += 1
+        handler = getattr(self, f"_on_{event.get('event')}", None)
+        if handler is None:
+            return
+        try:
+            handler(event)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            # A line that another version wrote, or a disk damaged, must not end a training that goes well.
+            return
 
     def _note_time(self, text: object) -> None:
         try:
-            time = datetime.fromisoformat(str(text))
-        except ValueError:
+            time = datetime.fromisoformat(text)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
             return
         self.first_time = self.first_time or time
         self.last_time = time
+
+    def _mark(self, event: Event) -> None:
+        running = self.started_round > self.done
+        self.moments.append(Moment(event=event, position=self.done + 0.5 * running, time=self.last_time))
+
+    # --- one method an event, found by its name ----------------------------------------------------
 
     def _begin(self, event: Event) -> None:
         self.strategy, self.app = str(event.get("strategy", "")), str(event.get("app", ""))
         self.parameters = event.get("parameters") or {}
         self.total = int(event.get("rounds", 0))
         self.waiting, self.failure, self.finish = "", "", None
+        self.began, self.phase = self.last_time, Phase.STARTING
+        self.started_round, self.clients, self.replies = 0, 0, 0
+        self.answered.clear()
+        self.evaluated.clear()
 
-    def _started(self, event: Event) -> None:
+    def _on_training_started(self, event: Event) -> None:
+        if self.finish is not None:
+            for kept in (self.undone, self.moments, self.roster):
+                kept.clear()
+        else:
+            self._undo(0)
         self._begin(event)
         self.rounds.clear()
         self.checkpoints.clear()
         self.left_out.clear()
         self.resumed_after.clear()
+        self._mark(event)
 
-    def _resumed(self, event: Event) -> None:
-        self._begin(event)
+    def _on_training_resumed(self, event: Event) -> None:
         after = int(event.get("round", 0))
+        self._undo(after)
+        self._begin(event)
         self.resumed_after.append(after)
-        for kept in (self.rounds, self.checkpoints):
-            for number in [number for number in kept if number > after]:
-                del kept[number]
+        self.resumes += 1
+        for number in [number for number in self.checkpoints if number > after]:
+            del self.checkpoints[number]
+        self._mark(event)
 
-    def _round_started(self, event: Event) -> None:
-        self.started_round, self.clients = int(event["round"]), int(event.get("clients", 0))
+    def _undo(self, after: int) -> None:
+        for number in [number for number in self.rounds if number > after]:
+            self.undone.append(self.rounds.pop(number))
+
+    def _on_process_died(self, event: Event) -> None:
+        self._mark(event)
+
+    _on_process_started = _on_process_died
+    _on_supervisor_state = _on_process_died
+
+    def _on_run_submitted(self, event: Event) -> None:
+        self.phase = Phase.STARTING
+        if event["event"] == "cluster_started":
+            self._mark(event)
+
+    _on_cluster_started = _on_run_submitted
+
+    def _on_waiting_for_clients(self, event: Event) -> None:
+        if not self.waiting:
+            self._mark(event)
+        self.waiting = f"{event['connected']} of {event['needed']} clients are connected"
+        self.phase = Phase.WAITING
+
+    def _on_round_started(self, event: Event) -> None:
+        number = int(event["round"])
+        self.attempt = self.attempt + 1 if number == self.started_round else 1
+        self.started_round, self.clients = number, int(event.get("clients", 0))
         self.total = int(event.get("rounds", self.total))
-        self.replies, self.waiting = 0, ""
+        self.replies, self.waiting, self.phase = 0, "", Phase.TRAINING
+        self.round_began = self.last_time
+        self.answered.clear()
+        self.evaluated.clear()
 
-    def _client_left_out(self, event: Event) -> None:
+    def _on_reply_received(self, event: Event) -> None:
+        trains = event.get("phase", "train") == "train"
+        self.replies += trains
+        self.phase = Phase.TRAINING if trains else Phase.EVALUATING
+        name = event.get("client")
+        if name is None:
+            return
+        client = self._client(name)
+        client.seen(self.last_time)
+        if not trains:
+            self.evaluated.add(client.name)
+            return
+        client.trained += 1
+        client.train_seconds = self.answered[client.name] = event.get("seconds")
+        client.note(int(event["round"]), ANSWERED)
+
+    def _client(self, name: object) -> Client:
+        text = str(name)
+        client = self.roster.get(text)
+        if client is None:
+            client = self.roster[text] = Client(text)
+        return client
+
+    def _on_client_failed(self, event: Event) -> None:
+        quarantined = event["event"] == "client_quarantined"
+        outcome = QUARANTINED if quarantined else FAILED
+        number, reason = int(event.get("round", 0)), str(event.get("reason", ""))
+        client = self._client(event.get("client", "?"))
+        if not (client.quarantines if quarantined else client.failures):
+            self._mark(event)
+        if quarantined:
+            client.seen(self.last_time)
+        client.quarantines += quarantined
+        client.failures += not quarantined
+        client.last_reason = reason
+        client.note(number, outcome)
+        (self.quarantines if quarantined else self.failures)[kind_of(reason)] += 1
+        self.answered.pop(client.name, None)
         self.left_out.append(
-            LeftOut(
-                number=int(event.get("round", 0)),
-                client=str(event.get("client", "?")),
-                reason=str(event.get("reason", "")),
-            )
+            LeftOut(number=number, client=client.name, reason=reason, outcome=outcome, time=self.last_time)
         )
 
-    def _round_completed(self, event: Event) -> None:
+    _on_client_quarantined = _on_client_failed
+
+    def _on_round_failed(self, event: Event) -> None:
+        self.failed_rounds += 1
+        self._mark(event)
+
+    def _on_round_aggregated(self, event: Event) -> None:
+        self.aggregation_s = float(event["seconds"])
+        self.phase = Phase.EVALUATING
+
+    def _on_round_completed(self, event: Event) -> None:
         number = int(event["round"])
         metrics = {
             f"{origin} {name}": float(value)
@@ -186,16 +188,48 @@ class History:
             valid=int(event.get("valid", 0)),
             seconds=float(event.get("seconds", 0.0)),
             metrics=metrics,
+            time=self.last_time,
         )
+        self.total = int(event.get("rounds", self.total))
+        self.phase = Phase.BETWEEN
 
-    def _checkpoint_saved(self, event: Event) -> None:
+    def _on_checkpoint_saved(self, event: Event) -> None:
         number = int(event["round"])
+        self.checkpoint_failure = ""
         self.checkpoints[number] = SavedCheckpoint(
             number=number,
             file=str(event.get("file", "")),
             size_bytes=int(event.get("bytes", 0)),
             sha256=str(event.get("sha256", "")),
+            seconds=float(event.get("seconds", 0.0)),
+            time=self.last_time,
         )
+
+    def _on_checkpoint_failed(self, event: Event) -> None:
+        self.failed_checkpoints += 1
+        self.checkpoint_failure = str(event.get("reason", ""))
+        self._mark(event)
+
+    def _on_training_finished(self, event: Event) -> None:
+        self.finish, self.waiting, self.phase = event, "", Phase.FINISHED
+        self._mark(event)
+
+    def _on_training_failed(self, event: Event) -> None:
+        self.failure, self.waiting, self.phase = str(event["reason"]), "", Phase.FAILED
+        self._mark(event)
+
+    _on_training_gave_up = _on_training_failed
+
+    def _on_training_lost(self, event: Event) -> None:
+        self.restarts += 1
+        self.waiting, self.phase = "", Phase.RESTARTING
+        self._mark(event)
+
+    _on_run_lost = _on_training_lost
+
+    def _on_settings_used(self, event: Event) -> None:
+        self.settings = [row for row in event.get("settings") or [] if isinstance(row, Mapping)]
+        self.environment = event.get("environment") or {}
 
 
 def fold(events: Iterable[Event]) -> History:

@@ -1,0 +1,93 @@
+"""What a training has left in its journal, typed: rounds, checkpoints, clients, and moments worth a mark."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+Event = Mapping[str, Any]
+
+# A client's rounds are kept this far back: enough for a strip that a person can read.
+STRIP_ROUNDS: Final = 40
+
+ANSWERED: Final = "answered"
+FAILED: Final = "failed"
+QUARANTINED: Final = "quarantined"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundResult:
+    """A completed round. ``metrics`` are numbers by ``origin metric``, for example ``central loss``."""
+
+    number: int
+    valid: int
+    seconds: float
+    metrics: Mapping[str, float]
+    time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedCheckpoint:
+    """A checkpoint that was committed."""
+
+    number: int
+    file: str
+    size_bytes: int
+    sha256: str
+    seconds: float = 0.0
+    time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """A client that a round went on without, and why: its update was bad, or there was none."""
+
+    number: int
+    client: str
+    reason: str
+    outcome: str = FAILED
+    time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """An event that changed the course of a training, and where it lies on the axis of rounds.
+
+    ``position`` is a round number; what happened during a round lies half a round before its end.
+    """
+
+    event: Event
+    position: float
+    time: datetime | None
+
+    @property
+    def name(self) -> str:
+        """The event's name."""
+        return str(self.event["event"])
+
+
+@dataclass(slots=True)
+class Client:
+    """One client as its answers show it. Flower gives a node a new id at every registration."""
+
+    name: str
+    joined: datetime | None = None
+    last_seen: datetime | None = None
+    trained: int = 0
+    failures: int = 0
+    quarantines: int = 0
+    last_reason: str = ""
+    train_seconds: float | None = None
+    rounds: dict[int, str] = field(default_factory=dict)
+
+    def note(self, number: int, outcome: str) -> None:
+        """Remember how a round went for this client; what it did last in a round counts."""
+        self.rounds.pop(number, None)
+        self.rounds[number] = outcome
+        if len(self.rounds) > STRIP_ROUNDS:
+            del self.rounds[next(iter(self.rounds))]
+
+    def seen(self, time: datetime | None) -> None:
+        """Remember that it was heard."""
+        self.joined = self.joined or time
+        self.last_seen = time
