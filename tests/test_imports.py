@@ -22,6 +22,7 @@ LAYERS = {
     "checkpoints": 2,
     "settings": 2,
     "journal": 2,
+    "tls": 2,
     "errors": 1,
     "__init__": 1,
 }
