@@ -11,11 +11,15 @@ ROUND_LABELS = 10
 # The page's style knows this many colours and dashes of lines.
 LINE_STYLES = 4
 
+# Beyond it a difference of two values may be infinite; such a loss is no point of a curve any more.
+LARGEST = 1e300
+SMALLEST = 1e-300
+
 Points = Sequence[tuple[int, float]]
 
 
 def line_chart(title: str, series: Mapping[str, Points]) -> str:
-    """Draw one line a series over the rounds; values that are not finite are left out.
+    """Draw one line a series over the rounds; values that are not finite, or beyond LARGEST, are left out.
 
     Parameters
     ----------
@@ -24,7 +28,7 @@ def line_chart(title: str, series: Mapping[str, Points]) -> str:
     series : Mapping[str, Points]
         ``(round, value)`` points by the name that the legend shows.
     """
-    finite = {name: [p for p in points if math.isfinite(p[1])] for name, points in series.items()}
+    finite = {name: [p for p in points if abs(p[1]) <= LARGEST] for name, points in series.items()}
     drawn = {name: points for name, points in finite.items() if points}
     if not drawn:
         return '<p class="none">No round has measured it.</p>'
@@ -45,7 +49,8 @@ def line_chart(title: str, series: Mapping[str, Points]) -> str:
 def ticks(low: float, high: float) -> list[float]:
     """Return round numbers that enclose the values, about five of them."""
     if high - low < 1e-12 * max(1.0, abs(high)):
-        low, high = low - 0.5 * (abs(low) or 1.0), high + 0.5 * (abs(high) or 1.0)
+        margin = 0.5 * max(abs(low), abs(high)) or 0.5
+        low, high = low - max(margin, SMALLEST), high + max(margin, SMALLEST)
     raw = (high - low) / (TICKS - 1)
     magnitude = 10.0 ** math.floor(math.log10(raw))
     step = next(factor * magnitude for factor in (1, 2, 2.5, 5, 10) if factor * magnitude >= raw * 0.999)

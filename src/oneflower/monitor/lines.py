@@ -30,7 +30,7 @@ def describe(event: Event, history: History) -> str | None:
     writer = _WRITERS.get(event["event"])
     try:
         return printable(writer(event, history)) if writer else None
-    except (KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         return printable(f"{event['event']}, in a form that is not known here")
 
 
