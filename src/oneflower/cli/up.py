@@ -151,7 +151,7 @@ def _summary(plan: Plan, outcome: Outcome, history: History) -> Iterable[tuple[s
         )
         yield "time in rounds", duration(sum(result.seconds for result in history.rounds.values()))
     if history.left_out:
-        yield "left out", f"{len(history.left_out)} client updates; the report names them"
+        yield "left out", f"clients' answers: {len(history.left_out)}; the report says why"
     if history.restarts:
         yield "restarts", str(history.restarts)
     yield "final model", str(finish.get("path") or "not kept: FL_CHECKPOINT_ENABLED is NO")

@@ -10,8 +10,13 @@ from string import Template
 from oneflower.monitor.chart import Points, line_chart
 from oneflower.monitor.history import History
 from oneflower.monitor.lines import duration, printable, size
+from oneflower.monitor.measures import LOSS, QUALITY, family
 
 TIME_FORMAT = "%Y-%m-%d %H:%M:%S UTC"
+# How the page calls the places where a metric was measured.
+PLACES = {"central": "server", "evaluate": "clients", "train": "training"}
+# A hostile client can be left out in every round of a long training; the journal holds them all.
+MOST_LEFT_OUT = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +38,8 @@ def render_report(history: History, settings: Iterable[SettingRow] = ()) -> str:
         state_class="finished" if finished else "open",
         when=_text(_when(history)),
         tiles=_tiles(history),
-        loss=line_chart("Loss by round", _series(history, "loss")),
-        accuracy=line_chart("Accuracy by round", _series(history, "acc")),
+        loss=line_chart("Loss by round", _series(history, LOSS)),
+        accuracy=line_chart("Accuracy by round", _series(history, QUALITY)),
         model=_model(history),
         rounds=_rounds(history),
         left_out=_left_out(history),
@@ -53,15 +58,15 @@ def write_report(path: Path, history: History, settings: Iterable[SettingRow] = 
     temporary.replace(path)
 
 
-def _series(history: History, family: str) -> dict[str, Points]:
+def _series(history: History, wanted: str) -> dict[str, Points]:
     return {
-        name: [
+        _place(name): [
             (number, each.metrics[name])
             for number, each in sorted(history.rounds.items())
             if name in each.metrics
         ]
         for name in history.metric_names()
-        if family in name.lower()
+        if family(name) == wanted
     }
 
 
@@ -106,12 +111,15 @@ def _rounds(history: History) -> str:
         )
         for number, result in sorted(history.rounds.items())
     ]
-    return _table(("Round", "Updates", "Seconds", *names), rows)
+    return _table(("Round", "Updates", "Seconds", *map(_place, names)), rows)
 
 
 def _left_out(history: History) -> str:
     rows = [(str(left.number), _code(left.client), _text(left.reason)) for left in history.left_out]
-    return _table(("Round", "Client", "Reason"), rows)
+    hidden = len(rows) - MOST_LEFT_OUT
+    note = f'<p class="none">{hidden} earlier ones are in the journal.</p>' if hidden > 0 else ""
+    rows = rows[-MOST_LEFT_OUT:]
+    return note + _table(("Round", "Client", "Reason"), rows)
 
 
 def _checkpoints(history: History) -> str:
@@ -129,6 +137,12 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         return '<p class="none">None.</p>'
     head = "".join(f"<th>{_text(name)}</th>" for name in heads)
     return f"<table>{f'<thead><tr>{head}</tr></thead>' if head else ''}<tbody>{body}</tbody></table>"
+
+
+def _place(name: str) -> str:
+    """Return ``server: loss`` for ``central loss``."""
+    origin, _, metric = name.partition(" ")
+    return f"{PLACES[origin]}: {metric}"
 
 
 def _text(value: str) -> str:

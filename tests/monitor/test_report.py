@@ -1,0 +1,131 @@
+"""The report is one page that needs no network, runs no script, and shows what others wrote as text."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from oneflower.monitor.history import fold
+from oneflower.monitor.report import MOST_LEFT_OUT, SettingRow, render_report, write_report
+
+EVIL = '<script>alert("1")</script><img src=x onerror=y> ${title} $title \x1b[2J'
+
+
+class Page(HTMLParser):
+    """Collect the tags, the attributes and the text."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.attributes, self.text, self.open = set(), [], "", []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.attributes += attrs
+        if tag not in {"meta", "line", "circle", "polyline", "br"}:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in {"meta", "line", "circle", "polyline", "br"}:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def completed(number, text):
+    return {
+        "event": "round_completed",
+        "time": f"2026-01-01T10:00:0{number}+00:00",
+        "round": number,
+        "rounds": 2,
+        "valid": 3,
+        "seconds": 1.5,
+        "central_metrics": {"loss": 1 / number, "accuracy": number / 4, text: 1.0},
+        "train_metrics": {"train_loss": 2 / number},
+    }
+
+
+def events(*, text="plain"):
+    began = {"event": "training_started", "time": "2026-01-01T10:00:00+00:00", "rounds": 2}
+    return [
+        {**began, "strategy": text, "app": text, "parameters": {text: 1}},
+        *(completed(number, text) for number in (1, 2)),
+        {"event": "checkpoint_saved", "round": 2, "file": f"/s/{text}.npz", "bytes": 5, "sha256": text},
+        {"event": "client_quarantined", "round": 2, "client": text, "reason": text},
+        {"event": "training_finished", "round": 2, "rounds": 2, "sha256": text, "path": text},
+    ]
+
+
+def page(**given):
+    rows = [SettingRow(variable="FL_SEED", value=given.get("text", "42"), source="context")]
+    return render_report(fold(events(**given)), rows)
+
+
+def test_the_page_tells_what_was_trained():
+    text = Page(page(text="plain")).text
+    for part in (
+        "2 of 2",
+        "0.5000",
+        "Finished.",
+        "plain.npz",
+        "server: accuracy",
+        "FL_SEED",
+        "2026-01-01 10:00:00",
+    ):
+        assert part in text
+
+
+def test_the_page_needs_no_network_and_runs_no_script():
+    html = page()
+    parsed = Page(html)
+    assert not parsed.tags & {"script", "link", "img", "iframe", "object", "form"}
+    assert not [
+        name for name, _ in parsed.attributes if name in {"src", "href", "style"} or name.startswith("on")
+    ]
+    assert not re.search(r"url\(|@import|https?:", html)
+    assert "default-src 'none'" in html
+
+
+def test_the_page_is_well_formed():
+    assert Page(page()).open == []
+
+
+def test_texts_from_outside_stay_texts():
+    """A client chooses its error texts and metric names; an operator chooses paths and settings."""
+    html = page(text=EVIL)
+    parsed = Page(html)
+    assert not parsed.tags & {"script", "img"}
+    assert "$title" in parsed.text
+    assert "\x1b" not in html
+    assert parsed.text.count("onerror=y") >= 8
+
+
+def test_light_and_dark_are_both_styled():
+    assert "prefers-color-scheme: dark" in page()
+
+
+def test_an_unfinished_training_has_a_page_too():
+    text = Page(render_report(fold(events()[:2]))).text
+    assert "Not finished." in text
+    assert "1 of 2" in text
+
+
+def test_an_empty_journal_has_a_page():
+    assert "No round has measured it" in render_report(fold([]))
+
+
+def test_a_hostile_client_cannot_make_the_page_endless():
+    left = [
+        {"event": "client_failed", "round": n, "client": "7", "reason": "r"} for n in range(MOST_LEFT_OUT + 5)
+    ]
+    html = render_report(fold(left))
+    assert html.count("<td>r</td>") == MOST_LEFT_OUT
+    assert "5 earlier ones" in html
+
+
+def test_the_page_is_written_whole(tmp_path):
+    write_report(tmp_path / "report.html", fold(events()))
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    with pytest.raises(OSError, match="none"):
+        write_report(tmp_path / "none" / "report.html", fold([]))
