@@ -91,7 +91,7 @@ class Keeper:
         taken = adopt(newest, strategy=self._config.strategy, seed=self._config.seed, app=self._app)
         for warning in taken.warnings:
             log(WARNING, "%s", warning)
-        result.arrays = to_record(newest.arrays, tuple(newest.arrays))
+        result.arrays = to_record(dict(newest.arrays), tuple(newest.arrays))
         restore(result, newest.metrics)
         return Start(round=newest.round, state=taken.checkpoint.state)
 
