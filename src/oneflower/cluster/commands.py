@@ -1,7 +1,6 @@
 """The argument lists and the environment of Flower's processes."""
 
 import os
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from oneflower.cluster.ports import LOOPBACK
 from oneflower.cluster.processes import MARKER
 from oneflower.cluster.tls import Certificates
+from oneflower.flower import arguments
 from oneflower.settings import Settings
 
 LAUNCHER = "oneflower.flower.launch"
@@ -17,9 +17,6 @@ LAUNCHER = "oneflower.flower.launch"
 LAUNCH = (sys.executable, "-P", "-m", LAUNCHER)
 # What Flower calls the programs that it starts itself, where the launcher's workarounds are off.
 FLOWER_NAMES = {"flower-superexec": "superexec", "flwr-serverapp": "serverapp", "flwr-clientapp": "clientapp"}
-# Flower's own reading of a node config (flwr/common/config.py, parse_config_args).
-PAIR = re.compile(r"(\S+?)=('[^']*'|\"[^\"]*\"|\S+)")
-COMPUTED = ("partition-id", "num-partitions")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -37,34 +34,33 @@ def superlink(
     addresses: Addresses, settings: Settings, *, database: Path, storage: Path, tls: Certificates | None
 ) -> list[str]:
     """Return the SuperLink's command; its AppIo API stays on loopback, for it speaks no TLS."""
-    command = [*LAUNCH, "superlink", "--isolation", settings.isolation]
-    command += ["--fleet-api-address", addresses.fleet, "--control-api-address", addresses.control]
-    command += ["--serverappio-api-address", addresses.serverappio]
-    command += ["--database", str(database), "--storage-dir", str(storage)]
-    if tls is None:
-        return [*command, "--insecure"]
-    command += ["--ssl-ca-certfile", str(tls.ca), "--ssl-certfile", str(tls.certificate)]
-    return [*command, "--ssl-keyfile", str(tls.key)]
+    places = arguments.SuperLinkPlaces(
+        fleet=addresses.fleet,
+        control=addresses.control,
+        serverappio=addresses.serverappio,
+        database=str(database),
+        storage=str(storage),
+    )
+    return [*LAUNCH, *arguments.superlink(settings, places, tls)]
 
 
 def supernode(
     index: int, nodes: int, addresses: Addresses, settings: Settings, *, tls: Certificates | None
 ) -> list[str]:
     """Return the command of SuperNode number ``index`` (from 0) of ``nodes``."""
-    command = [*LAUNCH, "supernode", "--isolation", settings.isolation]
-    command += ["--superlink", addresses.fleet, "--clientappio-api-address", addresses.clientappio[index]]
-    command += ["--node-config", node_config(index, nodes, settings.node_config)]
-    # 0 means unlimited here; Flower 1.25.0 reads 0 as "give up at the first failure".
-    if settings.max_retries:
-        command += ["--max-retries", str(settings.max_retries)]
-    if settings.max_wait_time:
-        command += ["--max-wait-time", str(settings.max_wait_time)]
-    return [*command, *(["--root-certificates", str(tls.ca)] if tls else ["--insecure"])]
+    told = arguments.supernode(
+        settings,
+        superlink_address=addresses.fleet,
+        clientappio=addresses.clientappio[index],
+        node_config=node_config(index, nodes, settings.node_config),
+        ca=str(tls.ca) if tls else None,
+    )
+    return [*LAUNCH, *told]
 
 
 def superexec(plugin: str, appio_address: str) -> list[str]:
     """Return the command of an executor of its own (FL_ISOLATION=process): serverapp or clientapp."""
-    return [*LAUNCH, "superexec", "--insecure", "--plugin-type", plugin, "--appio-api-address", appio_address]
+    return [*LAUNCH, *arguments.superexec(plugin, appio_address)]
 
 
 def program_of(command: Sequence[str]) -> str | None:
@@ -77,9 +73,8 @@ def program_of(command: Sequence[str]) -> str | None:
 
 def node_config(index: int, nodes: int, extra: str) -> str:
     """Return a SuperNode's configuration: its part of the data, then the operator's own pairs."""
-    pairs = [f"partition-id={index}", f"num-partitions={nodes}"]
-    pairs += [f"{key}={value}" for key, value in PAIR.findall(extra) if key not in COMPUTED]
-    return " ".join(pairs)
+    computed = {"partition-id": index, "num-partitions": nodes}
+    return arguments.node_config({**computed, **arguments.node_pairs(extra), **computed})
 
 
 def environment(

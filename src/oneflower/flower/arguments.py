@@ -1,0 +1,64 @@
+"""The arguments of Flower's programs, for ``python -m oneflower.flower.launch``."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from oneflower.settings import Settings
+from oneflower.tls import Certificates
+
+# Flower's own reading of a node config (flwr/common/config.py, parse_config_args).
+PAIR = re.compile(r"(\S+?)=('[^']*'|\"[^\"]*\"|\S+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuperLinkPlaces:
+    """Where a SuperLink listens (``host:port``), and where it keeps its database and files."""
+
+    fleet: str
+    control: str
+    serverappio: str
+    database: str
+    storage: str
+
+
+def superlink(settings: Settings, places: SuperLinkPlaces, tls: Certificates | None) -> list[str]:
+    """Return a SuperLink's arguments; its AppIo API belongs on loopback, for it speaks no TLS."""
+    arguments = ["superlink", "--isolation", settings.isolation]
+    arguments += ["--fleet-api-address", places.fleet, "--control-api-address", places.control]
+    arguments += ["--serverappio-api-address", places.serverappio]
+    arguments += ["--database", places.database, "--storage-dir", places.storage]
+    if tls is None:
+        return [*arguments, "--insecure"]
+    arguments += ["--ssl-ca-certfile", str(tls.ca), "--ssl-certfile", str(tls.certificate)]
+    return [*arguments, "--ssl-keyfile", str(tls.key)]
+
+
+def supernode(
+    settings: Settings, *, superlink_address: str, clientappio: str, node_config: str, ca: str | None
+) -> list[str]:
+    """Return a SuperNode's arguments; ``ca`` is the authority's file, None for no TLS."""
+    arguments = ["supernode", "--isolation", settings.isolation]
+    arguments += ["--superlink", superlink_address, "--clientappio-api-address", clientappio]
+    arguments += ["--node-config", node_config]
+    # 0 means unlimited here; Flower 1.25.0 reads 0 as "give up at the first failure".
+    if settings.max_retries:
+        arguments += ["--max-retries", str(settings.max_retries)]
+    if settings.max_wait_time:
+        arguments += ["--max-wait-time", str(settings.max_wait_time)]
+    return [*arguments, *(["--root-certificates", ca] if ca else ["--insecure"])]
+
+
+def superexec(plugin: str, appio_address: str) -> list[str]:
+    """Return the arguments of an executor of its own (FL_ISOLATION=process): serverapp or clientapp."""
+    return ["superexec", "--insecure", "--plugin-type", plugin, "--appio-api-address", appio_address]
+
+
+def node_pairs(text: str) -> dict[str, str]:
+    """Read a node config as Flower does; a value keeps its quotes."""
+    return dict(PAIR.findall(text))
+
+
+def node_config(pairs: Mapping[str, object]) -> str:
+    """Write a node config."""
+    return " ".join(f"{key}={value}" for key, value in pairs.items())
