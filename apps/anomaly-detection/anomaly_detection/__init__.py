@@ -1,0 +1,1 @@
+"""Anomaly detection: an autoencoder on rows of sensor values, with federated standardisation."""

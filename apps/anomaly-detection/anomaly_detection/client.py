@@ -1,0 +1,103 @@
+"""The ClientApp: sums for the standardisation, local SGD on normal rows, federated evaluation."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.common import Array
+from torch import Tensor, nn
+
+from anomaly_detection.data import Columns, Rows, client_rows
+from anomaly_detection.model import Autoencoder, Layers, row_errors
+from anomaly_detection.moments import Moments
+from oneflower.flower.client import RoundInfo, set_determinism
+from oneflower.flower.data_source import DataSource
+from oneflower.flower.options import option
+from oneflower.flower.torch_app import fit, load_arrays, reply
+
+app = ClientApp()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalOptions:
+    """Local training: epochs a round, rows a step, learning rate where the server sends none."""
+
+    epochs: int
+    batch_size: int
+    lr: float
+
+    @classmethod
+    def from_run_config(cls, run_config: Mapping[str, object]) -> "LocalOptions":
+        """Read `local-epochs`, `batch-size` and `learning-rate`."""
+        return cls(
+            epochs=option(run_config, "local-epochs", 1, at_least=1),
+            batch_size=option(run_config, "batch-size", 64, at_least=1),
+            lr=option(run_config, "learning-rate", 0.1, at_least=1e-9),
+        )
+
+
+@app.query()
+def sums(message: Message, context: Context) -> Message:
+    """Give the number, the mean and the squared deviations of this node's rows: no row leaves the node."""
+    training, _ = _rows(context, RoundInfo.from_message(message, context))
+    moments = Moments.of(training.values.numpy())
+    content = RecordDict(
+        {
+            "arrays": ArrayRecord({"mean": Array(moments.mean), "squares": Array(moments.squares)}),
+            "metrics": MetricRecord({"num-examples": moments.count}),
+        }
+    )
+    return Message(content=content, reply_to=message)
+
+
+@app.train()
+def train(message: Message, context: Context) -> Message:
+    """Train the global model on this node's normal rows and send it back."""
+    info = RoundInfo.from_message(message, context)
+    rows, _ = _rows(context, info)
+    shuffling = set_determinism(info.seed, info.round, info.partition_id)
+    model = Autoencoder(Layers.from_run_config(context.run_config))
+    global_arrays = load_arrays(model, message.content.array_records["arrays"])
+    options = LocalOptions.from_run_config(context.run_config)
+    loss = fit(
+        model,
+        batches(rows, options, shuffling),
+        batch_loss,
+        torch.optim.SGD(model.parameters(), lr=info.lr or options.lr),
+        global_arrays=global_arrays,
+        proximal_mu=info.proximal_mu,
+    )
+    return reply(message, {"num-examples": len(rows), "train_loss": loss}, model)
+
+
+@app.evaluate()
+def evaluate(message: Message, context: Context) -> Message:
+    """Evaluate the global model on this node's normal validation rows."""
+    info = RoundInfo.from_message(message, context)
+    _, rows = _rows(context, info)
+    set_determinism(info.seed, info.round, info.partition_id)
+    model = Autoencoder(Layers.from_run_config(context.run_config))
+    load_arrays(model, message.content.array_records["arrays"])
+    loss = float(row_errors(model, rows.values).mean())
+    return reply(message, {"num-examples": len(rows), "eval_loss": loss})
+
+
+def batches(rows: Rows, options: LocalOptions, generator: torch.Generator) -> Iterator[Tensor]:
+    """Give shuffled batches of rows."""
+    for _ in range(options.epochs):
+        order = torch.randperm(len(rows), generator=generator)
+        for some in torch.split(order, options.batch_size):
+            yield rows.values[some]
+
+
+def batch_loss(model: nn.Module, rows: Tensor) -> Tensor:
+    """Give the mean reconstruction error of a batch."""
+    errors: Tensor = model(rows)
+    return errors.mean()
+
+
+def _rows(context: Context, info: RoundInfo) -> tuple[Rows, Rows]:
+    source = DataSource.from_config(context.run_config, context.node_config)
+    return client_rows(source, Columns.from_run_config(context.run_config), info)

@@ -1,0 +1,103 @@
+"""The ServerApp: standardisation before round 1, central evaluation on held-out rows."""
+
+from collections.abc import Callable
+from functools import partial
+from logging import INFO, WARNING
+
+import numpy as np
+from flwr.app import ArrayRecord, Context, MetricRecord
+from flwr.common import Array, Message, log
+from flwr.serverapp import Grid, ServerApp
+
+from anomaly_detection import metrics
+from anomaly_detection.data import Columns, Rows, held_out_rows, shuttle_file
+from anomaly_detection.model import Autoencoder, Layers, initial_model, row_errors
+from anomaly_detection.moments import Moments, median, pooled
+from oneflower.flower import train
+from oneflower.flower.asking import Ask
+from oneflower.flower.data_source import DataSource
+from oneflower.flower.options import option
+from oneflower.flower.partition import hold_out
+from oneflower.flower.torch_app import load_arrays, model_arrays
+
+app = ServerApp()
+
+ROBUST = ("Krum", "Bulyan", "FedTrimmedAvg")
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Train with the strategy, the rounds and the checkpoints that the run-config names."""
+    layers = Layers.from_run_config(context.run_config)
+    seed = option(context.run_config, "seed", 42, at_least=0)
+    robust = option(context.run_config, "strategy", "FedAvg") in ROBUST
+    train(
+        grid,
+        context,
+        model_arrays(initial_model(layers, seed)),
+        evaluate=evaluation(context, layers, seed),
+        prepare=partial(standardise, robust=robust),
+    )
+
+
+def standardise(arrays: ArrayRecord, ask: Ask, *, robust: bool) -> ArrayRecord:
+    """Put the mean and the scale of all nodes' rows into the model before round 1."""
+    num_features = arrays["mean"].shape[0]
+
+    def check(message: Message) -> str | None:
+        try:
+            return _moments(message).problem(num_features)
+        except (KeyError, TypeError, ValueError) as error:
+            return f"no sums: {error}"
+
+    moments = [_moments(message) for message in ask(check)]
+    mean, deviation = (median if robust else pooled)(moments)
+    log(INFO, "standardised nodes=%d rows=%d", len(moments), sum(node.count for node in moments))
+    arrays["mean"] = Array(mean.astype(np.float32))
+    # A column that never changes has nothing to standardise: its difference to the mean is 0.
+    arrays["scale"] = Array(np.where(deviation > 0, deviation, 1).astype(np.float32))
+    return arrays
+
+
+def _moments(message: Message) -> Moments:
+    arrays = message.content.array_records["arrays"]
+    count = message.content.metric_records["metrics"]["num-examples"]
+    if not isinstance(count, int):
+        raise TypeError(f"num-examples is {count!r}")
+    return Moments(count=count, mean=arrays["mean"].numpy(), squares=arrays["squares"].numpy())
+
+
+def evaluation(
+    context: Context, layers: Layers, seed: int
+) -> Callable[[int, ArrayRecord], MetricRecord] | None:
+    """Give the central evaluation, or None where this machine has no rows at all."""
+    source = DataSource.from_config(context.run_config)
+    if source.folder is None and shuttle_file() is None:
+        log(WARNING, "no rows on the server: the clients' evaluation is the only one")
+        return None
+    rows = held_out_rows(source, Columns.from_run_config(context.run_config), seed)
+    log(INFO, "central evaluation rows=%d from=%s", len(rows), source.folder or "the shuttle data")
+    validation, test = (rows.take(half) for half in hold_out(len(rows), 0.5, seed))
+    quantile = option(context.run_config, "threshold-quantile", 0.99, at_least=0)
+
+    def evaluate(_round: int, arrays: ArrayRecord) -> MetricRecord:
+        model = Autoencoder(layers)
+        load_arrays(model, arrays)
+        return MetricRecord({**score(model, validation, test, quantile)})
+
+    return evaluate
+
+
+def score(model: Autoencoder, validation: Rows, test: Rows, quantile: float) -> dict[str, float | int]:
+    """Set the threshold on validation rows and judge the test rows by it."""
+    threshold = float(np.quantile(row_errors(model, validation.normal().values).numpy(), quantile))
+    errors = row_errors(model, test.values).numpy().astype(np.float64)
+    normal = row_errors(model, test.normal().values)
+    scores: dict[str, float | int] = {"loss": float(normal.mean()), "threshold": threshold}
+    flagged = errors > threshold
+    if test.labels is None:
+        return scores | {"flagged": int(flagged.sum())}
+    if 0 < test.labels.sum() < len(test):
+        scores["roc_auc"] = metrics.roc_auc(errors, test.labels)
+        scores["average_precision"] = metrics.average_precision(errors, test.labels)
+    return scores | metrics.confusion(flagged, test.labels)

@@ -1,0 +1,13 @@
+# FedAdam: the server steps by Adam along the clients' mean; the clients train with FL_CLIENT_LR.
+# 3 nodes: oneflower up --context examples/strategies/fedadam.sh --nodes 3
+FL_USE_CASE='image-classification'
+FL_STRATEGY='FedAdam'
+FL_SERVER_LR='0.1'
+FL_CLIENT_LR='0.1'
+FL_NUM_ROUNDS='5'
+FL_MIN_FIT_CLIENTS='3'
+FL_MIN_EVALUATE_CLIENTS='3'
+FL_MIN_AVAILABLE_CLIENTS='3'
+FL_CHECKPOINT_ENABLED='YES'
+FL_CHECKPOINT_INTERVAL='1'
+FL_SEED='42'

@@ -1,0 +1,10 @@
+# An autoencoder on NASA's shuttle sensors: five rounds, three nodes, no row leaves its node.
+FL_USE_CASE='anomaly-detection'
+FL_STRATEGY='FedAvg'
+FL_NUM_ROUNDS='5'
+FL_MIN_FIT_CLIENTS='3'
+FL_MIN_EVALUATE_CLIENTS='3'
+FL_MIN_AVAILABLE_CLIENTS='3'
+FL_CHECKPOINT_ENABLED='YES'
+FL_CHECKPOINT_INTERVAL='1'
+FL_SEED='42'

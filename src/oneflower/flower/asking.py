@@ -1,0 +1,78 @@
+"""Ask all clients once, before round 1, for what an app needs to know of their data."""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from logging import WARNING
+
+from flwr.common import ArrayRecord, ConfigRecord, Message, RecordDict, log
+from flwr.common.constant import MessageType
+
+from oneflower.errors import TrainingError
+from oneflower.flower.phases import Check, Phases
+from oneflower.settings import TrainingConfig
+
+Ask = Callable[[Check], list[Message]]
+"""Asks every connected client (its `@app.query()`), drops answers for which the check gives a reason."""
+
+Prepare = Callable[[ArrayRecord, Ask], ArrayRecord]
+"""Makes the model of round 0 from the initial one and the clients' answers; not called on a resume."""
+
+
+def ask_clients(phases: Phases, config: TrainingConfig, check: Check) -> list[Message]:
+    """Return the valid answers of all connected clients, in an order that hangs on their content alone.
+
+    Raises
+    ------
+    TrainingError
+        Fewer than the quorum of a round answered, once more than FL_ROUND_RETRIES times.
+    """
+    for attempt in range(1, config.round_retries + 2):
+        answers = _ask_once(phases, config, check)
+        if len(answers) >= config.quorum:
+            return sorted(answers, key=_content_digest)
+        reason = f"{len(answers)} valid answers, {config.quorum} needed"
+        log(WARNING, "asking the clients failed attempt=%d reason=%s", attempt, reason)
+        phases.record(
+            "round_failed",
+            round=0,
+            rounds=config.num_rounds,
+            attempt=attempt,
+            valid=len(answers),
+            needed=config.quorum,
+            reason=reason,
+        )
+        phases.grid.pause(min(2.0 ** (attempt - 1), 30.0))
+    raise TrainingError(
+        f"the clients were asked {attempt} times before round 1; the last time: {reason}. Mend the clients "
+        f"that the log names, or lower FL_MIN_FIT_CLIENTS (now {config.min_fit_clients})"
+    )
+
+
+def _ask_once(phases: Phases, config: TrainingConfig, check: Check) -> list[Message]:
+    needed = max(config.min_available_clients, config.quorum)
+    cohort = phases.gather_cohort(needed)
+    if len(cohort) < needed:
+        return []
+    return phases.collect("query", 0, _questions(cohort, config.seed), quorum=config.quorum, check=check)
+
+
+def _questions(cohort: Iterable[int], seed: int) -> list[Message]:
+    return [
+        Message(
+            RecordDict({"config": ConfigRecord({"server-round": 0, "seed": seed})}),
+            dst_node_id=node_id,
+            message_type=MessageType.QUERY,
+        )
+        for node_id in cohort
+    ]
+
+
+def _content_digest(answer: Message) -> bytes:
+    """Node ids are random at every registration; only the content says which answer is which."""
+    digest = hashlib.sha256()
+    for record in answer.content.array_records.values():
+        for name in sorted(record):
+            digest.update(name.encode() + record[name].data)
+    for metrics in answer.content.metric_records.values():
+        digest.update(repr(sorted(metrics.items())).encode())
+    return digest.digest()

@@ -1,0 +1,54 @@
+"""Every app under every strategy: two rounds in this process, each round's model finite and another one."""
+
+import importlib
+
+import numpy as np
+import pytest
+from flwr.app import Context, RecordDict
+
+from oneflower.flower.localgrid import LocalGrid
+from oneflower.settings import STRATEGIES
+
+NODES = {"Krum": 5, "Bulyan": 7, "FedTrimmedAvg": 5}
+
+
+def image_data(folder):
+    rng = np.random.default_rng(0)
+    labels = np.arange(240) % 3
+    images = rng.random((240, 8, 8), dtype=np.float32) / 4
+    images[np.arange(240), labels] += 0.5
+    np.savez(folder / "images.npz", x=images, y=labels)
+    return {"image-size": 8, "num-classes": 3, "batch-size": 8, "local-epochs": 1}
+
+
+def table_data(folder):
+    rng = np.random.default_rng(0)
+    np.savez(folder / "rows.npz", x=rng.normal(5, 3, (600, 3)), y=np.arange(600) % 20 == 0)
+    return {"num-features": 3}
+
+
+CASES = {"image-classification": image_data, "anomaly-detection": table_data}
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("app", CASES)
+def test_an_app_trains_under_a_strategy(app, strategy, tmp_path, monkeypatch):
+    monkeypatch.setenv("ONEFLOWER_DATA", str(tmp_path))
+    package = app.replace("-", "_")
+    client, server = (importlib.import_module(f"{package}.{name}") for name in ("client", "server"))
+    nodes = NODES.get(strategy, 2)
+    run_config = CASES[app](tmp_path) | {"strategy": strategy, "num-server-rounds": 2, "num-malicious": 1}
+    run_config |= dict.fromkeys(("min-fit-clients", "min-available-clients", "min-evaluate-clients"), nodes)
+    results = []
+    real = server.train
+    monkeypatch.setattr(server, "train", lambda *args, **named: results.append(real(*args, **named)))
+    grid = LocalGrid(client.app, clients=nodes, run_config=run_config)
+    server.app(
+        grid,
+        Context(run_id=1, node_id=0, node_config={}, state=RecordDict(), run_config=run_config),
+    )
+    losses = {name: values["loss"] for name, values in results[0].evaluate_metrics_serverapp.items()}
+    assert sorted(losses) == [0, 1, 2]
+    assert len(set(losses.values())) == 3
+    assert all(np.isfinite(array.numpy()).all() for array in results[0].arrays.values())
+    assert set(results[0].evaluate_metrics_clientapp) == {1, 2}
