@@ -320,7 +320,7 @@ def test_the_promise_holds_whichever_operation_fails(  # noqa: PLR0917 - fixture
 
 def _check_no_litter(run, strike, error):
     """Check that a save that failed removed its temporary files, except where removing was what failed."""
-    if error is None or not run.store._writer or strike.fired in ("unlink", "names"):
+    if error is None or not run.store._opened or strike.fired in ("unlink", "names"):
         return
     assert not [path.name for path in run.root.iterdir() if path.name.endswith(".tmp")]
 
@@ -340,7 +340,7 @@ def test_a_folder_removed_under_the_run_is_an_error_or_made_anew_and_saving_goes
             break
         count("folders removed")
         assert error is None or isinstance(error, (StateError, CheckpointError))
-        if not run.store._writer:  # the fault struck in open()
+        if not run.store._opened:  # the fault struck in open()
             run.store.open()
         run.store.save(make(8))
         assert same(run.store.latest(), make(8))

@@ -69,7 +69,7 @@ class CheckpointStore(CheckpointReader):
         self._lock_wait_s = lock_wait_s
         self._now = now
         self._lock = FolderLock(root)
-        self._writer = False
+        self._opened = False
 
     def open(self) -> Self:
         """Become the folder's one writer, or say why not."""
@@ -79,16 +79,16 @@ class CheckpointStore(CheckpointReader):
             self._probe()
             recover(self._files, self.root)
         except OSError as error:
-            self.close()
+            self._lock.release()
             raise state_error(error, "opening the checkpoints", self.root) from error
-        self._writer = True
+        self._opened = True
         self._tidy_pointers()
         return self
 
     def close(self) -> None:
         """Let another writer in."""
         self._lock.release()
-        self._writer = False
+        self._opened = False
 
     def __enter__(self) -> Self:
         return self.open()
@@ -181,7 +181,7 @@ class CheckpointStore(CheckpointReader):
     def _pass_over(self, number: int, damage: DamagedError) -> None:
         """Set a damaged round aside and say what was wrong; on a read-only disk, only say so."""
         super()._pass_over(number, damage)
-        if not self._writer:
+        if not self._lock.held():
             return
         try:
             ending = set_aside(self._files, self.root, number, "damaged")
@@ -208,7 +208,8 @@ class CheckpointStore(CheckpointReader):
         self._files.unlink(temporary(probe))
 
     def _require_writer(self) -> None:
-        if not self._writer:
+        """Check that we may write; a folder that was removed under the run is made anew."""
+        if not self._opened:
             raise CheckpointError(
                 f"the checkpoints in {self.root} are not open for writing. Call open() or use `with store:`."
             )
