@@ -1,0 +1,240 @@
+"""Seconds a round of stock Flower and of oneflower: same machine, same app, alternating in one call.
+
+``python benchmarks/rounds.py [--models noop,cnn] [--nodes 2,6] [--rounds 6] [--repeats 2] [--json]``
+
+Both run Flower's own SuperLink and SuperNodes as processes on this machine. Stock: no workaround, a new process
+for each message, Flower's own round loop. A round is a training and an evaluation of all nodes; the first round
+of each run, in which the apps are imported, is told apart.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from oneflower.cluster.folder import StateFolder
+from oneflower.cluster.local import ClusterOptions, LocalCluster
+from oneflower.errors import OneflowerError
+from oneflower.flower.fab import build_fab
+from oneflower.settings import resolve
+
+HERE = Path(__file__).parent
+LOOPS = ("stock", "ours")
+SWITCHED_OFF = {"FL_FLOWER_WORKAROUNDS": "NO", "FL_WARM_EXECUTOR": "NO"}
+RUN_TIMEOUT_S = 1200.0
+PROJECT = """
+[project]
+name = "rounds"
+version = "1.0.0"
+[tool.flwr.app]
+publisher = "oneflower"
+[tool.flwr.app.components]
+serverapp = "bench.server:app"
+clientapp = "{client}:app"
+[tool.flwr.app.config]
+loop = "stock"
+model = "noop"
+megabytes = 0
+trace-path = ""
+partitioning = "auto"
+local-epochs = 1
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """What is run: a model, its size where it is made up, and how many nodes and rounds."""
+
+    model: str
+    nodes: int
+    rounds: int
+    megabytes: int = 0
+
+    @property
+    def name(self) -> str:
+        """What the report calls it."""
+        return f"{self.model}_{self.nodes}_nodes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Where the seconds of one steady round went. A phase's part is that of its slowest node."""
+
+    round_s: float
+    first_round_s: float
+    wait_for_start: float
+    process_start: float
+    app: float
+    reply: float
+    server: float
+
+
+def main() -> None:
+    """Run all cases and print the report."""
+    arguments = _parse()
+    ratios = {}
+    for model in arguments.models.split(","):
+        for nodes in map(int, arguments.nodes.split(",")):
+            case = Case(model=model, nodes=nodes, rounds=arguments.rounds)
+            results: dict[str, list[Parts]] = {loop: [] for loop in LOOPS}
+            for _ in range(arguments.repeats):
+                for loop in LOOPS:
+                    results[loop].append(measure(case, loop))
+                    print(f"{case.name:14} {loop:6} {_line(results[loop][-1])}", flush=True)
+            best = {loop: statistics.median(part.round_s for part in parts) for loop, parts in results.items()}
+            ratios[case.name] = round(best["stock"] / best["ours"], 2)
+            print(f"{case.name:14} stock {best['stock']:.2f} s, ours {best['ours']:.2f} s a round, ratio {ratios[case.name]}")
+    if arguments.json:
+        print(json.dumps({"ratios": ratios}))
+
+
+def measure(case: Case, loop: str) -> Parts:
+    """Boot a cluster, train, and take the trace apart."""
+    with tempfile.TemporaryDirectory(prefix="oneflower-rounds-") as folder:
+        root = Path(folder)
+        with cluster(root / "state", case.nodes, SWITCHED_OFF if loop == "stock" else {}) as running:
+            train(running, case, loop, root)
+        return take_apart(read_trace(root / "trace.jsonl"), case)
+
+
+class cluster:  # noqa: N801 - reads as a function
+    """A local cluster for the time of a `with`."""
+
+    def __init__(self, state: Path, nodes: int, variables: dict[str, str]) -> None:
+        folder = StateFolder(state)
+        folder.make()
+        settings = resolve(variables).settings
+        self._cluster = LocalCluster(folder, ClusterOptions(nodes=nodes, settings=settings, environ=os.environ))
+
+    def __enter__(self) -> LocalCluster:
+        self._cluster.start()
+        return self._cluster
+
+    def __exit__(self, *_: object) -> None:
+        self._cluster.stop()
+
+
+def train(running: LocalCluster, case: Case, loop: str, root: Path) -> None:
+    """Submit the app and wait for its end."""
+    config = {
+        "loop": loop,
+        "model": case.model,
+        "megabytes": case.megabytes,
+        "trace-path": str(root / "trace.jsonl"),
+        "num-server-rounds": case.rounds,
+        "min-fit-clients": case.nodes,
+        "min-evaluate-clients": case.nodes,
+        "min-available-clients": case.nodes,
+        "partitioning": "iid",
+        "local-epochs": 1,
+    }
+    run_id = running.control.submit(build_fab(make_app(root / "app", case.model)).content, config)
+    deadline = time.monotonic() + RUN_TIMEOUT_S
+    while not (state := running.control.status(run_id)).finished:
+        if time.monotonic() > deadline:
+            raise SystemExit(f"{case.name} {loop}: not finished in {RUN_TIMEOUT_S:.0f} s\n{running.tails()}")
+        time.sleep(0.5)
+    if state.outcome != "completed":
+        raise SystemExit(f"{case.name} {loop}: {state}\n{running.tails()}")
+
+
+def make_app(folder: Path, model: str) -> Path:
+    """Put the benchmark's app together."""
+    shutil.copytree(HERE / "rounds_app", folder)
+    client = "bench.client"
+    if model == "cnn":
+        client = "bench.cnn_client"
+        source = HERE.parent / "apps" / "image-classification" / "image_classification"
+        shutil.copytree(source, folder / "image_classification")
+    (folder / "pyproject.toml").write_text(PROJECT.format(client=client), encoding="utf-8")
+    return folder
+
+
+def read_trace(path: Path) -> list[dict[str, object]]:
+    """Return the events in the order of their times."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return sorted(map(json.loads, lines), key=lambda event: event["time"])
+
+
+def take_apart(events: list[dict], case: Case) -> Parts:
+    """Return the mean parts of the rounds after the first."""
+    pushed: dict[str, dict] = {}
+    of: dict[str, dict[str, dict]] = {}
+    for event in events:
+        if event["event"] == "pushed":
+            pushed[event["message"]] = event
+        elif "message" in event:
+            of.setdefault(event["message"], {})[event["event"]] = event
+    starts = {}
+    for event in pushed.values():
+        if event["kind"] == "train":
+            starts.setdefault(int(event["round"]), event["time"])
+    end = next(event["time"] for event in events if event["event"] == "server_ended")
+    bounds = [starts[number] for number in sorted(starts)] + [end]
+    steady = case.rounds - 1
+    parts = {"wait_for_start": 0.0, "process_start": 0.0, "app": 0.0, "reply": 0.0}
+    for phase in _phases(pushed, of):
+        if phase["round"] > 1:
+            for name in parts:
+                parts[name] += phase[name] / steady
+    round_s = (bounds[-1] - bounds[1]) / steady
+    return Parts(
+        round_s=round_s,
+        first_round_s=bounds[1] - bounds[0],
+        server=round_s - sum(parts.values()),
+        **parts,
+    )
+
+
+def _phases(pushed: dict[str, dict], of: dict[str, dict[str, dict]]) -> Iterator[dict]:
+    """Give for each phase of each round the parts of the node whose answer came last."""
+    phases: dict[tuple[int, str], list[dict]] = {}
+    for message, event in pushed.items():
+        known = of.get(message, {})
+        if {"client_started", "client_ended", "pulled"} <= known.keys():
+            started, ended = known["client_started"], known["client_ended"]
+            process = max(event["time"], min(started["process"], started["time"]))
+            phases.setdefault((int(event["round"]), event["kind"]), []).append(
+                {
+                    "round": int(event["round"]),
+                    "wait_for_start": process - event["time"],
+                    "process_start": started["time"] - process,
+                    "app": ended["time"] - started["time"],
+                    "reply": known["pulled"]["time"] - ended["time"],
+                    "end": known["pulled"]["time"],
+                }
+            )
+    for parts in phases.values():
+        yield max(parts, key=lambda part: part["end"])
+
+
+def _line(parts: Parts) -> str:
+    return (
+        f"{parts.round_s:6.2f} s/round (first {parts.first_round_s:5.2f}): until a process starts "
+        f"{parts.wait_for_start:5.2f}, process start {parts.process_start:5.2f}, app {parts.app:5.2f}, "
+        f"reply {parts.reply:5.2f}, server {parts.server:5.2f}"
+    )
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", default="noop,cnn", help="noop, cnn")
+    parser.add_argument("--nodes", default="2,6")
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--json", action="store_true", help="end with one line that holds the ratios")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except OneflowerError as error:
+        sys.exit(str(error))

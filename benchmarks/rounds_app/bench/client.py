@@ -1,0 +1,39 @@
+"""A ClientApp that notes when it starts and ends, around another one or around nothing."""
+
+from collections.abc import Callable
+
+from bench.trace import note, process_started
+from flwr.app import Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+
+Handler = Callable[[Message, Context], Message]
+
+
+def traced(handler: Handler) -> ClientApp:
+    """Return an app that answers every message with `handler`, and notes when."""
+    app = ClientApp()
+
+    def handle(message: Message, context: Context) -> Message:
+        path = str(context.run_config["trace-path"])
+        fields = {"message": message.metadata.message_id, "process": process_started()}
+        note(path, "client_started", **fields)
+        reply = handler(message, context)
+        note(path, "client_ended", **fields)
+        return reply
+
+    app.train()(handle)
+    app.evaluate()(handle)
+    return app
+
+
+def nothing(message: Message, context: Context) -> Message:
+    """Answer with the arrays that came, as if they had been trained."""
+    del context
+    metrics = MetricRecord({"num-examples": 1, "loss": 0.0})
+    content = RecordDict({"metrics": metrics})
+    if message.metadata.message_type == "train":
+        content["arrays"] = message.content.array_records["arrays"]
+    return Message(content, reply_to=message)
+
+
+app = traced(nothing)

@@ -1,0 +1,13 @@
+"""The image-classification app, traced."""
+
+from bench.client import traced
+from flwr.app import Context, Message
+from image_classification.client import evaluate, train
+
+
+def handle(message: Message, context: Context) -> Message:
+    """Train or evaluate, as the message says."""
+    return (train if message.metadata.message_type == "train" else evaluate)(message, context)
+
+
+app = traced(handle)

@@ -1,0 +1,81 @@
+"""A ClientApp that was killed, as the SuperNode that waits for it sees it."""
+
+import pytest
+from flwr.common.constant import ErrorCode
+from flwr.common.inflatable import get_all_nested_objects, get_object_tree
+from flwr.supercore.object_store.in_memory_object_store import InMemoryObjectStore
+from flwr.supernode import start_client_internal
+from flwr.supernode.nodestate.in_memory_nodestate import InMemoryNodeState
+
+from oneflower.flower.workarounds import client_crash
+from oneflower.flower.workarounds.client_crash import WORKAROUND
+
+
+class SuperNode:
+    """The state of a SuperNode whose ClientApp took a message and died."""
+
+    def __init__(self, superlink):
+        self.store = InMemoryObjectStore()
+        self.state = InMemoryNodeState(self.store)
+        message = superlink.message()
+        self.store.preregister(superlink.run_id, get_object_tree(message))
+        for object_id, part in get_all_nested_objects(message).items():
+            self.store.put(object_id, part.deflate())
+        self.state.store_message(message)
+        self.state.create_token(superlink.run_id)
+        self.state.get_messages(run_ids=[superlink.run_id], is_reply=False)
+        self.state.record_message_processing_start(message.metadata.message_id)
+        self.sent = []
+
+    def expire(self):
+        for record in self.state.token_store.values():
+            record.active_until = 0.0
+
+    def push(self):
+        """Send what there is to send; the messages end up in `sent`."""
+
+        def send(message, _tree, _runtime):
+            self.sent.append(message)
+            return set()
+
+        start_client_internal._push_messages(self.state, self.store, send, lambda *_: None)
+
+
+@pytest.fixture
+def supernode(superlink):
+    return SuperNode(superlink)
+
+
+def test_flower_makes_the_error_reply_and_never_sends_it(supernode):
+    """B1: nobody recorded when the app ended, which sending the reply asks for."""
+    supernode.expire()
+    supernode.push()
+    assert supernode.sent == []
+
+
+def test_the_error_reply_is_sent(supernode, apply):
+    apply(WORKAROUND)
+    supernode.expire()
+    supernode.push()
+    assert [message.error.code for message in supernode.sent] == [ErrorCode.CLIENT_APP_CRASHED]
+
+
+def test_flower_keeps_the_objects_that_the_app_had_not_confirmed(supernode):
+    supernode.expire()
+    supernode.push()
+    assert len(supernode.store) > 0
+
+
+def test_nothing_of_the_message_is_kept(supernode, apply):
+    apply(WORKAROUND)
+    supernode.expire()
+    supernode.push()
+    assert len(supernode.store) == 0
+
+
+def test_the_reply_is_made_at_once_when_the_executor_is_known_to_be_dead(superlink, apply):
+    apply(WORKAROUND)
+    supernode = SuperNode(superlink)
+    client_crash.give_up_running()
+    supernode.push()
+    assert [message.error.code for message in supernode.sent] == [ErrorCode.CLIENT_APP_CRASHED]
