@@ -1,6 +1,7 @@
 """The six aggregation rules and the checks of client updates: pure NumPy, knows no Flower."""
 
 from oneflower.aggregation.adam import AdamParameters, AdamState, adam_step, initial_state
+from oneflower.aggregation.blocks import Allocate
 from oneflower.aggregation.bounds import minimum_clients
 from oneflower.aggregation.bulyan import bulyan
 from oneflower.aggregation.checks import (
@@ -22,6 +23,7 @@ __all__ = [
     "AdamState",
     "Aggregate",
     "AggregationError",
+    "Allocate",
     "ArraySpec",
     "Arrays",
     "NDArray",

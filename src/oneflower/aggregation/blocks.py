@@ -20,6 +20,14 @@ BlockRule = Callable[[Rows, NDArray], None]
 RuleFactory = Callable[[int, np.dtype[Any]], BlockRule]
 """Makes the rule for blocks of at most this many coordinates of this dtype; the rule owns its scratch."""
 
+Allocate = Callable[[str, NDArray], NDArray]
+"""Makes the array of this name for the result, like that of a client; its values are yet to be set."""
+
+
+def new_array(name: str, like: NDArray) -> NDArray:  # noqa: ARG001
+    """Return fresh memory of this shape and dtype."""
+    return np.empty(like.shape, like.dtype)
+
 
 def blocks(size: int, block: int = BLOCK) -> Iterator[slice]:
     """Yield the slices that cut `size` coordinates into blocks."""
@@ -27,12 +35,12 @@ def blocks(size: int, block: int = BLOCK) -> Iterator[slice]:
         yield slice(start, min(start + block, size))
 
 
-def combine(updates: Sequence[Update], make_rule: RuleFactory) -> dict[str, NDArray]:
+def combine(updates: Sequence[Update], make_rule: RuleFactory, allocate: Allocate) -> dict[str, NDArray]:
     """Apply a rule of coordinates to every array; shapes and dtypes are kept.
 
-    float16 is computed in float32 and rounded once. Integers and bools are computed in float64 as offsets
-    from the least of the clients' values, so that equal counters stay equal however large they are, and
-    rounded to the nearest (half to even).
+    float32 and float64 are computed as they are, float16 in float32 and rounded once, anything wider in
+    float64. Integers and bools are computed in float64 as offsets from the least of the clients' values,
+    so that equal counters stay equal however large they are, and rounded to the nearest (half to even).
 
     Raises
     ------
@@ -40,20 +48,25 @@ def combine(updates: Sequence[Update], make_rule: RuleFactory) -> dict[str, NDAr
         The updates are not of one form, or a dtype is neither float, integer nor bool.
     """
     require_one_form(updates)
-    rules: dict[tuple[int, np.dtype[Any]], BlockRule] = {}
+    rules = _reused(make_rule)
+    result = {name: allocate(name, array) for name, array in updates[0].arrays.items()}
+    with np.errstate(over="ignore", invalid="ignore"):
+        for name, out in result.items():
+            _combine_array([update.arrays[name] for update in updates], out, rules)
+    return result
+
+
+def _reused(make_rule: RuleFactory) -> RuleFactory:
+    """Keep the last rule: a model's arrays come in runs of one dtype, and many are shorter than a block."""
+    last: dict[np.dtype[Any], BlockRule] = {}
 
     def rule_for(size: int, dtype: np.dtype[Any]) -> BlockRule:
-        key = min(size, BLOCK), dtype
-        if key not in rules:
-            rules.clear()  # a model's arrays come in runs of one dtype: scratch of one rule is enough
-            rules[key] = make_rule(*key)
-        return rules[key]
+        if dtype not in last:
+            last.clear()
+            last[dtype] = make_rule(size, dtype)
+        return last[dtype]
 
-    with np.errstate(over="ignore", invalid="ignore"):
-        return {
-            name: _combine_array([update.arrays[name] for update in updates], rule_for)
-            for name in updates[0].arrays
-        }
+    return rule_for
 
 
 def require_one_form(updates: Sequence[Update]) -> None:
@@ -67,22 +80,21 @@ def require_one_form(updates: Sequence[Update]) -> None:
             )
 
 
-def _combine_array(arrays: Rows, rule_for: RuleFactory) -> NDArray:
-    out = np.empty(arrays[0].shape, arrays[0].dtype)
+def _combine_array(arrays: Rows, out: NDArray, rule_for: RuleFactory) -> None:
     flat_out, flat = out.reshape(-1), [array.reshape(-1) for array in arrays]
-    apply = _applier(out.dtype, rule_for, out.size)
+    apply = _applier(out.dtype, rule_for)
     for block in blocks(out.size):
         apply([row[block] for row in flat], flat_out[block])
-    return out
 
 
-def _applier(dtype: np.dtype[Any], rule_for: RuleFactory, size: int) -> BlockRule:
-    if dtype.kind == "f" and dtype.itemsize > 2:
-        return rule_for(size, dtype)
+def _applier(dtype: np.dtype[Any], rule_for: RuleFactory) -> BlockRule:
+    if dtype in (np.float32, np.float64):
+        return rule_for(BLOCK, dtype)
     if dtype.kind == "f":
-        return _through(rule_for(size, np.dtype(np.float32)), np.dtype(np.float32))
+        work = np.dtype(np.float32 if dtype.itemsize < 4 else np.float64)
+        return _through(rule_for(BLOCK, work), work)
     if dtype.kind in "iub":
-        return _through_offsets(rule_for(size, np.dtype(np.float64)))
+        return _through_offsets(rule_for(BLOCK, np.dtype(np.float64)))
     raise AggregationError(f"no rule combines arrays of dtype {dtype}; expected float, integer or bool")
 
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from oneflower.aggregation.blocks import BlockRule, Rows, combine
+from oneflower.aggregation.blocks import Allocate, BlockRule, Rows, combine, new_array
 from oneflower.aggregation.bounds import require
 from oneflower.aggregation.updates import Aggregate, NDArray, Update, ordered
 
 
-def weighted_mean(updates: Iterable[Update]) -> Aggregate:
+def weighted_mean(updates: Iterable[Update], *, allocate: Allocate = new_array) -> Aggregate:
     """Average the updates, each weighted by its share of the examples.
 
     McMahan et al. 2017, "Communication-Efficient Learning of Deep Networks from Decentralized Data",
@@ -27,7 +27,7 @@ def weighted_mean(updates: Iterable[Update]) -> Aggregate:
     total = float(sum(update.num_examples for update in used))
     shares = [update.num_examples / total for update in used]
     return Aggregate(
-        arrays=combine(used, lambda size, dtype: mean_rule(shares, size, dtype)), used=tuple(used)
+        arrays=combine(used, lambda size, dtype: mean_rule(shares, size, dtype), allocate), used=tuple(used)
     )
 
 

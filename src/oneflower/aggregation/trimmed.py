@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from oneflower.aggregation.blocks import BlockRule, Rows, combine
+from oneflower.aggregation.blocks import Allocate, BlockRule, Rows, combine, new_array
 from oneflower.aggregation.bounds import require
 from oneflower.aggregation.errors import AggregationError
 from oneflower.aggregation.networks import Wires, selection_network
 from oneflower.aggregation.updates import Aggregate, NDArray, Update, ordered
 
 
-def trimmed_mean(updates: Iterable[Update], beta: float) -> Aggregate:
+def trimmed_mean(updates: Iterable[Update], beta: float, *, allocate: Allocate = new_array) -> Aggregate:
     """Average each coordinate without its floor(beta * n) least and greatest values.
 
     Yin et al. 2018, "Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates",
@@ -39,7 +39,8 @@ def trimmed_mean(updates: Iterable[Update], beta: float) -> Aggregate:
         )
     count, cut = len(used), trimmed_per_tail(len(used), beta)
     return Aggregate(
-        arrays=combine(used, lambda size, dtype: trimmed_rule(count, cut, size, dtype)), used=tuple(used)
+        arrays=combine(used, lambda size, dtype: trimmed_rule(count, cut, size, dtype), allocate),
+        used=tuple(used),
     )
 
 

@@ -11,6 +11,7 @@ from flwr.serverapp.strategy import FedAvg
 from oneflower.aggregation import (
     Aggregate,
     AggregationError,
+    Allocate,
     NDArray,
     Schema,
     Update,
@@ -21,7 +22,7 @@ from oneflower.aggregation import (
 from oneflower.flower.strategies import checking
 from oneflower.flower.strategies.checking import Checked, Rejection
 from oneflower.flower.strategies.metrics import weighted_metrics
-from oneflower.flower.strategies.records import array_views, to_record
+from oneflower.flower.strategies.records import NewModel, array_views
 
 
 class OneflowerStrategy(FedAvg):
@@ -133,21 +134,22 @@ class OneflowerStrategy(FedAvg):
             There are fewer replies than the rule needs, or replies that were not checked.
         """
         messages = {checking.to_update(message, self.weighted_by_key): message for message in replies}
-        aggregate = self._combine(server_round, list(messages))
-        metrics = self.train_metrics_aggr_fn(
-            [messages[update].content for update in aggregate.used], self.weighted_by_key
-        )
-        names = self._names or tuple(aggregate.used[0].arrays)
-        if set(names) != set(aggregate.arrays):
+        model = NewModel()
+        aggregate = self._combine(server_round, list(messages), model.allocate)
+        contents = [messages[update].content for update in aggregate.used]
+        metrics = self.train_metrics_aggr_fn(contents, self.weighted_by_key)
+        arrays, names = dict(aggregate.arrays), self._names or tuple(aggregate.arrays)
+        del aggregate, messages  # a view that lives on would force a copy
+        if set(names) != set(arrays):
             raise AggregationError(
-                f"the updates have {len(aggregate.arrays)} arrays and the model {len(names)}, or their names "
-                "differ; expected the same: check replies before aggregating them"
+                f"the updates have {len(arrays)} arrays and the model {len(names)}, or their names differ; "
+                "expected the same: check replies before aggregating them"
             )
-        return to_record(aggregate.arrays, names), metrics
+        return model.to_record(arrays, names), metrics
 
-    def _combine(self, server_round: int, updates: Sequence[Update]) -> Aggregate:  # noqa: ARG002
+    def _combine(self, server_round: int, updates: Sequence[Update], allocate: Allocate) -> Aggregate:  # noqa: ARG002
         """Apply the strategy's rule."""
-        return weighted_mean(updates)
+        return weighted_mean(updates, allocate=allocate)
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:  # noqa: ARG002
         """Average the metrics of the valid replies; those that are not are named in the log."""

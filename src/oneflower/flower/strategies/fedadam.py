@@ -13,6 +13,7 @@ from oneflower.aggregation import (
     AdamState,
     Aggregate,
     AggregationError,
+    Allocate,
     NDArray,
     Update,
     adam_step,
@@ -80,7 +81,7 @@ class FedAdam(OneflowerStrategy, flower.FedAdam):
         # FedOpt's own step in between would copy the model to the same attribute.
         return flower.FedAvg.configure_train(self, server_round, arrays, config, grid)
 
-    def _combine(self, server_round: int, updates: Sequence[Update]) -> Aggregate:
+    def _combine(self, server_round: int, updates: Sequence[Update], allocate: Allocate) -> Aggregate:
         current = self.current_arrays
         if current is None:
             raise AggregationError(
@@ -88,7 +89,7 @@ class FedAdam(OneflowerStrategy, flower.FedAdam):
             )
         if self._state is None:
             self._state = initial_state(current)
-        mean = weighted_mean(updates)
+        mean = weighted_mean(updates, allocate=allocate)
         parameters = AdamParameters(server_lr=self.eta, beta_1=self.beta_1, beta_2=self.beta_2, tau=self.tau)
         arrays = adam_step(current, mean.arrays, self._state, parameters, server_round)
         return Aggregate(arrays=arrays, used=mean.used)

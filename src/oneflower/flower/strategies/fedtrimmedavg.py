@@ -5,7 +5,7 @@ from typing import Any
 
 from flwr.serverapp import strategy as flower
 
-from oneflower.aggregation import Aggregate, Update, trimmed_mean
+from oneflower.aggregation import Aggregate, Allocate, Update, trimmed_mean
 from oneflower.flower.strategies.base import OneflowerStrategy
 
 
@@ -16,5 +16,5 @@ class FedTrimmedAvg(OneflowerStrategy, flower.FedTrimmedAvg):
         """Return beta, the fraction cut from each tail."""
         return {"trim-beta": self.beta}
 
-    def _combine(self, server_round: int, updates: Sequence[Update]) -> Aggregate:  # noqa: ARG002
-        return trimmed_mean(updates, self.beta)
+    def _combine(self, server_round: int, updates: Sequence[Update], allocate: Allocate) -> Aggregate:  # noqa: ARG002
+        return trimmed_mean(updates, self.beta, allocate=allocate)

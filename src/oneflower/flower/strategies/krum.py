@@ -5,7 +5,7 @@ from typing import Any
 
 from flwr.serverapp import strategy as flower
 
-from oneflower.aggregation import Aggregate, Update, krum
+from oneflower.aggregation import Aggregate, Allocate, Update, krum
 from oneflower.flower.strategies.base import OneflowerStrategy
 
 
@@ -16,5 +16,5 @@ class Krum(OneflowerStrategy, flower.Krum):
         """Return f, the number of malicious clients that the rule withstands."""
         return {"num-malicious": self.num_malicious_nodes}
 
-    def _combine(self, server_round: int, updates: Sequence[Update]) -> Aggregate:  # noqa: ARG002
+    def _combine(self, server_round: int, updates: Sequence[Update], allocate: Allocate) -> Aggregate:  # noqa: ARG002
         return krum(updates, self.num_malicious_nodes)

@@ -1,5 +1,8 @@
 """Between Flower's serialised arrays and NumPy, without copying a model more often than must be."""
 
+import math
+import struct
+from functools import lru_cache
 from io import BytesIO
 from typing import Any
 
@@ -8,9 +11,10 @@ from flwr.common import Array, ArrayRecord
 from flwr.common.constant import SType
 from numpy.lib import format as npy
 
-from oneflower.aggregation import AggregationError, Arrays, NDArray
+from oneflower.aggregation import AggregationError, NDArray
 
-HEADER_READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+UNREADABLE = (ValueError, TypeError, OverflowError, MemoryError, RecursionError, SyntaxError, struct.error)
+"""What NumPy's own parser raises on a header that a client made up."""
 
 
 def array_view(array: Array) -> NDArray:
@@ -28,29 +32,40 @@ def array_view(array: Array) -> NDArray:
         raise AggregationError(
             f"serialised as {array.stype!r}; expected {SType.NUMPY!r}: send NumPy arrays or tensors"
         )
-    stream = BytesIO(array.data)  # shares the bytes until someone writes
     try:
-        shape, fortran_order, dtype = HEADER_READERS[npy.read_magic(stream)](stream)
-        flat = _values(array.data, stream.tell(), shape, dtype)
-        view = flat.reshape(shape, order="F" if fortran_order else "C")
-    except (ValueError, TypeError, KeyError, OverflowError, MemoryError, RecursionError) as error:
+        header = _header_of(array.data)
+        shape, fortran_order, dtype = _parsed(header)
+        flat = _values(array.data, len(header), shape, dtype)
+    except UNREADABLE as error:
         raise AggregationError(
             f"not readable as a NumPy array ({error}); expected what numpy.save writes"
         ) from error
+    view = flat.reshape(shape, order="F" if fortran_order else "C")
     return np.ascontiguousarray(view).reshape(shape)
 
 
-def _values(data: bytes, start: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray:
-    if dtype.hasobject or dtype.itemsize == 0:
+def _header_of(data: bytes) -> bytes:
+    major, _ = npy.read_magic(BytesIO(data[:8]))
+    if major == 1:
+        return data[: 10 + struct.unpack_from("<H", data, 8)[0]]
+    return data[: 12 + struct.unpack_from("<I", data, 8)[0]]
+
+
+@lru_cache(maxsize=1024)  # the same for every client and round, and slow to parse
+def _parsed(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    stream = BytesIO(header)
+    read = npy.read_array_header_1_0 if npy.read_magic(stream) == (1, 0) else npy.read_array_header_2_0
+    shape, fortran_order, dtype = read(stream)
+    if dtype.hasobject or not dtype.itemsize:
         raise ValueError(f"dtype {dtype} has no plain values")
-    count = 1
-    for length in shape:
-        count *= length  # Python integers: NumPy's product would overflow silently
-    if count < 0 or count * dtype.itemsize != len(data) - start:
+    return shape, fortran_order, dtype
+
+
+def _values(data: bytes, start: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray:
+    count = math.prod(shape)  # Python integers: NumPy's product would overflow silently
+    if min(shape, default=0) < 0 or count * dtype.itemsize != len(data) - start:
         raise ValueError(f"{len(data) - start} bytes for {dtype} of shape {list(shape)}")
-    if not count:
-        return np.empty(0, dtype)
-    return np.frombuffer(data, dtype, count, start)
+    return np.frombuffer(data, dtype, count, start) if count else np.empty(0, dtype)
 
 
 def array_views(record: ArrayRecord) -> dict[str, NDArray]:
@@ -60,20 +75,54 @@ def array_views(record: ArrayRecord) -> dict[str, NDArray]:
 
 def to_array(values: NDArray) -> Array:
     """Serialise an array with one copy; the bytes are those that Flower itself would write."""
-    contiguous = np.ascontiguousarray(values).reshape(values.shape)
-    header = BytesIO()
-    npy.write_array_header_1_0(header, npy.header_data_from_array_1_0(contiguous))
-    raw = contiguous.reshape(-1).view(np.uint8)
-    return Array(
-        dtype=str(values.dtype),
-        shape=tuple(values.shape),
-        stype=SType.NUMPY,
-        data=b"".join((header.getvalue(), raw.data)),
-    )
+    contiguous = np.ascontiguousarray(values)
+    data = b"".join((_header_for(values), contiguous.reshape(-1).view(np.uint8).data))
+    return Array(dtype=str(values.dtype), shape=tuple(values.shape), stype=SType.NUMPY, data=data)
 
 
-def to_record(arrays: Arrays, names: tuple[str, ...]) -> ArrayRecord:
-    """Serialise a model in the order of `names`; each array is let go of as soon as it is written."""
-    remaining = dict(arrays)
-    del arrays
-    return ArrayRecord({name: to_array(remaining.pop(name)) for name in names})
+def to_record(arrays: dict[str, NDArray], names: tuple[str, ...]) -> ArrayRecord:
+    """Serialise a model in the order of `names`; `arrays` is emptied on the way, so that memory is freed."""
+    return ArrayRecord({name: to_array(arrays.pop(name)) for name in names})
+
+
+class NewModel:
+    """Memory for a new model that turns into Flower Arrays without being copied.
+
+    A rule writes its result straight into the bytes that Flower sends: with ten million weights the copy
+    would cost as much as a third of the mean itself.
+    """
+
+    def __init__(self) -> None:
+        self._streams: dict[str, BytesIO] = {}
+
+    def allocate(self, name: str, like: NDArray) -> NDArray:
+        """Return memory of this shape and dtype for the array of this name."""
+        if not like.size:
+            return np.empty(like.shape, like.dtype)
+        header = _header_for(like)
+        stream = BytesIO(bytes(len(header) + like.nbytes))  # zero pages: nothing is written yet
+        stream.write(header)
+        self._streams[name] = stream
+        return np.frombuffer(stream.getbuffer(), like.dtype, offset=len(header)).reshape(like.shape)
+
+    def to_record(self, arrays: dict[str, NDArray], names: tuple[str, ...]) -> ArrayRecord:
+        """Return the model in the order of `names`; `arrays` is emptied on the way.
+
+        An array that was not allocated here is copied.
+        """
+        return ArrayRecord({name: self._to_array(name, arrays.pop(name)) for name in names})
+
+    def _to_array(self, name: str, values: NDArray) -> Array:
+        stream = self._streams.pop(name, None)
+        if stream is None:
+            return to_array(values)
+        dtype, shape = str(values.dtype), tuple(values.shape)
+        del values  # as long as a view exists, getvalue copies
+        return Array(dtype=dtype, shape=shape, stype=SType.NUMPY, data=stream.getvalue())
+
+
+def _header_for(values: NDArray) -> bytes:
+    stream = BytesIO()
+    fields = {"descr": npy.dtype_to_descr(values.dtype), "fortran_order": False, "shape": values.shape}
+    npy.write_array_header_1_0(stream, fields)
+    return stream.getvalue()
