@@ -31,18 +31,26 @@ def die_with_parent(parent_pid: int) -> None:
 
 
 def keep_running(
-    command: Sequence[str], *, name: str, on_end: Callable[[], object] = bool
+    command: Sequence[str],
+    *,
+    name: str,
+    on_end: Callable[[], object] = bool,
+    sleep: Callable[[float], object] = time.sleep,
 ) -> threading.Thread:
     """Run a command for as long as this process lives, started again each time it ends.
 
     `on_end` is called after each end, before the new start. Returns the thread that watches.
     """
-    thread = threading.Thread(target=_watch, args=(list(command), name, on_end), name=name, daemon=True)
+    thread = threading.Thread(
+        target=_watch, args=(list(command), name, on_end, sleep), name=name, daemon=True
+    )
     thread.start()
     return thread
 
 
-def _watch(command: list[str], name: str, on_end: Callable[[], object]) -> None:
+def _watch(
+    command: list[str], name: str, on_end: Callable[[], object], sleep: Callable[[float], object]
+) -> None:
     pause = SHORTEST_PAUSE_S
     while True:
         started = time.monotonic()
@@ -50,4 +58,4 @@ def _watch(command: list[str], name: str, on_end: Callable[[], object]) -> None:
         pause = SHORTEST_PAUSE_S if time.monotonic() - started > STEADY_S else min(2 * pause, LONGEST_PAUSE_S)
         log(WARNING, "%s ended and is started again code=%d pause_s=%.1f", name, code, pause)
         on_end()
-        time.sleep(pause)
+        sleep(pause)

@@ -1,0 +1,123 @@
+"""The launcher: which program, which arguments, which switches; Flower's entry points are not entered."""
+
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from oneflower.errors import ClusterError, SettingsError
+from oneflower.flower import launch
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """Start programs whose entry point only notes how it was called."""
+    calls = SimpleNamespace(argv=None, workarounds=[], executor=[])
+    monkeypatch.setattr(sys, "argv", ["before"])
+
+    def entry_point():
+        calls.argv = sys.argv
+
+    monkeypatch.setitem(sys.modules, "made_up_flower", SimpleNamespace(run=entry_point))
+    for program, (_, _, command) in launch.ENTRY_POINTS.items():
+        monkeypatch.setitem(launch.ENTRY_POINTS, program, ("made_up_flower", "run", command))
+    monkeypatch.setattr(launch, "_apply_workarounds", calls.workarounds.append)
+    monkeypatch.setattr("oneflower.flower.warm.start.keep_executor_running", calls.executor.append)
+
+    def start(program, *arguments, **environ):
+        launch.start(program, arguments, environ)
+        return calls
+
+    return start
+
+
+def test_a_program_sees_its_own_name_and_arguments(started):
+    assert started("superexec", "--insecure").argv == ["flower-superexec", "--insecure"]
+
+
+def test_apis_for_this_machine_only_listen_on_loopback(started):
+    """Flower's default is every interface, without TLS."""
+    argv = started("superlink", "--insecure").argv
+    assert launch.value_of("--serverappio-api-address", argv) == "127.0.0.1:9091"
+    argv = started("supernode", "--insecure").argv
+    assert launch.value_of("--clientappio-api-address", argv) == "127.0.0.1:9094"
+
+
+@pytest.mark.parametrize("given", [["--clientappio-api-address", "h:1"], ["--clientappio-api-address=h:1"]])
+def test_an_address_that_is_given_stays(started, given):
+    argv = started("supernode", *given).argv
+    assert launch.value_of("--clientappio-api-address", argv) == "h:1"
+
+
+def test_the_executor_is_started_for_the_address_where_the_supernode_listens(started):
+    calls = started("supernode", "--clientappio-api-address=127.0.0.1:7")
+    assert calls.executor == ["127.0.0.1:7"]
+    assert launch.value_of("--isolation", calls.argv) == "process"
+
+
+def test_who_asks_for_an_executor_of_their_own_gets_none_of_ours(started):
+    calls = started("supernode", "--isolation", "process")
+    assert calls.executor == []
+    assert calls.argv.count("process") == 1
+
+
+def test_the_warm_executor_can_be_turned_off(started):
+    calls = started("supernode", FL_WARM_EXECUTOR="NO")
+    assert calls.executor == []
+    assert launch.value_of("--isolation", calls.argv) is None
+    assert calls.workarounds == ["supernode"]
+
+
+@pytest.mark.parametrize("off", ["NO", "no", "false", "0"])
+@pytest.mark.parametrize("name", ["FL_FLOWER_WORKAROUNDS", "ONEAPP_FL_FLOWER_WORKAROUNDS"])
+def test_one_switch_turns_all_workarounds_off(started, name, off):
+    assert started("superlink", **{name: off}).workarounds == []
+
+
+@pytest.mark.parametrize("unset", [{}, {"FL_FLOWER_WORKAROUNDS": ""}, {"FL_FLOWER_WORKAROUNDS": "YES"}])
+def test_they_are_on_by_default(started, unset):
+    assert started("superlink", **unset).workarounds == ["superlink"]
+
+
+def test_a_switch_that_is_neither_is_refused(started):
+    with pytest.raises(SettingsError, match="FL_FLOWER_WORKAROUNDS"):
+        started("superlink", FL_FLOWER_WORKAROUNDS="PERHAPS")
+
+
+def test_other_variables_are_none_of_the_launchers_business(started):
+    """The ServerApp's environment may hold anything; `oneflower up` has checked it."""
+    assert started("superlink", FL_NUM_ROUNDS="many").argv[0] == "flower-superlink"
+
+
+@pytest.mark.parametrize("argv", [[], ["superduper"], ["--help"]])
+def test_a_program_that_is_not_known_ends_with_the_code_of_wrong_settings(argv, capsys):
+    with pytest.raises(SystemExit) as caught:
+        launch.main(argv)
+    assert caught.value.code == SettingsError.exit_code
+    assert "superlink|supernode" in capsys.readouterr().err
+
+
+def test_a_flower_that_does_not_fit_ends_with_the_code_of_the_cluster(monkeypatch, capsys):
+    def refuse(*_):
+        raise ClusterError("written for another Flower")
+
+    monkeypatch.setattr(launch, "start", refuse)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    with pytest.raises(SystemExit) as caught:
+        launch.main(["superlink"])
+    assert caught.value.code == ClusterError.exit_code
+    assert "written for another Flower" in capsys.readouterr().err
+
+
+def test_telemetry_is_off_whatever_the_environment_says(monkeypatch):
+    monkeypatch.setattr(os, "environ", {"FLWR_TELEMETRY_ENABLED": "1", "PATH": "/bin"})
+    launch.prepare_environment()
+    assert os.environ["FLWR_TELEMETRY_ENABLED"] == "0"
+
+
+def test_flowers_programs_are_found_without_an_activated_environment(monkeypatch):
+    monkeypatch.setattr(os, "environ", {"PATH": "/bin"})
+    launch.prepare_environment()
+    assert os.environ["PATH"].split(os.pathsep) == [str(Path(sys.executable).parent), "/bin"]
