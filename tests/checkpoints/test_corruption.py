@@ -141,9 +141,7 @@ SPOILS = {
 
 
 @pytest.mark.parametrize("spoil", SPOILS, ids=lambda spoil: spoil.__name__)
-def test_the_damage_is_named_set_aside_and_the_round_before_is_used(  # noqa: PLR0917 - fixtures
-    folder, spoil, make, same, caplog, count
-):
+def test_the_damage_is_named_set_aside_and_the_round_before_is_used(folder, spoil, make, same, caplog, count):
     spoil(folder)
     spoiled = {path.name: path.read_bytes() for path in folder.glob("checkpoint_round_4*") if path.is_file()}
     count("files spoiled or swapped")

@@ -295,9 +295,7 @@ def check(run, make, same, kept, *, may_lose_newest=False):
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_the_promise_holds_whichever_operation_fails(  # noqa: PLR0917 - fixtures
-    scenario, fault, scratch, make, same, kept, count
-):
+def test_the_promise_holds_whichever_operation_fails(scenario, fault, scratch, make, same, kept, count):
     number = 0
     while True:
         number += 1
