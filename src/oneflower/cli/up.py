@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from oneflower.cli.config import ContextOption
@@ -82,6 +81,7 @@ def _run(plan: Plan, progress: PlainProgress, rows: list[SettingRow], *, fresh: 
         if session.began:
             with suppress(Exception):
                 _report(plan, rows)
+            progress.say(f"logs: {plan.folder.logs}, what was reached: {plan.folder.report}", "yellow")
         raise
     if session.began or not plan.folder.report.exists():
         with state_errors(plan.folder.report):
@@ -130,10 +130,8 @@ def _print_end(plan: Plan, outcome: Outcome, history: History, console: Console)
     if not outcome.trained:
         text = f"The training in {plan.folder.root} has finished already; nothing was started."
         console.print(Text(text, style="bold"), soft_wrap=True)
-    table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in _summary(plan, outcome, history):
-        table.add_row(Text(name, style="dim"), Text(printable(value), overflow="fold"))
-    console.print(table, soft_wrap=True)
+        console.print(Text.assemble((f"{name:<16}", "dim"), printable(value)), soft_wrap=True)
     if outcome.trained or history.total < plan.settings.num_rounds:
         return
     advice = f"Raise FL_NUM_ROUNDS above {history.done} to go on, or say --fresh to train anew."

@@ -1,6 +1,7 @@
 """Start one process of the cluster: argument list, own session, log file, tied to this process's life."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from oneflower.cluster.files import state_errors
 from oneflower.cluster.procfs import Identity, identify
 from oneflower.errors import ClusterError
 
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 TAIL_LINES = 15
 TAIL_BYTES = 8192
 
@@ -76,6 +78,7 @@ def tail(log: Path) -> str:
     """Return the last lines of a log, for the text of an error."""
     with suppress(OSError), log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - TAIL_BYTES))
-        lines = file.read().decode(errors="replace").splitlines()[-TAIL_LINES:]
+        text = COLOURS.sub("", file.read().decode(errors="replace"))
+        lines = text.splitlines()[-TAIL_LINES:]
         return "\n".join([f"The end of {log}:", *(f"  | {line}" for line in lines)])
     return f"Its log {log} cannot be read."

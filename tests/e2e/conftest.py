@@ -1,0 +1,155 @@
+"""A Flower app of a few NumPy lines, and `oneflower up` as a real process."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from oneflower.cluster.processes import MARKER
+from oneflower.cluster.procfs import with_environment
+from oneflower.journal import read_journal
+from oneflower.settings import render_context
+
+WAIT_S = 120.0
+
+PYPROJECT = """
+[project]
+name = "numpy-app"
+version = "1.0.0"
+
+[tool.flwr.app]
+publisher = "tests"
+
+[tool.flwr.app.components]
+serverapp = "numpy_app.server:app"
+clientapp = "numpy_app.client:app"
+"""
+SERVER = """
+import numpy as np
+from flwr.app import Array, ArrayRecord, MetricRecord
+from flwr.serverapp import ServerApp
+from oneflower.flower import train
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid, context):
+    start = ArrayRecord({"w": Array(np.zeros(8, np.float32)), "count": Array(np.array(0))})
+    train(grid, context, start, evaluate=evaluate)
+
+
+def evaluate(_round, arrays):
+    return MetricRecord({"loss": float(arrays["w"].numpy().sum())})
+"""
+CLIENT = """
+import os
+import time
+import numpy as np
+from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from oneflower.flower.client import RoundInfo, derived_seed
+
+app = ClientApp()
+PAUSE_S = float(os.environ.get("TEST_PAUSE_S", "0"))
+
+
+@app.train()
+def train(message, context):
+    info = RoundInfo.from_message(message, context)
+    rng = np.random.default_rng(derived_seed(info.seed, info.round, info.partition_id))
+    time.sleep(PAUSE_S)
+    arrays = {name: array.numpy() for name, array in message.content["arrays"].items()}
+    arrays["w"] = (0.9 * arrays["w"] + rng.normal(size=8)).astype(np.float32)
+    metrics = MetricRecord({"num-examples": 10 + info.partition_id})
+    record = ArrayRecord({name: Array(array) for name, array in arrays.items()})
+    return Message(RecordDict({"arrays": record, "metrics": metrics}), reply_to=message)
+
+
+@app.evaluate()
+def evaluate(message, context):
+    metrics = MetricRecord({"num-examples": 10, "eval_loss": 0.5})
+    return Message(RecordDict({"metrics": metrics}), reply_to=message)
+"""
+
+
+class Up:
+    """One `oneflower up` in a state folder, with a context of its own."""
+
+    def __init__(self, folder, app, processes):
+        self.state = folder / "state"
+        self._folder, self._app, self._processes = folder, app, processes
+
+    def start(self, *options, environ=None, app=None, **variables):
+        """Start it; variables are FL_* without the prefix."""
+        given = {"NUM_ROUNDS": "3", "CHECKPOINT_ENABLED": "YES", "CHECKPOINT_INTERVAL": "1", **variables}
+        context = self._folder / "context.sh"
+        context.write_text(render_context({f"FL_{name}": value for name, value in given.items()}))
+        command = [sys.executable, "-m", "oneflower.cli.main", "up", "--context", str(context)]
+        command += ["--state", str(self.state), "--app", str(app or self._app), *options]
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, **(environ or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._processes.append(process)
+        return process
+
+    def run(self, *options, **given):
+        """Run it to its end; return its exit code and what it printed."""
+        process = self.start(*options, **given)
+        output, _ = process.communicate(timeout=WAIT_S)
+        return process.returncode, output
+
+    def events(self, *names):
+        return [event for event in read_journal(self.state / "journal.jsonl") if event["event"] in names]
+
+    def wait_for(self, name, **fields):
+        """Wait until the journal holds an event with these fields."""
+        deadline = time.monotonic() + WAIT_S
+        while not (found := [e for e in self.events(name) if fields.items() <= e.items()]):
+            assert time.monotonic() < deadline, f"no {name} {fields}"
+            time.sleep(0.05)
+        return found[-1]
+
+    def token(self):
+        found = re.search(r'"token": "(\w+)"', (self.state / "processes.json").read_text())
+        return found[1]
+
+    def pid(self, role):
+        text = (self.state / "processes.json").read_text()
+        return int(re.search(rf'"{role}": {{\s*"pid": (\d+)', text)[1])
+
+
+def running(token):
+    return list(with_environment(MARKER, token))
+
+
+@pytest.fixture
+def numpy_app(tmp_path):
+    folder = tmp_path / "numpy-app"
+    (folder / "numpy_app").mkdir(parents=True)
+    (folder / "pyproject.toml").write_text(PYPROJECT)
+    (folder / "numpy_app" / "server.py").write_text(SERVER)
+    (folder / "numpy_app" / "client.py").write_text(CLIENT)
+    return folder
+
+
+@pytest.fixture
+def up(tmp_path, numpy_app):
+    processes = []
+    yield Up(tmp_path, numpy_app, processes)
+    for process in processes:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        process.communicate()

@@ -1,0 +1,131 @@
+"""`oneflower up` with real Flower processes: it trains, reports, refuses, and leaves nothing behind."""
+
+import re
+import socket
+
+import numpy as np
+import pytest
+
+from oneflower.cluster.processes import MARKER
+from oneflower.cluster.procfs import with_environment
+
+pytestmark = pytest.mark.e2e
+
+
+def sha256(output):
+    return re.search(r"^SHA-256 +([0-9a-f]{64})$", output, re.MULTILINE)[1]
+
+
+def strays(up):
+    """Whatever this boot started and that still runs; the token is in the log of what was started."""
+    text = (up.state / "processes.json").read_text() if (up.state / "processes.json").exists() else ""
+    found = re.search(r'"token": "(\w+)"', text)
+    return list(with_environment(MARKER, found[1])) if found else []
+
+
+def test_a_training_runs_to_its_end_is_known_as_finished_and_goes_on_with_more_rounds(up):
+    code, output = up.run()
+    assert code == 0, output
+    assert "round 3 of 3 done" in output
+    first = sha256(output)
+    with np.load(up.state / "checkpoints" / "checkpoint_round_3.npz") as model:
+        assert model["w"].shape == (8,)
+    assert "1 of" not in (up.state / "report.html").read_text()
+    assert not (up.state / "processes.json").exists()
+    boots = len(up.events("cluster_started"))
+
+    code, output = up.run()
+    assert (code, sha256(output)) == (0, first)
+    assert "finished already; nothing was started" in output
+    assert len(up.events("cluster_started")) == boots
+
+    code, output = up.run(STRATEGY="FedAdam")
+    assert code == 2
+    assert "strategy was FedAvg, is FedAdam" in output
+
+    code, output = up.run(NUM_ROUNDS="4")
+    assert code == 0, output
+    assert "training goes on after round 3 of 4" in output
+    assert [e["round"] for e in up.events("round_completed")] == [1, 2, 3, 4]
+
+
+def test_without_checkpoints_the_end_is_told_all_the_same(up):
+    code, output = up.run(CHECKPOINT_ENABLED="NO", NUM_ROUNDS="1")
+    assert code == 0, output
+    assert re.search(r"final model +not kept: FL_CHECKPOINT_ENABLED is NO", output)
+    assert len(sha256(output)) == 64
+    assert not (up.state / "checkpoints").exists()
+
+
+def test_fresh_sets_the_old_state_aside(up):
+    up.run(NUM_ROUNDS="1")
+    kept = (up.state / "journal.jsonl").read_bytes()
+    code, output = up.run("--fresh", NUM_ROUNDS="1", SEED="7")
+    assert code == 0, output
+    assert (up.state.with_name("state.1") / "journal.jsonl").read_bytes() == kept
+    assert [e["round"] for e in up.events("round_completed")] == [1]
+
+
+def test_with_tls_nodes_and_control_connect(up):
+    code, output = up.run(TLS_ENABLED="YES", NUM_ROUNDS="1")
+    assert code == 0, output
+    log = (up.state / "logs" / "superlink.log").read_text()
+    assert "insecure" not in log.split("superexec")[0].lower()
+
+
+def test_a_second_up_is_refused_while_the_first_runs(up):
+    first = up.start(environ={"TEST_PAUSE_S": "30"})
+    up.wait_for("round_started")
+    code, output = up.run()
+    assert code == 4
+    assert f"pid {first.pid}" in output
+
+
+def test_a_port_in_use_is_named_and_nothing_is_started(up):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        code, output = up.run(CONTROL_API_ADDRESS=f"127.0.0.1:{port}")
+    assert code == 4
+    assert f"port {port}" in output
+    assert "FL_CONTROL_API_ADDRESS" in output
+    assert not up.events("cluster_started")
+
+
+def test_an_app_whose_data_do_not_fit_fails_at_once_with_its_words(up, numpy_app):
+    server = numpy_app / "numpy_app" / "server.py"
+    words = "the images have 3 channels, the model expects 1: set channels = 3"
+    server.write_text(
+        server.read_text().replace(
+            "    start =",
+            f"    from oneflower.errors import AppError; raise AppError({words!r})\n    start =",
+        )
+    )
+    code, output = up.run()
+    assert code == 5
+    assert words in output
+    assert len(up.events("run_submitted")) == 1
+
+
+def test_a_training_that_fails_says_why_and_where_the_logs_are(up, numpy_app):
+    client = numpy_app / "numpy_app" / "client.py"
+    client.write_text(
+        client.read_text().replace("    info =", "    raise ValueError('no data here')\n    info =", 1)
+    )
+    code, output = up.run(ROUND_RETRIES="0")
+    assert code == 6
+    assert "missed its quorum" in output
+    assert f"logs: {up.state / 'logs'}" in output
+    assert not strays(up)
+
+
+def test_an_app_that_does_not_use_oneflower_runs_too(up, numpy_app):
+    (numpy_app / "numpy_app" / "server.py").write_text(
+        "from flwr.serverapp import ServerApp\napp = ServerApp()\n@app.main()\n"
+        "def main(grid, context):\n    print('rounds', context.run_config['num-server-rounds'])\n"
+    )
+    code, output = up.run()
+    assert code == 0, output
+    assert "not told by the app" in output
+    assert "rounds 3" in (up.state / "logs" / "superlink.log").read_text()
