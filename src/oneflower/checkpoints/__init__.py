@@ -1,7 +1,9 @@
 """The crash-safe checkpoint store: pure, knows no Flower."""
 
 from oneflower.checkpoints.background import BackgroundWriter
+from oneflower.checkpoints.comparison import ArrayChange, compare
 from oneflower.checkpoints.digest import model_digest
+from oneflower.checkpoints.export import FORMATS, export_model
 from oneflower.checkpoints.manifest import SCHEMA, Manifest
 from oneflower.checkpoints.model import Checkpoint, Metrics, ModelSchema, Resumption, Saved, adopt
 from oneflower.checkpoints.reader import CheckpointInfo, CheckpointReader
@@ -20,7 +22,9 @@ from oneflower.checkpoints.store import CheckpointStore
 
 __all__ = [
     "DEFAULT_MEASURES",
+    "FORMATS",
     "SCHEMA",
+    "ArrayChange",
     "BackgroundWriter",
     "Checkpoint",
     "CheckpointInfo",
@@ -39,6 +43,8 @@ __all__ = [
     "Retention",
     "Saved",
     "adopt",
+    "compare",
+    "export_model",
     "model_digest",
     "retention_of",
 ]

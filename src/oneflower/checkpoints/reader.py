@@ -8,6 +8,7 @@ from oneflower.checkpoints.files import Files, OsFiles
 from oneflower.checkpoints.folder import committed_rounds
 from oneflower.checkpoints.manifest import DamagedError, Manifest
 from oneflower.checkpoints.model import Checkpoint, ModelSchema
+from oneflower.checkpoints.names import aside
 from oneflower.checkpoints.reading import read_checkpoint, read_manifest, verify_files
 from oneflower.checkpoints.trouble import state_error
 from oneflower.errors import CheckpointError
@@ -47,6 +48,15 @@ class CheckpointReader:
     def list(self) -> tuple[CheckpointInfo, ...]:
         """Return every committed round, oldest first, without reading its data."""
         return tuple(self._info(number) for number in self.rounds())
+
+    def set_aside(self) -> tuple[str, ...]:
+        """Return the names of the files that were set aside and are not used."""
+        try:
+            return tuple(sorted(name for name in self._files.names(self.root) if aside(name)))
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            raise state_error(error, "listing the checkpoints", self.root) from error
 
     def latest(self, schema: ModelSchema | None = None) -> Checkpoint | None:
         """Return the newest checkpoint that verifies, None where there is none.

@@ -3,15 +3,14 @@
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from oneflower.cli.tables import print_table
 from oneflower.errors import StateError
 from oneflower.settings import (
     TABLE,
@@ -45,7 +44,6 @@ ContextOption = Annotated[
 ]
 
 _MASK = "********"
-_WIDE_ENOUGH = 100_000
 
 
 @app.command()
@@ -91,7 +89,7 @@ def show(
         }
         sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
         return
-    _print_table(
+    print_table(
         ("variable", "value", "from", "default"), [_as_row(variable, resolution) for variable in TABLE]
     )
     _print_notices(resolution.notices, Console(stderr=True, soft_wrap=True))
@@ -170,20 +168,3 @@ def _print_notices(notices: Iterable[Notice], console: Console) -> None:
     for notice in notices:
         style = "yellow" if notice.level == "warning" else "dim"
         console.print(f"{notice.level}: {notice.text}", style=style, markup=False, highlight=False)
-
-
-def _print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table that folds on a terminal, and that is one whole line a row in a pipe."""
-    is_terminal = sys.stdout.isatty()
-    console = Console() if is_terminal else Console(width=_WIDE_ENOUGH)
-    table = Table(box=None, pad_edge=False, show_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=not is_terminal)
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    if is_terminal:
-        console.print(table)
-        return
-    with console.capture() as captured:
-        console.print(table)
-    sys.stdout.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())

@@ -1,0 +1,209 @@
+"""`oneflower checkpoints`: look at the checkpoints of a training, prove them, export them, go back."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from oneflower.checkpoints import (
+    CheckpointReader,
+    CheckpointStore,
+    KeepEvery,
+    KeepUnion,
+    Retention,
+    compare,
+    export_model,
+    retention_of,
+)
+from oneflower.cli.checkpoint_text import cells_of, field_text, number_text, print_json, row_of
+from oneflower.cli.tables import print_table
+from oneflower.errors import CheckpointError
+
+app = typer.Typer(
+    help="List, prove, compare and export the checkpoints of a training, or go back to one.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+FolderOption = Annotated[
+    Path,
+    typer.Option(
+        "--path",
+        metavar="DIR",
+        envvar="FL_CHECKPOINT_PATH",
+        help="The checkpoint folder.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+RoundArgument = Annotated[int, typer.Argument(metavar="ROUND", min=0)]
+
+_DEFAULT_FOLDER = Path("/app/checkpoints")
+
+
+@app.command("list")
+def list_rounds(
+    *,
+    path: FolderOption = _DEFAULT_FOLDER,
+    as_json: JsonOption = False,
+    proven: Annotated[
+        bool, typer.Option("--verify/--no-verify", help="Hash every file, which reads them all.")
+    ] = True,
+) -> None:
+    """List the committed rounds: size, metrics, and whether their files verify."""
+    reader = _reader(path)
+    rows = [row_of(reader, info, proven=proven) for info in reader.list()]
+    aside = reader.set_aside()
+    if as_json:
+        print_json({"path": str(path), "rounds": rows, "set_aside": aside})
+        return
+    if not rows:
+        sys.stdout.write(f"No checkpoints in {path}.\n")
+    else:
+        print_table(
+            ("round", "saved", "size", "strategy", "metrics", "verified"), [cells_of(row) for row in rows]
+        )
+    if aside:
+        sys.stdout.write(f"{len(aside)} files were set aside and are not used: {', '.join(aside)}\n")
+
+
+@app.command()
+def show(number: RoundArgument, *, path: FolderOption = _DEFAULT_FOLDER, as_json: JsonOption = False) -> None:
+    """Show everything that a round's manifest says, after proving its files."""
+    content = dict(_reader(path).verify(number).content)
+    if as_json:
+        print_json(content)
+        return
+    arrays = content.pop("arrays")
+    state = content.pop("state_arrays")
+    print_table(("field", "value"), [(key, field_text(value)) for key, value in content.items()])
+    sys.stdout.write("\n")
+    rows = [("model", each) for each in arrays] + [("state", each) for each in state]
+    print_table(
+        ("part", "array", "shape", "dtype"),
+        [
+            (part, each["name"], "x".join(map(str, each["shape"])) or "number", each["dtype"])
+            for part, each in rows
+        ],
+    )
+
+
+@app.command()
+def verify(
+    number: Annotated[int | None, typer.Argument(metavar="[ROUND]", min=0, show_default=False)] = None,
+    *,
+    path: FolderOption = _DEFAULT_FOLDER,
+) -> None:
+    """Prove one round, or all: every byte of every file. Exit code 3 if anything is damaged."""
+    reader = _reader(path)
+    if number is not None:
+        manifest = reader.verify(number)
+        sys.stdout.write(
+            f"round {number}: good, {manifest.size_bytes} bytes, model {manifest.model.sha256}\n"
+        )
+        return
+    damaged = []
+    for each in reader.rounds():
+        try:
+            manifest = reader.verify(each)
+        except CheckpointError as error:
+            damaged.append(each)
+            sys.stdout.write(f"round {each}: DAMAGED, {error}\n")
+        else:
+            sys.stdout.write(
+                f"round {each}: good, {manifest.size_bytes} bytes, model {manifest.model.sha256}\n"
+            )
+    if damaged:
+        raise CheckpointError(
+            f"{len(damaged)} of {len(reader.rounds())} checkpoints in {path} are damaged: round "
+            f"{', '.join(map(str, damaged))}. The training passes them over; restore their files from a copy "
+            "to use them."
+        )
+
+
+@app.command()
+def diff(
+    first: Annotated[int, typer.Argument(metavar="A", min=0)],
+    second: Annotated[int, typer.Argument(metavar="B", min=0)],
+    *,
+    path: FolderOption = _DEFAULT_FOLDER,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare the models of two rounds: the largest and the mean absolute change of each array."""
+    reader = _reader(path)
+    changes = compare(reader.load(first).arrays, reader.load(second).arrays)
+    if as_json:
+        rows = [{"name": c.name, "largest": c.largest, "mean": c.mean, "note": c.note} for c in changes]
+        print_json({"from": first, "to": second, "arrays": rows})
+        return
+    print_table(
+        ("array", "largest change", "mean change", "note"),
+        [(c.name, number_text(c.largest), number_text(c.mean), c.note) for c in changes],
+    )
+
+
+@app.command()
+def prune(
+    *,
+    path: FolderOption = _DEFAULT_FOLDER,
+    keep: Annotated[
+        int, typer.Option(min=0, envvar="FL_CHECKPOINT_KEEP", help="Newest rounds to keep; 0 keeps all.")
+    ] = 3,
+    every: Annotated[int, typer.Option(min=0, help="Keep every M-th round too; 0 for none.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+) -> None:
+    """Remove old checkpoints. The newest that verifies and the best always stay, damaged ones too."""
+    _reader(path)
+    policy: Retention = retention_of(keep)
+    if every:
+        policy = KeepUnion((policy, KeepEvery(every)))
+    if dry_run:
+        gone = CheckpointStore(path).prune(policy, dry_run=True)
+    else:
+        with CheckpointStore(path) as store:
+            gone = store.prune(policy)
+    listed = ", ".join(map(str, gone)) or "none"
+    sys.stdout.write(f"{'Would remove' if dry_run else 'Removed'} rounds: {listed}\n")
+
+
+@app.command()
+def export(
+    number: RoundArgument,
+    *,
+    path: FolderOption = _DEFAULT_FOLDER,
+    kind: Annotated[
+        str, typer.Option("--format", metavar="npz|pt|safetensors", help="The file's format.")
+    ] = "npz",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Where to write it; model_round_N.FORMAT here if not given.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Write a round's model as a file that NumPy, PyTorch (weights_only=True) or safetensors opens."""
+    target = output or Path(f"model_round_{number}.{kind}")
+    export_model(_reader(path).load(number).arrays, target, kind)
+    sys.stdout.write(f"{target}\n")
+
+
+@app.command()
+def rollback(number: RoundArgument, *, path: FolderOption = _DEFAULT_FOLDER) -> None:
+    """Make a round the newest, so that the next run resumes there. Later rounds are set aside."""
+    _reader(path)
+    with CheckpointStore(path) as store:
+        later = store.rollback(number)
+    listed = ", ".join(map(str, later)) or "none"
+    sys.stdout.write(f"The next run resumes at round {number}. Rounds set aside: {listed}\n")
+
+
+def _reader(path: Path) -> CheckpointReader:
+    """Return a reader of a folder that exists: these commands must not make one by a mistyped name."""
+    if not path.is_dir():
+        raise CheckpointError(
+            f"the checkpoint folder {path} is not there. "
+            "Give the training's with --path or FL_CHECKPOINT_PATH."
+        )
+    return CheckpointReader(path)

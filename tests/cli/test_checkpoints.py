@@ -1,0 +1,248 @@
+"""`oneflower checkpoints`: what an operator sees, proves, exports and undoes."""
+
+import json
+import math
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from oneflower.checkpoints import Checkpoint, CheckpointReader, CheckpointStore
+from oneflower.cli.main import main
+
+
+@pytest.fixture
+def oneflower(monkeypatch, capsys):
+    """Run the command line in this process; return exit code, output and errors."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["oneflower", "checkpoints", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as exit_:
+            code = exit_.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def checkpoint(number):
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(number)
+    metrics = {
+        "central": {
+            str(n): {"accuracy": n / 10, "loss": math.nan if n == 2 else 1 / n} for n in range(1, number + 1)
+        }
+    }
+    return Checkpoint(
+        round=number,
+        total_rounds=5,
+        arrays={name: tensor.numpy() for name, tensor in model.state_dict().items()},
+        state={"m/0.weight": np.zeros((2, 3), np.float32)},
+        strategy="FedAdam",
+        parameters={"server-lr": 0.1},
+        app="image-classification",
+        seed=42,
+        metrics=metrics,
+        versions={"flower": "1.25.0"},
+    )
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.delenv("FL_CHECKPOINT_PATH", raising=False)
+    monkeypatch.delenv("FL_CHECKPOINT_KEEP", raising=False)
+    root = tmp_path / "checkpoints"
+    with CheckpointStore(root) as store:
+        for number in (1, 2, 3):
+            store.save(checkpoint(number))
+    return root
+
+
+def spoil(folder, number):
+    path = folder / f"checkpoint_round_{number}.npz"
+    path.write_bytes(path.read_bytes()[:-3])
+
+
+def test_list_shows_size_metrics_and_verification_of_each_round(oneflower, folder):
+    spoil(folder, 2)
+    code, out, _ = oneflower("list", "--path", folder)
+    assert code == 0
+    header, first, second, third = out.splitlines()
+    assert header.split() == ["round", "saved", "size", "strategy", "metrics", "verified"]
+    assert "central accuracy 0.1, central loss 1" in first
+    assert first.endswith("yes")
+    assert "NO: the checkpoint of round 2" in second
+    assert "checkpoint_round_2.npz has" in second
+    assert third.split()[0] == "3"
+
+
+def test_list_without_verifying_reads_no_data_and_says_so(oneflower, folder):
+    spoil(folder, 2)
+    code, out, _ = oneflower("list", "--no-verify", "--path", folder)
+    assert code == 0
+    assert out.count("not asked") == 3
+
+
+def test_list_as_json_is_strict_and_complete(oneflower, folder):
+    spoil(folder, 3)
+    code, out, _ = oneflower("list", "--json", "--path", folder)
+    document = json.loads(out, parse_constant=pytest.fail)
+    assert (code, document["path"], document["set_aside"]) == (0, str(folder), [])
+    assert [(row["round"], row["verified"]) for row in document["rounds"]] == [
+        (1, True),
+        (2, True),
+        (3, False),
+    ]
+    assert document["rounds"][1]["metrics"] == {"central": {"accuracy": 0.2, "loss": "NaN"}}
+    assert len(document["rounds"][0]["sha256"]) == 64
+
+
+def test_list_names_what_was_set_aside(oneflower, folder):
+    spoil(folder, 3)
+    with CheckpointStore(folder) as store:
+        store.latest()
+    _, out, _ = oneflower("list", "--path", folder)
+    assert "3 files were set aside and are not used: checkpoint_round_3.json.damaged-1" in out
+
+
+def test_list_of_an_empty_folder_says_so(oneflower, tmp_path):
+    assert oneflower("list", "--path", tmp_path)[:2] == (0, f"No checkpoints in {tmp_path}.\n")
+
+
+def test_a_folder_that_is_not_there_is_an_error_and_is_not_made(oneflower, tmp_path):
+    for command in (
+        ["list"],
+        ["verify"],
+        ["show", 1],
+        ["prune"],
+        ["rollback", 1],
+        ["diff", 1, 2],
+        ["export", 1],
+    ):
+        code, _, err = oneflower(*command, "--path", tmp_path / "none")
+        assert code == 3
+        assert "is not there" in err
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_folder_may_come_from_the_variable(oneflower, folder, monkeypatch):
+    monkeypatch.setenv("FL_CHECKPOINT_PATH", str(folder))
+    assert oneflower("verify", 1)[0] == 0
+
+
+def test_show_tells_the_manifest_and_the_arrays(oneflower, folder):
+    code, out, _ = oneflower("show", 2, "--path", folder)
+    assert code == 0
+    assert "FedAdam" in out
+    assert "model  1.num_batches_tracked  number  <i8" in out
+    assert "state  m/0.weight             2x3     <f4" in out
+    assert json.loads(oneflower("show", 2, "--json", "--path", folder)[1])["round"] == 2
+
+
+def test_show_of_a_damaged_round_is_refused(oneflower, folder):
+    spoil(folder, 2)
+    code, _, err = oneflower("show", 2, "--path", folder)
+    assert code == 3
+    assert "damaged" in err
+
+
+def test_verify_proves_all_and_fails_if_any_is_damaged(oneflower, folder):
+    code, out, _ = oneflower("verify", "--path", folder)
+    assert (code, out.count(": good")) == (0, 3)
+    spoil(folder, 2)
+    code, out, err = oneflower("verify", "--path", folder)
+    assert (code, out.count(": good"), out.count("round 2: DAMAGED")) == (3, 2, 1)
+    assert "1 of 3 checkpoints" in err
+    assert oneflower("verify", 1, "--path", folder)[0] == 0
+    assert oneflower("verify", 2, "--path", folder)[0] == 3
+    assert oneflower("verify", 9, "--path", folder)[0] == 3
+
+
+def test_diff_gives_the_largest_and_mean_change_of_each_array(oneflower, folder):
+    code, out, _ = oneflower("diff", 1, 3, "--json", "--path", folder)
+    rows = {row["name"]: row for row in json.loads(out)["arrays"]}
+    assert code == 0
+    assert (rows["0.weight"]["largest"], rows["0.weight"]["mean"]) == (2.0, 2.0)
+    assert rows["1.running_mean"]["largest"] == 0.0
+    assert "0.weight" in oneflower("diff", 1, 3, "--path", folder)[1]
+
+
+def test_prune_dry_run_says_what_prune_then_does(oneflower, folder):
+    with CheckpointStore(folder) as store:
+        store.save(checkpoint(4))
+    assert oneflower("prune", "--keep", 2, "--dry-run", "--path", folder)[1] == "Would remove rounds: 1, 2\n"
+    assert CheckpointReader(folder).rounds() == (1, 2, 3, 4)
+    assert oneflower("prune", "--keep", 2, "--every", 2, "--path", folder)[1] == "Removed rounds: 1\n"
+    assert CheckpointReader(folder).rounds() == (2, 3, 4)
+    assert oneflower("prune", "--keep", 1, "--path", folder)[0] == 3
+
+
+def test_what_changes_the_folder_is_refused_beside_a_writer_and_what_reads_is_not(oneflower, folder):
+    with CheckpointStore(folder):
+        for command in (["rollback", 1], ["prune", "--keep", 2]):
+            code, _, err = oneflower(*command, "--path", folder)
+            assert code == 3
+            assert "is written by process" in err
+        assert oneflower("list", "--path", folder)[0] == 0
+
+
+def test_rollback_makes_the_round_the_newest(oneflower, folder):
+    code, out, _ = oneflower("rollback", 1, "--path", folder)
+    assert (code, out) == (0, "The next run resumes at round 1. Rounds set aside: 2, 3\n")
+    assert CheckpointReader(folder).latest().round == 1
+    assert (folder / "checkpoint_round_3.npz.rolledback-1").exists()
+
+
+def test_export_npz_is_the_model(oneflower, folder, tmp_path):
+    target = tmp_path / "model.npz"
+    assert oneflower("export", 2, "--output", target, "--path", folder)[:2] == (0, f"{target}\n")
+    assert target.read_bytes() == (folder / "checkpoint_round_2.npz").read_bytes()
+
+
+def test_export_pt_opens_with_weights_only_into_the_model(oneflower, folder, tmp_path):
+    target = tmp_path / "model.pt"
+    assert oneflower("export", 2, "--format", "pt", "--output", target, "--path", folder)[0] == 0
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+    model.load_state_dict(torch.load(target, weights_only=True))
+    assert model[0].weight.unique().tolist() == [2.0]
+    assert model[1].num_batches_tracked.shape == ()
+
+
+def test_export_safetensors_holds_the_same_bits(oneflower, folder, tmp_path):
+    safetensors = pytest.importorskip("safetensors.numpy")
+    target = tmp_path / "model.safetensors"
+    assert oneflower("export", 2, "--format", "safetensors", "--output", target, "--path", folder)[0] == 0
+    back = safetensors.load_file(target)
+    assert {name: (a.shape, a.tobytes()) for name, a in back.items()} == {
+        name: (a.shape, a.tobytes()) for name, a in checkpoint(2).arrays.items()
+    }
+
+
+def test_export_without_its_library_says_what_to_install(oneflower, folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
+    code, _, err = oneflower(
+        "export", 2, "--format", "safetensors", "--output", tmp_path / "m", "--path", folder
+    )
+    assert code == 3
+    assert "pip install 'oneflower[export]'" in err
+
+
+def test_export_names_the_formats_and_the_place_that_cannot_be_written(oneflower, folder, tmp_path):
+    code, _, err = oneflower("export", 2, "--format", "onnx", "--path", folder)
+    assert code == 3
+    assert "expected one of npz, pt, safetensors" in err
+    code, _, err = oneflower("export", 2, "--output", tmp_path / "none" / "m.npz", "--path", folder)
+    assert code == 7
+    assert "The folder is not there" in err
+
+
+def test_export_writes_beside_you_when_no_place_is_given(oneflower, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert oneflower("export", 2, "--path", folder)[:2] == (0, "model_round_2.npz\n")
+    assert (tmp_path / "model_round_2.npz").exists()
