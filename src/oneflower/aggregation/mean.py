@@ -15,7 +15,7 @@ def weighted_mean(updates: Iterable[Update], *, allocate: Allocate = new_array) 
 
     McMahan et al. 2017, "Communication-Efficient Learning of Deep Networks from Decentralized Data",
     algorithm 1: w = sum_k (n_k / n) w_k. The shares are computed in float64, the products and sums in the
-    arrays' own dtype: no partial sum exceeds the largest of the clients' values.
+    arrays' own dtype: no partial sum exceeds the largest of the clients' values by more than a rounding.
 
     Raises
     ------

@@ -37,19 +37,11 @@ def trimmed_mean(updates: Iterable[Update], beta: float, *, allocate: Allocate =
         raise AggregationError(
             f"beta is {beta}; expected 0 <= beta < 0.5, or nothing is left: set FL_TRIM_BETA"
         )
-    count, cut = len(used), trimmed_per_tail(len(used), beta)
+    count, cut = len(used), int(beta * len(used))
     return Aggregate(
         arrays=combine(used, lambda size, dtype: trimmed_rule(count, cut, size, dtype), allocate),
         used=tuple(used),
     )
-
-
-def trimmed_per_tail(count: int, beta: float) -> int:
-    """Return how many of `count` values are cut from each tail.
-
-    0.29 * 100 is 28.999999999999996 in binary floats: the small term keeps the count that was meant.
-    """
-    return int(beta * count + 1e-9)
 
 
 def trimmed_rule(count: int, cut: int, size: int, dtype: np.dtype[Any]) -> BlockRule:

@@ -1,0 +1,100 @@
+"""What an update must look like."""
+
+import numpy as np
+import pytest
+
+from oneflower.aggregation import (
+    AggregationError,
+    check_num_examples,
+    check_shares,
+    check_update,
+    model_schema,
+)
+
+MODEL = {
+    "weight": np.ones((2, 3), np.float32),
+    "counter": np.array(3),
+    "scale": np.ones(2, np.float16),
+}
+SCHEMA = model_schema(MODEL)
+
+
+def test_an_update_of_the_models_form_passes():
+    assert check_update(MODEL, 10, SCHEMA) is None
+
+
+def test_names_may_come_in_another_order():
+    assert check_update(dict(reversed(MODEL.items())), 10, SCHEMA) is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"weight": None}, ["'weight'", "missing", "3 arrays"]),
+        ({"more": np.ones(1)}, ["'more'", "not in the model"]),
+        ({"weight": np.ones((3, 2), np.float32)}, ["'weight'", "[3, 2]", "[2, 3]"]),
+        ({"weight": np.ones(3, np.float32)}, ["'weight'", "[3]", "[2, 3]"]),
+        ({"weight": np.ones((2, 3))}, ["'weight'", "float64", "float32"]),
+        ({"weight": np.ones((2, 3), ">f4")}, ["'weight'", ">f4", "float32"]),
+        ({"counter": np.array([3])}, ["'counter'", "[1]", "[]"]),
+        ({"scale": np.array([1, np.inf], np.float16)}, ["'scale'", "NaN or infinity"]),
+        ({"weight": np.full((2, 3), np.nan, np.float32)}, ["'weight'", "NaN or infinity"]),
+    ],
+)
+def test_a_difference_is_named_with_what_was_expected(changed, words):
+    arrays = {name: array for name, array in (MODEL | changed).items() if array is not None}
+    reason = check_update(arrays, 10, SCHEMA)
+    assert all(word in reason for word in words), reason
+
+
+def test_one_bad_value_in_a_large_array_is_found():
+    array = np.zeros(100_000, np.float32)
+    schema = model_schema({"w": array})
+    for position in (0, 32_768, 99_999):
+        bad = array.copy()
+        bad[position] = -np.inf
+        assert "NaN or infinity" in check_update({"w": bad}, 1, schema)
+
+
+def test_many_missing_arrays_do_not_fill_the_log():
+    schema = model_schema({f"layer{i}": np.ones(1) for i in range(100)})
+    assert len(check_update({}, 1, schema)) < 150
+
+
+@pytest.mark.parametrize("value", [1, 0.5, 2**53, np.float64(3)])
+def test_a_count_of_examples_is_a_finite_number_above_zero(value):
+    assert check_num_examples(value) is None
+
+
+@pytest.mark.parametrize(
+    "value", [0, -1, -0.0, float("nan"), float("inf"), 2.0**54, 10**400, True, None, "5", [5], b"5"]
+)
+def test_anything_else_is_no_count_of_examples(value):
+    reason = check_num_examples(value)
+    assert "expected" in reason
+    assert len(reason) < 150
+
+
+def test_a_share_far_above_the_others_is_refused_whoever_sends_it():
+    assert [bool(r) for r in check_shares([100, 1e12, 120, 90])] == [False, True, False, False]
+    assert "1000 times" in check_shares([100, 1e12])[1]
+
+
+def test_shares_as_different_as_in_real_federations_pass():
+    assert check_shares([12, 300, 11_000, 80]) == [None] * 4
+
+
+def test_a_lone_client_has_no_share_to_compare():
+    assert check_shares([1e12]) == [None]
+    assert check_shares([]) == []
+
+
+@pytest.mark.parametrize("array", [np.array(["a"]), np.ones(1, complex), np.array([None])])
+def test_a_model_that_no_rule_can_average_is_refused_before_round_one(array):
+    with pytest.raises(AggregationError, match="dtype"):
+        model_schema({"w": array})
+
+
+def test_a_model_without_arrays_is_refused():
+    with pytest.raises(AggregationError, match="no arrays"):
+        model_schema({})
