@@ -7,7 +7,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from torch import nn
 
 from oneflower.errors import AppError
-from oneflower.flower.torch_app import fit, load_arrays, model_arrays, reply
+from oneflower.flower.torch_app import fit, load_arrays, model_arrays, reply, trained_names
 
 
 def model():
@@ -61,6 +61,34 @@ def test_a_negative_running_variance_does_not_turn_outputs_into_nan():
     assert torch.isfinite(net(torch.ones(1, 2))).all()
 
 
+def test_accumulated_batches_make_the_step_of_one_large_batch():
+    """Batch normalisation aside, whose statistics are those of each batch."""
+    steps = []
+    for batches_, accumulate in (
+        (batches(4), 4),
+        ([tuple(map(torch.cat, zip(*batches(4), strict=True)))], 1),
+    ):
+        torch.manual_seed(0)
+        net = nn.Linear(2, 1)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        fit(net, batches_, squared_error, optimizer, global_arrays={}, proximal_mu=0, accumulate=accumulate)
+        steps.append(net.weight.detach())
+    torch.testing.assert_close(*steps)
+
+
+def test_only_the_trained_arrays_travel_where_they_are_named():
+    net = model()
+    for parameter in (*net[0].parameters(), *net[1].parameters()):
+        parameter.requires_grad = False
+    names = trained_names(net)
+    assert names == {"2.weight", "2.bias"}
+    arrays = model_arrays(net, names)
+    assert set(arrays) == names
+    assert set(load_arrays(model(), arrays, names)) == names
+    with pytest.raises(AppError, match=r"missing 0\.weight"):
+        load_arrays(model(), arrays)
+
+
 def test_a_large_mu_keeps_the_model_nearer_to_the_global_one():
     moved = {}
     for mu in (0.0, 10.0):
@@ -93,7 +121,7 @@ def test_a_reply_carries_metrics_and_the_arrays_of_a_trained_model():
         dst_node_id=1,
         message_type="train",
     )
-    answer = reply(question, {"num-examples": 3, "train_loss": 0.5}, model())
+    answer = reply(question, {"num-examples": 3, "train_loss": 0.5}, model_arrays(model()))
     assert dict(answer.content.metric_records["metrics"]) == {"num-examples": 3, "train_loss": 0.5}
     assert set(answer.content.array_records["arrays"]) == set(model().state_dict())
     assert not reply(question, {"num-examples": 3}).content.array_records

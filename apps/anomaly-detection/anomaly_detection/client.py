@@ -15,7 +15,7 @@ from anomaly_detection.moments import Moments
 from oneflower.flower.client import RoundInfo, set_determinism
 from oneflower.flower.data_source import DataSource
 from oneflower.flower.options import option
-from oneflower.flower.torch_app import fit, load_arrays, reply
+from oneflower.flower.torch_app import fit, load_arrays, model_arrays, reply
 
 app = ClientApp()
 
@@ -69,7 +69,7 @@ def train(message: Message, context: Context) -> Message:
         global_arrays=global_arrays,
         proximal_mu=info.proximal_mu,
     )
-    return reply(message, {"num-examples": len(rows), "train_loss": loss}, model)
+    return reply(message, {"num-examples": len(rows), "train_loss": loss}, model_arrays(model))
 
 
 @app.evaluate()

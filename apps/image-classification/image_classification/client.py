@@ -13,7 +13,7 @@ from image_classification.model import ImageShape, Net, score
 from oneflower.flower.client import RoundInfo, set_determinism
 from oneflower.flower.data_source import DataSource
 from oneflower.flower.options import option
-from oneflower.flower.torch_app import fit, load_arrays, reply
+from oneflower.flower.torch_app import fit, load_arrays, model_arrays, reply
 
 app = ClientApp()
 
@@ -57,7 +57,7 @@ def train(message: Message, context: Context) -> Message:
         global_arrays=global_arrays,
         proximal_mu=info.proximal_mu,
     )
-    return reply(message, {"num-examples": len(images), "train_loss": loss}, model)
+    return reply(message, {"num-examples": len(images), "train_loss": loss}, model_arrays(model))
 
 
 @app.evaluate()

@@ -1,7 +1,8 @@
 """What the PyTorch apps share: records and state dicts, one local training loop, one form of reply."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from itertools import islice
 from typing import TypeVar
 
 import torch
@@ -14,12 +15,19 @@ from oneflower.flower.client import proximal_term
 Batch = TypeVar("Batch")
 
 
-def model_arrays(model: nn.Module) -> ArrayRecord:
-    """Give every parameter and buffer by its name, as Flower sends them."""
-    return ArrayRecord(model.state_dict())
+def trained_names(model: nn.Module) -> set[str]:
+    """Give the names of the trainable parameters: what travels where only an adapter is trained."""
+    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
-def load_arrays(model: nn.Module, arrays: ArrayRecord) -> dict[str, Tensor]:
+def model_arrays(model: nn.Module, names: Collection[str] | None = None) -> ArrayRecord:
+    """Give every parameter and buffer by its name, or those of `names` only."""
+    return ArrayRecord({name: value.cpu() for name, value in _state(model, names).items()})
+
+
+def load_arrays(
+    model: nn.Module, arrays: ArrayRecord, names: Collection[str] | None = None
+) -> dict[str, Tensor]:
     """Put the arrays into the model and give them back as tensors by name, for the proximal term.
 
     A negative running variance is taken as 0: FedAdam steps on every float array, batch normalisation's
@@ -28,10 +36,10 @@ def load_arrays(model: nn.Module, arrays: ArrayRecord) -> dict[str, Tensor]:
     Raises
     ------
     AppError
-        Names or shapes are not the model's.
+        Names or shapes are not the model's (or not those of `names`).
     """
     given = {name: torch.from_numpy(array.numpy()) for name, array in arrays.items()}
-    expected = model.state_dict()
+    expected = _state(model, names)
     problems = [f"missing {name}" for name in expected if name not in given]
     problems += [f"unknown {name}" for name in given if name not in expected]
     problems += [
@@ -48,11 +56,15 @@ def load_arrays(model: nn.Module, arrays: ArrayRecord) -> dict[str, Tensor]:
     for name, value in given.items():
         if name.rpartition(".")[2] == "running_var":
             value.clamp_(min=0)
-    model.load_state_dict(given)
+    model.load_state_dict(given, strict=names is None)
     return given
 
 
-def fit(  # noqa: PLR0913  one local training is made of these six
+def _state(model: nn.Module, names: Collection[str] | None) -> dict[str, Tensor]:
+    return {name: value for name, value in model.state_dict().items() if names is None or name in names}
+
+
+def fit(  # noqa: PLR0913  one local training is made of these seven
     model: nn.Module,
     batches: Iterable[Batch],
     loss_of: Callable[[nn.Module, Batch], Tensor],
@@ -60,8 +72,9 @@ def fit(  # noqa: PLR0913  one local training is made of these six
     *,
     global_arrays: Mapping[str, Tensor],
     proximal_mu: float,
+    accumulate: int = 1,
 ) -> float:
-    """Train one step a batch and give the mean loss of the data, the proximal term not counted.
+    """Train one step every `accumulate` batches; give the mean loss of the data, without the proximal term.
 
     Raises
     ------
@@ -69,29 +82,38 @@ def fit(  # noqa: PLR0913  one local training is made of these six
         There is no batch, or a loss is nan or infinite.
     """
     model.train()
-    losses = []
-    for batch in batches:
+    losses: list[float] = []
+    remaining = iter(batches)
+    while group := list(islice(remaining, accumulate)):
         optimizer.zero_grad()
-        loss = loss_of(model, batch)
-        losses.append(float(loss.detach()))
-        if not math.isfinite(losses[-1]):
-            raise AppError(
-                f"the loss became {losses[-1]} at local step {len(losses)}; expected a finite number. "
-                f"Lower the learning rate (learning-rate, or FL_CLIENT_LR with FedAdam) or clean the data"
-            )
-        (loss + proximal_term(model, global_arrays, proximal_mu)).backward()  # type: ignore[no-untyped-call]
+        for batch in group:
+            loss = loss_of(model, batch)
+            losses.append(_finite(loss, len(losses) + 1))
+            (loss / len(group)).backward()  # type: ignore[no-untyped-call]
+        if proximal_mu:
+            proximal_term(model, global_arrays, proximal_mu).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     if not losses:
         raise AppError("there is no batch to train on; expected at least one. Give this node data")
     return sum(losses) / len(losses)
 
 
-def reply(message: Message, metrics: Mapping[str, float | int], model: nn.Module | None = None) -> Message:
-    """Answer a message with metrics, and with the model's arrays where it was trained.
+def _finite(loss: Tensor, batch: int) -> float:
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        raise AppError(
+            f"the loss became {value} at local batch {batch}; expected a finite number. Lower the learning "
+            f"rate (learning-rate, or FL_CLIENT_LR with FedAdam) or clean the data"
+        )
+    return value
+
+
+def reply(message: Message, metrics: Mapping[str, float | int], arrays: ArrayRecord | None = None) -> Message:
+    """Answer a message with metrics, and with the arrays of what was trained.
 
     `num-examples` must be among the metrics: it is the weight of this client in every mean.
     """
     content = RecordDict({"metrics": MetricRecord(dict(metrics))})
-    if model is not None:
-        content["arrays"] = model_arrays(model)
+    if arrays is not None:
+        content["arrays"] = arrays
     return Message(content=content, reply_to=message)
