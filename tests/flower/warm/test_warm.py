@@ -202,6 +202,63 @@ threading.Thread(target=time.sleep, args=(60,), name="ticker", daemon=True).star
         assert zygote.unforkable == ""
 
 
+class TestLateImports:
+    """What an app imports only when it runs is there already for the next message."""
+
+    SOURCE = """
+import sys
+def answer(message):
+    known = "wave" in sys.modules
+    import wave
+    return {"known": int(known)}
+"""
+
+    def test_an_installed_module_is_imported_once(self, warm):
+        first, *_, last = self.answers_with_pauses(warm, self.SOURCE)
+        assert (first, last) == ({"known": 0}, {"known": 1})
+
+    def test_a_module_of_the_apps_own_is_imported_by_each_message(self, warm):
+        own = warm.folder / "own"
+        own.mkdir()
+        (own / "own_module.py").touch()
+        source = f"import sys\nsys.path.append({str(own)!r})\n" + self.SOURCE.replace("wave", "own_module")
+        assert self.answers_with_pauses(warm, source) == [{"known": 0}] * 3
+
+    def test_imports_that_start_threads_are_left_to_each_message(self, warm, monkeypatch):
+        """The zygote that tried is replaced; the children of the next one are as new processes again."""
+        installed = warm.folder / "lib"
+        installed.mkdir()
+        (installed / "busy.py").write_text(
+            "import threading, time\nthreading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n",
+            encoding="utf-8",
+        )
+        source = f"""
+import sys, threading
+import oneflower.flower.warm.late_imports as late
+late.INSTALLED = ({str(installed)!r},)
+sys.path.append({str(installed)!r})
+def answer(message):
+    threads = threading.active_count()
+    import busy
+    return {{"threads": threads}}
+"""
+        assert self.answers_with_pauses(warm, source) == [{"threads": 1}] * 3
+        assert warm.nursery._unteachable
+
+    @staticmethod
+    def answers_with_pauses(warm, source):
+        """Load anew for each message, as the executor does, when the zygote has had time to learn."""
+        fab = warm.fab(source + METRICS)
+        answers = []
+        for _ in range(3):
+            zygote, _ = warm.load(fab)
+            answers.append(dict(warm.run(zygote).content["m"]))
+            while zygote.lingering:  # the zygote learns when its child is gone
+                warm.nursery.look_after()
+                time.sleep(0.01)
+        return answers
+
+
 TORCH_STEP = """
 import torch
 from torch import nn

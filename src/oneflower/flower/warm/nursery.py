@@ -8,9 +8,11 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from logging import INFO
 from pathlib import Path
 from typing import Any
 
+from flwr.common import log
 from flwr.common.typing import Fab, Run
 
 from oneflower.flower.warm import link
@@ -52,8 +54,10 @@ class Zygote:
         self.process.wait()
         self.channel.close()
 
-    def load(self, run: Run, fab: Fab, flwr_dir: Path) -> tuple[int, str] | None:
+    def load(self, run: Run, fab: Fab, flwr_dir: Path, *, learns: bool) -> tuple[int, str] | None:
         """Let it import the app of a FAB; return the code and reason of the error reply where it cannot.
+
+        With `learns` it also imports what its children have imported while they ran.
 
         Raises
         ------
@@ -65,7 +69,7 @@ class Zygote:
             parcel.add("fab", fab.content)
             parcel.close()
             app = {"fab_id": run.fab_id, "fab_version": run.fab_version, "fab_hash": fab.hash_str}
-            self._send({"load": {**app, "flwr_dir": str(flwr_dir)}}, [descriptor])
+            self._send({"load": {**app, "flwr_dir": str(flwr_dir), "learns": learns}}, [descriptor])
         answer = self._receive()
         if not answer["loaded"]:
             return answer["code"], answer["reason"]
@@ -107,6 +111,16 @@ class Zygote:
             self._send({"kill": pid})
             self.lingering[pid] = now + LINGER_S
 
+    def settle(self) -> str:
+        """Wait until it is done with what its last child left; say why it is spoiled, empty if it is not.
+
+        A spoiled zygote's children would not be as new processes are.
+        """
+        self._send({"settle": True})
+        while "settled" not in (event := self._receive()):
+            self.lingering.pop(event.get("ended", 0), None)
+        return str(event["settled"])
+
     def _readable(self, timeout_s: float) -> bool:
         return bool(select.select([self.channel], [], [], timeout_s)[0])
 
@@ -132,22 +146,36 @@ class Nursery:
 
     def __init__(self, flwr_dir: Path) -> None:
         self._flwr_dir = flwr_dir
+        self._unteachable: set[str] = set()
         self._zygote: Zygote | None = Zygote.start()
 
     def zygote_for(self, run: Run, fab: Fab) -> tuple[Zygote, tuple[int, str] | None]:
         """Return a zygote for a FAB, and the error of loading it, if there is one."""
-        if self._zygote is not None and self._zygote.fab_hash not in {"", fab.hash_str}:
-            self.forget()
-        if self._zygote is None or self._zygote.process.poll() is not None:
-            self.forget()
-            self._zygote = Zygote.start()
-        zygote = self._zygote
+        zygote = self._usable(fab.hash_str)
         if zygote.fab_hash:
             return zygote, None
-        error = zygote.load(run, fab, self._flwr_dir)
+        error = zygote.load(run, fab, self._flwr_dir, learns=fab.hash_str not in self._unteachable)
         if error:
             self.forget()  # half an import is no clean start for the next try
         return zygote, error
+
+    def _usable(self, fab_hash: str) -> Zygote:
+        """Return the zygote if it has loaded that app or none yet, and is alive and well; else a new one."""
+        zygote = self._zygote
+        if zygote is None or zygote.fab_hash not in {"", fab_hash} or self._is_unwell(zygote):
+            self.forget()
+            zygote = self._zygote = Zygote.start()
+        return zygote
+
+    def _is_unwell(self, zygote: Zygote) -> bool:
+        try:
+            spoiled = zygote.settle()
+        except ChildEndedError:
+            return True
+        if spoiled:
+            log(INFO, "late imports are left to each message reason=%s", spoiled)
+            self._unteachable.add(zygote.fab_hash)
+        return bool(spoiled)
 
     def forget(self) -> None:
         """End the zygote; the next message starts another."""

@@ -10,18 +10,32 @@ from dataclasses import dataclass
 from typing import Any
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RandomStates:
-    """The global states of `random` and of NumPy; NumPy's is None where it is not imported."""
+    """The global states of `random`, NumPy and PyTorch; None for those that are not imported."""
 
     python: Any
     numpy: Any
+    torch: Any
 
     @classmethod
     def now(cls) -> "RandomStates":
         """Return the states of this process."""
-        numpy = sys.modules.get("numpy.random")
-        return cls(python=random.getstate(), numpy=numpy and _hashable(numpy.get_state()))
+        numpy, torch = sys.modules.get("numpy.random"), sys.modules.get("torch.random")
+        return cls(
+            python=random.getstate(),
+            numpy=numpy and _comparable(numpy.get_state()),
+            torch=torch and torch.get_rng_state().numpy().tobytes(),
+        )
+
+    def __eq__(self, other: object) -> bool:
+        """Compare what is imported in both; importing alone is no change."""
+        if not isinstance(other, RandomStates):
+            return NotImplemented
+        pairs = ((self.python, other.python), (self.numpy, other.numpy), (self.torch, other.torch))
+        return all(one == two for one, two in pairs if one is not None and two is not None)
+
+    __hash__ = None  # type: ignore[assignment] # equality as above is not transitive
 
 
 def enter_child(before_import: RandomStates, after_import: RandomStates) -> None:
@@ -38,6 +52,6 @@ def enter_child(before_import: RandomStates, after_import: RandomStates) -> None
         numpy.seed()
 
 
-def _hashable(state: Any) -> tuple[Any, ...]:
+def _comparable(state: Any) -> tuple[Any, ...]:
     """Return NumPy's state with its key as bytes: comparing arrays does not give one answer."""
     return tuple(part.tobytes() if hasattr(part, "tobytes") else part for part in state)

@@ -6,7 +6,9 @@ told there
 - ``{"load": {fab_id, fab_version, fab_hash, flwr_dir}}`` with the FAB: answers ``{"loaded": ...}``,
 - ``{"run": message_id}`` with the inputs and the outputs: answers ``{"started": pid}``; the child says
   ``{"done": pid}`` when the outputs are complete, the zygote ``{"ended": pid, "status": ...}`` at its end,
-- ``{"kill": pid}``: kills that child, if it is still one.
+- ``{"kill": pid}``: kills that child, if it is still one,
+- ``{"settle": true}``: answers ``{"settled": reason}``; a reason other than "" asks to be replaced by one
+  that loads with ``"learns": false``.
 """
 
 import gc
@@ -24,6 +26,7 @@ from flwr.clientapp.client_app import ClientApp
 
 from oneflower.flower.warm import link
 from oneflower.flower.warm.app import error_of, load_app, run_app
+from oneflower.flower.warm.late_imports import LateImports, import_all
 from oneflower.flower.warm.parcel import Parcel, ParcelWriter
 from oneflower.flower.warm.randomness import RandomStates, enter_child
 from oneflower.flower.watch import die_with_parent
@@ -39,7 +42,9 @@ class Zygote:
         self._channel = channel
         self._selector = selectors.DefaultSelector()
         self._selector.register(channel, selectors.EVENT_READ, data=None)
-        self._children: dict[int, int] = {}
+        self._children: dict[int, tuple[int, LateImports]] = {}
+        self._learns = True
+        self._spoiled = ""
         self._app: ClientApp | None = None
         self._before = self._after = RandomStates.now()
 
@@ -59,6 +64,8 @@ class Zygote:
             self._load(order["load"], descriptors[0])
         elif "run" in order:
             self._fork(order["run"], *descriptors)
+        elif "settle" in order:
+            link.send(self._channel, {"settled": self._spoiled})
         elif order.get("kill") in self._children:
             os.kill(order["kill"], signal.SIGKILL)
 
@@ -66,6 +73,7 @@ class Zygote:
         with Parcel(descriptor) as parcel:
             fab = parcel["fab"]
         os.close(descriptor)
+        self._learns = app["learns"]
         self._before = RandomStates.now()
         try:
             self._app = load_app(
@@ -87,19 +95,20 @@ class Zygote:
     def _fork(self, message_id: str, inputs: int, outputs: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
-        zygote_pid = os.getpid()
+        zygote_pid, late = os.getpid(), LateImports()
         pid = os.fork()
         if pid == 0:
             die_with_parent(zygote_pid)
             self._selector.close()
-            self._be_child(message_id, inputs, outputs)
+            self._be_child(message_id, inputs, outputs, late)
         os.close(inputs)
         os.close(outputs)
-        self._children[pid] = os.pidfd_open(pid)
-        self._selector.register(self._children[pid], selectors.EVENT_READ, data=pid)
+        watch = os.pidfd_open(pid)
+        self._children[pid] = (watch, late)
+        self._selector.register(watch, selectors.EVENT_READ, data=pid)
         link.send(self._channel, {"started": pid})
 
-    def _be_child(self, message_id: str, inputs: int, outputs: int) -> None:
+    def _be_child(self, message_id: str, inputs: int, outputs: int, late: LateImports) -> None:
         """Run the app and exit as a program does, with its exit handlers; after the reply is complete."""
         signal.signal(signal.SIGINT, signal.default_int_handler)
         Path("/proc/self/oom_score_adj").write_text(CHILD_OOM_SCORE, encoding="ascii")
@@ -108,14 +117,25 @@ class Zygote:
             sys.exit("no app is loaded")
         with Parcel(inputs) as parcel:
             run_app(self._app, parcel, message_id, ParcelWriter(outputs))
+        late.write()
         link.send(self._channel, {"done": os.getpid()})
         sys.exit(0)
 
     def _bury(self, descriptor: int, pid: int) -> None:
         self._selector.unregister(descriptor)
-        os.close(self._children.pop(pid))
+        watch, late = self._children.pop(pid)
+        os.close(watch)
         _, status = os.waitpid(pid, 0)
         link.send(self._channel, {"ended": pid, "status": os.waitstatus_to_exitcode(status)})
+        names = late.read()
+        if names and self._learns:
+            self._learn(names)
+
+    def _learn(self, names: list[str]) -> None:
+        unchanged = import_all(names)
+        self._spoiled = unforkable() if unchanged else "a late import draws random numbers"
+        gc.collect()
+        gc.freeze()
 
 
 def unforkable() -> str:
