@@ -62,6 +62,7 @@ class FakeCluster:
         self.dead = []
         self.app_runs = True
         self.acts = []
+        self.forgotten = []
 
     def deaths(self):
         return list(self.dead)
@@ -69,6 +70,9 @@ class FakeCluster:
     def restart(self, role):
         self.acts.append(f"restart {role}")
         self.dead = [death for death in self.dead if death.role != role]
+
+    def forget(self, role):
+        self.forgotten.append(role)
 
     def start(self):
         self.acts.append("start")

@@ -2,8 +2,8 @@
 
 import pytest
 
+from oneflower.cluster.children import Death
 from oneflower.cluster.keeper import HEALTHY_AFTER_S, Keeper, SuperLinkDied
-from oneflower.cluster.local import Death
 from oneflower.journal import Journal, read_journal
 
 NODE = Death(role="supernode-1", reason="killed by signal 9")
@@ -25,6 +25,7 @@ def seconds_until_restart(keeper, cluster, clock):
 def test_a_dead_node_is_restarted_after_a_moment(keeper, cluster, clock, tmp_path):
     assert seconds_until_restart(keeper, cluster, clock) == 1.0
     assert cluster.acts == ["restart supernode-1"]
+    assert cluster.forgotten == ["supernode-1"]
     events = [(event["event"], event["role"]) for event in read_journal(tmp_path / "journal.jsonl")]
     assert events == [("process_died", "supernode-1"), ("process_started", "supernode-1")]
 

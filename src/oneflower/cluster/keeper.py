@@ -58,6 +58,7 @@ class Keeper:
             if death.role not in self._due:
                 self._due[death.role] = self._backoffs.setdefault(death.role, Backoff()).next_start(now)
                 self.journal.append("process_died", role=death.role, reason=death.reason)
+                self.cluster.forget(death.role)
         for role in [role for role, when in self._due.items() if when <= now]:
             del self._due[role]
             self.cluster.restart(role)

@@ -1,19 +1,22 @@
 """A SuperLink and its SuperNodes on this machine, as one thing that starts, is tended, and stops."""
 
+import re
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from oneflower.cluster import commands
+from oneflower.cluster.children import Children, Death
 from oneflower.cluster.commands import Addresses
 from oneflower.cluster.files import state_errors
 from oneflower.cluster.folder import StateFolder
 from oneflower.cluster.ports import LOOPBACK, check_free, free_ports
-from oneflower.cluster.processes import ProcessTable, end
-from oneflower.cluster.procfs import Identity, command_line, is_alive, parent_of, session_of
-from oneflower.cluster.spawn import Child, spawn, tail
+from oneflower.cluster.processes import ProcessTable
+from oneflower.cluster.procfs import Identity
+from oneflower.cluster.spawn import tail
 from oneflower.cluster.tls import Certificates
 from oneflower.errors import ClusterError
 from oneflower.flower.control import ControlClient
@@ -29,6 +32,8 @@ PORT_TAKEN = "already in use"
 SUPERLINK = "superlink"
 SUPEREXEC = "superexec"
 SERVERAPP = "serverapp"
+# What a SuperNode logs when it has registered.
+NODE_ID = re.compile(r"SuperNode ID: (\d+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,14 +48,6 @@ class ClusterOptions:
     tls: Certificates | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Death:
-    """A process that has ended, or has lost the executor without which it does nothing."""
-
-    role: str
-    reason: str
-
-
 class LocalCluster:
     """Real Flower processes in their own sessions, each of which dies with this process.
 
@@ -61,9 +58,7 @@ class LocalCluster:
     def __init__(self, folder: StateFolder, options: ClusterOptions) -> None:
         self._folder = folder
         self._options = options
-        self._table = ProcessTable(path=folder.processes)
-        self._children: dict[str, Child] = {}
-        self._executors: dict[str, Identity] = {}
+        self._children = self._no_children()
         self._addresses: Addresses | None = None
         self._control: ControlClient | None = None
 
@@ -112,47 +107,37 @@ class LocalCluster:
         if self._control:
             self._control.close()
             self._control = None
-        end(self._running, grace_s=grace_s, hurry=hurry)
-        for child in self._children.values():
-            child.popen.wait()
-        self._children.clear()
-        self._executors.clear()
-        self._table.close()
+        self._children.end_all(grace_s=grace_s, hurry=hurry)
 
     def online(self) -> int:
         """Count the SuperNodes that the SuperLink holds to be online."""
         return sum(node.online for node in self.control.nodes())
 
     def deaths(self) -> list[Death]:
-        """List the processes that no longer do their work; reaps those that have ended."""
-        self._find_executors()
-        found = []
-        for role, child in self._children.items():
-            code = child.exit_code()
-            if code is not None:
-                found.append(Death(role=role, reason=_ending(code)))
-            elif role in self._executors and not is_alive(self._executors[role]):
-                found.append(Death(role=role, reason="its executor has ended, and Flower starts no other"))
-        return found
+        """List the processes that no longer do their work."""
+        return self._children.deaths()
 
     def restart(self, role: str) -> None:
         """Start a SuperNode (or its executor) anew; what is left of the old one is ended first."""
-        child = self._children.pop(role)
-        self._executors.pop(role, None)
-        end(lambda: self._descendants(child), grace_s=0.0, hurry=lambda: True)
-        child.popen.wait()
+        self._children.end_one(role)
         kind, _, index = role.partition("-")
-        if kind == "superexec":
+        if kind == SUPEREXEC:
             self._spawn_executor(role, int(index))
         else:
             self._spawn_supernode(int(index))
 
+    def forget(self, role: str) -> None:
+        """Tell the SuperLink that a SuperNode is dead, so that no round waits for it."""
+        if role.startswith(SUPEREXEC):
+            return
+        ids = NODE_ID.findall(self._folder.log(role).read_text(encoding="utf-8", errors="replace"))
+        # One that had not registered yet, or has said goodbye, is not on the list.
+        with suppress(ClusterError):
+            self.control.unregister(int(ids[-1]) if ids else 0)
+
     def app_process(self) -> Identity | None:
         """Return the ServerApp's process, when one runs."""
-        for identity in self._table.alive():
-            if commands.program_of(command_line(identity.pid)) == SERVERAPP:
-                return identity
-        return None
+        return self._children.find(SERVERAPP)
 
     def tails(self) -> str:
         """Return the end of the SuperLink's log, where the ServerApp writes too."""
@@ -161,8 +146,8 @@ class LocalCluster:
     def _boot(self) -> None:
         self._fresh_folders()
         self._addresses = self._choose_addresses()
-        self._table = ProcessTable(path=self._folder.processes)
-        self._table.open()
+        self._children = self._no_children()
+        self._children.table.open()
         self._spawn_superlink()
         tls = self._options.tls
         self._control = ControlClient(self.addresses.control, tls.ca.read_bytes() if tls else None)
@@ -175,15 +160,9 @@ class LocalCluster:
         timeout_s = START_TIMEOUT_S + START_TIMEOUT_PER_NODE_S * self._options.nodes
         deadline = time.monotonic() + timeout_s
         while not condition():
-            for child in self._children.values():
-                code = child.exit_code()
-                if code is not None:
-                    raise ClusterError(
-                        f"the {child.role} died at its start: {_ending(code)}\n{tail(child.log)}"
-                    )
+            self._children.check_alive()
             if time.monotonic() > deadline:
-                logs = "\n".join(tail(child.log) for child in self._children.values())
-                raise ClusterError(f"{failure} within {timeout_s:.0f} s\n{logs}")
+                raise ClusterError(f"{failure} within {timeout_s:.0f} s\n{self._children.tails()}")
             time.sleep(POLL_S)
 
     def _answers(self) -> bool:
@@ -192,6 +171,11 @@ class LocalCluster:
         except ClusterError:
             return False
         return True
+
+    def _no_children(self) -> Children:
+        # The launcher itself starts a dead executor again, as one of its workarounds.
+        watched = not (self._own_executors() or self._options.settings.flower_workarounds)
+        return Children(table=ProcessTable(path=self._folder.processes), executors_stay_dead=watched)
 
     def _fresh_folders(self) -> None:
         """Begin without Flower's old state: ids of an earlier boot would be sampled for 60 s."""
@@ -247,39 +231,10 @@ class LocalCluster:
             options.environ,
             options.settings,
             nodes=options.nodes,
-            token=self._table.token,
+            token=self._children.table.token,
             flwr_home=self._folder.flwr_home,
         )
         if role in (SUPERLINK, SUPEREXEC):  # the ServerApp is their child
             environment["ONEFLOWER_JOURNAL"] = str(self._folder.journal)
-        child = spawn(
-            role, command, environment=environment, log=self._folder.log(role), folder=self._folder.root
-        )
-        self._children[role] = child
-        self._table.record(role, child.identity)
-
-    def _running(self) -> list[Identity]:
-        """List what runs, without zombies: a child that has ended is reaped first."""
-        for child in self._children.values():
-            child.exit_code()
-        return self._table.alive()
-
-    def _descendants(self, child: Child) -> list[Identity]:
-        """List a child and everything below it, by session: Flower's own children stay in it."""
-        child.exit_code()
-        return [identity for identity in self._table.alive() if session_of(identity.pid) == child.pid]
-
-    def _find_executors(self) -> None:
-        missing = [role for role in self._children if role not in self._executors]
-        # The launcher itself starts a dead executor again, as one of its workarounds.
-        if not missing or self._own_executors() or self._options.settings.flower_workarounds:
-            return
-        by_pid = {self._children[role].pid: role for role in missing}
-        for identity in self._table.alive():
-            role = by_pid.get(parent_of(identity.pid) or 0)
-            if role and commands.program_of(command_line(identity.pid)) == SUPEREXEC:
-                self._executors[role] = identity
-
-
-def _ending(code: int) -> str:
-    return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+        log = self._folder.log(role)
+        self._children.spawn(role, command, environment=environment, log=log, folder=self._folder.root)

@@ -18,6 +18,7 @@ from flwr.proto.control_pb2 import (
     StartRunRequest,
     StopRunRequest,
     StreamLogsRequest,
+    UnregisterNodeRequest,
 )
 from flwr.proto.control_pb2_grpc import ControlStub
 from flwr.proto.run_pb2 import Run
@@ -32,7 +33,7 @@ CALL_TIMEOUT_S = 20.0
 MEANINGS = {
     grpc.StatusCode.UNAVAILABLE: "nothing answers there (is the SuperLink running, and does TLS match?)",
     grpc.StatusCode.DEADLINE_EXCEEDED: "no answer in time",
-    grpc.StatusCode.NOT_FOUND: "the SuperLink does not know that run",
+    grpc.StatusCode.NOT_FOUND: "the SuperLink knows none of that id",
 }
 
 
@@ -149,6 +150,15 @@ class ControlClient:
         with self._errors("list the SuperNodes"):
             nodes = self._stub.ListNodes(ListNodesRequest(), timeout=CALL_TIMEOUT_S).nodes_info
         return [NodeState(node_id=node.node_id, online=node.status == "online") for node in nodes]
+
+    def unregister(self, node_id: int) -> None:
+        """Take a SuperNode that is known to be dead off the list.
+
+        Flower holds it to be online until its lease ends (60 s), and a round waits for its answer so long;
+        once it is off the list, the SuperLink answers for it with an error at once.
+        """
+        with self._errors(f"unregister SuperNode {node_id}"):
+            self._stub.UnregisterNode(UnregisterNodeRequest(node_id=node_id), timeout=CALL_TIMEOUT_S)
 
     def logs(self, run_id: int, *, timeout_s: float | None = None) -> Iterator[str]:
         """Yield the ServerApp's log as it comes, until the run is finished or the time is over."""
