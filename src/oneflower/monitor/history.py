@@ -77,6 +77,7 @@ class History(TrainingView):
         self.rounds.clear()
         self.checkpoints.clear()
         self.left_out.clear()
+        self.absent.clear()
         self.resumed_after.clear()
         self._mark(event)
 
@@ -86,8 +87,9 @@ class History(TrainingView):
         self._begin(event)
         self.resumed_after.append(after)
         self.resumes += 1
-        for number in [number for number in self.checkpoints if number > after]:
-            del self.checkpoints[number]
+        for kept in (self.checkpoints, self.absent):
+            for number in [number for number in kept if number > after]:
+                del kept[number]
         self._mark(event)
 
     def _undo(self, after: int) -> None:
@@ -137,7 +139,9 @@ class History(TrainingView):
             return
         client.trained += 1
         client.train_seconds = self.answered[client.name] = event.get("seconds")
-        client.note(int(event["round"]), ANSWERED)
+        number = int(event["round"])
+        client.note(number, ANSWERED)
+        self.absent.get(number, {}).pop(client.name, None)
 
     def _client(self, name: object) -> Client:
         text = str(name)
@@ -159,6 +163,7 @@ class History(TrainingView):
         client.failures += not quarantined
         client.last_reason = reason
         client.note(number, outcome)
+        self.absent.setdefault(number, {})[client.name] = outcome
         (self.quarantines if quarantined else self.failures)[kind_of(reason)] += 1
         self.answered.pop(client.name, None)
         self.left_out.append(

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-from oneflower.monitor.history import Event, History
+from oneflower.monitor.records import Event
+from oneflower.monitor.view import TrainingView
 
 WARNINGS = frozenset(
     {
@@ -25,7 +26,7 @@ ROUND_FAILED = (
 )
 
 
-def describe(event: Event, history: History) -> str | None:
+def describe(event: Event, history: TrainingView) -> str | None:
     """Return one line about an event that ``history`` has taken already; None for one of no interest."""
     writer = _WRITERS.get(event["event"])
     try:
@@ -68,16 +69,16 @@ def _parameters(event: Event) -> str:
     return f"{event.get('strategy', '?')}{f' ({listed})' if listed else ''}"
 
 
-def _started(event: Event, _history: History) -> str:
+def _started(event: Event, _history: TrainingView) -> str:
     return f"training starts: {_parameters(event)}, {event.get('rounds', '?')} rounds"
 
 
-def _resumed(event: Event, _history: History) -> str:
+def _resumed(event: Event, _history: TrainingView) -> str:
     done = f"round {event.get('round', '?')} of {event.get('rounds', '?')}"
     return f"training goes on after {done}: {_parameters(event)}"
 
 
-def _round_completed(event: Event, history: History) -> str:
+def _round_completed(event: Event, history: TrainingView) -> str:
     parts = [f"round {event['round']} of {history.total} done in {float(event.get('seconds', 0)):.1f} s"]
     parts += [f"{event.get('valid', '?')} updates"]
     parts += [metrics_text(history.headline(int(event["round"])))]
@@ -87,11 +88,11 @@ def _round_completed(event: Event, history: History) -> str:
     return ", ".join(filter(None, parts))
 
 
-def _finished(event: Event, _history: History) -> str:
+def _finished(event: Event, _history: TrainingView) -> str:
     return f"training has finished: round {event.get('round', '?')} of {event.get('rounds', '?')}"
 
 
-def _checkpoint(event: Event, _history: History) -> str:
+def _checkpoint(event: Event, _history: TrainingView) -> str:
     name = PurePath(str(event.get("file", ""))).name
     return f"round {event.get('round', '?')}: checkpoint {name} saved ({size(int(event.get('bytes', 0)))})"
 

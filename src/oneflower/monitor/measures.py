@@ -25,7 +25,7 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 def label(name: str) -> str:
     """Return what people call a metric: loss, accuracy, or the app's own word."""
-    measure = name.rsplit(maxsplit=1)[-1]
+    measure = name.partition(" ")[2]
     if family(name) == LOSS:
         return "loss"
     return "accuracy" if "acc" in measure.lower() else measure

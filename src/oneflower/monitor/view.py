@@ -35,7 +35,8 @@ class TrainingView:
     """The state of a training. Only its `History` changes it.
 
     Rounds, checkpoints and clients are by their number or name. ``undone`` are rounds that a crash lost and
-    that were, or will be, trained again. ``answered`` and ``evaluated`` are of the round that runs.
+    that were, or will be, trained again. ``absent`` holds for a round the clients that are not in its
+    model, with how that came. ``answered`` and ``evaluated`` are of the round that runs.
     """
 
     total: int = 0
@@ -49,6 +50,7 @@ class TrainingView:
     rounds: dict[int, RoundResult] = field(default_factory=dict)
     checkpoints: dict[int, SavedCheckpoint] = field(default_factory=dict)
     left_out: list[LeftOut] = field(default_factory=list)
+    absent: dict[int, dict[str, str]] = field(default_factory=dict)
     resumed_after: list[int] = field(default_factory=list)
     failed_rounds: int = 0
     restarts: int = 0

@@ -1,0 +1,95 @@
+"""What needs the operator, the gravest first, each with what to do about it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from oneflower.monitor.html import Html, el
+from oneflower.monitor.lines import duration, size
+from oneflower.monitor.safety import Safety
+from oneflower.monitor.standing import Standing, standing
+from oneflower.monitor.view import Phase, TrainingView
+
+# A training that is silent for so long, and for so many of its usual rounds, may hang.
+SILENT_S = 120.0
+SILENT_ROUNDS = 3.0
+# So many more checkpoints must fit on the disk.
+CHECKPOINTS_AHEAD = 3
+ENDED = (Phase.FINISHED, Phase.FAILED, Phase.NOTHING)
+
+
+@dataclass(frozen=True, slots=True)
+class Concern:
+    """Something that is wrong. ``style`` is bad or warn."""
+
+    style: str
+    what: str
+    advice: str
+
+
+def concerns(view: TrainingView, safety: Safety, now: datetime) -> list[Concern]:
+    """Return what is wrong now, the gravest first."""
+    found = [*_of_training(view, now), *_of_work(view, safety), *_of_clients(view)]
+    return sorted(found, key=lambda concern: concern.style != "bad")
+
+
+def attention(view: TrainingView, safety: Safety, now: datetime) -> Html:
+    """Return the concerns as a list."""
+    found = concerns(view, safety, now)
+    if not found:
+        quiet = "Nothing needs you." if view.events else "Waiting for the first event."
+        return el("p", el("b", "✓ " if view.events else "", class_="sign good"), quiet, class_="calm")
+    items = [el("li", el("strong", each.what), " ", each.advice, class_=each.style) for each in found]
+    return el("ul", *items, class_="concerns")
+
+
+def _of_training(view: TrainingView, now: datetime) -> Iterator[Concern]:
+    if view.failure:
+        yield Concern("bad", "The training has failed.", view.failure)
+    if view.phase is Phase.WAITING:
+        advice = "See whether the missing SuperNodes run and reach the SuperLink; the round starts by itself."
+        yield Concern("warn", f"Only {view.waiting}.", advice)
+    if view.attempt > 1 and view.started_round > view.done and view.phase not in ENDED:
+        advice = "Too few updates were valid; the model is unchanged. The timeline says why."
+        yield Concern("warn", f"Round {view.started_round} is in its try {view.attempt}.", advice)
+    silent_s = (now - view.last_time).total_seconds() if view.last_time else 0.0
+    usual_s = view.rounds[view.done].seconds if view.rounds else 0.0
+    if view.phase not in ENDED and silent_s > max(SILENT_S, SILENT_ROUNDS * usual_s):
+        advice = "Either a round takes that long, or the training is gone: see whether its processes run."
+        yield Concern("warn", f"Nothing was heard for {duration(silent_s)}.", advice)
+
+
+def _of_work(view: TrainingView, safety: Safety) -> Iterator[Concern]:
+    if view.checkpoint_failure:
+        advice = f"{view.checkpoint_failure}. The training goes on, earlier checkpoints stay good."
+        yield Concern("bad", "The last checkpoint could not be written.", advice)
+    for each in safety.bad:
+        advice = f"{each.problem} A restart passes it over and uses the one before."
+        yield Concern("bad", f"The checkpoint of round {each.number} is {each.proof}.", advice)
+    if view.phase in ENDED:
+        return
+    if any(
+        row.get("variable") == "FL_CHECKPOINT_ENABLED" and row.get("value") == "NO" for row in view.settings
+    ):
+        advice = "A crash starts it from round 1; FL_CHECKPOINT_ENABLED=YES would have it go on."
+        yield Concern("warn", "This training keeps no checkpoints.", advice)
+    newest = safety.newest
+    if newest and safety.free_bytes is not None and safety.free_bytes < CHECKPOINTS_AHEAD * newest.size_bytes:
+        advice = f"A checkpoint takes {size(newest.size_bytes)}: free some space in {safety.folder}."
+        yield Concern("bad", f"Only {size(safety.free_bytes)} of disk are free.", advice)
+
+
+def _of_clients(view: TrainingView) -> Iterator[Concern]:
+    if view.phase in ENDED:
+        return
+    stands = {client.name: standing(view, client) for client in view.roster.values()}
+    for stand, advice in (
+        (Standing.QUARANTINED, "Their updates are kept out of the model; the table says why."),
+        (Standing.FAILED, "The rounds go on without them as long as the quorum holds; the table says why."),
+        (Standing.ABSENT, "They took part before. See whether their machines run and reach the SuperLink."),
+    ):
+        names = [name for name, each in stands.items() if each is stand]
+        if names:
+            subject = "1 client is" if len(names) == 1 else f"{len(names)} clients are"
+            word = {Standing.FAILED: "failing", Standing.ABSENT: "missing"}.get(stand, str(stand))
+            yield Concern("warn", f"{subject} {word}.", advice)

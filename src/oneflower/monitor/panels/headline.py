@@ -1,0 +1,142 @@
+"""Is it going well: one line that says how the training stands, and the numbers that matter."""
+
+from datetime import datetime, timedelta
+
+from oneflower.monitor.html import Html, el, join, moment
+from oneflower.monitor.lines import duration
+from oneflower.monitor.safety import Proof, Safety
+from oneflower.monitor.view import Phase, TrainingView
+
+STYLES = {
+    Phase.FINISHED: "good",
+    Phase.FAILED: "bad",
+    Phase.RESTARTING: "warn",
+    Phase.WAITING: "warn",
+    Phase.NOTHING: "plain",
+}
+
+
+def title(view: TrainingView) -> str:
+    """Return what is trained, in one line of text."""
+    given = ", ".join(f"{name.replace('-', ' ')} {value}" for name, value in view.parameters.items())
+    strategy = f"{view.strategy}{f' ({given})' if given else ''}"
+    return " · ".join(filter(None, (view.app, strategy))) or "No training yet"
+
+
+def headline(view: TrainingView) -> Html:
+    """Return the state as a coloured word and a sentence."""
+    return el(
+        "p",
+        el("span", _word(view), class_=f"state {STYLES.get(view.phase, 'live')}"),
+        " ",
+        _sentence(view),
+    )
+
+
+def tiles(view: TrainingView, safety: Safety, now: datetime | None) -> Html:
+    """Return the numbers that matter, each with what it is to be compared with."""
+    shown = [_progress(view)]
+    metrics = view.headline(view.done)
+    quality = next((name for name in metrics if name != "loss"), None)
+    shown += [_measure(view, name) for name in (quality, "loss") if name in metrics]
+    shown += [_time_left(view, now), _safe(view, safety)]
+    return el("dl", *shown, class_="tiles")
+
+
+def _word(view: TrainingView) -> str:
+    if view.phase in (Phase.FINISHED, Phase.FAILED, Phase.RESTARTING, Phase.NOTHING):
+        return str(view.phase).capitalize()
+    return "Waiting" if view.phase is Phase.WAITING else "Training"
+
+
+def _sentence(view: TrainingView) -> str:
+    if view.phase is Phase.NOTHING:
+        return "This page fills by itself as soon as a training starts."
+    if view.phase is Phase.FAILED:
+        return f"It stopped after round {view.done} of {view.total}."
+    if view.phase is Phase.FINISHED:
+        return f"All {view.total} rounds are done{_again(view)}."
+    if view.phase is Phase.RESTARTING:
+        return "The run was lost; it is being started again."
+    return f"{view.done} of {view.total} rounds are done{_again(view)}."
+
+
+def _again(view: TrainingView) -> str:
+    if not view.restarts and not view.resumes:
+        return ""
+    count = max(view.restarts, view.resumes)
+    return f"; it has come back by itself {count} {'time' if count == 1 else 'times'}"
+
+
+def _tile(name: str, value: str | Html, *below: str | None, style: str = "") -> Html:
+    small = [el("dd", part, class_="below") for part in below if part]
+    return el("div", el("dt", name), el("dd", value), *small, class_=f"tile {style}".strip())
+
+
+def _progress(view: TrainingView) -> Html:
+    share = 100 * view.done / view.total if view.total else 0
+    bar = el(
+        "svg",
+        el("rect", class_="track", width="100%", height="6", rx="3"),
+        el("rect", class_="fill", width=f"{share:.1f}%", height="6", rx="3"),
+        class_="progress",
+        aria_hidden="true",
+    )
+    of = el("small", f" of {view.total or '-'}")
+    return _tile("Rounds done", join([str(view.done), of]), bar)
+
+
+def _measure(view: TrainingView, name: str) -> Html:
+    value = view.headline(view.done)[name]
+    return _tile(
+        name.replace("_", " ").capitalize(), _number(value), _change(view, name, value), _best(view, name)
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:.4f}" if 1e-3 <= abs(value) < 1e4 else f"{value:.4g}"
+
+
+def _change(view: TrainingView, name: str, value: float) -> str | None:
+    before = view.headline(view.done - 1).get(name)
+    if before is None:
+        return None
+    sign = "▲" if value > before else "▼" if value < before else "="
+    return f"{sign} {abs(value - before):.4f} since round {view.done - 1}"
+
+
+def _best(view: TrainingView, name: str) -> str | None:
+    best = view.best()
+    if best is None or best[1] != name:
+        return None
+    return "the best so far" if best[0] == view.done else f"best {_number(best[2])} in round {best[0]}"
+
+
+def _time_left(view: TrainingView, now: datetime | None) -> Html:
+    spent = sum(result.seconds for result in view.rounds.values())
+    pace = f"{view.rounds[view.done].seconds:.1f} s for the last round" if view.rounds else None
+    if view.phase in (Phase.FINISHED, Phase.FAILED):
+        return _tile("Time in rounds", duration(spent), pace)
+    left_s = view.left_s()
+    if left_s is None or now is None:
+        return _tile("Time left", "-", "known after the first round")
+    end = moment(now + timedelta(seconds=left_s))
+    return _tile(
+        "Time left", duration(left_s), join(["done at about ", el("span", end, class_="clock")]), pace
+    )
+
+
+def _safe(view: TrainingView, safety: Safety) -> Html:
+    newest = safety.newest
+    if newest is None:
+        return _tile("Work saved", "nothing yet" if view.rounds else "-", style="warn" if view.rounds else "")
+    sign = "✓ " if newest.proof is Proof.VERIFIED else ""
+    saved = join([f"{sign}{newest.proof}, saved ", moment(newest.time)])
+    return _tile("Work saved", f"round {newest.number}", saved, _at_risk(view, newest.number))
+
+
+def _at_risk(view: TrainingView, saved: int) -> str | None:
+    if view.phase is Phase.FINISHED:
+        return None
+    lost = view.done - saved
+    return f"a crash now would cost {lost} {'round' if lost == 1 else 'rounds'}" if lost > 0 else None

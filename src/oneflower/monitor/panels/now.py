@@ -1,0 +1,77 @@
+"""What is it doing now: the round, the phase, and who has answered."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+from oneflower.monitor.html import Html, el, join, moment, note
+from oneflower.monitor.standing import SIGNS, Standing, standing
+from oneflower.monitor.view import Phase, TrainingView
+
+IDLE = {
+    Phase.NOTHING: "No event has been written yet.",
+    Phase.STARTING: "The app starts; the first round comes next.",
+    Phase.RESTARTING: "The run was lost and is being started again; it goes on from the newest checkpoint.",
+    Phase.FINISHED: "The training has finished.",
+    Phase.FAILED: "The training has stopped.",
+}
+
+
+def doing(view: TrainingView) -> Html:
+    """Return the round that runs, its phase, and a sign for every client."""
+    if view.phase is Phase.WAITING:
+        return el("p", f"Waiting for clients: {view.waiting}.")
+    if view.phase in IDLE or not view.started_round:
+        return note(IDLE.get(view.phase, IDLE[Phase.STARTING]))
+    stands = {client.name: standing(view, client) for client in view.roster.values()}
+    here = {name: stand for name, stand in stands.items() if stand is not Standing.GONE}
+    return join([_round(view), _steps(view), _answers(view), _signs(here)])
+
+
+def _round(view: TrainingView) -> Html:
+    attempt = f", try {view.attempt}" if view.attempt > 1 else ""
+    return el(
+        "p",
+        el("b", f"Round {view.started_round} of {view.total}{attempt}"),
+        ", started ",
+        moment(view.round_began),
+    )
+
+
+def _steps(view: TrainingView) -> Html:
+    """Return the steps of a round with the present one marked."""
+    steps = {Phase.TRAINING: "training", Phase.EVALUATING: "evaluating", Phase.BETWEEN: "done"}
+    present = list(steps).index(view.phase) if view.phase in steps else -1
+    items = [
+        el(
+            "li",
+            name,
+            class_="past" if index < present else "present" if index == present else None,
+            aria_current="step" if index == present else None,
+        )
+        for index, name in enumerate(steps.values())
+    ]
+    return el("ol", *items, class_="steps", aria_label="Steps of a round")
+
+
+def _answers(view: TrainingView) -> Html:
+    if view.phase is Phase.EVALUATING:
+        return el("p", f"{len(view.evaluated)} clients have evaluated the new model.")
+    return el("p", f"{view.replies} of {view.clients} clients have answered with an update.")
+
+
+def _signs(stands: Mapping[str, Standing]) -> Html | None:
+    if not stands:
+        return None
+    found = Counter(stands.values())
+    words = ", ".join(f"{found[stand]} {stand}" for stand in Standing if found[stand])
+    signs = [
+        el("span", SIGNS[stand], class_=f"chip {_style(stand)}", title=f"client {name}: {stand}")
+        for name, stand in sorted(stands.items())
+    ]
+    return join(
+        [el("div", *signs, class_="chips", role="img", aria_label=words), el("p", words, class_="none")]
+    )
+
+
+def _style(stand: Standing) -> str:
+    return stand.name.lower().replace("_", "-")

@@ -1,0 +1,30 @@
+"""Every round in numbers: what the curves show, to be read exactly."""
+
+from oneflower.monitor.attendance import counts
+from oneflower.monitor.html import Html, el, join, table
+from oneflower.monitor.panels.curves import PLACES
+from oneflower.monitor.records import FAILED, QUARANTINED
+from oneflower.monitor.view import TrainingView
+
+
+def rounds(view: TrainingView, *, most: int | None = None) -> Html:
+    """Return the rounds as a table, newest first; ``most`` leaves the older ones to the report."""
+    names = view.metric_names()
+    found = counts(view)
+    numbers = sorted(view.rounds, reverse=True)
+    rows = []
+    for number in numbers[:most]:
+        result, each = view.rounds[number], found[number]
+        left_out = each.get(QUARANTINED, 0) + each.get(FAILED, 0)
+        metrics = (f"{result.metrics[n]:.4f}" if n in result.metrics else "" for n in names)
+        rows.append((str(number), str(result.valid), str(left_out or ""), f"{result.seconds:.1f}", *metrics))
+    heads = ("Round", "Updates", "Left out", "Seconds", *map(_head, names))
+    more = None
+    if most is not None and len(numbers) > most:
+        more = el("p", f"The report holds all {len(numbers)} rounds.", class_="none")
+    return join([table("Rounds", heads, rows, class_="numbers"), more])
+
+
+def _head(name: str) -> str:
+    origin, _, metric = name.partition(" ")
+    return f"{PLACES[origin]}: {metric}"

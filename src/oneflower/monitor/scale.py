@@ -1,0 +1,59 @@
+"""From rounds and values to places in a picture, as fractions: the browser stretches them to any size."""
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+TICKS: Final = 5
+ROUND_TICKS: Final = 8
+# Beyond it a difference of two values may be infinite; such a loss is no point of a curve any more.
+LARGEST: Final = 1e300
+SMALLEST: Final = 1e-300
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """Return round numbers that enclose the values, about five of them."""
+    if high - low < 1e-12 * max(1.0, abs(high)):
+        margin = max(0.5 * max(abs(low), abs(high)) or 0.5, SMALLEST)
+        low, high = low - margin, high + margin
+    step = _step(high - low, TICKS - 1)
+    first = math.floor(low / step + 1e-9)
+    last = math.ceil(high / step - 1e-9)
+    return [index * step for index in range(first, last + 1)]
+
+
+def round_ticks(first: int, last: int) -> list[int]:
+    """Return whole rounds to label, about eight of them, the first and round numbers."""
+    step = max(1, math.ceil(_step(max(1, last - first), ROUND_TICKS)))
+    return sorted({first, *range(-(-first // step) * step or step, last + 1, step)})
+
+
+def _step(span: float, parts: int) -> float:
+    raw = span / parts
+    magnitude = 10.0 ** math.floor(math.log10(raw))
+    return next(factor * magnitude for factor in (1, 2, 2.5, 5, 10) if factor * magnitude >= raw * 0.999)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """Rounds from left to right, values from bottom to top; fractions between 0 and 1."""
+
+    first: float
+    last: float
+    low: float
+    high: float
+
+    def x(self, number: float) -> float:
+        """Return how far right a round lies."""
+        return (number - self.first) / max(1e-9, self.last - self.first)
+
+    def y(self, value: float) -> float:
+        """Return how far down a value lies."""
+        return (self.high - value) / (self.high - self.low)
+
+
+def last_round_drawn(done: int, total: int) -> int:
+    """Return where the axis of rounds ends: at the plan's end, or soon after what is done early on."""
+    if done * 3 >= total:
+        return max(done, total, 2)
+    return min(total, max(done + max(1, done // 5), 5))

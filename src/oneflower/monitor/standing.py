@@ -1,0 +1,60 @@
+"""How each client stands: who has answered, who is waited for, who is in trouble, who is gone."""
+
+from enum import StrEnum
+from typing import Final
+
+from oneflower.monitor.records import ANSWERED, QUARANTINED, Client
+from oneflower.monitor.view import Phase, TrainingView
+
+
+class Standing(StrEnum):
+    """How a client stands in the round that runs, or in the last one. The order is that of trouble."""
+
+    QUARANTINED = "quarantined"
+    FAILED = "failed"
+    ABSENT = "absent"
+    WAITED_FOR = "not yet"
+    ANSWERED = "answered"
+    GONE = "gone"
+
+
+# The sign that tells them apart without colour.
+SIGNS: Final = {
+    Standing.QUARANTINED: "◆",
+    Standing.FAILED: "✕",
+    Standing.ABSENT: "◌",
+    Standing.WAITED_FOR: "…",
+    Standing.ANSWERED: "✓",
+    Standing.GONE: "○",
+}
+TROUBLED: Final = frozenset({Standing.QUARANTINED, Standing.FAILED, Standing.ABSENT})
+
+
+def standing(view: TrainingView, client: Client) -> Standing:
+    """Return how one client stands."""
+    if client.last_seen is not None and view.began is not None and client.last_seen < view.began:
+        return Standing.GONE
+    last, outcome = next(reversed(client.rounds.items()), (0, ""))
+    current = max(view.started_round, view.done)
+    if last == current:
+        return _of(outcome)
+    running = view.started_round > view.done and view.phase is Phase.TRAINING
+    if running and last == current - 1 and outcome in (ANSWERED, QUARANTINED):
+        return Standing.WAITED_FOR
+    return _of(outcome) if last >= current - 1 else Standing.ABSENT
+
+
+def by_trouble(view: TrainingView) -> list[tuple[Client, Standing]]:
+    """Return all clients, those in trouble first, then those who once were, then by name."""
+    order = list(Standing)
+    stands = [(client, standing(view, client)) for client in view.roster.values()]
+    return sorted(stands, key=lambda pair: (_rank(order, *pair), pair[0].name))
+
+
+def _rank(order: list[Standing], client: Client, stands: Standing) -> tuple[bool, int, int]:
+    spots = client.failures + client.quarantines
+    return stands is Standing.GONE, order.index(stands) if stands in TROUBLED else len(order), -spots
+
+
+def _of(outcome: str) -> Standing:
+    return Standing(outcome) if outcome else Standing.ABSENT

@@ -1,0 +1,1 @@
+"""The page over HTTP. Needs the extra `dashboard` (Starlette, uvicorn, prometheus-client)."""

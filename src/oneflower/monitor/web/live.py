@@ -1,0 +1,128 @@
+"""A training as it is now: one thread folds its journal, one proves its checkpoints, readers get pages."""
+
+import itertools
+import logging
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from oneflower.journal import follow
+from oneflower.monitor.history import History
+from oneflower.monitor.page import Rendered, render
+from oneflower.monitor.safety import Inspector, Safety
+from oneflower.monitor.view import TrainingView
+
+log = logging.getLogger(__name__)
+
+# How often the checkpoint folder is looked at.
+INSPECT_EVERY_S: Final = 2.0
+# Without news the page is rendered anew so often: silence itself is news.
+AGE_S: Final = 15.0
+# Readers that were away for a moment get only what changed since one of so many last pages.
+REMEMBERED: Final = 8
+
+
+class Live:
+    """Follows one journal from its start; `with` starts and ends its threads.
+
+    Parameters
+    ----------
+    journal : Path
+        It need not exist yet.
+    folder : Path | None
+        The checkpoint folder, for the time before the journal names one.
+    """
+
+    def __init__(
+        self,
+        journal: Path,
+        *,
+        folder: Path | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.journal = journal
+        self.stop = threading.Event()
+        self._now = now
+        self._inspector = Inspector(folder)
+        self._boot = secrets.token_hex(4)
+        self._lock = threading.Lock()
+        self._history, self._safety = History(), Safety()
+        self._inspections = 0
+        self._renders = itertools.count(1)
+        self._pages: OrderedDict[str, Rendered] = OrderedDict()
+        self._rendered: tuple[object, Rendered] | None = None
+        self._threads = [
+            threading.Thread(target=target, name=name, daemon=True)
+            for name, target in (("fold", self._fold), ("inspect", self._inspect))
+        ]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    @property
+    def state(self) -> object:
+        """What differs as soon as there is something new to show."""
+        return self._history.events, self._inspections, int(self._now().timestamp() / AGE_S)
+
+    @contextmanager
+    def view(self) -> Iterator[tuple[TrainingView, Safety]]:
+        """Hold the training still while it is read."""
+        with self._lock:
+            yield self._history, self._safety
+
+    def page(self) -> Rendered:
+        """Return the page of this moment; many readers share one rendering."""
+        with self._lock:
+            state = self.state
+            if self._rendered is None or self._rendered[0] != state:
+                version = f"{self._boot}-{next(self._renders)}"
+                rendered = render(self._history, self._safety, self._now(), version)
+                self._rendered = state, rendered
+                self._pages[version] = rendered
+                if len(self._pages) > REMEMBERED:
+                    self._pages.popitem(last=False)
+            return self._rendered[1]
+
+    def remembered(self, version: str) -> Rendered | None:
+        """Return an earlier page, if it is one of the last."""
+        return self._pages.get(version)
+
+    def _fold(self) -> None:
+        for event in follow(self.journal, self.stop):
+            with self._lock:
+                self._history.take(event)
+
+    def _inspect(self) -> None:
+        while not self.stop.wait(INSPECT_EVERY_S if self._inspections else 0.0):
+            try:
+                # What is there is told at once; proving a large model takes its time.
+                for prove in (False, True):
+                    self._publish(self._look(prove=prove))
+            except Exception:
+                log.exception("the checkpoint folder could not be looked at")
+
+    def _look(self, *, prove: bool) -> Safety:
+        """Look with a copy of what is told: the fold goes on meanwhile."""
+        with self._lock:
+            told = History(checkpoints=dict(self._history.checkpoints))
+        return self._inspector.look(told, prove=prove)
+
+    def _publish(self, found: Safety) -> None:
+        if found != self._safety or not self._inspections:
+            self._safety = found
+            self._inspections += 1

@@ -1,0 +1,105 @@
+"""Serve the page: in the foreground for `oneflower dashboard`, in a thread beside `oneflower up`."""
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import uvicorn
+
+from oneflower.errors import StateError
+from oneflower.monitor.web.access import Token
+from oneflower.monitor.web.app import make_app
+from oneflower.monitor.web.live import Live
+
+# Readers hold their streams for ever; the server does not wait longer for them when it ends.
+LAST_WORDS_S: Final = 2
+START_TIMEOUT_S: Final = 10.0
+
+
+class PageServer(uvicorn.Server):
+    """Ends the readers' streams before it waits for them."""
+
+    def __init__(self, config: uvicorn.Config, live: Live) -> None:
+        super().__init__(config)
+        self._live = live
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Tell the streams to end, then end."""
+        self._live.stop.set()
+        await super().shutdown(sockets)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Take a port; 0 takes a free one.
+
+    Raises
+    ------
+    StateError
+        The port is taken, or the address is not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise StateError(
+            f"cannot listen on {host}:{port} ({error.strerror or error}): expected a free port of this "
+            "machine; choose another with --port, or 0 for any free one"
+        ) from error
+    return listener
+
+
+def address(listener: socket.socket) -> str:
+    """Return what to open in a browser."""
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+
+
+def serve(listener: socket.socket, live: Live, token: Token) -> None:
+    """Serve until SIGINT or SIGTERM."""
+    with live, contextlib.suppress(KeyboardInterrupt):
+        _server(live, token).run(sockets=[listener])
+
+
+@contextmanager
+def beside(journal: Path, folder: Path, port: int) -> Iterator[str]:
+    """Serve on 127.0.0.1 in a thread while the body runs; give the address.
+
+    Raises
+    ------
+    StateError
+        The port is taken.
+    """
+    listener = listen("127.0.0.1", port)
+    with Live(journal, folder=folder) as live:
+        server = _server(live, Token())
+        thread = threading.Thread(target=server.run, args=([listener],), name="dashboard", daemon=True)
+        thread.start()
+        limit = time.monotonic() + START_TIMEOUT_S
+        while not server.started and thread.is_alive() and time.monotonic() < limit:
+            time.sleep(0.01)
+        try:
+            yield address(listener)
+        finally:
+            server.should_exit = True
+            thread.join(START_TIMEOUT_S)
+            listener.close()
+
+
+def _server(live: Live, token: Token) -> PageServer:
+    config = uvicorn.Config(
+        make_app(live, token),
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=LAST_WORDS_S,
+        lifespan="off",
+    )
+    return PageServer(config, live)
