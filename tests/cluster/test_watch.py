@@ -71,6 +71,16 @@ def test_running_without_a_serverapp_is_lost(watch, cluster, clock):
         watch.look()
 
 
+def test_a_runtime_error_of_the_app_is_told_from_a_kill(watch, cluster, clock):
+    """Flower swallows it: the run stays `running`, and the log says no more than this."""
+    watch.look()
+    cluster.app_runs = False
+    cluster.control.log = "ERROR : Failed to start run.\n"
+    clock.sleep(APP_GONE_S + 1)
+    with pytest.raises(AppFailed, match="RuntimeError"):
+        watch.look()
+
+
 def test_a_serverapp_that_has_not_started_yet_is_waited_for(watch, cluster, clock):
     cluster.app_runs = False
     for _ in range(20):

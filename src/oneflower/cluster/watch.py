@@ -17,6 +17,8 @@ EXIT_GRACE_S = 15.0
 APP_GONE_S = 5.0
 SILENT_S = 30.0
 LOG_TIMEOUT_S = 5.0
+# All that is left of a RuntimeError (server/serverapp/app.py, `except RuntimeError`): the run stays open.
+SWALLOWED = "Failed to start run."
 RAISED = re.compile(r"^oneflower\.errors\.(\w+): ", re.MULTILINE)
 
 
@@ -70,7 +72,7 @@ class Watch:
         if state is not None and state.status == "running" and self._app_is_gone():
             if self.ending is not None:
                 return self._ended_by_event()
-            raise RunLost("the ServerApp's process has ended")
+            raise self._loss()
         return False
 
     def _state(self) -> RunState | None:
@@ -112,14 +114,22 @@ class Watch:
             raise self._known_error(reason) or TrainingError(reason)
         return True
 
+    def _loss(self) -> RunLost:
+        """Tell a ServerApp that was killed from one that raised RuntimeError, which Flower swallows."""
+        if SWALLOWED in self._log():
+            return AppFailed("the app raised a RuntimeError, whose text Flower does not tell")
+        return RunLost("the ServerApp's process has ended")
+
     def _known_error(self, text: str) -> OneflowerError | None:
         """Find the kind of a failure in the run's log: Flower hands on an exception's text, not its class."""
-        try:
-            log = "".join(self.cluster.control.logs(self.run_id, timeout_s=LOG_TIMEOUT_S))
-        except ClusterError:
-            return None
-        names = RAISED.findall(log)
+        names = RAISED.findall(self._log())
         kind = getattr(errors, names[-1], None) if names else None
         if isinstance(kind, type) and issubclass(kind, OneflowerError):
             return kind(text)
         return None
+
+    def _log(self) -> str:
+        try:
+            return "".join(self.cluster.control.logs(self.run_id, timeout_s=LOG_TIMEOUT_S))
+        except ClusterError:
+            return ""

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
+from zipfile import BadZipFile
 
 import grpc
 from flwr.common.config import flatten_dict, get_fab_config
@@ -205,7 +206,10 @@ def _declared(
     fab: bytes, run_config: Mapping[str, bool | int | float | str]
 ) -> dict[str, bool | int | float | str]:
     """Refuse keys that the app does not declare: Flower takes them now and fails the run later."""
-    declared = flatten_dict(get_fab_config(fab)["tool"]["flwr"]["app"].get("config", {}))
+    try:
+        declared = flatten_dict(get_fab_config(fab)["tool"]["flwr"]["app"].get("config", {}))
+    except (BadZipFile, KeyError, ValueError) as error:
+        raise AppError(f"what was to be submitted is no FAB: {error}. Build it with build_fab") from error
     unknown = sorted(set(run_config) - set(declared))
     if unknown:
         raise AppError(

@@ -1,0 +1,181 @@
+"""The Control API of a real SuperLink, and words for everything that may go wrong with it."""
+
+import os
+import subprocess
+import time
+
+import pytest
+
+from oneflower.cluster import commands
+from oneflower.cluster.commands import Addresses
+from oneflower.cluster.ports import LOOPBACK, free_ports
+from oneflower.cluster.tls import make_certificates
+from oneflower.errors import AppError, ClusterError
+from oneflower.flower.control import ControlClient, RunState
+from oneflower.flower.fab import build_fab
+from oneflower.settings import resolve
+
+WAIT_S = 60.0
+SERVER = """
+import time
+from flwr.serverapp import ServerApp
+app = ServerApp()
+
+@app.main()
+def main(grid, context):
+    print("the seed is", context.run_config["seed"], flush=True)
+    if context.run_config["seed"] == 13:
+        raise ValueError("thirteen brings no luck")
+    time.sleep(float(context.run_config["pause-s"]))
+"""
+PYPROJECT = """
+[project]
+name = "tiny-app"
+version = "1.0.0"
+[tool.flwr.app]
+publisher = "tests"
+[tool.flwr.app.components]
+serverapp = "server:app"
+clientapp = "client:app"
+[tool.flwr.app.config]
+pause-s = 0.0
+"""
+
+
+def start(folder, tls=None):
+    """Start a SuperLink; return its process and the address of its Control API."""
+    fleet, control, appio = (f"{LOOPBACK}:{port}" for port in free_ports(3))
+    addresses = Addresses(fleet=fleet, control=control, serverappio=appio, clientappio=())
+    settings = resolve({}, {}).settings
+    command = commands.superlink(
+        addresses, settings, database=folder / "state.db", storage=folder / "ffs", tls=tls
+    )
+    environment = commands.environment(
+        os.environ, settings, nodes=1, token="test", flwr_home=folder / "flwr-home"
+    )
+    with (folder / "superlink.log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=log)
+    return process, control
+
+
+def stop(process):
+    process.terminate()
+    try:
+        process.wait(timeout=20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def answers(client):
+    try:
+        client.runs()
+    except ClusterError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    process, address = start(tmp_path_factory.mktemp("superlink"))
+    with ControlClient(address) as made:
+        wait_for(lambda: answers(made))
+        yield made
+    stop(process)
+
+
+@pytest.fixture(scope="module")
+def fab(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("app")
+    (folder / "pyproject.toml").write_text(PYPROJECT)
+    (folder / "server.py").write_text(SERVER)
+    (folder / "client.py").write_text("from flwr.clientapp import ClientApp\napp = ClientApp()\n")
+    return build_fab(folder).content
+
+
+@pytest.mark.e2e
+def test_a_run_is_submitted_watched_and_its_log_is_read(client, fab):
+    run_id = client.submit(fab, {"seed": 7})
+    wait_for(lambda: client.status(run_id).finished)
+    assert client.status(run_id) == RunState(run_id=run_id, status="finished", outcome="completed")
+    assert "the seed is 7" in "".join(client.logs(run_id))
+    assert run_id in [run.run_id for run in client.runs()]
+
+
+@pytest.mark.e2e
+def test_a_failed_run_tells_its_exception(client, fab):
+    run_id = client.submit(fab, {"seed": 13})
+    wait_for(lambda: client.status(run_id).finished)
+    state = client.status(run_id)
+    assert (state.outcome, state.details, state.lost) == ("failed", "thirteen brings no luck", False)
+
+
+@pytest.mark.e2e
+def test_a_run_is_stopped_once(client, fab):
+    run_id = client.submit(fab, {"pause-s": 60.0})
+    wait_for(lambda: client.status(run_id).status == "running")
+    assert client.stop(run_id)
+    assert client.status(run_id).outcome == "stopped"
+    assert not client.stop(run_id)
+
+
+@pytest.mark.e2e
+def test_a_log_that_goes_on_is_read_for_a_while(client, fab):
+    run_id = client.submit(fab, {"pause-s": 60.0})
+    wait_for(lambda: client.status(run_id).status == "running")
+    assert "".join(client.logs(run_id, timeout_s=3.0)) is not None
+    client.stop(run_id)
+
+
+@pytest.mark.e2e
+def test_a_run_or_node_that_does_not_exist_is_told(client):
+    for act in (client.status, client.stop, client.unregister, lambda run_id: list(client.logs(run_id))):
+        with pytest.raises(ClusterError, match="knows none of that id"):
+            act(12345)
+
+
+@pytest.mark.e2e
+def test_without_supernodes_the_list_is_empty(client):
+    assert client.nodes() == []
+
+
+@pytest.mark.e2e
+def test_what_is_no_app_is_refused(client):
+    with pytest.raises(AppError, match="no FAB"):
+        client.submit(b"no app", {})
+
+
+@pytest.mark.e2e
+def test_with_tls_only_those_who_trust_the_authority_connect(tmp_path):
+    certificates = make_certificates(tmp_path / "tls", [LOOPBACK])
+    other = make_certificates(tmp_path / "other", [LOOPBACK])
+    process, address = start(tmp_path, certificates)
+    try:
+        with ControlClient(address, certificates.ca.read_bytes()) as client:
+            wait_for(lambda: answers(client))
+        for wrong in (None, other.ca.read_bytes()):
+            with ControlClient(address, wrong) as client, pytest.raises(ClusterError, match="TLS"):
+                client.runs()
+    finally:
+        stop(process)
+
+
+def test_a_key_that_the_app_does_not_declare_is_refused_before_the_run(fab):
+    with ControlClient("127.0.0.1:1") as client, pytest.raises(AppError, match="no-such-key"):
+        client.submit(fab, {"no-such-key": 1})
+
+
+def test_an_address_where_nothing_answers_is_told():
+    port = free_ports(1)[0]
+    with ControlClient(f"{LOOPBACK}:{port}") as client:
+        with pytest.raises(ClusterError, match=f"{port}.*nothing answers"):
+            client.nodes()
+        with pytest.raises(ClusterError, match="list the runs"):
+            client.runs()
