@@ -5,6 +5,8 @@ from io import BytesIO
 import numpy as np
 import pytest
 from flwr.common import Array
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from oneflower.aggregation import AggregationError
 from oneflower.flower.strategies.records import NewModel, array_view, to_array, to_record
@@ -19,6 +21,13 @@ ARRAYS = {
     "big endian": np.arange(3, dtype=">f8"),
     "strided": np.arange(12.0)[::3],
 }
+
+
+def _mutated(position, text):
+    good = Array(np.arange(12, dtype=np.float32).reshape(3, 4)).data
+    return good[:position] + text + good[position + len(text) :]
+
+
 each = pytest.mark.parametrize("values", ARRAYS.values(), ids=ARRAYS)
 
 
@@ -89,6 +98,16 @@ def test_newer_headers_are_read():
 def test_bytes_that_are_no_array_are_refused_without_running_or_allocating_anything(data):
     with pytest.raises(AggregationError, match="not readable as a NumPy array"):
         array_view(array_of(data))
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.binary(max_size=200) | st.builds(_mutated, st.integers(0, 175), st.binary(max_size=12)))
+def test_whatever_bytes_a_client_sends_they_are_an_array_or_refused(data):
+    try:
+        view = array_view(array_of(data))
+    except AggregationError:
+        return
+    assert view.nbytes <= len(data)
 
 
 def test_another_serialisation_is_refused():

@@ -75,7 +75,7 @@ def test_parameters_come_from_the_settings_and_are_logged_by_name():
             ["server-lr: 0.03", "client-lr: 0.02", "tau: 0.001"],
         ),
         "Krum": ({"num_malicious": 2}, ["num-malicious: 2", "valid updates: 7"]),
-        "Bulyan": ({"num_malicious": 2}, ["num-malicious: 2", "valid updates: 11"]),
+        "Bulyan": ({"num_malicious": 2}, ["num-malicious: 2", "valid updates: 11", "iterated_krum"]),
         "FedTrimmedAvg": ({"trim_beta": 0.3}, ["trim-beta: 0.3"]),
         "FedAvg": ({}, ["Strategy: FedAvg", "valid updates: 1"]),
     }

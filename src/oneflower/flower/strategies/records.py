@@ -21,6 +21,9 @@ HEADER = re.compile(
 """What numpy.save writes for plain numbers. NumPy's own parser falls back on Python's tokenizer, which
 fails in many ways on a header that a client made up."""
 
+LENGTHS = {b"\x01\x00": ("<H", 10), b"\x02\x00": ("<I", 12)}
+"""By format version: how the header's length is packed at byte 8, and where the header begins."""
+
 
 def array_view(array: Array) -> NDArray:
     """Return a read-only view of the bytes that a Flower Array carries.
@@ -57,15 +60,16 @@ def _view(data: bytes) -> NDArray:
 
 
 def _header_of(data: bytes) -> bytes:
-    major, _ = npy.read_magic(BytesIO(data[:8]))
-    if major == 1:
-        return data[: 10 + struct.unpack_from("<H", data, 8)[0]]
-    return data[: 12 + struct.unpack_from("<I", data, 8)[0]]
+    version = data[6:8] if data.startswith(npy.MAGIC_PREFIX) else b""
+    if version not in LENGTHS:
+        raise ValueError(f"it begins with {data[:8]!r}")
+    form, start = LENGTHS[version]
+    return data[: start + struct.unpack_from(form, data, 8)[0]]
 
 
 @lru_cache(maxsize=1024)  # the same for every client and round
 def _parsed(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    match = HEADER.fullmatch(header, 10 if header[6] == 1 else 12)
+    match = HEADER.fullmatch(header, LENGTHS[header[6:8]][1])
     if match is None:
         raise ValueError(f"its header is {header[10:90]!r}")
     descr, fortran_order, lengths = match.groups()

@@ -1,0 +1,212 @@
+"""Each aggregation rule against Flower's own: time, peak memory, share of a memory copy's bandwidth.
+
+    python benchmarks/aggregation.py                                # the whole grid, some minutes
+    python benchmarks/aggregation.py --clients 10 --values 1e7      # one cell of it
+
+Both sides turn the same replies into a new ArrayRecord through the strategy's own `aggregate_train`, one
+after the other in one process; the ratio is that of their medians. The model has four float32 arrays. Peak
+memory is what is allocated beyond the replies, in models, in a call of its own. Bandwidth counts each
+update read once and the result written once, over a plain copy of all updates timed in the same rounds.
+Ours checks replies as they arrive, before this; what a check costs is a line of its own.
+"""
+
+import argparse
+import gc
+import itertools
+import json
+import logging
+import platform
+import time
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import numpy as np
+from flwr.common import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp import strategy as flower
+
+from oneflower.flower import strategies as ours
+from oneflower.flower.strategies import array_views
+
+RULES = ("FedAvg", "FedAdam", "FedTrimmedAvg", "Krum", "Bulyan")
+FRACTIONS = (1 / 2, 1 / 4, 1 / 8)  # and what is left
+COLUMNS = {
+    "flower_ms": "Flower ms",
+    "ours_ms": "ours ms",
+    "ratio": "ratio",
+    "flower_models": "Fl. models",
+    "ours_models": "our models",
+    "copy_share": "of a copy",
+}
+
+
+class Nodes:
+    """As much of a Grid as `configure_train` asks for."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def get_node_ids(self) -> list[int]:
+        """Return one id for each client."""
+        return list(range(1, self._count + 1))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """The model that was sent and what each client sent back."""
+
+    sent: ArrayRecord
+    returned: list[ArrayRecord]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of one model's values."""
+        return sum(array.nbytes for array in array_views(self.sent).values())
+
+    def replies(self) -> list[Message]:
+        """Return fresh replies: Flower's Bulyan and FedTrimmedAvg take theirs apart."""
+        return [_reply(ArrayRecord(dict(r)), node_id) for node_id, r in enumerate(self.returned, start=1)]
+
+
+def make_round(clients: int, values: int) -> Round:
+    """Return a round of random updates near a random model."""
+    rng = np.random.default_rng(0)
+    sizes = [int(values * fraction) for fraction in FRACTIONS]
+    sizes.append(values - sum(sizes))
+    model = [rng.standard_normal(size, dtype=np.float32) for size in sizes]
+    noise = np.float32(0.01)
+    return Round(
+        sent=ArrayRecord({f"layer{i}": Array(array) for i, array in enumerate(model)}),
+        returned=[
+            ArrayRecord(
+                {
+                    f"layer{i}": Array(array + noise * rng.standard_normal(array.size, dtype=np.float32))
+                    for i, array in enumerate(model)
+                }
+            )
+            for _ in range(clients)
+        ],
+    )
+
+
+def _reply(arrays: ArrayRecord, node_id: int) -> Message:
+    metrics = MetricRecord({"num-examples": 100 + node_id, "loss": 1 / node_id})
+    content = RecordDict({"arrays": arrays, "metrics": metrics})
+    asked = Message(content=RecordDict(), dst_node_id=node_id, message_type="train")
+    return Message(content=content, reply_to=asked)
+
+
+def make_strategy(module: Any, rule: str, this: Round) -> Any:
+    """Return a strategy that has just sent the model; f is the largest that Bulyan bears."""
+    clients = len(this.returned)
+    options = {"num_malicious_nodes": (clients - 3) // 4} if rule in {"Krum", "Bulyan"} else {}
+    strategy = getattr(module, rule)(**options)
+    list(strategy.configure_train(1, this.sent, ConfigRecord(), Nodes(clients)))
+    return strategy
+
+
+def seconds(action: Callable[[], object]) -> float:
+    """Time one call, with the garbage of the one before cleared away first."""
+    gc.collect()
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+def peak_bytes(strategy: Any, replies: list[Message], server_round: int) -> int:
+    """Return what one aggregation allocates at its peak."""
+    gc.collect()
+    tracemalloc.start()
+    strategy.aggregate_train(server_round, replies)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+def copier(this: Round) -> Callable[[], None]:
+    """Return a plain copy of every update into memory of one model."""
+    updates = [array_views(record) for record in this.returned]
+    target = {name: np.empty_like(array) for name, array in updates[0].items()}
+
+    def copy() -> None:
+        for update in updates:
+            for name, array in update.items():
+                np.copyto(target[name], array)
+
+    copy()
+    return copy
+
+
+def compare(rule: str, this: Round, repeats: int) -> dict[str, float]:
+    """Time both sides and a copy in turn, then measure their memory."""
+    sides = {"flower": make_strategy(flower, rule, this), "ours": make_strategy(ours, rule, this)}
+    copy = copier(this)
+    times: dict[str, list[float]] = {"flower": [], "ours": [], "copy": []}
+    for server_round in range(1, repeats + 1):
+        for side, strategy in sides.items():
+            replies = this.replies()
+            times[side].append(seconds(lambda s=strategy, r=replies, n=server_round: s.aggregate_train(n, r)))
+        times["copy"].append(seconds(copy))
+    clients, size = len(this.returned), this.size_bytes
+    medians = {side: median(values) for side, values in times.items()}
+    touched, copied = (clients + 1) * size / medians["ours"], 2 * clients * size / medians["copy"]
+    peaks = {
+        f"{side}_models": peak_bytes(strategy, this.replies(), repeats + 1) / size
+        for side, strategy in sides.items()
+    }
+    return {
+        "ratio": medians["flower"] / medians["ours"],
+        **{f"{side}_ms": 1e3 * value for side, value in medians.items()},
+        **peaks,
+        "copy_share": touched / copied,
+    }
+
+
+def check_ms(this: Round, repeats: int) -> float:
+    """Return the milliseconds that checking one reply takes, which happens while others are awaited."""
+    strategy = ours.FedAvg()
+    schema, reply = strategy.schema(this.sent), this.replies()[0]
+    return 1e3 * median(seconds(lambda: strategy.check_reply(reply, schema)) for _ in range(repeats + 2))
+
+
+def main() -> None:
+    """Print a line a cell, then the ratios as one line of JSON if asked."""
+    options = _options()
+    logging.getLogger("flwr").setLevel(logging.ERROR)
+    print(f"NumPy {np.__version__}, Python {platform.python_version()}, {platform.machine()}")
+    print(f"{'rule':>14}{'n d':>14}" + "".join(f"{title:>12}" for title in COLUMNS.values()))
+    ratios: dict[str, float] = {}
+    for clients, values in itertools.product(options.clients, options.values):
+        this, cell = make_round(clients, int(values)), f"{clients} {_short(values)}"
+        for rule in options.rules:
+            measured = compare(rule, this, options.repeats)
+            ratios[f"{rule} {cell}"] = round(measured["ratio"], 2)
+            print(_line(rule, cell, measured), flush=True)
+        print(f"{'one check':>14}{cell:>14}{'':>12}{check_ms(this, options.repeats):>12.2f}")
+    if options.json:
+        print(json.dumps({"ratios": ratios}))
+
+
+def _line(rule: str, cell: str, measured: dict[str, float]) -> str:
+    return f"{rule:>14}{cell:>14}" + "".join(f"{measured[key]:>12.2f}" for key in COLUMNS)
+
+
+def _short(values: float) -> str:
+    mantissa, exponent = f"{values:e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--clients", type=int, nargs="+", default=[5, 10, 50])
+    parser.add_argument("--values", type=float, nargs="+", default=[1e5, 1e7], help="values in a model")
+    parser.add_argument("--rules", nargs="+", choices=RULES, default=RULES)
+    parser.add_argument("--repeats", type=int, default=5, help="calls of each side, in turn")
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
