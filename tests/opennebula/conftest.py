@@ -1,13 +1,20 @@
 """A OneGate that behaves as the real one, with a SuperLink and two SuperNodes in its service."""
 
 import importlib.util
+import os
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
 import pytest
 
+from oneflower.errors import ClusterError
+from oneflower.opennebula.appliance.layout import Layout
+from oneflower.opennebula.appliance.stage import Stage
+from oneflower.opennebula.containers import UID
 from oneflower.opennebula.onegate import Access, OneGate
+from oneflower.opennebula.roles import Machine
 
 
 def _load(name):
@@ -54,3 +61,68 @@ def client_of(onegate):
     yield make
     for client in opened:
         client.__exit__(None, None, None)
+
+
+class FakeCommands:
+    """systemctl, journalctl and ip of a machine that is not there; what was asked stands in `calls`."""
+
+    def __init__(self):
+        self.calls = []
+        self.active = set()
+        self.said = "INFO :      SuperNode ID: 42"
+        self.broken = set()  # units that end as soon as they are started
+
+    def run(self, *command):
+        self.calls.append(command)
+        program, *words = command
+        name = words[-1]
+        if program.endswith("journalctl"):
+            return self.said
+        if program == "ip":
+            return '[{"addr_info": [{"local": "10.77.0.99"}]}]'
+        match words[0]:
+            case "restart" | "start":
+                self.active |= {name} - self.broken
+            case "stop":
+                self.active.discard(name)
+            case "is-active" if name not in self.active:
+                raise ClusterError(f"{name} is inactive")
+        return "id"
+
+    def restarted(self):
+        """Return the containers' units that were started, and forget what was asked so far."""
+        names = [
+            call[-1] for call in self.calls if call[1] == "restart" and call[-1] != "flower-report.service"
+        ]
+        self.calls.clear()
+        return names
+
+
+@pytest.fixture
+def commands():
+    return FakeCommands()
+
+
+@pytest.fixture
+def layout():
+    """A machine's folders below a temporary root that all users may enter; as root with the real user."""
+    with tempfile.TemporaryDirectory() as root:
+        Path(root).chmod(0o755)
+        yield Layout(root=Path(root), uid=UID if os.getuid() == 0 else os.getuid())
+
+
+@pytest.fixture
+def stage_of(layout, commands, client_of):
+    """Return a stage of a machine with a context; `vm` is its id at OneGate, None for no OneGate."""
+
+    def make(machine, vm=None, now=None, **context):
+        return Stage(
+            machine=Machine(machine),
+            environ=context,
+            onegate=client_of(vm) if vm else None,
+            layout=layout,
+            commands=commands,
+            **({"now": lambda: now} if now else {}),
+        )
+
+    return make

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from oneflower import __version__
-from oneflower.cli import checkpoints, config, models, simulate, template, up
+from oneflower.cli import appliance, checkpoints, config, models, simulate, template, up
 from oneflower.errors import OneflowerError
 
 app = typer.Typer(
@@ -20,11 +20,15 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 unexpected, 2 configuration, 3 checkpoint, 4 cluster, 5 app, "
     "6 training, 7 state folder, 130 interrupted.",
 )
+app.add_typer(appliance.app, name="appliance")
 app.add_typer(checkpoints.app, name="checkpoints")
 app.add_typer(config.app, name="config")
 app.add_typer(models.app, name="models")
 app.add_typer(template.app, name="template")
 app.command("up")(up.up)
+app.command("dashboard")(dashboard.dashboard)
+app.command("report")(report.report)
+app.command("metrics")(metrics.metrics)
 app.command("simulate")(simulate.simulate)
 
 

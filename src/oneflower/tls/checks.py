@@ -41,17 +41,25 @@ def needs_renewal(certificate: bytes, key: bytes, ca: bytes, hosts: Iterable[str
     try:
         server = x509.load_pem_x509_certificate(certificate)
         authority = x509.load_pem_x509_certificate(ca)
-        extension = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (ValueError, x509.ExtensionNotFound):
+    except ValueError:
         return True
-    names = {str(name.value) for name in extension}
     expires = min(server.not_valid_after_utc, authority.not_valid_after_utc)
     return (
-        not set(hosts) <= names
+        not set(hosts) <= hosts_of(certificate)
         or expires - now < RENEW_BEFORE
         or not _is_pair(server, key)
         or not _is_chain([server], authority)
     )
+
+
+def hosts_of(certificate: bytes) -> frozenset[str]:
+    """Return the names and addresses that a certificate is for."""
+    extensions = _load_first(certificate).extensions
+    try:
+        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return frozenset()
+    return frozenset(str(name.value) for name in names)
 
 
 def _loaded(load: Callable[[bytes], x509.Certificate], pem: bytes) -> x509.Certificate | None:

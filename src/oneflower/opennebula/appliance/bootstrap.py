@@ -1,0 +1,127 @@
+"""The stage `bootstrap`: start what `configure` has written, and say READY only when it is true."""
+
+import configparser
+import io
+import logging
+from pathlib import Path
+
+from oneflower.errors import StateError
+from oneflower.opennebula.appliance import join as joining
+from oneflower.opennebula.appliance import services
+from oneflower.opennebula.appliance.addresses import endpoint, own_addresses
+from oneflower.opennebula.appliance.configure import REPORT, report_service, write_units
+from oneflower.opennebula.appliance.health import superlink_answers, supernode_is_registered
+from oneflower.opennebula.appliance.stage import Stage
+from oneflower.opennebula.appliance.systemd import SYSTEMCTL
+from oneflower.opennebula.roles import Machine
+from oneflower.settings import Resolution, Settings
+from oneflower.tls import write_private
+
+log = logging.getLogger(__name__)
+
+HEALTH_TIMEOUT_S = 180.0
+
+
+def bootstrap(stage: Stage) -> None:
+    """Start the machine's services and wait until they are healthy; then publish READY=YES.
+
+    Raises
+    ------
+    OneflowerError
+        They are not healthy in time, no SuperLink is found, or OneGate cannot be told; the reason is
+        published where that is possible.
+    """
+    with stage.telling():
+        resolution = stage.settings()
+        if stage.machine is Machine.SUPERLINK:
+            told = _start_superlink(stage, resolution)
+        elif _is_alone(stage, resolution):
+            log.warning(
+                "idle: FL_SUPERLINK_ADDRESS is empty, and without TOKEN=YES in the CONTEXT there is no "
+                "OneGate to find a SuperLink"
+            )
+            return
+        else:
+            told = _start_supernode(stage, resolution)
+        _write_report(stage, told)
+        if stage.onegate is not None:
+            _tell(stage, told)
+    log.info("ready role=%s", stage.machine)
+
+
+def _is_alone(stage: Stage, resolution: Resolution) -> bool:
+    """Whether nobody can say where a SuperLink is: an image that is only being tried out."""
+    return stage.onegate is None and not resolution.settings.superlink_address
+
+
+def _start_superlink(stage: Stage, resolution: Resolution) -> dict[str, str]:
+    settings = resolution.settings
+    units = write_units(stage, resolution, services.superlink_containers(settings, stage.layout))
+    stage.systemd.start(units)
+    ca = stage.layout.certificates.ca
+    for unit in units:
+        is_superlink = unit.name == f"{services.SUPERLINK_NAME}.service"
+        stage.systemd.wait(
+            unit.name,
+            (lambda: superlink_answers(settings, ca)) if is_superlink else (lambda: True),
+            "the SuperLink does not answer" if is_superlink else "it does not run",
+            HEALTH_TIMEOUT_S,
+        )
+    return superlink_told(stage, settings)
+
+
+def superlink_told(stage: Stage, settings: Settings) -> dict[str, str]:
+    """Return what SuperNodes need to know."""
+    address = endpoint(settings.fleet_api_address, own_addresses(stage.environ, stage.commands))
+    if address is None:
+        log.warning("no IPv4 address is known: set FL_SUPERLINK_ADDRESS on the SuperNodes")
+    told = {"FL_ENDPOINT": address} if address else {}
+    if settings.tls_enabled:
+        told["FL_CA_CERT"] = stage.layout.certificates.ca.read_text(encoding="ascii")
+    return told
+
+
+def _start_supernode(stage: Stage, resolution: Resolution) -> dict[str, str]:
+    found = joining.wait_for(stage, resolution)
+    units = joining.prepare(stage, resolution, found)
+    stage.systemd.start(units)
+    name = f"{services.SUPERNODE_NAME}.service"
+    stage.systemd.wait(
+        name,
+        lambda: supernode_is_registered(stage.systemd, name),
+        f"the SuperLink at {found.address} has not taken this SuperNode",
+        HEALTH_TIMEOUT_S,
+    )
+    return {"FL_ENDPOINT": found.address}
+
+
+def _tell(stage: Stage, told: dict[str, str]) -> None:
+    """Publish everything in one call, so that READY never stands there without the rest."""
+    onegate = stage.onegate
+    if onegate is None:
+        return
+    onegate.publish({**told, "FL_STATE": "waiting", "READY": "YES"})
+    onegate.erase(["FL_ERROR", *({"FL_CA_CERT", "FL_ENDPOINT"} - told.keys())])
+    stage.systemd.write([report_service(stage)])
+    # It publishes everything anew when it starts; what it knows may be older than this stage.
+    stage.commands.run(SYSTEMCTL, "restart", REPORT)
+
+
+def _write_report(stage: Stage, told: dict[str, str]) -> None:
+    """Write one-apps' report file, which the console and `cat` show to the operator."""
+    target = stage.environ.get("ONE_SERVICE_REPORT", "")
+    if not target:
+        return
+    report = configparser.ConfigParser(interpolation=None)
+    report[f"oneflower {stage.machine.label}"] = {
+        "endpoint": told.get("FL_ENDPOINT", ""),
+        "checkpoints": str(stage.layout.checkpoints),
+        "journal": str(stage.layout.journal),
+        "log": f"journalctl --unit=flower-{stage.machine}",
+    }
+    text = io.StringIO()
+    report.write(text)
+    try:
+        write_private(Path(target), text.getvalue().encode())
+    except OSError as error:
+        raise StateError(f"cannot write {target} (ONE_SERVICE_REPORT): {error.strerror}") from None

@@ -1,0 +1,137 @@
+"""The certificates of a machine: made and kept, or the operator's own; never half of them."""
+
+import base64
+import binascii
+import logging
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+from oneflower.errors import SettingsError
+from oneflower.opennebula.appliance.layout import Layout
+from oneflower.opennebula.roles import Machine
+from oneflower.settings import Settings
+from oneflower.tls import (
+    Authority,
+    certificate_problems,
+    make_authority,
+    make_server_certificate,
+    needs_renewal,
+    write_private,
+)
+from oneflower.tls.checks import RENEW_BEFORE, hosts_of
+
+log = logging.getLogger(__name__)
+
+LOCAL = "127.0.0.1"
+
+_VARIABLES = ("FL_SSL_CA_CERTFILE", "FL_SSL_CERTFILE", "FL_SSL_KEYFILE")
+
+
+def given_problems(machine: Machine, environ: Mapping[str, str], now: datetime) -> list[str]:
+    """Return what is wrong with the operator's own certificates; forms are checked with the settings."""
+    ca, certificate, key = (_pem(environ, name) for name in _VARIABLES)
+    if ca is None:
+        return []
+    if machine is Machine.SUPERNODE or certificate is None or key is None:
+        return list(certificate_problems(now, ca=ca))
+    problems = list(certificate_problems(now, ca=ca, certificate=certificate, key=key))
+    if not problems and LOCAL not in hosts_of(certificate):
+        problems.append(
+            f"FL_SSL_CERTFILE does not bear the address {LOCAL}, where the machine's own services connect: "
+            "give a certificate with it among its alternative names"
+        )
+    return problems
+
+
+def keep_superlink_certificates(
+    settings: Settings, layout: Layout, hosts: tuple[str, ...], now: datetime
+) -> bool:
+    """Put the SuperLink's certificates in place and tell whether they changed.
+
+    What was made before is kept over reboots; it is made anew 30 days before it expires, and when the
+    machine has another address. The authority stays as long as it is good, so SuperNodes go on trusting it.
+    """
+    if settings.ssl_ca_certfile:
+        pems = [base64.b64decode(text) for text in _given(settings)]
+        return _install(layout, ca=pems[0], certificate=pems[1], key=pems[2])
+    kept = layout.certificates
+    authority = _kept_authority(layout, now)
+    if authority is not None:
+        ca = authority.certificate_pem()
+        pair = [path.read_bytes() if path.is_file() else b"" for path in (kept.certificate, kept.key)]
+        if not needs_renewal(pair[0], pair[1], ca, hosts, now):
+            return _install(layout, ca=ca, certificate=pair[0], key=pair[1])
+    else:
+        authority = make_authority(now)
+        write_private(layout.authority / "ca.pem", authority.certificate_pem())
+        write_private(layout.authority / "ca.key", authority.key_pem())
+        log.info("certificate authority made expires=%s", authority.certificate.not_valid_after_utc)
+    certificate, key = make_server_certificate(authority, hosts, now)
+    log.info("superlink certificate made hosts=%s", ",".join(hosts))
+    return _install(layout, ca=authority.certificate_pem(), certificate=certificate, key=key)
+
+
+def keep_supernode_ca(settings: Settings, layout: Layout, published: str | None, now: datetime) -> bool:
+    """Put the CA that a SuperNode trusts in place and tell whether it changed.
+
+    Raises
+    ------
+    SettingsError
+        TLS is on, and there is no CA to trust, or none that is good: it fails closed.
+    """
+    if not settings.tls_enabled:
+        return False
+    ca = base64.b64decode(settings.ssl_ca_certfile) if settings.ssl_ca_certfile else None
+    if ca is None:
+        if published is None:
+            raise SettingsError(
+                "FL_TLS_ENABLED is YES, and there is no CA certificate to trust: the SuperLink has published "
+                "none through OneGate. Set FL_TLS_ENABLED alike on both machines, or give FL_SSL_CA_CERTFILE."
+            )
+        ca = published.strip().encode() + b"\n"
+        problems = list(certificate_problems(now, ca=ca))
+        if problems:
+            raise SettingsError(f"the CA certificate that the SuperLink has published: {'; '.join(problems)}")
+    return _write(layout, layout.certificates.ca, ca)
+
+
+def _kept_authority(layout: Layout, now: datetime) -> Authority | None:
+    try:
+        authority = Authority.from_pem(
+            (layout.authority / "ca.pem").read_bytes(), (layout.authority / "ca.key").read_bytes()
+        )
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        log.warning("certificate authority not usable, made anew reason=%s", error)
+        return None
+    return authority if authority.certificate.not_valid_after_utc - now > RENEW_BEFORE else None
+
+
+def _given(settings: Settings) -> tuple[str, str, str]:
+    return settings.ssl_ca_certfile, settings.ssl_certfile, settings.ssl_keyfile
+
+
+def _install(layout: Layout, *, ca: bytes, certificate: bytes, key: bytes) -> bool:
+    paths = layout.certificates
+    files = ((paths.ca, ca), (paths.certificate, certificate), (paths.key, key))
+    changed = [_write(layout, path, content) for path, content in files]
+    return any(changed)
+
+
+def _write(layout: Layout, path: Path, content: bytes) -> bool:
+    """Replace a file where its content differs; it is the containers' user's to read."""
+    changed = not path.is_file() or path.read_bytes() != content
+    if changed:
+        write_private(path, content)
+    layout.give(path)
+    return changed
+
+
+def _pem(environ: Mapping[str, str], name: str) -> bytes | None:
+    text = environ.get(name, "") or environ.get(f"ONEAPP_{name}", "")
+    try:
+        return base64.b64decode("".join(text.split()), validate=True) or None
+    except (binascii.Error, ValueError):
+        return None

@@ -1,0 +1,106 @@
+"""The stage `configure`: everything is checked, then everything is written; nothing is started."""
+
+import logging
+
+from oneflower.errors import StateError
+from oneflower.opennebula.appliance import services
+from oneflower.opennebula.appliance.addresses import CONTEXT_ADDRESS, certificate_hosts, own_addresses
+from oneflower.opennebula.appliance.certificates import keep_superlink_certificates
+from oneflower.opennebula.appliance.layout import Layout
+from oneflower.opennebula.appliance.stage import Stage
+from oneflower.opennebula.appliance.systemd import Unit
+from oneflower.opennebula.appliance.units import Container, container_unit, report_unit
+from oneflower.opennebula.roles import Machine
+from oneflower.settings import Resolution, Settings, render_context
+
+log = logging.getLogger(__name__)
+
+REPORT = "flower-report.service"
+OPTIONAL = (f"{services.SUPERVISOR_NAME}.service", f"{services.SUPEREXEC_NAME}.service")
+
+
+def configure(stage: Stage) -> None:
+    """Prepare the machine; done again with the same context it changes nothing.
+
+    Raises
+    ------
+    SettingsError
+        Holding all problems of the context; they are published, and nothing was written.
+    StateError
+        A folder cannot be written, that of the checkpoints included.
+    """
+    stage.publish({"FL_STATE": "configuring", "READY": "NO"})
+    with stage.telling():
+        resolution = stage.settings()
+        for notice in resolution.notices:
+            log.log(logging.WARNING if notice.level == "warning" else logging.INFO, "%s", notice.text)
+        settings, layout = resolution.settings, stage.layout
+        is_superlink = stage.machine is Machine.SUPERLINK
+        layout.make(checkpoints=is_superlink and settings.checkpoint_enabled)
+        _make_database_folder(settings, layout)
+        if is_superlink and settings.tls_enabled:
+            keep_certificates(stage, settings)
+        _write_context(stage, resolution)
+        if is_superlink:
+            write_units(stage, resolution, services.superlink_containers(settings, layout))
+    log.info("configured role=%s tls=%s", stage.machine, settings.tls_enabled)
+
+
+def keep_certificates(stage: Stage, settings: Settings) -> bool:
+    """Put the SuperLink's certificates in place and tell whether they changed."""
+    addresses = own_addresses(stage.environ, stage.commands)
+    hosts = certificate_hosts(settings.fleet_api_address, addresses)
+    return keep_superlink_certificates(settings, stage.layout, hosts, stage.now())
+
+
+def write_units(stage: Stage, resolution: Resolution, containers: list[Container]) -> list[Unit]:
+    """Write env-files and units, and remove the units that are no longer wanted; return what to start."""
+    for container in containers:
+        text = services.environment(container, resolution)
+        stage.layout.write(stage.layout.environment(container.name), text)
+    units = [_unit(container, stage.layout) for container in containers]
+    names = {unit.name for unit in units}
+    stage.systemd.remove([name for name in OPTIONAL if name not in names])
+    stage.systemd.write(units)
+    return units
+
+
+def report_service(stage: Stage) -> Unit:
+    """Return the unit that follows the machine and reports to OneGate."""
+    return Unit(name=REPORT, text=report_unit(stage.machine), files=(stage.layout.context,))
+
+
+def _unit(container: Container, layout: Layout) -> Unit:
+    certificates = layout.certificates
+    files = (layout.environment(container.name), certificates.ca, certificates.certificate, certificates.key)
+    return Unit(name=container.unit, text=container_unit(container), files=files)
+
+
+def _make_database_folder(settings: Settings, layout: Layout) -> None:
+    """Make the folders of FL_DATABASE, which Flower expects to be there."""
+    folder = (layout.state / settings.database).parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        while folder != layout.state:
+            layout.give(folder)
+            folder = folder.parent
+    except OSError as error:
+        raise StateError(f"cannot make {folder} for FL_DATABASE: {error.strerror}") from None
+
+
+def _write_context(stage: Stage, resolution: Resolution) -> None:
+    """Keep what the report needs: the variables, the machine's addresses, the way to OneGate."""
+    given = {
+        variable.name: resolution.provenance[variable.name].given or ""
+        for variable in stage.machine.variables()
+        if not resolution.provenance[variable.name].is_default
+    }
+    addresses = {name: text for name, text in stage.environ.items() if CONTEXT_ADDRESS.fullmatch(name)}
+    stage.layout.write(stage.layout.context, render_context({**given, **addresses, **_access(stage)}))
+
+
+def _access(stage: Stage) -> dict[str, str]:
+    if stage.onegate is None:
+        return {}
+    access = stage.onegate.access
+    return {"ONEGATE_ENDPOINT": access.endpoint, "VMID": access.vm_id, "TOKENTXT": access.token}

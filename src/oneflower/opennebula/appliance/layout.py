@@ -1,0 +1,189 @@
+"""What lies where on a machine, and who may read it."""
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from oneflower.errors import StateError
+from oneflower.opennebula.containers import UID
+from oneflower.tls import Certificates, write_private
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The folders of a machine.
+
+    Attributes
+    ----------
+    root
+        ``/`` on a machine.
+    uid
+        The user that the containers run as; it owns what they write.
+    """
+
+    root: Path = Path("/")
+    uid: int = UID
+
+    @property
+    def base(self) -> Path:
+        """The folder of all the others."""
+        return self.root / "opt/flower"
+
+    @property
+    def config(self) -> Path:
+        """Settings and secrets of the machine; never mounted into a container."""
+        return self.base / "config"
+
+    @property
+    def authority(self) -> Path:
+        """The key that signs certificates; never mounted into a container."""
+        return self.config / "authority"
+
+    @property
+    def certs(self) -> Path:
+        """What the containers need for TLS, mounted read-only."""
+        return self.base / "certs"
+
+    @property
+    def state(self) -> Path:
+        """Flower's database, installed apps, and the journal."""
+        return self.base / "state"
+
+    @property
+    def data(self) -> Path:
+        """The operator's data, mounted read-only."""
+        return self.base / "data"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The checkpoints; a disk or a share may be mounted here."""
+        return self.base / "checkpoints"
+
+    @property
+    def journal(self) -> Path:
+        """The training's journal."""
+        return self.state / "journal.jsonl"
+
+    @property
+    def certificates(self) -> Certificates:
+        """The PEM files in the folder of certificates."""
+        return Certificates.of(self.certs)
+
+    @property
+    def context(self) -> Path:
+        """What the report needs of the context, which systemd starts without one."""
+        return self.config / "context.sh"
+
+    @property
+    def join(self) -> Path:
+        """Which SuperLink and which part of the data a SuperNode was given."""
+        return self.config / "join.json"
+
+    @property
+    def units(self) -> Path:
+        """Where systemd reads units from."""
+        return self.root / "etc/systemd/system"
+
+    @property
+    def started(self) -> Path:
+        """What each unit was started with."""
+        return self.config / "started.json"
+
+    def environment(self, container: str) -> Path:
+        """Return the variables of a container."""
+        return self.config / f"{container}.env"
+
+    def make(self, *, checkpoints: bool) -> None:
+        """Make the folders, with their modes and owners; what is right is left alone.
+
+        Raises
+        ------
+        StateError
+            A folder cannot be made, or the checkpoints cannot be written by the containers' user.
+        """
+        for folder, mode, owner in (
+            (self.base, 0o755, 0),
+            (self.config, 0o700, 0),
+            (self.authority, 0o700, 0),
+            (self.certs, 0o700, self.uid),
+            (self.state, 0o700, self.uid),
+            (self.data, 0o755, 0),
+        ):
+            _make(folder, mode, self._owner(owner))
+        if checkpoints:
+            self._make_checkpoints()
+
+    def give(self, path: Path) -> None:
+        """Give a file or folder to the containers' user."""
+        if _owners(path) != (self.uid, self.uid):
+            os.chown(path, self.uid, self.uid)
+
+    def write(self, path: Path, text: str) -> bool:
+        """Write a private file of root's where its content differs; tell whether it did."""
+        content = text.encode()
+        try:
+            if path.is_file() and path.read_bytes() == content and path.stat().st_mode & 0o777 == 0o600:
+                return False
+            write_private(path, content)
+        except OSError as error:
+            raise StateError(f"cannot write {path}: {error.strerror}; mend that and start again") from None
+        return True
+
+    def _owner(self, wanted: int) -> int:
+        """Return root for what is root's, and on a layout of tests whoever runs them."""
+        return wanted or os.getuid()
+
+    def _make_checkpoints(self) -> None:
+        folder = self.checkpoints
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            # A share may refuse to change owners, and still be writable.
+            if _trouble(folder, self.uid):
+                os.chown(folder, self.uid, self.uid)
+        except OSError as error:
+            raise self._not_writable(error.strerror or str(error)) from None
+        trouble = _trouble(folder, self.uid)
+        if trouble:
+            raise self._not_writable(trouble)
+
+    def _not_writable(self, reason: str) -> StateError:
+        return StateError(
+            f"FL_CHECKPOINT_ENABLED is YES, and {self.checkpoints} cannot be written by user {self.uid} "
+            f"({reason}): give that user the folder, disk or share that is mounted there, or set "
+            "FL_CHECKPOINT_ENABLED=NO"
+        )
+
+
+def _make(folder: Path, mode: int, owner: int) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if folder.stat().st_mode & 0o777 != mode:
+            folder.chmod(mode)
+        if _owners(folder) != (owner, owner):
+            os.chown(folder, owner, owner)
+    except OSError as error:
+        raise StateError(f"cannot make {folder}: {error.strerror}; mend that and start again") from None
+
+
+def _owners(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_uid, found.st_gid
+
+
+def _trouble(folder: Path, uid: int) -> str:
+    """Create and remove a file as the user that will write there; root could write almost anywhere."""
+    trial = folder / f".trial.{os.getpid()}"
+    for program in ("/usr/bin/touch", "/usr/bin/rm"):
+        done = subprocess.run(
+            [program, "--", str(trial)],
+            user=uid,
+            group=uid,
+            extra_groups=[],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            return done.stderr.strip() or f"{program} failed"
+    return ""

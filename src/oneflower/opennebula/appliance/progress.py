@@ -1,0 +1,73 @@
+"""The journal folded into what OneGate is told: a state, a round, a loss."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+# Where a loss was measured, the most telling first: on held-out data, by the clients, while they trained.
+_ORIGINS = ("central_metrics", "evaluate_metrics", "train_metrics")
+
+
+@dataclass(slots=True)
+class Progress:
+    """How a training stands; ``take`` its events in order. Numbers are None before they are known."""
+
+    state: str = "waiting"
+    rounds: int | None = None
+    round: int | None = None
+    loss: float | None = None
+    checkpoint_round: int | None = None
+    clients: int | None = None
+    error: str = ""
+    _unknown: int = field(default=0, repr=False)
+
+    def take(self, event: Mapping[str, Any]) -> None:
+        """Fold in one event; one that another version wrote, or a disk damaged, is left alone."""
+        try:
+            self._take(event)
+        except (KeyError, TypeError, ValueError):
+            self._unknown += 1
+
+    def values(self) -> dict[str, str]:
+        """Return the values for OneGate; what is not known has no key."""
+        numbers = {
+            "FL_ROUND": self.round,
+            "FL_ROUNDS": self.rounds,
+            "FL_LOSS": None if self.loss is None else f"{self.loss:.6g}",
+            "FL_CHECKPOINT_ROUND": self.checkpoint_round,
+            "FL_CLIENTS": self.clients,
+        }
+        known = {name: str(value) for name, value in numbers.items() if value is not None}
+        return {"FL_STATE": self.state, **known, **({"FL_ERROR": self.error} if self.error else {})}
+
+    def _take(self, event: Mapping[str, Any]) -> None:
+        match event["event"]:
+            case "training_started" | "training_resumed":
+                self.state, self.error = "training", ""
+                self.round, self.rounds = int(event["round"]), int(event["rounds"])
+                self.checkpoint_round = self.round or None
+            case "waiting_for_clients":
+                self.state, self.clients = "waiting", int(event["connected"])
+            case "round_started":
+                self.state, self.clients = "training", int(event["clients"])
+            case "round_completed":
+                self.round, self.clients = int(event["round"]), int(event["valid"])
+                self.rounds = int(event.get("rounds") or self.rounds or 0)
+                self.loss = _loss(event)
+            case "checkpoint_saved":
+                self.checkpoint_round = int(event["round"])
+            case "checkpoint_failed":
+                self.error = f"the checkpoint of round {event['round']} failed: {event['reason']}"
+            case "training_finished":
+                self.state, self.round, self.error = "finished", int(event["round"]), ""
+            case "training_failed":
+                self.state, self.error = "failed", str(event["reason"])
+
+
+def _loss(event: Mapping[str, Any]) -> float | None:
+    for origin in _ORIGINS:
+        for name, value in (event.get(origin) or {}).items():
+            if "loss" in name.lower() and isinstance(value, int | float) and math.isfinite(value):
+                return float(value)
+    return None

@@ -1,0 +1,120 @@
+"""The service that follows a machine after its boot, and tells OneGate. No training waits for it."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from oneflower.errors import OneflowerError, SettingsError
+from oneflower.journal import follow
+from oneflower.opennebula.appliance import join as joining
+from oneflower.opennebula.appliance import services
+from oneflower.opennebula.appliance.bootstrap import superlink_told
+from oneflower.opennebula.appliance.configure import keep_certificates, write_units
+from oneflower.opennebula.appliance.progress import Progress
+from oneflower.opennebula.appliance.publisher import Publisher
+from oneflower.opennebula.appliance.stage import Stage, failure
+from oneflower.opennebula.onegate import OneGate
+from oneflower.opennebula.roles import Machine
+
+log = logging.getLogger(__name__)
+
+POLL_S = 1.0
+LOOK_EVERY_S = 30.0
+RENEW_EVERY_S = 6 * 3600.0
+
+
+def report(stage: Stage, stop: threading.Event) -> None:
+    """Publish until stopped.
+
+    Raises
+    ------
+    SettingsError
+        The machine has no access to OneGate.
+    """
+    if stage.onegate is None:
+        raise SettingsError(
+            "there is nothing to report to: ONEGATE_ENDPOINT, VMID and a token are missing; "
+            "set TOKEN=YES in the CONTEXT"
+        )
+    if stage.machine is Machine.SUPERLINK:
+        _report_superlink(stage, stage.onegate, stop)
+    else:
+        _report_supernode(stage, stage.onegate, stop)
+
+
+def _report_superlink(stage: Stage, onegate: OneGate, stop: threading.Event) -> None:
+    publisher = Publisher(onegate.publish, onegate.erase, time.monotonic)
+    next_renewal = time.monotonic() + RENEW_EVERY_S
+    with following(stage, stop) as snapshot:
+        while not stop.wait(POLL_S):
+            publisher.offer(snapshot())
+            if time.monotonic() > next_renewal:
+                next_renewal += RENEW_EVERY_S
+                renew(stage)
+        publisher.offer(snapshot())
+
+
+def renew(stage: Stage) -> None:
+    """Make the SuperLink's certificate anew before it expires; the training resumes by itself after it."""
+    try:
+        resolution = stage.settings()
+        if not (resolution.settings.tls_enabled and keep_certificates(stage, resolution.settings)):
+            return
+        units = write_units(
+            stage, resolution, services.superlink_containers(resolution.settings, stage.layout)
+        )
+        stage.systemd.start(units)
+        stage.publish(superlink_told(stage, resolution.settings))
+    except OneflowerError as error:
+        log.warning("certificate not renewed reason=%s", error)
+        stage.publish(failure(error))
+
+
+@contextmanager
+def following(stage: Stage, stop: threading.Event) -> Iterator[Callable[[], dict[str, str]]]:
+    """Fold the journal in a thread of its own: a slow OneGate must not hold up the reading."""
+    progress, lock = Progress(), threading.Lock()
+
+    def read() -> None:
+        for event in follow(stage.layout.journal, stop, poll_s=POLL_S / 2):
+            with lock:
+                progress.take(event)
+
+    def snapshot() -> dict[str, str]:
+        with lock:
+            return progress.values()
+
+    thread = threading.Thread(target=read, name="journal", daemon=True)
+    thread.start()
+    try:
+        yield snapshot
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _report_supernode(stage: Stage, onegate: OneGate, stop: threading.Event) -> None:
+    publisher = Publisher(onegate.publish, onegate.erase, time.monotonic)
+    while not stop.is_set():
+        publisher.offer(look(stage))
+        stop.wait(LOOK_EVERY_S)
+
+
+def look(stage: Stage) -> dict[str, str]:
+    """See whether the SuperNode runs, and follow its SuperLink to another address or another CA.
+
+    A SuperLink whose machine was replaced has both. Units are started anew only where that changed.
+    """
+    try:
+        resolution = stage.settings()
+        found = joining.find(stage, resolution)
+        if found is not None:
+            touched = stage.systemd.start(joining.prepare(stage, resolution, found))
+            if touched:
+                log.info("followed the SuperLink address=%s units=%s", found.address, ",".join(touched))
+    except OneflowerError as error:
+        log.warning("superlink not looked up reason=%s", error)
+    is_active = stage.systemd.is_active(f"{services.SUPERNODE_NAME}.service")
+    return {"FL_STATE": "waiting" if is_active else "failed"}

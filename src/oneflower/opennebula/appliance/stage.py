@@ -1,0 +1,76 @@
+"""What both stages of a boot begin with, and how a failure of either is told."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from oneflower.errors import OneflowerError, SettingsError
+from oneflower.opennebula.appliance.certificates import given_problems
+from oneflower.opennebula.appliance.commands import Commands, SystemCommands
+from oneflower.opennebula.appliance.layout import Layout
+from oneflower.opennebula.appliance.systemd import Systemd
+from oneflower.opennebula.onegate import OneGate, OneGateError
+from oneflower.opennebula.onegate.encoding import MAX_ERROR_CHARACTERS
+from oneflower.opennebula.roles import Machine
+from oneflower.settings import Resolution, resolve
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One stage of a machine's boot. ``onegate`` is None on a machine without a token."""
+
+    machine: Machine
+    environ: Mapping[str, str]
+    onegate: OneGate | None
+    layout: Layout = field(default_factory=Layout)
+    commands: Commands = field(default_factory=SystemCommands)
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    @property
+    def systemd(self) -> Systemd:
+        """The units of the machine."""
+        return Systemd(self.layout, self.commands)
+
+    def settings(self) -> Resolution:
+        """Read the context from the environment.
+
+        Raises
+        ------
+        SettingsError
+            Holding every problem, those of the operator's certificates too.
+        """
+        certificates = given_problems(self.machine, self.environ, self.now())
+        try:
+            resolution = resolve(self.environ, role=self.machine.role)
+        except SettingsError as error:
+            raise SettingsError("\n".join([str(error), *certificates])) from None
+        if certificates:
+            raise SettingsError("\n".join(["The certificates cannot be used.", *certificates]))
+        return resolution
+
+    def publish(self, values: Mapping[str, str]) -> None:
+        """Tell OneGate, where there is one; a failure is logged, and hinders nothing."""
+        if self.onegate is None:
+            return
+        try:
+            self.onegate.publish(values)
+        except OneGateError as error:
+            log.warning("not published keys=%s reason=%s", ",".join(values), error)
+
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """Publish an error before it ends the stage: the operator looks there first."""
+        try:
+            yield
+        except OneflowerError as error:
+            self.publish(failure(error))
+            raise
+
+
+def failure(error: object) -> dict[str, str]:
+    """Return what a machine says of itself after an error."""
+    return {"FL_STATE": "failed", "FL_ERROR": str(error)[:MAX_ERROR_CHARACTERS], "READY": "NO"}

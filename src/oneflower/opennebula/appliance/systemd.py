@@ -1,0 +1,130 @@
+"""Units on the machine: written, started, and started anew only where what they are made of has changed."""
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from oneflower.errors import ClusterError, StateError
+from oneflower.opennebula.appliance.commands import Commands, succeeds
+from oneflower.opennebula.appliance.layout import Layout
+
+log = logging.getLogger(__name__)
+
+SYSTEMCTL = "/usr/bin/systemctl"
+JOURNALCTL = "/usr/bin/journalctl"
+POLL_S = 1.0
+LOG_LINES = 15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """A unit, and the files that it reads when it starts."""
+
+    name: str
+    text: str
+    files: tuple[Path, ...] = ()
+
+    def fingerprint(self) -> str:
+        """Return what tells whether the unit would start with something else now."""
+        digest = hashlib.sha256(self.text.encode())
+        for path in self.files:
+            digest.update(path.read_bytes() if path.is_file() else b"-")
+        return digest.hexdigest()
+
+
+class Systemd:
+    """The units of this machine."""
+
+    def __init__(
+        self, layout: Layout, commands: Commands, *, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self._layout = layout
+        self._commands = commands
+        self._sleep = sleep
+
+    def write(self, units: Sequence[Unit]) -> None:
+        """Write the units' files, and have systemd read them where one differs."""
+        changed = [self._write(unit) for unit in units]
+        if any(changed):
+            self._commands.run(SYSTEMCTL, "daemon-reload")
+
+    def start(self, units: Sequence[Unit]) -> list[str]:
+        """Start what does not run, start anew what has changed; return the names of both."""
+        before = self._started()
+        now = {unit.name: unit.fingerprint() for unit in units}
+        touched = []
+        for name, fingerprint in now.items():
+            if before.get(name) == fingerprint and self.is_active(name):
+                continue
+            log.info("unit started name=%s changed=%s", name, before.get(name) not in (None, fingerprint))
+            self._commands.run(SYSTEMCTL, "restart", name)
+            touched.append(name)
+        self._layout.write(self._layout.started, json.dumps({**before, **now}, indent=2) + "\n")
+        return touched
+
+    def remove(self, names: Sequence[str]) -> None:
+        """Stop units that the settings no longer ask for, and remove their files."""
+        present = [name for name in names if (self._layout.units / name).exists()]
+        for name in present:
+            log.info("unit removed name=%s", name)
+            self._commands.run(SYSTEMCTL, "stop", name)
+            (self._layout.units / name).unlink(missing_ok=True)
+        if present:
+            self._commands.run(SYSTEMCTL, "daemon-reload")
+
+    def is_active(self, name: str) -> bool:
+        """Whether the unit's program runs."""
+        return succeeds(self._commands, (SYSTEMCTL, "is-active", "--quiet", name))
+
+    def said(self, name: str) -> str:
+        """Return what the unit has logged since it was last started."""
+        shown = self._commands.run(SYSTEMCTL, "show", "--property=InvocationID", "--value", name)
+        return self._commands.run(
+            JOURNALCTL, "--output=cat", "--no-pager", f"_SYSTEMD_INVOCATION_ID={shown.strip()}"
+        )
+
+    def wait(self, name: str, healthy: Callable[[], bool], what: str, timeout_s: float) -> None:
+        """Wait until a unit runs and is healthy.
+
+        Raises
+        ------
+        ClusterError
+            It is not in time; with the end of its log.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not (self.is_active(name) and healthy()):
+            if time.monotonic() > deadline:
+                raise ClusterError(
+                    f"{name}: {what} within {timeout_s:.0f} s. The end of its log:\n{self._tail(name)}"
+                )
+            self._sleep(POLL_S)
+
+    def _write(self, unit: Unit) -> bool:
+        path = self._layout.units / unit.name
+        try:
+            if path.is_file() and path.read_text(encoding="utf-8") == unit.text:
+                return False
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(unit.text, encoding="utf-8")
+            path.chmod(0o644)
+        except OSError as error:
+            raise StateError(f"cannot write {path}: {error.strerror}; mend that and start again") from None
+        return True
+
+    def _tail(self, name: str) -> str:
+        command = (JOURNALCTL, "--output=cat", "--no-pager", f"--lines={LOG_LINES}", f"--unit={name}")
+        try:
+            return self._commands.run(*command)
+        except ClusterError as error:
+            return str(error)
+
+    def _started(self) -> Mapping[str, str]:
+        try:
+            found = json.loads(self._layout.started.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}

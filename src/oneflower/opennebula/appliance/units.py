@@ -1,0 +1,129 @@
+"""The systemd units: each a container in the foreground, by an argument list and without a shell."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from oneflower.opennebula.containers import UID, image
+from oneflower.opennebula.roles import Machine
+
+DOCKER = "/usr/bin/docker"
+ONEFLOWER = "/opt/oneflower/venv/bin/oneflower"
+STOP_S = 5
+
+# The data of the container's own; everything else of it is read-only.
+RESTRICTIONS = (
+    "--init",
+    "--pull=never",
+    "--network=host",
+    "--cap-drop=ALL",
+    "--security-opt=no-new-privileges",
+    "--read-only",
+    "--tmpfs=/tmp:rw,size=1g,mode=1777",
+    "--shm-size=1g",
+    # systemd's journal has every line already.
+    "--log-driver=none",
+)
+
+_CONTAINER = """\
+# Written by `oneflower appliance`; changes here are lost.
+[Unit]
+Description={description}
+After=docker.service network-online.target{after}
+Wants=docker.service network-online.target
+StartLimitIntervalSec=0
+
+[Service]
+ExecStartPre=-{docker} rm --force {name}
+ExecStart={command}
+ExecStop={docker} stop --time {stop_s} {name}
+Restart=always
+RestartSec=10
+TimeoutStartSec=0
+TimeoutStopSec=30
+"""
+
+_REPORT = """\
+# Written by `oneflower appliance`; changes here are lost.
+[Unit]
+Description=Report of a oneflower {label} to OneGate
+After=network-online.target
+StartLimitIntervalSec=0
+
+[Service]
+ExecStart={oneflower} appliance report --role {role}
+Restart=always
+RestartSec=10
+UMask=0077
+NoNewPrivileges=yes
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """A folder of the machine inside a container; read-only unless said otherwise."""
+
+    source: str
+    target: str
+    writable: bool = False
+
+    @property
+    def option(self) -> str:
+        """The argument of ``docker run``."""
+        return f"--volume={self.source}:{self.target}:{'rw' if self.writable else 'ro'}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """One container that a unit keeps running."""
+
+    name: str
+    description: str
+    machine: Machine
+    environment: str
+    mounts: tuple[Mount, ...]
+    arguments: tuple[str, ...]
+    after: str = ""
+    entrypoint: str = ""
+
+    @property
+    def unit(self) -> str:
+        """The name of its unit."""
+        return f"{self.name}.service"
+
+    def command(self) -> list[str]:
+        """Return the ``docker run`` that stays in the foreground."""
+        options = [f"--name={self.name}", f"--user={UID}:{UID}", f"--env-file={self.environment}"]
+        options += [mount.option for mount in self.mounts]
+        if self.entrypoint:
+            options.append(f"--entrypoint={self.entrypoint}")
+        return [DOCKER, "run", "--rm", *RESTRICTIONS, *options, image(self.machine), *self.arguments]
+
+
+def container_unit(container: Container) -> str:
+    """Return the unit's text."""
+    return _CONTAINER.format(
+        description=container.description,
+        after=f" {container.after}" if container.after else "",
+        docker=DOCKER,
+        name=container.name,
+        command=command_line(container.command()),
+        stop_s=STOP_S,
+    )
+
+
+def report_unit(machine: Machine) -> str:
+    """Return the unit of the report to OneGate."""
+    return _REPORT.format(label=machine.label, role=machine.value, oneflower=ONEFLOWER)
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    r"""Write arguments so that systemd gives them to the program as they are.
+
+    ``%`` and ``$`` would be expanded; a backslash and a quote would end or change a word: systemd.service(5).
+    """
+    return " ".join(_quoted(argument) for argument in arguments)
+
+
+def _quoted(argument: str) -> str:
+    text = argument.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return f'"{text}"'

@@ -1,0 +1,156 @@
+"""A unit gives its program the arguments as they are, without a shell, without secrets, without rights."""
+
+import os
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oneflower.opennebula.appliance import services
+from oneflower.opennebula.appliance.layout import Layout
+from oneflower.opennebula.appliance.units import command_line, container_unit, report_unit
+from oneflower.opennebula.roles import Machine
+from oneflower.settings import resolve
+
+LAYOUT = Layout()
+
+
+def superlink(**given_values):
+    return services.superlink_containers(resolve({}, given_values).settings, LAYOUT)
+
+
+def supernode(pairs=None, **given_values):
+    settings = resolve({}, given_values).settings
+    return services.supernode_containers(settings, LAYOUT, superlink="10.77.0.2:9092", pairs=pairs or {})
+
+
+def systemd_words(line):
+    """Split a command line as systemd.service(5) says: double quotes, backslash escapes, %% and $$."""
+    words = re.findall(r'"((?:[^"\\]|\\.)*)"', line, re.DOTALL)
+    return [
+        re.sub(r"\\(.)", r"\1", word, flags=re.DOTALL).replace("%%", "%").replace("$$", "$") for word in words
+    ]
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"])), min_size=1))
+def test_systemd_reads_back_any_argument(arguments):
+    assert systemd_words(command_line(arguments)) == arguments
+
+
+def test_no_percent_or_dollar_is_left_to_expand():
+    line = command_line(["$(touch /pwned)", "%n", "`id`", "${HOME}"])
+    assert not re.search(r"(?<!%)%(?!%)", line.replace("%%", ""))
+    assert not re.search(r"\$", line.replace("$$", ""))
+
+
+@pytest.mark.parametrize(
+    "container",
+    [*superlink(FL_USE_CASE="image-classification"), *supernode()],
+    ids=lambda container: container.name,
+)
+class TestEveryContainer:
+    def test_it_has_no_rights(self, container):
+        command = container.command()
+        for option in (
+            "--cap-drop=ALL",
+            "--security-opt=no-new-privileges",
+            "--read-only",
+            "--user=49999:49999",
+            "--pull=never",
+            "--init",
+        ):
+            assert option in command
+
+    def test_it_sees_no_secret_of_the_machine(self, container):
+        """The authority's key lies in the configuration, which is never mounted."""
+        sources = [mount.source for mount in container.mounts]
+        assert not [source for source in sources if str(LAYOUT.authority).startswith(source)]
+        assert not [source for source in sources if str(LAYOUT.config).startswith(source)]
+
+    def test_it_may_write_its_state_only(self, container):
+        assert [mount.target for mount in container.mounts if mount.writable] == ["/app/state"]
+
+    def test_it_runs_in_the_foreground_and_comes_back(self, container):
+        text = container_unit(container)
+        assert "Restart=always" in text
+        assert "RestartSec=10" in text
+        assert "StartLimitIntervalSec=0" in text
+        assert f"ExecStop=/usr/bin/docker stop --time 5 {container.name}" in text
+        assert "--detach" not in text
+        assert "/bin/sh" not in text
+
+
+def test_checkpoints_are_mounted_where_the_operator_says():
+    (mount,) = [
+        m
+        for m in superlink(FL_CHECKPOINT_ENABLED="YES", FL_CHECKPOINT_PATH="/data/c p")[0].mounts
+        if m.target == "/data/c p"
+    ]
+    assert mount.option == "--volume=/opt/flower/checkpoints:/data/c p:rw"
+    assert len(superlink()[0].mounts) == 3
+
+
+def test_the_supervisor_runs_for_a_use_case_only():
+    assert [container.name for container in superlink()] == ["flower-superlink"]
+    names = [container.name for container in superlink(FL_USE_CASE="image-classification")]
+    assert names == ["flower-superlink", "flower-supervisor"]
+
+
+def test_executors_of_their_own_are_services():
+    assert "flower-superexec" in [c.name for c in superlink(FL_ISOLATION="process")]
+    assert "flower-superexec" in [c.name for c in supernode(FL_ISOLATION="process")]
+
+
+def test_unlimited_retries_leave_the_flag_out():
+    assert "--max-retries" not in supernode()[0].arguments
+    assert "--max-retries" in supernode(FL_MAX_RETRIES="3")[0].arguments
+
+
+def test_tls_is_on_unless_the_operator_turns_it_off():
+    assert "--insecure" not in superlink()[0].arguments
+    assert "/app/certs/superlink.key" in superlink()[0].arguments
+    assert "/app/certs/ca.pem" in supernode()[0].arguments
+    assert "--insecure" in supernode(FL_TLS_ENABLED="NO")[0].arguments
+
+
+def environment(container, **given_values):
+    return dict(
+        line.split("=", 1) for line in services.environment(container, resolve({}, given_values)).splitlines()
+    )
+
+
+def test_only_the_supervisor_reads_the_variables_of_the_training():
+    """A changed number of rounds must not start the SuperLink anew."""
+    link, supervisor = superlink(FL_USE_CASE="image-classification")
+    values = {"FL_NUM_ROUNDS": "7", "FL_LOG_LEVEL": "DEBUG"}
+    assert environment(supervisor, **values)["FL_NUM_ROUNDS"] == "7"
+    assert "FL_NUM_ROUNDS" not in environment(link, **values)
+    assert environment(link, **values)["FL_LOG_LEVEL"] == "DEBUG"
+    assert environment(link)["ONEFLOWER_JOURNAL"] == "/app/state/journal.jsonl"
+
+
+def test_no_key_reaches_an_environment():
+    pem = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCg=="
+    key = "LS0tLS1CRUdJTiBQUklWQVRFIEtFWS0tLS0tCg=="
+    given_values = {
+        "FL_SSL_CA_CERTFILE": pem,
+        "FL_SSL_CERTFILE": pem,
+        "FL_SSL_KEYFILE": key,
+        "FL_USE_CASE": "image-classification",
+    }
+    for container in superlink(**given_values):
+        assert not [name for name in environment(container, **given_values) if "SSL" in name]
+
+
+def test_telemetry_is_off_everywhere():
+    for container in [*superlink(), *supernode()]:
+        assert environment(container)["FLWR_TELEMETRY_ENABLED"] == "0"
+
+
+@pytest.mark.parametrize("machine", list(Machine))
+def test_the_report_has_no_token_in_its_unit(machine):
+    text = report_unit(machine)
+    assert f"appliance report --role {machine}" in text
+    assert "TOKEN" not in text
+    assert os.linesep in text
