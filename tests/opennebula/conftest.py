@@ -49,17 +49,19 @@ def onegate():
 @pytest.fixture
 def client_of(onegate):
     """Return a client that speaks as a VM, without pauses between its tries."""
-    opened = []
+    opened = {}
 
-    def make(vm_id, *, token=None, endpoint=None, tries=3):
+    def make(vm_id, *, token=None, endpoint=None):
         access = Access(
             endpoint=endpoint or onegate.endpoint, vm_id=str(vm_id), token=token or f"token-{vm_id}"
         )
-        opened.append(OneGate(access, tries=tries, sleep=lambda _: None))
-        return opened[-1]
+        key = (access.endpoint, access.vm_id, access.token)
+        if key not in opened:  # a client reads all certificates of the system when it is made
+            opened[key] = OneGate(access, tries=3, sleep=lambda _: None)
+        return opened[key]
 
     yield make
-    for client in opened:
+    for client in opened.values():
         client.__exit__(None, None, None)
 
 

@@ -349,19 +349,19 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text[:20]))
 @pytest.mark.parametrize(
     "variable", [v for v in TABLE if v.kind in (Kind.TEXT, Kind.TEXT64)], ids=lambda v: v.name
 )
-def test_a_hostile_value_is_refused_or_inert(stage_of, layout, tmp_path, client_of, variable, text):
+def test_a_hostile_value_is_refused_or_inert(stage_of, layout, tmp_path, client_of, variable):
     """Refused, or written as data: no marker appears, and no file gets a line that it forges."""
     marker = tmp_path / "pwned"
     client_of(10).publish({"FL_ENDPOINT": "10.77.0.2:9092"})
-    value = text.replace("{marker}", str(marker))
-    for machine, vm in (("superlink", 10), ("supernode", 12)):
-        context = {"FL_TLS_ENABLED": "NO", "FL_CHECKPOINT_ENABLED": "YES", variable.name: value}
-        with suppress(OneflowerError):
-            boot(stage_of(machine, vm=vm, **context))
-    assert not marker.exists()
-    for path in [*layout.units.glob("*.service"), *layout.config.glob("*.env")]:
-        assert not [line for line in path.read_text().splitlines() if line.lstrip().startswith("touch")]
+    context = {"FL_TLS_ENABLED": "NO", "FL_CHECKPOINT_ENABLED": "YES"}
+    for text in HOSTILE:
+        value = text.replace("{marker}", str(marker))
+        for machine, vm in (("superlink", 10), ("supernode", 12)):
+            with suppress(OneflowerError):
+                boot(stage_of(machine, vm=vm, **{**context, variable.name: value}))
+        assert not marker.exists(), value[:60]
+        for path in [*layout.units.glob("*.service"), *layout.config.glob("*.env")]:
+            assert not [line for line in path.read_text().splitlines() if line.lstrip().startswith("touch")]

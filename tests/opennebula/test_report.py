@@ -1,0 +1,179 @@
+"""OneGate hears how the training stands: not too often, nothing is lost, and nothing waits for it."""
+
+import threading
+import time
+
+import pytest
+
+from oneflower.errors import SettingsError
+from oneflower.journal import Journal
+from oneflower.opennebula.appliance import report as reporting
+from oneflower.opennebula.appliance.progress import Progress
+from oneflower.opennebula.appliance.publisher import Publisher
+from oneflower.opennebula.onegate import OneGateError
+from oneflower.opennebula.onegate.encoding import body, decode
+
+STARTED = {"event": "training_started", "round": 0, "rounds": 3}
+COMPLETED = {
+    "event": "round_completed",
+    "round": 1,
+    "rounds": 3,
+    "valid": 2,
+    "seconds": 1.5,
+    "train_metrics": {"train_loss": 0.9},
+    "evaluate_metrics": {"eval_loss": 0.5},
+    "central_metrics": {"accuracy": 0.8, "loss": 0.25},
+}
+
+
+def values_after(*events):
+    progress = Progress()
+    for event in events:
+        progress.take(event)
+    return progress.values()
+
+
+def test_a_cluster_without_a_training_waits():
+    assert values_after() == {"FL_STATE": "waiting"}
+
+
+def test_a_round_tells_its_number_and_the_most_telling_loss():
+    assert values_after(STARTED, COMPLETED) == {
+        "FL_STATE": "training",
+        "FL_ROUND": "1",
+        "FL_ROUNDS": "3",
+        "FL_LOSS": "0.25",
+        "FL_CLIENTS": "2",
+    }
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        (
+            {"event": "waiting_for_clients", "connected": 1, "needed": 2},
+            {"FL_STATE": "waiting", "FL_CLIENTS": "1"},
+        ),
+        (
+            {"event": "training_resumed", "round": 4, "rounds": 9},
+            {"FL_STATE": "training", "FL_ROUND": "4", "FL_CHECKPOINT_ROUND": "4", "FL_ROUNDS": "9"},
+        ),
+        ({"event": "checkpoint_saved", "round": 2}, {"FL_CHECKPOINT_ROUND": "2"}),
+        ({"event": "training_finished", "round": 3}, {"FL_STATE": "finished", "FL_ROUND": "3"}),
+        (
+            {"event": "training_failed", "reason": "no quorum"},
+            {"FL_STATE": "failed", "FL_ERROR": "no quorum"},
+        ),
+        (
+            {"event": "checkpoint_failed", "round": 2, "reason": "disk full"},
+            {"FL_ERROR": "the checkpoint of round 2 failed: disk full"},
+        ),
+    ],
+)
+def test_each_event_is_told(event, expected):
+    assert expected.items() <= values_after(STARTED, event).items()
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"event": "round_completed"},
+        {"event": "round_started", "clients": "x"},
+        {"event": "new"},
+        {},
+        {"event": "round_completed", "round": None},
+    ],
+)
+def test_an_event_that_makes_no_sense_is_left_alone(event):
+    assert values_after(STARTED, event) == values_after(STARTED)
+
+
+def test_whatever_is_told_can_be_sent():
+    progress = Progress(loss=1e300, round=5)
+    progress.take({"event": "training_failed", "reason": 'a, [b] "c" \\\\ {"d": 1}\n'})
+    assert "FL_LOSS=1e+300" in body(progress.values())
+    progress.take({**COMPLETED, "central_metrics": {"loss": float("nan")}, "evaluate_metrics": None})
+    assert progress.values()["FL_LOSS"] == "0.9"
+
+
+class Recorder:
+    def __init__(self):
+        self.published, self.erased, self.now, self.broken = [], [], 0.0, False
+
+    def publish(self, values):
+        if self.broken:
+            raise OneGateError("away")
+        self.published.append(dict(values))
+
+
+@pytest.fixture
+def recorder():
+    return Recorder()
+
+
+@pytest.fixture
+def publisher(recorder):
+    return Publisher(recorder.publish, recorder.erased.extend, lambda: recorder.now, every_s=10)
+
+
+def test_only_changes_are_published_and_not_too_often(publisher, recorder):
+    assert publisher.offer({"FL_STATE": "training", "FL_ROUND": "1"})
+    recorder.now = 3
+    assert not publisher.offer({"FL_STATE": "training", "FL_ROUND": "2"})
+    recorder.now = 10
+    assert publisher.offer({"FL_STATE": "training", "FL_ROUND": "3"})
+    recorder.now = 30
+    assert not publisher.offer({"FL_STATE": "training", "FL_ROUND": "3"})
+    assert recorder.published == [{"FL_STATE": "training", "FL_ROUND": "1"}, {"FL_ROUND": "3"}]
+
+
+@pytest.mark.parametrize("state", ["finished", "failed"])
+def test_the_end_is_told_at_once(publisher, recorder, state):
+    publisher.offer({"FL_STATE": "training"})
+    assert publisher.offer({"FL_STATE": state})
+
+
+def test_an_error_that_is_over_is_taken_away(publisher, recorder):
+    publisher.offer({"FL_STATE": "failed", "FL_ERROR": "x"})
+    recorder.now = 10
+    publisher.offer({"FL_STATE": "training"})
+    assert recorder.erased == ["FL_ERROR"]
+
+
+def test_what_could_not_be_told_is_told_later(publisher, recorder):
+    recorder.broken = True
+    assert not publisher.offer({"FL_STATE": "training", "FL_ROUND": "1"})
+    recorder.broken, recorder.now = False, 10
+    assert publisher.offer({"FL_STATE": "training", "FL_ROUND": "1"})
+    assert recorder.published == [{"FL_STATE": "training", "FL_ROUND": "1"}]
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_the_journal_reaches_onegate(stage_of, onegate, layout, monkeypatch):
+    monkeypatch.setattr(reporting, "POLL_S", 0.05)
+    layout.state.mkdir(parents=True)
+    stop = threading.Event()
+    thread = threading.Thread(target=reporting.report, args=(stage_of("superlink", vm=10), stop))
+    thread.start()
+    template = onegate.state.vms[10]["template"]
+    try:
+        wait_for(lambda: template.get("FL_STATE") == "waiting")
+        journal = Journal(layout.journal)
+        journal.append("training_started", round=0, rounds=3)
+        journal.append("training_failed", reason="gave up, after 10 [restarts]")
+        wait_for(lambda: template.get("FL_STATE") == "failed")
+        assert decode("FL_ERROR", template["FL_ERROR"]).strip() == "gave up, after 10 [restarts]"
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_a_report_without_onegate_says_what_is_missing(stage_of):
+    with pytest.raises(SettingsError, match="TOKEN=YES"):
+        reporting.report(stage_of("superlink"), threading.Event())
