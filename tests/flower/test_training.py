@@ -205,6 +205,22 @@ def test_a_robust_rule_counts_its_own_bound_as_the_quorum(federation):
         federation.train(strategy="Krum", num_malicious=1, min_fit_clients=2, resume="never", round_retries=0)
 
 
+@pytest.mark.parametrize(("strategy", "clients"), [("Krum", 5), ("Bulyan", 7)])
+def test_a_client_that_sends_nan_cannot_stall_a_robust_rule_at_its_bound(federation, strategy, clients):
+    """It is one of the malicious clients that the rule expects, so the rest is enough."""
+
+    def update(message, context):
+        arrays, metrics = local_update(message, context)
+        if context.node_config["partition-id"] == 0:
+            arrays["bias"] = Array(np.full(4, np.nan, np.float32))
+        return arrays, metrics
+
+    federation.clients, federation.app = clients, numpy_app(update)
+    federation.train(strategy=strategy, num_malicious=1)
+    assert [event["valid"] for event in events(federation, "round_completed")] == [clients - 1] * 4
+    assert not events(federation, "round_failed")
+
+
 def test_waiting_for_clients_ends_at_the_round_timeout(federation):
     with pytest.raises(TrainingError, match="3 clients connected, 4 needed"):
         federation.train(min_available_clients=4, round_timeout=1, round_retries=0)

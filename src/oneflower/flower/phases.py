@@ -10,6 +10,15 @@ from flwr.common import Message, log
 from oneflower.flower.grid import Reply, RoundGrid
 from oneflower.journal import Journal
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collected:
+    """The replies of a phase that passed their check, and how many others were quarantined."""
+
+    valid: list[Message]
+    quarantined: int
+
+
 Check = Callable[[Message], str | None]
 """Returns why a reply cannot be used, or None."""
 
@@ -45,26 +54,38 @@ class Phases:
         return cohort
 
     def collect(
-        self, phase: str, server_round: int, messages: Iterable[Message], *, quorum: int, check: Check
-    ) -> list[Message]:
-        """Exchange the messages of one phase and return the replies that passed their check."""
+        self,
+        phase: str,
+        server_round: int,
+        messages: Iterable[Message],
+        *,
+        quorum: Callable[[int], int],
+        check: Check,
+    ) -> Collected:
+        """Exchange the messages of one phase and check every reply.
+
+        `quorum` returns how many valid replies are enough, given the number of quarantined ones.
+        """
         started = time.monotonic()
         valid: list[Message] = []
+        quarantined = 0
         asked = list(messages)
         replies = self.grid.exchange(
-            asked, timeout_s=self.round_timeout_s, enough=lambda: len(valid) >= quorum
+            asked, timeout_s=self.round_timeout_s, enough=lambda: len(valid) >= quorum(quarantined)
         )
         answered = set()
         for reply in replies:
             answered.add(reply.node_id)
             if self._accept(phase, server_round, reply, check):
                 valid.append(reply.message)
+            elif not reply.message.has_error():
+                quarantined += 1
         waited_s = time.monotonic() - started
         for node_id in sorted({message.metadata.dst_node_id for message in asked} - answered):
             self.leave_out(
                 "client_failed", server_round, node_id, f"no answer to {phase} in {waited_s:.0f} s"
             )
-        return valid
+        return Collected(valid=valid, quarantined=quarantined)
 
     def _accept(self, phase: str, server_round: int, reply: Reply, check: Check) -> bool:
         if reply.message.has_error():

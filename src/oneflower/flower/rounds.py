@@ -5,13 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from logging import INFO, WARNING
 
-from flwr.common import ArrayRecord, ConfigRecord, Message, MetricRecord, log
+from flwr.common import ArrayRecord, ConfigRecord, MetricRecord, log
 from flwr.serverapp.strategy import Result
 
 from oneflower.errors import TrainingError
 from oneflower.flower.history import round_metrics
 from oneflower.flower.keeper import Keeper
-from oneflower.flower.phases import Phases
+from oneflower.flower.phases import Collected, Phases
 from oneflower.flower.strategies import OneflowerStrategy
 from oneflower.settings import TrainingConfig
 
@@ -103,9 +103,11 @@ class RoundLoop:
         if len(cohort) < needed:
             return f"{len(cohort)} clients connected, {needed} needed", 0
         self._record("round_started", server_round, clients=len(cohort))
-        valid = self._collect_updates(server_round, result.arrays)
-        if len(valid) < self.config.quorum:
-            return f"{len(valid)} valid updates, {self.config.quorum} needed", len(valid)
+        collected = self._collect_updates(server_round, result.arrays)
+        valid, quorum = collected.valid, self.config.quorum_after(collected.quarantined)
+        if len(valid) < quorum:
+            return f"{len(valid)} valid updates, {quorum} needed", len(valid)
+        self.strategy.leave_out(collected.quarantined)
         arrays, metrics = self.strategy.aggregate_train(server_round, valid)
         if arrays is None:
             return "the strategy gave no model", len(valid)
@@ -113,20 +115,20 @@ class RoundLoop:
         result.train_metrics_clientapp[server_round] = metrics or MetricRecord()
         return None, len(valid)
 
-    def _collect_updates(self, server_round: int, arrays: ArrayRecord) -> list[Message]:
+    def _collect_updates(self, server_round: int, arrays: ArrayRecord) -> Collected:
         messages = self.strategy.configure_train(server_round, arrays, self.train_config, self.phases.grid)
         schema = self.strategy.schema(arrays)
-        replies = self.phases.collect(
+        collected = self.phases.collect(
             "train",
             server_round,
             messages,
-            quorum=self.config.quorum,
+            quorum=self.config.quorum_after,
             check=lambda message: self.strategy.check_reply(message, schema),
         )
-        checked = self.strategy.check_together(replies)
+        checked = self.strategy.check_together(collected.valid)
         for rejected in checked.rejected:
             self.phases.leave_out("client_quarantined", server_round, rejected.node_id, rejected.reason)
-        return checked.valid
+        return Collected(valid=checked.valid, quarantined=collected.quarantined + len(checked.rejected))
 
     # --- evaluation -------------------------------------------------------------------------------
 
@@ -142,15 +144,16 @@ class RoundLoop:
         if len(cohort) < self.config.min_evaluate_clients:
             log(WARNING, "evaluation skipped round=%d connected=%d", server_round, len(cohort))
             return
-        replies = self.phases.collect(
+        collected = self.phases.collect(
             "evaluate",
             server_round,
             self.strategy.configure_evaluate(
                 server_round, result.arrays, self.evaluate_config, self.phases.grid
             ),
-            quorum=self.config.min_evaluate_clients,
+            quorum=lambda _: self.config.min_evaluate_clients,
             check=self.strategy.check_evaluation,
         )
+        replies = collected.valid
         if len(replies) < self.config.min_evaluate_clients:
             log(WARNING, "evaluation without quorum round=%d valid=%d", server_round, len(replies))
             return

@@ -40,6 +40,17 @@ class TrainingConfig:
         """Fewest valid updates that complete a round: the operator's minimum or the strategy's bound."""
         return max(self.min_fit_clients, minimum_clients(self.strategy, self.num_malicious))
 
+    def quorum_after(self, quarantined: int) -> int:
+        """Fewest valid updates that complete a round in which so many clients were quarantined.
+
+        A quarantined client is one of the FL_NUM_MALICIOUS that the rule was told to expect, and no longer
+        enters it: the rule goes on against the rest, f - quarantined. Without this, one client that sends
+        NaN could stall a federation that has just as many clients as the bound asks for.
+        """
+        if self.min_fit_clients > minimum_clients(self.strategy, self.num_malicious):
+            return self.min_fit_clients
+        return minimum_clients(self.strategy, max(0, self.num_malicious - quarantined))
+
     def strategy_parameters(self) -> dict[str, float | int]:
         """Return the parameters of the selected strategy by field name; empty for FedAvg."""
         return {

@@ -38,6 +38,7 @@ class OneflowerStrategy(FedAvg):
         options.setdefault("evaluate_metrics_aggr_fn", weighted_metrics)
         super().__init__(**options)
         self._names: tuple[str, ...] | None = None
+        self._caught = 0
 
     @property
     def name(self) -> str:
@@ -52,6 +53,13 @@ class OneflowerStrategy(FedAvg):
     def parameters(self) -> dict[str, Any]:
         """Return the strategy's own parameters by their run-config names."""
         return {}
+
+    def leave_out(self, quarantined: int) -> None:
+        """Tell the rule how many malicious clients the checks of this round have caught already.
+
+        A robust rule then expects that many fewer among the updates that it gets.
+        """
+        self._caught = quarantined
 
     def summary(self) -> None:
         """Log the strategy, each of its parameters by name, and Flower's own settings."""

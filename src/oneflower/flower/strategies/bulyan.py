@@ -21,4 +21,4 @@ class Bulyan(OneflowerStrategy, flower.Bulyan):
         return {"num-malicious": self.num_malicious_nodes}
 
     def _combine(self, server_round: int, updates: Sequence[Update], allocate: Allocate) -> Aggregate:  # noqa: ARG002
-        return bulyan(updates, self.num_malicious_nodes, allocate=allocate)
+        return bulyan(updates, max(0, self.num_malicious_nodes - self._caught), allocate=allocate)

@@ -17,4 +17,4 @@ class Krum(OneflowerStrategy, flower.Krum):
         return {"num-malicious": self.num_malicious_nodes}
 
     def _combine(self, server_round: int, updates: Sequence[Update], allocate: Allocate) -> Aggregate:  # noqa: ARG002
-        return krum(updates, self.num_malicious_nodes)
+        return krum(updates, max(0, self.num_malicious_nodes - self._caught))
