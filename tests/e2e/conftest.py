@@ -115,6 +115,7 @@ class Up:
         deadline = time.monotonic() + WAIT_S
         while not (found := [e for e in self.events(name) if fields.items() <= e.items()]):
             assert time.monotonic() < deadline, f"no {name} {fields}"
+            assert self._processes[-1].poll() is None, self._processes[-1].communicate()[0]
             time.sleep(0.05)
         return found[-1]
 

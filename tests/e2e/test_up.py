@@ -129,3 +129,25 @@ def test_an_app_that_does_not_use_oneflower_runs_too(up, numpy_app):
     assert code == 0, output
     assert "not told by the app" in output
     assert "rounds 3" in (up.state / "logs" / "superlink.log").read_text()
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [{"ISOLATION": "process"}, {"FLOWER_WORKAROUNDS": "NO", "WARM_EXECUTOR": "NO"}],
+    ids=["own executors", "stock Flower"],
+)
+def test_other_ways_to_run_the_processes_train_as_well(up, variables):
+    code, output = up.run(NUM_ROUNDS="1", **variables)
+    assert code == 0, output
+    assert "round 1 of 1 done" in output
+
+
+def test_a_runtime_error_of_the_app_ends_the_training(up, numpy_app):
+    """Flower swallows it and leaves the run open for a minute, or for ever."""
+    server = numpy_app / "numpy_app" / "server.py"
+    server.write_text(
+        server.read_text().replace("    start =", "    raise RuntimeError('shapes')\n    start =")
+    )
+    code, output = up.run()
+    assert code == 6
+    assert "RuntimeError" in output

@@ -7,8 +7,9 @@ import time
 
 import pytest
 
+from oneflower.cluster.commands import program_of
 from oneflower.cluster.processes import MARKER
-from oneflower.cluster.procfs import with_environment
+from oneflower.cluster.procfs import command_line, parent_of, with_environment
 
 pytestmark = pytest.mark.e2e
 
@@ -100,3 +101,26 @@ def test_a_killed_superlink_is_booted_anew_and_the_model_is_the_same(up, undistu
     assert process.returncode == 0, output
     assert len(up.events("training_lost")) == 1
     assert sha256(output) == undisturbed
+
+
+def test_a_killed_serverapp_is_submitted_again_and_the_model_is_the_same(up, undisturbed):
+    process = up.start(NUM_ROUNDS="4", environ={"TEST_PAUSE_S": "1"})
+    up.wait_for("round_started", round=3)
+    apps = [each for each in running(up.token()) if program_of(command_line(each.pid)) == "serverapp"]
+    os.kill(apps[0].pid, signal.SIGKILL)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert sha256(output) == undisturbed
+
+
+def test_a_killed_executor_is_noticed_where_nobody_starts_it_again(up):
+    """Stock Flower never starts a dead superexec again: the node stays online and does nothing."""
+    stock = {"FLOWER_WORKAROUNDS": "NO", "WARM_EXECUTOR": "NO", "NUM_ROUNDS": "2"}
+    process = up.start(environ={"TEST_PAUSE_S": "1"}, **stock)
+    up.wait_for("round_started", round=2)
+    node = up.pid("supernode-0")
+    executor = next(each.pid for each in running(up.token()) if parent_of(each.pid) == node)
+    os.kill(executor, signal.SIGKILL)
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, output
+    assert "executor" in up.events("process_died")[0]["reason"]
