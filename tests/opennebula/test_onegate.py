@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oneflower.opennebula.onegate import OneGateError, Part, access_from, find_superlink, own_part
+from oneflower.opennebula.onegate import OneGateError, Part, access_from, client, find_superlink, own_part
 from oneflower.opennebula.onegate.encoding import BASE64_KEYS, body, decode, encode
 
 PEM = '-----BEGIN CERTIFICATE-----\nMIIB,"[]\\=\n-----END CERTIFICATE-----\n'
@@ -134,6 +134,16 @@ def test_access_comes_from_the_context(tmp_path):
     assert (
         access_from({**context, "TOKENTXT": "", "ONEGATE_TOKEN": str(tmp_path / "token.txt")}).token == "def"
     )
+
+
+@pytest.mark.parametrize("line", ['export TOKENTXT="abc+/="', "TOKENTXT=abc+/=", "export TOKENTXT='abc+/='"])
+def test_a_token_that_is_not_exported_is_found_and_nothing_is_run(tmp_path, monkeypatch, line):
+    """The file holds other values unescaped: sourcing it would run them."""
+    kept = tmp_path / "one_env"
+    kept.write_text(f'export FL_NODE_CONFIG="$(touch {tmp_path}/pwned)"\n{line}\nexport VMID="7"\n')
+    monkeypatch.setattr(client, "ENVIRONMENT_FILE", kept)
+    assert access_from({"ONEGATE_ENDPOINT": "http://x", "VMID": "7"}).token == "abc+/="
+    assert list(tmp_path.iterdir()) == [kept]
 
 
 @pytest.mark.parametrize("missing", ["ONEGATE_ENDPOINT", "VMID", "TOKENTXT"])

@@ -23,7 +23,7 @@ describe 'Appliance Certification' do
     end
 
     it 'keeps its settings from other users' do
-        result = @info[:vm].ssh('stat -c %a /opt/flower/config/superlink.env')
+        result = @info[:vm].ssh('stat -c %a /opt/flower/config/context.sh')
         expect(result.stdout.strip).to eq('600')
     end
 

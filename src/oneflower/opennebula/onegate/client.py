@@ -1,6 +1,7 @@
 """A few calls of OneGate's REST interface, each with a timeout and tried again where that may help."""
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,8 +20,10 @@ log = logging.getLogger(__name__)
 TIMEOUT_S = 10.0
 TRIES = 5
 FIRST_DELAY_S = 0.5
-# Where contextualization leaves the token when it does not stand in the environment.
-TOKEN_FILES = (Path("/run/one-context/token.txt"), Path("/mnt/context/token.txt"))
+# Contextualization exports the context to the stages, but writes the token into this file only. Its other
+# values are not escaped: it is searched, never sourced.
+ENVIRONMENT_FILE = Path("/run/one-context/one_env")
+_TOKEN_LINE = re.compile(r"""^(?:export )?TOKENTXT=["']?([A-Za-z0-9+/=_-]+)["']?$""", re.MULTILINE)
 
 MEANINGS = {
     HTTPStatus.UNAUTHORIZED: "the token or the VM id is wrong: CONTEXT needs TOKEN=YES, and a VM that was "
@@ -46,7 +49,7 @@ class Access:
 def access_from(environ: Mapping[str, str]) -> Access | None:
     """Find the access in a VM's context; None where the VM has no token."""
     endpoint, vm_id = environ.get("ONEGATE_ENDPOINT", ""), environ.get("VMID", "")
-    token = environ.get("TOKENTXT", "") or _token_from_file(environ)
+    token = environ.get("TOKENTXT", "") or _kept_token(environ)
     if not (endpoint and vm_id and token):
         return None
     return Access(endpoint=endpoint.rstrip("/"), vm_id=vm_id, token=token.strip())
@@ -127,11 +130,12 @@ def _meaning(status: int) -> str:
     return f"status {status}, {text}" if text else f"status {status}"
 
 
-def _token_from_file(environ: Mapping[str, str]) -> str:
-    files = [Path(environ["ONEGATE_TOKEN"])] if environ.get("ONEGATE_TOKEN") else []
-    for path in (*files, *TOKEN_FILES):
-        try:
-            return path.read_text(encoding="ascii")
-        except (OSError, UnicodeDecodeError):
-            continue
-    return ""
+def _kept_token(environ: Mapping[str, str]) -> str:
+    """Find the token in the file that ONEGATE_TOKEN names, else where contextualization has left it."""
+    try:
+        if environ.get("ONEGATE_TOKEN"):
+            return Path(environ["ONEGATE_TOKEN"]).read_text(encoding="ascii")
+        found = _TOKEN_LINE.search(ENVIRONMENT_FILE.read_text(encoding="utf-8", errors="replace"))
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return found[1] if found else ""

@@ -10,6 +10,7 @@ from oneflower.opennebula.templates import machine as machines
 from oneflower.opennebula.templates import marketplace
 from oneflower.opennebula.templates.certification import certification_test
 from oneflower.opennebula.templates.oneflow import Form, service
+from oneflower.opennebula.templates.packer import packer_files
 from oneflower.opennebula.templates.shim import appliance_script
 from oneflower.opennebula.templates.vm import vm_template
 
@@ -20,7 +21,7 @@ def catalogue() -> dict[str, str]:
     """Return the text of every generated file, by its path below ``appliances/``."""
     files: dict[str, str] = {}
     for machine in Machine:
-        files |= _machine_files(machine)
+        files |= _machine_files(machine) | packer_files(machine)
     for form in Form:
         files[f"{SERVICE_FOLDER}/oneflow-{form}.json"] = service_text(form)
     name = marketplace.identifier("service", marketplace.SERVICE_NAME)
@@ -48,7 +49,7 @@ def write_catalogue(folder: Path) -> list[Path]:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
-            if path.suffix == ".sh":
+            if text.startswith("#!"):
                 path.chmod(0o755)
         except OSError as error:
             raise StateError(

@@ -28,7 +28,7 @@ describe 'Appliance Certification' do
     end
 
     it 'keeps its settings from other users' do
-        result = @info[:vm].ssh('stat -c %a /opt/flower/config/{role}.env')
+        result = @info[:vm].ssh('stat -c %a /opt/flower/config/context.sh')
         expect(result.stdout.strip).to eq('600')
     end
 """
@@ -46,7 +46,7 @@ end
 """
 _SUPERNODE = """
     it 'stays idle where no SuperLink was named and none can be found' do
-        @info[:vm].ssh('systemctl is-enabled flower-supernode.service').expect_fail
+        @info[:vm].ssh('systemctl is-active flower-supernode.service').expect_fail
     end
 end
 """

@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Install a role into a disk image: the container engine, oneflower for the machine itself, and the container.
+#   install.sh superlink|supernode
+# Beside this script lie the Containerfile and oneflower's wheel. What may be set:
+#   PIP_OPTIONS        what pip is told besides (an index of PyTorch for this machine's processors)
+#   ENGINE_PACKAGES    packages of a container engine that has a `docker` command (docker.io)
+#   WITHOUT_CONTAINER  YES leaves the container out: where no engine runs, as in a chroot
+set -euo pipefail
+
+readonly ROLE="${1:?usage: install.sh superlink|supernode}"
+readonly HERE=/opt/oneflower/image
+readonly VENV=/opt/oneflower/venv
+PIP_OPTIONS="${PIP_OPTIONS:-}"
+ENGINE_PACKAGES="${ENGINE_PACKAGES:-docker.io}"
+WITHOUT_CONTAINER="${WITHOUT_CONTAINER:-NO}"
+
+case "$ROLE" in
+    superlink | supernode) ;;
+    *) echo "install.sh: $ROLE is no role: expected superlink or supernode" >&2; exit 2 ;;
+esac
+
+install_packages() {
+    export DEBIAN_FRONTEND=noninteractive
+    local engine
+    read -r -a engine <<<"$ENGINE_PACKAGES"
+    apt-get update -q
+    apt-get install -y -q --no-install-recommends ca-certificates iproute2 python3 python3-venv "${engine[@]}"
+    apt-get clean
+    rm -rf /var/lib/apt/lists/*
+}
+
+install_oneflower() {
+    local options wheel
+    read -r -a options <<<"$PIP_OPTIONS"
+    wheel="$(find "$HERE" -maxdepth 1 -name 'oneflower-*.whl' -print -quit)"
+    [ -n "$wheel" ] || { echo "install.sh: there is no oneflower-*.whl in $HERE" >&2; exit 2; }
+    python3 -m venv "$VENV"
+    "$VENV/bin/pip" install --no-cache-dir "${options[@]}" "$wheel"
+    ln -sf "$VENV/bin/oneflower" /usr/local/bin/oneflower
+}
+
+build_container() {
+    local version
+    version="$("$VENV/bin/oneflower" --version | cut -d' ' -f2)"
+    docker build --build-arg "ROLE=$ROLE" --build-arg "PIP_OPTIONS=$PIP_OPTIONS" \
+        --tag "oneflower-$ROLE:$version" "$HERE"
+}
+
+install_packages
+install_oneflower
+[ "$WITHOUT_CONTAINER" = YES ] || build_container
