@@ -8,7 +8,19 @@ import typer
 from rich.console import Console
 
 from oneflower import __version__
-from oneflower.cli import appliance, checkpoints, config, models, simulate, template, up
+from oneflower.cli import (
+    appliance,
+    checkpoints,
+    config,
+    dashboard,
+    metrics,
+    models,
+    report,
+    simulate,
+    supervise,
+    template,
+    up,
+)
 from oneflower.errors import OneflowerError
 
 app = typer.Typer(
@@ -26,6 +38,7 @@ app.add_typer(config.app, name="config")
 app.add_typer(models.app, name="models")
 app.add_typer(template.app, name="template")
 app.command("up")(up.up)
+app.command("supervise")(supervise.supervise)
 app.command("dashboard")(dashboard.dashboard)
 app.command("report")(report.report)
 app.command("metrics")(metrics.metrics)
