@@ -73,6 +73,7 @@ class FakeCommands:
         self.active = set()
         self.said = "INFO :      SuperNode ID: 42"
         self.broken = set()  # units that end as soon as they are started
+        self.failed = set()  # those that systemd does not start again
 
     def run(self, *command):
         self.calls.append(command)
@@ -89,6 +90,8 @@ class FakeCommands:
                 self.active.discard(name)
             case "is-active" if name not in self.active:
                 raise ClusterError(f"{name} is inactive")
+            case "is-failed" if name not in self.failed:
+                raise ClusterError(f"{name} has not failed")
         return "id"
 
     def restarted(self):

@@ -139,6 +139,14 @@ def test_a_unit_that_ends_at_once_is_not_ready(stage_of, onegate, commands):
     assert not onegate.state.gate_is_open(10)
 
 
+def test_a_supervisor_that_gave_up_is_told_without_waiting(stage_of, onegate, commands, monkeypatch):
+    monkeypatch.setattr(bootstrapping, "HEALTH_TIMEOUT_S", 1e9)
+    commands.broken = commands.failed = {SUPERVISOR}
+    with pytest.raises(ClusterError, match="has ended"):
+        boot(stage_of("superlink", vm=10, **IMAGES))
+    assert not onegate.state.gate_is_open(10)
+
+
 def test_a_boot_after_a_failure_takes_the_error_away(stage_of, onegate):
     with pytest.raises(SettingsError):
         configure(stage_of("superlink", vm=10, FL_NUM_ROUNDS="x"))

@@ -58,7 +58,6 @@ class TestEveryContainer:
             "--read-only",
             "--user=49999:49999",
             "--pull=never",
-            "--init",
         ):
             assert option in command
 
@@ -73,7 +72,8 @@ class TestEveryContainer:
 
     def test_it_runs_in_the_foreground_and_comes_back(self, container):
         text = container_unit(container)
-        assert "Restart=always" in text
+        assert ("Restart=on-failure" if container.supervises else "Restart=always") in text
+        assert ("--init" in text) != container.supervises
         assert "RestartSec=10" in text
         assert "StartLimitIntervalSec=0" in text
         assert f"ExecStop=/usr/bin/docker stop --time 5 {container.name}" in text
@@ -95,6 +95,13 @@ def test_the_supervisor_runs_for_a_use_case_only():
     assert [container.name for container in superlink()] == ["flower-superlink"]
     names = [container.name for container in superlink(FL_USE_CASE="image-classification")]
     assert names == ["flower-superlink", "flower-supervisor"]
+
+
+def test_a_supervisor_that_is_done_stays_done():
+    """Its settings, its app or its training are wrong, or it has finished: another start changes nothing."""
+    text = container_unit(superlink(FL_USE_CASE="image-classification")[1])
+    assert "RestartPreventExitStatus=2 5 6" in text
+    assert "RemainAfterExit=yes" in text
 
 
 def test_executors_of_their_own_are_services():

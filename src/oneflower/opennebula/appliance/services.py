@@ -63,7 +63,7 @@ class _Host:
     mounts: tuple[Mount, ...]
 
     def container(
-        self, name: str, description: str, told: Sequence[str], *, after: str = "", entrypoint: str = ""
+        self, name: str, description: str, told: Sequence[str], *, after: str = "", supervises: bool = False
     ) -> Container:
         return Container(
             name=name,
@@ -73,7 +73,7 @@ class _Host:
             mounts=self.mounts,
             arguments=tuple(told),
             after=f"{after}.service" if after else "",
-            entrypoint=entrypoint,
+            supervises=supervises,
         )
 
     def superexec(self, plugin: str, address: str, *, after: str) -> Container:
@@ -100,7 +100,7 @@ def superlink_containers(settings: Settings, layout: Layout) -> list[Container]:
         description = "oneflower supervisor, which keeps the training alive"
         told = _supervisor(settings)
         containers.append(
-            host.container(SUPERVISOR_NAME, description, told, after=SUPERLINK_NAME, entrypoint="oneflower")
+            host.container(SUPERVISOR_NAME, description, told, after=SUPERLINK_NAME, supervises=True)
         )
     return containers
 
@@ -126,7 +126,7 @@ def supernode_containers(
 
 
 def _supervisor(settings: Settings) -> list[str]:
-    told = ["supervise", "--context-from-env"]
+    told = ["supervise"]
     if settings.tls_enabled:
         told += ["--root-certificates", str(CERTS / "ca.pem")]
     return told

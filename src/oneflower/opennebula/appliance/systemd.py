@@ -80,6 +80,10 @@ class Systemd:
         """Whether the unit's program runs."""
         return succeeds(self._commands, (SYSTEMCTL, "is-active", "--quiet", name))
 
+    def has_failed(self, name: str) -> bool:
+        """Whether the unit has ended with an error, and nothing will start it again."""
+        return succeeds(self._commands, (SYSTEMCTL, "is-failed", "--quiet", name))
+
     def said(self, name: str) -> str:
         """Return what the unit has logged since it was last started."""
         shown = self._commands.run(SYSTEMCTL, "show", "--property=InvocationID", "--value", name)
@@ -97,10 +101,9 @@ class Systemd:
         """
         deadline = time.monotonic() + timeout_s
         while not (self.is_active(name) and healthy()):
-            if time.monotonic() > deadline:
-                raise ClusterError(
-                    f"{name}: {what} within {timeout_s:.0f} s. The end of its log:\n{self._tail(name)}"
-                )
+            if self.has_failed(name) or time.monotonic() > deadline:
+                failure = "it has ended" if self.has_failed(name) else f"{what} within {timeout_s:.0f} s"
+                raise ClusterError(f"{name}: {failure}. The end of its log:\n{self._tail(name)}")
             self._sleep(POLL_S)
 
     def _write(self, unit: Unit) -> bool:

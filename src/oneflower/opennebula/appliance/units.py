@@ -10,9 +10,7 @@ DOCKER = "/usr/bin/docker"
 ONEFLOWER = "/opt/oneflower/venv/bin/oneflower"
 STOP_S = 5
 
-# The data of the container's own; everything else of it is read-only.
 RESTRICTIONS = (
-    "--init",
     "--pull=never",
     "--network=host",
     "--cap-drop=ALL",
@@ -36,11 +34,14 @@ StartLimitIntervalSec=0
 ExecStartPre=-{docker} rm --force {name}
 ExecStart={command}
 ExecStop={docker} stop --time {stop_s} {name}
-Restart=always
+{restart}
 RestartSec=10
 TimeoutStartSec=0
 TimeoutStopSec=30
 """
+_FOR_EVER = "Restart=always"
+# A supervisor has an end, good or bad, and then stays as it is: 2 settings, 5 app, 6 training, errors.py.
+_TO_THE_END = "Restart=on-failure\nRestartPreventExitStatus=2 5 6\nRemainAfterExit=yes"
 
 _REPORT = """\
 # Written by `oneflower appliance`; changes here are lost.
@@ -74,7 +75,11 @@ class Mount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Container:
-    """One container that a unit keeps running."""
+    """One container that a unit keeps running.
+
+    The one that supervises runs `oneflower` in place of a Flower program, sees the processes of the others
+    (to end those that hang; they are of the same user), and comes to an end.
+    """
 
     name: str
     description: str
@@ -83,7 +88,7 @@ class Container:
     mounts: tuple[Mount, ...]
     arguments: tuple[str, ...]
     after: str = ""
-    entrypoint: str = ""
+    supervises: bool = False
 
     @property
     def unit(self) -> str:
@@ -94,8 +99,7 @@ class Container:
         """Return the ``docker run`` that stays in the foreground."""
         options = [f"--name={self.name}", f"--user={UID}:{UID}", f"--env-file={self.environment}"]
         options += [mount.option for mount in self.mounts]
-        if self.entrypoint:
-            options.append(f"--entrypoint={self.entrypoint}")
+        options += ["--pid=host", "--entrypoint=oneflower"] if self.supervises else ["--init"]
         return [DOCKER, "run", "--rm", *RESTRICTIONS, *options, image(self.machine), *self.arguments]
 
 
@@ -108,6 +112,7 @@ def container_unit(container: Container) -> str:
         name=container.name,
         command=command_line(container.command()),
         stop_s=STOP_S,
+        restart=_TO_THE_END if container.supervises else _FOR_EVER,
     )
 
 
