@@ -46,7 +46,7 @@ def apply_superlink(patch: Patch) -> None:
 
     @wraps(pull_messages)
     def hold_pull_messages(self: Any, request: Any, context: Any) -> Any:
-        _hold(arrivals, _work_for(self.state_factory.state(), request.node.node_id), context)
+        _hold(arrivals, _work_for(self.state_factory, request.node.node_id), context)
         # Who hung up meanwhile would not get the message, which counts as delivered all the same.
         return pull_messages(self, request, context) if context.is_active() else PullMessagesResponse()
 
@@ -95,11 +95,19 @@ def _hold(arrivals: Arrivals, work: tuple[Any, Callable[[], bool]], context: Any
     )
 
 
-def _work_for(state: Any, node_id: int) -> tuple[int, Callable[[], bool]]:
-    """Return the key of a node and the question whether there is work for it."""
-    if not isinstance(state, SqliteLinkState):
-        return node_id, lambda: True  # a state in memory is not watched: the call is not held
-    return node_id, lambda: bool(state.query(HAS_WORK, (uint64_to_int64(node_id),)))
+def _work_for(states: Any, node_id: int) -> tuple[int, Callable[[], bool]]:
+    """Return the key of a node and the question whether there is work for it.
+
+    No connection is held meanwhile: with many nodes the open files would run out.
+    """
+
+    def ready() -> bool:
+        state = states.state()
+        if not isinstance(state, SqliteLinkState):
+            return True  # a state in memory is not watched: the call is not held
+        return bool(state.query(HAS_WORK, (uint64_to_int64(node_id),)))
+
+    return node_id, ready
 
 
 SUPERLINK = Workaround(
