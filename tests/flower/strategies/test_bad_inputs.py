@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from flwr.common import Array, ArrayRecord, MetricRecord
 
+from oneflower.aggregation import AggregationError
+
 from .conftest import (
     FEWEST,
     OPTIONS,
@@ -160,6 +162,17 @@ def test_a_bad_evaluation_reply_does_not_enter_the_metrics(bad):
     assert [rejection.node_id for rejection in checked.rejected] == [BAD_NODE]
     assert words in checked.rejected[0].reason
     assert strategy.aggregate_evaluate(1, [message, *good]) == strategy.aggregate_evaluate(1, good)
+
+
+NOT_SEEN_BY_FORM = {"NaN", "infinity", "num-examples huge", "missing metric", "two array records"}
+
+
+@every
+@pytest.mark.parametrize("bad", [bad for bad in BAD if bad not in NOT_SEEN_BY_FORM])
+def test_a_reply_that_nobody_checked_is_refused_with_our_own_error(name, bad):
+    strategy = configured(ours(name), START)
+    with pytest.raises(AggregationError):
+        strategy.aggregate_train(1, [*replies(FEWEST, START), BAD[bad][0]])
 
 
 def test_an_evaluation_without_a_valid_reply_has_no_metrics():

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from flwr.common import Array, ArrayRecord, Message, MetricRecord, RecordDict
 
@@ -102,15 +102,19 @@ def in_fixed_order(replies: Iterable[Message], weight_key: str) -> list[Message]
 
 
 def to_update(message: Message, weight_key: str) -> Update:
-    """Return a checked reply as an update that shares its memory; an evaluation's has no arrays."""
+    """Return a checked reply as an update that shares its memory; an evaluation's has no arrays.
+
+    Raises
+    ------
+    AggregationError
+        The reply would not have passed its check.
+    """
+    weight = weight_of(message, weight_key)
     arrays: Mapping[str, NDArray] = {}
     if records := _records(message.content, ArrayRecord):
         arrays = array_views(records[0])
     return Update(
-        client=str(node_id(message)),
-        arrays=arrays,
-        num_examples=weight_of(message, weight_key),
-        metrics=dict(metrics_of(message)),
+        client=str(node_id(message)), arrays=arrays, num_examples=weight, metrics=dict(metrics_of(message))
     )
 
 
@@ -121,10 +125,9 @@ def metrics_of(message: Message) -> MetricRecord:
 
 def weight_of(message: Message, weight_key: str) -> float:
     """Return the num-examples of a checked reply."""
-    value = metrics_of(message)[weight_key]
-    if isinstance(value, list):
-        raise AggregationError(f"{weight_key} is a list; expected one number: check replies first")
-    return float(value)
+    if reason := check_evaluation(message, weight_key):
+        raise AggregationError(f"client {node_id(message)}: {reason}; check replies before aggregating them")
+    return float(cast(float, metrics_of(message)[weight_key]))
 
 
 def _check_content(message: Message) -> str | None:
