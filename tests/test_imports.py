@@ -20,6 +20,7 @@ LAYERS = {
     "flower": 3,
     "aggregation": 2,
     "checkpoints": 2,
+    "models": 2,
     "settings": 2,
     "journal": 2,
     "tls": 2,

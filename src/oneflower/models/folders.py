@@ -1,0 +1,65 @@
+"""Where a base model's folder is, and which model it is."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from oneflower.errors import AppError
+
+CACHE_VARIABLE = "ONEFLOWER_CACHE"
+DEFAULT_MODEL = "smollm2-135m"
+BLOCK_BYTES = 1 << 20
+
+
+def cache_folder(environ: Mapping[str, str] | None = None) -> Path:
+    """Give the folder for what is fetched once: ONEFLOWER_CACHE, else oneflower/ in the user's cache."""
+    values = os.environ if environ is None else environ
+    given = values.get(CACHE_VARIABLE)
+    if given:
+        return Path(given)
+    return Path(values.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "oneflower"
+
+
+def is_model(folder: Path) -> bool:
+    """Say whether a folder holds a model as transformers saves it: a config, and weights as safetensors."""
+    return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
+
+
+def base_model_folder(given: Path, environ: Mapping[str, str] | None = None) -> Path:
+    """Find the base model: `given` itself, the one model in it, else the one that was fetched.
+
+    Raises
+    ------
+    AppError
+        `given` holds several models, or files that are none, or there is no model at all.
+    """
+    fetched = cache_folder(environ) / "models" / DEFAULT_MODEL
+    found = [given] if is_model(given) else sorted(path for path in _folders(given) if is_model(path))
+    if len(found) == 1:
+        return found[0]
+    if not found and not (given.is_dir() and any(given.iterdir())) and is_model(fetched):
+        return fetched
+    raise AppError(
+        f"{given} holds {len(found)} base models; expected exactly one folder with config.json and "
+        f"*.safetensors, there or in {fetched}. Mount one there, name it with the key base-model, or run: "
+        f"oneflower models fetch {DEFAULT_MODEL}"
+    )
+
+
+def fingerprint(folder: Path) -> str:
+    """Hash a model's config and weights, by file name and content: SHA-256 in hex.
+
+    Adapters trained on one base are noise on another: server and clients compare this.
+    """
+    digest = hashlib.sha256()
+    for path in [folder / "config.json", *sorted(folder.glob("*.safetensors"))]:
+        digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+        with path.open("rb") as stream:
+            while block := stream.read(BLOCK_BYTES):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
