@@ -3,7 +3,6 @@
 import itertools
 import logging
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -181,14 +180,15 @@ def test_a_file_of_another_run_is_seen(folder, scratch, make, name, count):
     assert is_refused(folder, 4)
 
 
-def test_a_manifest_that_leads_out_of_the_folder_is_refused(folder, scratch):
+def test_a_manifest_that_leads_out_of_the_folder_is_refused(folder):
+    """Even to a file that is as it says: what is loaded lies in the folder, under the round's own name."""
     import json
 
     from oneflower.checkpoints.manifest import SELF, render
 
     path = folder / FILES[0]
     content = {key: value for key, value in json.loads(path.read_bytes()).items() if key != SELF}
-    content["files"]["model"]["name"] = f"../{Path(scratch).name}/checkpoints/{FILES[1]}"
+    content["files"]["model"]["name"] = f"../{folder.name}/{FILES[1]}"
     path.write_bytes(render(content))
     assert is_refused(folder, 4)
 

@@ -6,6 +6,7 @@ without a following sync of the folder are there or not in any combination. What
 taken away.
 """
 
+import errno
 import itertools
 import os
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ class RecordingFiles(OsFiles):
 
     def __init__(self):
         self.operations = []
+        self.pointers_fail = False
         self._descriptors = {}
         self._numbers = itertools.count()
 
@@ -36,6 +38,8 @@ class RecordingFiles(OsFiles):
         self.note("make_folder", path)
 
     def create(self, path):
+        if self.pointers_fail and "metadata" in path.name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         descriptor = super().create(path)
         self._descriptors[descriptor] = next(self._numbers)
         self.note("create", path.name, self._descriptors[descriptor])
@@ -59,6 +63,8 @@ class RecordingFiles(OsFiles):
         self.note("unlink", path.name)
 
     def symlink(self, target, path):
+        if self.pointers_fail:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         super().symlink(target, path)
         self.note("symlink", target, path.name)
 
@@ -219,6 +225,16 @@ def retention_at_work(scene, make):
         scene.promise(newest, link_shows=[newest])
 
 
+def no_room_for_the_pointers(scene, make):
+    """The disk is full right after the commit: the pointers stay old, the commit stands."""
+    scene.promise(make(3))
+    scene.store.open()
+    scene.files.pointers_fail = True
+    scene.promise(make(3), make(4))
+    scene.store.save(make(4))
+    scene.promise(make(4))
+
+
 def save_again(scene, make):
     scene.promise(make(3), link_shows=[make(3)])
     scene.store.open()
@@ -265,6 +281,7 @@ def set_damage_aside(scene, make):
 SCENES = {
     "first saves": ((), 0, first_saves),
     "retention at work": ((1, 2, 3), 2, retention_at_work),
+    "no room for the pointers": ((2, 3), 0, no_room_for_the_pointers),
     "save again": ((2, 3), 0, save_again),
     "save other content": ((2, 3), 0, save_other_content),
     "roll back": ((1, 2, 3), 0, roll_back),

@@ -95,14 +95,10 @@ def point_at_newest(files: Files, root: Path) -> None:
     if not rounds:
         _remove_pointers(files, root)
         return
-    changed = _point_link(files, root, model_name(rounds[-1]))
-    with files.open(root / manifest_name(rounds[-1])) as file:
-        content = file.read()
-    if _content(files, root / METADATA) != content:
-        replace_file(files, root / METADATA, content)
-        changed = True
-    if changed:
-        files.sync_folder(root)
+    try:
+        _copy_manifest(files, root, manifest_name(rounds[-1]))
+    finally:  # a disk without links (SMB) still shows the newest manifest, and the other way round
+        _point_link(files, root, model_name(rounds[-1]))
 
 
 def _settle_stray(files: Files, root: Path, name: str, number: int, names: set[str]) -> None:
@@ -136,14 +132,22 @@ def _next_ending(names: set[str], number: int, reason: str) -> str:
     return f"{reason}-{max(taken, default=0) + 1}"
 
 
-def _point_link(files: Files, root: Path, target: str) -> bool:
+def _copy_manifest(files: Files, root: Path, name: str) -> None:
+    with files.open(root / name) as file:
+        content = file.read()
+    if _content(files, root / METADATA) != content:
+        replace_file(files, root / METADATA, content)
+
+
+def _point_link(files: Files, root: Path, target: str) -> None:
+    """Point the link where it is not right, and make it and the copied manifest durable."""
     try:
-        if files.read_link(root / LATEST) == target:
-            return False
+        shown = files.read_link(root / LATEST)
     except OSError:
-        pass  # absent, or no link: it is made anew
-    replace_link(files, root / LATEST, target)
-    return True
+        shown = ""
+    if shown != target:
+        replace_link(files, root / LATEST, target)
+        files.sync_folder(root)
 
 
 def _remove_pointers(files: Files, root: Path) -> None:

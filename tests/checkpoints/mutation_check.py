@@ -1,0 +1,131 @@
+"""Take away each line that makes a commit safe, one at a time: some test must notice each time.
+
+Usage: ``python tests/checkpoints/mutation_check.py``. It copies the package, removes one fsync, rename,
+folder sync, hash or comparison, runs the suites that should notice, and prints a table. Exit code 1 if any
+removal goes unnoticed. The table is in docs/checkpoints.md.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+TESTS = Path(__file__).parent
+PACKAGE = TESTS.parents[1] / "src" / "oneflower"
+# The cheap suites first: pytest stops at the first failure.
+SUITES = (
+    "test_files.py",
+    "test_store.py",
+    "test_npz.py",
+    "test_corruption.py",
+    "test_crash_states.py",
+    "test_faults.py",
+)
+
+# What is removed, and what stands in its place so that the rest still runs.
+CALLS = (
+    (r"^(\s*)(files|self\._files)\.fsync\(.*\)$", r"\1pass"),
+    (r"^(\s*)(files|self\._files)\.sync_folder\(.*\)$", r"\1pass"),
+    (r"^(\s*)(files|self\._files)\.rename\(.*\)$", r"\1pass"),
+    (r"^(\s*)os\.fsync\(.*\)$", r"\1pass"),
+    (r"^(\s*)old\.rename\(new\)$", r"\1pass"),
+    (r"^(\s*)(self\._digest|digest|hasher)\.update\(.*\)$", r"\1pass"),
+    (r"^(\s*)_compare\(.*\)$", r"\1pass"),
+    (r"^(\s*)_check\(file, record\)$", r"\1pass"),
+    (r"^(\s*)_check_file_names\(.*\)$", r"\1pass"),
+    (r"^(\s*)if (sha256|size_bytes) != record\..*:$", r"\1if False:"),
+    (r"^(\s*)if render\(content\) != data:$", r"\1if False:"),
+    (r"^(\s*)if manifest\.round != number:$", r"\1if False:"),
+    (r"^(\s*)if list\(manifest\.files\) == records and .*:$", r"\1if True:"),
+    (r"^(\s*)fcntl\.flock\(.*\)$", r"\1pass"),
+    (r"^(.*)zlib\.crc32\(data, zlib\.crc32\(header\)\)(.*)$", r"\g<1>0\2"),
+)
+
+
+@dataclass(frozen=True)
+class Mutant:
+    module: str
+    line: int
+    text: str
+    changed: str
+
+
+def mutants():
+    """Yield every single removal in the package."""
+    for path in sorted((PACKAGE / "checkpoints").glob("*.py")):
+        for number, line in enumerate(path.read_text().splitlines()):
+            for pattern, replacement in CALLS:
+                changed = re.sub(pattern, replacement, line)
+                if changed != line:
+                    yield Mutant(path.name, number, line.strip(), changed)
+
+
+def kill(mutant, copy):
+    """Run the suites on a copy of the package with one line changed; return the first test that fails."""
+    target = copy / "oneflower" / "checkpoints" / mutant.module
+    whole = target.read_text()
+    lines = whole.splitlines()
+    lines[mutant.line] = mutant.changed
+    target.write_text("\n".join(lines) + "\n")
+    try:
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-x",
+            "-p",
+            "no:cacheprovider",
+            "--no-header",
+            "--tb=no",
+            "-rf",
+        ]
+        done = subprocess.run(
+            [*command, *(str(TESTS / suite) for suite in SUITES)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+            env=os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
+        )
+    finally:
+        target.write_text(whole)
+    failed = re.search(r"^(?:FAILED|ERROR) .*?([\w.]+::\S+|[\w.]+\.py)", done.stdout, re.MULTILINE)
+    if done.returncode == 1 and failed:
+        return failed[1].split("::")[-1]
+    return None if done.returncode == 0 else f"pytest ended with {done.returncode}"
+
+
+def say(text):
+    """Print a line at once: the whole takes minutes."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def main():
+    """Print one row a removal, and how many went unnoticed."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        shutil.copytree(PACKAGE, copy / "oneflower", ignore=shutil.ignore_patterns("__pycache__"))
+        first_line = (PACKAGE / "checkpoints" / "names.py").read_text().splitlines()[0]
+        if problem := kill(Mutant("names.py", 0, first_line, first_line), copy):
+            sys.exit(f"the suites fail without any removal: {problem}")
+        started, found = time.monotonic(), list(mutants())
+        say("| module | removed | noticed by |\n|---|---|---|")
+        noticed = [report(mutant, kill(mutant, copy)) for mutant in found]
+    say(f"\n{len(found)} removals, {noticed.count(False)} unnoticed, {time.monotonic() - started:.0f} s")
+    sys.exit(not all(noticed))
+
+
+def report(mutant, by):
+    """Print a removal's row and return whether it was noticed."""
+    say(f"| {mutant.module} | `{mutant.text}` | {by or '**nothing**'} |")
+    return by is not None
+
+
+if __name__ == "__main__":
+    main()
