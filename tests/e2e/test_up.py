@@ -33,6 +33,10 @@ def test_a_training_runs_to_its_end_is_known_as_finished_and_goes_on_with_more_r
     assert "1 of" not in (up.state / "report.html").read_text()
     assert not (up.state / "processes.json").exists()
     boots = len(up.events("cluster_started"))
+    homes = {
+        path.relative_to(up.state / "flwr-home").parts[0] for path in (up.state / "flwr-home").rglob("*.py")
+    }
+    assert homes >= {"superlink", "supernode-0", "supernode-1"}, "processes shared an app's files"
 
     code, output = up.run()
     assert (code, sha256(output)) == (0, first)

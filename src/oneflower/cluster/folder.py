@@ -59,7 +59,7 @@ class StateFolder:
 
     @property
     def flwr_home(self) -> Path:
-        """Where Flower unpacks the app."""
+        """Where Flower unpacks the app, one folder a process."""
         return self.root / "flwr-home"
 
     @property

@@ -232,7 +232,8 @@ class LocalCluster:
             options.settings,
             nodes=options.nodes,
             token=self._children.table.token,
-            flwr_home=self._folder.flwr_home,
+            # Flower writes an app's files in place: nodes that share a home read each other's half of them.
+            flwr_home=self._folder.flwr_home / role,
         )
         if role in (SUPERLINK, SUPEREXEC):  # the ServerApp is their child
             environment["ONEFLOWER_JOURNAL"] = str(self._folder.journal)
