@@ -6,7 +6,7 @@ from pathlib import Path
 
 from oneflower.cluster.commands import program_of
 from oneflower.cluster.processes import ProcessTable, end
-from oneflower.cluster.procfs import Identity, command_line, is_alive, parent_of, session_of
+from oneflower.procfs import Identity, command_line, is_alive, parent_of, session_of
 from oneflower.cluster.spawn import Child, spawn, tail
 from oneflower.errors import ClusterError
 

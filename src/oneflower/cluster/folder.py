@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from oneflower.cluster.files import probe, state_errors
+from oneflower.files import probe, state_errors
 from oneflower.errors import ClusterError
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from oneflower.cluster import commands
 from oneflower.cluster.children import Children, Death
 from oneflower.cluster.commands import Addresses
-from oneflower.cluster.files import state_errors
+from oneflower.files import state_errors
 from oneflower.cluster.folder import StateFolder
 from oneflower.cluster.ports import LOOPBACK, check_free, free_ports
 from oneflower.cluster.processes import ProcessTable
-from oneflower.cluster.procfs import Identity
+from oneflower.procfs import Identity
 from oneflower.cluster.spawn import tail
 from oneflower.cluster.tls import Certificates
 from oneflower.errors import ClusterError
@@ -180,9 +180,7 @@ class LocalCluster:
     def _fresh_folders(self) -> None:
         """Begin without Flower's old state: ids of an earlier boot would be sampled for 60 s."""
         for folder in (self._folder.superlink, self._folder.flwr_home):
-            with state_errors(folder):
-                shutil.rmtree(folder, ignore_errors=True)
-                folder.mkdir(parents=True)
+            _make_anew(folder)
         with state_errors(self._folder.superlink):
             self._database().parent.mkdir(parents=True, exist_ok=True)
 
@@ -227,15 +225,25 @@ class LocalCluster:
 
     def _spawn(self, role: str, command: list[str]) -> None:
         options = self._options
+        # Flower writes an app's files in place: one node would read another's half of them, or the half
+        # that it was killed in the middle of.
+        home = self._folder.flwr_home / role
+        _make_anew(home)
         environment = commands.environment(
             options.environ,
             options.settings,
             nodes=options.nodes,
             token=self._children.table.token,
-            # Flower writes an app's files in place: nodes that share a home read each other's half of them.
-            flwr_home=self._folder.flwr_home / role,
+            flwr_home=home,
         )
         if role in (SUPERLINK, SUPEREXEC):  # the ServerApp is their child
             environment["ONEFLOWER_JOURNAL"] = str(self._folder.journal)
         log = self._folder.log(role)
         self._children.spawn(role, command, environment=environment, log=log, folder=self._folder.root)
+
+
+def _make_anew(folder: Path) -> None:
+    """Empty a folder that holds nothing but what Flower can write again."""
+    with state_errors(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from oneflower.cluster.files import read_json, write_json
-from oneflower.cluster.procfs import Identity, boot_id, identify, is_alive, send, with_environment
+from oneflower.files import read_json, write_json
+from oneflower.procfs import Identity, boot_id, identify, is_alive, send, with_environment
 from oneflower.errors import ClusterError
 
 # Every process of a cluster inherits it, grandchildren too: superexec, flwr-serverapp, flwr-clientapp.

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from oneflower.cluster.files import read_json, write_json
-from oneflower.cluster.journaltail import Event
+from oneflower.files import read_json, write_json
+from oneflower.journal import Event
 from oneflower.cluster.plan import Plan
 from oneflower.errors import SettingsError
 from oneflower.journal import read_journal

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oneflower.cluster import commands
-from oneflower.cluster.files import probe
+from oneflower.files import probe
 from oneflower.cluster.folder import set_aside
 from oneflower.cluster.interrupts import Interrupts
-from oneflower.cluster.journaltail import Event
+from oneflower.journal import Event
 from oneflower.cluster.local import ClusterOptions, LocalCluster
 from oneflower.cluster.plan import Plan, certificates_given
 from oneflower.cluster.processes import end, leftovers

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oneflower.cluster import guard
-from oneflower.cluster.files import state_errors
-from oneflower.cluster.procfs import Identity, identify
+from oneflower.files import state_errors
+from oneflower.procfs import Identity, identify
 from oneflower.errors import ClusterError
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from oneflower.cluster.files import state_errors
+from oneflower.files import state_errors
 from oneflower.tls import Certificates, make_authority, make_server_certificate, write_certificates
 
 __all__ = ["Certificates", "decode_certificates", "make_certificates"]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from oneflower.cluster.journaltail import Event, JournalTail
+from oneflower.journal import Event, JournalTail
 from oneflower.cluster.keeper import Keeper, SuperLinkDied
 from oneflower.cluster.local import LocalCluster
 from oneflower.cluster.watch import AppFailed, RunLost, Watch

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from oneflower import errors
-from oneflower.cluster.journaltail import Event
+from oneflower.journal import Event
 from oneflower.cluster.local import LocalCluster
 from oneflower.errors import ClusterError, OneflowerError, TrainingError
 from oneflower.flower.control import RunState
