@@ -139,29 +139,23 @@ class OneGateServer(ThreadingHTTPServer):
         return f"http://{self.server_address[0]}:{self.server_address[1]}"
 
 
+def _dumped(state, change, file):
+    def and_dump(vm_id, text):
+        status = change(vm_id, text)
+        known = {"vm": vm_id, "status": status, "template": state.vms[vm_id]["template"]}
+        with file.open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps({**known, "gate": state.gate_is_open(vm_id)}) + "\n")
+        return status
+
+    return and_dump
+
+
 def main(address, port, service_file, dump_file):
     """Serve until stopped; write the whole state after every change."""
     given = json.loads(Path(service_file).read_text(encoding="utf-8"))
     state = State(given["vms"], given["tokens"])
-    put = state.put
-
-    def put_and_dump(vm_id, text):
-        status = put(vm_id, text)
-        with Path(dump_file).open("a", encoding="utf-8") as file:
-            file.write(
-                json.dumps(
-                    {
-                        "vm": vm_id,
-                        "status": status,
-                        "template": state.vms[vm_id]["template"],
-                        "gate": state.gate_is_open(vm_id),
-                    }
-                )
-                + "\n"
-            )
-        return status
-
-    state.put = put_and_dump
+    for change in ("put", "erase"):
+        setattr(state, change, _dumped(state, getattr(state, change), Path(dump_file)))
     with OneGateServer((address, int(port)), state) as server:
         server.serve_forever()
 

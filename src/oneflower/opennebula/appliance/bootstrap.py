@@ -100,8 +100,8 @@ def _tell(stage: Stage, told: dict[str, str]) -> None:
     onegate = stage.onegate
     if onegate is None:
         return
-    onegate.publish({**told, "FL_STATE": "waiting", "READY": "YES"})
     onegate.erase(["FL_ERROR", *({"FL_CA_CERT", "FL_ENDPOINT"} - told.keys())])
+    onegate.publish({**told, "FL_STATE": "waiting", "READY": "YES"})
     stage.systemd.write([report_service(stage)])
     # It publishes everything anew when it starts; what it knows may be older than this stage.
     stage.commands.run(SYSTEMCTL, "restart", REPORT)

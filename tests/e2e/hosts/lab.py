@@ -1,0 +1,286 @@
+"""Hosts on this machine: real systemd in systemd-nspawn, an address and a disk each, one switch between them.
+
+Everything that is made here is undone by `Lab.close`: processes, mounts, network namespaces, cgroups.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from oneflower.settings import render_context
+
+NETWORK = "10.77.0"
+GATEWAY = f"{NETWORK}.1"
+ONEGATE_PORT = 5030
+CGROUPS = [Path("/sys/fs/cgroup") / name for name in ("systemd", "unified")]
+HERE = Path(__file__).parent
+STOP_S = 30
+
+
+def run(*command, check=True, timeout=120):
+    done = subprocess.run(
+        [str(word) for word in command], capture_output=True, text=True, timeout=timeout, check=False
+    )
+    if check and done.returncode:
+        raise RuntimeError(f"{command}: {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+class Lab:
+    """A switch, a OneGate at its first address, and hosts."""
+
+    def __init__(self, folder, root, images):
+        """`folder` keeps the disks; `root` is every host's, `images` are its containers'."""
+        self.folder, self.root, self.images = folder, root, images
+        self.tag = f"of{os.getpid()}"
+        self.hosts = []
+        self._undo = []
+        self._onegate = None
+        self.events = folder / "onegate.jsonl"
+        self._make_switch()
+
+    def _make_switch(self):
+        self.hub = f"{self.tag}hub"
+        run("ip", "netns", "add", self.hub)
+        self._undo.append(lambda: run("ip", "netns", "delete", self.hub, check=False))
+        run("ip", "-n", self.hub, "link", "add", "br0", "type", "bridge")
+        run("ip", "-n", self.hub, "link", "set", "br0", "up")
+        run("ip", "-n", self.hub, "link", "set", "lo", "up")
+        run("ip", "-n", self.hub, "addr", "add", f"{GATEWAY}/24", "dev", "br0")
+
+    def start_onegate(self):
+        """Serve OneGate for the hosts that were added."""
+        vms = {host.vm: {"role": host.role, "ip": host.address} for host in self.hosts}
+        service = self.folder / "service.json"
+        service.write_text(json.dumps({"vms": vms, "tokens": {host.vm: host.token for host in self.hosts}}))
+        server = HERE.parents[1] / "opennebula" / "onegate_server.py"
+        self.events.touch()
+        self._onegate = subprocess.Popen(
+            [
+                "ip",
+                "netns",
+                "exec",
+                self.hub,
+                sys.executable,
+                str(server),
+                GATEWAY,
+                str(ONEGATE_PORT),
+                str(service),
+                str(self.events),
+            ],
+        )
+
+    def add(self, role, vm, **context):
+        host = Host(self, role, vm, context)
+        self.hosts.append(host)
+        return host
+
+    def close(self):
+        for host in self.hosts:
+            host.kill()
+            host.remove()
+        if self._onegate:
+            self._onegate.terminate()
+            self._onegate.wait()
+        for undo in reversed(self._undo):
+            undo()
+
+
+class Host:
+    """One machine of the service; `vm` is its id, from which its address follows."""
+
+    def __init__(self, lab, role, vm, context):
+        self.lab, self.role, self.vm = lab, role, vm
+        self.name = f"{lab.tag}v{vm}"
+        self.address = f"{NETWORK}.{vm}"
+        self.token = f"token{vm}"
+        self.context = context
+        self.disk = lab.folder / f"vm-{vm}"
+        self.init = None
+        self._process = None
+        self._make_disk()
+        self._make_link()
+
+    def _make_disk(self):
+        """The root of all hosts below, what this host writes above it: the disk, kept over boots."""
+        for name in ("upper", "work", "root", "containers", "context"):
+            (self.disk / name).mkdir(parents=True)
+        options = f"lowerdir={self.lab.root},upperdir={self.disk}/upper,workdir={self.disk}/work"
+        run("mount", "-t", "overlay", "overlay", "-o", options, self.disk / "root")
+        script = self.disk / "root/etc/one-appliance/service.d/appliance.sh"
+        script.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(HERE.parents[2] / f"appliances/oneflower-{self.role}/appliance.sh", script)
+        etc = self.disk / "root/etc"
+        for name in ("storage.conf", "containers.conf"):
+            shutil.copy(HERE / name, etc / "containers" / name)
+        shutil.copy(HERE / "one-context.service", etc / "systemd/system/one-context.service")
+        shutil.copy(HERE / "one_context.py", self.disk / "root/usr/local/sbin/one-context")
+        (self.disk / "root/usr/local/sbin/one-context").chmod(0o755)
+
+    def _make_link(self):
+        run("ip", "netns", "add", self.name)
+        run(
+            "ip",
+            "link",
+            "add",
+            self.name,
+            "netns",
+            self.lab.hub,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "eth0",
+            "netns",
+            self.name,
+        )
+        run("ip", "-n", self.lab.hub, "link", "set", self.name, "master", "br0", "up")
+        run("ip", "-n", self.name, "link", "set", "lo", "up")
+        run("ip", "-n", self.name, "addr", "add", f"{self.address}/24", "dev", "eth0")
+        run("ip", "-n", self.name, "link", "set", "eth0", "up")
+
+    def boot(self):
+        """Start the machine with its context, and return when systemd runs."""
+        self.write_context()
+        command = [
+            "systemd-nspawn",
+            "--quiet",
+            f"--directory={self.disk}/root",
+            f"--machine={self.name}",
+            f"--hostname={self.role}-{self.vm}",
+            "--register=no",
+            "--keep-unit",
+            f"--network-namespace-path=/run/netns/{self.name}",
+            "--console=pipe",
+            "--link-journal=no",
+            "--resolv-conf=off",
+            "--timezone=off",
+            "--capability=all",
+            "--system-call-filter=add_key keyctl bpf @keyring",
+            f"--bind-ro={self.disk}/context:/mnt/context",
+            f"--bind={self.disk}/containers:/var/lib/containers",
+            f"--bind-ro={self.lab.images}:/var/lib/images",
+            "--boot",
+            "--",
+            "systemd.wants=one-context.service",
+        ]
+        environ = {
+            **os.environ,
+            "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1",
+            "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network",
+        }
+        console = (self.disk / "console.log").open("ab")
+        with console:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                env=environ,
+                preexec_fn=self._enter_cgroups,  # noqa: PLW1509 - no thread runs here
+                start_new_session=True,
+            )
+        self.init = self._wait_for_init()
+
+    def write_context(self):
+        """Write what OpenNebula puts on the context's disk."""
+        fixed = {
+            "NETWORK": "YES",
+            "TOKEN": "YES",
+            "REPORT_READY": "YES",
+            "ETH0_IP": self.address,
+            "ONEGATE_ENDPOINT": f"http://{GATEWAY}:{ONEGATE_PORT}",
+            "VMID": str(self.vm),
+        }
+        (self.disk / "context/context.sh").write_text(render_context({**fixed, **self.context}))
+        (self.disk / "context/token.txt").write_text(self.token)
+
+    def _enter_cgroups(self):
+        """Hosts without cgroups of their own would share those of their units."""
+        for hierarchy in CGROUPS:
+            group = hierarchy / self.name
+            group.mkdir(exist_ok=True)
+            (group / "cgroup.procs").write_text(str(os.getpid()))
+
+    def _wait_for_init(self):
+        deadline = time.monotonic() + STOP_S
+        while time.monotonic() < deadline:
+            with suppress(FileNotFoundError):
+                children = (
+                    Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+                )
+                for child in children:
+                    if "systemd" in Path(f"/proc/{child}/comm").read_text():
+                        return int(child)
+            if self._process.poll() is not None:
+                break
+            time.sleep(0.1)
+        raise RuntimeError(f"{self.name} did not boot:\n{(self.disk / 'console.log').read_text()[-3000:]}")
+
+    def run(self, *command, check=True, timeout=120):
+        """Run a program inside."""
+        return run("nsenter", "--target", self.init, "--all", "--", *command, check=check, timeout=timeout)
+
+    def log(self, unit=None, lines=60):
+        units = [f"--unit={unit}"] if unit else []
+        return self.run(
+            "journalctl", "--no-pager", "--output=short-iso", f"--lines={lines}", *units, check=False
+        )
+
+    def kill(self):
+        """Cut the power: every process ends at once, the disk stays."""
+        if self._process is None:
+            return
+        if self.init:
+            with suppress(ProcessLookupError):
+                os.kill(self.init, signal.SIGKILL)
+        try:
+            self._process.wait(timeout=STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = self.init = None
+        self._remove_cgroups()
+
+    def cut(self):
+        """Pull the network cable."""
+        run("ip", "-n", self.lab.hub, "link", "set", self.name, "down")
+
+    def mend(self):
+        run("ip", "-n", self.lab.hub, "link", "set", self.name, "up")
+
+    def file(self, path):
+        """A file of the host, seen from outside."""
+        return self.disk / "root" / path.lstrip("/")
+
+    def published(self):
+        """What OneGate knows of this host."""
+        found = {}
+        for line in self.lab.events.read_text().splitlines():
+            event = json.loads(line)
+            if event["vm"] == self.vm:
+                found = event
+        return {**found.get("template", {}), "gate": found.get("gate", False)}
+
+    def remove(self):
+        run("umount", self.disk / "root", check=False)
+        run("ip", "netns", "delete", self.name, check=False)
+        self._remove_cgroups()
+
+    def _remove_cgroups(self):
+        for hierarchy in CGROUPS:
+            group = hierarchy / self.name
+            for folder in (
+                sorted(group.rglob("*"), key=lambda path: -len(path.parts)) if group.exists() else []
+            ):
+                if folder.is_dir():
+                    with suppress(OSError):
+                        folder.rmdir()
+            with suppress(OSError):
+                group.rmdir()

@@ -1,0 +1,203 @@
+"""Three machines with real systemd and real containers, each given nothing but a context.sh."""
+
+import json
+import time
+
+import pytest
+
+from oneflower.journal import read_journal
+from oneflower.opennebula.onegate.encoding import decode
+
+pytestmark = [pytest.mark.hosts, pytest.mark.timeout(1500)]
+
+ROUNDS = 12
+TRAINING = {
+    "FL_USE_CASE": "image-classification",
+    "FL_NUM_ROUNDS": str(ROUNDS),
+    "FL_CHECKPOINT_ENABLED": "YES",
+    "FL_CHECKPOINT_INTERVAL": "1",
+    "FL_ROUND_TIMEOUT": "120",
+}
+
+
+def journal_of(host):
+    return list(read_journal(host.file("/opt/flower/state/journal.jsonl")))
+
+
+def events(host, name):
+    return [event for event in journal_of(host) if event["event"] == name]
+
+
+def completed(host):
+    return max((event["round"] for event in events(host, "round_completed")), default=0)
+
+
+def is_ready(host):
+    return host.published()["gate"]
+
+
+def failure_of(host):
+    """Return what a host that is not ready says."""
+    told = host.published()
+    return f"{told}\n{host.log()}\n{(host.disk / 'console.log').read_text()[-2000:]}"
+
+
+@pytest.fixture
+def service(lab):
+    link = lab.add("superlink", 10, **TRAINING)
+    nodes = [lab.add("supernode", 11), lab.add("supernode", 12)]
+    lab.start_onegate()
+    return link, nodes
+
+
+def boot_all(service, wait, tell):
+    """Boot as OneFlow does with a readiness gate: SuperNodes only once the SuperLink is ready."""
+    link, nodes = service
+    link.boot()
+    tell(f"{link.role} booted, context.sh of {len(link.context)} variables")
+    wait("superlink is READY", lambda: is_ready(link), describe=lambda: failure_of(link))
+    assert not any(is_ready(node) for node in nodes)
+    for node in nodes:
+        node.boot()
+    for node in nodes:
+        wait(
+            f"supernode {node.vm} is READY",
+            lambda node=node: is_ready(node),
+            describe=lambda node=node: failure_of(node),
+        )
+
+
+def test_a_training_goes_from_contexts_to_a_model_through_every_crash(service, wait, tell):
+    """The four crashes of the mission, on machines: a SuperNode, the SuperLink, the link; then the end."""
+    link, nodes = service
+    boot_all(service, wait, tell)
+    assert link.published()["FL_ENDPOINT"] == f"{link.address}:9092"
+    wait(
+        "OneGate knows of a training",
+        lambda: link.published().get("FL_STATE") == "training",
+        describe=lambda: failure_of(link),
+    )
+    wait("round 2 is complete", lambda: completed(link) >= 2, describe=lambda: failure_of(link))
+
+    tell("POWER CUT of supernode 12")
+    nodes[1].kill()
+    nodes[1].boot()
+    wait("supernode 12 is READY again", lambda: is_ready(nodes[1]), describe=lambda: failure_of(nodes[1]))
+    at = completed(link)
+    wait(
+        f"two rounds more than {at} are complete",
+        lambda: completed(link) >= at + 2,
+        describe=lambda: failure_of(link),
+    )
+
+    tell(f"POWER CUT of the superlink in round {completed(link) + 1}")
+    link.kill()
+    before = completed(link)
+    link.boot()
+    wait(
+        "the training has resumed from a checkpoint",
+        lambda: events(link, "training_resumed"),
+        describe=lambda: failure_of(link),
+    )
+    resumed = events(link, "training_resumed")[-1]["round"]
+    tell(f"it went on after round {resumed}; before the power cut round {before} was complete")
+    assert before - 1 <= resumed <= before
+    wait("a round more is complete", lambda: completed(link) > before, describe=lambda: failure_of(link))
+
+    tell("LINK CUT of supernode 11 for a minute and a half")
+    nodes[0].cut()
+    cut_at = completed(link)
+    time.sleep(90)
+    nodes[0].mend()
+    tell("link mended")
+    if cut_at < ROUNDS:
+        wait("a round more is complete", lambda: completed(link) > cut_at, describe=lambda: failure_of(link))
+
+    wait(
+        "OneGate says finished",
+        lambda: link.published().get("FL_STATE") == "finished",
+        timeout_s=600,
+        describe=lambda: failure_of(link),
+    )
+    told = link.published()
+    tell(f"OneGate: {json.dumps({key: told[key] for key in sorted(told) if key != 'FL_CA_CERT'})}")
+    assert told["FL_ROUND"] == told["FL_ROUNDS"] == told["FL_CHECKPOINT_ROUND"] == str(ROUNDS)
+    (finish,) = events(link, "training_finished")
+    tell(
+        f"model sha256 {finish['sha256']}, accuracy {events(link, 'round_completed')[-1]['central_metrics']}"
+    )
+    assert link.file("/opt/flower/checkpoints/checkpoint_latest.npz").is_symlink()
+    assert link.file(f"/opt/flower/checkpoints/checkpoint_round_{ROUNDS}.json").is_file()
+
+
+def test_a_bad_context_is_told_with_all_its_mistakes(lab, wait, tell):
+    """Not READY, FL_ERROR names everything, so does the journal of the unit; a good context then boots."""
+    mistakes = {
+        "FL_STRATEGY": "FedMagic",
+        "FL_NUM_ROUNDS": "0",
+        "FL_NODE_CONFIG": "$(touch /pwned)",
+        "FL_CHECKPOINT_PATH": "`touch /pwned`",
+    }
+    host = lab.add("superlink", 10, **mistakes)
+    lab.start_onegate()
+    host.boot()
+    wait(
+        "FL_STATE is failed",
+        lambda: host.published().get("FL_STATE") == "failed",
+        describe=lambda: failure_of(host),
+    )
+    told = decode("FL_ERROR", host.published()["FL_ERROR"])
+    tell("FL_ERROR, decoded:\n" + told)
+    wait(
+        "the stage has ended",
+        lambda: host.file("/etc/one-appliance/status").read_text() == "configure_failure\n",
+    )
+    logged = host.log("one-context.service")
+    tell("journal of the unit:\n" + logged)
+    for name in mistakes:
+        assert name in told
+        assert name in logged
+    assert not host.published()["gate"]
+    assert not host.file("/pwned").exists()
+    assert not host.file("/opt/flower").exists()
+
+    host.context = {}
+    host.kill()
+    host.boot()
+    wait("the mended host is READY", lambda: is_ready(host), describe=lambda: failure_of(host))
+    assert "FL_ERROR" not in host.published()
+    tell(
+        host.run(
+            "systemctl",
+            "--no-pager",
+            "show",
+            "-p",
+            "ActiveState",
+            "-p",
+            "ExecStart",
+            "flower-superlink.service",
+        )
+    )
+
+
+def test_a_boot_changes_only_what_its_context_changes(lab, wait, tell):
+    """Stages run again on the running host; a reboot of one's own starts everything again."""
+    host = lab.add("superlink", 10, **TRAINING)
+    lab.start_onegate()
+    host.boot()
+    wait("superlink is READY", lambda: is_ready(host), describe=lambda: failure_of(host))
+
+    def invocation(unit):
+        return host.run("systemctl", "show", "--property=InvocationID", "--value", unit).strip()
+
+    units = ("flower-superlink.service", "flower-supervisor.service")
+    first = [invocation(unit) for unit in units]
+    host.run("systemctl", "restart", "one-context.service", timeout=300)
+    assert [invocation(unit) for unit in units] == first
+    tell("the stages ran again: no unit was started anew")
+    host.context["FL_NUM_ROUNDS"] = "5"
+    host.write_context()
+    host.run("systemctl", "restart", "one-context.service", timeout=300)
+    link, supervisor = (invocation(unit) for unit in units)
+    assert (link, supervisor != first[1]) == (first[0], True)
+    tell("FL_NUM_ROUNDS changed: the supervisor was started anew, the SuperLink was not")
