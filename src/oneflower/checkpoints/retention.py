@@ -30,10 +30,10 @@ class Measure:
 
 DEFAULT_MEASURES: Final = (
     Measure(phase="central", name="accuracy", better="higher"),
-    Measure(phase="central", name="auc", better="higher"),
+    Measure(phase="central", name="roc_auc", better="higher"),
     Measure(phase="central", name="loss", better="lower"),
     Measure(phase="evaluate", name="accuracy", better="higher"),
-    Measure(phase="evaluate", name="auc", better="higher"),
+    Measure(phase="evaluate", name="roc_auc", better="higher"),
     Measure(phase="evaluate", name="loss", better="lower"),
 )
 
