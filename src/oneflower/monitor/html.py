@@ -75,7 +75,8 @@ def table(
 ) -> Html:
     """Build a table with a caption for those who cannot see its place; without rows it says so.
 
-    On a narrow screen the style stacks a row's cells, each under its head.
+    On a narrow screen a table with a class of its own is stacked, each cell under its head, by the style; any
+    other scrolls sideways, by key too.
     """
     body = [
         el(
@@ -87,10 +88,13 @@ def table(
     ]
     if not body:
         return note("None.")
-    return el(
+    whole = el(
         "table",
         el("caption", caption, class_="unseen"),
         el("thead", el("tr", *(el("th", head, scope="col") for head in heads))),
         el("tbody", *body),
         class_=class_,
     )
+    if class_ is not None:
+        return whole
+    return el("div", whole, class_="scroll", role="region", aria_label=caption, tabindex="0")

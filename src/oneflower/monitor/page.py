@@ -79,8 +79,8 @@ def _content(parts: Mapping[str, Html]) -> Html:
         place("loss", "Loss"),
         place("attendance", "Clients in each round"),
         place("timeline", "What happened"),
-        place("clients", "Clients", "wide rows"),
-        place("checkpoints", "Checkpoints: is the work safe?", "wide rows"),
+        place("clients", "Clients", "wide"),
+        place("checkpoints", "Checkpoints: is the work safe?", "wide"),
         _folded("rounds", "Rounds in numbers", parts),
         _folded("settings", "Settings", parts),
     ]

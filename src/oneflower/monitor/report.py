@@ -69,11 +69,11 @@ def _cards(view: TrainingView, settings: Sequence[SettingRow], safety: Safety) -
         card("attendance", "Clients in each round", panels.attendance(view)),
         card("model", "Final model", _model(view)),
         card("timeline", "What happened", panels.timeline(view, most=MOST_MOMENTS), style="wide"),
-        card("clients", "Clients", panels.clients(view), style="wide rows"),
-        card("left-out", "Clients left out", _left_out(view), style="wide rows"),
-        card("checkpoints", "Checkpoints", panels.checkpoints(view, safety), style="wide rows"),
-        card("rounds", "Rounds", panels.rounds(view), style="wide rows"),
-        card("settings", "Settings", shown, style="wide rows"),
+        card("clients", "Clients", panels.clients(view), style="wide"),
+        card("left-out", "Clients left out", _left_out(view), style="wide"),
+        card("checkpoints", "Checkpoints", panels.checkpoints(view, safety), style="wide"),
+        card("rounds", "Rounds", panels.rounds(view), style="wide"),
+        card("settings", "Settings", shown, style="wide"),
     ]
 
 

@@ -84,9 +84,9 @@ def _of_clients(view: TrainingView) -> Iterator[Concern]:
         return
     stands = {client.name: standing(view, client) for client in view.roster.values()}
     for stand, advice in (
-        (Standing.QUARANTINED, "Their updates are kept out of the model; the table says why."),
-        (Standing.FAILED, "The rounds go on without them as long as the quorum holds; the table says why."),
-        (Standing.ABSENT, "They took part before. See whether their machines run and reach the SuperLink."),
+        (Standing.QUARANTINED, "Such an update is kept out of the model; the table says why."),
+        (Standing.FAILED, "The rounds go on as long as the quorum holds; the table says why."),
+        (Standing.ABSENT, "It took part before: see whether its machine runs and reaches the SuperLink."),
     ):
         names = [name for name, each in stands.items() if each is stand]
         if names:

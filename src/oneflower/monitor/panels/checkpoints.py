@@ -33,9 +33,7 @@ def _answer(view: TrainingView, safety: Safety) -> str:
         if not view.rounds:
             return "No round is done yet, so there is nothing to lose."
         return "No checkpoint was written: a crash starts the training from round 1."
-    proven = (
-        "and its files are verified" if newest.proof is Proof.VERIFIED else f"its files are {newest.proof}"
-    )
+    proven = f"its files are {newest.proof}"
     if view.phase is Phase.FINISHED:
         return f"The final model of round {newest.number} is saved, {proven}."
     lost = max(0, view.done - newest.number)

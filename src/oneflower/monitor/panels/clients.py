@@ -28,23 +28,33 @@ def clients(view: TrainingView) -> Html:
     stands = by_trouble(view)
     if not stands:
         return note("No client has answered yet.")
-    troubled = sum(stand in TROUBLED for _, stand in stands)
-    shown = stands if len(stands) <= MOST_SHOWN + 3 else stands[: max(MOST_SHOWN, troubled)]
-    return join([_overview(stands), _table(view, shown), _folded(view, stands[len(shown) :])])
+    here = [pair for pair in stands if pair[1] is not Standing.GONE]
+    gone = stands[len(here) :]
+    troubled = sum(stand in TROUBLED for _, stand in here)
+    shown = here if len(here) <= MOST_SHOWN + 3 else here[: max(MOST_SHOWN, troubled)]
+    return join(
+        [
+            _overview(stands),
+            _table(view, shown) if shown else None,
+            _folded(view, here[len(shown) :], "more"),
+            _folded(view, gone, "of earlier starts, gone"),
+        ]
+    )
 
 
 def _overview(stands: Sequence[tuple[Client, Standing]]) -> Html:
     found = Counter(stand for _, stand in stands)
     here = len(stands) - found[Standing.GONE]
     words = [f"{found[stand]} {stand}" for stand in Standing if found[stand] and stand is not Standing.GONE]
-    gone = f" {found[Standing.GONE]} of an earlier start are gone." if found[Standing.GONE] else ""
-    return el("p", f"{here} clients: {', '.join(words)}.{gone}" if here else gone.strip())
+    return el(
+        "p", f"{here} clients: {', '.join(words)}." if here else "No client has answered since the start."
+    )
 
 
-def _folded(view: TrainingView, rest: Sequence[tuple[Client, Standing]]) -> Html | None:
+def _folded(view: TrainingView, rest: Sequence[tuple[Client, Standing]], which: str) -> Html | None:
     if not rest:
         return None
-    return el("details", el("summary", f"{len(rest)} more clients"), _table(view, rest))
+    return el("details", el("summary", f"{len(rest)} {which}"), _table(view, rest))
 
 
 def _table(view: TrainingView, stands: Sequence[tuple[Client, Standing]]) -> Html:

@@ -65,7 +65,8 @@ def _again(view: TrainingView) -> str:
     if not view.restarts and not view.resumes:
         return ""
     count = max(view.restarts, view.resumes)
-    return f"; it has come back by itself {count} {'time' if count == 1 else 'times'}"
+    often = {1: "once", 2: "twice"}.get(count, f"{count} times")
+    return f"; it has come back by itself {often}"
 
 
 def _tile(name: str, value: str | Html, *below: str | None, style: str = "") -> Html:

@@ -22,7 +22,7 @@ def rounds(view: TrainingView, *, most: int | None = None) -> Html:
     more = None
     if most is not None and len(numbers) > most:
         more = el("p", f"The report holds all {len(numbers)} rounds.", class_="none")
-    return join([table("Rounds", heads, rows, class_="numbers"), more])
+    return join([table("Rounds", heads, rows), more])
 
 
 def _head(name: str) -> str:

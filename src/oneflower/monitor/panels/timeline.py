@@ -6,7 +6,7 @@ from oneflower.monitor.marks import kind_of
 from oneflower.monitor.records import Moment
 from oneflower.monitor.view import TrainingView
 
-MOST_SHOWN = 8
+MOST_SHOWN = 6
 
 
 def timeline(view: TrainingView, *, most: int = MOST_SHOWN) -> Html:

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 # How often the checkpoint folder is looked at.
 INSPECT_EVERY_S: Final = 2.0
+CHECKPOINT_EVENTS: Final = frozenset({"checkpoint_saved", "training_resumed", "training_started"})
 # Without news the page is rendered anew so often: silence itself is news.
 AGE_S: Final = 15.0
 # Readers that were away for a moment get only what changed since one of so many last pages.
@@ -48,6 +49,7 @@ class Live:
     ) -> None:
         self.journal = journal
         self.stop = threading.Event()
+        self._look_now = threading.Event()
         self._now = now
         self._inspector = Inspector(folder)
         self._boot = secrets.token_hex(4)
@@ -71,6 +73,7 @@ class Live:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop.set()
+        self._look_now.set()
         for thread in self._threads:
             thread.join()
 
@@ -106,15 +109,19 @@ class Live:
         for event in follow(self.journal, self.stop):
             with self._lock:
                 self._history.take(event)
+            if event["event"] in CHECKPOINT_EVENTS:
+                self._look_now.set()
 
     def _inspect(self) -> None:
-        while not self.stop.wait(INSPECT_EVERY_S if self._inspections else 0.0):
+        while not self.stop.is_set():
+            self._look_now.clear()
             try:
                 # What is there is told at once; proving a large model takes its time.
                 for prove in (False, True):
                     self._publish(self._look(prove=prove))
             except Exception:
                 log.exception("the checkpoint folder could not be looked at")
+            self._look_now.wait(INSPECT_EVERY_S)
 
     def _look(self, *, prove: bool) -> Safety:
         """Look with a copy of what is told: the fold goes on meanwhile."""

@@ -1,0 +1,160 @@
+"""Journals of trainings as they happen: written by the real `Journal`, with a clock of their own."""
+
+import math
+import random
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from oneflower.checkpoints import Checkpoint, CheckpointStore, retention_of
+from oneflower.journal import Journal
+
+NAN = "array 'conv1.weight' holds NaN or infinity; expected finite numbers"
+
+
+class Scene:
+    """Plays a training into a journal. The clock is set so that the last event is as old as `ago_s` says."""
+
+    def __init__(self, path, *, clients=5, rounds=20, seed=1, seconds=6.0):
+        self.time = datetime(2026, 11, 24, 5, 0, 0, tzinfo=UTC)
+        self.journal = Journal(path, now=lambda: self.time)
+        self.rng = random.Random(seed)
+        self.rounds, self.seconds = rounds, seconds
+        self.facts = {
+            "rounds": rounds,
+            "strategy": "Krum",
+            "parameters": {"num-malicious": 1},
+            "app": "oneflower/image-classification",
+        }
+        self.new_ids(clients)
+
+    def new_ids(self, clients):
+        """A cluster that boots anew gives every node a new id."""
+        self.clients = [str(self.rng.getrandbits(64)) for _ in range(clients)]
+
+    def write(self, event, *, after_s=0.0, **fields):
+        self.time += timedelta(seconds=after_s)
+        self.journal.append(event, **fields)
+
+    def start(self):
+        self.write("cluster_started", nodes=len(self.clients), fleet="127.0.0.1:9092")
+        self.write("run_submitted", run=7, app="oneflower/image-classification")
+        self.write("training_started", after_s=2, round=0, **self.facts)
+
+    def resume(self, after):
+        self.write("training_resumed", after_s=3, round=after, **self.facts)
+
+    def lose(self, reason):
+        self.write("training_lost", after_s=1, reason=reason, restarts=1, delay_s=0.0)
+        self.write("cluster_started", after_s=4, nodes=len(self.clients), fleet="127.0.0.1:9092")
+        self.write("run_submitted", run=8, app="oneflower/image-classification")
+
+    def begin(self, number, *, without=()):
+        there = [client for client in self.clients if client not in without]
+        self.write("round_started", round=number, rounds=self.rounds, clients=len(there))
+        return there
+
+    def reply(self, number, client, phase="train"):
+        took = self.rng.uniform(0.3, 0.6) * self.seconds
+        gap = self.seconds / (3 * len(self.clients))
+        self.write("reply_received", after_s=gap, round=number, phase=phase, client=client, seconds=took)
+
+    def round(self, number, *, bad=(), silent=(), without=(), save=False):
+        there = self.begin(number, without=without)
+        for client in there:
+            if client in bad:
+                self.write("client_quarantined", round=number, client=client, reason=NAN)
+            elif client not in silent:
+                self.reply(number, client)
+        for client in silent:
+            self.write(
+                "client_failed", after_s=1, round=number, client=client, reason="no answer to train in 12 s"
+            )
+        left = [client for client in there if client not in {*bad, *silent}]
+        self.write("round_aggregated", round=number, valid=len(left), seconds=0.031)
+        if save:
+            self.save(number)
+        for client in left:
+            self.reply(number, client, "evaluate")
+        self.complete(number, len(left))
+
+    def complete(self, number, valid):
+        loss = 2.2 * math.exp(-number / 5) + 0.18 + self.rng.uniform(-0.02, 0.02)
+        quality = 0.97 - 0.85 * math.exp(-number / 4) + self.rng.uniform(-0.008, 0.008)
+        self.write(
+            "round_completed",
+            round=number,
+            rounds=self.rounds,
+            valid=valid,
+            seconds=self.seconds * self.rng.uniform(0.9, 1.1),
+            train_metrics={"train_loss": loss * 0.9},
+            evaluate_metrics={"eval_loss": loss * 1.05, "eval_acc": quality - 0.02},
+            central_metrics={"loss": loss, "accuracy": quality},
+        )
+
+    def save(self, number):
+        """Commit a real checkpoint: the page verifies what lies on the disk."""
+        arrays = {"conv1.weight": np.full((32, 1, 5, 5), number, np.float32)}
+        checkpoint = Checkpoint(
+            round=number,
+            total_rounds=self.rounds,
+            arrays=arrays,
+            state={},
+            strategy=self.facts["strategy"],
+            parameters=self.facts["parameters"],
+            app=self.facts["app"],
+            seed=42,
+            metrics={},
+            versions={},
+        )
+        with CheckpointStore(self.journal.path.parent / "checkpoints", retention=retention_of(3)) as store:
+            saved = store.save(checkpoint)
+        self.write(
+            "checkpoint_saved",
+            round=number,
+            file=str(saved.path),
+            bytes=saved.size_bytes,
+            seconds=saved.seconds,
+            sha256=saved.sha256,
+        )
+
+    def finish(self):
+        self.write(
+            "training_finished", round=self.rounds, sha256="ab" * 32, path="/srv/final.npz", **self.facts
+        )
+
+
+def killed_and_resumed(path):
+    """Round 9 was lost with the SuperLink; one client sends NaN, one is cut off, then comes back."""
+    scene = Scene(path)
+    scene.start()
+    for number in range(1, 9):
+        scene.round(number, bad=scene.clients[1:2] if number in (4, 5) else (), save=number == 5)
+    scene.begin(9)
+    scene.reply(9, scene.clients[0])
+    scene.lose("the superlink has ended: it was killed by SIGKILL")
+    scene.new_ids(5)
+    scene.resume(5)
+    for number in range(6, 13):
+        scene.round(
+            number,
+            bad=scene.clients[2:3] if number >= 11 else (),
+            silent=scene.clients[3:4] if number == 8 else (),
+            without=scene.clients[3:4] if number == 9 else (),
+            save=number == 10,
+        )
+    scene.begin(13)
+    for client in scene.clients[:2]:
+        scene.reply(13, client)
+    scene.write("client_quarantined", round=13, client=scene.clients[2], reason=NAN)
+    return scene
+
+
+def large(path, *, clients=200, rounds=1000, done=1000):
+    """Two hundred clients, a thousand rounds."""
+    scene = Scene(path, clients=clients, rounds=rounds, seconds=20.0)
+    scene.start()
+    for number in range(1, done + 1):
+        bad = scene.rng.sample(scene.clients, 2) if number % 50 == 0 else ()
+        scene.round(number, bad=bad, save=number % 100 == 0)
+    return scene
