@@ -1,5 +1,6 @@
 """A ClientApp that notes when it starts and ends, around another one or around nothing."""
 
+import time
 from collections.abc import Callable
 
 from bench.trace import note, process_started
@@ -16,9 +17,9 @@ def traced(handler: Handler) -> ClientApp:
     def handle(message: Message, context: Context) -> Message:
         path = str(context.run_config["trace-path"])
         fields = {"message": message.metadata.message_id, "process": process_started()}
-        note(path, "client_started", **fields)
+        note(path, "client_started", cpu=time.process_time(), **fields)
         reply = handler(message, context)
-        note(path, "client_ended", **fields)
+        note(path, "client_ended", cpu=time.process_time(), **fields)
         return reply
 
     app.train()(handle)
