@@ -14,6 +14,10 @@ LOOKS = {
 # One rule of axe asks for a landmark around the skip link, which hides itself until it has the focus.
 AXE = "() => axe.run(document, { rules: { region: { enabled: false } } })"
 
+TOO_WIDE = """() => [...document.querySelectorAll("*")]
+  .filter((each) => each.getBoundingClientRect().right > document.documentElement.clientWidth + 1)
+  .filter((each) => !each.closest(".scroll")).map((each) => each.outerHTML.slice(0, 120))"""
+
 
 def problems(page, axe):
     # The policy of the page forbids scripts that are not its own; the debugger may run one all the same.
@@ -31,6 +35,7 @@ def test_everyone_can_read_a_training_that_was_killed_and_resumed(look, resumed,
     for details in seen.page.locator("details").all():
         details.locator("summary").first.click()
     assert problems(seen.page, axe) == []
+    assert seen.page.evaluate(TOO_WIDE) == []
     assert seen.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     seen.picture(f"resumed-{look}-open")
     seen.page.reload()

@@ -7,6 +7,8 @@ from oneflower.monitor.html import Html, el, join, moment, note
 from oneflower.monitor.standing import SIGNS, Standing, standing
 from oneflower.monitor.view import Phase, TrainingView
 
+# So many signs fit into two or three lines; more of them are drawn smaller.
+MANY = 48
 IDLE = {
     Phase.NOTHING: "No event has been written yet.",
     Phase.STARTING: "The app starts; the first round comes next.",
@@ -64,12 +66,14 @@ def _signs(stands: Mapping[str, Standing]) -> Html | None:
         return None
     found = Counter(stands.values())
     words = ", ".join(f"{found[stand]} {stand}" for stand in Standing if found[stand])
+    order = list(Standing)
     signs = [
         el("span", SIGNS[stand], class_=f"chip {_style(stand)}", title=f"client {name}: {stand}")
-        for name, stand in sorted(stands.items())
+        for name, stand in sorted(stands.items(), key=lambda item: (order.index(item[1]), item[0]))
     ]
+    style = "chips many" if len(signs) > MANY else "chips"
     return join(
-        [el("div", *signs, class_="chips", role="img", aria_label=words), el("p", words, class_="none")]
+        [el("div", *signs, class_=style, role="img", aria_label=words), el("p", words, class_="none")]
     )
 
 
