@@ -11,8 +11,10 @@ from oneflower import __version__
 from oneflower.cli import (
     appliance,
     checkpoints,
+    compare,
     config,
     dashboard,
+    export_adapter,
     metrics,
     models,
     report,
@@ -41,8 +43,10 @@ app.command("up")(up.up)
 app.command("supervise")(supervise.supervise)
 app.command("dashboard")(dashboard.dashboard)
 app.command("report")(report.report)
+app.command("compare")(compare.compare)
 app.command("metrics")(metrics.metrics)
 app.command("simulate")(simulate.simulate)
+app.command("export-adapter")(export_adapter.export_adapter)
 
 
 def _print_version(*, value: bool) -> None:

@@ -1,0 +1,123 @@
+"""Several trainings side by side: one picture a measure, one row a training."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from oneflower.monitor import measures
+from oneflower.monitor.document import card, document
+from oneflower.monitor.html import Html, el, join, table
+from oneflower.monitor.lines import duration
+from oneflower.monitor.picture import Curves, Points, draw
+from oneflower.monitor.report import POLICY
+from oneflower.monitor.view import TrainingView
+
+HEADS: Final = (
+    "Training",
+    "Strategy",
+    "Parameters",
+    "Rounds",
+    "Last",
+    "Best",
+    "In round",
+    "Loss",
+    "Time",
+    "Left out",
+    "Came back",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """A training in one row. ``last`` and ``best`` are of the measure that ``measure`` names."""
+
+    name: str
+    strategy: str
+    parameters: Mapping[str, Any]
+    rounds: int
+    measure: str
+    last: float | None
+    best: float | None
+    best_round: int | None
+    loss: float | None
+    seconds: float
+    left_out: int
+    resumes: int
+
+
+def results(trainings: Mapping[str, TrainingView]) -> list[Result]:
+    """Return a row for each training, in the order given."""
+    return [_result(name, view) for name, view in trainings.items()]
+
+
+def comparison_page(trainings: Mapping[str, TrainingView]) -> str:
+    """Return one HTML file with pictures and the table; it opens offline and runs no script."""
+    families = (("accuracy", "Accuracy", measures.QUALITY), ("loss", "Loss", measures.LOSS))
+    cards = [
+        card(name, heading, draw(picture(trainings, family, f"{heading} by round")))
+        for name, heading, family in families
+    ]
+    cards.append(card("results", "Results", result_table(results(trainings)), style="wide"))
+    intro = el("h1", f"{len(trainings)} trainings compared")
+    return document(
+        title="oneflower comparison",
+        content=join([el("div", intro, class_="intro"), el("div", *cards, class_="grid")]),
+        head=POLICY,
+        footer=Html("Written by oneflower from the trainings' journals."),
+    )
+
+
+def picture(trainings: Mapping[str, TrainingView], family: str, title: str) -> Curves:
+    """Return the most telling measure of a family of every training, over the same rounds."""
+    lines = {name: points(view, family) for name, view in trainings.items()}
+    numbers = [number for found in lines.values() for number, _ in found]
+    return Curves(title=title, lines=lines, first=min(numbers, default=1), last=max(numbers, default=2))
+
+
+def points(view: TrainingView, family: str) -> Points:
+    """Return the values of a training's most telling measure of a family."""
+    name = measures.primary(view.metric_names(), family)
+    if name is None:
+        return []
+    return [(n, r.metrics[name]) for n, r in sorted(view.rounds.items()) if name in r.metrics]
+
+
+def result_table(rows: Sequence[Result]) -> Html:
+    """Return the rows as a table."""
+    return table("Results", HEADS, [cells(row) for row in rows])
+
+
+def cells(row: Result) -> tuple[str, ...]:
+    """Return a row as texts, under `HEADS`."""
+    return (
+        row.name,
+        row.strategy,
+        ", ".join(f"{name} {value}" for name, value in row.parameters.items()),
+        str(row.rounds),
+        f"{row.measure} {row.last:.4f}" if row.last is not None else "",
+        f"{row.best:.4f}" if row.best is not None else "",
+        str(row.best_round or ""),
+        f"{row.loss:.4f}" if row.loss is not None else "",
+        duration(row.seconds),
+        str(row.left_out),
+        str(row.resumes),
+    )
+
+
+def _result(name: str, view: TrainingView) -> Result:
+    last, best = view.headline(view.done), view.best()
+    measure = best[1] if best else ""
+    return Result(
+        name=name,
+        strategy=view.strategy,
+        parameters=view.parameters,
+        rounds=view.done,
+        measure=measure,
+        last=last.get(measure),
+        best=best[2] if best else None,
+        best_round=best[0] if best else None,
+        loss=last.get("loss"),
+        seconds=sum(result.seconds for result in view.rounds.values()),
+        left_out=len(view.left_out),
+        resumes=view.resumes,
+    )
