@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 APPS = Path(__file__).parents[2] / "apps"
+sys.path.insert(0, str(Path(__file__).parent))
 sys.path[:0] = [str(app) for app in sorted(APPS.iterdir()) if app.is_dir()]
 
 

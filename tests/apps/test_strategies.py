@@ -5,6 +5,7 @@ import importlib
 import numpy as np
 import pytest
 from flwr.app import Context, RecordDict
+from tiny_model import write_pairs, write_tiny_model
 
 from oneflower.flower.localgrid import LocalGrid
 from oneflower.settings import STRATEGIES
@@ -27,7 +28,17 @@ def table_data(folder):
     return {"num-features": 3}
 
 
-CASES = {"image-classification": image_data, "anomaly-detection": table_data}
+def text_data(folder):
+    write_pairs(folder / "pairs.jsonl")
+    model = write_tiny_model(folder / "tiny")
+    return {"base-model": str(model), "partitioning": "iid", "lora-rank": 2, "max-length": 32, "max-steps": 2}
+
+
+CASES = {
+    "image-classification": image_data,
+    "anomaly-detection": table_data,
+    "llm-fine-tuning": text_data,
+}
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

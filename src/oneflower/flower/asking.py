@@ -8,7 +8,7 @@ from flwr.common import ArrayRecord, ConfigRecord, Message, RecordDict, log
 from flwr.common.constant import MessageType
 
 from oneflower.errors import TrainingError
-from oneflower.flower.phases import Check, Phases
+from oneflower.flower.phases import Check, Collected, Phases
 from oneflower.settings import TrainingConfig
 
 Ask = Callable[[Check], list[Message]]
@@ -28,17 +28,18 @@ def ask_clients(phases: Phases, config: TrainingConfig, check: Check) -> list[Me
     """
     for attempt in range(1, config.round_retries + 2):
         answers = _ask_once(phases, config, check)
-        if len(answers) >= config.quorum:
-            return sorted(answers, key=_content_digest)
-        reason = f"{len(answers)} valid answers, {config.quorum} needed"
+        needed = config.quorum_after(answers.quarantined)
+        if len(answers.valid) >= needed:
+            return sorted(answers.valid, key=_content_digest)
+        reason = f"{len(answers.valid)} valid answers, {needed} needed"
         log(WARNING, "asking the clients failed attempt=%d reason=%s", attempt, reason)
         phases.record(
             "round_failed",
             round=0,
             rounds=config.num_rounds,
             attempt=attempt,
-            valid=len(answers),
-            needed=config.quorum,
+            valid=len(answers.valid),
+            needed=needed,
             reason=reason,
         )
         phases.grid.pause(min(2.0 ** (attempt - 1), 30.0))
@@ -48,12 +49,13 @@ def ask_clients(phases: Phases, config: TrainingConfig, check: Check) -> list[Me
     )
 
 
-def _ask_once(phases: Phases, config: TrainingConfig, check: Check) -> list[Message]:
+def _ask_once(phases: Phases, config: TrainingConfig, check: Check) -> Collected:
     needed = max(config.min_available_clients, config.quorum)
     cohort = phases.gather_cohort(needed)
     if len(cohort) < needed:
-        return []
-    return phases.collect("query", 0, _questions(cohort, config.seed), quorum=config.quorum, check=check)
+        return Collected(valid=[], quarantined=0)
+    questions = _questions(cohort, config.seed)
+    return phases.collect("query", 0, questions, quorum=config.quorum_after, check=check)
 
 
 def _questions(cohort: Iterable[int], seed: int) -> list[Message]:

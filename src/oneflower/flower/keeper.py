@@ -21,6 +21,7 @@ from oneflower.checkpoints import (
     adopt,
     retention_of,
 )
+from oneflower.errors import CheckpointError
 from oneflower.flower.history import restore, to_json
 from oneflower.flower.strategies import array_views, to_record
 from oneflower.journal import Journal
@@ -44,10 +45,18 @@ class Keeper:
     With FL_CHECKPOINT_ENABLED=NO it keeps nothing and a training starts at round 1.
     """
 
-    def __init__(self, config: TrainingConfig, *, app: str, journal: Journal | None) -> None:
+    def __init__(
+        self,
+        config: TrainingConfig,
+        *,
+        app: str,
+        journal: Journal | None,
+        versions: Mapping[str, str] | None = None,
+    ) -> None:
         self._config = config
         self._app = app
         self._journal = journal
+        self._versions = dict(versions or {})
         self._stack = ExitStack()
         self._store: CheckpointStore | None = None
         self._writer: BackgroundWriter | None = None
@@ -77,7 +86,7 @@ class Keeper:
         Raises
         ------
         CheckpointError
-            The checkpoint is of another model; the text lists the differences.
+            The checkpoint is of another model, or made with something else; the text lists the differences.
         """
         if self._store is None:
             return Start(round=0, state={})
@@ -88,6 +97,7 @@ class Keeper:
         newest = self._store.latest(ModelSchema.of(array_views(result.arrays)))
         if newest is None:
             return Start(round=0, state={})
+        self._require_versions(newest)
         taken = adopt(newest, strategy=self._config.strategy, seed=self._config.seed, app=self._app)
         for warning in taken.warnings:
             log(WARNING, "%s", warning)
@@ -119,8 +129,22 @@ class Keeper:
             app=self._app,
             seed=self._config.seed,
             metrics=to_json(result),
-            versions={package: version(package) for package in ("flwr", "oneflower")},
+            versions={package: version(package) for package in ("flwr", "oneflower")} | self._versions,
         )
+
+    def _require_versions(self, checkpoint: Checkpoint) -> None:
+        """Refuse a checkpoint that was made on something else, such as another base model."""
+        differences = [
+            f"{name} {checkpoint.versions[name]} there, {here} here"
+            for name, here in self._versions.items()
+            if checkpoint.versions.get(name, here) != here
+        ]
+        if differences:
+            raise CheckpointError(
+                f"the checkpoint of round {checkpoint.round} in {self._config.checkpoint_path} was made with "
+                f"something else: {'; '.join(differences)}. Expected the same. Give it back, name another "
+                f"FL_CHECKPOINT_PATH, or set FL_RESUME=never to start anew"
+            )
 
     def _start_afresh(self, store: CheckpointStore) -> None:
         rounds = store.start_afresh()

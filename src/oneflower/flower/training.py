@@ -34,6 +34,7 @@ def train(  # noqa: PLR0913 what Flower hands over, the model, and three options
     train_config: Mapping[str, int | float | str | bool] | None = None,
     evaluate_config: Mapping[str, int | float | str | bool] | None = None,
     prepare: Prepare | None = None,
+    versions: Mapping[str, str] | None = None,
 ) -> Result:
     """Train as the run-config says, from the newest checkpoint where there is one.
 
@@ -50,6 +51,9 @@ def train(  # noqa: PLR0913 what Flower hands over, the model, and three options
     prepare : callable, optional
         Asks the clients before round 1 and gives the model of round 0, (arrays, ask) to arrays; not called on
         a resume, because the checkpoint holds what came of it.
+    versions : mapping, optional
+        What else the model is made with, such as a base model's hash: kept in every checkpoint's manifest; a
+        resume with another value is refused.
 
     Returns
     -------
@@ -69,7 +73,7 @@ def train(  # noqa: PLR0913 what Flower hands over, the model, and three options
     journal = open_journal(config)
     app = str(grid.run.fab_id) or config.use_case
     strategy = build_strategy(config)
-    with Keeper(config, app=app, journal=journal) as keeper:
+    with Keeper(config, app=app, journal=journal, versions=versions) as keeper:
         loop = RoundLoop(
             config=config,
             strategy=strategy,

@@ -1,0 +1,1 @@
+"""Fine-tuning of a language model: LoRA on pairs of prompts and replies."""

@@ -1,0 +1,98 @@
+"""The ClientApp: a few steps on the adapter with this node's pairs, and federated evaluation."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+from torch import nn
+
+from llm_fine_tuning.data import Encoding, Pair, client_pairs, data_source, to_batches
+from llm_fine_tuning.model import Adapter, adapted_model, base_folder, batch_loss, mean_loss, tokenizer_of
+from oneflower.errors import AppError
+from oneflower.flower.client import RoundInfo, set_determinism
+from oneflower.flower.options import option
+from oneflower.flower.torch_app import fit, load_arrays, model_arrays, reply, trained_names
+from oneflower.models import fingerprint
+
+app = ClientApp()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalOptions:
+    """Local training: steps a round, batches a step, learning rate where the server sends none."""
+
+    max_steps: int
+    accumulation: int
+    lr: float
+
+    @classmethod
+    def from_run_config(cls, run_config: Mapping[str, object]) -> "LocalOptions":
+        """Read `max-steps`, `gradient-accumulation` and `learning-rate`."""
+        return cls(
+            max_steps=option(run_config, "max-steps", 8, at_least=1),
+            accumulation=option(run_config, "gradient-accumulation", 1, at_least=1),
+            lr=option(run_config, "learning-rate", 0.1, at_least=1e-9),
+        )
+
+
+@app.train()
+def train(message: Message, context: Context) -> Message:
+    """Train the global adapter on this node's pairs and send it back."""
+    info = RoundInfo.from_message(message, context)
+    pairs, _ = client_pairs(data_source(context.run_config, context.node_config), info)
+    model, tokenizer = _model(message, context, info)
+    names = trained_names(model)
+    global_arrays = load_arrays(model, message.content.array_records["arrays"], names)
+    options = LocalOptions.from_run_config(context.run_config)
+    encoding = Encoding.from_run_config(context.run_config)
+    shuffling = set_determinism(info.seed, info.round, info.partition_id)
+    chosen = list(draw(pairs, options.max_steps * options.accumulation * encoding.batch_size, shuffling))
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    loss = fit(
+        model,
+        to_batches(tokenizer, chosen, encoding),
+        batch_loss,
+        torch.optim.SGD(trainable, lr=info.lr or options.lr),
+        global_arrays=global_arrays,
+        proximal_mu=info.proximal_mu,
+        accumulate=options.accumulation,
+    )
+    metrics = {"num-examples": len(chosen), "train_loss": loss}
+    return reply(message, metrics, model_arrays(model, names))
+
+
+@app.evaluate()
+def evaluate(message: Message, context: Context) -> Message:
+    """Evaluate the global adapter on this node's validation pairs."""
+    info = RoundInfo.from_message(message, context)
+    _, pairs = client_pairs(data_source(context.run_config, context.node_config), info)
+    model, tokenizer = _model(message, context, info)
+    load_arrays(model, message.content.array_records["arrays"], trained_names(model))
+    encoding = Encoding.from_run_config(context.run_config)
+    pairs = pairs[: encoding.evaluation_pairs]
+    loss = mean_loss(model, list(to_batches(tokenizer, pairs, encoding)))
+    return reply(message, {"num-examples": len(pairs), "eval_loss": loss})
+
+
+def draw(pairs: list[Pair], count: int, generator: torch.Generator) -> Iterator[Pair]:
+    """Give `count` pairs in a random order, each once before any comes again."""
+    while count > 0:
+        for row in torch.randperm(len(pairs), generator=generator)[:count].tolist():
+            yield pairs[row]
+        count -= len(pairs)
+
+
+def _model(message: Message, context: Context, info: RoundInfo) -> tuple[nn.Module, Any]:
+    """Load the base model with an adapter, after checking that it is the server's base model."""
+    folder = base_folder(context.run_config, context.node_config)
+    expected = message.content.config_records["config"].get("base-model-sha256")
+    found = fingerprint(folder)
+    if expected is not None and expected != found:
+        raise AppError(
+            f"the base model in {folder} has SHA-256 {found}; the server's has {expected!r}. Expected the "
+            f"same model: mount one folder on the server and on every node"
+        )
+    return adapted_model(folder, Adapter.from_run_config(context.run_config), info.seed), tokenizer_of(folder)

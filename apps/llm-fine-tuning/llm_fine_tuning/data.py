@@ -1,0 +1,188 @@
+"""Pairs of a prompt and a reply: the user's own, or the ChatterBot corpus, as tokens for the model."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from llm_fine_tuning.model import IGNORED, Batch, device
+from oneflower.errors import AppError
+from oneflower.flower.client import RoundInfo
+from oneflower.flower.data_source import DataSource, package_file
+from oneflower.flower.options import option
+
+PROMPT_NAMES = ("prompt", "instruction")
+REPLY_NAMES = ("reply", "response", "output")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """One prompt, the reply that is to be learnt, and the topic by which pairs are split."""
+
+    prompt: str
+    reply: str
+    topic: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoding:
+    """How pairs become tokens: the longest sequence, pairs a batch, and pairs an evaluation reads at most."""
+
+    max_length: int
+    batch_size: int
+    evaluation_pairs: int
+
+    @classmethod
+    def from_run_config(cls, run_config: Mapping[str, object]) -> "Encoding":
+        """Read `max-length`, `batch-size` and `evaluation-pairs`."""
+        return cls(
+            max_length=option(run_config, "max-length", 64, at_least=8),
+            batch_size=option(run_config, "batch-size", 4, at_least=1),
+            evaluation_pairs=option(run_config, "evaluation-pairs", 32, at_least=1),
+        )
+
+
+def data_source(
+    run_config: Mapping[str, object], node_config: Mapping[str, object] | None = None
+) -> DataSource:
+    """Find the pairs; those that all nodes share are split by topic."""
+    return DataSource.from_config(run_config, node_config, shared="group")
+
+
+def held_out_pairs(source: DataSource, seed: int) -> list[Pair]:
+    """Give the pairs that the server evaluates on, in an order of the seed's."""
+    pairs = load_pairs(source.folder)
+    rows = source.held_out(len(pairs), seed)
+    return [pairs[row] for row in np.random.default_rng(seed).permutation(rows)]
+
+
+def client_pairs(source: DataSource, info: RoundInfo) -> tuple[list[Pair], list[Pair]]:
+    """Give this client's (training, validation) pairs."""
+    pairs = load_pairs(source.folder)
+    training, validation = source.local(topic_numbers(pairs), info)
+    return [pairs[row] for row in training], [pairs[row] for row in validation]
+
+
+def topic_numbers(pairs: Sequence[Pair]) -> NDArray[np.int64]:
+    """Give the number of each pair's topic, in the order of names: int64 (pairs,)."""
+    return np.unique([pair.topic for pair in pairs], return_inverse=True)[1].astype(np.int64)
+
+
+@lru_cache(maxsize=2)
+def load_pairs(folder: Path | None) -> tuple[Pair, ...]:
+    """Read all .jsonl files of a folder, or the ChatterBot corpus where there is none.
+
+    Raises
+    ------
+    AppError
+        Nothing is there, or a line is no pair.
+    """
+    if folder is None:
+        return _chatterbot()
+    files = sorted(folder.glob("*.jsonl"))
+    pairs = tuple(pair for path in files for pair in _read_jsonl(path))
+    if not pairs:
+        raise AppError(
+            f"{folder} holds {len(files)} .jsonl files and no pair; expected at least one file with a line "
+            f'{{"prompt": "...", "reply": "..."}} for each pair. Mend what is mounted there'
+        )
+    return pairs
+
+
+def corpus_folder() -> Path | None:
+    """Find the English ChatterBot corpus in the package chatterbot-corpus, if that is installed."""
+    found = package_file("chatterbot_corpus", "data/english/greetings.yml")
+    return None if found is None else found.parent
+
+
+def _chatterbot() -> tuple[Pair, ...]:
+    """Read the first prompt and the first reply of every conversation; a file is a topic."""
+    folder = corpus_folder()
+    if folder is None:
+        raise AppError(
+            "no pairs: data-path is empty and the package chatterbot-corpus is not installed. Mount .jsonl "
+            "files at data-path, or run pip install --no-deps chatterbot-corpus"
+        )
+    import yaml  # noqa: PLC0415  a dependency of transformers
+
+    return tuple(
+        Pair(prompt=str(talk[0]), reply=str(talk[1]), topic=path.stem)
+        for path in sorted(folder.glob("*.yml"))
+        for talk in yaml.safe_load(path.read_text(encoding="utf-8"))["conversations"]
+        if len(talk) > 1
+    )
+
+
+def _read_jsonl(path: Path) -> Iterable[Pair]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise AppError(f"{path} cannot be read: {error}. Expected JSON lines in UTF-8") from error
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            yield _pair(line, path, number)
+
+
+def _pair(line: str, path: Path, number: int) -> Pair:
+    try:
+        values = json.loads(line)
+        prompt, reply = (_text(values, names) for names in (PROMPT_NAMES, REPLY_NAMES))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise AppError(
+            f"{path} line {number} is no pair ({error}); expected an object with the text "
+            f"{' or '.join(PROMPT_NAMES)} and the text {' or '.join(REPLY_NAMES)}. Mend or remove the line"
+        ) from error
+    more = values.get("input")
+    prompt = f"{prompt}\n\n{more}" if more else prompt
+    return Pair(prompt=prompt, reply=reply, topic=str(values.get("topic", path.stem)))
+
+
+def _text(values: Mapping[str, object], names: Sequence[str]) -> str:
+    """Give the first text that goes by one of the names, which other data sets use."""
+    for name in names:
+        value = values.get(name)
+        if isinstance(value, str) and value.strip():
+            return value
+    raise ValueError(f"no text under {' or '.join(names)}")
+
+
+def encode(tokenizer: Any, pair: Pair, max_length: int) -> tuple[list[int], list[int]]:
+    """Give (tokens, labels) of one pair: the prompt's labels are left out, the reply ends with end of text.
+
+    A long reply is cut at its end; a long prompt at its beginning, so that half the length is the reply's.
+    """
+    if tokenizer.chat_template:
+        talk = [{"role": "user", "content": pair.prompt}]
+        text = tokenizer.apply_chat_template(talk, tokenize=False, add_generation_prompt=True)
+    else:
+        text = f"{pair.prompt}\n"
+    prompt = tokenizer(text, add_special_tokens=False)["input_ids"]
+    reply = [*tokenizer(pair.reply, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+    prompt = prompt[-max(max_length // 2, max_length - len(reply)) :]
+    reply = reply[: max_length - len(prompt)]
+    return [*prompt, *reply], [IGNORED] * len(prompt) + reply
+
+
+def to_batches(tokenizer: Any, pairs: Sequence[Pair], encoding: Encoding) -> Iterable[Batch]:
+    """Give the pairs in their order, padded at the end to the longest of each batch."""
+    for start in range(0, len(pairs), encoding.batch_size):
+        some = [
+            encode(tokenizer, pair, encoding.max_length)
+            for pair in pairs[start : start + encoding.batch_size]
+        ]
+        length = max(len(tokens) for tokens, _ in some)
+        yield Batch(
+            tokens=_padded([tokens for tokens, _ in some], length, tokenizer.eos_token_id),
+            mask=_padded([[1] * len(tokens) for tokens, _ in some], length, 0),
+            labels=_padded([labels for _, labels in some], length, IGNORED),
+        )
+
+
+def _padded(rows: list[list[int]], length: int, filling: int) -> torch.Tensor:
+    return torch.tensor([row + [filling] * (length - len(row)) for row in rows], device=device())

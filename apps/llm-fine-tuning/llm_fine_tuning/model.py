@@ -1,0 +1,148 @@
+"""A frozen causal language model with a LoRA adapter on its attention."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from oneflower.errors import AppError
+from oneflower.flower.client import set_determinism
+from oneflower.flower.options import option
+from oneflower.models import base_model_folder
+
+# No hub at run time: a model is a folder, and a typing error in its name is no reason to ask the network.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+IGNORED = -100
+"""The label that the loss leaves out: prompts and padding."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapter:
+    """LoRA's rank, scale and target modules: server and clients must agree on them."""
+
+    rank: int
+    alpha: int
+    targets: tuple[str, ...]
+
+    @classmethod
+    def from_run_config(cls, run_config: Mapping[str, object]) -> "Adapter":
+        """Read `lora-rank`, `lora-alpha` and `lora-targets`."""
+        targets = option(run_config, "lora-targets", "q_proj,v_proj")
+        return cls(
+            rank=option(run_config, "lora-rank", 8, at_least=1),
+            alpha=option(run_config, "lora-alpha", 16, at_least=1),
+            targets=tuple(name.strip() for name in targets.split(",") if name.strip()),
+        )
+
+    def described(self) -> dict[str, str]:
+        """Give what a checkpoint's manifest must say, so that the adapter can be exported from it."""
+        return {
+            "lora-rank": str(self.rank),
+            "lora-alpha": str(self.alpha),
+            "lora-targets": ",".join(self.targets),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Tokens int64 (N, length), their mask, and labels with the prompt left out."""
+
+    tokens: Tensor
+    mask: Tensor
+    labels: Tensor
+
+
+def base_folder(run_config: Mapping[str, object], node_config: Mapping[str, object] | None = None) -> Path:
+    """Find the base model: the node's own `base-model`, FL_BASE_MODEL, the app's `base-model`, the cache."""
+    given = (
+        option(node_config or {}, "base-model", "")
+        or os.environ.get("FL_BASE_MODEL", "")
+        or option(run_config, "base-model", "/app/models")
+    )
+    return base_model_folder(Path(given))
+
+
+def device() -> torch.device:
+    """Give the GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def adapted_model(folder: Path, adapter: Adapter, seed: int) -> nn.Module:
+    """Load the base model, freeze it, and add an adapter with the weights that the run's seed gives.
+
+    The base is float32 on a CPU, whose bfloat16 is unusably slow, and bfloat16 on a GPU; the adapter is
+    float32 on both.
+    """
+    peft, transformers = _libraries()
+    set_determinism(seed, 0, 0)
+    dtype = torch.bfloat16 if device().type == "cuda" else torch.float32
+    try:
+        base = transformers.AutoModelForCausalLM.from_pretrained(str(folder), dtype=dtype)
+        config = peft.LoraConfig(
+            task_type="CAUSAL_LM",
+            r=adapter.rank,
+            lora_alpha=adapter.alpha,
+            target_modules=list(adapter.targets),
+            lora_dropout=0.0,
+        )
+        model: nn.Module = peft.get_peft_model(base, config)
+    except (OSError, ValueError) as error:
+        raise AppError(
+            f"{folder} with LoRA on {', '.join(adapter.targets)} cannot be built: {error}. Expected a causal "
+            f"language model that has these modules: mend base-model or lora-targets"
+        ) from error
+    return model.to(device())
+
+
+def tokenizer_of(folder: Path) -> Any:
+    """Load the tokenizer that lies beside the model."""
+    _, transformers = _libraries()
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder))
+    except (OSError, ValueError) as error:
+        raise AppError(
+            f"{folder} has no tokenizer that can be loaded: {error}. Expected what save_pretrained writes "
+            f"beside the model: fetch or save it again"
+        ) from error
+    if tokenizer.eos_token_id is None:
+        raise AppError(f"the tokenizer of {folder} names no end of text; expected eos_token. Set it and save")
+    return tokenizer
+
+
+def batch_loss(model: nn.Module, batch: Batch) -> Tensor:
+    """Give the mean cross-entropy over the tokens of the replies."""
+    logits = model(input_ids=batch.tokens, attention_mask=batch.mask).logits
+    return nn.functional.cross_entropy(
+        logits[:, :-1].float().flatten(0, 1), batch.labels[:, 1:].flatten(), ignore_index=IGNORED
+    )
+
+
+@torch.no_grad()
+def mean_loss(model: nn.Module, batches: list[Batch]) -> float:
+    """Give the mean cross-entropy over all reply tokens of all batches."""
+    model.eval()
+    total, count = 0.0, 0
+    for batch in batches:
+        tokens = int((batch.labels[:, 1:] != IGNORED).sum())
+        total += float(batch_loss(model, batch)) * tokens
+        count += tokens
+    return total / count
+
+
+def _libraries() -> tuple[Any, Any]:
+    try:
+        import peft  # noqa: PLC0415  seconds to import, and a clear word where they are missing
+        import transformers  # noqa: PLC0415
+    except ImportError as error:
+        raise AppError(
+            f"fine-tuning needs transformers and peft: {error}. Run pip install 'oneflower[apps,llm]'"
+        ) from error
+    untyped: Any = transformers
+    untyped.utils.logging.disable_progress_bar()
+    return peft, untyped

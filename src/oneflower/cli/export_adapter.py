@@ -1,0 +1,42 @@
+"""`oneflower export-adapter`: the adapter of a fine-tuning as a folder that peft opens."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from oneflower.checkpoints import CheckpointReader
+from oneflower.errors import CheckpointError
+from oneflower.models.adapter import export_adapter as write_adapter
+
+
+def export_adapter(
+    target: Annotated[Path, typer.Argument(metavar="FOLDER", help="The new folder.", show_default=False)],
+    *,
+    path: Annotated[
+        Path,
+        typer.Option("--path", metavar="DIR", envvar="FL_CHECKPOINT_PATH", help="The checkpoint folder."),
+    ] = Path("/app/checkpoints"),
+    number: Annotated[
+        int | None,
+        typer.Option("--round", metavar="N", min=1, help="The newest if not given.", show_default=False),
+    ] = None,
+    base_model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="What the adapter's config names as its base; the base's name if not given.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Write the LoRA adapter of a checkpoint as a folder that peft's own loader opens."""
+    reader = CheckpointReader(path)
+    checkpoint = reader.latest() if number is None else reader.load(number)
+    if checkpoint is None:
+        raise CheckpointError(
+            f"{path} holds no checkpoint. Name the folder of a training with --path; oneflower up writes "
+            f"into checkpoints/ of its state folder"
+        )
+    write_adapter(checkpoint.arrays, checkpoint.versions, target, base_model=base_model)
+    typer.echo(f"{target}: adapter of round {checkpoint.round} on {checkpoint.versions['base-model']}")
