@@ -30,9 +30,6 @@ def load_arrays(
 ) -> dict[str, Tensor]:
     """Put the arrays into the model and give them back as tensors by name, for the proximal term.
 
-    A negative running variance is taken as 0: FedAdam steps on every float array, batch normalisation's
-    statistics too, and a large step below zero would make every output nan.
-
     Raises
     ------
     AppError
@@ -53,9 +50,6 @@ def load_arrays(
             f"{f' and {len(problems) - 5} more' if len(problems) > 5 else ''}. "
             f"Server and clients must run the same version of the app with the same model keys"
         )
-    for name, value in given.items():
-        if name.rpartition(".")[2] == "running_var":
-            value.clamp_(min=0)
     model.load_state_dict(given, strict=names is None)
     return given
 
