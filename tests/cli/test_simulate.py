@@ -1,0 +1,96 @@
+"""`oneflower simulate`: the training of a context, without a cluster."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from oneflower.checkpoints import CheckpointReader
+from oneflower.journal import read_journal
+from oneflower.settings import render_context
+
+WAIT_S = 240
+CONTEXT = {
+    "FL_USE_CASE": "image-classification",
+    "FL_NUM_ROUNDS": "2",
+    "FL_CHECKPOINT_ENABLED": "YES",
+    "FL_CHECKPOINT_INTERVAL": "1",
+}
+
+
+@pytest.fixture
+def simulate(tmp_path, monkeypatch):
+    """Return a function that runs the command on ten times ten small images."""
+    images = np.random.default_rng(0).random((200, 28, 28), dtype=np.float32)
+    (tmp_path / "data").mkdir()
+    np.savez(tmp_path / "data" / "images.npz", x=images, y=np.arange(200) % 10)
+    monkeypatch.setenv("ONEFLOWER_DATA", str(tmp_path / "data"))
+
+    def run(*options, state="state", **variables):
+        context = tmp_path / "context.sh"
+        context.write_text(render_context({**CONTEXT, **variables}))
+        command = [sys.executable, "-m", "oneflower.cli.main", "simulate", "--context", str(context)]
+        return subprocess.run(
+            [*command, "--state", str(tmp_path / state), *options],
+            capture_output=True,
+            text=True,
+            timeout=WAIT_S,
+            check=False,
+        )
+
+    return run
+
+
+def digest(folder):
+    (finish,) = [
+        event for event in read_journal(folder / "journal.jsonl") if event["event"] == "training_finished"
+    ]
+    return finish["sha256"]
+
+
+def test_it_trains_and_keeps_checkpoints(simulate, tmp_path):
+    done = simulate("--clients", "4")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"round 2 of 2 done in .*, 4 updates", done.stdout)
+    assert CheckpointReader(tmp_path / "state" / "checkpoints").rounds() == (1, 2)
+
+
+def test_stopped_and_started_again_it_ends_as_if_never_stopped(simulate, tmp_path):
+    simulate("--clients", "3", state="whole")
+    simulate("--clients", "3", state="parts", FL_NUM_ROUNDS="1")
+    simulate("--clients", "3", state="parts")
+    events = list(read_journal(tmp_path / "parts" / "journal.jsonl"))
+    finishes = [event["sha256"] for event in events if event["event"] == "training_finished"]
+    assert finishes[-1] == digest(tmp_path / "whole")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra `simulation` is not installed")
+def test_flowers_ray_engine_gives_the_same_bytes(simulate, tmp_path):
+    assert simulate("--clients", "2", state="here").returncode == 0
+    done = simulate("--clients", "2", "--engine", "ray", state="ray")
+    assert done.returncode == 0, done.stderr
+    assert digest(tmp_path / "ray") == digest(tmp_path / "here")
+
+
+def test_an_unknown_engine_is_refused_before_anything_is_written(simulate, tmp_path):
+    done = simulate("--clients", "2", "--engine", "spark")
+    assert done.returncode == 2
+    assert "--engine spark: expected one of local, ray" in done.stderr
+    assert not (tmp_path / "state").exists()
+
+
+def test_fewer_clients_than_a_round_waits_for_are_refused(simulate):
+    done = simulate("--clients", "2", FL_MIN_FIT_CLIENTS="5", FL_MIN_AVAILABLE_CLIENTS="5")
+    assert done.returncode == 2
+    assert "5" in done.stderr
+
+
+def test_data_that_do_not_fit_end_with_the_apps_words(simulate, tmp_path):
+    np.savez(tmp_path / "data" / "images.npz", x=np.zeros((50, 9, 9), np.float32), y=np.arange(50) % 10)
+    done = simulate("--clients", "2")
+    assert done.returncode == 5
+    assert "expected at least one image of (channels, height, width) = (1, 28, 28)" in done.stderr
