@@ -143,6 +143,17 @@ class History(TrainingView):
         client.note(number, ANSWERED)
         self.absent.get(number, {}).pop(client.name, None)
 
+    def _on_client_joined(self, event: Event) -> None:
+        client = self._client(event["client"])
+        client.seen(self.last_time)
+        client.connected = True
+
+    def _on_client_left(self, event: Event) -> None:
+        client = self._client(event["client"])
+        if client.connected is not False:
+            self._mark(event)
+        client.connected = False
+
     def _client(self, name: object) -> Client:
         text = str(name)
         client = self.roster.get(text)

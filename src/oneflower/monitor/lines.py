@@ -15,8 +15,13 @@ WARNINGS = frozenset(
         "round_failed",
         "checkpoint_failed",
         "training_failed",
-        "training_lost",
+        "training_gave_up",
+        "client_left",
+        "run_lost",
         "process_died",
+        "run_lost",
+        "client_left",
+        "training_gave_up",
     }
 )
 
@@ -97,6 +102,11 @@ def _checkpoint(event: Event, _history: TrainingView) -> str:
     return f"round {event.get('round', '?')}: checkpoint {name} saved ({size(int(event.get('bytes', 0)))})"
 
 
+def _lost(event: Event, _view: TrainingView) -> str:
+    again = f": restart {event['restarts']} in {float(event['delay_s']):.0f} s" if "delay_s" in event else ""
+    return f"the run was lost ({event.get('reason', '?')}){again}"
+
+
 def _text(template: str) -> Any:
     """Return a writer that fills an event's fields in; a missing one becomes a question mark."""
     return lambda event, _history: template.format_map(_Fields(event))
@@ -123,7 +133,18 @@ _WRITERS: dict[str, Any] = {
     ),
     "training_finished": _finished,
     "training_failed": _text("training has failed: {reason}"),
-    "training_lost": _text("the run was lost ({reason}): restart {restarts} in {delay_s:.0f} s"),
+    "run_lost": _lost,
+    "training_gave_up": _text("the supervisor has given up: {reason}"),
+    "client_joined": _text("client {client} is connected: {connected} are"),
+    "client_left": _text("client {client} is gone: {connected} are connected"),
     "process_died": _text("{role} has ended: {reason}; it is started again"),
     "process_started": _text("{role} is running again"),
+    "client_joined": _text("client {client} has joined: {connected} are connected"),
+    "client_left": _text("client {client} has left: {connected} are connected"),
+    "run_submitted": _text("the app is handed to the SuperLink (run {run})"),
+    "run_lost": _lost,
+    "supervisor_state": _text("the supervisor is {state}: {reason}"),
+    "training_gave_up": _text("the supervisor gave up after {restarts} restarts: {reason}"),
+    "round_aggregated": _text("round {round}: {valid} updates aggregated"),
+    "settings_used": _text("the settings of this start are written to the journal"),
 }

@@ -26,7 +26,7 @@ FAILED_ROUND: Final = Kind("warn", "▲", "round failed", 4)
 UNSAVED: Final = Kind("bad", "▼", "checkpoint failed", 4)
 RESUMED: Final = Kind("good", "↻", "resumed", 3)
 WAITING: Final = Kind("warn", "◌", "waiting for clients", 2)
-NODE: Final = Kind("warn", "⊘", "process died", 2)
+NODE: Final = Kind("warn", "⊘", "client or process gone", 2)
 QUARANTINE: Final = Kind("warn", "◆", "client left out for the first time", 1)
 PLAIN: Final = Kind("plain", "•", "news", 0)
 DONE: Final = Kind("good", "✓", "finished", 3)
@@ -41,6 +41,7 @@ KINDS: Final = {
     "training_resumed": RESUMED,
     "waiting_for_clients": WAITING,
     "process_died": NODE,
+    "client_left": NODE,
     "client_quarantined": QUARANTINE,
     "client_failed": QUARANTINE,
     "training_finished": DONE,

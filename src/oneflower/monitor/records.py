@@ -68,7 +68,10 @@ class Moment:
 
 @dataclass(slots=True)
 class Client:
-    """One client as its answers show it. Flower gives a node a new id at every registration."""
+    """One client as its answers show it. Flower gives a node a new id at every registration.
+
+    ``connected`` is None where the journal does not tell of joining and leaving.
+    """
 
     name: str
     joined: datetime | None = None
@@ -78,6 +81,7 @@ class Client:
     quarantines: int = 0
     last_reason: str = ""
     train_seconds: float | None = None
+    connected: bool | None = None
     rounds: dict[int, str] = field(default_factory=dict)
 
     def note(self, number: int, outcome: str) -> None:

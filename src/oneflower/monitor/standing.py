@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Final
 
-from oneflower.monitor.records import ANSWERED, QUARANTINED, Client
+from oneflower.monitor.records import FAILED, Client
 from oneflower.monitor.view import Phase, TrainingView
 
 
@@ -34,14 +34,19 @@ def standing(view: TrainingView, client: Client) -> Standing:
     """Return how one client stands."""
     if client.last_seen is not None and view.began is not None and client.last_seen < view.began:
         return Standing.GONE
+    if client.connected is False:
+        return Standing.ABSENT
     last, outcome = next(reversed(client.rounds.items()), (0, ""))
     current = max(view.started_round, view.done)
-    if last == current:
-        return _of(outcome)
+    if outcome and last == current:
+        return Standing(outcome)
+    recent = bool(outcome) and last == current - 1
     running = view.started_round > view.done and view.phase is Phase.TRAINING
-    if running and last == current - 1 and outcome in (ANSWERED, QUARANTINED):
+    if running and (client.connected or (recent and outcome != FAILED)):
         return Standing.WAITED_FOR
-    return _of(outcome) if last >= current - 1 else Standing.ABSENT
+    if recent or (client.connected and outcome):
+        return Standing(outcome)
+    return Standing.WAITED_FOR if client.connected else Standing.ABSENT
 
 
 def by_trouble(view: TrainingView) -> list[tuple[Client, Standing]]:
@@ -54,7 +59,3 @@ def by_trouble(view: TrainingView) -> list[tuple[Client, Standing]]:
 def _rank(order: list[Standing], client: Client, stands: Standing) -> tuple[bool, int, int]:
     spots = client.failures + client.quarantines
     return stands is Standing.GONE, order.index(stands) if stands in TROUBLED else len(order), -spots
-
-
-def _of(outcome: str) -> Standing:
-    return Standing(outcome) if outcome else Standing.ABSENT
