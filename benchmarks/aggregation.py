@@ -4,7 +4,8 @@
     python benchmarks/aggregation.py --clients 10 --values 1e7      # one cell of it
 
 Both sides turn the same replies into a new ArrayRecord through the strategy's own `aggregate_train`, one
-after the other in one process; the ratio is that of their medians. The model has four float32 arrays. Peak
+after the other in one process; the ratio is that of their medians on the wall clock. On a machine with
+other work the ratio in processor seconds is the steadier one. The model has four float32 arrays. Peak
 memory is what is allocated beyond the replies, in models, in a call of its own. Bandwidth counts each
 update read once and the result written once, over a plain copy of all updates timed in the same rounds.
 Ours checks replies as they arrive, before this; what a check costs is a line of its own.
@@ -36,6 +37,7 @@ COLUMNS = {
     "flower_ms": "Flower ms",
     "ours_ms": "ours ms",
     "ratio": "ratio",
+    "processor_ratio": "CPU ratio",
     "flower_models": "Fl. models",
     "ours_models": "our models",
     "copy_share": "of a copy",
@@ -107,12 +109,20 @@ def make_strategy(module: Any, rule: str, this: Round) -> Any:
     return strategy
 
 
-def seconds(action: Callable[[], object]) -> float:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What one call took: seconds on the wall, and seconds of all processors together."""
+
+    wall: float
+    processor: float
+
+
+def spent(action: Callable[[], object]) -> Spent:
     """Time one call, with the garbage of the one before cleared away first."""
     gc.collect()
-    started = time.perf_counter()
+    processor, wall = time.process_time(), time.perf_counter()
     action()
-    return time.perf_counter() - started
+    return Spent(wall=time.perf_counter() - wall, processor=time.process_time() - processor)
 
 
 def peak_bytes(strategy: Any, replies: list[Message], server_round: int) -> int:
@@ -143,24 +153,28 @@ def compare(rule: str, this: Round, repeats: int) -> dict[str, float]:
     """Time both sides and a copy in turn, then measure their memory."""
     sides = {"flower": make_strategy(flower, rule, this), "ours": make_strategy(ours, rule, this)}
     copy = copier(this)
-    times: dict[str, list[float]] = {"flower": [], "ours": [], "copy": []}
+    times: dict[str, list[Spent]] = {"flower": [], "ours": [], "copy": []}
     for server_round in range(1, repeats + 1):
         for side, strategy in sides.items():
             replies = this.replies()
-            times[side].append(seconds(lambda s=strategy, r=replies, n=server_round: s.aggregate_train(n, r)))
-        times["copy"].append(seconds(copy))
-    clients, size = len(this.returned), this.size_bytes
-    medians = {side: median(values) for side, values in times.items()}
-    touched, copied = (clients + 1) * size / medians["ours"], 2 * clients * size / medians["copy"]
+            times[side].append(spent(lambda s=strategy, r=replies, n=server_round: s.aggregate_train(n, r)))
+        times["copy"].append(spent(copy))
+    size = this.size_bytes
+    wall, processor = (
+        {side: median(getattr(one, clock) for one in calls) for side, calls in times.items()}
+        for clock in ("wall", "processor")
+    )
     peaks = {
         f"{side}_models": peak_bytes(strategy, this.replies(), repeats + 1) / size
         for side, strategy in sides.items()
     }
+    clients = len(this.returned)
     return {
-        "ratio": medians["flower"] / medians["ours"],
-        **{f"{side}_ms": 1e3 * value for side, value in medians.items()},
+        "ratio": wall["flower"] / wall["ours"],
+        "processor_ratio": processor["flower"] / processor["ours"],
+        "copy_share": (clients + 1) / (2 * clients) * wall["copy"] / wall["ours"],
+        **{f"{side}_ms": 1e3 * value for side, value in wall.items()},
         **peaks,
-        "copy_share": touched / copied,
     }
 
 
@@ -168,7 +182,7 @@ def check_ms(this: Round, repeats: int) -> float:
     """Return the milliseconds that checking one reply takes, which happens while others are awaited."""
     strategy = ours.FedAvg()
     schema, reply = strategy.schema(this.sent), this.replies()[0]
-    return 1e3 * median(seconds(lambda: strategy.check_reply(reply, schema)) for _ in range(repeats + 2))
+    return 1e3 * median(spent(lambda: strategy.check_reply(reply, schema)).wall for _ in range(repeats + 2))
 
 
 def main() -> None:
