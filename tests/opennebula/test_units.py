@@ -2,6 +2,8 @@
 
 import os
 import re
+import shutil
+import subprocess
 
 import pytest
 from hypothesis import given
@@ -161,3 +163,26 @@ def test_the_report_has_no_token_in_its_unit(machine):
     assert f"appliance report --role {machine}" in text
     assert "TOKEN" not in text
     assert os.linesep in text
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+def test_systemd_takes_every_unit(tmp_path):
+    """Programs that are not installed here are all that it may miss."""
+    containers = [
+        *superlink(FL_USE_CASE="image-classification", FL_ISOLATION="process"),
+        *supernode({"a": "$x %n"}),
+    ]
+    units = {container.unit: container_unit(container) for container in containers}
+    units["flower-report.service"] = report_unit(Machine.SUPERLINK)
+    for name, text in units.items():
+        (tmp_path / name).write_text(text)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *(str(tmp_path / name) for name in units)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = [line for line in done.stderr.splitlines() if str(tmp_path) in line or "flower-" in line]
+    assert not [
+        line for line in said if "is not executable" not in line and "Failed to create" not in line
+    ], said

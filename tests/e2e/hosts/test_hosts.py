@@ -51,7 +51,7 @@ def boot_all(service, wait, tell):
     link, nodes = service
     link.boot()
     tell(f"{link.role} booted, context.sh of {len(link.context)} variables")
-    wait("superlink is READY", lambda: link.is_ready(), describe=lambda: failure_of(link))
+    wait("superlink is READY", link.is_ready, describe=lambda: failure_of(link))
     assert not any(node.is_ready() for node in nodes)
     for node in nodes:
         node.boot()
@@ -78,7 +78,7 @@ def test_a_training_goes_from_contexts_to_a_model_through_every_crash(service, w
     tell("POWER CUT of supernode 12")
     nodes[1].kill()
     nodes[1].boot()
-    wait("supernode 12 is READY again", lambda: nodes[1].is_ready(), describe=lambda: failure_of(nodes[1]))
+    wait("supernode 12 is READY again", nodes[1].is_ready, describe=lambda: failure_of(nodes[1]))
     at = completed(link)
     wait(
         f"two rounds more than {at} are complete",
@@ -161,7 +161,7 @@ def test_a_bad_context_is_told_with_all_its_mistakes(lab, wait, tell):
     host.context = {}
     host.kill()
     host.boot()
-    wait("the mended host is READY", lambda: host.is_ready(), describe=lambda: failure_of(host))
+    wait("the mended host is READY", host.is_ready, describe=lambda: failure_of(host))
     assert "FL_ERROR" not in host.published()
     tell(
         host.run(
@@ -182,7 +182,7 @@ def test_a_boot_changes_only_what_its_context_changes(lab, wait, tell):
     host = lab.add("superlink", 10, **TRAINING)
     lab.start_onegate()
     host.boot()
-    wait("superlink is READY", lambda: host.is_ready(), describe=lambda: failure_of(host))
+    wait("superlink is READY", host.is_ready, describe=lambda: failure_of(host))
 
     def invocation(unit):
         return host.run("systemctl", "show", "--property=InvocationID", "--value", unit).strip()

@@ -1,0 +1,94 @@
+"""Health is asked of a real SuperLink and a real SuperNode, with the certificates that the stages make."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from datetime import UTC, datetime
+
+import pytest
+
+from oneflower.flower import arguments
+from oneflower.opennebula.appliance.health import REGISTERED, superlink_answers
+from oneflower.settings import resolve
+from oneflower.tls import make_authority, make_server_certificate, write_certificates
+
+pytestmark = pytest.mark.e2e
+LAUNCH = [sys.executable, "-P", "-m", "oneflower.flower.launch"]
+
+
+def free_ports(count):
+    with ExitStack() as opened:
+        taken = [opened.enter_context(socket.socket()) for _ in range(count)]
+        for each in taken:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in taken]
+
+
+def wait_for(condition, process):
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, "it has ended"
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+@pytest.fixture
+def started(tmp_path):
+    """Start Flower programs with their output in a file; all end with the test."""
+    running = []
+
+    def start(words, name):
+        environ = {**os.environ, "FLWR_HOME": str(tmp_path / name), "FL_WARM_EXECUTOR": "NO"}
+        log = tmp_path / f"{name}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [*LAUNCH, *words], stdout=output, stderr=output, env=environ, cwd=tmp_path
+            )
+        running.append(process)
+        return process, log
+
+    yield start
+    for process in reversed(running):
+        process.terminate()
+        process.wait()
+
+
+@pytest.mark.parametrize("tls", ["YES", "NO"])
+def test_a_superlink_answers_and_a_supernode_is_taken(tmp_path, started, tls):
+    fleet, control, serverappio, clientappio = (f"127.0.0.1:{port}" for port in free_ports(4))
+    context = {"FL_TLS_ENABLED": tls, "FL_FLEET_API_ADDRESS": fleet, "FL_CONTROL_API_ADDRESS": control}
+    settings = resolve({}, context).settings
+    now = datetime.now(UTC)
+    authority = make_authority(now)
+    certificate, key = make_server_certificate(authority, ["127.0.0.1"], now)
+    files = write_certificates(
+        tmp_path / "tls", ca=authority.certificate_pem(), certificate=certificate, key=key
+    )
+    places = arguments.SuperLinkPlaces(
+        fleet=fleet,
+        control=control,
+        serverappio=serverappio,
+        database=str(tmp_path / "state.db"),
+        storage=str(tmp_path / "ffs"),
+    )
+    assert not superlink_answers(settings, files.ca)
+    is_on = settings.tls_enabled
+    link, _ = started(arguments.superlink(settings, places, files if is_on else None), "superlink")
+    wait_for(lambda: superlink_answers(settings, files.ca), link)
+
+    stranger = tmp_path / "stranger.pem"
+    stranger.write_bytes(make_authority(now).certificate_pem())
+    assert superlink_answers(settings, stranger) is not is_on, "another authority must not be trusted"
+
+    told = arguments.supernode(
+        settings,
+        superlink_address=fleet,
+        clientappio=clientappio,
+        node_config="",
+        ca=str(files.ca) if is_on else None,
+    )
+    node, log = started(told, "supernode")
+    wait_for(lambda: REGISTERED in log.read_text(), node)
