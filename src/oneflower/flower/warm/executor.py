@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import threading
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from logging import ERROR, INFO, WARNING
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,11 @@ from flwr.common.inflatable_protobuf_utils import (
     make_pull_object_fn_protobuf,
     make_push_object_fn_protobuf,
 )
-from flwr.common.inflatable_utils import pull_objects, push_object_contents_from_iterable
+from flwr.common.inflatable_utils import (
+    ObjectIdNotPreregisteredError,
+    pull_objects,
+    push_object_contents_from_iterable,
+)
 from flwr.common.retry_invoker import _make_simple_grpc_retry_invoker, _wrap_stub
 from flwr.common.serde import fab_from_proto, message_from_proto, run_from_proto
 from flwr.common.typing import Fab
@@ -102,8 +106,9 @@ class Executor:
         if token:
             try:
                 self._run(token)
-            except grpc.RpcError as error:  # the SuperNode answers for the message when its token expires
-                log(ERROR, "message given up, the SuperNode refused a call: %s", error)
+            # The SuperNode answers for the message when its token expires, or has forgotten it already.
+            except (grpc.RpcError, ObjectIdNotPreregisteredError) as error:
+                log(ERROR, "message given up, the SuperNode refused a call: %r", error)
         return bool(token)
 
     def _run(self, token: str) -> None:
@@ -229,11 +234,17 @@ class _Exchange:
                 )
             )
             push_object_contents_from_iterable(
-                ((object_id, parcel[object_id]) for object_id in answer.objects_to_push),
-                make_push_object_fn_protobuf(self._stub.PushObject, self._node, self._context.run_id),
+                ((object_id, parcel[object_id]) for object_id in answer.objects_to_push), self._push
             )
             context = ProtoContext.FromString(parcel[CONTEXT])
         self._stub.PushClientAppOutputs(PushAppOutputsRequest(token=self._token, context=context))
+
+    def _push(self, object_id: str, content: bytes) -> None:
+        push = make_push_object_fn_protobuf(self._stub.PushObject, self._node, self._context.run_id)
+        # The SuperNode forgets a reply when the SuperLink has all of it, and that may have its arrays already:
+        # those of another node, or of the message. What comes after that is wanted by nobody.
+        with suppress(ObjectIdNotPreregisteredError):
+            push(object_id, content)
 
 
 def _crashed(how: str) -> Error:

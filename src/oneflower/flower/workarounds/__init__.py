@@ -15,6 +15,7 @@ from oneflower.flower.workarounds import (
     own_programs,
     polls,
     traffic,
+    unwanted_objects,
 )
 from oneflower.flower.workarounds.registry import FLOWER_VERSION, Patch, Program, Workaround, apply, problems
 
@@ -29,6 +30,7 @@ WORKAROUNDS: tuple[Workaround, ...] = (
     polls.SUPERNODE,
     polls.SUPEREXEC,
     object_backoff.WORKAROUND,
+    unwanted_objects.WORKAROUND,
     client_crash.WORKAROUND,
     exit_lock.WORKAROUND,
     own_programs.SUPERLINK,
