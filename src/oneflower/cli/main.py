@@ -21,6 +21,7 @@ from oneflower.cli import (
     simulate,
     supervise,
     template,
+    track,
     up,
 )
 from oneflower.errors import OneflowerError
@@ -45,6 +46,7 @@ app.command("dashboard")(dashboard.dashboard)
 app.command("report")(report.report)
 app.command("compare")(compare.compare)
 app.command("metrics")(metrics.metrics)
+app.command("track")(track.track)
 app.command("simulate")(simulate.simulate)
 app.command("export-adapter")(export_adapter.export_adapter)
 
