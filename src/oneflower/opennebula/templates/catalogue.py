@@ -11,6 +11,7 @@ from oneflower.opennebula.templates import marketplace
 from oneflower.opennebula.templates.certification import certification_test
 from oneflower.opennebula.templates.oneflow import Form, service
 from oneflower.opennebula.templates.packer import packer_files
+from oneflower.opennebula.templates.readme import changelog, readme
 from oneflower.opennebula.templates.shim import appliance_script
 from oneflower.opennebula.templates.vm import vm_template
 
@@ -67,6 +68,8 @@ def _machine_files(machine: Machine) -> dict[str, str]:
         f"{template_id}.yaml": marketplace.vm_template_entry(machine),
         "vm-template.txt": vm_template(machine),
         "appliance.sh": appliance_script(machine),
+        "README.md": readme(machine),
+        "CHANGELOG.md": changelog(),
         "metadata.yaml": marketplace.metadata(machine),
         "context.yaml": marketplace.certification_context(machine),
         "tests.yaml": marketplace.certification_list(machine),
