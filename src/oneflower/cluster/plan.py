@@ -102,10 +102,11 @@ def check_nodes(settings: Settings, nodes: int | None) -> int:
     minimums = {f"FL_{field.upper()}": int(getattr(settings, field)) for field in CLIENT_MINIMUMS}
     needed = max(minimums.values())
     if nodes is not None and nodes < needed:
-        names = " and ".join(name for name, value in minimums.items() if value == needed)
+        names = ", ".join(name for name, value in minimums.items() if value == needed)
         raise SettingsError(
-            f"--nodes {nodes} starts {nodes} clients, but {names} is {needed} (with what FL_STRATEGY needs): "
-            f"every round would wait for ever. Say --nodes {needed} or more, or lower {names}."
+            f"--nodes {nodes} starts {nodes} clients, but every round waits for {needed} ({names}, "
+            f"with what FL_STRATEGY={settings.strategy} and FL_NUM_MALICIOUS={settings.num_malicious} need): "
+            f"it would wait for ever. Say --nodes {needed} or more, or lower what asks for them."
         )
     return needed
 
