@@ -66,6 +66,7 @@ def _write_hashed(files: Files, descriptor: int, pieces: Iterable[memoryview]) -
         for block in _blocks(pieces):
             hasher.update(block)
             _write_all(files.write, descriptor, block)
+            files.start_writeback(descriptor, size, len(block))
             size += len(block)
         files.fsync(descriptor)
     return size, hasher.hexdigest()
@@ -100,17 +101,24 @@ class _Hasher:
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
         self._blocks: queue.SimpleQueue[memoryview | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="checkpoint-hash", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._blocks.put(None)
-        self._thread.join()
+        if self._thread is not None:
+            self._blocks.put(None)
+            self._thread.join()
 
     def update(self, block: memoryview) -> None:
+        """Hash a block after those before it. A file that is one small block is not worth a thread."""
+        if self._thread is None:
+            if len(block) < _GATHER_BYTES:
+                self._digest.update(block)
+                return
+            self._thread = threading.Thread(target=self._run, name="checkpoint-hash", daemon=True)
+            self._thread.start()
         self._blocks.put(block)
 
     def hexdigest(self) -> str:
