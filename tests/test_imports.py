@@ -12,9 +12,9 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A module imports from its own folder and from layers with a smaller number.
 LAYERS = {
-    "cli": 5,
+    "cli": 6,
+    "cluster": 5,
     "recovery": 4,
-    "cluster": 4,
     "opennebula": 4,
     "monitor": 4,
     "flower": 3,
@@ -24,6 +24,8 @@ LAYERS = {
     "settings": 2,
     "journal": 2,
     "tls": 2,
+    "files": 2,
+    "procfs": 2,
     "errors": 1,
     "__init__": 1,
 }

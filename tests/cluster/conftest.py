@@ -1,11 +1,8 @@
 """A tiny Flower app, and a cluster that is played, for tests that need no Flower process."""
 
-import itertools
+from types import SimpleNamespace
 
 import pytest
-
-from oneflower.errors import ClusterError
-from oneflower.flower.control import RunState
 
 PYPROJECT = """
 [project]
@@ -31,38 +28,16 @@ def tiny_app(tmp_path):
     return folder
 
 
-class FakeControl:
-    """Plays Flower's Control API: states are given out in order, the last one for ever."""
-
-    def __init__(self):
-        self.states = [RunState(run_id=1, status="running")]
-        self.log = ""
-        self.silent = False
-        self.submitted = []
-        self._ids = itertools.count(1)
-
-    def submit(self, fab, run_config):
-        self.submitted.append((fab, dict(run_config)))
-        return next(self._ids)
-
-    def status(self, run_id):
-        if self.silent:
-            raise ClusterError("nothing answers there")
-        return self.states.pop(0) if len(self.states) > 1 else self.states[0]
-
-    def logs(self, run_id, *, timeout_s=None):
-        yield from [self.log[:10], self.log[10:]]
-
-
 class FakeCluster:
     """Plays a LocalCluster; a test says what dies."""
 
     def __init__(self):
-        self.control = FakeControl()
         self.dead = []
-        self.app_runs = True
         self.acts = []
         self.forgotten = []
+        self.up = False
+        self.nodes = 2
+        self.addresses = SimpleNamespace(fleet="127.0.0.1:1")
 
     def deaths(self):
         return list(self.dead)
@@ -74,14 +49,16 @@ class FakeCluster:
     def forget(self, role):
         self.forgotten.append(role)
 
+    def is_up(self):
+        return self.up
+
     def start(self):
         self.acts.append("start")
+        self.up = True
 
     def stop(self, **_options):
         self.acts.append("stop")
-
-    def app_process(self):
-        return object() if self.app_runs else None
+        self.up = False
 
     def tails(self):
         return "The end of superlink.log"

@@ -107,18 +107,3 @@ def test_threads_are_shared_unless_the_operator_says_otherwise():
     assert commands.threads(3, 64) == 21
     assert environment({"OMP_NUM_THREADS": "8"})["OMP_NUM_THREADS"] == "8"
     assert environment()["MKL_NUM_THREADS"] >= "1"
-
-
-@pytest.mark.parametrize(
-    ("command", "program"),
-    [
-        (["/v/bin/python", "/v/bin/flwr-serverapp", "--insecure"], "serverapp"),
-        (["/v/bin/flower-superexec"], "superexec"),
-        (["python", "-P", "-m", "oneflower.flower.launch", "serverapp", "--token", "x"], "serverapp"),
-        (["python", "-P", "-m", "oneflower.flower.launch"], None),
-        (["vi", "notes", "about", "flwr-serverapp"], None),
-        ([], None),
-    ],
-)
-def test_a_program_is_known_by_its_arguments(command, program):
-    assert commands.program_of(command) == program

@@ -1,9 +1,9 @@
-"""A SuperNode that dies comes back, later each time; a SuperLink that dies ends the run."""
+"""A process that dies comes back, later each time; a dead SuperLink is left to the supervisor."""
 
 import pytest
 
 from oneflower.cluster.children import Death
-from oneflower.cluster.keeper import HEALTHY_AFTER_S, Keeper, SuperLinkDied
+from oneflower.cluster.keeper import HEALTHY_AFTER_S, Keeper
 from oneflower.journal import Journal, read_journal
 
 NODE = Death(role="supernode-1", reason="killed by signal 9")
@@ -42,11 +42,18 @@ def test_a_node_that_was_healthy_starts_again_soon(keeper, cluster, clock):
     assert seconds_until_restart(keeper, cluster, clock) == 1.0
 
 
-@pytest.mark.parametrize("role", ["superlink", "superexec"])
-def test_a_dead_superlink_or_executor_loses_the_run(keeper, cluster, role):
-    cluster.dead = [Death(role=role, reason="exit code 1")]
-    with pytest.raises(SuperLinkDied, match=f"{role}.*exit code 1"):
+def test_an_executor_of_its_own_is_restarted_too(keeper, cluster, clock):
+    cluster.dead = [Death(role="superexec", reason="exit code 1")]
+    for _ in range(4):
         keeper.tend()
+        clock.sleep(0.5)
+    assert cluster.acts == ["restart superexec"]
+
+
+def test_a_dead_superlink_is_left_to_the_supervisor(keeper, cluster):
+    cluster.dead = [Death(role="superlink", reason="exit code 1")]
+    keeper.tend()
+    assert cluster.acts == []
 
 
 def test_a_healthy_cluster_is_left_alone(keeper, cluster):

@@ -10,8 +10,8 @@ import time
 import pytest
 
 from oneflower.cluster.processes import MARKER, ProcessTable, end, leftovers
-from oneflower.cluster.procfs import identify
 from oneflower.errors import ClusterError, StateError
+from oneflower.procfs import identify
 
 
 def never():

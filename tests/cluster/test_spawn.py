@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from oneflower.cluster.procfs import identify, is_alive, session_of
 from oneflower.cluster.spawn import spawn, tail
 from oneflower.errors import ClusterError, StateError
+from oneflower.procfs import identify, is_alive, session_of
 
 WAIT_S = 10.0
 PARENT = """

@@ -10,8 +10,8 @@ import time
 import pytest
 
 from oneflower.cluster.processes import MARKER
-from oneflower.cluster.procfs import with_environment
 from oneflower.journal import read_journal
+from oneflower.procfs import with_environment
 from oneflower.settings import render_context
 
 WAIT_S = 120.0

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from oneflower.cluster.processes import MARKER
-from oneflower.cluster.procfs import with_environment
+from oneflower.procfs import with_environment
 
 pytestmark = pytest.mark.e2e
 

@@ -9,7 +9,7 @@ import pytest
 
 from oneflower.cluster.commands import program_of
 from oneflower.cluster.processes import MARKER
-from oneflower.cluster.procfs import command_line, parent_of, with_environment
+from oneflower.procfs import command_line, parent_of, with_environment
 
 pytestmark = pytest.mark.e2e
 
@@ -99,7 +99,7 @@ def test_a_killed_superlink_is_booted_anew_and_the_model_is_the_same(up, undistu
     os.kill(up.pid("superlink"), signal.SIGKILL)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
-    assert len(up.events("training_lost")) == 1
+    assert len(up.events("run_lost")) == 1
     assert sha256(output) == undisturbed
 
 

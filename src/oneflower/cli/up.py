@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.text import Text
 
 from oneflower.cli.config import ContextOption
-from oneflower.cluster.files import state_errors
 from oneflower.cluster.plan import Plan, make_plan
 from oneflower.cluster.session import Outcome, Session
+from oneflower.files import state_errors
 from oneflower.journal import read_journal
 from oneflower.monitor.history import History, fold
 from oneflower.monitor.lines import duration, metrics_text, printable

@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from oneflower.cluster.commands import program_of
 from oneflower.cluster.processes import ProcessTable, end
-from oneflower.procfs import Identity, command_line, is_alive, parent_of, session_of
 from oneflower.cluster.spawn import Child, spawn, tail
 from oneflower.errors import ClusterError
+from oneflower.flower.programs import program_of
+from oneflower.procfs import Identity, command_line, is_alive, parent_of, session_of
 
 EXECUTOR = "superexec"
 
@@ -83,11 +83,6 @@ class Children:
         self._children.clear()
         self._executors.clear()
         self.table.close()
-
-    def find(self, program: str) -> Identity | None:
-        """Return the first process that runs a Flower program; None when none does."""
-        running = self.table.alive()
-        return next((each for each in running if program_of(command_line(each.pid)) == program), None)
 
     def _running(self) -> list[Identity]:
         """List what runs, without zombies: a child that has ended is reaped first."""

@@ -10,13 +10,11 @@ from oneflower.cluster.ports import LOOPBACK
 from oneflower.cluster.processes import MARKER
 from oneflower.cluster.tls import Certificates
 from oneflower.flower import arguments
+from oneflower.flower.programs import LAUNCHER
 from oneflower.settings import Settings
 
-LAUNCHER = "oneflower.flower.launch"
 # -P: the state folder, where the processes run, is no place to import from.
 LAUNCH = (sys.executable, "-P", "-m", LAUNCHER)
-# What Flower calls the programs that it starts itself, where the launcher's workarounds are off.
-FLOWER_NAMES = {"flower-superexec": "superexec", "flwr-serverapp": "serverapp", "flwr-clientapp": "clientapp"}
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -61,14 +59,6 @@ def supernode(
 def superexec(plugin: str, appio_address: str) -> list[str]:
     """Return the command of an executor of its own (FL_ISOLATION=process): serverapp or clientapp."""
     return [*LAUNCH, *arguments.superexec(plugin, appio_address)]
-
-
-def program_of(command: Sequence[str]) -> str | None:
-    """Return which Flower program a process runs, from its arguments; None for any other."""
-    if LAUNCHER in command[:-1]:
-        return command[command.index(LAUNCHER) + 1]
-    names = (FLOWER_NAMES.get(Path(part).name) for part in command[:3])
-    return next((name for name in names if name), None)
 
 
 def node_config(index: int, nodes: int, extra: str) -> str:

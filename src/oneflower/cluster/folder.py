@@ -7,15 +7,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from oneflower.files import probe, state_errors
 from oneflower.errors import ClusterError
+from oneflower.files import probe, state_errors
 
 
 @dataclass(frozen=True, slots=True)
 class StateFolder:
     """Where everything of a training lies; nothing is written outside it.
 
-    ``journal.jsonl``, ``report.html``, ``training.json`` (the settings of the last start),
+    ``journal.jsonl``, ``report.html``, ``training.json`` (what the supervisor remembers),
     ``processes.json`` (only while something runs), ``checkpoints/``, ``logs/``, ``tls/``, and two that are
     made anew at every boot: ``superlink/`` (Flower's database) and ``flwr-home/`` (installed apps).
     """
@@ -34,7 +34,7 @@ class StateFolder:
 
     @property
     def training(self) -> Path:
-        """What the last start was asked to train."""
+        """What is trained, and where its supervision stands."""
         return self.root / "training.json"
 
     @property

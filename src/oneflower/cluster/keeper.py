@@ -1,20 +1,16 @@
-"""Keep the SuperNodes alive: one that dies is started again, each time a little later."""
+"""Keep what is beside the SuperLink alive: a process that dies is started again, each time a little later."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from oneflower.cluster.local import LocalCluster
+from oneflower.cluster.local import SUPERLINK, LocalCluster
 from oneflower.journal import Journal
 
 FIRST_DELAY_S = 1.0
 LONGEST_DELAY_S = 30.0
 # A node that has lived this long is healthy again: its next death is its first.
 HEALTHY_AFTER_S = 120.0
-
-
-class SuperLinkDied(Exception):  # noqa: N818 - it is what happened, and it is always caught
-    """The SuperLink or its executor has ended: the run is lost, whatever Flower says later."""
 
 
 @dataclass(slots=True)
@@ -44,17 +40,11 @@ class Keeper:
     _due: dict[str, float] = field(default_factory=dict)
 
     def tend(self) -> None:
-        """Restart the SuperNodes that are due.
-
-        Raises
-        ------
-        SuperLinkDied
-            The SuperLink or its executor has ended.
-        """
+        """Restart the processes that are due; the SuperLink itself is the supervisor's business."""
         now = self.clock()
         for death in self.cluster.deaths():
-            if not death.role.rpartition("-")[2].isdigit():
-                raise SuperLinkDied(f"the {death.role} has ended: {death.reason}")
+            if death.role == SUPERLINK:
+                continue
             if death.role not in self._due:
                 self._due[death.role] = self._backoffs.setdefault(death.role, Backoff()).next_start(now)
                 self.journal.append("process_died", role=death.role, reason=death.reason)

@@ -11,14 +11,13 @@ from pathlib import Path
 from oneflower.cluster import commands
 from oneflower.cluster.children import Children, Death
 from oneflower.cluster.commands import Addresses
-from oneflower.files import state_errors
 from oneflower.cluster.folder import StateFolder
 from oneflower.cluster.ports import LOOPBACK, check_free, free_ports
 from oneflower.cluster.processes import ProcessTable
-from oneflower.procfs import Identity
 from oneflower.cluster.spawn import tail
 from oneflower.cluster.tls import Certificates
 from oneflower.errors import ClusterError
+from oneflower.files import state_errors
 from oneflower.flower.control import ControlClient
 from oneflower.settings import Settings
 
@@ -31,7 +30,6 @@ PORT_ATTEMPTS = 3
 PORT_TAKEN = "already in use"
 SUPERLINK = "superlink"
 SUPEREXEC = "superexec"
-SERVERAPP = "serverapp"
 # What a SuperNode logs when it has registered.
 NODE_ID = re.compile(r"SuperNode ID: (\d+)")
 
@@ -109,6 +107,15 @@ class LocalCluster:
             self._control = None
         self._children.end_all(grace_s=grace_s, hurry=hurry)
 
+    @property
+    def nodes(self) -> int:
+        """The number of SuperNodes."""
+        return self._options.nodes
+
+    def is_up(self) -> bool:
+        """Whether the SuperLink of this boot runs."""
+        return self._control is not None and all(death.role != SUPERLINK for death in self.deaths())
+
     def online(self) -> int:
         """Count the SuperNodes that the SuperLink holds to be online."""
         return sum(node.online for node in self.control.nodes())
@@ -118,10 +125,12 @@ class LocalCluster:
         return self._children.deaths()
 
     def restart(self, role: str) -> None:
-        """Start a SuperNode (or its executor) anew; what is left of the old one is ended first."""
+        """Start a SuperNode (or an executor) anew; what is left of the old one is ended first."""
         self._children.end_one(role)
         kind, _, index = role.partition("-")
-        if kind == SUPEREXEC:
+        if role == SUPEREXEC:
+            self._spawn(SUPEREXEC, commands.superexec("serverapp", self.addresses.serverappio))
+        elif kind == SUPEREXEC:
             self._spawn_executor(role, int(index))
         else:
             self._spawn_supernode(int(index))
@@ -134,10 +143,6 @@ class LocalCluster:
         # One that had not registered yet, or has said goodbye, is not on the list.
         with suppress(ClusterError):
             self.control.unregister(int(ids[-1]) if ids else 0)
-
-    def app_process(self) -> Identity | None:
-        """Return the ServerApp's process, when one runs."""
-        return self._children.find(SERVERAPP)
 
     def tails(self) -> str:
         """Return the end of the SuperLink's log, where the ServerApp writes too."""

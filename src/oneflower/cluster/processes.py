@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from oneflower.errors import ClusterError
 from oneflower.files import read_json, write_json
 from oneflower.procfs import Identity, boot_id, identify, is_alive, send, with_environment
-from oneflower.errors import ClusterError
 
 # Every process of a cluster inherits it, grandchildren too: superexec, flwr-serverapp, flwr-clientapp.
 MARKER = "ONEFLOWER_CLUSTER"

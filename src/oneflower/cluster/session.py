@@ -1,30 +1,33 @@
 """One `oneflower up`: the folder is taken, the cluster boots, the training runs, nothing is left behind."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from oneflower.cluster import commands
-from oneflower.files import probe
 from oneflower.cluster.folder import set_aside
 from oneflower.cluster.interrupts import Interrupts
-from oneflower.journal import Event
 from oneflower.cluster.local import ClusterOptions, LocalCluster
+from oneflower.cluster.place import ClusterPlace
 from oneflower.cluster.plan import Plan, certificates_given
 from oneflower.cluster.processes import end, leftovers
-from oneflower.cluster.record import changes, finished_already, write_record
 from oneflower.cluster.tls import Certificates, decode_certificates, make_certificates
-from oneflower.cluster.training import Training
-from oneflower.journal import Journal
+from oneflower.files import probe
+from oneflower.journal import Event, Journal, read_journal
+from oneflower.recovery.job import Job, changes, finished_already
+from oneflower.recovery.memory import Memory, load
+from oneflower.recovery.supervisor import Supervisor
 
 LEFTOVER_GRACE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How it went. ``finish`` is the journal's ``training_finished``; None for an app that writes none."""
+    """How it went. ``finish`` is the journal's ``training_finished``; empty for an app that writes none."""
 
-    finish: Event | None
+    finish: Mapping[str, Any]
     trained: bool
 
 
@@ -60,7 +63,7 @@ class Session:
             self.plan.folder.make()
             with self.plan.folder.lock():
                 self._end_leftovers(interrupts)
-                finish = finished_already(self.plan)
+                finish = self._finished()
                 if finish is not None:
                     return Outcome(finish=finish, trained=False)
                 return Outcome(finish=self._train(interrupts), trained=True)
@@ -83,9 +86,25 @@ class Session:
             self.say(f"ended {count} processes that a killed `oneflower up` had left running")
         path.unlink(missing_ok=True)
 
-    def _train(self, interrupts: Interrupts) -> Event | None:
+    def _finished(self) -> Mapping[str, Any] | None:
+        """Return how this training has finished already; FL_RESUME=never asks for another one."""
+        if self.plan.settings.resume == "never":
+            return None
+        folder = self.plan.folder
+        return finished_already(self._job(), load(folder.training), read_journal(folder.journal))
+
+    def _job(self) -> Job:
         plan = self.plan
-        self._prepare()
+        return Job(
+            fab=plan.fab,
+            run_config=plan.run_config(),
+            max_restarts=plan.settings.max_restarts,
+            nodes=plan.nodes,
+        )
+
+    def _train(self, interrupts: Interrupts) -> Mapping[str, Any]:
+        plan, job = self.plan, self._job()
+        self._prepare(job)
         self.began = True
         cluster = LocalCluster(
             plan.folder,
@@ -99,30 +118,31 @@ class Session:
             ),
         )
         journal = Journal(plan.folder.journal)
+        place = ClusterPlace(cluster, journal, clock=time.monotonic)
         try:
             self.say(f"starting a SuperLink and {plan.nodes} SuperNodes; logs in {plan.folder.logs}")
-            cluster.start()
-            journal.append("cluster_started", nodes=plan.nodes, fleet=cluster.addresses.fleet)
-            return Training(
-                cluster=cluster,
-                fab=plan.fab,
-                run_config=plan.run_config(),
-                max_restarts=plan.settings.max_restarts,
+            # What does not come up the first time is told at once, not tried again and again.
+            place.bring_up(anew=False)
+            return Supervisor(
+                place=place,
+                job=job,
+                memory=Memory.fresh(job.describe(), max_restarts=job.max_restarts),
+                memory_file=plan.folder.training,
                 journal=journal,
                 on_event=self.on_event,
+                say=self.say,
             ).run()
         finally:
             interrupts.stopping()
             cluster.stop(hurry=interrupts.hurry)
 
-    def _prepare(self) -> None:
+    def _prepare(self, job: Job) -> None:
         """Write what can be written, so that a folder that cannot be is found before anything starts."""
-        for change in changes(self.plan):
+        for change in changes(load(self.plan.folder.training), job.describe()):
             self.say(f"changed since the last start: {change}")
         if self.plan.settings.checkpoint_enabled:
             probe(Path(self.plan.settings.checkpoint_path))
         self.plan.folder.keep_old_logs()
-        write_record(self.plan)
 
     def _certificates(self) -> Certificates | None:
         settings, folder = self.plan.settings, self.plan.folder.tls

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oneflower.cluster import guard
+from oneflower.errors import ClusterError
 from oneflower.files import state_errors
 from oneflower.procfs import Identity, identify
-from oneflower.errors import ClusterError
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 TAIL_LINES = 15

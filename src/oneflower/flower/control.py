@@ -43,13 +43,15 @@ class RunState:
     """What the SuperLink says about a run.
 
     ``status`` is pending, starting, running or finished; ``outcome`` of a finished run is completed,
-    failed or stopped, and empty before. ``details`` is the text of the exception that ended it.
+    failed or stopped, and empty before. ``details`` is the text of the exception that ended it, ``app`` the
+    id of the app (``publisher/name``).
     """
 
     run_id: int
     status: str
     outcome: str = ""
     details: str = ""
+    app: str = ""
 
     @property
     def finished(self) -> bool:
@@ -198,7 +200,11 @@ class ControlClient:
 def _run_state(run: Run) -> RunState:
     status = run.status
     return RunState(
-        run_id=run.run_id, status=status.status, outcome=status.sub_status, details=status.details
+        run_id=run.run_id,
+        status=status.status,
+        outcome=status.sub_status,
+        details=status.details,
+        app=run.fab_id,
     )
 
 

@@ -13,6 +13,7 @@ from logging import INFO
 from pathlib import Path
 
 from oneflower.errors import OneflowerError, SettingsError
+from oneflower.flower.programs import value_of
 from oneflower.settings import resolve
 
 ENTRY_POINTS = {
@@ -83,17 +84,6 @@ def with_loopback(program: str, arguments: Sequence[str]) -> list[str]:
         if value_of(flag, arguments) is None:
             added += [flag, address]
     return added
-
-
-def value_of(flag: str, arguments: Sequence[str]) -> str | None:
-    """Return the value of ``--flag value`` or ``--flag=value``, the last one given; None without."""
-    found = None
-    for index, argument in enumerate(arguments):
-        if argument == flag and index + 1 < len(arguments):
-            found = arguments[index + 1]
-        elif argument.startswith(f"{flag}="):
-            found = argument.partition("=")[2]
-    return found
 
 
 def _program(argv: Sequence[str]) -> tuple[str, list[str]]:

@@ -2,6 +2,7 @@
 
 from oneflower.journal.events import EVENTS, JOURNAL_SCHEMA
 from oneflower.journal.reader import follow, read_journal
+from oneflower.journal.tail import Event, JournalTail
 from oneflower.journal.writer import Journal
 
-__all__ = ["EVENTS", "JOURNAL_SCHEMA", "Journal", "follow", "read_journal"]
+__all__ = ["EVENTS", "JOURNAL_SCHEMA", "Event", "Journal", "JournalTail", "follow", "read_journal"]

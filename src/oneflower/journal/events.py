@@ -14,6 +14,7 @@ EVENTS: Final[Mapping[str, tuple[str, ...]]] = {
     "client_quarantined": ("round", "client", "reason"),
     "client_failed": ("round", "client", "reason"),
     "round_failed": ("round", "attempt", "valid", "needed", "reason"),
+    "round_aggregated": ("round", "rounds", "valid", "seconds"),
     "round_completed": (
         "round",
         "rounds",
@@ -27,4 +28,14 @@ EVENTS: Final[Mapping[str, tuple[str, ...]]] = {
     "checkpoint_failed": ("round", "reason"),
     "training_finished": ("round", "rounds", "strategy", "parameters", "app", "sha256", "path"),
     "training_failed": ("round", "rounds", "strategy", "parameters", "app", "reason"),
+    "settings_used": ("settings", "environment"),
+    "client_joined": ("client", "connected"),
+    "client_left": ("client", "connected"),
+    "cluster_started": ("nodes", "fleet"),
+    "process_died": ("role", "reason"),
+    "process_started": ("role",),
+    "supervisor_state": ("state", "reason"),
+    "run_submitted": ("run", "app"),
+    "run_lost": ("run", "reason", "restarts", "delay_s"),
+    "training_gave_up": ("reason", "restarts"),
 }

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 from flwr.app import ConfigRecord, RecordDict
 from flwr.common.constant import ErrorCode
+from flwr.common.typing import RunNotRunningException
 from flwr.supercore.object_store.in_memory_object_store import InMemoryObjectStore
 from flwr.supernode import start_client_internal
 from flwr.supernode.nodestate.in_memory_nodestate import InMemoryNodeState
@@ -163,3 +164,46 @@ class TestDroppedMessage:
     def test_the_supernode_asks_for_the_next_message(self, pull, apply):
         apply(DROPPED)
         assert pull() is None
+
+
+class TestIgnoredMessage:
+    """The run ends while its message is being received: after a crash of the SuperLink it always does."""
+
+    @pytest.fixture
+    def node(self, superlink):
+        store = InMemoryObjectStore()
+        state = InMemoryNodeState(store)
+        message = superlink.message()
+        state.store_run(SimpleNamespace(run_id=superlink.run_id))
+
+        def not_running(*_):
+            raise RunNotRunningException
+
+        def pull_and_store():
+            from flwr.common.inflatable import get_object_tree
+
+            return start_client_internal._pull_and_store_message(
+                state=state,
+                ffs=None,
+                object_store=store,
+                node_config={},
+                receive=lambda: (message, get_object_tree(message)),
+                get_run=None,
+                get_fab=None,
+                pull_object=not_running,
+                confirm_message_received=not_running,
+                trusted_entities=None,
+            )
+
+        return SimpleNamespace(pull=pull_and_store, state=state, store=store, message=message)
+
+    def test_flower_leaves_it_to_a_clientapp_that_waits_for_its_objects_for_ever(self, node):
+        assert node.pull() is None
+        assert node.state.get_run_ids_with_pending_messages()
+        assert node.store.get(node.message.metadata.message_id) == b""
+
+    def test_it_is_forgotten_with_its_objects(self, node, apply):
+        apply(DROPPED)
+        assert node.pull() is None
+        assert not node.state.get_run_ids_with_pending_messages()
+        assert node.store.get(node.message.metadata.message_id) is None

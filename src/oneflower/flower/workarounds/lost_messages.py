@@ -64,14 +64,21 @@ def apply_recall(patch: Patch) -> None:
 
 
 def apply_dropped(patch: Patch) -> None:
-    """Let a SuperNode that dropped a message ask for the next, instead of waiting for a reply to it."""
+    """Let a SuperNode that dropped a message ask for the next, and forget one that it ignores."""
     pull = start_client_internal._pull_and_store_message  # noqa: SLF001 - it is what is mended
 
     @wraps(pull)
-    def pull_and_store_message(*, state: Any, **kwargs: Any) -> int | None:
-        run_id: int | None = pull(state=state, **kwargs)
+    def pull_and_store_message(*, state: Any, object_store: Any, **kwargs: Any) -> int | None:
+        run_id: int | None = pull(state=state, object_store=object_store, **kwargs)
         with state.lock_msg_store:
-            return run_id if state.msg_store else None
+            left = list(state.msg_store)
+        if run_id is not None:
+            return run_id if left else None
+        # It handles one message at a time: what is there now came while its run ended.
+        state.delete_messages(message_ids=left)
+        for message_id in left:
+            object_store.delete(message_id)
+        return None
 
     patch(start_client_internal, "_pull_and_store_message", pull_and_store_message)
 
@@ -152,8 +159,10 @@ RECALL = Workaround(
 DROPPED = Workaround(
     name="dropped-message",
     # _pull_and_store_message deletes a message that it could not receive and returns its run all the same;
-    # _push_messages then waits for a reply that nobody will write, online to the eyes of the SuperLink.
-    defect="a SuperNode that dropped a message waits for its reply for ever: start_client_internal.py:426",
+    # _push_messages then waits for a reply that nobody will write, online to the eyes of the SuperLink. One
+    # whose run ends meanwhile stays: its ClientApp waits for its objects for ever, and nothing else is run.
+    defect="a SuperNode that dropped a message waits for its reply for ever: start_client_internal.py:426; "
+    "one whose run ended while it came blocks all others: start_client_internal.py:413",
     programs=frozenset({Program.SUPERNODE}),
     sources={
         "flwr.supernode.start_client_internal": {

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from oneflower.cluster.procfs import (
+from oneflower.procfs import (
     Identity,
     boot_id,
     command_line,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from oneflower.cluster.files import probe, read_json, state_errors, write_atomically, write_json
+from oneflower.files import probe, read_json, state_errors, write_atomically, write_json
 from oneflower.errors import StateError
 
 

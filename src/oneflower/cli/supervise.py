@@ -1,0 +1,180 @@
+"""`oneflower supervise`: keep the training of a SuperLink alive."""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+from oneflower.cli.config import ContextOption
+from oneflower.cluster.plan import find_app
+from oneflower.errors import ClusterError, SettingsError, StateError, TrainingError
+from oneflower.flower.control import ControlClient
+from oneflower.flower.fab import build_fab
+from oneflower.journal import Journal, read_journal
+from oneflower.recovery.job import Job, changes, finished_already
+from oneflower.recovery.machine import State
+from oneflower.recovery.memory import Memory, load, locked, taken_up
+from oneflower.recovery.place import Beside
+from oneflower.recovery.processes import FlowerProcesses
+from oneflower.recovery.supervisor import Supervisor
+from oneflower.settings import Settings, read_context, resolve, run_config
+
+JOURNAL_VARIABLE = "ONEFLOWER_JOURNAL"
+MEMORY_NAME = "training.json"
+
+log = logging.getLogger("oneflower.supervise")
+
+
+class _Ended(Exception):  # noqa: N818 - it is what happened
+    """SIGTERM or SIGINT has come."""
+
+
+def supervise(  # noqa: PLR0913 - one parameter an option
+    *,
+    context: ContextOption = None,
+    app: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of a Flower app, in place of FL_USE_CASE.")
+    ] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            show_default=False,
+            help=f"Folder of what the supervisor remembers; that of {JOURNAL_VARIABLE} if not given.",
+        ),
+    ] = None,
+    root_certificates: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The CA (PEM) of a SuperLink that speaks TLS.")
+    ] = None,
+    stop_run: Annotated[
+        bool, typer.Option("--stop-run", help="Stop the run, too, when this is ended; it goes on otherwise.")
+    ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Try a training again that was given up before.")
+    ] = False,
+) -> None:
+    """Submit the app to the SuperLink at FL_CONTROL_API_ADDRESS, and again whenever its run is lost.
+
+    To be run beside a SuperLink by a service manager. It waits for the SuperLink, remembers what it knows
+    across its own death, never runs a finished training again, and gives up after FL_MAX_RESTARTS losses in a
+    row without a completed round.
+    """
+    resolution = resolve(os.environ, read_context(context) if context else None)
+    settings = resolution.settings
+    _log_to_stderr(settings.log_level)
+    for notice in resolution.notices:
+        log.log(logging.WARNING if notice.level == "warning" else logging.INFO, "%s", notice.text)
+    journal = _journal(state, settings)
+    folder = state or journal.parent
+    job = Job(
+        fab=build_fab(app or find_app(settings.use_case)),
+        run_config=run_config(settings),
+        max_restarts=settings.max_restarts,
+    )
+    with locked(folder):
+        memory = _remember(job, folder / MEMORY_NAME, journal, again=again)
+        if memory is not None:
+            _supervise(job, memory, folder, journal, _control(settings, root_certificates), stop_run=stop_run)
+
+
+def _remember(job: Job, file: Path, journal: Path, *, again: bool) -> Memory | None:
+    """Return what an earlier supervisor knew, taken up; None when there is nothing left to do."""
+    before = load(file)
+    for change in changes(before, job.describe()):
+        log.warning("configuration changed since the last start: %s", change)
+    finish = finished_already(job, before, read_journal(journal))
+    if finish is not None:
+        _print_finish(finish, "has finished already; nothing was submitted")
+        return None
+    memory = taken_up(before, job.describe(), max_restarts=job.max_restarts, again=again)
+    if memory.machine.state is State.GIVEN_UP:
+        raise TrainingError(
+            f"this training was given up: {memory.machine.reason}\nIt is tried again when its configuration "
+            "changes, when the machine is booted anew, or with `oneflower supervise --again`"
+        )
+    return memory
+
+
+def _supervise(  # noqa: PLR0913 - what a supervisor is made of
+    job: Job, memory: Memory, folder: Path, journal: Path, control: ControlClient, *, stop_run: bool
+) -> None:
+    supervisor = Supervisor(
+        place=Beside(control, FlowerProcesses(control.address), say=log.info),
+        job=job,
+        memory=memory,
+        memory_file=folder / MEMORY_NAME,
+        journal=Journal(journal),
+        on_event=lambda _event: None,
+        say=log.info,
+    )
+    with control:
+        try:
+            with _signals():
+                finish = supervisor.run()
+        except _Ended:
+            log.info("ended by a signal; the run %s", "is stopped" if stop_run else "goes on")
+            if stop_run:
+                with suppress(ClusterError):
+                    supervisor.stop_run()
+            sys.exit(0)
+        _print_finish(finish, "has finished")
+
+
+def _print_finish(finish: Mapping[str, Any], how: str) -> None:
+    done = f"round {finish['round']}, sha256={finish.get('sha256')}" if finish else "the app tells no more"
+    log.info("the training %s: %s", how, done)
+
+
+def _journal(state: Path | None, settings: Settings) -> Path:
+    """Return the journal that the ServerApp writes, too."""
+    if state is not None:
+        return state.absolute() / "journal.jsonl"
+    named = os.environ.get(JOURNAL_VARIABLE)
+    if named:
+        return Path(named)
+    if settings.checkpoint_enabled:
+        return Path(settings.checkpoint_path) / "journal.jsonl"
+    raise SettingsError(
+        f"the supervisor needs a journal: set {JOURNAL_VARIABLE} to its path, for this process and for the "
+        "SuperLink, or turn FL_CHECKPOINT_ENABLED on"
+    )
+
+
+def _control(settings: Settings, root_certificates: Path | None) -> ControlClient:
+    host, _, port = settings.control_api_address.rpartition(":")
+    # A SuperLink that listens everywhere is reached on loopback.
+    address = f"127.0.0.1:{port}" if host in ("0.0.0.0", "[::]") else settings.control_api_address  # noqa: S104
+    try:
+        certificates = root_certificates.read_bytes() if root_certificates else None
+    except OSError as error:
+        raise StateError(f"cannot read {root_certificates}: {error.strerror}") from error
+    return ControlClient(address, certificates)
+
+
+def _log_to_stderr(level: str) -> None:
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
+    )
+    logging.getLogger("oneflower").setLevel(level)
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Turn the first SIGTERM or SIGINT into _Ended."""
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        raise _Ended
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,79 @@
+"""Small files of the state folder: written whole or not at all, and failures that say how to mend them."""
+
+import errno
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from oneflower.errors import StateError
+
+MENDS = {
+    errno.ENOSPC: "the disk is full: free some space, or give another folder with --state. Nothing is lost",
+    errno.EDQUOT: "the disk quota is used up: free some space, or give another folder with --state",
+    errno.EACCES: "no permission to write there: change its owner or mode, or give another with --state",
+    errno.EPERM: "no permission to write there: change its owner or mode, or give another with --state",
+    errno.EROFS: "that file system is read-only: give another folder with --state",
+    errno.ENOTDIR: "a part of that path is a file: give another folder with --state",
+    errno.EEXIST: "there is a file of that name: give another folder with --state",
+}
+
+
+@contextmanager
+def state_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError into a StateError that names the path and says how to mend it."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or path
+        reason = MENDS.get(error.errno or 0, f"{error.strerror or error}: give another folder with --state")
+        raise StateError(f"cannot write {where}: {reason}") from error
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a file by a complete new one; after a crash either the old or the new one is there."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with state_errors(path):
+        try:
+            with temporary.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write one JSON object atomically."""
+    write_atomically(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read one JSON object; empty when the file is missing, unreadable or damaged."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def probe(folder: Path) -> None:
+    """Make a folder and write to it once.
+
+    Raises
+    ------
+    StateError
+        No permission, a file in the way, a read-only or a full disk.
+    """
+    with state_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        trial = folder / f".probe.{os.getpid()}"
+        try:
+            # A full disk takes the name of an empty file, but not its first block.
+            trial.write_bytes(bytes(4096))
+        finally:
+            trial.unlink(missing_ok=True)

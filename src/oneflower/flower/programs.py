@@ -1,0 +1,34 @@
+"""Which Flower program a process runs, and with which flags, as its arguments tell."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+LAUNCHER: Final = "oneflower.flower.launch"
+# What Flower calls the programs that it starts itself, where the launcher's workarounds are off.
+FLOWER_NAMES: Final = {
+    "flower-superlink": "superlink",
+    "flower-supernode": "supernode",
+    "flower-superexec": "superexec",
+    "flwr-serverapp": "serverapp",
+    "flwr-clientapp": "clientapp",
+}
+
+
+def program_of(command: Sequence[str]) -> str | None:
+    """Return which Flower program a process runs, from its arguments; None for any other."""
+    if LAUNCHER in command[:-1]:
+        return command[command.index(LAUNCHER) + 1]
+    names = (FLOWER_NAMES.get(Path(part).name) for part in command[:3])
+    return next((name for name in names if name), None)
+
+
+def value_of(flag: str, arguments: Sequence[str]) -> str | None:
+    """Return the value of ``--flag value`` or ``--flag=value``, the last one given; None without."""
+    found = None
+    for index, argument in enumerate(arguments):
+        if argument == flag and index + 1 < len(arguments):
+            found = arguments[index + 1]
+        elif argument.startswith(f"{flag}="):
+            found = argument.partition("=")[2]
+    return found

@@ -1,0 +1,106 @@
+"""Which process is which: Linux's /proc, read so that a signal can only reach the process that was meant."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+PROC = Path("/proc")
+DEAD_STATES = "ZX"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """A process for good: pids are used again, a pid with its start time (clock ticks since boot) is not."""
+
+    pid: int
+    start_ticks: int
+
+
+def boot_id() -> str:
+    """Return the id of this boot of the machine: identities of another boot mean nothing."""
+    return (PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def identify(pid: int) -> Identity | None:
+    """Return the identity of a running process; None when there is none, or only its zombie."""
+    fields = _stat(pid)
+    if fields is None or fields[0] in DEAD_STATES:
+        return None
+    return Identity(pid=pid, start_ticks=int(fields[19]))
+
+
+def is_alive(identity: Identity) -> bool:
+    """Whether exactly this process still runs."""
+    return identify(identity.pid) == identity
+
+
+def parent_of(pid: int) -> int | None:
+    """Return the parent's pid; None when the process is gone."""
+    fields = _stat(pid)
+    return int(fields[1]) if fields else None
+
+
+def session_of(pid: int) -> int | None:
+    """Return the session's id, which is its first process's pid; None when the process is gone."""
+    fields = _stat(pid)
+    return int(fields[3]) if fields else None
+
+
+def command_line(pid: int) -> list[str]:
+    """Return a process's arguments; empty when it is gone, a zombie, or not ours to read."""
+    try:
+        return (PROC / str(pid) / "cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
+    except OSError:
+        return []
+
+
+def send(identity: Identity, number: signal.Signals) -> bool:
+    """Send a signal to exactly this process; False when it is gone already.
+
+    The pidfd is opened first and the start time compared after: a pid that was taken over meanwhile by
+    another process is never hit.
+    """
+    try:
+        handle = os.pidfd_open(identity.pid)
+    except OSError:
+        return False
+    try:
+        if not is_alive(identity):
+            return False
+        signal.pidfd_send_signal(handle, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    finally:
+        os.close(handle)
+    return True
+
+
+def with_environment(name: str, value: str) -> Iterator[Identity]:
+    """Yield every running process that was started with ``name=value``, never this one or its parents."""
+    wanted = f"{name}={value}".encode()
+    spared = set(_ancestors(os.getpid()))
+    for entry in PROC.iterdir():
+        if not entry.name.isdigit() or int(entry.name) in spared:
+            continue
+        with suppress(OSError):
+            identity = identify(int(entry.name))
+            if identity and wanted in (entry / "environ").read_bytes().split(b"\0"):
+                yield identity
+
+
+def _ancestors(pid: int) -> Iterator[int]:
+    while pid:
+        yield pid
+        pid = parent_of(pid) or 0
+
+
+def _stat(pid: int) -> list[str] | None:
+    """Fields of /proc/PID/stat from the third on; the second, a name, may hold spaces and brackets."""
+    try:
+        text = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    return text.rpartition(")")[2].split()

@@ -1,0 +1,122 @@
+"""The Flower processes beside a supervisor, found in /proc by the ports that they were told.
+
+Flower starts no dead superexec again and calls a run without a ServerApp `running` for a minute or for ever;
+the processes themselves tell at once.
+"""
+
+import logging
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from oneflower.flower.programs import program_of, value_of
+from oneflower.procfs import PROC, Identity, command_line, identify, is_alive, send
+
+log = logging.getLogger(__name__)
+
+# Flower's own defaults, where a process was not told: flwr/common/constant.py.
+CONTROL_PORT: Final = "9093"
+SERVERAPPIO_PORT: Final = "9091"
+TERM_GRACE_S: Final = 10.0
+POLL_S: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """What runs now: the SuperLink, the executors of its ServerApps, the ServerApps themselves."""
+
+    superlink: Identity | None = None
+    executors: tuple[Identity, ...] = ()
+    apps: tuple[Identity, ...] = ()
+
+
+class FlowerProcesses:
+    """The processes of the SuperLink whose Control API listens on the port of ``control_address``.
+
+    Parameters
+    ----------
+    control_address : str
+        ``host:port``.
+    commands : callable
+        Gives every running process with its arguments; tests pass their own.
+    """
+
+    def __init__(
+        self,
+        control_address: str,
+        *,
+        commands: Callable[[], Iterator[tuple[Identity, Sequence[str]]]] | None = None,
+    ) -> None:
+        self._control_port = _port(control_address)
+        self._commands = commands or _running
+        self._appio_port: str | None = None
+
+    def look(self) -> Sight | None:
+        """Return what runs; None where no SuperLink was ever seen, as from another PID namespace."""
+        running = [(who, command, program_of(command)) for who, command in self._commands()]
+        superlink = next(
+            (
+                (who, command)
+                for who, command, program in running
+                if program == "superlink"
+                and _port_of("--control-api-address", command, CONTROL_PORT) == self._control_port
+            ),
+            None,
+        )
+        if superlink is not None:
+            self._appio_port = _port_of("--serverappio-api-address", superlink[1], SERVERAPPIO_PORT)
+        if self._appio_port is None:
+            return None
+        return Sight(
+            superlink=superlink[0] if superlink else None,
+            executors=self._beside(running, "superexec", "--appio-api-address"),
+            apps=self._beside(running, "serverapp", "--serverappio-api-address"),
+        )
+
+    def end_apps(self) -> int:
+        """Kill ServerApps that are left over; return how many there were."""
+        sight = self.look()
+        return sum(send(app, signal.SIGKILL) for app in sight.apps) if sight else 0
+
+    def end_superlink(self) -> bool:
+        """End the SuperLink, so that whoever keeps it running starts it anew; False where none was seen."""
+        sight = self.look()
+        if sight is None or sight.superlink is None:
+            return False
+        log.warning("SuperLink ended, to be started anew pid=%d", sight.superlink.pid)
+        if not send(sight.superlink, signal.SIGTERM):
+            return False
+        deadline = time.monotonic() + TERM_GRACE_S
+        while is_alive(sight.superlink):
+            if time.monotonic() > deadline:
+                send(sight.superlink, signal.SIGKILL)
+            time.sleep(POLL_S)
+        return True
+
+    def _beside(
+        self, running: Sequence[tuple[Identity, Sequence[str], str | None]], wanted: str, flag: str
+    ) -> tuple[Identity, ...]:
+        return tuple(
+            who
+            for who, command, program in running
+            if program == wanted and _port_of(flag, command, SERVERAPPIO_PORT) == self._appio_port
+        )
+
+
+def _running() -> Iterator[tuple[Identity, Sequence[str]]]:
+    for entry in PROC.iterdir():
+        if entry.name.isdigit():
+            command = command_line(int(entry.name))
+            identity = identify(int(entry.name)) if command else None
+            if identity is not None:
+                yield identity, command
+
+
+def _port(address: str) -> str:
+    return address.rpartition(":")[2]
+
+
+def _port_of(flag: str, command: Sequence[str], default: str) -> str:
+    return _port(value_of(flag, command) or default)

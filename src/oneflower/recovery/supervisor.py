@@ -1,0 +1,260 @@
+"""Keep one training alive: carry out what the state machine says, and tell it what happens."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from oneflower.errors import AppError, ClusterError, OneflowerError, TrainingError
+from oneflower.journal import Event, Journal, JournalTail
+from oneflower.recovery import machine as m
+from oneflower.recovery.job import Job
+from oneflower.recovery.machine import Action, Machine, State
+from oneflower.recovery.memory import Memory
+from oneflower.recovery.place import Place
+from oneflower.recovery.processes import FlowerProcesses
+from oneflower.recovery.watch import AppFailed, RunLost, Watch
+
+log = logging.getLogger(__name__)
+
+POLL_S: Final = 0.2
+TEND_EVERY_S: Final = 1.0
+LOOK_EVERY_S: Final = 1.0
+# The journal is read a fifth of a second after it is written: the last event must not be missed.
+SETTLE_S: Final = 0.5
+# A ServerApp whose run was stopped ends by itself; one that hangs is killed after so long.
+APP_ENDS_S: Final = 5.0
+
+CHECKPOINTS_OFF: Final = (
+    "checkpointing is off: the training starts from round 1 again. "
+    "Set FL_CHECKPOINT_ENABLED=YES to go on from the newest checkpoint instead"
+)
+
+
+@dataclass(slots=True, kw_only=True)
+class Supervisor:
+    """One training at one place, until it has finished or was given up.
+
+    Attributes
+    ----------
+    memory, memory_file
+        What is known, and where it is kept: written at every change.
+    on_event
+        Gets every event of the journal, also those of earlier starts.
+    say
+        Gets lines of text for the operator.
+    """
+
+    place: Place
+    job: Job
+    memory: Memory
+    memory_file: Path
+    journal: Journal
+    on_event: Callable[[Event], None]
+    say: Callable[[str], None]
+    processes_at: Callable[[str], FlowerProcesses] = FlowerProcesses
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    _failure: OneflowerError | None = None
+    _watch: Watch | None = None
+    _processes: FlowerProcesses | None = None
+
+    def run(self) -> Mapping[str, Any]:
+        """Train to the end; return the journal's ``training_finished``, empty for an app that writes none.
+
+        Raises
+        ------
+        TrainingError
+            The training failed, or was lost too often in a row without a completed round.
+        OneflowerError
+            Of another kind, when the ServerApp ended with it (AppError: its data do not fit).
+        """
+        self._save()
+        self._tell("the supervisor has started")
+        action = m.ENTRY[self._machine.state]
+        with JournalTail(self.journal.path) as tail:
+            while action is not Action.REPORT:
+                action = self._enter(self._do(action, tail))
+            for event in tail.drain():
+                self.on_event(event)
+        return self._report()
+
+    @property
+    def _machine(self) -> Machine:
+        return self.memory.machine
+
+    def _enter(self, happening: m.Happening) -> Action:
+        """Take what has happened in, keep the new state, and return what is to be done."""
+        machine, action = m.step(self._machine, happening)
+        if machine == self._machine:
+            return action
+        moved = machine.state is not self._machine.state
+        self.memory = replace(self.memory, machine=machine)
+        self._save()
+        if moved:
+            self._tell(machine.reason)
+        return action
+
+    def _tell(self, reason: str) -> None:
+        state = self._machine.state.value
+        log.info("supervisor state=%s reason=%s", state.replace(" ", "-"), reason or "-")
+        self.journal.append("supervisor_state", state=state, reason=reason)
+
+    def _save(self) -> None:
+        self.memory.save(self.memory_file)
+
+    # --- one method an action --------------------------------------------------------------------
+
+    def _do(self, action: Action, tail: JournalTail) -> m.Happening:
+        match action:
+            case Action.BRING_UP:
+                return self._bring_up()
+            case Action.SUBMIT:
+                return self._submit()
+            case Action.FOLLOW:
+                return self._follow(tail)
+            case Action.CLEAR:
+                return self._clear()
+            case Action.PAUSE:
+                self.sleep(self._machine.delay_s)
+                return m.PauseOver()
+        raise RuntimeError(f"nothing is to be done for {action}")
+
+    def _bring_up(self) -> m.Happening:
+        try:
+            self.place.bring_up(anew=self._machine.anew)
+        except ClusterError as error:
+            return m.Lost(reason=str(error), superlink=True)
+        self._processes = self.processes_at(self.place.control.address)
+        return m.SuperLinkUp()
+
+    def _submit(self) -> m.Happening:
+        """Submit the app, after whatever an earlier supervisor or SuperLink has left of it has ended."""
+        control, app = self.place.control, self.job.fab.id
+        try:
+            self._end_stale()
+            run_id = control.submit(self.job.fab.content, self.job.config(began=self.memory.began))
+        except ClusterError as error:
+            return m.Lost(reason=str(error))
+        except AppError as error:
+            self._failure = error
+            return m.Failed(str(error))
+        self.journal.append("run_submitted", run=run_id, app=app)
+        self._watch = self._watching(run_id, adopted=False)
+        return m.Submitted(run_id)
+
+    def _watching(self, run_id: int, *, adopted: bool) -> Watch:
+        return Watch(
+            run_id=run_id,
+            control=self.place.control,
+            sight=self._seen().look,
+            round_timeout_s=self.job.round_timeout_s,
+            adopted=adopted,
+            clock=self.clock,
+        )
+
+    def _seen(self) -> FlowerProcesses:
+        if self._processes is None:
+            self._processes = self.processes_at(self.place.control.address)
+        return self._processes
+
+    def _follow(self, tail: JournalTail) -> m.Happening:
+        """Follow the run to its end, however it comes."""
+        watch = self._watch
+        if watch is None:  # the run of a supervisor before this one
+            self.say(f"the training goes on: run {self._machine.run} is followed again")
+            watch = self._watching(self._machine.run or 0, adopted=True)
+        self._watch = None
+        try:
+            self._until_over(watch, tail)
+        except RunLost as error:
+            by_app = isinstance(error, AppFailed)
+            return m.Lost(reason=str(error), superlink=error.superlink, by_app=by_app)
+        except OneflowerError as error:
+            self._failure = error
+            return m.Failed(str(error))
+        self.memory = replace(self.memory, finish=watch.ending or {})
+        return m.Finished()
+
+    def _until_over(self, watch: Watch, tail: JournalTail) -> None:
+        """Return when the run has finished well; every other end is an exception."""
+        next_tend = next_look = self.clock()
+        try:
+            while True:
+                self._drain(watch, tail)
+                now = self.clock()
+                if now >= next_tend:
+                    next_tend = now + TEND_EVERY_S
+                    self.place.tend()
+                if now >= next_look or watch.ending:
+                    next_look = now + LOOK_EVERY_S
+                    if watch.look():
+                        self.sleep(SETTLE_S)
+                        return
+                self.sleep(POLL_S)
+        finally:
+            self._drain(watch, tail)
+
+    def _drain(self, watch: Watch, tail: JournalTail) -> None:
+        rounds = watch.rounds
+        for event in tail.drain():
+            watch.take(event)
+            self.on_event(event)
+        if watch.rounds > rounds:
+            self._enter(m.RoundCompleted())
+        if watch.began and not self.memory.began:
+            self.memory = replace(self.memory, began=True)
+            self._save()
+
+    def _clear(self) -> m.Happening:
+        """Write the loss down and end what is left of the run."""
+        machine = self._machine
+        self.journal.append(
+            "run_lost",
+            run=machine.run,
+            reason=machine.reason,
+            restarts=machine.losses,
+            delay_s=0.0 if machine.final else machine.delay_s,
+        )
+        if not (machine.final or self.job.checkpoints):
+            log.warning(CHECKPOINTS_OFF)
+            self.say(CHECKPOINTS_OFF)
+        try:
+            self._end_stale()
+        except ClusterError as error:
+            # A SuperLink that is gone has no run; one that comes back is asked before the next submission.
+            log.info("stale runs not ended now reason=%s", error)
+        return m.Cleared()
+
+    def _end_stale(self) -> None:
+        """Stop every run of this app that the SuperLink holds to be going on, and end its ServerApp."""
+        control = self.place.control
+        stale = [run for run in control.runs() if not run.finished and run.app == self.job.fab.id]
+        for run in stale:
+            control.stop(run.run_id)
+            log.info("stale run stopped run=%d status=%s", run.run_id, run.status)
+        deadline = self.clock() + APP_ENDS_S
+        while (sight := self._seen().look()) is not None and sight.apps:
+            if self.clock() > deadline:
+                log.warning("stale ServerApps killed count=%d", self._seen().end_apps())
+                return
+            self.sleep(POLL_S)
+
+    def stop_run(self) -> None:
+        """Stop the run that is followed: the operator ends the training with its supervisor."""
+        run = self._machine.run
+        if run is not None:
+            self.place.control.stop(run)
+            self.say(f"run {run} was stopped; its checkpoints are kept, the next start goes on from there")
+
+    def _report(self) -> Mapping[str, Any]:
+        machine = self._machine
+        if machine.state is State.FINISHED:
+            return self.memory.finish or {}
+        self.journal.append("training_gave_up", reason=machine.reason, restarts=machine.losses)
+        if self._failure is not None:
+            raise self._failure
+        tails = self.place.tails()
+        raise TrainingError(f"{machine.reason}\n{tails}" if tails else machine.reason)

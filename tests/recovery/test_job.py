@@ -1,0 +1,117 @@
+"""A finished training is known as finished; another one asked for in its place is not taken for it."""
+
+import dataclasses
+
+import pytest
+
+from oneflower.errors import SettingsError
+from oneflower.recovery.job import changes, finished_already
+from oneflower.recovery.machine import State
+from oneflower.recovery.memory import Memory, last_finish, load, taken_up
+
+FINISH = {"event": "training_finished", "round": 3, "rounds": 3, "sha256": "ab", "path": None}
+
+
+def memory_of(job, state=State.WAITING, **fields):
+    memory = Memory.fresh(job.describe(), max_restarts=job.max_restarts)
+    return dataclasses.replace(memory, machine=dataclasses.replace(memory.machine, state=state, **fields))
+
+
+def test_a_first_start_has_nothing_finished_and_nothing_changed(job):
+    assert finished_already(job(), None, []) is None
+    assert changes(None, job().describe()) == []
+
+
+def test_the_same_training_is_finished(job):
+    assert finished_already(job(), memory_of(job()), [FINISH])["sha256"] == "ab"
+
+
+def test_the_marker_tells_it_where_the_app_writes_no_journal(job):
+    before = dataclasses.replace(memory_of(job(), State.FINISHED), finish={})
+    assert finished_already(job(), before, []) == {}
+    assert finished_already(job(FL_NUM_ROUNDS="4"), before, []) is None
+
+
+def test_more_rounds_go_on_and_fewer_are_done(job):
+    before = memory_of(job())
+    assert finished_already(job(FL_NUM_ROUNDS="4"), before, [FINISH]) is None
+    assert finished_already(job(FL_NUM_ROUNDS="2"), before, [FINISH])["round"] == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"FL_STRATEGY": "FedAdam"}, "strategy was FedAvg, is FedAdam"),
+        ({"FL_SEED": "7"}, "seed was 42, is 7"),
+        ({"nodes": 3}, "nodes was 2, is 3"),
+    ],
+)
+def test_another_training_is_refused_with_what_differs(job, given, said):
+    with pytest.raises(SettingsError, match=said) as caught:
+        finished_already(job(**given), memory_of(job()), [FINISH])
+    assert "--fresh" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "given", [{"FL_LOG_LEVEL": "DEBUG"}, {"FL_ROUND_TIMEOUT": "5"}, {"FL_CHECKPOINT_ENABLED": "YES"}]
+)
+def test_how_it_runs_does_not_make_it_another_training(job, given):
+    assert finished_already(job(**given), memory_of(job()), [FINISH])
+
+
+def test_changed_code_is_the_same_training_that_is_done(job):
+    before = memory_of(job())
+    assert finished_already(job(code=b"other"), before, [FINISH])
+    assert [change.key for change in changes(before, job(code=b"other").describe())] == ["app-hash"]
+
+
+def test_a_model_that_has_vanished_is_trained_again(job, tmp_path):
+    gone = {**FINISH, "path": str(tmp_path / "gone.npz")}
+    assert finished_already(job(), memory_of(job()), [gone]) is None
+
+
+@pytest.mark.parametrize(
+    "later", ["run_submitted", "training_started", "training_resumed", "training_failed"]
+)
+def test_a_training_that_began_after_the_finish_is_not_finished(later):
+    assert last_finish([FINISH, {"event": "cluster_started"}]) == FINISH
+    assert last_finish([FINISH, {"event": later}]) is None
+
+
+class TestTakenUp:
+    """What an earlier supervisor knew counts as long as the training is the same."""
+
+    def test_the_run_and_the_losses_are_kept(self, job):
+        before = memory_of(job(), State.TRAINING, run=5, losses=2)
+        machine = taken_up(before, job().describe(), max_restarts=10).machine
+        assert (machine.state, machine.run, machine.losses) == (State.WAITING, 5, 2)
+
+    def test_another_configuration_starts_over(self, job):
+        before = memory_of(job(), State.TRAINING, run=5, losses=2)
+        machine = taken_up(before, job(FL_SEED="7").describe(), max_restarts=10).machine
+        assert (machine.run, machine.losses) == (None, 0)
+
+    def test_given_up_stays_given_up_until_something_changes(self, job):
+        before = memory_of(job(), State.GIVEN_UP, reason="ten losses")
+        training = job().describe()
+        assert taken_up(before, training, max_restarts=10).machine.state is State.GIVEN_UP
+        for again in (
+            taken_up(before, training, max_restarts=10, again=True),
+            taken_up(before, job(FL_SEED="7").describe(), max_restarts=10),
+            taken_up(dataclasses.replace(before, boot="another"), training, max_restarts=10),
+        ):
+            assert (again.machine.state, again.machine.losses) == (State.WAITING, 0)
+
+    def test_what_is_saved_is_what_is_loaded(self, job, tmp_path):
+        before = dataclasses.replace(memory_of(job(), State.LOST, run=3), finish={"round": 1}, began=True)
+        before.save(tmp_path / "training.json")
+        assert load(tmp_path / "training.json") == before
+
+    @pytest.mark.parametrize("text", ["", "{", "[]", '{"v": 1}', '{"v": 9, "training": {}}'])
+    def test_a_damaged_memory_is_none(self, tmp_path, text):
+        (tmp_path / "training.json").write_text(text)
+        assert load(tmp_path / "training.json") is None
+
+    def test_a_damaged_machine_starts_over(self, tmp_path):
+        (tmp_path / "training.json").write_text('{"v": 1, "training": {"seed": 1}, "machine": {"run": "x"}}')
+        assert load(tmp_path / "training.json").machine.state is State.WAITING

@@ -1,0 +1,229 @@
+"""A run ends well, fails for good, or is lost; each is told from the others, whatever Flower says."""
+
+import pytest
+
+from oneflower.errors import AppError, CheckpointError, TrainingError
+from oneflower.procfs import Identity
+from oneflower.recovery import watch as w
+from oneflower.recovery.watch import AppFailed, RunLost, Watch
+
+FINISHED = {"event": "training_finished", "round": 3}
+FAILED = {"event": "training_failed", "reason": "round 2 missed its quorum"}
+NO_HEARTBEAT = "No heartbeat received from the run."
+ROUND_TIMEOUT_S = 100.0
+
+
+@pytest.fixture
+def watch(played):
+    played.control.known[1] = ("running", "", "")
+    made = watching(played)
+    made.take({"event": "run_submitted", "run": 1})
+    assert not made.look()
+    return made
+
+
+def watching(played, run_id=1, **options):
+    return Watch(
+        run_id=run_id,
+        control=played.control,
+        sight=played.processes.look,
+        round_timeout_s=ROUND_TIMEOUT_S,
+        clock=played.clock,
+        **options,
+    )
+
+
+def finish(played, outcome, details=""):
+    played.control.known[1] = ("finished", outcome, details)
+
+
+def test_a_completed_run_is_over(watch, played):
+    finish(played, "completed")
+    assert watch.look()
+
+
+def test_events_before_the_submission_belong_to_another_run(played):
+    watch = watching(played, 2)
+    for event in ({"event": "run_submitted", "run": 1}, {"event": "round_completed", "round": 1}, FAILED):
+        watch.take(event)
+    assert (watch.rounds, watch.ending, watch.began) == (0, None, False)
+    watch.take({"event": "run_submitted", "run": 2})
+    watch.take({"event": "training_resumed", "round": 1})
+    watch.take({"event": "round_completed", "round": 2})
+    assert (watch.rounds, watch.began) == (1, True)
+
+
+def test_a_finish_in_the_journal_counts_even_if_the_serverapp_hangs_at_its_exit(watch, played):
+    watch.take(FINISHED)
+    assert not watch.look()
+    played.clock.sleep(w.EXIT_GRACE_S + 1)
+    assert watch.look()
+
+
+def test_a_superlink_that_dies_after_the_finish_loses_nothing(watch, played):
+    watch.take(FINISHED)
+    played.processes.superlink, played.processes.apps = None, ()
+    played.clock.sleep(w.APP_GONE_S + 1)
+    assert watch.look()
+
+
+def test_running_without_a_serverapp_is_lost(watch, played):
+    """Flower keeps such a run `running` for a minute, or for ever."""
+    played.processes.apps = ()
+    played.clock.sleep(1)
+    assert not watch.look()
+    played.clock.sleep(w.APP_GONE_S)
+    with pytest.raises(RunLost, match="ServerApp") as caught:
+        watch.look()
+    assert not caught.value.superlink
+
+
+def test_a_runtime_error_of_the_app_is_told_from_a_kill(watch, played):
+    """Flower swallows it: the run stays `running`, and the log says no more than this."""
+    played.processes.apps = ()
+    played.control.log = "ERROR : Failed to start run.\n"
+    played.clock.sleep(w.APP_GONE_S + 1)
+    with pytest.raises(AppFailed, match="RuntimeError"):
+        watch.look()
+
+
+def test_a_serverapp_that_has_not_started_yet_is_waited_for(played):
+    played.control.known[1] = ("starting", "", "")
+    played.processes.apps = ()
+    watch = watching(played)
+    for _ in range(60):
+        played.clock.sleep(5)
+        assert not watch.look()
+
+
+def test_the_serverapp_of_a_run_that_is_taken_up_again_must_be_there(played):
+    played.control.known[1] = ("running", "", "")
+    played.processes.apps = ()
+    watch = watching(played, adopted=True)
+    assert not watch.look()
+    played.clock.sleep(w.APP_GONE_S + 1)
+    with pytest.raises(RunLost, match="ServerApp"):
+        watch.look()
+
+
+def test_a_superlink_that_has_ended_is_a_loss_at_once(watch, played):
+    played.processes.superlink = None
+    with pytest.raises(RunLost, match="SuperLink has ended") as caught:
+        watch.look()
+    assert caught.value.superlink
+
+
+def test_a_superlink_that_was_started_anew_has_lost_the_run(watch, played):
+    """Its database says `running` for a minute more."""
+    played.processes.superlink = Identity(pid=10, start_ticks=2)
+    with pytest.raises(RunLost, match="started anew") as caught:
+        watch.look()
+    assert not caught.value.superlink
+
+
+def test_a_superlink_that_knows_the_run_no_more_has_lost_it(watch, played):
+    del played.control.known[1]
+    with pytest.raises(RunLost, match="knows no run 1"):
+        watch.look()
+
+
+def test_an_executor_that_stays_dead_costs_the_superlink(played):
+    played.control.known[1] = ("pending", "", "")
+    played.processes.apps = played.processes.executors = ()
+    watch = watching(played)
+    assert not watch.look()
+    played.clock.sleep(w.EXECUTOR_GONE_S + 1)
+    with pytest.raises(RunLost, match="executor") as caught:
+        watch.look()
+    assert caught.value.superlink
+
+
+def test_an_executor_is_not_missed_while_the_serverapp_works(watch, played):
+    played.processes.executors = ()
+    for _ in range(10):
+        played.clock.sleep(w.EXECUTOR_GONE_S)
+        assert not watch.look()
+
+
+def test_where_no_process_can_be_seen_a_run_that_nobody_takes_up_is_lost_in_the_end(played):
+    played.control.known[1] = ("pending", "", "")
+    played.processes.visible = False
+    watch = watching(played)
+    assert not watch.look()
+    played.clock.sleep(w.PENDING_S + 1)
+    with pytest.raises(RunLost, match="no executor"):
+        watch.look()
+
+
+def test_a_slow_training_is_let_alone_and_one_that_does_nothing_is_dead(watch, played):
+    watch.take({"event": "training_started", "round": 0})
+    for _ in range(10):
+        played.clock.sleep(2 * ROUND_TIMEOUT_S)
+        watch.take({"event": "waiting_for_clients"})
+        assert not watch.look()
+    played.clock.sleep(2 * ROUND_TIMEOUT_S + w.STALL_MARGIN_S + 1)
+    with pytest.raises(RunLost, match="has done nothing"):
+        watch.look()
+
+
+def test_an_app_that_writes_no_journal_is_never_called_dead_for_it(watch, played):
+    played.clock.sleep(100 * ROUND_TIMEOUT_S)
+    assert not watch.look()
+
+
+def test_a_run_without_heartbeat_is_lost(watch, played):
+    finish(played, "failed", NO_HEARTBEAT)
+    with pytest.raises(RunLost) as caught:
+        watch.look()
+    assert not isinstance(caught.value, AppFailed)
+
+
+def test_an_exception_of_the_app_is_told_as_such(watch, played):
+    finish(played, "failed", "division by zero")
+    with pytest.raises(AppFailed, match="division by zero"):
+        watch.look()
+
+
+@pytest.mark.parametrize("kind", [AppError, CheckpointError, TrainingError])
+def test_an_error_of_oneflower_keeps_its_kind(watch, played, kind):
+    """Flower hands on the text of an exception, and the log has its class."""
+    finish(played, "failed", "the images have 3 channels, the model expects 1")
+    played.control.log = (
+        "oneflower.errors.StateError: an earlier one that was handled\n"
+        f"Traceback (most recent call last):\noneflower.errors.{kind.__name__}: the images have 3 channels\n"
+    )
+    with pytest.raises(kind, match="3 channels, the model expects 1") as caught:
+        watch.look()
+    assert caught.value.exit_code == kind.exit_code
+
+
+@pytest.mark.parametrize("name", ["NoSuchError", "__builtins__", "OneflowerErrors"])
+def test_a_log_cannot_name_any_other_class(watch, played, name):
+    finish(played, "failed", "text")
+    played.control.log = f"oneflower.errors.{name}: text\n"
+    with pytest.raises(AppFailed):
+        watch.look()
+
+
+def test_a_training_that_failed_by_its_own_word_failed(watch, played):
+    watch.take(FAILED)
+    finish(played, "failed")
+    with pytest.raises(TrainingError, match="missed its quorum"):
+        watch.look()
+
+
+def test_a_run_that_somebody_stopped_is_not_started_again(watch, played):
+    finish(played, "stopped")
+    with pytest.raises(TrainingError, match="stopped"):
+        watch.look()
+
+
+def test_a_short_silence_is_borne_and_a_long_one_is_a_loss(watch, played):
+    played.control.silent = True
+    assert not watch.look()
+    played.clock.sleep(w.SILENT_S / 2)
+    assert not watch.look()
+    played.clock.sleep(w.SILENT_S)
+    with pytest.raises(RunLost, match="nothing answers") as caught:
+        watch.look()
+    assert caught.value.superlink
