@@ -134,3 +134,10 @@ def test_the_page_is_written_whole(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
     with pytest.raises(OSError, match="none"):
         write_report(tmp_path / "none" / "report.html", fold([]))
+
+
+def test_a_page_that_cannot_be_put_in_its_place_leaves_no_half_of_it(tmp_path):
+    (tmp_path / "report.html").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        write_report(tmp_path / "report.html", fold([]))
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]

@@ -55,8 +55,13 @@ def render_report(
 def write_report(path: Path, view: TrainingView, settings: Iterable[SettingRow] = ()) -> None:
     """Write the page beside its place and rename it: a reader sees the old or the new one, whole."""
     temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text(render_report(view, settings, safety=Inspector().look(view)), encoding="utf-8")
-    temporary.replace(path)
+    page = render_report(view, settings, safety=Inspector().look(view))
+    try:
+        temporary.write_text(page, encoding="utf-8")
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _cards(view: TrainingView, settings: Sequence[SettingRow], safety: Safety) -> list[Html]:
