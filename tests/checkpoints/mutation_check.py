@@ -22,8 +22,8 @@ SUITES = (
     "test_files.py",
     "test_store.py",
     "test_npz.py",
-    "test_corruption.py",
     "test_crash_states.py",
+    "test_corruption.py",
     "test_faults.py",
 )
 

@@ -339,6 +339,13 @@ def test_retention_lets_old_rounds_go_and_the_pointers_stay_right(root, make):
     assert (root / "checkpoint_latest.npz").resolve().name == "checkpoint_round_6.npz"
 
 
+def test_a_round_that_was_just_saved_is_never_let_go(root, make):
+    with CheckpointStore(root, retention=KeepNewest(2)) as store:
+        for number in (7, 8, 9, 3):
+            store.save(make(number, metrics={}))
+        assert store.rounds() == (3, 8, 9)
+
+
 def test_keep_zero_keeps_every_round(root, make):
     with CheckpointStore(root, retention=retention_of(0)) as store:
         for number in range(1, 7):

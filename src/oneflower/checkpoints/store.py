@@ -13,7 +13,7 @@ from oneflower.checkpoints.files import Files
 from oneflower.checkpoints.folder import make_folder, point_at_newest, recover, remove_rounds, set_aside
 from oneflower.checkpoints.lock import FolderLock
 from oneflower.checkpoints.manifest import DamagedError, Manifest
-from oneflower.checkpoints.model import Checkpoint, Metrics, Saved
+from oneflower.checkpoints.model import Checkpoint, Saved
 from oneflower.checkpoints.names import model_name, temporary
 from oneflower.checkpoints.npz import Arrays, check_storable
 from oneflower.checkpoints.reader import CheckpointReader
@@ -99,7 +99,10 @@ class CheckpointStore(CheckpointReader):
     def require_space(self, arrays: Arrays, state: Arrays | None = None) -> None:
         """Raise StateError when the disk has no room for one more checkpoint of this model."""
         needed = sum(array.nbytes for group in (arrays, state or {}) for array in group.values())
-        free = self._files.free_bytes(self.root)
+        try:
+            free = self._files.free_bytes(self.root)
+        except OSError as error:
+            raise state_error(error, "asking for the free space", self.root) from error
         if free < needed:
             raise StateError(
                 f"the disk of {self.root} has {free} bytes free, a checkpoint of this model takes {needed}. "
@@ -121,7 +124,7 @@ class CheckpointStore(CheckpointReader):
             raise state_error(
                 error, f"saving the checkpoint of round {checkpoint.round}", self.root
             ) from error
-        self._after_commit(checkpoint.metrics)
+        self._after_commit(checkpoint)
         return Saved(
             round=checkpoint.round,
             path=self.root / model_name(checkpoint.round),
@@ -161,15 +164,14 @@ class CheckpointStore(CheckpointReader):
     def _best(self, checkpoint: Checkpoint) -> Best | None:
         return best_round({*self.rounds(), checkpoint.round}, checkpoint.metrics, self._measures)
 
-    def _after_commit(self, metrics: Metrics) -> None:
+    def _after_commit(self, checkpoint: Checkpoint) -> None:
         """Show the newest and let old ones go. The commit stands already, so a failure here only warns."""
         self._tidy_pointers()
-        gone = doomed(self.rounds(), metrics, self._retention, self._measures)
-        if not gone:
-            return
         try:
-            remove_rounds(self._files, self.root, gone)
-        except OSError as error:
+            gone = doomed(self.rounds(), checkpoint.metrics, self._retention, self._measures)
+            if gone := tuple(number for number in gone if number != checkpoint.round):
+                remove_rounds(self._files, self.root, gone)
+        except (OSError, StateError) as error:
             log.warning("old checkpoints not removed folder=%s reason=%s", self.root, error)
 
     def _tidy_pointers(self) -> None:
