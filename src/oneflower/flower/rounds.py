@@ -108,9 +108,12 @@ class RoundLoop:
         if len(valid) < quorum:
             return f"{len(valid)} valid updates, {quorum} needed", len(valid)
         self.strategy.leave_out(collected.quarantined)
+        started = time.monotonic()
         arrays, metrics = self.strategy.aggregate_train(server_round, valid)
         if arrays is None:
             return "the strategy gave no model", len(valid)
+        seconds = time.monotonic() - started
+        self._record("round_aggregated", server_round, valid=len(valid), seconds=seconds)
         result.arrays = arrays
         result.train_metrics_clientapp[server_round] = metrics or MetricRecord()
         return None, len(valid)
