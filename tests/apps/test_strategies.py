@@ -7,6 +7,7 @@ import pytest
 from flwr.app import Context, RecordDict
 from tiny_model import write_pairs, write_tiny_model
 
+from oneflower.flower import train
 from oneflower.flower.localgrid import LocalGrid
 from oneflower.settings import STRATEGIES
 
@@ -41,25 +42,51 @@ CASES = {
 }
 
 
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Run an app's own server and clients in this process; every run is a new ServerApp."""
+    (tmp_path / "data").mkdir()
+    monkeypatch.setenv("ONEFLOWER_DATA", str(tmp_path / "data"))
+    own = {}
+
+    def run(app, nodes, **settings):
+        package = app.replace("-", "_")
+        client, server = (importlib.import_module(f"{package}.{name}") for name in ("client", "server"))
+        if app not in own:
+            own[app] = CASES[app](tmp_path / "data")
+        run_config = own[app] | {key.replace("_", "-"): value for key, value in settings.items()}
+        run_config |= dict.fromkeys(
+            ("min-fit-clients", "min-available-clients", "min-evaluate-clients"), nodes
+        )
+        results = []
+        monkeypatch.setattr(server, "train", lambda *args, **named: results.append(train(*args, **named)))
+        grid = LocalGrid(client.app, clients=nodes, run_config=run_config)
+        context = Context(run_id=1, node_id=0, node_config={}, state=RecordDict(), run_config=run_config)
+        server.app(grid, context)
+        return results[0]
+
+    return run
+
+
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("app", CASES)
-def test_an_app_trains_under_a_strategy(app, strategy, tmp_path, monkeypatch):
-    monkeypatch.setenv("ONEFLOWER_DATA", str(tmp_path))
-    package = app.replace("-", "_")
-    client, server = (importlib.import_module(f"{package}.{name}") for name in ("client", "server"))
-    nodes = NODES.get(strategy, 2)
-    run_config = CASES[app](tmp_path) | {"strategy": strategy, "num-server-rounds": 2, "num-malicious": 1}
-    run_config |= dict.fromkeys(("min-fit-clients", "min-available-clients", "min-evaluate-clients"), nodes)
-    results = []
-    real = server.train
-    monkeypatch.setattr(server, "train", lambda *args, **named: results.append(real(*args, **named)))
-    grid = LocalGrid(client.app, clients=nodes, run_config=run_config)
-    server.app(
-        grid,
-        Context(run_id=1, node_id=0, node_config={}, state=RecordDict(), run_config=run_config),
-    )
-    losses = {name: values["loss"] for name, values in results[0].evaluate_metrics_serverapp.items()}
+def test_an_app_trains_under_a_strategy(app, strategy, run):
+    result = run(app, NODES.get(strategy, 2), strategy=strategy, num_server_rounds=2, num_malicious=1)
+    losses = {number: metrics["loss"] for number, metrics in result.evaluate_metrics_serverapp.items()}
     assert sorted(losses) == [0, 1, 2]
     assert len(set(losses.values())) == 3
-    assert all(np.isfinite(array.numpy()).all() for array in results[0].arrays.values())
-    assert set(results[0].evaluate_metrics_clientapp) == {1, 2}
+    assert all(np.isfinite(array.numpy()).all() for array in result.arrays.values())
+    assert set(result.evaluate_metrics_clientapp) == {1, 2}
+
+
+@pytest.mark.parametrize("strategy", ["FedAvg", "FedAdam"])
+@pytest.mark.parametrize("app", CASES)
+def test_a_resumed_training_ends_with_the_bytes_of_one_that_was_not_interrupted(app, strategy, run, tmp_path):
+    common = {"strategy": strategy, "checkpoint_enabled": True, "checkpoint_interval": 1, "server_lr": 0.01}
+    whole = run(app, 2, num_server_rounds=3, checkpoint_path=str(tmp_path / "whole"), **common)
+    common["checkpoint_path"] = str(tmp_path / "parts")
+    run(app, 2, num_server_rounds=1, **common)
+    resumed = run(app, 2, num_server_rounds=3, **common)
+    assert {name: array.data for name, array in resumed.arrays.items()} == {
+        name: array.data for name, array in whole.arrays.items()
+    }
