@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from logging import INFO, WARNING
 
 from flwr.common import Message, log
@@ -31,11 +31,14 @@ class Phases:
     ----------
     round_timeout_s : float
         How long a phase waits for its clients, and how long it waits for clients to connect.
+    connected : set of int
+        The nodes that were there when it was last looked; changes of it are told.
     """
 
     grid: RoundGrid
     journal: Journal | None
     round_timeout_s: float
+    connected: set[int] = field(default_factory=set)
 
     def record(self, event: str, **fields: object) -> None:
         """Write an event to the journal, where the training has one."""
@@ -49,9 +52,21 @@ class Phases:
             log(INFO, "waiting for clients connected=%d needed=%d", connected, needed)
             self.record("waiting_for_clients", connected=connected, needed=needed)
 
+        self._tell_changes(self.grid.available())
         cohort = self.grid.wait_for_nodes(needed, timeout_s=self.round_timeout_s, on_wait=report)
+        self._tell_changes(cohort)
         self.grid.set_cohort(cohort)
         return cohort
+
+    def _tell_changes(self, nodes: Iterable[int]) -> None:
+        """Name the clients that have joined and left since the last time."""
+        now = set(nodes)
+        for event, changed in (("client_left", self.connected - now), ("client_joined", now - self.connected)):
+            for node_id in sorted(changed):
+                log(INFO, "%s client=%d connected=%d", event.replace("_", " "), node_id, len(now))
+                self.record(event, client=str(node_id), connected=len(now))
+        self.connected.clear()
+        self.connected.update(now)
 
     def collect(
         self,

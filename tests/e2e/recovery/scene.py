@@ -1,0 +1,251 @@
+"""A SuperLink, SuperNodes and a supervisor, each kept running by a parent as systemd would."""
+
+import contextlib
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from oneflower.cluster import commands
+from oneflower.cluster.ports import free_ports
+from oneflower.cluster.processes import MARKER, end
+from oneflower.flower.programs import program_of
+from oneflower.journal import read_journal
+from oneflower.procfs import command_line, identify, send, session_of, with_environment
+from oneflower.settings import resolve
+
+WAIT_S = 150.0
+RESTART_S = 1.0
+SUPERLINK, SUPERVISOR = "superlink", "supervisor"
+# Flower's flag for a SuperNode's retries is left out, so that it reconnects for ever.
+NODES = 3
+
+
+class Kept:
+    """A command that is run again whenever it ends, until it is told to rest."""
+
+    def __init__(self, command, *, environment, log, prefix=()):
+        self.command, self.environment, self.log = [*prefix, *command], environment, log
+        self.starts = 0
+        self.process = None
+        self.codes = []
+        self._on = threading.Event()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._keep, daemon=True)
+
+    def start(self):
+        self._on.set()
+        if not self._thread.is_alive() and not self._over.is_set():
+            self._thread.start()
+
+    def rest(self):
+        """Start it no more until `start` is called again; what runs is not ended."""
+        self._on.clear()
+
+    def close(self):
+        self._over.set()
+        self._on.set()
+
+    def join_end(self, count=1):
+        """Wait until it has ended so often by itself."""
+        deadline = time.monotonic() + WAIT_S
+        while len(self.codes) < count:
+            assert time.monotonic() < deadline, f"it has ended {len(self.codes)} times"
+            time.sleep(0.05)
+
+    def join(self):
+        if self._thread.ident:
+            self._thread.join(timeout=30)
+
+    def _keep(self):
+        while not self._over.is_set():
+            self._on.wait()
+            if self._over.is_set():
+                return
+            with self.log.open("ab") as output:
+                self.process = subprocess.Popen(
+                    self.command,
+                    env=self.environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            self.starts += 1
+            self.codes.append(self.process.wait())
+            if self.codes[-1] in (0, 2, 5, 6):  # what a unit lists under RestartPreventExitStatus
+                self._on.clear()
+            self._over.wait(RESTART_S)
+
+
+class Scene:
+    """One training on processes of its own; FL_* variables without the prefix."""
+
+    def __init__(
+        self, folder, app, *, nodes=NODES, host="127.0.0.1", prefixes=None, pause_s=1.0, **variables
+    ):
+        self.folder, self.app, self.nodes, self.host = Path(folder), app, nodes, host
+        self.prefixes, self.pause_s = prefixes or {}, pause_s
+        self.token = secrets.token_hex(16)
+        self.variables = {
+            "NUM_ROUNDS": "6",
+            "MIN_FIT_CLIENTS": str(nodes),
+            "MIN_AVAILABLE_CLIENTS": str(nodes),
+            "MIN_EVALUATE_CLIENTS": str(nodes),
+            "CHECKPOINT_ENABLED": "YES",
+            "CHECKPOINT_INTERVAL": "1",
+            "ROUND_TIMEOUT": "120",
+            **variables,
+        }
+        fleet, control, appio, *rest = free_ports(3 + nodes)
+        self.addresses = commands.Addresses(
+            fleet=f"{host}:{fleet}",
+            control=f"127.0.0.1:{control}",
+            serverappio=f"127.0.0.1:{appio}",
+            clientappio=tuple(f"127.0.0.1:{port}" for port in rest),
+        )
+        self.kept = {}
+        self.use_state("state")
+
+    def use_state(self, name):
+        """Work with a state folder of this name; the checkpoints stay where they are."""
+        self.state = self.folder / name
+        self.checkpoints = self.folder / "checkpoints"
+        self.logs = self.folder / "logs"
+        for folder in (self.state, self.logs):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.journal = self.state / "journal.jsonl"
+
+    # --- starting ---------------------------------------------------------------------------------
+
+    def start(self, *roles):
+        """Start these roles, by default all of them."""
+        for role in roles or (SUPERLINK, *self.supernodes, SUPERVISOR):
+            if role not in self.kept:
+                self.kept[role] = Kept(
+                    self._command(role),
+                    environment=self._environment(role),
+                    log=self.logs / f"{role}.log",
+                    prefix=self.prefixes.get(role, ()),
+                )
+            self.kept[role].start()
+        return self
+
+    @property
+    def supernodes(self):
+        return [f"supernode-{index}" for index in range(self.nodes)]
+
+    @property
+    def settings(self):
+        given = {f"FL_{name}": value for name, value in self.variables.items()}
+        given |= {"FL_CHECKPOINT_PATH": str(self.checkpoints)}
+        return resolve({}, {**given, "FL_CONTROL_API_ADDRESS": self.addresses.control}).settings
+
+    def _command(self, role):
+        if role == SUPERVISOR:
+            return [sys.executable, "-m", "oneflower.cli.main", "supervise", "--app", str(self.app)]
+        if role == SUPERLINK:
+            (self.state / "superlink").mkdir(exist_ok=True)
+            database = self.state / "superlink" / "state.db"
+            storage = self.state / "superlink" / "ffs"
+            return commands.superlink(
+                self.addresses, self.settings, database=database, storage=storage, tls=None
+            )
+        index = int(role.rpartition("-")[2])
+        return commands.supernode(index, self.nodes, self.addresses, self.settings, tls=None)
+
+    def _environment(self, role):
+        base = commands.environment(
+            os.environ,
+            self.settings,
+            nodes=self.nodes,
+            token=self.token,
+            flwr_home=self.folder / "flwr-home" / role,
+        )
+        base |= {"ONEFLOWER_JOURNAL": str(self.journal), "TEST_PAUSE_S": str(self.pause_s)}
+        if role == SUPERVISOR:
+            base |= {f"FL_{name}": value for name, value in self.variables.items()}
+            base |= {
+                "FL_CHECKPOINT_PATH": str(self.checkpoints),
+                "FL_CONTROL_API_ADDRESS": self.addresses.control,
+            }
+        return base
+
+    # --- breaking ---------------------------------------------------------------------------------
+
+    def running(self, role=None, program=None):
+        """Return the processes of a role (its whole tree), or those that run a Flower program."""
+        found = list(with_environment(MARKER, self.token))
+        if role is not None:
+            process = self.kept[role].process
+            found = [each for each in found if process and session_of(each.pid) == process.pid]
+        if program is not None:
+            found = [each for each in found if program_of(command_line(each.pid)) == program]
+        return found
+
+    def kill(self, *roles, program=None, number=signal.SIGKILL):
+        """Kill the whole process trees of roles, or all processes that run a Flower program."""
+        victims = self.running(program=program) if program else []
+        for role in roles:
+            process = self.kept[role].process
+            leader = identify(process.pid) if process else None
+            victims += ([leader] if leader else []) + self.running(role)
+        for victim in victims:
+            send(victim, number)
+        return len(victims)
+
+    def hold_down(self, *roles):
+        """Kill roles and start them no more until `start`."""
+        for role in roles:
+            self.kept[role].rest()
+        self.kill(*roles)
+
+    def close(self):
+        for kept in self.kept.values():
+            kept.close()
+        end(lambda: list(with_environment(MARKER, self.token)), grace_s=3.0, hurry=lambda: False)
+        for kept in self.kept.values():
+            kept.join()
+
+    # --- looking ----------------------------------------------------------------------------------
+
+    def events(self, *names):
+        events = read_journal(self.journal)
+        return [event for event in events if not names or event["event"] in names]
+
+    def wait_for(self, name, *, after=0, timeout_s=WAIT_S, **fields):
+        """Wait until the journal holds more than ``after`` events with these fields; return the newest."""
+        deadline = time.monotonic() + timeout_s
+        while len(found := [e for e in self.events(name) if fields.items() <= e.items()]) <= after:
+            assert time.monotonic() < deadline, f"no {name} {fields}\n{self.tails()}"
+            time.sleep(0.05)
+        return found[-1]
+
+    def finish(self, *, timeout_s=2 * WAIT_S):
+        return self.wait_for("training_finished", timeout_s=timeout_s)
+
+    def history(self):
+        """Return the rounds of the final history, as the journal's events leave it."""
+        rounds = {}
+        for event in self.events():
+            if event["event"] in ("training_started", "training_resumed"):
+                rounds = {number: e for number, e in rounds.items() if number <= event["round"]}
+            elif event["event"] == "round_completed":
+                assert event["round"] not in rounds, f"round {event['round']} was committed twice"
+                rounds[event["round"]] = event
+        return rounds
+
+    def log(self, role):
+        return (self.logs / f"{role}.log").read_text(errors="replace")
+
+    def tails(self):
+        ends = []
+        for path in sorted(self.logs.glob("*.log")):
+            ends += [f"--- {path.name}", *path.read_text(errors="replace").splitlines()[-15:]]
+        with contextlib.suppress(OSError):
+            ends += ["--- journal", *self.journal.read_text().splitlines()[-15:]]
+        return "\n".join(ends)

@@ -1,0 +1,140 @@
+"""The failures that a training survives without a human, with real Flower processes killed with -9."""
+
+import pytest
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+SUPERLINK, SUPERVISOR = "superlink", "supervisor"
+
+
+def rounds(scene):
+    return sorted(scene.history())
+
+
+class TestSuperNode:
+    """Scenario 1."""
+
+    def test_a_round_ends_with_the_others_and_the_node_takes_part_again(self, scene):
+        site = scene(
+            MIN_FIT_CLIENTS="2", MIN_AVAILABLE_CLIENTS="2", MIN_EVALUATE_CLIENTS="2", NUM_ROUNDS="40"
+        )
+        site.start()
+        site.wait_for("round_completed", round=1)
+        site.wait_for("round_started", round=3)
+        site.hold_down("supernode-2")
+        site.wait_for("round_completed", round=3, valid=2)
+        site.wait_for("client_left")
+        site.start("supernode-2")
+        site.wait_for("round_completed", valid=3, after=len(site.events("round_completed")))
+        assert not site.events("run_lost")
+
+    def test_below_the_minimum_a_round_fails_and_is_tried_again_when_the_node_is_back(
+        self, scene, undisturbed
+    ):
+        site = scene(NUM_ROUNDS="4")
+        site.start()
+        site.wait_for("round_started", round=3)
+        site.hold_down("supernode-2")
+        assert "needed" in site.wait_for("round_failed", round=3)["reason"]
+        site.start("supernode-2")
+        assert site.finish()["sha256"] == undisturbed(NUM_ROUNDS="4")
+        assert rounds(site) == [1, 2, 3, 4]
+
+
+class TestSuperLink:
+    """Scenario 2, and the other processes beside it."""
+
+    def test_every_process_of_the_superlinks_side_may_be_killed_in_turn(self, scene, undisturbed):
+        """The SuperLink's tree, the ServerApp, the supervisor, then everything at once."""
+        site = scene(NUM_ROUNDS="8")
+        site.start()
+        site.wait_for("round_started", round=2)
+        assert site.kill(SUPERLINK) >= 3
+        assert "SuperLink" in site.wait_for("run_lost")["reason"]
+        assert site.wait_for("training_resumed")["round"] == 1
+
+        site.wait_for("round_started", round=4)
+        assert site.kill(program="serverapp") == 1
+        site.wait_for("run_lost", after=1)
+        assert site.wait_for("training_resumed", after=1)["round"] == 3
+
+        site.wait_for("round_started", round=5)
+        submissions = len(site.events("run_submitted"))
+        site.kill(SUPERVISOR)
+        site.wait_for("supervisor_state", reason="the supervisor has started", after=1)
+        site.wait_for("round_completed", round=5)
+        assert len(site.events("run_submitted")) == submissions
+        assert "is followed again" in site.log(SUPERVISOR)
+
+        site.wait_for("round_started", round=7)
+        site.kill(SUPERLINK, SUPERVISOR, *site.supernodes)
+        assert site.finish()["sha256"] == undisturbed(NUM_ROUNDS="8")
+        assert rounds(site) == list(range(1, 9))
+        assert [event["round"] for event in site.events("training_resumed")] == [1, 3, 6]
+
+    def test_a_finished_training_is_never_run_again(self, scene):
+        site = scene(NUM_ROUNDS="1", pause_s=0.0)
+        site.start()
+        site.finish()
+        site.wait_for("supervisor_state", state="finished")
+        site.kept[SUPERVISOR].join_end()
+        assert site.kept[SUPERVISOR].codes == [0]
+        site.start(SUPERVISOR)
+        site.kept[SUPERVISOR].join_end(count=2)
+        assert site.kept[SUPERVISOR].codes == [0, 0]
+        assert "nothing was submitted" in site.log(SUPERVISOR)
+        assert len(site.events("run_submitted")) == 1
+
+    def test_without_checkpoints_it_starts_from_round_1_and_says_what_to_set(self, scene, undisturbed):
+        site = scene(NUM_ROUNDS="3", CHECKPOINT_ENABLED="NO")
+        site.start()
+        site.wait_for("round_started", round=2)
+        site.kill(SUPERLINK)
+        assert site.finish()["sha256"] == undisturbed(NUM_ROUNDS="3", CHECKPOINT_ENABLED="NO")
+        assert len(site.events("training_started")) == 2
+        assert not site.events("training_resumed")
+        log = site.log(SUPERVISOR)
+        assert "checkpointing is off" in log
+        assert "FL_CHECKPOINT_ENABLED=YES" in log
+
+
+class TestNewMachine:
+    """Scenario 3: only the folder of the checkpoints survives."""
+
+    @pytest.mark.parametrize("damaged", [False, True])
+    def test_a_new_state_folder_goes_on_from_the_checkpoints(self, scene, undisturbed, damaged):
+        site = scene(NUM_ROUNDS="5")
+        site.start()
+        site.wait_for("checkpoint_saved", round=3)
+        site.close()
+        if damaged:
+            newest = max(site.checkpoints.glob("checkpoint_round_?.npz"))
+            newest.write_bytes(newest.read_bytes()[:-40] + bytes(40))
+        kept = sorted(site.checkpoints.glob("checkpoint_round_?.json"))
+        before = int(kept[-1].stem.rpartition("_")[2])
+
+        site = scene(NUM_ROUNDS="5")
+        site.use_state("another")
+        site.start()
+        assert site.wait_for("training_resumed")["round"] == before - damaged
+        assert site.finish()["sha256"] == undisturbed(NUM_ROUNDS="5")
+        if damaged:
+            assert newest.name in site.log(SUPERLINK)
+
+
+def test_it_gives_up_after_so_many_restarts_and_stays_so_until_it_is_told(scene, numpy_app):
+    server = numpy_app / "numpy_app" / "server.py"
+    server.write_text(
+        server.read_text().replace("    start =", "    import os; os.kill(os.getpid(), 9)\n    start =")
+    )
+    site = scene(MAX_RESTARTS="1")
+    site.start()
+    assert "FL_MAX_RESTARTS" in site.wait_for("training_gave_up")["reason"]
+    site.kept[SUPERVISOR].join_end()
+    assert site.kept[SUPERVISOR].codes == [6]
+    assert len(site.events("run_submitted")) == 2
+    site.start(SUPERVISOR)
+    site.kept[SUPERVISOR].join_end(count=2)
+    assert site.kept[SUPERVISOR].codes == [6, 6]
+    assert "was given up" in site.log(SUPERVISOR)
+    assert len(site.events("run_submitted")) == 2
