@@ -11,7 +11,7 @@ from oneflower.cluster.commands import Addresses
 from oneflower.cluster.ports import LOOPBACK, free_ports
 from oneflower.cluster.tls import make_certificates
 from oneflower.errors import AppError, ClusterError
-from oneflower.flower.control import ControlClient, RunState
+from oneflower.flower.control import ControlClient
 from oneflower.flower.fab import build_fab
 from oneflower.settings import resolve
 
@@ -104,7 +104,8 @@ def fab(tmp_path_factory):
 def test_a_run_is_submitted_watched_and_its_log_is_read(client, fab):
     run_id = client.submit(fab, {"seed": 7})
     wait_for(lambda: client.status(run_id).finished)
-    assert client.status(run_id) == RunState(run_id=run_id, status="finished", outcome="completed")
+    state = client.status(run_id)
+    assert (state.run_id, state.status, state.outcome) == (run_id, "finished", "completed")
     assert "the seed is 7" in "".join(client.logs(run_id))
     assert run_id in [run.run_id for run in client.runs()]
 
