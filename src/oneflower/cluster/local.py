@@ -74,6 +74,15 @@ class LocalCluster:
             raise ClusterError("the cluster has not been started")
         return self._control
 
+    def check_ports(self) -> None:
+        """Raise a ClusterError that names a port of the operator's that is taken."""
+        for port, variable in (
+            (self._options.fleet_port, "FL_FLEET_API_ADDRESS"),
+            (self._options.control_port, "FL_CONTROL_API_ADDRESS"),
+        ):
+            if port is not None:
+                check_free(port, variable)
+
     def start(self) -> None:
         """Boot everything from nothing and wait until all nodes are online.
 
@@ -84,12 +93,7 @@ class LocalCluster:
         StateError
             The state folder cannot be written.
         """
-        for port, variable in (
-            (self._options.fleet_port, "FL_FLEET_API_ADDRESS"),
-            (self._options.control_port, "FL_CONTROL_API_ADDRESS"),
-        ):
-            if port is not None:
-                check_free(port, variable)
+        self.check_ports()
         for attempt in range(1, PORT_ATTEMPTS + 1):
             try:
                 return self._boot()

@@ -104,8 +104,6 @@ class Session:
 
     def _train(self, interrupts: Interrupts) -> Mapping[str, Any]:
         plan, job = self.plan, self._job()
-        self._prepare(job)
-        self.began = True
         cluster = LocalCluster(
             plan.folder,
             ClusterOptions(
@@ -117,6 +115,9 @@ class Session:
                 tls=self._certificates(),
             ),
         )
+        cluster.check_ports()
+        self._prepare(job)
+        self.began = True
         journal = Journal(plan.folder.journal)
         place = ClusterPlace(cluster, journal, clock=time.monotonic)
         try:
