@@ -1,5 +1,6 @@
 """`oneflower track`: hand a training to TensorBoard or MLflow, from its journal."""
 
+import os
 import signal
 import sys
 import threading
@@ -64,6 +65,9 @@ def _tensorboard(folder: Path) -> Tracker:
 
 
 def _mlflow(uri: str, experiment: str) -> Tracker:
+    # MLflow refuses folders unless it is told that they are meant; and what is tracked is nobody else's.
+    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     try:
         from mlflow.exceptions import MlflowException  # noqa: PLC0415 - an extra
 
