@@ -60,7 +60,9 @@ def export_adapter(
         with tempfile.TemporaryDirectory(prefix=".adapter-", dir=target.parent) as scratch:
             folder = Path(scratch) / target.name
             folder.mkdir()
-            _safetensors().save_file(weights, folder / "adapter_model.safetensors", {"format": "pt"})
+            file = folder / "adapter_model.safetensors"
+            _safetensors().save_file(weights, file, {"format": "pt"})
+            file.chmod(0o644)  # another user may serve it
             text = json.dumps(_config(versions, base_model), indent=2) + "\n"
             (folder / "adapter_config.json").write_text(text, encoding="utf-8")
             folder.rename(target)
