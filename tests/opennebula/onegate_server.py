@@ -26,6 +26,7 @@ class State:
         self.calls = []
         self.failures = []  # status codes to answer before anything else
         self.lock = threading.Lock()
+        self.refresh = lambda: None  # called before each request
 
     def gate_is_open(self, vm_id):
         """OneFlow looks for a substring of the whole USER_TEMPLATE."""
@@ -90,6 +91,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _refusal(self):
         state = self.server.state
+        state.refresh()
         state.calls.append((self.command, self.path))
         if state.failures:
             return state.failures.pop(0)
@@ -150,10 +152,27 @@ def _dumped(state, change, file):
     return and_dump
 
 
+def _refreshed(state, file):
+    """Return what takes over which VMs there are, when the file has changed; what they said stays."""
+    seen = [file.stat().st_mtime_ns]
+
+    def refresh():
+        if file.stat().st_mtime_ns == seen[0]:
+            return
+        seen[0] = file.stat().st_mtime_ns
+        now = State(**json.loads(file.read_text(encoding="utf-8")))
+        kept = {vm_id: state.vms[vm_id]["template"] for vm_id in now.vms.keys() & state.vms.keys()}
+        state.vms, state.tokens = now.vms, now.tokens
+        for vm_id, template in kept.items():
+            state.vms[vm_id]["template"] = template
+
+    return refresh
+
+
 def main(address, port, service_file, dump_file):
     """Serve until stopped; write the whole state after every change."""
-    given = json.loads(Path(service_file).read_text(encoding="utf-8"))
-    state = State(given["vms"], given["tokens"])
+    state = State(**json.loads(Path(service_file).read_text(encoding="utf-8")))
+    state.refresh = _refreshed(state, Path(service_file))
     for change in ("put", "erase"):
         setattr(state, change, _dumped(state, getattr(state, change), Path(dump_file)))
     with OneGateServer((address, int(port)), state) as server:

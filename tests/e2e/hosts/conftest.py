@@ -72,7 +72,7 @@ def tell(capsys):
 def wait(tell):
     """Wait until a condition holds, and say how it was when it does not in time."""
 
-    def until(what, condition, timeout_s=240, describe=lambda: ""):
+    def until(what, condition, timeout_s=600, describe=lambda: ""):
         deadline = time.monotonic() + timeout_s
         while not (found := condition()):
             if time.monotonic() > deadline:

@@ -44,6 +44,7 @@ class Lab:
         self._undo = []
         self._onegate = None
         self.events = folder / "onegate.jsonl"
+        self.events.touch()
         self._make_switch()
 
     def _make_switch(self):
@@ -57,11 +58,8 @@ class Lab:
 
     def start_onegate(self):
         """Serve OneGate for the hosts that were added."""
-        vms = {host.vm: {"role": host.role, "ip": host.address} for host in self.hosts}
-        service = self.folder / "service.json"
-        service.write_text(json.dumps({"vms": vms, "tokens": {host.vm: host.token for host in self.hosts}}))
+        self.write_service()
         server = HERE.parents[1] / "opennebula" / "onegate_server.py"
-        self.events.touch()
         self._onegate = subprocess.Popen(
             [
                 "ip",
@@ -72,10 +70,19 @@ class Lab:
                 str(server),
                 GATEWAY,
                 str(ONEGATE_PORT),
-                str(service),
+                str(self.folder / "service.json"),
                 str(self.events),
             ],
         )
+
+    def write_service(self, *, without=None):
+        """Say which VMs the service has now."""
+        hosts = [host for host in self.hosts if host is not without]
+        vms = {host.vm: {"role": host.role, "ip": host.address} for host in hosts}
+        content = {"vms": vms, "tokens": {host.vm: host.token for host in hosts}}
+        whole = self.folder / "service.json.new"
+        whole.write_text(json.dumps(content))
+        whole.replace(self.folder / "service.json")
 
     def add(self, role, vm, **context):
         host = Host(self, role, vm, context)

@@ -1,6 +1,8 @@
 """Three machines with real systemd and real containers, each given nothing but a context.sh."""
 
 import json
+import shutil
+import subprocess
 import time
 
 import pytest
@@ -125,6 +127,31 @@ def test_a_training_goes_from_contexts_to_a_model_through_every_crash(service, w
     )
     assert link.file("/opt/flower/checkpoints/checkpoint_latest.npz").is_symlink()
     assert link.file(f"/opt/flower/checkpoints/checkpoint_round_{ROUNDS}.json").is_file()
+
+
+def test_supernodes_follow_a_superlink_that_was_replaced(lab, service, wait, tell):
+    """Only the checkpoints survive: another machine, another address, another authority; training goes on."""
+    link, nodes = service
+    boot_all(service, wait, tell)
+    wait("round 2 is complete", lambda: completed(link) >= 2, describe=lambda: failure_of(link))
+    tell(f"THE SUPERLINK IS LOST in round {completed(link) + 1}, with its disk but for the checkpoints")
+    link.kill()
+    new = lab.add("superlink", 13, **TRAINING)
+    shutil.copytree(link.file("/opt/flower/checkpoints"), new.file("/opt/flower/checkpoints"), symlinks=True)
+    subprocess.run(["chown", "-R", "49999:49999", new.file("/opt/flower/checkpoints")], check=True)
+    lab.write_service(without=link)
+    new.boot()
+    wait("the new superlink is READY", new.is_ready, describe=lambda: failure_of(new))
+    assert new.published()["FL_CA_CERT"] != link.published()["FL_CA_CERT"]
+    wait(
+        "a round more is complete, by the same supernodes",
+        lambda: events(new, "training_resumed") and events(new, "round_completed"),
+        timeout_s=900,
+        describe=lambda: failure_of(new) + failure_of(nodes[0]),
+    )
+    resumed = events(new, "training_resumed")[0]["round"]
+    assert completed(new) > resumed >= 2
+    tell(f"it resumed after round {resumed}, and has completed {completed(new)}")
 
 
 def test_a_bad_context_is_told_with_all_its_mistakes(lab, wait, tell):
