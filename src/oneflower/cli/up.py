@@ -1,7 +1,7 @@
 """`oneflower up`: train on a real cluster on this machine, as a context says."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -10,12 +10,13 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from oneflower.cli.companion import Companion
 from oneflower.cli.config import ContextOption
 from oneflower.cluster.plan import Plan, make_plan
 from oneflower.cluster.session import Outcome, Session
 from oneflower.files import state_errors
 from oneflower.journal import read_journal
-from oneflower.monitor.history import History, fold
+from oneflower.monitor.history import Event, History, fold
 from oneflower.monitor.lines import duration, metrics_text, printable
 from oneflower.monitor.progress import LiveProgress, PlainProgress
 from oneflower.monitor.report import SettingRow, write_report
@@ -55,6 +56,14 @@ def up(  # noqa: PLR0913 - one parameter an option
     ] = False,
     plain: Annotated[bool, typer.Option("--plain", help="One line an event, no live display.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only warnings and the end.")] = False,
+    dashboard: Annotated[
+        bool | None,
+        typer.Option(
+            "--dashboard/--no-dashboard",
+            show_default=False,
+            help="Serve the live page on this machine while it trains; if not given, where it is installed.",
+        ),
+    ] = None,
 ) -> None:
     """Start a SuperLink and SuperNodes on this machine, train, and write a report.
 
@@ -67,12 +76,18 @@ def up(  # noqa: PLR0913 - one parameter an option
     _print_notices(plan.notices, console, quiet=quiet)
     live = console.is_terminal and not (plain or quiet)
     progress = LiveProgress(console) if live else PlainProgress(console, quiet=quiet)
-    outcome = _run(plan, progress, setting_rows(resolution, plan), fresh=fresh)
+    rows = setting_rows(resolution, plan)
+    with Companion(folder=plan.folder, settings=rows, page=dashboard, say=progress.say) as companion:
+        outcome = _run(plan, progress, companion, fresh=fresh)
     _print_end(plan, outcome, fold(read_journal(plan.folder.journal)), console)
 
 
-def _run(plan: Plan, progress: PlainProgress, rows: list[SettingRow], *, fresh: bool) -> Outcome:
-    session = Session(plan=plan, environ=os.environ, say=progress.say, on_event=progress.event)
+def _run(plan: Plan, progress: PlainProgress, companion: Companion, *, fresh: bool) -> Outcome:
+    def on_event(event: Event) -> None:
+        companion.event(event)
+        progress.event(event)
+
+    session = Session(plan=plan, environ=os.environ, say=progress.say, on_event=on_event)
     try:
         with progress:
             outcome = session.run(fresh=fresh)
@@ -80,16 +95,16 @@ def _run(plan: Plan, progress: PlainProgress, rows: list[SettingRow], *, fresh: 
         # The report of what there is helps most when something went wrong; it must not hide what did.
         if session.began:
             with suppress(Exception):
-                _report(plan, rows)
+                _report(plan, companion.settings)
             progress.say(f"logs: {plan.folder.logs}, what was reached: {plan.folder.report}", "yellow")
         raise
     if session.began or not plan.folder.report.exists():
         with state_errors(plan.folder.report):
-            _report(plan, rows)
+            _report(plan, companion.settings)
     return outcome
 
 
-def _report(plan: Plan, rows: list[SettingRow]) -> None:
+def _report(plan: Plan, rows: Sequence[SettingRow]) -> None:
     if plan.folder.journal.exists():
         write_report(plan.folder.report, fold(read_journal(plan.folder.journal)), rows)
 

@@ -39,6 +39,8 @@ def describe(event: Event, history: TrainingView) -> str | None:
 
 def printable(text: str) -> str:
     """Escape what could move a terminal's cursor or change its colours: clients send some of these texts."""
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
