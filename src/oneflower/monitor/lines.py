@@ -106,6 +106,11 @@ def _lost(event: Event, _view: TrainingView) -> str:
     return f"the run was lost ({event.get('reason', '?')}){again}"
 
 
+def _supervisor(event: Event, _view: TrainingView) -> str:
+    reason = event.get("reason")
+    return f"the supervisor is {event.get('state', '?')}{f': {reason}' if reason else ''}"
+
+
 def _text(template: str) -> Any:
     """Return a writer that fills an event's fields in; a missing one becomes a question mark."""
     return lambda event, _history: template.format_map(_Fields(event))
@@ -139,8 +144,6 @@ _WRITERS: dict[str, Any] = {
     "client_joined": _text("client {client} has joined: {connected} are connected"),
     "client_left": _text("client {client} has left: {connected} are connected"),
     "run_submitted": _text("the app is handed to the SuperLink (run {run})"),
-    "supervisor_state": _text("the supervisor is {state}: {reason}"),
+    "supervisor_state": _supervisor,
     "training_gave_up": _text("the supervisor gave up after {restarts} restarts: {reason}"),
-    "round_aggregated": _text("round {round}: {valid} updates aggregated"),
-    "settings_used": _text("the settings of this start are written to the journal"),
 }
