@@ -2,9 +2,9 @@
 
 ``python benchmarks/rounds.py [--models noop,cnn] [--nodes 2,6] [--rounds 6] [--repeats 2] [--json]``
 
-Both run Flower's own SuperLink and SuperNodes as processes on this machine. Stock: no workaround, a new process
-for each message, Flower's own round loop. A round is a training and an evaluation of all nodes; the first round
-of each run, in which the apps are imported, is told apart.
+Both run Flower's own SuperLink and SuperNodes as processes on this machine. Stock: no workaround, a new
+process for each message, Flower's own round loop. A round is a training and an evaluation of all nodes; the
+first round of each run, in which the apps are imported, is told apart.
 """
 
 import argparse
@@ -87,16 +87,23 @@ def main() -> None:
     for model in arguments.models.split(","):
         for nodes in map(int, arguments.nodes.split(",")):
             case = Case(model=model, nodes=nodes, rounds=arguments.rounds)
-            results: dict[str, list[Parts]] = {loop: [] for loop in LOOPS}
-            for _ in range(arguments.repeats):
-                for loop in LOOPS:
-                    results[loop].append(measure(case, loop))
-                    print(f"{case.name:14} {loop:6} {_line(results[loop][-1])}", flush=True)
-            best = {loop: statistics.median(part.round_s for part in parts) for loop, parts in results.items()}
-            ratios[case.name] = round(best["stock"] / best["ours"], 2)
-            print(f"{case.name:14} stock {best['stock']:.2f} s, ours {best['ours']:.2f} s a round, ratio {ratios[case.name]}")
+            ratios[case.name] = compare(case, arguments.repeats)
     if arguments.json:
         print(json.dumps({"ratios": ratios}))
+
+
+def compare(case: Case, repeats: int) -> float:
+    """Run a case with both loops in turn; return how many times as long stock takes for a round."""
+    results: dict[str, list[Parts]] = {loop: [] for loop in LOOPS}
+    for _ in range(repeats):
+        for loop in LOOPS:
+            results[loop].append(measure(case, loop))
+            print(f"{case.name:14} {loop:6} {_line(results[loop][-1])}", flush=True)
+    stock, ours = (statistics.median(part.round_s for part in results[loop]) for loop in LOOPS)
+    print(
+        f"{case.name:14} stock {stock:.2f} s, ours {ours:.2f} s a round, ratio {stock / ours:.2f}", flush=True
+    )
+    return round(stock / ours, 2)
 
 
 def measure(case: Case, loop: str) -> Parts:
@@ -114,8 +121,8 @@ class cluster:  # noqa: N801 - reads as a function
     def __init__(self, state: Path, nodes: int, variables: dict[str, str]) -> None:
         folder = StateFolder(state)
         folder.make()
-        settings = resolve(variables).settings
-        self._cluster = LocalCluster(folder, ClusterOptions(nodes=nodes, settings=settings, environ=os.environ))
+        options = ClusterOptions(nodes=nodes, settings=resolve(variables).settings, environ=os.environ)
+        self._cluster = LocalCluster(folder, options)
 
     def __enter__(self) -> LocalCluster:
         self._cluster.start()
@@ -241,7 +248,8 @@ def _line(parts: Parts) -> str:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("--models", default="noop,cnn", help="noop, cnn")
     parser.add_argument("--nodes", default="2,6")
     parser.add_argument("--rounds", type=int, default=6)

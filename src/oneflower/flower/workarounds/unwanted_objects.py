@@ -24,9 +24,9 @@ def apply(patch: Patch) -> None:
 
 WORKAROUND = Workaround(
     name="unwanted-objects",
-    # A reply is sent while the ClientApp still pushes its objects, and deleted when the SuperLink has them: at
-    # once where it has them from another node, or from the message (frozen layers). The ClientApp then fails
-    # with its work done, and the node serves nothing until the app's token has expired.
+    # A reply is sent while the ClientApp still pushes its objects, and deleted when the SuperLink has them:
+    # at once where it has them from another node, or from the message (frozen layers). The ClientApp then
+    # fails with its work done, and the node serves nothing until the app's token has expired.
     defect="a reply is deleted while its objects come in: start_client_internal.py:527, "
     "clientappio_servicer.py:294",
     programs=frozenset({Program.SUPERNODE}),
