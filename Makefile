@@ -38,7 +38,7 @@ check: $(DEVELOP) ## ruff, mypy --strict, the import rule, the unit tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -m 'not e2e and not netns and not slow and not hosts'
+	$(BIN)/pytest -m 'not e2e and not netns and not slow and not hosts and not browser'
 
 e2e-hosts: $(DEVELOP) ## Boot three machines with real systemd and containers (root, 15 minutes, HOST_PACKAGES)
 	ONEFLOWER_HOSTS=YES $(BIN)/pytest -m hosts tests/e2e/hosts

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from oneflower.monitor.marks import LOST, RESUMED, Mark
 from oneflower.monitor.picture import MOST_DOTS, Curves, draw
-from oneflower.monitor.scale import LARGEST, last_round_drawn, round_ticks, ticks
+from oneflower.monitor.scale import LARGEST, axis, last_round_drawn, round_ticks, ticks
 
 VALUES = st.floats(allow_nan=False, allow_infinity=False, min_value=-1e12, max_value=1e12)
 
@@ -105,3 +105,13 @@ def test_what_was_trained_twice_is_shaded_and_its_lost_curve_kept():
     assert picture.find(".//polyline[@class='lost s0']") is not None
     assert [sign.text for sign in picture.findall(".//g/text")] == ["↻", "✕"]
     assert "training lost" in html
+
+
+def test_values_of_many_powers_of_ten_are_laid_out_by_their_logarithm():
+    """A loss that an attack sends to 1e31 does not press the other trainings flat."""
+    laid = axis([0.16, 0.2, 2.9e31])
+    assert laid.is_logarithmic
+    assert laid.labels[0][0] <= -1
+    assert laid.labels[-1] == (40, "1e40")
+    assert not axis([0.1, 2.0]).is_logarithmic
+    assert not axis([0.0, 1e9]).is_logarithmic

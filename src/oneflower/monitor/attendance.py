@@ -8,7 +8,7 @@ from typing import Final
 from oneflower.monitor.html import Html, el, note
 from oneflower.monitor.picture import Curves, frame, grain, readable, stretched
 from oneflower.monitor.records import FAILED, QUARANTINED
-from oneflower.monitor.scale import Scale, ticks
+from oneflower.monitor.scale import Axis, Scale, ticks
 from oneflower.monitor.view import TrainingView
 
 VALID: Final = "valid"
@@ -35,8 +35,11 @@ def draw_attendance(view: TrainingView, curves: Curves) -> Html:
         return note("No round has ended yet.")
     most = max(sum(each.values()) for each in found.values())
     high = ticks(0, max(1, most))[-1]
-    scale = Scale(first=curves.first - 0.5, last=curves.last + 0.5, low=0, high=high)
-    labels = [(value, f"{value:g}") for value in (0, high / 2, high) if value == int(value)]
+    whole = tuple((value, f"{value:g}") for value in (0, high / 2, high) if value == int(value))
+    scale = Scale(
+        first=curves.first - 0.5, last=curves.last + 0.5, axis=Axis(labels=whole, is_logarithmic=False)
+    )
+    labels = [(scale.height(value), words) for value, words in whole]
     lines = {
         name: [(number, each.get(kind, 0)) for number, each in sorted(found.items())]
         for kind, name in NAMES.items()

@@ -7,7 +7,7 @@ from typing import Any, Final
 from oneflower.monitor import measures
 from oneflower.monitor.document import card, document
 from oneflower.monitor.html import Html, el, join, table
-from oneflower.monitor.lines import duration
+from oneflower.monitor.lines import duration, metric_text
 from oneflower.monitor.picture import Curves, Points, draw
 from oneflower.monitor.report import POLICY
 from oneflower.monitor.view import TrainingView
@@ -94,10 +94,10 @@ def cells(row: Result) -> tuple[str, ...]:
         row.strategy,
         ", ".join(f"{name} {value}" for name, value in row.parameters.items()),
         str(row.rounds),
-        f"{row.measure} {row.last:.4f}" if row.last is not None else "",
-        f"{row.best:.4f}" if row.best is not None else "",
+        f"{row.measure} {metric_text(row.last)}" if row.last is not None else "",
+        metric_text(row.best) if row.best is not None else "",
         str(row.best_round or ""),
-        f"{row.loss:.4f}" if row.loss is not None else "",
+        metric_text(row.loss) if row.loss is not None else "",
         duration(row.seconds),
         str(row.left_out),
         str(row.resumes),

@@ -7,7 +7,7 @@ from oneflower.monitor import measures
 from oneflower.monitor.compare import picture
 from oneflower.monitor.html import Html, el, join
 from oneflower.monitor.picture import LINE_STYLES, Curves, Points, summary, usable
-from oneflower.monitor.scale import Scale, round_ticks, ticks
+from oneflower.monitor.scale import Scale, axis, round_ticks
 from oneflower.monitor.view import TrainingView
 
 WIDTH, HEIGHT, GAP = 460, 300, 40
@@ -65,12 +65,12 @@ def _panel(curves: Curves, names: Sequence[str]) -> Iterator[Html]:
     if not values:
         yield el("text", "no round has measured it", x=LEFT, y=HEIGHT / 2)
         return
-    labels = ticks(min(values), max(values))
-    scale = Scale(first=curves.first, last=curves.last, low=labels[0], high=labels[-1])
-    for value in labels:
-        y = _y(scale, value)
+    laid = axis(values)
+    scale = Scale(first=curves.first, last=curves.last, axis=laid)
+    for place, words in laid.labels:
+        y = _down(scale.height(place))
         yield el("line", class_="grid", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y)
-        yield el("text", f"{value:.4g}", x=LEFT - 8, y=y + 4, text_anchor="end")
+        yield el("text", words, x=LEFT - 8, y=y + 4, text_anchor="end")
     for number in round_ticks(curves.first, curves.last):
         yield el("text", str(number), x=_x(scale, number), y=HEIGHT - 14, text_anchor="middle")
     for name, points in lines.items():
@@ -98,4 +98,8 @@ def _x(scale: Scale, number: float) -> float:
 
 
 def _y(scale: Scale, value: float) -> float:
-    return round(TOP + (HEIGHT - TOP - BOTTOM) * scale.y(value), 1)
+    return _down(scale.y(value))
+
+
+def _down(fraction: float) -> float:
+    return round(TOP + (HEIGHT - TOP - BOTTOM) * fraction, 1)

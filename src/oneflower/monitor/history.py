@@ -100,7 +100,9 @@ class History(TrainingView):
         self._mark(event)
 
     _on_process_started = _on_process_died
-    _on_supervisor_state = _on_process_died
+
+    def _on_supervisor_state(self, event: Event) -> None:
+        self.supervisor, self.supervisor_reason = str(event["state"]), str(event.get("reason", ""))
 
     def _on_run_submitted(self, event: Event) -> None:
         self.phase = Phase.STARTING

@@ -62,9 +62,14 @@ def size(size_bytes: int) -> str:
     return f"{size_bytes / 1e3:.1f} kB"
 
 
+def metric_text(value: float) -> str:
+    """Return a metric as people read it: four decimals, or four digits where it is tiny or huge."""
+    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e4 else f"{value:.4g}"
+
+
 def metrics_text(metrics: Mapping[str, float]) -> str:
     """Return metrics as ``loss 0.4100, accuracy 0.9000``."""
-    return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+    return ", ".join(f"{name} {metric_text(value)}" for name, value in metrics.items())
 
 
 def _parameters(event: Event) -> str:

@@ -10,7 +10,7 @@ from typing import Final
 
 from oneflower.monitor.html import Html, el, join, note
 from oneflower.monitor.marks import Kind, Mark, shown_kinds
-from oneflower.monitor.scale import LARGEST, Scale, round_ticks, ticks
+from oneflower.monitor.scale import LARGEST, Scale, axis, round_ticks
 
 # The page's style knows this many colours and dashes of lines.
 LINE_STYLES: Final = 6
@@ -43,8 +43,8 @@ def draw(curves: Curves, *, empty: str = "No round has measured it yet.") -> Htm
     lost = {name: [usable(piece) for piece in pieces] for name, pieces in curves.lost.items()}
     values = [value for points in lines.values() for _, value in points]
     values += [value for pieces in lost.values() for piece in pieces for _, value in piece]
-    labels = ticks(min(values), max(values))
-    scale = Scale(first=curves.first - 0.5, last=curves.last + 0.5, low=labels[0], high=labels[-1])
+    laid = axis(values)
+    scale = Scale(first=curves.first - 0.5, last=curves.last + 0.5, axis=laid)
     styles = {name: f"s{index % LINE_STYLES}" for index, name in enumerate(lines)}
     inside = [
         *_taken_back(scale, curves.marks, lost),
@@ -59,7 +59,7 @@ def draw(curves: Curves, *, empty: str = "No round has measured it yet.") -> Htm
         "figure",
         frame(
             scale,
-            [(value, f"{value:.4g}") for value in labels],
+            [(scale.height(place), text) for place, text in laid.labels],
             join([stretched(inside), *_dots(scale, lines, styles), *_signs(scale, curves.marks)]),
             summary(curves.title, lines),
             (curves.first, curves.last),
@@ -78,8 +78,8 @@ def usable(points: Points) -> list[tuple[int, float]]:
 def frame(
     scale: Scale, labels: Sequence[tuple[float, str]], content: str, label: str, rounds: tuple[int, int]
 ) -> Html:
-    """Put axes around a picture; ``labels`` are those of the values."""
-    heights = [(percent(scale.y(value)), text) for value, text in labels]
+    """Put axes around a picture; ``labels`` are those of the values, each with how far down it lies."""
+    heights = [(percent(down), text) for down, text in labels]
     grid = [el("line", class_="grid-line", x1="0", x2="100%", y1=y, y2=y) for y, _ in heights]
     values = [el("text", text, x="100%", y=y, dx="-8", dy="4", class_="tick end") for y, text in heights]
     numbers = [

@@ -36,7 +36,7 @@ def render_report(
     Parameters
     ----------
     settings : iterable of SettingRow
-        Those of this training; none takes what the journal tells.
+        Those of this training, for a journal that does not tell them.
     safety : Safety | None
         What was found in the checkpoint folder; None takes what the journal tells.
     """
@@ -66,7 +66,7 @@ def write_report(path: Path, view: TrainingView, settings: Iterable[SettingRow] 
 
 def _cards(view: TrainingView, settings: Sequence[SettingRow], safety: Safety) -> list[Html]:
     tiles = el("div", panels.tiles(view, safety, view.last_time), class_="wide")
-    shown = _settings(settings) if settings else panels.settings(view)
+    shown = panels.settings(view) if view.settings or not settings else _settings(settings)
     return [
         tiles,
         card("accuracy", "Accuracy", panels.accuracy(view)),

@@ -54,6 +54,8 @@ class TrainingView:
     resumed_after: list[int] = field(default_factory=list)
     failed_rounds: int = 0
     restarts: int = 0
+    supervisor: str = ""
+    supervisor_reason: str = ""
     finish: Event | None = None
     failure: str = ""
     first_time: datetime | None = None

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from oneflower.monitor.html import Html, el, join, moment
-from oneflower.monitor.lines import duration
+from oneflower.monitor.lines import duration, metric_text
 from oneflower.monitor.safety import Proof, Safety
 from oneflower.monitor.view import Phase, TrainingView
 
@@ -90,12 +90,8 @@ def _progress(view: TrainingView) -> Html:
 def _measure(view: TrainingView, name: str) -> Html:
     value = view.headline(view.done)[name]
     return _tile(
-        name.replace("_", " ").capitalize(), _number(value), _change(view, name, value), _best(view, name)
+        name.replace("_", " ").capitalize(), metric_text(value), _change(view, name, value), _best(view, name)
     )
-
-
-def _number(value: float) -> str:
-    return f"{value:.4f}" if 1e-3 <= abs(value) < 1e4 else f"{value:.4g}"
 
 
 def _change(view: TrainingView, name: str, value: float) -> str | None:
@@ -103,14 +99,14 @@ def _change(view: TrainingView, name: str, value: float) -> str | None:
     if before is None:
         return None
     sign = "▲" if value > before else "▼" if value < before else "="
-    return f"{sign} {abs(value - before):.4f} since round {view.done - 1}"
+    return f"{sign} {metric_text(abs(value - before))} since round {view.done - 1}"
 
 
 def _best(view: TrainingView, name: str) -> str | None:
     best = view.best()
     if best is None or best[1] != name:
         return None
-    return "the best so far" if best[0] == view.done else f"best {_number(best[2])} in round {best[0]}"
+    return "the best so far" if best[0] == view.done else f"best {metric_text(best[2])} in round {best[0]}"
 
 
 def _time_left(view: TrainingView, now: datetime | None) -> Html:

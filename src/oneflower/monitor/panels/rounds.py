@@ -2,6 +2,7 @@
 
 from oneflower.monitor.attendance import counts
 from oneflower.monitor.html import Html, el, join, table
+from oneflower.monitor.lines import metric_text
 from oneflower.monitor.panels.curves import PLACES
 from oneflower.monitor.records import FAILED, QUARANTINED
 from oneflower.monitor.view import TrainingView
@@ -16,7 +17,7 @@ def rounds(view: TrainingView, *, most: int | None = None) -> Html:
     for number in numbers[:most]:
         result, each = view.rounds[number], found[number]
         left_out = each.get(QUARANTINED, 0) + each.get(FAILED, 0)
-        metrics = (f"{result.metrics[n]:.4f}" if n in result.metrics else "" for n in names)
+        metrics = (metric_text(result.metrics[n]) if n in result.metrics else "" for n in names)
         rows.append((str(number), str(result.valid), str(left_out or ""), f"{result.seconds:.1f}", *metrics))
     heads = ("Round", "Updates", "Left out", "Seconds", *map(_head, names))
     more = None
