@@ -14,7 +14,8 @@ from oneflower.journal import read_journal
 from oneflower.procfs import with_environment
 from oneflower.settings import render_context
 
-WAIT_S = 120.0
+# Under the timeout of a test, and far above what a busy machine needs.
+WAIT_S = 240.0
 
 PYPROJECT = """
 [project]
