@@ -45,7 +45,7 @@ class Scene:
         self.write("training_resumed", after_s=3, round=after, **self.facts)
 
     def lose(self, reason):
-        self.write("training_lost", after_s=1, reason=reason, restarts=1, delay_s=0.0)
+        self.write("run_lost", after_s=1, reason=reason, restarts=1, delay_s=0.0)
         self.write("cluster_started", after_s=4, nodes=len(self.clients), fleet="127.0.0.1:9092")
         self.write("run_submitted", run=8, app="oneflower/image-classification")
 

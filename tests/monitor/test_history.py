@@ -110,7 +110,7 @@ def test_left_out_clients_failures_and_restarts_are_counted():
             started(),
             {"event": "client_quarantined", "round": 1, "client": "7", "reason": "nan"},
             {"event": "round_failed", "round": 1, "attempt": 1, "valid": 1, "needed": 2, "reason": "few"},
-            {"event": "training_lost", "reason": "gone", "restarts": 1, "delay_s": 0},
+            {"event": "run_lost", "reason": "gone", "restarts": 1, "delay_s": 0},
             {"event": "training_failed", "reason": "no quorum"},
         ]
     )

@@ -33,7 +33,7 @@ def events():
         at(3, "client_failed", round=1, client="9", reason="no answer to train in 3600 s"),
         at(4, "round_aggregated", round=1, valid=1, seconds=0.25),
         at(5, "round_completed", round=1, rounds=5, valid=1, seconds=4.0, central_metrics={"loss": 0.5}),
-        at(6, "training_lost", reason="killed"),
+        at(6, "run_lost", reason="killed"),
         at(7, "training_resumed", round=1, rounds=5, strategy="Krum", app="a/b"),
     ]
 

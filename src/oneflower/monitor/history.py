@@ -238,12 +238,10 @@ class History(TrainingView):
 
     _on_training_gave_up = _on_training_failed
 
-    def _on_training_lost(self, event: Event) -> None:
+    def _on_run_lost(self, event: Event) -> None:
         self.restarts += 1
         self.waiting, self.phase = "", Phase.RESTARTING
         self._mark(event)
-
-    _on_run_lost = _on_training_lost
 
     def _on_settings_used(self, event: Event) -> None:
         self.settings = [row for row in event.get("settings") or [] if isinstance(row, Mapping)]

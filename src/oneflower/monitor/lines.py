@@ -143,7 +143,6 @@ _WRITERS: dict[str, Any] = {
     "training_finished": _finished,
     "training_failed": _text("training has failed: {reason}"),
     "run_lost": _lost,
-    "training_lost": _lost,
     "process_died": _text("{role} has ended: {reason}; it is started again"),
     "process_started": _text("{role} is running again"),
     "client_joined": _text("client {client} has joined: {connected} are connected"),

@@ -32,7 +32,6 @@ PLAIN: Final = Kind("plain", "•", "news", 0)
 DONE: Final = Kind("good", "✓", "finished", 3)
 
 KINDS: Final = {
-    "training_lost": LOST,
     "run_lost": LOST,
     "training_failed": LOST,
     "training_gave_up": LOST,

@@ -38,7 +38,7 @@ def standing(view: TrainingView, client: Client) -> Standing:
         return Standing.ABSENT
     last, outcome = next(reversed(client.rounds.items()), (0, ""))
     current = max(view.started_round, view.done)
-    if outcome and last == current:
+    if outcome and last >= current:
         return Standing(outcome)
     recent = bool(outcome) and last == current - 1
     running = view.started_round > view.done and view.phase is Phase.TRAINING

@@ -66,7 +66,7 @@ def _again(view: TrainingView) -> str:
         return ""
     count = max(view.restarts, view.resumes)
     often = {1: "once", 2: "twice"}.get(count, f"{count} times")
-    return f"; it has come back by itself {often}"
+    return f"; it has come back {often}"
 
 
 def _tile(name: str, value: str | Html, *below: str | None, style: str = "") -> Html:
