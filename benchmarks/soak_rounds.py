@@ -2,7 +2,7 @@
 
 ``python benchmarks/soak_rounds.py large``  100 MB model, 3 nodes, 20 rounds: lost replies, memory, database
 ``python benchmarks/soak_rounds.py many``   no-op model, 2 nodes, 200 rounds: memory of every process
-``python benchmarks/soak_rounds.py idle``   processor seconds a minute of an idle cluster, stock and ours in turn
+``python benchmarks/soak_rounds.py idle``   processor seconds a minute of an idle cluster, stock and ours
 """
 
 import argparse
@@ -70,7 +70,8 @@ def soak(case: Case) -> dict[str, float]:
     good = {event["message"] for event in events if event["event"] == "pulled" and not event["error"]}
     seconds = events[-1]["time"] - next(event["time"] for event in events if event["event"] == "pushed")
     print(
-        f"{case.rounds} rounds, {seconds / case.rounds:.2f} s each; {len(pushed - good)} of {len(pushed)} replies lost"
+        f"{case.rounds} rounds, {seconds / case.rounds:.2f} s each; "
+        f"{len(pushed - good)} of {len(pushed)} replies lost"
     )
     return {"lost_replies": float(len(pushed - good)), **_growth(samples)}
 

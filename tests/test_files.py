@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from oneflower.files import probe, read_json, state_errors, write_atomically, write_json
 from oneflower.errors import StateError
+from oneflower.files import probe, read_json, state_errors, write_atomically, write_json
 
 
 @pytest.fixture

@@ -36,7 +36,9 @@ def test_more_nodes_are_welcome(plan):
 
 
 def test_too_few_nodes_are_refused_with_both_numbers(plan):
-    with pytest.raises(SettingsError, match=r"--nodes 3.*waits for 7.*FL_MIN_AVAILABLE_CLIENTS.*--nodes 7") as caught:
+    with pytest.raises(
+        SettingsError, match=r"--nodes 3.*waits for 7.*FL_MIN_AVAILABLE_CLIENTS.*--nodes 7"
+    ) as caught:
         plan(nodes=3, FL_STRATEGY="Krum", FL_NUM_MALICIOUS="2")
     assert caught.value.exit_code == 2
 

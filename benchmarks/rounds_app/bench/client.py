@@ -3,9 +3,10 @@
 import time
 from collections.abc import Callable
 
-from bench.trace import note, process_started
 from flwr.app import Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
+
+from bench.trace import note, process_started
 
 Handler = Callable[[Message, Context], Message]
 

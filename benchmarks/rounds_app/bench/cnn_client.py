@@ -1,8 +1,9 @@
 """The image-classification app, traced."""
 
-from bench.client import traced
 from flwr.app import Context, Message
 from image_classification.client import evaluate, train
+
+from bench.client import traced
 
 
 def handle(message: Message, context: Context) -> Message:

@@ -4,10 +4,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from bench.trace import note
 from flwr.app import ArrayRecord, Context, Message
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
+
+from bench.trace import note
 
 app = ServerApp()
 
@@ -35,6 +36,7 @@ def initial_arrays(model: str, megabytes: int) -> ArrayRecord:
     """Return the model before round 1."""
     if model == "cnn":
         from image_classification.model import ImageShape, initial_model
+
         from oneflower.flower.torch_app import model_arrays
 
         return model_arrays(initial_model(ImageShape(size=28, channels=1, num_classes=10), 42))

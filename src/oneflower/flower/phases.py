@@ -61,7 +61,10 @@ class Phases:
     def _tell_changes(self, nodes: Iterable[int]) -> None:
         """Name the clients that have joined and left since the last time."""
         now = set(nodes)
-        for event, changed in (("client_left", self.connected - now), ("client_joined", now - self.connected)):
+        for event, changed in (
+            ("client_left", self.connected - now),
+            ("client_joined", now - self.connected),
+        ):
             for node_id in sorted(changed):
                 log(INFO, "%s client=%d connected=%d", event.replace("_", " "), node_id, len(now))
                 self.record(event, client=str(node_id), connected=len(now))

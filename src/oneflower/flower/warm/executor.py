@@ -241,8 +241,8 @@ class _Exchange:
 
     def _push(self, object_id: str, content: bytes) -> None:
         push = make_push_object_fn_protobuf(self._stub.PushObject, self._node, self._context.run_id)
-        # The SuperNode forgets a reply when the SuperLink has all of it, and that may have its arrays already:
-        # those of another node, or of the message. What comes after that is wanted by nobody.
+        # The SuperNode forgets a reply when the SuperLink has all of it, which may have its arrays already,
+        # of another node or of the message. What comes after that is wanted by nobody.
         with suppress(ObjectIdNotPreregisteredError):
             push(object_id, content)
 
