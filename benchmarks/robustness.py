@@ -204,7 +204,7 @@ def run_cell(arguments: tuple[Cell, int]) -> Cell:
 def import_client(attack: str) -> Any:
     """Import the app's client; for "label flip" the malicious clients see 0 as 9, 1 as 8 and so on."""
     sys.path.insert(0, str(APP))
-    from image_classification import client, data  # noqa: PLC0415 the app's folder comes into the path here
+    from image_classification import client, data
 
     def flipped(source: Any, shape: Any, info: Any) -> Any:
         training, validation = data.client_images(source, shape, info)

@@ -11,6 +11,12 @@ from flwr.serverapp.strategy import FedAvg
 from bench.trace import note
 
 app = ServerApp()
+PATIENCE_S = 60.0
+"""Stock Flower loses a message now and then, and would wait for it for an hour."""
+
+
+class LostMessageError(Exception):
+    """A message was not answered; its node may never answer again."""
 
 
 @app.main()
@@ -23,7 +29,10 @@ def main(grid: Grid, context: Context) -> None:
     if config["loop"] == "stock":
         nodes = int(config["min-available-clients"])
         FedAvg(min_available_nodes=nodes, min_train_nodes=nodes, min_evaluate_nodes=nodes).start(
-            grid=grid, initial_arrays=arrays, num_rounds=int(config["num-server-rounds"])
+            grid=grid,
+            initial_arrays=arrays,
+            num_rounds=int(config["num-server-rounds"]),
+            timeout=PATIENCE_S,
         )
     else:
         from oneflower.flower import train
@@ -47,21 +56,33 @@ def initial_arrays(model: str, megabytes: int) -> ArrayRecord:
 
 
 def watch(grid: Any, path: str) -> None:
-    """Note each message that is pushed and each reply that is pulled."""
+    """Note each message that is pushed and each reply that is pulled; stop when one was lost."""
     push, pull = grid.push_messages, grid.pull_messages
+    pending: dict[str, tuple[str, object]] = {}
 
     def push_messages(messages: Iterable[Message]) -> Iterable[str]:
         sent = list(messages)
+        phases = {phase_of(message) for message in sent}
+        if any(phase not in phases for phase in pending.values()):
+            note(path, "lost", messages=len(pending))
+            raise LostMessageError(f"{len(pending)} messages were not answered")
         message_ids = list(push(sent))
         for message, message_id in zip(sent, message_ids, strict=True):
-            number = message.content.config_records["config"]["server-round"]
-            note(path, "pushed", message=message_id, kind=message.metadata.message_type, round=number)
+            kind, number = pending[message_id] = phase_of(message)
+            note(path, "pushed", message=message_id, kind=kind, round=number)
         return message_ids
 
     def pull_messages(message_ids: Iterable[str]) -> Iterable[Message]:
         replies = list(pull(message_ids))
         for reply in replies:
+            pending.pop(reply.metadata.reply_to_message_id, None)
             note(path, "pulled", message=reply.metadata.reply_to_message_id, error=reply.has_error())
         return replies
 
     grid.push_messages, grid.pull_messages = push_messages, pull_messages
+
+
+def phase_of(message: Message) -> tuple[str, object]:
+    """Return what a message is for: train or evaluate, and in which round."""
+    number = message.content.config_records["config"]["server-round"]
+    return message.metadata.message_type, number
