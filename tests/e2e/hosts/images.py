@@ -45,7 +45,10 @@ class Images:
     def build(self):
         self._wheels()
         self._root()
-        self._containers()
+        try:
+            self._containers()
+        finally:
+            self._tidy()
 
     def _wheels(self):
         self.wheels.mkdir(exist_ok=True)
@@ -129,6 +132,12 @@ class Images:
             archive.unlink()
             shutil.rmtree(base)
 
+    def _tidy(self):
+        """Leave no half-built container, no layer of an older build, and no mount behind."""
+        run("buildah", "rm", "--all", **self._storage())
+        self._podman("image", "prune", "--force")
+        run("umount", "--quiet", self.store / "overlay", check=False)
+
     def _container(self, role):
         context = self.folder / "context"
         shutil.rmtree(context, ignore_errors=True)
@@ -186,7 +195,7 @@ def digest(*files):
     return whole.hexdigest()
 
 
-def run(*command, **environ):
+def run(*command, check=True, **environ):
     done = subprocess.run(
         ["nice", "-n", "10", *(str(word) for word in command)],
         capture_output=True,
@@ -194,6 +203,6 @@ def run(*command, **environ):
         check=False,
         env={**os.environ, **environ},
     )
-    if done.returncode:
+    if check and done.returncode:
         raise RuntimeError(f"{command}: {done.returncode}\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
     return done.stdout
