@@ -10,16 +10,16 @@ from oneflower.flower.workarounds.object_backoff import WORKAROUND
 
 @pytest.fixture
 def pauses(monkeypatch):
-    """Pull an object that is there at the third time of asking; return the pauses in between."""
+    """Pull an object that is not there so many times; return the pauses in between."""
 
-    def pull():
+    def pull(times=2):
         made = []
         monkeypatch.setattr("threading.Event.wait", lambda _self, timeout=None: made.append(timeout))
         asked = []
 
         def get(object_id):
             asked.append(time.monotonic())
-            if len(asked) < 3:
+            if len(asked) <= times:
                 raise ObjectUnavailableError(object_id)
             return b"content"
 
@@ -57,3 +57,18 @@ def test_the_pauses_start_at_a_few_milliseconds(pauses, apply):
     first, second = pauses()
     assert first < 0.03
     assert second < 0.06
+
+
+def test_flower_pauses_up_to_ten_seconds(pauses):
+    assert max(pauses(12)) > 8.0
+
+
+def test_an_object_that_came_late_is_noticed_within_a_second(pauses, apply):
+    apply(WORKAROUND)
+    assert max(pauses(12)) <= 1.2
+
+
+def test_a_slow_upload_is_waited_for_as_long_as_with_flower(pauses, apply):
+    """More pauses, because they are shorter, must not use up the tries: it is the time that counts."""
+    apply(WORKAROUND)
+    assert len(pauses(2000)) == 2000

@@ -4,20 +4,20 @@ from flwr.common.inflatable_utils import pull_and_inflate_object_from_tree, pull
 
 from oneflower.flower.workarounds.registry import Patch, Program, Workaround
 
-INITIAL_BACKOFF_S = 0.02
+PATIENCE = {"initial_backoff": 0.02, "backoff_cap": 1.0, "max_tries_per_object": None}
+"""Seconds; the pauses double up to the cap. Flower's `max_time` of 7200 s still ends the wait."""
 
 
 def apply(patch: Patch) -> None:
-    """Change the default of `initial_backoff`, which doubles at each try up to Flower's cap of 10 s."""
+    """Change the defaults that no caller of Flower's overrides."""
     for function in (pull_objects, pull_and_inflate_object_from_tree):
-        defaults = {**(function.__kwdefaults__ or {}), "initial_backoff": INITIAL_BACKOFF_S}
-        patch(function, "__kwdefaults__", defaults)
+        patch(function, "__kwdefaults__", {**(function.__kwdefaults__ or {}), **PATIENCE})
 
 
 WORKAROUND = Workaround(
     name="object-backoff",
     # A message is delivered before its objects are pushed, so a quick SuperNode nearly always meets this.
-    defect="PULL_INITIAL_BACKOFF is 1 s and cannot be set: constant.py:172, inflatable_utils.py:245",
+    defect="pauses of 1 s to 10 s that cannot be set: constant.py:172, inflatable_utils.py:231 and 465",
     programs=frozenset({Program.SUPERNODE, Program.SERVERAPP, Program.CLIENTAPP}),
     sources={
         "flwr.common.inflatable_utils": {
