@@ -18,7 +18,6 @@ from pathlib import Path
 
 from rounds import SWITCHED_OFF, Case, cluster, read_trace, train
 
-PAGE_BYTES = os.sysconf("SC_PAGESIZE")
 TICKS = os.sysconf("SC_CLK_TCK")
 IDLE_S = 60.0
 SETTLE_S = 45.0
@@ -134,6 +133,7 @@ def uses(state: Path) -> Iterator[Use]:
             continue
         try:
             stat = (folder / "stat").read_text(encoding="ascii").rpartition(")")[2].split()
+            status = (folder / "status").read_text(encoding="utf-8")
             command = (folder / "cmdline").read_bytes().decode().replace("\0", " ")
         except OSError:
             continue
@@ -141,7 +141,13 @@ def uses(state: Path) -> Iterator[Use]:
         if role is not None and command:
             part = next((part for part in PARTS if f"{part} " in command), "other")
             cpu_s = (int(stat[11]) + int(stat[12])) / TICKS
-            yield Use(role=role, part=part, memory_mib=int(stat[21]) * PAGE_BYTES / 2**20, cpu_s=cpu_s)
+            yield Use(role=role, part=part, memory_mib=_anonymous_mib(status), cpu_s=cpu_s)
+
+
+def _anonymous_mib(status: str) -> float:
+    """Return the memory that is a process's own; pages of a mapped database are the kernel's to drop."""
+    line = next((line for line in status.splitlines() if line.startswith("RssAnon:")), "RssAnon: 0 kB")
+    return int(line.split()[1]) / 1024
 
 
 if __name__ == "__main__":
