@@ -64,6 +64,24 @@ def test_a_far_attacker_does_not_blur_the_distances_of_the_others(offset, first)
     assert krum(given, 1).used[0].client != "c6"
 
 
+@pytest.mark.parametrize("count", [3, 50, 63, 64, 65, 130])
+def test_distances_are_exact_for_few_and_many_clients(count):
+    given = random_updates(count, 333, seed=count)
+    distances = squared_distances(given)
+    np.testing.assert_allclose(distances, naive_distances(stacked(given)), rtol=1e-5)
+    np.testing.assert_array_equal(distances, distances.T)
+
+
+def test_clusters_at_two_scales_keep_their_distances():
+    """Honest clients near one another, two attackers nearer still to each other and far away, one of them
+    the first update in order."""
+    rng = np.random.default_rng(0)
+    near = [1 + 1e-3 * rng.standard_normal(500) for _ in range(6)]
+    far = [1e9 + 1e-2 * rng.standard_normal(500) for _ in range(2)]
+    given = updates(*far, *near)
+    np.testing.assert_allclose(squared_distances(given), naive_distances(stacked(given)), rtol=1e-5)
+
+
 def test_identical_updates_are_at_distance_zero():
     given = updates(*[np.ones(10, np.float32)] * 4, np.zeros(10, np.float32))
     distances = squared_distances(given)
