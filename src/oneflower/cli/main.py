@@ -19,6 +19,7 @@ from oneflower.cli import (
     models,
     report,
     simulate,
+    status,
     supervise,
     template,
     track,
@@ -42,6 +43,8 @@ app.add_typer(models.app, name="models")
 app.add_typer(template.app, name="template")
 app.command("up")(up.up)
 app.command("supervise")(supervise.supervise)
+app.command("status")(status.status)
+app.command("logs")(status.logs)
 app.command("dashboard")(dashboard.dashboard)
 app.command("report")(report.report)
 app.command("compare")(compare.compare)

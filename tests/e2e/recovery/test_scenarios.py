@@ -46,7 +46,7 @@ class TestSuperLink:
 
     def test_every_process_of_the_superlinks_side_may_be_killed_in_turn(self, scene, undisturbed):
         """The SuperLink's tree, the ServerApp, the supervisor, then everything at once."""
-        site = scene(NUM_ROUNDS="8")
+        site = scene(NUM_ROUNDS="30")
         site.start()
         site.wait_for("round_started", round=2)
         assert site.kill(SUPERLINK) >= 3
@@ -59,18 +59,17 @@ class TestSuperLink:
         assert site.wait_for("training_resumed", after=1)["round"] == 3
 
         site.wait_for("round_started", round=5)
-        submissions = len(site.events("run_submitted"))
         site.kill(SUPERVISOR)
         site.wait_for("supervisor_state", reason="the supervisor has started", after=1)
-        site.wait_for("round_completed", round=5)
-        assert len(site.events("run_submitted")) == submissions
+        site.wait_for("round_completed", after=len(site.events("round_completed")))
+        assert len(site.events("run_submitted")) == 3
         assert "is followed again" in site.log(SUPERVISOR)
 
-        site.wait_for("round_started", round=7)
+        started = site.wait_for("round_started", after=len(site.events("round_started")))
         site.kill(SUPERLINK, SUPERVISOR, *site.supernodes)
-        assert site.finish()["sha256"] == undisturbed(NUM_ROUNDS="8")
-        assert rounds(site) == list(range(1, 9))
-        assert [event["round"] for event in site.events("training_resumed")] == [1, 3, 6]
+        assert site.finish()["sha256"] == undisturbed(NUM_ROUNDS="30")
+        assert rounds(site) == list(range(1, 31))
+        assert site.wait_for("training_resumed", after=2)["round"] >= started["round"] - 1
 
     def test_a_finished_training_is_never_run_again(self, scene):
         site = scene(NUM_ROUNDS="1", pause_s=0.0)

@@ -1,0 +1,168 @@
+"""What an operator wants to know of a training on one screen, as facts and as lines of text."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import PurePath
+from typing import Any, Final
+
+from oneflower.monitor.lines import duration, metrics_text, printable, size
+from oneflower.monitor.records import LeftOut
+from oneflower.monitor.standing import Standing, standing
+from oneflower.monitor.view import Phase, TrainingView
+
+MOST_LEFT_OUT: Final = 5
+MOST_NAMES: Final = 8
+NAME_WIDTH: Final = 12
+BAR_WIDTH: Final = 30
+HERE: Final = frozenset({Standing.ANSWERED, Standing.WAITED_FOR, Standing.QUARANTINED})
+ENDED: Final = frozenset({Phase.FINISHED, Phase.FAILED})
+
+
+def facts(view: TrainingView, now: datetime) -> dict[str, Any]:
+    """Return the status as plain values; a number that is not known is None, times are seconds ago."""
+    newest = view.checkpoints.get(max(view.checkpoints, default=0))
+    best = view.best()
+    return {
+        "app": view.app,
+        "strategy": view.strategy,
+        "parameters": dict(view.parameters),
+        "phase": view.phase.value,
+        "supervisor": view.supervisor,
+        "round": view.done,
+        "rounds": view.total,
+        "running_round": view.started_round if view.started_round > view.done else None,
+        "attempt": view.attempt,
+        "answered": view.replies,
+        "asked": view.clients,
+        "seconds_left": None if view.phase in ENDED else view.left_s(),
+        "metrics": view.headline(view.done),
+        "best": None if best is None else {"round": best[0], "metric": best[1], "value": best[2]},
+        "connected": connected(view),
+        "left_out": [_left_out(each) for each in view.left_out[-MOST_LEFT_OUT:]],
+        "left_out_total": len(view.left_out),
+        "checkpoint": newest
+        and {
+            "round": newest.number,
+            "file": newest.file,
+            "bytes": newest.size_bytes,
+            "sha256": newest.sha256,
+            "seconds_ago": _ago(newest.time, now),
+        },
+        "checkpoint_failure": view.checkpoint_failure,
+        "restarts": view.restarts,
+        "failed_rounds": view.failed_rounds,
+        "waiting_for": waiting_for(view),
+        "failure": view.failure,
+        "sha256": (view.finish or {}).get("sha256"),
+        "seconds_since_last_event": _ago(view.last_time, now),
+    }
+
+
+def connected(view: TrainingView) -> list[str]:
+    """Return the names of the clients that are there, as far as the journal tells."""
+    told = [client for client in view.roster.values() if client.connected is not None]
+    if told:
+        return sorted(client.name for client in told if client.connected)
+    return sorted(client.name for client in view.roster.values() if standing(view, client) in HERE)
+
+
+def waiting_for(view: TrainingView) -> str:
+    """Say what has to happen for the training to go on; empty when nothing is left to happen."""
+    if view.phase in ENDED:
+        return ""
+    if view.waiting:
+        return f"clients: {view.waiting}"
+    if view.phase is Phase.TRAINING:
+        return f"the updates of {max(0, view.clients - view.replies)} clients"
+    if view.phase is Phase.EVALUATING:
+        return "the clients' evaluation"
+    if view.supervisor in ("waiting for the SuperLink", "backing off"):
+        return f"the SuperLink ({view.supervisor_reason})" if view.supervisor_reason else "the SuperLink"
+    return {
+        Phase.NOTHING: "the first event",
+        Phase.STARTING: "the ServerApp to start",
+        Phase.RESTARTING: "the ServerApp to start again",
+    }.get(view.phase, "the next round")
+
+
+def lines(view: TrainingView, now: datetime) -> Iterator[tuple[str, str]]:
+    """Yield the status as a label and a text each; a label is empty where the one above goes on."""
+    for label, text in _lines(facts(view, now)):
+        yield label, printable(text)
+
+
+def _lines(known: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    parameters = ", ".join(f"{name} {value}" for name, value in known["parameters"].items())
+    strategy = f"{known['strategy']}{f' ({parameters})' if parameters else ''}"
+    yield "training", f"{known['app']}, {strategy}" if known["app"] else "not started yet"
+    yield "rounds", _rounds(known)
+    yield "now", f"{known['phase']}{_round_now(known)}"
+    if known["failure"]:
+        yield "failed", known["failure"]
+    if known["waiting_for"]:
+        yield "waiting for", known["waiting_for"]
+    if known["metrics"]:
+        yield "result", f"{metrics_text(known['metrics'])} after round {known['round']}"
+    if known["best"]:
+        best = known["best"]
+        yield "best", f"{best['metric']} {best['value']:.4f} after round {best['round']}"
+    yield "connected", _names(known["connected"])
+    yield from _left_out_lines(known)
+    yield "checkpoint", _checkpoint(known)
+    yield "restarts", f"{known['restarts']}, failed tries of a round: {known['failed_rounds']}"
+    if known["supervisor"]:
+        yield "supervisor", known["supervisor"]
+    if known["sha256"]:
+        yield "SHA-256", known["sha256"]
+    if known["seconds_since_last_event"] is not None:
+        yield "last event", f"{duration(known['seconds_since_last_event'])} ago"
+
+
+def _rounds(known: Mapping[str, Any]) -> str:
+    if not known["rounds"]:
+        return "not known yet"
+    filled = BAR_WIDTH * known["round"] // known["rounds"]
+    left = "" if known["seconds_left"] is None else f", about {duration(known['seconds_left'])} left"
+    bar = f"[{'#' * filled}{'.' * (BAR_WIDTH - filled)}]"
+    return f"{known['round']} of {known['rounds']} {bar}{left}"
+
+
+def _round_now(known: Mapping[str, Any]) -> str:
+    if known["running_round"] is None:
+        return ""
+    again = f", try {known['attempt']}" if known["attempt"] > 1 else ""
+    return f", round {known['running_round']}{again}: {known['answered']} of {known['asked']} have trained"
+
+
+def _names(names: list[str]) -> str:
+    shown = ", ".join(name[:NAME_WIDTH] for name in names[:MOST_NAMES])
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return f"{len(names)}{f': {shown}{more}' if names else ''}"
+
+
+def _left_out_lines(known: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    label = "left out"
+    for each in known["left_out"]:
+        yield label, f"round {each['round']}: {each['client'][:NAME_WIDTH]} {each['how']}: {each['reason']}"
+        label = ""
+    hidden = known["left_out_total"] - len(known["left_out"])
+    if hidden:
+        yield "", f"and {hidden} before that; `oneflower logs` names them"
+
+
+def _checkpoint(known: Mapping[str, Any]) -> str:
+    if known["checkpoint_failure"]:
+        return f"NOT saved: {known['checkpoint_failure']}"
+    saved = known["checkpoint"]
+    if not saved:
+        return "none"
+    ago = "" if saved["seconds_ago"] is None else f", {duration(saved['seconds_ago'])} ago"
+    return f"round {saved['round']}, {PurePath(saved['file']).name}, {size(saved['bytes'])}{ago}"
+
+
+def _left_out(each: LeftOut) -> dict[str, Any]:
+    return {"round": each.number, "client": each.client, "how": each.outcome, "reason": each.reason}
+
+
+def _ago(time: datetime | None, now: datetime) -> float | None:
+    return None if time is None else max(0.0, (now - time).total_seconds())
