@@ -135,7 +135,10 @@ def running(token):
 
 @pytest.fixture
 def numpy_app(tmp_path):
-    folder = tmp_path / "numpy-app"
+    return write_numpy_app(tmp_path / "numpy-app")
+
+
+def write_numpy_app(folder):
     (folder / "numpy_app").mkdir(parents=True)
     (folder / "pyproject.toml").write_text(PYPROJECT)
     (folder / "numpy_app" / "server.py").write_text(SERVER)

@@ -166,6 +166,7 @@ class Scene:
             token=self.token,
             flwr_home=self.folder / "flwr-home" / role,
         )
+        base |= {name: f"{base[name]},{self.host}" for name in ("no_proxy", "NO_PROXY")}
         base |= {"ONEFLOWER_JOURNAL": str(self.journal), "TEST_PAUSE_S": str(self.pause_s)}
         if role == SUPERVISOR:
             base |= {f"FL_{name}": value for name, value in self.variables.items()}
@@ -224,6 +225,9 @@ class Scene:
             assert time.monotonic() < deadline, f"no {name} {fields}\n{self.tails()}"
             time.sleep(0.05)
         return found[-1]
+
+    def count(self, name, **fields):
+        return sum(fields.items() <= event.items() for event in self.events(name))
 
     def finish(self, *, timeout_s=2 * WAIT_S):
         return self.wait_for("training_finished", timeout_s=timeout_s)

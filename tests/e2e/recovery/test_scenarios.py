@@ -25,7 +25,7 @@ class TestSuperNode:
         site.wait_for("round_completed", round=3, valid=2)
         site.wait_for("client_left")
         site.start("supernode-2")
-        site.wait_for("round_completed", valid=3, after=len(site.events("round_completed")))
+        site.wait_for("round_completed", valid=3, after=site.count("round_completed", valid=3))
         assert not site.events("run_lost")
 
     def test_below_the_minimum_a_round_fails_and_is_tried_again_when_the_node_is_back(

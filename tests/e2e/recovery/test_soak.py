@@ -1,0 +1,11 @@
+"""Three minutes of random faults; `make soak` does thirty."""
+
+import pytest
+from soak import soak
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1500)]
+
+
+def test_after_random_faults_every_round_stands_once_and_the_model_is_the_same(tmp_path, numpy_app):
+    summary = soak(tmp_path, numpy_app, seconds=180, seed=3)
+    assert sum(summary["faults"].values()) >= 3
