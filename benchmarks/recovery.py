@@ -1,8 +1,8 @@
 """Seconds from the kill of a SuperLink (its whole tree, -9) to the next completed round, and where they go.
 
-Beside them what a run that is started by hand needs at the least, on the same machine in the same minute: from the
-submission of the same app, to a SuperLink and SuperNodes that are just up, to its first completed round. A person
-has to notice first, and without a checkpoint begins at round 1.
+Beside them what a run that is started by hand needs at the least, on the same machine in the same minute:
+from the submission of the same app, to a SuperLink and SuperNodes that are just up, to its first completed
+round. A person has to notice first, and without a checkpoint begins at round 1.
 """
 
 import argparse

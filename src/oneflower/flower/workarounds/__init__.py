@@ -14,6 +14,7 @@ from oneflower.flower.workarounds import (
     object_race,
     own_programs,
     polls,
+    stale_nodes,
     traffic,
     unwanted_objects,
 )
@@ -26,6 +27,7 @@ WORKAROUNDS: tuple[Workaround, ...] = (
     lost_messages.DROPPED,
     kept_connections.WORKAROUND,
     held_pulls.SUPERLINK,
+    stale_nodes.WORKAROUND,
     held_pulls.SUPERNODE,
     polls.SUPERNODE,
     polls.SUPEREXEC,
