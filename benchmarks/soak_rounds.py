@@ -21,7 +21,7 @@ from rounds import SWITCHED_OFF, Case, cluster, read_trace, train
 TICKS = os.sysconf("SC_CLK_TCK")
 IDLE_S = 60.0
 SETTLE_S = 45.0
-PARTS = ("superlink", "supernode", "superexec", "serverapp", "warm.zygote", "oneflower.flower.warm")
+LAUNCHER = "oneflower.flower.launch"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,9 +139,20 @@ def uses(state: Path) -> Iterator[Use]:
             continue
         role = roles.get(int(stat[3]))
         if role is not None and command:
-            part = next((part for part in PARTS if f"{part} " in command), "other")
+            part = _part(command.split())
             cpu_s = (int(stat[11]) + int(stat[12])) / TICKS
             yield Use(role=role, part=part, memory_mib=_anonymous_mib(status), cpu_s=cpu_s)
+
+
+def _part(command: list[str]) -> str:
+    """Return which program a process runs: the launcher's, a module of ours, or the file that it is."""
+    if LAUNCHER in command:
+        return command[command.index(LAUNCHER) + 1]
+    if "-m" in command:
+        return command[command.index("-m") + 1]
+    return next(
+        (Path(word).name for word in command if Path(word).name.startswith(("flower-", "flwr-"))), "?"
+    )
 
 
 def _anonymous_mib(status: str) -> float:
