@@ -94,9 +94,9 @@ def kill(mutant, copy):
         )
     finally:
         target.write_text(whole)
-    failed = re.search(r"^(?:FAILED|ERROR) .*?([\w.]+::\S+|[\w.]+\.py)", done.stdout, re.MULTILINE)
+    failed = re.search(r"^(?:FAILED|ERROR) \S*?(\w+\.py)(?:::(\w+))?", done.stdout, re.MULTILINE)
     if done.returncode == 1 and failed:
-        return failed[1].split("::")[-1]
+        return failed[2] or failed[1]
     return None if done.returncode == 0 else f"pytest ended with {done.returncode}"
 
 
@@ -123,7 +123,8 @@ def main():
 
 def report(mutant, by):
     """Print a removal's row and return whether it was noticed."""
-    say(f"| {mutant.module} | `{mutant.text}` | {by or '**nothing**'} |")
+    text = mutant.text.replace("|", "\\|")
+    say(f"| {mutant.module} | `{text}` | {by or '**nothing**'} |")
     return by is not None
 
 
