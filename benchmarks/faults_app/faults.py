@@ -71,14 +71,14 @@ def ours(grid: Grid) -> Exchange:
 def delay_objects(grid: Any) -> None:
     """Let the first object of the next message come late, as one of a large model does."""
     stub = grid._stub  # noqa: SLF001 - a fault is injected where no public door is
-    push = stub.PushObject
+    push, late = stub.PushObject, [True]
 
-    def late(request: Any, **options: Any) -> Any:
-        stub.PushObject = push
-        time.sleep(LATE_OBJECT_S)
+    def push_object(request: Any, **options: Any) -> Any:
+        if late and late.pop():
+            time.sleep(LATE_OBJECT_S)
         return push(request, **options)
 
-    stub.PushObject = late
+    stub.PushObject = push_object
 
 
 @client.train()
