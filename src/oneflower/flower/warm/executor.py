@@ -59,8 +59,8 @@ if TYPE_CHECKING:
 ASK_EVERY_S = 1.0
 """Flower's own pause: run_superexec.py:150. Shorter while there is work, and held at a SuperNode of ours."""
 ASK_AGAIN_S = 0.1
-BACKOFF_S = 0.02
-"""A message is listed before the SuperNode has all its objects: the first wait for one of them."""
+BACKOFF_S, LONGEST_BACKOFF_S = 0.02, 0.5
+"""A message is listed before the SuperNode has all its objects: the first wait for one, and the longest."""
 SPARE_S = 1.0
 """A message is given up this long before it expires, or its error reply would have expired too."""
 
@@ -209,7 +209,13 @@ class _Exchange:
             return b""  # kept in the parcel, not once more in this process
 
         object_ids = [node.object_id for node in iterate_object_tree(tree)]
-        pull_objects(object_ids, store, initial_backoff=BACKOFF_S)
+        pull_objects(
+            object_ids,
+            store,
+            initial_backoff=BACKOFF_S,
+            backoff_cap=LONGEST_BACKOFF_S,
+            max_tries_per_object=None,
+        )
         parcel.close()
         confirm = self._stub.ConfirmMessageReceived
         make_confirm_message_received_fn_protobuf(confirm, self._node, self._context.run_id)(tree.object_id)
