@@ -11,6 +11,7 @@ told there
   that loads with ``"learns": false``.
 """
 
+import atexit
 import gc
 import os
 import selectors
@@ -20,7 +21,7 @@ import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from flwr.clientapp.client_app import ClientApp
 
@@ -119,7 +120,7 @@ class Zygote:
             run_app(self._app, parcel, message_id, ParcelWriter(outputs))
         late.write()
         link.send(self._channel, {"done": os.getpid()})
-        sys.exit(0)
+        leave()
 
     def _bury(self, descriptor: int, pid: int) -> None:
         self._selector.unregister(descriptor)
@@ -136,6 +137,18 @@ class Zygote:
         self._spoiled = unforkable() if unchanged else "a late import draws random numbers"
         gc.collect()
         gc.freeze()
+
+
+def leave() -> NoReturn:
+    """End a child as a program ends: threads joined, exit handlers run, output written.
+
+    Nothing is taken apart: that would touch, and so copy, every shared page, which takes 0.15 s with PyTorch.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - what Python calls at its end
+    atexit._run_exitfuncs()  # noqa: SLF001 - the same
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def unforkable() -> str:
