@@ -23,7 +23,7 @@ from oneflower.checkpoints import (
 )
 from oneflower.errors import CheckpointError
 from oneflower.flower.history import restore, to_json
-from oneflower.flower.strategies import array_views, to_record
+from oneflower.flower.strategies import OneflowerStrategy, array_views, to_record
 from oneflower.journal import Journal
 from oneflower.settings import TrainingConfig
 
@@ -105,12 +105,15 @@ class Keeper:
         restore(result, newest.metrics)
         return Start(round=newest.round, state=taken.checkpoint.state)
 
-    def keep(self, server_round: int, result: Result, state: Mapping[str, NDArray[Any]]) -> None:
-        """Hand the round's model to the writer where a checkpoint is due; the last round always is."""
+    def keep(self, server_round: int, result: Result, strategy: OneflowerStrategy) -> None:
+        """Hand the round's model to the writer where a checkpoint is due; the last round always is.
+
+        Only then is the optimizer's state taken, which copies two models for FedAdam.
+        """
         last = server_round == self._config.num_rounds
         if self._writer is None or not (last or server_round % self._config.checkpoint_interval == 0):
             return
-        self._writer.submit(self._checkpoint(server_round, result, state))
+        self._writer.submit(self._checkpoint(server_round, result, strategy.state_arrays()))
 
     def newest(self) -> Saved | None:
         """Wait for the checkpoint in flight; return the newest that was written in this process."""

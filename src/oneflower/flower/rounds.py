@@ -61,7 +61,7 @@ class RoundLoop:
         started = time.monotonic()
         valid = self._train_until_quorum(server_round, result)
         self._evaluate_centrally(server_round, result)
-        self.keeper.keep(server_round, result, self.strategy.state_arrays())
+        self.keeper.keep(server_round, result, self.strategy)
         self._evaluate_on_clients(server_round, result)
         metrics = {f"{name}_metrics": values for name, values in round_metrics(result, server_round).items()}
         seconds = time.monotonic() - started
