@@ -28,7 +28,11 @@ class Proxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            server = socket.create_connection(self._target)
+            try:
+                server = socket.create_connection(self._target)
+            except OSError:  # the SuperLink is gone: the SuperNode hears it as a closed connection
+                client.close()
+                continue
             with self._lock:
                 self._sockets += [client, server]
             threading.Thread(target=self._pass, args=(client, server, False), daemon=True).start()
