@@ -1,19 +1,25 @@
 """Seconds from the kill of a SuperLink (its whole tree, -9) to the next completed round, and where they go.
 
-Beside them what a run that is started by hand needs at the least, on the same machine in the same minute:
-from the submission of the same app, to a SuperLink and SuperNodes that are just up, to its first completed
-round. A person has to notice first, and without a checkpoint begins at round 1.
+Beside them what a `flwr run` by hand needs at the least, on the same machine, with the same launchers: from
+the command, to a SuperLink and SuperNodes that are up already, to the first completed round. A person has to
+notice first and bring the SuperLink up, and without a checkpoint begins at round 1.
 """
 
 import argparse
 import json
+import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from oneflower.errors import ClusterError
+from oneflower.flower.control import ControlClient
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "tests" / "e2e"), str(ROOT / "tests" / "e2e" / "recovery")]
@@ -21,6 +27,9 @@ sys.path[:0] = [str(ROOT / "tests" / "e2e"), str(ROOT / "tests" / "e2e" / "recov
 from scene import Scene  # noqa: E402
 
 from conftest import write_numpy_app  # noqa: E402
+
+PAUSE_S = 0.5
+"""What a client works in each round."""
 
 STEPS = ("run_lost", "run_submitted", "training_resumed", "round_completed")
 
@@ -40,30 +49,57 @@ def kill_once(scene: Any) -> list[float]:
     return [moment(scene.wait_for(name, after=seen[name])) - began for name in STEPS]
 
 
-def by_hand(scene: Any) -> float:
-    """Return the seconds from a submission to an idle cluster to the first completed round."""
-    scene.start("superlink", *scene.supernodes)
-    scene.start("supervisor")
-    submitted = moment(scene.wait_for("run_submitted"))
-    return moment(scene.wait_for("round_completed", round=1)) - submitted
+def by_hand(folder: Path, app: Path) -> float:
+    """Return the seconds from `flwr run`, on a cluster that is up, to the first completed round."""
+    scene = Scene(folder / "by-hand", app, pause_s=PAUSE_S)
+    project = app / "pyproject.toml"
+    federation = f'[tool.flwr.federations.here]\naddress = "{scene.addresses.control}"\ninsecure = true\n'
+    project.write_text(f"{project.read_text()}\n{federation}")
+    try:
+        scene.start("superlink", *scene.supernodes)
+        wait_for_nodes(ControlClient(scene.addresses.control), scene.nodes)
+        began = time.time()
+        subprocess.run(
+            [Path(sys.executable).parent / "flwr", "run", app, "here"],
+            env={**os.environ, "FLWR_HOME": str(folder / "flwr-home"), "FLWR_TELEMETRY_ENABLED": "0"},
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+        return moment(scene.wait_for("round_completed", round=1)) - began
+    finally:
+        scene.close()
+
+
+def wait_for_nodes(control: ControlClient, nodes: int) -> None:
+    """Wait until so many SuperNodes are registered."""
+    while True:
+        with suppress(ClusterError):
+            if len(control.nodes()) == nodes:
+                return
+        time.sleep(0.1)
 
 
 def main() -> None:
     """Kill so often as the command line says, and print the medians."""
     parser = argparse.ArgumentParser(description="Seconds from the kill of a SuperLink to the next round")
     parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--by-hand", type=int, default=3, metavar="N", help="runs that are started by hand")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="recovery-") as folder:
         app = write_numpy_app(Path(folder) / "numpy-app")
-        scene = Scene(Path(folder) / "scene", app, pause_s=0.5, NUM_ROUNDS="10000", MAX_RESTARTS="100")
+        scene = Scene(Path(folder) / "scene", app, pause_s=PAUSE_S, NUM_ROUNDS="10000", MAX_RESTARTS="100")
         try:
-            hand_s = by_hand(scene)
+            scene.start().wait_for("round_completed", round=1)
             times = [kill_once(scene) for _ in range(given.kills)]
         finally:
             scene.close()
+        hand_s = statistics.median(
+            by_hand(Path(folder) / str(number), write_numpy_app(Path(folder) / f"app-{number}"))
+            for number in range(given.by_hand)
+        )
     medians = [statistics.median(column) for column in zip(*times, strict=True)]
-    print(f"first round of a run started by hand on a cluster that is up: {hand_s:.1f} s")
+    print(f"`flwr run` on a cluster that is up, to its first completed round: {hand_s:.1f} s")
     for name, seconds in zip(
         ("noticed", "submitted again", "resumed", "next round completed"), medians, strict=True
     ):

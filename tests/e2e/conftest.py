@@ -30,17 +30,19 @@ serverapp = "numpy_app.server:app"
 clientapp = "numpy_app.client:app"
 """
 SERVER = """
+import os
 import numpy as np
 from flwr.app import Array, ArrayRecord, MetricRecord
 from flwr.serverapp import ServerApp
 from oneflower.flower import train
 
 app = ServerApp()
+VALUES = int(os.environ.get("TEST_VALUES", "8"))
 
 
 @app.main()
 def main(grid, context):
-    start = ArrayRecord({"w": Array(np.zeros(8, np.float32)), "count": Array(np.array(0))})
+    start = ArrayRecord({"w": Array(np.zeros(VALUES, np.float32)), "count": Array(np.array(0))})
     train(grid, context, start, evaluate=evaluate)
 
 
@@ -65,7 +67,7 @@ def train(message, context):
     rng = np.random.default_rng(derived_seed(info.seed, info.round, info.partition_id))
     time.sleep(PAUSE_S)
     arrays = {name: array.numpy() for name, array in message.content["arrays"].items()}
-    arrays["w"] = (0.9 * arrays["w"] + rng.normal(size=8)).astype(np.float32)
+    arrays["w"] = (0.9 * arrays["w"] + rng.normal(size=arrays["w"].size)).astype(np.float32)
     metrics = MetricRecord({"num-examples": 10 + info.partition_id})
     record = ArrayRecord({name: Array(array) for name, array in arrays.items()})
     return Message(RecordDict({"arrays": record, "metrics": metrics}), reply_to=message)

@@ -86,10 +86,19 @@ class Scene:
     """One training on processes of its own; FL_* variables without the prefix."""
 
     def __init__(
-        self, folder, app, *, nodes=NODES, host="127.0.0.1", prefixes=None, pause_s=1.0, **variables
+        self,
+        folder,
+        app,
+        *,
+        nodes=NODES,
+        host="127.0.0.1",
+        prefixes=None,
+        pause_s=1.0,
+        values=8,
+        **variables,
     ):
         self.folder, self.app, self.nodes, self.host = Path(folder), app, nodes, host
-        self.prefixes, self.pause_s = prefixes or {}, pause_s
+        self.prefixes, self.pause_s, self.values = prefixes or {}, pause_s, values
         self.token = secrets.token_hex(16)
         self.variables = {
             "NUM_ROUNDS": "6",
@@ -167,7 +176,8 @@ class Scene:
             flwr_home=self.folder / "flwr-home" / role,
         )
         base |= {name: f"{base[name]},{self.host}" for name in ("no_proxy", "NO_PROXY")}
-        base |= {"ONEFLOWER_JOURNAL": str(self.journal), "TEST_PAUSE_S": str(self.pause_s)}
+        base |= {"ONEFLOWER_JOURNAL": str(self.journal)}
+        base |= {"TEST_PAUSE_S": str(self.pause_s), "TEST_VALUES": str(self.values)}
         if role == SUPERVISOR:
             base |= {f"FL_{name}": value for name, value in self.variables.items()}
             base |= {
