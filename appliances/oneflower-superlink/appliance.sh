@@ -39,6 +39,8 @@ ONE_SERVICE_PARAMS=(
     'FL_ISOLATION' 'configure' 'Who starts the app processes: Flower itself (subprocess) or separate services (process)' 'O|list'
     'FL_DATABASE' 'configure' 'Database file of the SuperLink, relative to its folder' 'O|text'
     'FL_LOG_LEVEL' 'configure' 'Least severe log lines that are written' 'O|list'
+    'FL_DASHBOARD_ADDRESS' 'configure' 'Where the live page and the metrics listen; any but this machine needs FL_DASHBOARD_TOKEN' 'O|text'
+    'FL_DASHBOARD_TOKEN' 'configure' 'What a reader of the live page must know, 16 characters or more' 'O|password'
     'FL_TLS_ENABLED' 'configure' 'Encrypt the connections between SuperNodes and SuperLink' 'O|boolean'
     'FL_SSL_CA_CERTFILE' 'configure' 'CA certificate, PEM in base64; empty has one made and handed out' 'O|text64'
     'FL_SSL_CERTFILE' 'configure' 'Certificate of the SuperLink, PEM in base64; empty has one made' 'O|text64'

@@ -15,8 +15,9 @@ pytest.importorskip("uvicorn")
 from oneflower.errors import SettingsError, StateError
 from oneflower.journal import Journal
 from oneflower.monitor.web import server
-from oneflower.monitor.web.access import Token, check_access, is_loopback
+from oneflower.monitor.web.access import Token, check_access
 from oneflower.monitor.web.live import REMEMBERED, Live
+from oneflower.settings.formats import is_loopback
 
 TOKEN = "0123456789abcdef"
 

@@ -81,6 +81,7 @@ class TestSources:
         pems = CA | CERT | KEY
         example = variable.default_text or (variable.format.example if variable.format else "")
         given = {variable.name: example} if variable.kind is not Kind.TEXT64 else pems
+        given = {variable.name: "t" * 16} if variable.kind is Kind.PASSWORD else given
         resolution = resolve({}, {f"ONEAPP_{name}": text for name, text in given.items()})
         assert resolution.provenance[variable.name].name == variable.alias
         assert resolution.settings == resolve({}, given).settings
@@ -172,6 +173,16 @@ class TestProblems:
 
     def test_one_port_on_two_addresses_is_no_problem(self):
         resolve({"FL_CONTROL_API_ADDRESS": "127.0.0.1:9092", "FL_FLEET_API_ADDRESS": "10.0.0.1:9092"})
+
+    @pytest.mark.parametrize("address", ["0.0.0.0:8265", "10.0.0.1:80", "[::]:8265", "superlink:8265"])
+    def test_a_page_for_other_machines_needs_a_token(self, address):
+        text = _problems({"FL_DASHBOARD_ADDRESS": address})
+        assert "FL_DASHBOARD_TOKEN" in text
+        assert "openssl rand" in text
+        resolve({"FL_DASHBOARD_ADDRESS": address, "FL_DASHBOARD_TOKEN": "0123456789abcdef"})
+
+    def test_a_page_on_a_port_of_flowers_is_a_problem(self):
+        assert "expected two ports" in _problems({"FL_DASHBOARD_ADDRESS": "127.0.0.1:9092"})
 
     @pytest.mark.parametrize("path", ["/a:/etc", "/a,readonly"])
     def test_a_path_that_would_split_a_mount_is_a_problem(self, path):

@@ -51,6 +51,8 @@ DEFAULTS = {
     "FL_ISOLATION": "subprocess",
     "FL_DATABASE": "state/state.db",
     "FL_LOG_LEVEL": "INFO",
+    "FL_DASHBOARD_ADDRESS": "127.0.0.1:8265",
+    "FL_DASHBOARD_TOKEN": "",
     "FL_TLS_ENABLED": "YES",
     "FL_SSL_CA_CERTFILE": "",
     "FL_SSL_CERTFILE": "",
@@ -144,5 +146,10 @@ def test_inputs_read_as_opennebula_writes_them():
     assert user_input(BY_NAME["FL_SSL_KEYFILE"]).startswith("O|text64|")
 
 
-def test_only_the_private_key_is_secret():
-    assert [variable.name for variable in TABLE if variable.secret] == ["FL_SSL_KEYFILE"]
+def test_only_key_and_token_are_secret():
+    secrets = [variable.name for variable in TABLE if variable.secret]
+    assert secrets == ["FL_DASHBOARD_TOKEN", "FL_SSL_KEYFILE"]
+
+
+def test_a_password_is_hidden_where_it_is_typed():
+    assert user_input(BY_NAME["FL_DASHBOARD_TOKEN"]).startswith("O|password|")

@@ -42,7 +42,8 @@ Problems, which stop the start:
 
 - FL_SSL_CA_CERTFILE, FL_SSL_CERTFILE and FL_SSL_KEYFILE of a SuperLink come together or not at all. A
   SuperNode may have the CA certificate alone.
-- FL_FLEET_API_ADDRESS and FL_CONTROL_API_ADDRESS have different ports.
+- FL_FLEET_API_ADDRESS, FL_CONTROL_API_ADDRESS and FL_DASHBOARD_ADDRESS have different ports.
+- FL_DASHBOARD_ADDRESS is an address of this machine alone, or comes with FL_DASHBOARD_TOKEN.
 - FL_CHECKPOINT_PATH holds no `:` and no `,`: they separate the parts of a container mount.
 - FL_USE_CASE names PyTorch apps, so ML_FRAMEWORK takes no other value.
 - FLOWER_VERSION is the version that this release is built for: no other could be run.

@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 
 FLOWER_VERSION = "1.25.0"
 MAX_TEXT_LENGTH = 4096
+SHORTEST_TOKEN = 16
 # Linux refuses a longer single environment string, so a longer one could not have been meant.
 MAX_TEXT64_LENGTH = 128 * 1024
 
@@ -101,6 +102,16 @@ def _host(text: str) -> str:
     return host
 
 
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def _listen_address(text: str) -> str:
     split_address(printable(text))
     return text
@@ -110,6 +121,14 @@ def _connect_address(text: str) -> str:
     host, _ = split_address(printable(text))
     if host in {"0.0.0.0", "::"}:  # noqa: S104  (it is refused here)
         raise ValueError(f"{host} is an address to listen on, not one to connect to")
+    return text
+
+
+def _token(text: str) -> str:
+    if not re.fullmatch(r"[!-~]*", text):
+        raise ValueError("it holds blanks, or characters that no keyboard is sure to have")
+    if not SHORTEST_TOKEN <= len(text) <= MAX_TEXT_LENGTH:
+        raise ValueError(f"it has {len(text)} characters, {SHORTEST_TOKEN} are the fewest")
     return text
 
 
@@ -202,6 +221,11 @@ NODE_CONFIG = TextFormat(
     expected="pairs key=value with blanks between them, text values in quotes",
     example='partition-id=0 num-partitions=2 site="north"',
     parse=_node_config,
+)
+TOKEN = TextFormat(
+    expected=f"{SHORTEST_TOKEN} characters or more, without blanks",
+    example="$(openssl rand -hex 16)",
+    parse=_token,
 )
 CERTIFICATE = TextFormat(
     expected="a PEM certificate, base64-encoded",

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import combinations
 
-from oneflower.settings.formats import split_address
+from oneflower.settings.formats import is_loopback, split_address
 from oneflower.settings.quorum import bound_formula, minimum_clients, raised_minimums, smallest_trimming
 from oneflower.settings.settings import Settings
 from oneflower.settings.sources import Given, Notice
@@ -24,6 +25,7 @@ def contradictions(given: Mapping[str, Given], values: Mapping[str, Value], role
     """
     yield from _certificates(frozenset(given), role)
     yield from _addresses(values)
+    yield from _dashboard(given, values)
     path = given.get("FL_CHECKPOINT_PATH")
     if path and any(mark in path.text for mark in ":,"):
         yield (
@@ -44,14 +46,24 @@ def _certificates(given: frozenset[str], role: Role) -> Iterator[str]:
 
 
 def _addresses(values: Mapping[str, Value]) -> Iterator[str]:
-    fleet, control = (str(values.get(name, "")) for name in ("fleet_api_address", "control_api_address"))
-    if not fleet or not control:
-        return
-    (host_a, port_a), (host_b, port_b) = split_address(fleet), split_address(control)
-    if port_a == port_b and (host_a == host_b or _WILDCARDS & {host_a, host_b}):
+    listening = {
+        f"FL_{field.upper()}": str(values[field])
+        for field in ("fleet_api_address", "control_api_address", "dashboard_address")
+        if values.get(field)
+    }
+    for (name_a, text_a), (name_b, text_b) in combinations(listening.items(), 2):
+        (host_a, port_a), (host_b, port_b) = split_address(text_a), split_address(text_b)
+        if port_a == port_b and (host_a == host_b or _WILDCARDS & {host_a, host_b}):
+            yield f"{name_a} is {text_a!r} and {name_b} is {text_b!r}: expected two ports; change one of them"
+
+
+def _dashboard(given: Mapping[str, Given], values: Mapping[str, Value]) -> Iterator[str]:
+    address = str(values.get("dashboard_address", ""))
+    if address and "FL_DASHBOARD_TOKEN" not in given and not is_loopback(split_address(address)[0]):
         yield (
-            f"FL_FLEET_API_ADDRESS is {fleet!r} and FL_CONTROL_API_ADDRESS is {control!r}: "
-            "expected two ports; change one of them"
+            f"FL_DASHBOARD_ADDRESS is {address!r}, which other machines can reach: expected "
+            "FL_DASHBOARD_TOKEN with it; make one with `openssl rand -hex 16`, or stay on 127.0.0.1 and come "
+            "through `ssh -L`"
         )
 
 

@@ -41,6 +41,8 @@ class Settings:
     isolation: str
     database: str
     log_level: str
+    dashboard_address: str
+    dashboard_token: str
     tls_enabled: bool
     ssl_ca_certfile: str
     ssl_certfile: str

@@ -7,6 +7,7 @@ from oneflower.settings.formats import (
     NODE_CONFIG,
     PRIVATE_KEY,
     RELATIVE_PATH,
+    TOKEN,
 )
 from oneflower.settings.variable import Kind, Role, Variable
 
@@ -77,6 +78,26 @@ SUPERLINK = (
         role=Role.BOTH,
         run_config_key="log-level",
         help="Least severe log lines that are written",
+    ),
+)
+
+DASHBOARD = (
+    Variable(
+        name="FL_DASHBOARD_ADDRESS",
+        kind=Kind.TEXT,
+        default="127.0.0.1:8265",
+        format=LISTEN_ADDRESS,
+        role=Role.SUPERLINK,
+        help="Where the live page and the metrics listen; any but this machine needs FL_DASHBOARD_TOKEN",
+    ),
+    Variable(
+        name="FL_DASHBOARD_TOKEN",
+        kind=Kind.PASSWORD,
+        default="",
+        format=TOKEN,
+        secret=True,
+        role=Role.SUPERLINK,
+        help="What a reader of the live page must know, 16 characters or more",
     ),
 )
 
@@ -152,4 +173,4 @@ SUPERNODE = (
     ),
 )
 
-CLUSTER_TABLE = PROCESSES + SUPERLINK + TLS + SUPERNODE
+CLUSTER_TABLE = PROCESSES + SUPERLINK + DASHBOARD + TLS + SUPERNODE

@@ -39,7 +39,7 @@ def parse_text(variable: Variable, text: str) -> Value:
             if len(text) > MAX_TEXT_LENGTH or not _FLOAT.fullmatch(text):
                 raise ValueError("it is no finite number")
             return check_value(variable, float(text))
-        case Kind.LIST | Kind.TEXT | Kind.TEXT64:
+        case Kind.LIST | Kind.TEXT | Kind.TEXT64 | Kind.PASSWORD:
             return check_value(variable, text)
 
 
@@ -64,7 +64,7 @@ def check_value(variable: Variable, value: object) -> Value:
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise _wrong_type(value, "float")
             return _in_bounds(variable, _finite(value))
-        case Kind.LIST | Kind.TEXT | Kind.TEXT64:
+        case Kind.LIST | Kind.TEXT | Kind.TEXT64 | Kind.PASSWORD:
             if not isinstance(value, str):
                 raise _wrong_type(value, "str")
             return _choice(variable, value) if variable.kind is Kind.LIST else _formatted(variable, value)

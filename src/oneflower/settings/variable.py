@@ -20,6 +20,7 @@ class Kind(StrEnum):
     LIST = "list"
     TEXT = "text"
     TEXT64 = "text64"
+    PASSWORD = "password"  # noqa: S105 - the word of OpenNebula
 
 
 class Role(StrEnum):
@@ -100,7 +101,7 @@ class Variable:
                 return "YES or NO"
             case Kind.LIST:
                 return self.choices[0] if len(self.choices) == 1 else "one of " + ", ".join(self.choices)
-            case Kind.TEXT | Kind.TEXT64:
+            case Kind.TEXT | Kind.TEXT64 | Kind.PASSWORD:
                 return self.format.expected if self.format else "printable text"
             case Kind.NUMBER | Kind.FLOAT:
                 return self._accepted_number()

@@ -2,7 +2,6 @@
 
 import asyncio
 import hmac
-import ipaddress
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
 from typing import Final
@@ -12,23 +11,13 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from oneflower.errors import SettingsError
+from oneflower.settings.formats import SHORTEST_TOKEN, is_loopback
 
 COOKIE: Final = "oneflower_session"
-SHORTEST_TOKEN: Final = 16
 OPEN_PATHS: Final = ("/login", "/health")
 LOCAL_NAMES: Final = ("127.0.0.1", "localhost", "[::1]")
 # A wrong token costs so long: guessing sixteen characters takes for ever.
 WRONG_TOKEN_S: Final = 1.0
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether only this machine can reach an address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def check_access(host: str, token: str) -> None:
