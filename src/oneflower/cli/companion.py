@@ -2,15 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self
 
+from oneflower.cli.settings_used import write_settings_used
 from oneflower.cli.sources import missing_extra
 from oneflower.cluster.folder import StateFolder
 from oneflower.errors import StateError
-from oneflower.journal import Journal
-from oneflower.monitor.environment import environment
 from oneflower.monitor.report import SettingRow
 
 PORT: Final = 8265
@@ -50,8 +49,7 @@ class Companion:
         if self._begun:
             return
         self._begun = True
-        rows = [asdict(row) for row in self.settings]
-        Journal(self.folder.journal).append("settings_used", settings=rows, environment=environment())
+        write_settings_used(self.folder.journal, self.settings)
         if self.page is not False:
             self._serve()
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from oneflower.cli.config import ContextOption
+from oneflower.cli.settings_used import app_row, setting_rows, write_settings_used
 from oneflower.cluster.plan import find_app
 from oneflower.errors import ClusterError, SettingsError, StateError, TrainingError
 from oneflower.flower.control import ControlClient
@@ -81,6 +82,7 @@ def supervise(  # noqa: PLR0913 - one parameter an option
     with locked(folder):
         memory = _remember(job, folder / MEMORY_NAME, journal, again=again)
         if memory is not None:
+            write_settings_used(journal, [*setting_rows(resolution, settings), app_row(job.fab)])
             _supervise(job, memory, folder, journal, _control(settings, root_certificates), stop_run=stop_run)
 
 

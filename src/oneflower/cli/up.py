@@ -12,6 +12,7 @@ from rich.text import Text
 
 from oneflower.cli.companion import Companion
 from oneflower.cli.config import ContextOption
+from oneflower.cli.settings_used import app_row, setting_rows
 from oneflower.cluster.plan import Plan, make_plan
 from oneflower.cluster.session import Outcome, Session
 from oneflower.files import state_errors
@@ -20,9 +21,8 @@ from oneflower.monitor.history import Event, History, fold
 from oneflower.monitor.lines import duration, metrics_text, printable
 from oneflower.monitor.progress import LiveProgress, PlainProgress
 from oneflower.monitor.report import SettingRow, write_report
-from oneflower.settings import TABLE, Notice, Resolution, read_context, resolve
+from oneflower.settings import Notice, Resolution, read_context, resolve
 
-MASK = "********"
 DEFAULT_STATE = Path("oneflower-state")
 
 NodesOption = Annotated[
@@ -76,7 +76,7 @@ def up(  # noqa: PLR0913 - one parameter an option
     _print_notices(plan.notices, console, quiet=quiet)
     live = console.is_terminal and not (plain or quiet)
     progress = LiveProgress(console) if live else PlainProgress(console, quiet=quiet)
-    rows = setting_rows(resolution, plan)
+    rows = _rows(resolution, plan)
     with Companion(folder=plan.folder, settings=rows, page=dashboard, say=progress.say) as companion:
         outcome = _run(plan, progress, companion, fresh=fresh)
     _print_end(plan, outcome, fold(read_journal(plan.folder.journal)), console)
@@ -109,28 +109,9 @@ def _report(plan: Plan, rows: Sequence[SettingRow]) -> None:
         write_report(plan.folder.report, fold(read_journal(plan.folder.journal)), rows)
 
 
-def setting_rows(resolution: Resolution, plan: Plan) -> list[SettingRow]:
-    """List the settings as this training uses them, with secrets masked."""
-    rows = []
-    for variable in TABLE:
-        value = getattr(plan.settings, variable.field)
-        text = ("YES" if value else "NO") if isinstance(value, bool) else str(value)
-        provenance = resolution.provenance[variable.name]
-        source = f"{provenance.source}{', raised for the strategy' if provenance.raised_to else ''}"
-        rows.append(
-            SettingRow(
-                variable=variable.name,
-                value=MASK if variable.secret and value else text,
-                source=source,
-            )
-        )
-    return [
-        *rows,
-        SettingRow(variable="--nodes", value=str(plan.nodes), source="command line or minimum of clients"),
-        SettingRow(
-            variable="--app", value=f"{plan.fab.id} {plan.fab.version}", source="FL_USE_CASE or command line"
-        ),
-    ]
+def _rows(resolution: Resolution, plan: Plan) -> list[SettingRow]:
+    nodes = SettingRow(variable="--nodes", value=str(plan.nodes), source="command line or minimum of clients")
+    return [*setting_rows(resolution, plan.settings), nodes, app_row(plan.fab)]
 
 
 def _print_notices(notices: Iterable[Notice], console: Console, *, quiet: bool) -> None:

@@ -1,0 +1,42 @@
+"""Write down what a training was set to and what it ran on, for its report."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from oneflower.flower.fab import Fab
+from oneflower.journal import Journal
+from oneflower.monitor.environment import environment
+from oneflower.monitor.report import SettingRow
+from oneflower.settings import TABLE, Resolution, Settings
+from oneflower.settings.variable import as_text
+
+MASK = "********"
+
+
+def setting_rows(resolution: Resolution, settings: Settings) -> list[SettingRow]:
+    """List every variable with where it came from, secrets masked; ``settings`` are those that are used."""
+    rows = []
+    for variable in TABLE:
+        value = getattr(settings, variable.field)
+        provenance = resolution.provenance[variable.name]
+        rows.append(
+            SettingRow(
+                variable=variable.name,
+                value=MASK if variable.secret and value else as_text(value),
+                source=f"{provenance.source}{', raised for the strategy' if provenance.raised_to else ''}",
+            )
+        )
+    return rows
+
+
+def app_row(fab: Fab) -> SettingRow:
+    """Say which app is trained."""
+    return SettingRow(variable="--app", value=f"{fab.id} {fab.version}", source="FL_USE_CASE or command line")
+
+
+def write_settings_used(journal: Path, rows: Sequence[SettingRow]) -> None:
+    """Append the event from which `oneflower report` and the page show the settings."""
+    Journal(journal).append(
+        "settings_used", settings=[asdict(row) for row in rows], environment=environment()
+    )
