@@ -69,7 +69,7 @@ def test_the_apps_own_keys_are_declared_with_the_defaults_of_the_code():
     assert Layers.from_run_config(declared) == Layers.from_run_config({})
     assert data.Columns.from_run_config(declared) == data.Columns.from_run_config({})
     assert DataSource.from_config(declared) == DataSource.from_config({})
-    assert client.LocalOptions.from_run_config(declared) == client.LocalOptions.from_run_config({})
+    assert client.DEFAULTS.from_run_config(declared) == client.DEFAULTS
     assert declared["threshold-quantile"] == 0.99
 
 

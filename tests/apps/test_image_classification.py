@@ -81,7 +81,7 @@ def test_the_apps_own_keys_are_declared_with_the_defaults_of_the_code():
     declared = tomllib.loads((APP / "pyproject.toml").read_text())["tool"]["flwr"]["app"]["config"]
     assert ImageShape.from_run_config(declared) == ImageShape.from_run_config({})
     assert DataSource.from_config(declared) == DataSource.from_config({})
-    assert client.LocalOptions.from_run_config(declared) == client.LocalOptions.from_run_config({})
+    assert client.DEFAULTS.from_run_config(declared) == client.DEFAULTS
 
 
 @pytest.mark.parametrize("how", ["iid", "dirichlet"])

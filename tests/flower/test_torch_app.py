@@ -7,7 +7,8 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from torch import nn
 
 from oneflower.errors import AppError
-from oneflower.flower.torch_app import fit, load_arrays, model_arrays, reply, trained_names
+from oneflower.flower.options import LocalOptions
+from oneflower.flower.torch_app import fit, load_arrays, model_arrays, reply, shuffled, trained_names
 
 
 def model():
@@ -116,3 +117,21 @@ def test_a_reply_carries_metrics_and_the_arrays_of_a_trained_model():
     assert dict(answer.content.metric_records["metrics"]) == {"num-examples": 3, "train_loss": 0.5}
     assert set(answer.content.array_records["arrays"]) == set(model().state_dict())
     assert not reply(question, {"num-examples": 3}).content.array_records
+
+
+def rows_of(count, *, epochs=2, size=4, **kwargs):
+    options = LocalOptions(epochs=epochs, batch_size=size, lr=0.1)
+    return [b.tolist() for b in shuffled(count, options, torch.Generator().manual_seed(1), **kwargs)]
+
+
+def test_every_epoch_has_every_row_once_in_an_order_of_its_own():
+    rows = rows_of(10)
+    assert [len(batch) for batch in rows] == [4, 4, 2, 4, 4, 2]
+    first, second = ([row for batch in half for row in batch] for half in (rows[:3], rows[3:]))
+    assert sorted(first) == sorted(second) == list(range(10))
+    assert first != second
+
+
+def test_whole_batches_leave_out_the_rest_but_never_everything():
+    assert [len(batch) for batch in rows_of(10, epochs=1, whole_batches=True)] == [4, 4]
+    assert [len(batch) for batch in rows_of(3, epochs=1, whole_batches=True)] == [3]

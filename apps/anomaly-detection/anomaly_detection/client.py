@@ -1,7 +1,6 @@
 """The ClientApp: sums for the standardisation, local SGD on normal rows, federated evaluation."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import torch
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
@@ -14,28 +13,13 @@ from anomaly_detection.model import Autoencoder, Layers, row_errors
 from anomaly_detection.moments import Moments
 from oneflower.flower.client import RoundInfo, set_determinism
 from oneflower.flower.data_source import DataSource
-from oneflower.flower.options import option
-from oneflower.flower.torch_app import fit, load_arrays, model_arrays, reply
+from oneflower.flower.options import LocalOptions
+from oneflower.flower.torch_app import fit, load_arrays, model_arrays, reply, shuffled
 
 app = ClientApp()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LocalOptions:
-    """Local training: epochs a round, rows a step, learning rate where the server sends none."""
-
-    epochs: int
-    batch_size: int
-    lr: float
-
-    @classmethod
-    def from_run_config(cls, run_config: Mapping[str, object]) -> "LocalOptions":
-        """Read `local-epochs`, `batch-size` and `learning-rate`."""
-        return cls(
-            epochs=option(run_config, "local-epochs", 1, at_least=1),
-            batch_size=option(run_config, "batch-size", 64, at_least=1),
-            lr=option(run_config, "learning-rate", 0.1, at_least=1e-9),
-        )
+DEFAULTS = LocalOptions(epochs=1, batch_size=64, lr=0.1)
 
 
 @app.query()
@@ -60,7 +44,7 @@ def train(message: Message, context: Context) -> Message:
     shuffling = set_determinism(info.seed, info.round, info.partition_id)
     model = Autoencoder(Layers.from_run_config(context.run_config))
     global_arrays = load_arrays(model, message.content.array_records["arrays"])
-    options = LocalOptions.from_run_config(context.run_config)
+    options = DEFAULTS.from_run_config(context.run_config)
     loss = fit(
         model,
         batches(rows, options, shuffling),
@@ -86,10 +70,8 @@ def evaluate(message: Message, context: Context) -> Message:
 
 def batches(rows: Rows, options: LocalOptions, generator: torch.Generator) -> Iterator[Tensor]:
     """Give shuffled batches of rows."""
-    for _ in range(options.epochs):
-        order = torch.randperm(len(rows), generator=generator)
-        for some in torch.split(order, options.batch_size):
-            yield rows.values[some]
+    for some in shuffled(len(rows), options, generator):
+        yield rows.values[some]
 
 
 def batch_loss(model: nn.Module, rows: Tensor) -> Tensor:

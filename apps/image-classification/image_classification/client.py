@@ -1,7 +1,6 @@
 """The ClientApp: local SGD on this node's images, and federated evaluation."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import torch
 from flwr.app import Context, Message
@@ -12,30 +11,15 @@ from image_classification.data import Images, client_images
 from image_classification.model import ImageShape, Net, score
 from oneflower.flower.client import RoundInfo, set_determinism
 from oneflower.flower.data_source import DataSource
-from oneflower.flower.options import option
-from oneflower.flower.torch_app import fit, load_arrays, model_arrays, reply
+from oneflower.flower.options import LocalOptions
+from oneflower.flower.torch_app import fit, load_arrays, model_arrays, reply, shuffled
 
 app = ClientApp()
 
 Batch = tuple[Tensor, Tensor]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LocalOptions:
-    """Local training: epochs a round, images a step, learning rate where the server sends none."""
-
-    epochs: int
-    batch_size: int
-    lr: float
-
-    @classmethod
-    def from_run_config(cls, run_config: Mapping[str, object]) -> "LocalOptions":
-        """Read `local-epochs`, `batch-size` and `learning-rate`."""
-        return cls(
-            epochs=option(run_config, "local-epochs", 2, at_least=1),
-            batch_size=option(run_config, "batch-size", 32, at_least=2),
-            lr=option(run_config, "learning-rate", 0.05, at_least=1e-9),
-        )
+DEFAULTS = LocalOptions(epochs=2, batch_size=32, lr=0.05)
 
 
 @app.train()
@@ -48,7 +32,7 @@ def train(message: Message, context: Context) -> Message:
     shuffling = set_determinism(info.seed, info.round, info.partition_id)
     model = Net(shape)
     global_arrays = load_arrays(model, message.content.array_records["arrays"])
-    options = LocalOptions.from_run_config(context.run_config)
+    options = DEFAULTS.from_run_config(context.run_config, least_rows=2)
     loss = fit(
         model,
         batches(images, options, shuffling),
@@ -76,11 +60,8 @@ def evaluate(message: Message, context: Context) -> Message:
 
 def batches(images: Images, options: LocalOptions, generator: torch.Generator) -> Iterator[Batch]:
     """Give shuffled batches of one size: a few left over would bend batch normalisation's statistics."""
-    size = min(options.batch_size, len(images))
-    for _ in range(options.epochs):
-        order = torch.randperm(len(images), generator=generator)
-        for rows in torch.split(order[: len(order) // size * size], size):
-            yield images.pixels[rows], images.labels[rows]
+    for rows in shuffled(len(images), options, generator, whole_batches=True):
+        yield images.pixels[rows], images.labels[rows]
 
 
 def batch_loss(model: nn.Module, batch: Batch) -> Tensor:

@@ -1,6 +1,7 @@
 """An app's own run-config keys: typed where they enter, refused in words where they do not fit."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TypeVar
 
 from oneflower.errors import AppError
@@ -36,6 +37,23 @@ def option(
     if choices and value not in choices:
         raise AppError(_refusal(key, value, " or ".join(choices)))
     return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalOptions:
+    """Local training: epochs a round, rows a step, learning rate where the server sends none."""
+
+    epochs: int
+    batch_size: int
+    lr: float
+
+    def from_run_config(self, run_config: Mapping[str, object], *, least_rows: int = 1) -> "LocalOptions":
+        """Read `local-epochs`, `batch-size` (at least `least_rows`), `learning-rate`; these are the defaults."""
+        return LocalOptions(
+            epochs=option(run_config, "local-epochs", self.epochs, at_least=1),
+            batch_size=option(run_config, "batch-size", self.batch_size, at_least=least_rows),
+            lr=option(run_config, "learning-rate", self.lr, at_least=1e-9),
+        )
 
 
 def _refusal(key: str, value: object, expected: str) -> str:

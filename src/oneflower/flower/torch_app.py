@@ -1,7 +1,7 @@
 """What the PyTorch apps share: records and state dicts, one local training loop, one form of reply."""
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import TypeVar
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from oneflower.errors import AppError
 from oneflower.flower.client import proximal_term
+from oneflower.flower.options import LocalOptions
 
 Batch = TypeVar("Batch")
 
@@ -56,6 +57,20 @@ def load_arrays(
 
 def _state(model: nn.Module, names: Collection[str] | None) -> dict[str, Tensor]:
     return {name: value for name, value in model.state_dict().items() if names is None or name in names}
+
+
+def shuffled(
+    count: int, options: LocalOptions, generator: torch.Generator, *, whole_batches: bool = False
+) -> Iterator[Tensor]:
+    """Give the row numbers of each batch, int64 (rows,), in a new order every epoch.
+
+    `whole_batches` leaves out the few rows that do not fill a batch: they would bend the statistics of batch
+    normalisation. Fewer rows than a batch are one batch all the same.
+    """
+    size = min(options.batch_size, count)
+    used = count // size * size if whole_batches else count
+    for _ in range(options.epochs):
+        yield from torch.split(torch.randperm(count, generator=generator)[:used], size)
 
 
 def fit(  # noqa: PLR0913  one local training is made of these seven
