@@ -22,7 +22,7 @@ def _clean_environment(monkeypatch):
 
 def run(monkeypatch, *arguments):
     monkeypatch.setattr("sys.argv", ["oneflower", *arguments])
-    with pytest.raises(SystemExit, match="^0$"):
+    with pytest.raises(SystemExit, match=r"^0$"):
         main()
 
 

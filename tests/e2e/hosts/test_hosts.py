@@ -65,6 +65,20 @@ def boot_all(service, wait, tell):
         )
 
 
+def look_at_the_page(host, tell):
+    """Ask for the live page and the metrics on the machine itself, and from the network in vain."""
+    page = host.run("curl", "--silent", "--show-error", "--fail", "http://127.0.0.1:8265/")
+    assert "image-classification" in page
+    metrics = host.run("curl", "--silent", "--show-error", "--fail", "http://127.0.0.1:8265/metrics")
+    (line,) = [line for line in metrics.splitlines() if line.startswith("oneflower_round ")]
+    tell(f"the live page answers on the SuperLink, {len(page)} bytes; /metrics says {line}")
+    assert not host.is_reached(8265)
+    (used,) = events(host, "settings_used")[:1]
+    given = {row["variable"]: row["source"] for row in used["settings"] if row["source"] != "default"}
+    tell(f"settings that the report shows as given: {json.dumps(given)}")
+    assert TRAINING.keys() <= given.keys()
+
+
 def test_a_training_goes_from_contexts_to_a_model_through_every_crash(service, wait, tell):
     """The four crashes of the mission, on machines: a SuperNode, the SuperLink, the link; then the end."""
     link, nodes = service
@@ -76,6 +90,7 @@ def test_a_training_goes_from_contexts_to_a_model_through_every_crash(service, w
         describe=lambda: failure_of(link),
     )
     wait("round 2 is complete", lambda: completed(link) >= 2, describe=lambda: failure_of(link))
+    look_at_the_page(link, tell)
 
     tell("POWER CUT of supernode 12")
     nodes[1].kill()

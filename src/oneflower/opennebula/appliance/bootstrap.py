@@ -5,14 +5,14 @@ import io
 import logging
 from pathlib import Path
 
-from oneflower.errors import StateError
+from oneflower.errors import OneflowerError, StateError
 from oneflower.opennebula.appliance import join as joining
 from oneflower.opennebula.appliance import services
 from oneflower.opennebula.appliance.addresses import endpoint, own_addresses
 from oneflower.opennebula.appliance.configure import REPORT, report_service, write_units
 from oneflower.opennebula.appliance.health import superlink_answers, supernode_is_registered
 from oneflower.opennebula.appliance.stage import Stage
-from oneflower.opennebula.appliance.systemd import SYSTEMCTL
+from oneflower.opennebula.appliance.systemd import SYSTEMCTL, Unit
 from oneflower.opennebula.roles import Machine
 from oneflower.settings import Resolution, Settings
 from oneflower.tls import write_private
@@ -43,9 +43,11 @@ def bootstrap(stage: Stage) -> None:
             return
         else:
             told = _start_supernode(stage, resolution)
-        _write_report(stage, told)
+        _write_report(stage, told, resolution.settings)
         if stage.onegate is not None:
             _tell(stage, told)
+    if stage.machine is Machine.SUPERLINK:
+        _start_page(stage, resolution)
     log.info("ready role=%s", stage.machine)
 
 
@@ -56,7 +58,7 @@ def _is_alone(stage: Stage, resolution: Resolution) -> bool:
 
 def _start_superlink(stage: Stage, resolution: Resolution) -> dict[str, str]:
     settings = resolution.settings
-    units = write_units(stage, resolution, services.superlink_containers(settings, stage.layout))
+    units = [unit for unit in _superlink_units(stage, resolution) if unit.needed]
     stage.systemd.start(units)
     ca = stage.layout.certificates.ca
     for unit in units:
@@ -68,6 +70,19 @@ def _start_superlink(stage: Stage, resolution: Resolution) -> dict[str, str]:
             HEALTH_TIMEOUT_S,
         )
     return superlink_told(stage, settings)
+
+
+def _superlink_units(stage: Stage, resolution: Resolution) -> list[Unit]:
+    containers = services.superlink_containers(resolution.settings, stage.layout)
+    return write_units(stage, resolution, containers)
+
+
+def _start_page(stage: Stage, resolution: Resolution) -> None:
+    """Start what only looks on; the machine is READY already, and stays so without it."""
+    try:
+        stage.systemd.start([unit for unit in _superlink_units(stage, resolution) if not unit.needed])
+    except OneflowerError as error:
+        log.warning("the live page was not started reason=%s", error)
 
 
 def superlink_told(stage: Stage, settings: Settings) -> dict[str, str]:
@@ -107,16 +122,21 @@ def _tell(stage: Stage, told: dict[str, str]) -> None:
     stage.commands.run(SYSTEMCTL, "restart", REPORT)
 
 
-def _write_report(stage: Stage, told: dict[str, str]) -> None:
+def _write_report(stage: Stage, told: dict[str, str], settings: Settings) -> None:
     """Write one-apps' report file, which the console and `cat` show to the operator."""
     target = stage.environ.get("ONE_SERVICE_REPORT", "")
     if not target:
         return
     report = configparser.ConfigParser(interpolation=None)
+    layout = stage.layout
+    only_superlink = {
+        "checkpoints": str(layout.checkpoints) if settings.checkpoint_enabled else "off",
+        "journal": str(layout.journal),
+        "page": f"http://{settings.dashboard_address}",
+    }
     report[f"oneflower {stage.machine.label}"] = {
         "endpoint": told.get("FL_ENDPOINT", ""),
-        "checkpoints": str(stage.layout.checkpoints),
-        "journal": str(stage.layout.journal),
+        **(only_superlink if stage.machine is Machine.SUPERLINK else {}),
         "log": f"journalctl --unit=flower-{stage.machine}",
     }
     text = io.StringIO()

@@ -71,9 +71,12 @@ def report_service(stage: Stage) -> Unit:
 
 
 def _unit(container: Container, layout: Layout) -> Unit:
-    certificates = layout.certificates
-    files = (layout.environment(container.name), certificates.ca, certificates.certificate, certificates.key)
-    return Unit(name=container.unit, text=container_unit(container), files=files)
+    files = [layout.environment(container.name)]
+    if any(mount.source == str(layout.certs) for mount in container.mounts):
+        certificates = layout.certificates
+        files += [certificates.ca, certificates.certificate, certificates.key]
+    text = container_unit(container)
+    return Unit(name=container.unit, text=text, files=tuple(files), needed=not container.expendable)
 
 
 def _make_database_folder(settings: Settings, layout: Layout) -> None:

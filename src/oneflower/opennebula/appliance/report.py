@@ -65,7 +65,7 @@ def renew(stage: Stage) -> None:
         units = write_units(
             stage, resolution, services.superlink_containers(resolution.settings, stage.layout)
         )
-        stage.systemd.start(units)
+        stage.systemd.start([unit for unit in units if unit.needed])
         stage.publish(superlink_told(stage, resolution.settings))
     except OneflowerError as error:
         log.warning("certificate not renewed reason=%s", error)

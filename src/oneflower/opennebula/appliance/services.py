@@ -10,6 +10,7 @@ from oneflower.opennebula.appliance.units import Container, Mount
 from oneflower.opennebula.containers import NO_USE_CASE
 from oneflower.opennebula.roles import Machine
 from oneflower.settings import Resolution, Settings
+from oneflower.settings.formats import split_address
 from oneflower.tls import Certificates
 
 SERVERAPPIO = "127.0.0.1:9091"
@@ -18,11 +19,14 @@ SUPERLINK_NAME = "flower-superlink"
 SUPERVISOR_NAME = "flower-supervisor"
 SUPERNODE_NAME = "flower-supernode"
 SUPEREXEC_NAME = "flower-superexec"
+DASHBOARD_NAME = "flower-dashboard"
 
 STATE = Path("/app/state")
 CERTS = Path("/app/certs")
 DATA = Path("/app/data")
 JOURNAL = STATE / "journal.jsonl"
+# What `oneflower dashboard` reads its token from.
+DASHBOARD_TOKEN = "ONEFLOWER_DASHBOARD_TOKEN"  # noqa: S105 - the name of a variable
 
 # They hold PEM, which the containers find as files.
 _FILES = frozenset({"FL_SSL_CA_CERTFILE", "FL_SSL_CERTFILE", "FL_SSL_KEYFILE"})
@@ -41,6 +45,8 @@ def environment(container: Container, resolution: Resolution) -> str:
         for variable in container.machine.variables()
         if not resolution.provenance[variable.name].is_default and variable.name not in _FILES
     }
+    if container.name == DASHBOARD_NAME:
+        return _dashboard_environment(resolution.settings)
     if container.name != SUPERVISOR_NAME:
         # A variable that they do not read must not restart them.
         given = {name: given[name] for name in _PROCESSES if name in given}
@@ -51,7 +57,17 @@ def environment(container: Container, resolution: Resolution) -> str:
         "HOME": str(STATE),
         **({"ONEFLOWER_JOURNAL": str(JOURNAL)} if container.machine is Machine.SUPERLINK else {}),
     }
-    return "".join(f"{name}={value}\n" for name, value in sorted({**given, **own}.items()))
+    return _lines({**given, **own})
+
+
+def _dashboard_environment(settings: Settings) -> str:
+    own = {"FLWR_TELEMETRY_ENABLED": "0", "HOME": "/tmp"}  # noqa: S108 - a tmpfs of the container
+    token = settings.dashboard_token
+    return _lines({**own, **({DASHBOARD_TOKEN: token} if token else {})})
+
+
+def _lines(variables: Mapping[str, str]) -> str:
+    return "".join(f"{name}={value}\n" for name, value in sorted(variables.items()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +79,7 @@ class _Host:
     mounts: tuple[Mount, ...]
 
     def container(
-        self, name: str, description: str, told: Sequence[str], *, after: str = "", supervises: bool = False
+        self, name: str, description: str, told: Sequence[str], *, after: str = "", **kind: bool
     ) -> Container:
         return Container(
             name=name,
@@ -73,7 +89,7 @@ class _Host:
             mounts=self.mounts,
             arguments=tuple(told),
             after=f"{after}.service" if after else "",
-            supervises=supervises,
+            **kind,
         )
 
     def superexec(self, plugin: str, address: str, *, after: str) -> Container:
@@ -82,7 +98,7 @@ class _Host:
 
 
 def superlink_containers(settings: Settings, layout: Layout) -> list[Container]:
-    """Return the SuperLink, its executor where it is a service of its own, and the supervisor."""
+    """Return the SuperLink, its executor where it is a service of its own, the supervisor, and the page."""
     host = _Host(machine=Machine.SUPERLINK, layout=layout, mounts=_superlink_mounts(settings, layout))
     places = arguments.SuperLinkPlaces(
         fleet=settings.fleet_api_address,
@@ -100,9 +116,29 @@ def superlink_containers(settings: Settings, layout: Layout) -> list[Container]:
         description = "oneflower supervisor, which keeps the training alive"
         told = _supervisor(settings)
         containers.append(
-            host.container(SUPERVISOR_NAME, description, told, after=SUPERLINK_NAME, supervises=True)
+            host.container(
+                SUPERVISOR_NAME,
+                description,
+                told,
+                after=SUPERLINK_NAME,
+                runs_oneflower=True,
+                supervises=True,
+            )
         )
-    return containers
+    return [*containers, _dashboard(settings, layout)]
+
+
+def _dashboard(settings: Settings, layout: Layout) -> Container:
+    """Return the live page: it reads the journal and the checkpoints, writes nothing, and gets no secret."""
+    mounts = [Mount(source=str(layout.state), target=str(STATE))]
+    if settings.checkpoint_enabled:
+        mounts.append(Mount(source=str(layout.checkpoints), target=settings.checkpoint_path))
+    host, port = split_address(settings.dashboard_address)
+    told = ["dashboard", "--journal", str(JOURNAL), "--host", host, "--port", str(port)]
+    description = "oneflower live page and metrics of the training"
+    return _Host(machine=Machine.SUPERLINK, layout=layout, mounts=tuple(mounts)).container(
+        DASHBOARD_NAME, description, told, runs_oneflower=True, expendable=True
+    )
 
 
 def supernode_containers(

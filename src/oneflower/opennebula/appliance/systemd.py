@@ -22,11 +22,12 @@ LOG_LINES = 15
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """A unit, and the files that it reads when it starts."""
+    """A unit, the files that it reads when it starts, and whether the machine is of no use without it."""
 
     name: str
     text: str
     files: tuple[Path, ...] = ()
+    needed: bool = True
 
     def fingerprint(self) -> str:
         """Return what tells whether the unit would start with something else now."""

@@ -77,8 +77,15 @@ class Mount:
 class Container:
     """One container that a unit keeps running.
 
-    The one that supervises runs `oneflower` in place of a Flower program, sees the processes of the others
-    (to end those that hang; they are of the same user), and comes to an end.
+    Attributes
+    ----------
+    runs_oneflower
+        It runs `oneflower` in place of a Flower program.
+    supervises
+        It sees the processes of the others (to end those that hang; they are of the same user), and comes to
+        an end.
+    expendable
+        When memory runs out the kernel ends it before a training.
     """
 
     name: str
@@ -88,7 +95,9 @@ class Container:
     mounts: tuple[Mount, ...]
     arguments: tuple[str, ...]
     after: str = ""
+    runs_oneflower: bool = False
     supervises: bool = False
+    expendable: bool = False
 
     @property
     def unit(self) -> str:
@@ -99,7 +108,9 @@ class Container:
         """Return the ``docker run`` that stays in the foreground."""
         options = [f"--name={self.name}", f"--user={UID}:{UID}", f"--env-file={self.environment}"]
         options += [mount.option for mount in self.mounts]
-        options += ["--pid=host", "--entrypoint=oneflower"] if self.supervises else ["--init"]
+        options += ["--pid=host"] if self.supervises else ["--init"]
+        options += ["--entrypoint=oneflower"] if self.runs_oneflower else []
+        options += ["--oom-score-adj=500"] if self.expendable else []
         return [DOCKER, "run", "--rm", *RESTRICTIONS, *options, image(self.machine), *self.arguments]
 
 
