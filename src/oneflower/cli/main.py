@@ -17,6 +17,7 @@ from oneflower.cli import (
     export_adapter,
     metrics,
     models,
+    new,
     report,
     simulate,
     status,
@@ -51,6 +52,7 @@ app.command("compare")(compare.compare)
 app.command("metrics")(metrics.metrics)
 app.command("track")(track.track)
 app.command("simulate")(simulate.simulate)
+app.command("new")(new.new)
 app.command("export-adapter")(export_adapter.export_adapter)
 
 

@@ -48,7 +48,7 @@ class LocalOptions:
     lr: float
 
     def from_run_config(self, run_config: Mapping[str, object], *, least_rows: int = 1) -> "LocalOptions":
-        """Read `local-epochs`, `batch-size` (at least `least_rows`), `learning-rate`; these are the defaults."""
+        """Read `local-epochs`, `batch-size` (from `least_rows`) and `learning-rate`, with these defaults."""
         return LocalOptions(
             epochs=option(run_config, "local-epochs", self.epochs, at_least=1),
             batch_size=option(run_config, "batch-size", self.batch_size, at_least=least_rows),

@@ -1,0 +1,1 @@
+"""A small classifier, trained where the data are."""
