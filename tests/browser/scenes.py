@@ -36,18 +36,32 @@ class Scene:
         self.time += timedelta(seconds=after_s)
         self.journal.append(event, **fields)
 
+    def supervise(self, state, reason="", **when):
+        self.write("supervisor_state", state=state, reason=reason, **when)
+
     def start(self):
-        self.write("cluster_started", nodes=len(self.clients), fleet="127.0.0.1:9092")
-        self.write("run_submitted", run=7, app="oneflower/image-classification")
+        self.supervise("waiting for the SuperLink", "the supervisor has started")
+        self.submit(run=7)
         self.write("training_started", after_s=2, round=0, **self.facts)
 
     def resume(self, after):
         self.write("training_resumed", after_s=3, round=after, **self.facts)
 
+    def submit(self, run, reason="", **when):
+        self.write("cluster_started", nodes=len(self.clients), fleet="127.0.0.1:9092", **when)
+        self.supervise("submitting", reason)
+        self.write("run_submitted", run=run, app="oneflower/image-classification")
+        self.supervise("training", reason)
+
+    def back_off(self, reason, *, losses=1, delay_s=0.0):
+        self.supervise("lost", reason, after_s=1)
+        self.write("run_lost", reason=reason, restarts=losses, delay_s=delay_s)
+        self.supervise("backing off", reason)
+
     def lose(self, reason):
-        self.write("run_lost", after_s=1, reason=reason, restarts=1, delay_s=0.0)
-        self.write("cluster_started", after_s=4, nodes=len(self.clients), fleet="127.0.0.1:9092")
-        self.write("run_submitted", run=8, app="oneflower/image-classification")
+        self.back_off(reason)
+        self.supervise("waiting for the SuperLink", reason)
+        self.submit(run=8, reason=reason, after_s=4)
 
     def begin(self, number, *, without=()):
         there = [client for client in self.clients if client not in without]
@@ -122,6 +136,7 @@ class Scene:
         self.write(
             "training_finished", round=self.rounds, sha256="ab" * 32, path="/srv/final.npz", **self.facts
         )
+        self.supervise("finished")
 
 
 def killed_and_resumed(path):

@@ -1,6 +1,7 @@
 """The live page in a real browser: it tells the truth, to everyone, without a complaint."""
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 
@@ -72,6 +73,44 @@ def test_an_empty_state_says_so_and_fills_by_itself(tmp_path, serve, visit, scen
     seen.waits_for("tiles", "1 of 20")
     assert "oneflower/image-classification" in seen.text("headline")
     assert seen.page.title().startswith("1/20 ")
+
+
+def test_the_supervisor_is_seen_in_every_state_it_passes_through(tmp_path, serve, visit, scenes, axe):
+    """One page, open from before the start: what the supervisor does, waits for, why, and since when."""
+    journal = tmp_path / "journal.jsonl"
+    seen = visit(serve(journal).url)
+    scene = scenes.Scene(journal)
+    scene.supervise("waiting for the SuperLink", "the supervisor has started")
+    seen.waits_for("doing", "waits for the SuperLink to answer")
+    assert "Starting" in seen.text("headline")
+    assert "No restart so far" in seen.text("doing")
+    scene.supervise("submitting")
+    seen.waits_for("doing", "waits for the SuperLink to take the app")
+    scene.start()
+    scene.round(1, save=True)
+    seen.waits_for("doing", "follows the run")
+    gone = "the SuperLink has ended"
+    scene.supervise("lost", gone)
+    seen.waits_for("doing", "waits for what is left of the lost run to end")
+    scene.time = datetime.now(UTC)
+    scene.back_off(gone, losses=3, delay_s=60.0)
+    seen.waits_for("doing", "pauses for 1 min 00 s, then tries again, due in ")
+    assert f"Reason: {gone}" in seen.text("doing")
+    assert "1 restart so far, 3 in a row without a completed round" in seen.text("doing")
+    assert "goes on after round 1, its newest checkpoint" in seen.text("doing")
+    assert "lost 3 times in a row" in seen.text("attention")
+    assert problems(seen.page, axe) == []
+    seen.picture("backing-off")
+    scene.supervise("given up", gone)
+    scene.write("training_gave_up", reason=gone, restarts=3)
+    seen.waits_for("doing", "mend the cause, then start the training again")
+    assert "Given up" in seen.text("headline")
+    assert problems(seen.page, axe) == []
+    scene.start()
+    seen.waits_for("headline", "Starting")
+    assert "has failed" not in seen.text("attention")
+    scene.finish()
+    seen.waits_for("doing", "is done: the training has finished")
 
 
 def test_what_the_reader_does_survives_a_change(resumed, serve, visit, scenes):

@@ -73,7 +73,7 @@ def test_one_screen_tells_it_all():
     assert screen["left out"].startswith("round 1: 2222 quarantined: w holds NaN")
     assert screen["checkpoint"] == "round 1, checkpoint_round_1.npz, 2.0 MB, 16 s ago"
     assert screen["restarts"].startswith("1,")
-    assert screen["supervisor"] == "training"
+    assert screen["supervisor"] == "training: follows the run"
     assert screen["last event"] == "10 s ago"
 
 
@@ -113,7 +113,8 @@ def test_a_superlink_that_is_waited_for_is_named_with_the_reason():
         at(12, "run_lost", run=2, reason="x", restarts=2, delay_s=2.0),
         at(12, "supervisor_state", state="waiting for the SuperLink", reason="the SuperLink has ended"),
     ]
-    assert waiting_for(fold(events)) == "the SuperLink (the SuperLink has ended)"
+    assert waiting_for(fold(events)) == "the SuperLink to answer (the SuperLink has ended)"
+    assert told(events)["supervisor"].endswith("waits for the SuperLink to answer (the SuperLink has ended)")
 
 
 def test_who_has_left_is_not_connected():

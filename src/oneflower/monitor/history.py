@@ -17,9 +17,12 @@ from oneflower.monitor.records import (
     RoundResult,
     SavedCheckpoint,
 )
-from oneflower.monitor.view import Phase, TrainingView
+from oneflower.monitor.view import Phase, Supervised, TrainingView
 
 __all__ = ["Event", "History", "fold"]
+
+# With these a training begins again that had ended, or begins at all.
+BEGINNINGS = frozenset({Supervised.WAITING, Supervised.SUBMITTING})
 
 
 @dataclass(slots=True)
@@ -102,10 +105,14 @@ class History(TrainingView):
     _on_process_started = _on_process_died
 
     def _on_supervisor_state(self, event: Event) -> None:
-        self.supervisor, self.supervisor_reason = str(event["state"]), str(event.get("reason", ""))
+        state = str(event["state"])
+        self.supervisor, self.supervisor_reason = state, str(event.get("reason", ""))
+        self.supervisor_since = self.last_time
+        if state in BEGINNINGS and self.phase in (Phase.NOTHING, Phase.FINISHED, Phase.FAILED):
+            self.phase, self.failure = Phase.STARTING, ""
 
     def _on_run_submitted(self, event: Event) -> None:
-        self.phase = Phase.STARTING
+        self.phase, self.failure = Phase.STARTING, ""
         if event["event"] == "cluster_started":
             self._mark(event)
 
@@ -209,7 +216,9 @@ class History(TrainingView):
             time=self.last_time,
         )
         self.total = int(event.get("rounds", self.total))
-        self.phase = Phase.BETWEEN
+        self.phase, self.losses_in_a_row = Phase.BETWEEN, 0
+        if self.supervisor == Supervised.TRAINING:
+            self.supervisor_reason = ""  # the loss before this run: it has come back from it
 
     def _on_checkpoint_saved(self, event: Event) -> None:
         number = int(event["round"])
@@ -240,6 +249,8 @@ class History(TrainingView):
 
     def _on_run_lost(self, event: Event) -> None:
         self.restarts += 1
+        self.losses_in_a_row = int(event.get("restarts") or 0)
+        self.delay_s = float(event.get("delay_s") or 0.0)
         self.waiting, self.phase = "", Phase.RESTARTING
         self._mark(event)
 

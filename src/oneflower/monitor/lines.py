@@ -107,7 +107,10 @@ def _checkpoint(event: Event, _history: TrainingView) -> str:
 
 
 def _lost(event: Event, _view: TrainingView) -> str:
-    again = f": restart {event['restarts']} in {float(event['delay_s']):.0f} s" if "delay_s" in event else ""
+    again = ""
+    if "delay_s" in event:
+        delay_s = float(event["delay_s"])
+        again = f": restart {event['restarts']} {f'in {delay_s:.0f} s' if delay_s else 'at once'}"
     return f"the run was lost ({event.get('reason', '?')}){again}"
 
 

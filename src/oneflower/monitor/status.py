@@ -8,6 +8,7 @@ from typing import Any, Final
 from oneflower.monitor.lines import duration, metrics_text, printable, size
 from oneflower.monitor.records import LeftOut
 from oneflower.monitor.standing import Standing, standing
+from oneflower.monitor.supervision import AWAITED, supervision
 from oneflower.monitor.view import Phase, TrainingView
 
 MOST_LEFT_OUT: Final = 5
@@ -28,6 +29,7 @@ def facts(view: TrainingView, now: datetime) -> dict[str, Any]:
         "parameters": dict(view.parameters),
         "phase": view.phase.value,
         "supervisor": view.supervisor,
+        "supervision": _supervision(view, now),
         "round": view.done,
         "rounds": view.total,
         "running_round": view.started_round if view.started_round > view.done else None,
@@ -76,8 +78,9 @@ def waiting_for(view: TrainingView) -> str:
         return f"the updates of {max(0, view.clients - view.replies)} clients"
     if view.phase is Phase.EVALUATING:
         return "the clients' evaluation"
-    if view.supervisor in ("waiting for the SuperLink", "backing off"):
-        return f"the SuperLink ({view.supervisor_reason})" if view.supervisor_reason else "the SuperLink"
+    awaited, told = AWAITED.get(view.supervisor), supervision(view)
+    if awaited and told:
+        return f"{awaited} ({told.reason})" if told.reason else awaited
     return {
         Phase.NOTHING: "the first event",
         Phase.STARTING: "the ServerApp to start",
@@ -110,12 +113,31 @@ def _lines(known: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield from _left_out_lines(known)
     yield "checkpoint", _checkpoint(known)
     yield "restarts", f"{known['restarts']}, failed tries of a round: {known['failed_rounds']}"
-    if known["supervisor"]:
-        yield "supervisor", known["supervisor"]
+    if known["supervision"]:
+        yield "supervisor", _supervisor(known["supervision"])
     if known["sha256"]:
         yield "SHA-256", known["sha256"]
     if known["seconds_since_last_event"] is not None:
         yield "last event", f"{duration(known['seconds_since_last_event'])} ago"
+
+
+def _supervision(view: TrainingView, now: datetime) -> dict[str, Any] | None:
+    told = supervision(view)
+    if told is None:
+        return None
+    return {
+        "state": told.state,
+        "doing": told.doing,
+        "reason": told.reason,
+        "seconds": _ago(told.since, now),
+        "next_try_in_s": told.next_try and max(0.0, (told.next_try - now).total_seconds()),
+        "restarts_in_a_row": view.losses_in_a_row,
+    }
+
+
+def _supervisor(told: Mapping[str, Any]) -> str:
+    reason = f" ({told['reason']})" if told["reason"] else ""
+    return f"{told['state']}: {told['doing']}{reason}"
 
 
 def _rounds(known: Mapping[str, Any]) -> str:

@@ -30,6 +30,18 @@ class Phase(StrEnum):
     FAILED = "failed"
 
 
+class Supervised(StrEnum):
+    """Where the supervisor says that a training stands: the states of `recovery.machine`."""
+
+    WAITING = "waiting for the SuperLink"
+    SUBMITTING = "submitting"
+    TRAINING = "training"
+    LOST = "lost"
+    BACKING_OFF = "backing off"
+    FINISHED = "finished"
+    GIVEN_UP = "given up"
+
+
 @dataclass(slots=True)
 class TrainingView:
     """The state of a training. Only its `History` changes it.
@@ -56,6 +68,9 @@ class TrainingView:
     restarts: int = 0
     supervisor: str = ""
     supervisor_reason: str = ""
+    supervisor_since: datetime | None = None
+    losses_in_a_row: int = 0
+    delay_s: float = 0.0
     finish: Event | None = None
     failure: str = ""
     first_time: datetime | None = None

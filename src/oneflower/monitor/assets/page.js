@@ -48,10 +48,10 @@ function ago(seconds) {
 function tellTimes() {
   for (const time of document.querySelectorAll("time")) {
     const at = Date.parse(time.dateTime);
-    const clock = time.closest(".clock");
-    const text = clock
-      ? new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })
-      : ago((Date.now() + ahead - at) / 1000);
+    const passed = (Date.now() + ahead - at) / 1000;
+    let text = ago(passed);
+    if (time.closest(".clock")) text = new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+    if (time.closest(".due")) text = passed < 0 ? `in ${Math.ceil(-passed)} s` : "now";
     if (time.textContent !== text) time.textContent = text;
   }
 }

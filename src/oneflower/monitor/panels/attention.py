@@ -46,6 +46,11 @@ def attention(view: TrainingView, safety: Safety, now: datetime) -> Html:
 def _of_training(view: TrainingView, now: datetime) -> Iterator[Concern]:
     if view.failure:
         yield Concern("bad", "The training has failed.", view.failure)
+    if view.losses_in_a_row > 1 and view.phase not in ENDED:
+        advice = (
+            f"The last reason: {view.supervisor_reason or 'see the timeline'}. The supervisor tries again."
+        )
+        yield Concern("warn", f"The training was lost {view.losses_in_a_row} times in a row.", advice)
     if view.phase is Phase.WAITING:
         advice = "See whether the missing SuperNodes run and reach the SuperLink; the round starts by itself."
         yield Concern("warn", f"Only {view.waiting}.", advice)

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from oneflower.monitor.html import Html, el, join, moment
 from oneflower.monitor.lines import duration, metric_text
 from oneflower.monitor.safety import Proof, Safety
-from oneflower.monitor.view import Phase, TrainingView
+from oneflower.monitor.view import Phase, Supervised, TrainingView
 
 STYLES = {
     Phase.FINISHED: "good",
@@ -44,7 +44,9 @@ def tiles(view: TrainingView, safety: Safety, now: datetime | None) -> Html:
 
 
 def _word(view: TrainingView) -> str:
-    if view.phase in (Phase.FINISHED, Phase.FAILED, Phase.RESTARTING, Phase.NOTHING):
+    if view.phase is Phase.FAILED and view.supervisor == Supervised.GIVEN_UP:
+        return "Given up"
+    if view.phase in (Phase.FINISHED, Phase.FAILED, Phase.STARTING, Phase.RESTARTING, Phase.NOTHING):
         return str(view.phase).capitalize()
     return "Waiting" if view.phase is Phase.WAITING else "Training"
 
@@ -56,8 +58,10 @@ def _sentence(view: TrainingView) -> str:
         return f"It stopped after round {view.done} of {view.total}."
     if view.phase is Phase.FINISHED:
         return f"All {view.total} rounds are done{_again(view)}."
+    if view.phase is Phase.STARTING and not view.total:
+        return "No round has begun yet."
     if view.phase is Phase.RESTARTING:
-        return "The run was lost; it is being started again."
+        return f"The run was lost after round {view.done} of {view.total}; it is being started again."
     return f"{view.done} of {view.total} rounds are done{_again(view)}."
 
 

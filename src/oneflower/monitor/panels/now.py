@@ -1,32 +1,66 @@
-"""What is it doing now: the round, the phase, and who has answered."""
+"""What is it doing now: the round, the phase, who has answered, and what the supervisor is at."""
 
 from collections import Counter
 from collections.abc import Mapping
 
 from oneflower.monitor.html import Html, el, join, moment, note
 from oneflower.monitor.standing import SIGNS, Standing, standing
+from oneflower.monitor.supervision import Supervision, supervision
 from oneflower.monitor.view import Phase, TrainingView
 
 # So many signs fit into two or three lines; more of them are drawn smaller.
 MANY = 48
 IDLE = {
     Phase.NOTHING: "No event has been written yet.",
-    Phase.STARTING: "The app starts; the first round comes next.",
-    Phase.RESTARTING: "The run was lost and is being started again; it goes on from the newest checkpoint.",
+    Phase.STARTING: "The training is being started; no round runs yet.",
     Phase.FINISHED: "The training has finished.",
     Phase.FAILED: "The training has stopped.",
 }
 
 
 def doing(view: TrainingView) -> Html:
-    """Return the round that runs, its phase, and a sign for every client."""
+    """Return the round that runs with its phase and a sign for every client, and the supervisor below it."""
+    told = supervision(view)
+    return join([_training(view), None if told is None else _supervisor(told)])
+
+
+def _training(view: TrainingView) -> Html:
     if view.phase is Phase.WAITING:
         return el("p", f"Waiting for clients: {view.waiting}.")
+    if view.phase is Phase.RESTARTING:
+        return note(f"The run was lost and is being started again; it goes on {_from(view)}.")
     if view.phase in IDLE or not view.started_round:
         return note(IDLE.get(view.phase, IDLE[Phase.STARTING]))
     stands = {client.name: standing(view, client) for client in view.roster.values()}
     here = {name: stand for name, stand in stands.items() if stand is not Standing.GONE}
     return join([_round(view), _steps(view), _answers(view), _signs(here)])
+
+
+def _from(view: TrainingView) -> str:
+    return (
+        f"after round {max(view.checkpoints)}, its newest checkpoint" if view.checkpoints else "from round 1"
+    )
+
+
+def _supervisor(told: Supervision) -> Html:
+    """Return the supervisor's state, what it does or waits for, why, and what it has been through."""
+    when = (", since ", moment(told.since)) if told.since else ()
+    if told.next_try is not None:
+        when = (", due ", el("span", moment(told.next_try), class_="due"))
+    return el(
+        "div",
+        el("h3", "Supervisor"),
+        el(
+            "p",
+            el("span", told.state, class_=f"state {told.style}"),
+            " ",
+            told.doing,
+            *when,
+        ),
+        el("p", f"{told.label}: {told.reason}", class_="none") if told.reason else None,
+        el("p", f"{told.restarts[:1].upper()}{told.restarts[1:]}.", class_="none"),
+        class_="supervisor",
+    )
 
 
 def _round(view: TrainingView) -> Html:
