@@ -1,11 +1,15 @@
-"""A lab of hosts; it needs root, systemd-nspawn and podman, and is asked for by `make e2e-hosts`."""
+"""A lab of hosts with real systemd, of two kinds.
+
+`own` hosts are made of this machine's /usr in a second, and run in every `make test` as root. `containers`
+hosts are built, run real containers, and are asked for by `make e2e-hosts`.
+"""
 
 import importlib.util
 import os
 import shutil
 import sys
-import tempfile
 import time
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -22,46 +26,76 @@ def _load(name):
     return module
 
 
-lab_module, images_module = _load("lab"), _load("images")
+lab_module, images_module, own_module = _load("lab"), _load("images"), _load("own_root")
+ASKED_FOR = os.environ.get("ONEFLOWER_HOSTS") == "YES"
 
 
-def pytest_collection_modifyitems(items):
-    missing = [program for program in PROGRAMS if shutil.which(program) is None]
-    reason = None
-    if os.environ.get("ONEFLOWER_HOSTS") != "YES":
-        reason = "hosts are asked for by `make e2e-hosts`"
-    elif os.getuid() != 0 or missing:
-        reason = f"needs root and {', '.join(missing or PROGRAMS)}"
-    for item in items:
-        if HERE in item.path.parents and reason:
-            item.add_marker(pytest.mark.skip(reason=reason))
+def pytest_generate_tests(metafunc):
+    """A test is for hosts with containers, unless it names the kinds itself."""
+    named = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    if "lab" in metafunc.fixturenames and "lab" not in named:
+        metafunc.parametrize("lab", ["containers"], indirect=True)
 
 
 @pytest.fixture(scope="session")
 def images():
+    missing = [program for program in PROGRAMS if shutil.which(program) is None]
+    if not ASKED_FOR:
+        pytest.skip("hosts with containers are asked for by `make e2e-hosts`")
+    if os.getuid() != 0 or missing:
+        pytest.skip(f"needs root and {', '.join(missing or PROGRAMS)}")
     built = images_module.Images(images_module.cache())
     built.build()
     return built
 
 
-@pytest.fixture
-def lab(images):
-    folder = Path(tempfile.mkdtemp(prefix="lab-", dir=images.folder))
-    made = lab_module.Lab(folder, images.root, images.store)
+@pytest.fixture(scope="session")
+def own(tmp_path_factory):
+    """Skip where no machine can be booted inside this one; `make e2e-hosts` takes that for a failure."""
+    reason = own_module.why_not(boot_and_end)
+    if reason and ASKED_FOR:
+        pytest.fail(reason)
+    if reason:
+        pytest.skip(reason)
+    return own_module.OwnRoot()
+
+
+def boot_and_end():
+    with opened(own_module.OwnRoot(), Path("/var/tmp")) as lab:
+        host = lab.add("superlink", 10)
+        host.boot(wants="basic.target")
+        host.run("systemctl", "--version", timeout=30)
+
+
+@contextmanager
+def opened(kind, folder):
+    folder, made = lab_module.make_folder(folder), None
     try:
+        made = lab_module.Lab(folder, kind)
+        made.make_switch()
         yield made
     finally:
-        made.close()
-        shutil.rmtree(folder)
+        try:
+            if made:
+                made.close()
+        finally:
+            shutil.rmtree(folder)
+
+
+@pytest.fixture
+def lab(request):
+    kind = request.getfixturevalue("own" if request.param == "own" else "images")
+    with opened(kind, getattr(kind, "folder", Path("/var/tmp"))) as made:
+        yield made
 
 
 @pytest.fixture
 def tell(capsys):
-    """Print a line of the transcript, with the seconds since the test began."""
+    """Print a line of the transcript, with the seconds since the test began; unasked only where it fails."""
     began = time.monotonic()
 
     def line(text):
-        with capsys.disabled():
+        with capsys.disabled() if ASKED_FOR else nullcontext():
             sys.stdout.write(f"{time.monotonic() - began:7.1f} s  {text}\n")
             sys.stdout.flush()
 

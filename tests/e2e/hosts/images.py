@@ -12,7 +12,8 @@ import tomllib
 from contextlib import contextmanager
 from pathlib import Path
 
-ROOT = Path(__file__).parents[3]
+HERE = Path(__file__).parent
+ROOT = HERE.parents[2]
 RECIPE = ROOT / "appliances/image"
 FLOWER = "flwr==1.25.0"
 # The hosts train on images only; the SuperLink has a page.
@@ -36,13 +37,30 @@ def cache():
 
 
 class Images:
-    """Build what is missing or out of date, and say where it is."""
+    """Build what is missing or out of date, say where it is, and make hosts of it: see `lab.Host`."""
 
     def __init__(self, folder):
         self.folder = folder
         self.wheels = folder / "wheels"
         self.root = folder / "root"
         self.store = folder / "store"
+
+    def make(self, disk):
+        """Lay the root of a host over that of all hosts, and give its container engine its configuration."""
+        for name in ("upper", "work", "root", "containers"):
+            (disk / name).mkdir(parents=True)
+        options = f"lowerdir={self.root},upperdir={disk}/upper,workdir={disk}/work"
+        run("mount", "-t", "overlay", "overlay", "-o", options, disk / "root")
+        for name in ("storage.conf", "containers.conf"):
+            shutil.copy(HERE / name, disk / "root/etc/containers" / name)
+
+    def options(self, disk):
+        """Return what systemd-nspawn mounts into the host."""
+        return [f"--bind={disk}/containers:/var/lib/containers", f"--bind-ro={self.store}:/var/lib/images"]
+
+    def remove(self, disk):
+        """Take the host's root away again; its folder stays."""
+        run("umount", disk / "root", check=False)
 
     def build(self):
         self._wheels()

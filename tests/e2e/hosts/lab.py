@@ -6,10 +6,12 @@ Everything that is made here is undone by `Lab.close`: processes, mounts, networ
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -19,9 +21,15 @@ from oneflower.settings import render_context
 NETWORK = "10.77.0"
 GATEWAY = f"{NETWORK}.1"
 ONEGATE_PORT = 5030
-CGROUPS = [Path("/sys/fs/cgroup") / name for name in ("systemd", "unified")]
+CGROUP = Path("/sys/fs/cgroup")
+# Two hierarchies side by side, or one.
+CGROUPS = [CGROUP] if (CGROUP / "cgroup.controllers").exists() else [CGROUP / "systemd", CGROUP / "unified"]
 HERE = Path(__file__).parent
+ROOT = HERE.parents[2]
+ONE_CONTEXT = "opt/one-context"
 STOP_S = 30
+TAG = "of"
+FOLDER = "oneflower-lab-"
 
 
 def run(*command, check=True, timeout=120):
@@ -36,18 +44,19 @@ def run(*command, check=True, timeout=120):
 class Lab:
     """A switch, a OneGate at its first address, and hosts."""
 
-    def __init__(self, folder, root, images):
-        """`folder` keeps the disks; `root` is every host's, `images` are its containers'."""
-        self.folder, self.root, self.images = folder, root, images
-        self.tag = f"of{os.getpid()}"
+    def __init__(self, folder, kind):
+        """`folder` keeps the disks; `kind` has `make`, `options` of systemd-nspawn, and `remove`."""
+        self.folder, self.kind = folder, kind
+        self.tag = f"{TAG}{os.getpid()}"
         self.hosts = []
         self._undo = []
         self._onegate = None
         self.events = folder / "onegate.jsonl"
         self.events.touch()
-        self._make_switch()
 
-    def _make_switch(self):
+    def make_switch(self):
+        """Connect the hosts that will come."""
+        sweep()
         self.hub = f"{self.tag}hub"
         run("ip", "netns", "add", self.hub)
         self._undo.append(lambda: run("ip", "netns", "delete", self.hub, check=False))
@@ -87,17 +96,22 @@ class Lab:
     def add(self, role, vm, **context):
         host = Host(self, role, vm, context)
         self.hosts.append(host)
+        host.make()
         return host
 
     def close(self):
-        for host in self.hosts:
-            host.kill()
-            host.remove()
+        """Undo everything, whatever of it fails; the first failure is told at the end."""
+        steps = [step for host in self.hosts for step in (host.kill, host.remove)]
+        failures = [
+            failure for step in [*steps, self._stop_onegate, *reversed(self._undo)] if (failure := _try(step))
+        ]
+        if failures:
+            raise failures[0]
+
+    def _stop_onegate(self):
         if self._onegate:
-            self._onegate.terminate()
-            self._onegate.wait()
-        for undo in reversed(self._undo):
-            undo()
+            self._onegate.kill()
+            self._onegate.wait(timeout=STOP_S)
 
 
 class Host:
@@ -113,24 +127,29 @@ class Host:
         self.init = None
         self._process = None
         self._before = 0
+
+    def make(self):
+        """Give it a disk and a cable; what fails half-way is taken away with the rest."""
         self._make_disk()
         self._make_link()
 
     def _make_disk(self):
-        """The root of all hosts below, what this host writes above it: the disk, kept over boots."""
-        for name in ("upper", "work", "root", "containers", "context"):
-            (self.disk / name).mkdir(parents=True)
-        options = f"lowerdir={self.lab.root},upperdir={self.disk}/upper,workdir={self.disk}/work"
-        run("mount", "-t", "overlay", "overlay", "-o", options, self.disk / "root")
-        script = self.disk / "root/etc/one-appliance/service.d/appliance.sh"
-        script.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(HERE.parents[2] / f"appliances/oneflower-{self.role}/appliance.sh", script)
-        etc = self.disk / "root/etc"
-        for name in ("storage.conf", "containers.conf"):
-            shutil.copy(HERE / name, etc / "containers" / name)
-        shutil.copy(HERE / "one-context.service", etc / "systemd/system/one-context.service")
-        shutil.copy(HERE / "one_context.py", self.disk / "root/usr/local/sbin/one-context")
-        (self.disk / "root/usr/local/sbin/one-context").chmod(0o755)
+        """What this host writes is its disk, kept over boots; what it is given by one-apps lies there too."""
+        (self.disk / "context").mkdir(parents=True)
+        self.lab.kind.make(self.disk)
+        root = self.disk / "root"
+        for path, source, mode in (
+            (
+                "etc/one-appliance/service.d/appliance.sh",
+                ROOT / f"appliances/oneflower-{self.role}/appliance.sh",
+                0o644,
+            ),
+            ("etc/systemd/system/one-context.service", HERE / "one-context.service", 0o644),
+            (ONE_CONTEXT, HERE / "one_context.py", 0o755),
+        ):
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, root / path)
+            (root / path).chmod(mode)
 
     def _make_link(self):
         run("ip", "netns", "add", self.name)
@@ -154,7 +173,7 @@ class Host:
         run("ip", "-n", self.name, "addr", "add", f"{self.address}/24", "dev", "eth0")
         run("ip", "-n", self.name, "link", "set", "eth0", "up")
 
-    def boot(self):
+    def boot(self, wants="one-context.service"):
         """Start the machine with its context, and return when systemd runs."""
         self.write_context()
         self._before = len(self._changes())
@@ -174,11 +193,10 @@ class Host:
             "--capability=all",
             "--system-call-filter=add_key keyctl bpf @keyring",
             f"--bind-ro={self.disk}/context:/mnt/context",
-            f"--bind={self.disk}/containers:/var/lib/containers",
-            f"--bind-ro={self.lab.images}:/var/lib/images",
+            *self.lab.kind.options(self.disk),
             "--boot",
             "--",
-            "systemd.wants=one-context.service",
+            f"systemd.wants={wants}",
         ]
         environ = {
             **os.environ,
@@ -245,7 +263,8 @@ class Host:
         if self._process is None:
             return
         # The end of PID 1 is the end of its namespace, with the containers in it.
-        os.kill(self.init or self._process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(self.init or self._process.pid, signal.SIGKILL)
         self._process.wait(timeout=STOP_S)
         self._process = self.init = None
         self._remove_cgroups()
@@ -281,17 +300,58 @@ class Host:
         return [event for event in map(json.loads, lines) if event["vm"] == self.vm]
 
     def remove(self):
-        run("umount", self.disk / "root", check=False)
+        self.lab.kind.remove(self.disk)
         run("ip", "netns", "delete", self.name, check=False)
         self._remove_cgroups()
 
     def _remove_cgroups(self):
         for hierarchy in CGROUPS:
-            group = hierarchy / self.name
-            found = [folder for folder in group.rglob("*") if folder.is_dir()] if group.exists() else []
-            for folder in [*sorted(found, key=lambda path: -len(path.parts)), group]:
-                with suppress(FileNotFoundError):
-                    _remove_group(folder)
+            _remove_groups(hierarchy / self.name)
+
+
+def make_folder(parent):
+    """Make the folder of a lab, after those of labs that were killed are gone."""
+    for left in parent.glob(f"{FOLDER}*"):
+        if not Path("/proc", left.name.removeprefix(FOLDER).partition("-")[0]).exists():
+            for root in left.glob("vm-*/root"):
+                run("umount", "--quiet", root, check=False)
+            shutil.rmtree(left, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{FOLDER}{os.getpid()}-", dir=parent))
+
+
+def sweep():
+    """End what a lab has left whose process was killed: machines with all they run, networks and cgroups."""
+    for line in run("ip", "netns", "list", check=False).splitlines():
+        name = line.split()[0]
+        if _is_left(name):
+            for pid in run("ip", "netns", "pids", name, check=False).split():
+                with suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
+            run("ip", "netns", "delete", name, check=False)
+    for hierarchy in CGROUPS:
+        for group in hierarchy.glob(f"{TAG}*"):
+            if _is_left(group.name):
+                _remove_groups(group)
+
+
+def _is_left(name):
+    found = re.fullmatch(rf"{TAG}([0-9]+)(hub|v[0-9]+)", name)
+    return found is not None and not Path("/proc", found[1]).exists()
+
+
+def _try(step):
+    try:
+        step()
+    except Exception as error:  # noqa: BLE001 - the other steps have to be taken
+        return error
+    return None
+
+
+def _remove_groups(group):
+    found = [folder for folder in group.rglob("*") if folder.is_dir()] if group.exists() else []
+    for folder in [*sorted(found, key=lambda path: -len(path.parts)), group]:
+        with suppress(FileNotFoundError):
+            _remove_group(folder)
 
 
 def _remove_group(folder):

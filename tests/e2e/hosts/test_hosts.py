@@ -1,4 +1,4 @@
-"""Three machines with real systemd and real containers, each given nothing but a context.sh."""
+"""Three machines with real systemd, each given nothing but a context.sh; one kind has real containers."""
 
 import json
 import shutil
@@ -20,6 +20,10 @@ TRAINING = {
     "FL_CHECKPOINT_INTERVAL": "1",
     "FL_ROUND_TIMEOUT": "120",
 }
+
+
+both_kinds = pytest.mark.parametrize("lab", ["own", "containers"], indirect=True)
+own_kind = pytest.mark.parametrize("lab", ["own"], indirect=True)
 
 
 def journal_of(host):
@@ -69,8 +73,12 @@ def look_at_the_page(host, tell):
     """Ask for the live page and the metrics on the machine itself, and from the network in vain."""
     page = host.run("curl", "--silent", "--show-error", "--fail", "http://127.0.0.1:8265/")
     assert "image-classification" in page
-    metrics = host.run("curl", "--silent", "--show-error", "--fail", "http://127.0.0.1:8265/metrics")
-    (line,) = [line for line in metrics.splitlines() if line.startswith("oneflower_round ")]
+    deadline = time.monotonic() + 30
+    line = "oneflower_round 0.0"
+    while line == "oneflower_round 0.0" and time.monotonic() < deadline:
+        metrics = host.run("curl", "--silent", "--show-error", "--fail", "http://127.0.0.1:8265/metrics")
+        (line,) = [line for line in metrics.splitlines() if line.startswith("oneflower_round ")]
+    assert float(line.split()[1]) >= 1
     tell(f"the live page answers on the SuperLink, {len(page)} bytes; /metrics says {line}")
     assert not host.is_reached(8265)
     (used,) = events(host, "settings_used")[:1]
@@ -144,6 +152,59 @@ def test_a_training_goes_from_contexts_to_a_model_through_every_crash(service, w
     assert link.file(f"/opt/flower/checkpoints/checkpoint_round_{ROUNDS}.json").is_file()
 
 
+@own_kind
+def test_ready_is_true_and_a_power_cut_costs_no_round(service, wait, tell):
+    """READY waits for a SuperLink that is slow to come; then a training, and the SuperLink's end in it."""
+    link, nodes = service
+    link.context |= {"FL_NUM_ROUNDS": "4"}
+    link.file("/opt/slow-to-start").write_text("6")
+    link.boot()
+    while not link.is_reached(9092):
+        assert not link.is_ready(), "READY before the SuperLink listens"
+        time.sleep(0.2)
+    tell("the SuperLink listens, and was not READY before")
+    check_limits(link)
+    link.file("/opt/slow-to-start").unlink()
+    wait("superlink is READY", link.is_ready, describe=lambda: failure_of(link))
+    for node in nodes:
+        node.boot()
+    for node in nodes:
+        wait("a supernode is READY", node.is_ready, describe=lambda node=node: failure_of(node))
+    wait("round 1 is complete", lambda: completed(link) >= 1, describe=lambda: failure_of(link))
+    look_at_the_page(link, tell)
+
+    tell(f"POWER CUT of the superlink in round {completed(link) + 1}")
+    link.kill()
+    before = completed(link)
+    link.boot()
+    wait("OneGate says finished", lambda: is_finished(link), describe=lambda: failure_of(link))
+    resumed = events(link, "training_resumed")[-1]["round"]
+    tell(f"it went on after round {resumed}; before the power cut round {before} was complete")
+    assert before - 1 <= resumed <= before
+    assert link.published()["FL_ROUND"] == link.published()["FL_CHECKPOINT_ROUND"] == "4"
+
+
+def check_limits(host):
+    """What stands in for a container engine takes the rights away that the unit says."""
+    shown = host.run("systemctl", "show", "--property=MainPID", "--value", "flower-superlink.service")
+    status = host.run("cat", f"/proc/{shown.strip()}/status")
+    for line in ("Uid:\t49999\t49999\t49999\t49999", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1"):
+        assert line in status
+    for path in ("opt/flower/config", "opt/flower/checkpoints"):
+        host.run("test", "!", "-e", f"/proc/{shown.strip()}/root/{path}")
+    mounts = host.run("cat", f"/proc/{shown.strip()}/mounts").splitlines()
+    modes = {line.split()[1]: line.split()[3].split(",")[0] for line in mounts}
+    assert {path: modes[path] for path in ("/", "/app/state", "/app/certs")} == {
+        "/": "ro",
+        "/app/state": "rw",
+        "/app/certs": "ro",
+    }
+
+
+def is_finished(host):
+    return host.is_ready() and host.published().get("FL_STATE") == "finished"
+
+
 def test_supernodes_follow_a_superlink_that_was_replaced(lab, service, wait, tell):
     """Only the checkpoints survive: another machine, another address, another authority; training goes on."""
     link, nodes = service
@@ -169,6 +230,7 @@ def test_supernodes_follow_a_superlink_that_was_replaced(lab, service, wait, tel
     tell(f"it resumed after round {resumed}, and has completed {completed(new)}")
 
 
+@both_kinds
 def test_a_bad_context_is_told_with_all_its_mistakes(lab, wait, tell):
     """Not READY, FL_ERROR names everything, so does the journal of the unit; a good context then boots."""
     mistakes = {
@@ -219,6 +281,7 @@ def test_a_bad_context_is_told_with_all_its_mistakes(lab, wait, tell):
     )
 
 
+@both_kinds
 def test_a_boot_changes_only_what_its_context_changes(lab, wait, tell):
     """Stages run again on the running host; a reboot of one's own starts everything again."""
     host = lab.add("superlink", 10, **TRAINING)
