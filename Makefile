@@ -50,7 +50,7 @@ torn-writes: $(DEVELOP) ## Kill a cluster KILLS times while it writes a checkpoi
 	$(BIN)/python tests/e2e/recovery/torn_writes.py --kills $(KILLS) --seed $(SEED)
 
 e2e-hosts: $(DEVELOP) ## Boot three machines with real systemd and containers (root, 15 minutes, HOST_PACKAGES)
-	ONEFLOWER_HOSTS=YES $(BIN)/pytest -m hosts tests/e2e/hosts
+	ONEFLOWER_HOSTS=YES $(BIN)/pytest -m hosts tests/e2e/hosts -rs
 
 hosts-packages: ## Install what e2e-hosts needs, on Debian
 	apt-get update -q
