@@ -9,6 +9,9 @@ from rich.console import Console
 
 from oneflower import __version__
 from oneflower.cli import (
+    app as own_app,
+)
+from oneflower.cli import (
     appliance,
     checkpoints,
     compare,
@@ -37,6 +40,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 unexpected, 2 configuration, 3 checkpoint, 4 cluster, 5 app, "
     "6 training, 7 state folder, 130 interrupted.",
 )
+app.add_typer(own_app.app, name="app")
 app.add_typer(appliance.app, name="appliance")
 app.add_typer(checkpoints.app, name="checkpoints")
 app.add_typer(config.app, name="config")

@@ -10,7 +10,7 @@ from typing import Any
 
 import tomli_w
 from flwr.cli.build import build_fab_from_files
-from flwr.common.config import get_metadata_from_config, validate_fields_in_config
+from flwr.common.config import flatten_dict, get_metadata_from_config, validate_fields_in_config
 
 from oneflower.errors import AppError
 from oneflower.settings import APP_CONFIG_KEYS
@@ -78,6 +78,12 @@ def declare_keys(config: dict[str, Any]) -> dict[str, Any]:
     app = config["tool"]["flwr"]["app"]
     app = {**app, "config": {**APP_CONFIG_KEYS, **app.get("config", {})}}
     return {**config, "tool": {**config["tool"], "flwr": {**config["tool"]["flwr"], "app": app}}}
+
+
+def declared_keys(app_dir: Path) -> dict[str, Any]:
+    """Return the run-config keys that an app's pyproject.toml declares itself, with their defaults."""
+    config = _read_config(app_dir)["tool"]["flwr"]["app"].get("config", {})
+    return dict(flatten_dict(config))
 
 
 def _read_config(app_dir: Path) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 import importlib.util
 from collections.abc import Mapping
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -60,26 +62,38 @@ def simulate(
         Whatever the app's training raises; with "ray" a TrainingError, for the engine swallows the cause.
     """
     check_engine(engine)
-    install_from_fab(fab.content, home, skip_prompt=True)
-    folder = get_project_dir(fab.id, fab.version, fab.hash, home)
-    context = Context(
+    folder = unpack(fab, home)
+    context = server_context(folder, run_config)
+    run = _simulate_with_ray if engine == RAY else _simulate_here
+    run(fab, folder, clients, context)
+
+
+def unpack(fab: Fab, home: Path) -> Path:
+    """Unpack an app below `home`, as a SuperLink does, and return its folder."""
+    with redirect_stdout(StringIO()):  # Flower prints where it has unpacked it
+        install_from_fab(fab.content, home, skip_prompt=True)
+    return get_project_dir(fab.id, fab.version, fab.hash, home)
+
+
+def server_context(folder: Path, run_config: Mapping[str, Any]) -> Context:
+    """Return what Flower hands to a ServerApp: the app's run-config, and `run_config` over it."""
+    return Context(
         run_id=_RUN_ID,
         node_id=0,
         node_config={},
         state=RecordDict(),
         run_config=get_fused_config_from_dir(folder, dict(run_config)),
     )
-    run = _simulate_with_ray if engine == RAY else _simulate_here
-    run(fab, folder, clients, context)
 
 
-def _components(folder: Path) -> tuple[str, str]:
+def components(folder: Path) -> tuple[str, str]:
+    """Return the references of an unpacked app's (serverapp, clientapp)."""
     parts = get_project_config(folder)["tool"]["flwr"]["app"]["components"]
     return parts["serverapp"], parts["clientapp"]
 
 
 def _simulate_here(fab: Fab, folder: Path, clients: int, context: Context) -> None:
-    server, client = _components(folder)
+    server, client = components(folder)
     client_app = load_app(client, LoadClientAppError, str(folder))
     grid = LocalGrid(client_app, clients=clients, run_config=context.run_config, app=fab.id)
     run_serverapp(grid=grid, context=context, server_app_dir=str(folder), server_app_attr=server)
@@ -89,7 +103,7 @@ def _simulate_with_ray(fab: Fab, folder: Path, clients: int, context: Context) -
     # Imported here: the engine is an extra, and importing Ray costs seconds.
     from flwr.simulation.run_simulation import _run_simulation  # noqa: PLC0415
 
-    server, client = _components(folder)
+    server, client = components(folder)
     run = Run.create_empty(_RUN_ID)
     run.federation = NOOP_FEDERATION
     run.fab_id, run.override_config = fab.id, dict(context.run_config)
