@@ -14,6 +14,7 @@ ONE_SERVICE_RECONFIGURABLE=true
 ONE_SERVICE_PARAMS=(
     'FLOWER_VERSION' 'configure' 'Flower version of the cluster' 'O|text'
     'FL_USE_CASE' 'configure' 'Pre-built app that is trained; none leaves the cluster idle for an app of your own' 'O|list'
+    'FL_BASE_MODEL' 'configure' 'Folder of the language model that is fine-tuned, or the folder that holds it' 'O|text'
     'FL_NUM_ROUNDS' 'configure' 'Rounds of the whole training, those before a resume included' 'O|number'
     'FL_STRATEGY' 'configure' 'How the updates of the clients become the next global model' 'O|list'
     'FL_MIN_FIT_CLIENTS' 'configure' 'Fewest valid updates that complete a round' 'O|number'

@@ -15,6 +15,7 @@ ONE_SERVICE_PARAMS=(
     'FLOWER_VERSION' 'configure' 'Flower version of the cluster' 'O|text'
     'FL_USE_CASE' 'configure' 'Pre-built app that is trained; none leaves the cluster idle for an app of your own' 'O|list'
     'ML_FRAMEWORK' 'configure' 'Machine-learning framework of the app' 'O|list'
+    'FL_BASE_MODEL' 'configure' 'Folder of the language model that is fine-tuned, or the folder that holds it' 'O|text'
     'FL_WARM_EXECUTOR' 'configure' 'Handle each message in a forked child of one warm process' 'O|boolean'
     'FL_FLOWER_WORKAROUNDS' 'configure' 'Guard against the known defects of Flower 1.25.0' 'O|boolean'
     'FL_ISOLATION' 'configure' 'Who starts the app processes: Flower itself (subprocess) or separate services (process)' 'O|list'

@@ -1,5 +1,7 @@
 """What an `up` does is decided and checked before anything is started or written."""
 
+import importlib.util
+
 import pytest
 
 from oneflower.cluster.plan import certificates_given, find_app, make_plan
@@ -87,3 +89,16 @@ def test_a_folder_that_is_no_app_is_refused(tmp_path):
     with pytest.raises(AppError, match=r"pyproject\.toml") as caught:
         make_plan(resolve({}, {}), state=tmp_path / "state", app=tmp_path)
     assert caught.value.exit_code == 5
+
+
+def test_an_app_whose_packages_are_missing_is_refused_with_what_to_install(tmp_path, monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name in ("peft", "transformers") else found(name)
+    )
+    resolution = resolve({}, {"FL_USE_CASE": "llm-fine-tuning"})
+    with pytest.raises(SettingsError, match=r"transformers and peft.*oneflower\[apps,llm\]") as caught:
+        make_plan(resolution, state=tmp_path / "state")
+    assert "What fits" in str(caught.value)
+    assert not (tmp_path / "state").exists()
+    make_plan(resolve({}, {"FL_USE_CASE": "image-classification"}), state=tmp_path / "state")

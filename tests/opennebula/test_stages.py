@@ -3,11 +3,13 @@
 import base64
 import json
 import os
+import re
 import stat
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from flwr.common.config import parse_config_args
 
 from oneflower.errors import ClusterError, OneflowerError, SettingsError, StateError
 from oneflower.opennebula.appliance import bootstrap as bootstrapping
@@ -296,6 +298,24 @@ def test_a_part_is_kept_over_a_reboot(stage_of, onegate, layout, superlink_is_up
 def test_the_operators_own_pairs_win(stage_of, layout, superlink_is_up):
     boot(stage_of("supernode", vm=12, FL_NODE_CONFIG='partition-id=7 site="north"'))
     assert r'"partition-id=7 num-partitions=2 site=\"north\""' in (layout.units / NODE).read_text()
+
+
+def test_a_base_model_of_its_own_reaches_a_supernodes_app(stage_of, layout, superlink_is_up):
+    boot(stage_of("supernode", vm=12, FL_BASE_MODEL="/app/models/a b"))
+    (pairs,) = re.findall(r'"--node-config" "([^"]*)"', layout.units.joinpath(NODE).read_text())
+    assert parse_config_args([pairs])["base-model"] == "/app/models/a b"
+    assert oct(layout.models.stat().st_mode)[-3:] == "755"
+
+
+def test_a_supernode_without_a_base_model_takes_that_of_the_run(stage_of, layout, superlink_is_up):
+    boot(stage_of("supernode", vm=12))
+    assert "base-model" not in layout.units.joinpath(NODE).read_text()
+
+
+def test_a_framework_that_fits_no_app_is_refused_with_the_table_of_what_fits(stage_of, onegate, layout):
+    with pytest.raises(SettingsError, match="What fits"):
+        configure(stage_of("supernode", vm=12, ML_FRAMEWORK="tensorflow", FL_USE_CASE="anomaly-detection"))
+    assert not layout.base.exists()
 
 
 def test_a_supernode_without_a_ca_does_not_start(stage_of, client_of, commands, onegate):

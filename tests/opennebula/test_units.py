@@ -91,7 +91,29 @@ def test_checkpoints_are_mounted_where_the_operator_says():
         if m.target == "/data/c p"
     ]
     assert mount.option == "--volume=/opt/flower/checkpoints:/data/c p:rw"
-    assert len(superlink()[0].mounts) == 3
+    assert len(superlink()[0].mounts) == 4
+
+
+@pytest.mark.parametrize("machine", [superlink, supernode])
+@pytest.mark.parametrize(
+    ("asked", "target"),
+    [
+        ("/app/models", "/app/models"),
+        ("/app/models/smollm2-135m", "/app/models"),
+        ("/app/data/model", "/app/models"),
+        ("/mnt/llm", "/mnt/llm"),
+    ],
+)
+def test_models_are_mounted_read_only_where_the_base_model_is_looked_for(machine, asked, target):
+    container = machine(FL_BASE_MODEL=asked, FL_USE_CASE="llm-fine-tuning")[0]
+    (mount,) = [mount for mount in container.mounts if mount.source == "/opt/flower/models"]
+    assert mount.option == f"--volume=/opt/flower/models:{target}:ro"
+
+
+def test_the_supervisor_is_told_the_base_model_and_sends_it_with_the_run():
+    _, supervisor, _ = superlink(FL_USE_CASE="llm-fine-tuning")
+    told = environment(supervisor, FL_BASE_MODEL="/app/models/a b")
+    assert told["FL_BASE_MODEL"] == "/app/models/a b"
 
 
 def test_the_supervisor_runs_for_a_use_case_only():

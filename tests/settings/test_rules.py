@@ -1,14 +1,17 @@
 """Rules across variables: guarantees are kept by raising minimums, and what has no effect is said."""
 
 import math
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from oneflower.aggregation import bounds as aggregation_bounds
-from oneflower.settings import STRATEGIES, resolve
+from oneflower.errors import SettingsError
+from oneflower.settings import STRATEGIES, USE_CASES, Role, resolve
 from oneflower.settings.quorum import minimum_clients, smallest_trimming
+from oneflower.settings.rules import contradictions
 
 
 def _notices(environ, level):
@@ -143,3 +146,52 @@ def test_certificates_without_tls_are_a_warning():
     certificate = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0t"
     (warning,) = _notices({"FL_SSL_CA_CERTFILE": certificate, "FL_TLS_ENABLED": "NO"}, "warning")
     assert "FL_TLS_ENABLED is NO" in warning
+
+
+@pytest.mark.parametrize("path", ["/m/a:b", "/m/a,b", "/m/it's"])
+def test_a_base_model_that_a_mount_or_a_node_config_would_take_apart_is_refused(path):
+    with pytest.raises(SettingsError, match=r"FL_BASE_MODEL is .* expected a path without them"):
+        resolve({"FL_BASE_MODEL": path})
+
+
+def test_checkpoints_and_models_are_two_folders():
+    with pytest.raises(SettingsError, match="expected two folders"):
+        resolve({"FL_BASE_MODEL": "/app/x", "FL_CHECKPOINT_PATH": "/app/x"})
+
+
+def test_a_base_model_is_of_no_use_to_an_app_without_one():
+    environ = {"FL_USE_CASE": "image-classification", "FL_BASE_MODEL": "/m"}
+    assert _notices(environ, "info") == [
+        "FL_BASE_MODEL belongs to llm-fine-tuning and is ignored: FL_USE_CASE is image-classification"
+    ]
+    assert not _notices(environ | {"FL_USE_CASE": "none"}, "info")
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"ML_FRAMEWORK": "tensorflow"},
+        {"ONEAPP_ML_FRAMEWORK": "tensorflow"},
+        {"FL_USE_CASE": "image-segmentation"},
+        {"FL_USE_CASE": "llm-fine-tuning", "ML_FRAMEWORK": "sklearn", "FL_NUM_ROUNDS": "0"},
+    ],
+)
+def test_what_fits_is_shown_where_app_and_framework_do_not(environ):
+    with pytest.raises(SettingsError) as caught:
+        resolve(environ)
+    text = str(caught.value)
+    for use_case in USE_CASES:
+        assert re.search(rf"^  {use_case} +pytorch ", text, re.MULTILINE)
+
+
+def test_what_fits_is_not_shown_for_other_problems():
+    with pytest.raises(SettingsError) as caught:
+        resolve({"FL_NUM_ROUNDS": "0"})
+    assert "What fits" not in str(caught.value)
+
+
+def test_an_app_of_another_framework_is_a_contradiction():
+    values = {"use_case": "anomaly-detection", "ml_framework": "jax"}
+    (problem,) = contradictions({}, values, Role.BOTH)
+    assert "written in pytorch" in problem
+    assert not list(contradictions({}, values | {"use_case": "none"}, Role.BOTH))

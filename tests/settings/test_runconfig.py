@@ -51,7 +51,7 @@ class TestStrategies:
     def test_only_its_own_parameters_are_written(self, strategy):
         keys = set(run_config(resolve({"FL_STRATEGY": strategy}).settings))
         assert keys & ALL_PARAMETERS == PARAMETERS[strategy]
-        assert keys - ALL_PARAMETERS == set(APP_CONFIG_KEYS) - ALL_PARAMETERS
+        assert keys - ALL_PARAMETERS == set(APP_CONFIG_KEYS) - ALL_PARAMETERS - {"base-model"}
 
     def test_the_server_app_reads_what_the_settings_say(self, strategy):
         """Through Flower's own hands: TOML, protobuf, and the defaults that the app declares."""
@@ -113,3 +113,18 @@ def test_a_whole_number_is_taken_for_a_float():
 def test_the_quorum_is_the_minimum_or_the_bound_of_the_rule(run_config, quorum):
     """Also where an app is run by hand, without the settings that raise the minimums."""
     assert training_config(run_config).quorum == quorum
+
+
+@pytest.mark.parametrize(
+    ("given_values", "expected"),
+    [
+        ({"FL_USE_CASE": "llm-fine-tuning"}, "/app/models"),
+        ({"FL_USE_CASE": "llm-fine-tuning", "FL_BASE_MODEL": "/m/own"}, "/m/own"),
+        ({"FL_USE_CASE": "image-classification", "FL_BASE_MODEL": "/m/own"}, None),
+        ({"FL_BASE_MODEL": "/m/own"}, "/m/own"),
+        ({}, None),
+    ],
+)
+def test_the_base_model_goes_to_the_app_that_has_one_and_to_ones_own_where_it_was_set(given_values, expected):
+    """The default must not replace the base model that an app of one's own declares."""
+    assert run_config(resolve(given_values).settings).get("base-model") == expected

@@ -7,8 +7,10 @@ import pytest
 
 from oneflower.settings import (
     BY_NAME,
+    NO_USE_CASE,
     STRATEGIES,
     TABLE,
+    USE_CASES,
     Kind,
     Role,
     Settings,
@@ -25,6 +27,7 @@ DEFAULTS = {
     "FLOWER_VERSION": "1.25.0",
     "FL_USE_CASE": "none",
     "ML_FRAMEWORK": "pytorch",
+    "FL_BASE_MODEL": "/app/models",
     "FL_NUM_ROUNDS": "3",
     "FL_STRATEGY": "FedAvg",
     "FL_MIN_FIT_CLIENTS": "2",
@@ -119,6 +122,9 @@ class TestRow:
     def test_its_strategies_exist(self, variable):
         assert set(variable.strategies) <= set(STRATEGIES)
         assert not variable.strategies or variable.role is Role.SUPERLINK
+
+    def test_its_use_cases_exist(self, variable):
+        assert set(variable.use_cases) <= set(USE_CASES) - {NO_USE_CASE}
 
     def test_its_input_has_five_parts(self, variable):
         mandatory, kind, help_text, choices, default = user_input(variable).split("|")

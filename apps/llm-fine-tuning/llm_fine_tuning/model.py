@@ -59,13 +59,9 @@ class Batch:
 
 
 def base_folder(run_config: Mapping[str, object], node_config: Mapping[str, object] | None = None) -> Path:
-    """Find the base model: the node's own `base-model`, FL_BASE_MODEL, the app's `base-model`, the cache."""
-    given = (
-        option(node_config or {}, "base-model", "")
-        or os.environ.get("FL_BASE_MODEL", "")
-        or option(run_config, "base-model", "/app/models")
-    )
-    return base_model_folder(Path(given))
+    """Find the base model: the node's own `base-model`, that of the run (FL_BASE_MODEL), or the cache."""
+    own = option(node_config or {}, "base-model", "")
+    return base_model_folder(Path(own or option(run_config, "base-model", "/app/models")))
 
 
 def device() -> torch.device:

@@ -1,5 +1,6 @@
 """What one `up` shall do, decided and checked before anything is started or written."""
 
+import importlib.util
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,9 +11,8 @@ from oneflower.cluster.folder import StateFolder
 from oneflower.cluster.ports import LOOPBACK
 from oneflower.errors import SettingsError
 from oneflower.flower.fab import Fab, build_fab
-from oneflower.settings import Notice, Resolution, Settings, run_config
+from oneflower.settings import NO_USE_CASE, Notice, Resolution, Settings, run_config, use_case_of, what_fits
 
-NO_USE_CASE = "none"
 ADDRESSES = {"fleet_port": "FL_FLEET_API_ADDRESS", "control_port": "FL_CONTROL_API_ADDRESS"}
 CLIENT_MINIMUMS = ("min_available_clients", "min_fit_clients", "min_evaluate_clients")
 
@@ -54,12 +54,14 @@ def make_plan(
     Raises
     ------
     SettingsError
-        No app was chosen, or there are fewer nodes than a round waits for.
+        No app was chosen, what it needs is not installed, or there are fewer nodes than a round waits for.
     AppError
         The folder is no Flower app.
     """
     folder = StateFolder(state.absolute())
-    app = app or find_app(resolution.settings.use_case)
+    if app is None:
+        app = find_app(resolution.settings.use_case)
+        check_installed(resolution.settings.use_case)
     needed = check_nodes(resolution.settings, nodes)
     return Plan(
         settings=_settings_here(resolution, folder),
@@ -95,6 +97,17 @@ def find_app(use_case: str) -> Path:
         f"FL_USE_CASE={use_case}: this installation does not hold that app; choose another, "
         "or give the folder of a Flower app with --app"
     )
+
+
+def check_installed(use_case: str) -> None:
+    """Raise SettingsError where a package that a pre-built app needs is not installed here."""
+    app = use_case_of(use_case)
+    missing = [name for name in app.packages if importlib.util.find_spec(name) is None] if app else []
+    if app and missing:
+        raise SettingsError(
+            f"FL_USE_CASE={use_case} needs {' and '.join(missing)}, which this machine does not have: "
+            f"pip install 'oneflower[{app.extras}]', or choose what fits what is installed\n{what_fits()}"
+        )
 
 
 def check_nodes(settings: Settings, nodes: int | None) -> int:

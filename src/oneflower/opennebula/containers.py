@@ -7,10 +7,6 @@ UID = 49999
 """User and group of every process in the containers; the name that Flower's own images give it is `app`."""
 
 
-NO_USE_CASE = "none"
-"""FL_USE_CASE of a cluster that is left idle, for an app of the operator's own."""
-
-
 def image(machine: Machine) -> str:
     """Return the image of a role, as it was built into the disk image."""
     return f"oneflower-{machine.value}:{__version__}"

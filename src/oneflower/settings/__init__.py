@@ -6,13 +6,15 @@ from oneflower.settings.resolve import Provenance, Resolution, resolve
 from oneflower.settings.runconfig import APP_CONFIG_KEYS, render_run_config, run_config
 from oneflower.settings.settings import Settings
 from oneflower.settings.sources import Notice, Source
-from oneflower.settings.table import BY_NAME, STRATEGIES, TABLE, USE_CASES
+from oneflower.settings.table import BY_NAME, STRATEGIES, TABLE
 from oneflower.settings.training import TrainingConfig, training_config
+from oneflower.settings.use_cases import NO_USE_CASE, USE_CASES, UseCase, use_case_of, what_fits
 from oneflower.settings.variable import Kind, Role, Value, Variable
 
 __all__ = [
     "APP_CONFIG_KEYS",
     "BY_NAME",
+    "NO_USE_CASE",
     "STRATEGIES",
     "TABLE",
     "USE_CASES",
@@ -24,6 +26,7 @@ __all__ = [
     "Settings",
     "Source",
     "TrainingConfig",
+    "UseCase",
     "Value",
     "Variable",
     "parse_context",
@@ -33,5 +36,7 @@ __all__ = [
     "resolve",
     "run_config",
     "training_config",
+    "use_case_of",
     "user_input",
+    "what_fits",
 ]

@@ -44,8 +44,10 @@ Problems, which stop the start:
   SuperNode may have the CA certificate alone.
 - FL_FLEET_API_ADDRESS, FL_CONTROL_API_ADDRESS and FL_DASHBOARD_ADDRESS have different ports.
 - FL_DASHBOARD_ADDRESS is an address of this machine alone, or comes with FL_DASHBOARD_TOKEN.
-- FL_CHECKPOINT_PATH holds no `:` and no `,`: they separate the parts of a container mount.
-- FL_USE_CASE names PyTorch apps, so ML_FRAMEWORK takes no other value.
+- FL_CHECKPOINT_PATH and FL_BASE_MODEL are two folders and hold no `:` and no `,`: they separate the parts of
+  a container mount. FL_BASE_MODEL holds no `'` either, which ends a value of a node config.
+- FL_USE_CASE names apps that are all written in PyTorch, so ML_FRAMEWORK takes no other value. The error
+  shows the table of what fits. `oneflower up` and `simulate` refuse an app whose packages are not installed.
 - FLOWER_VERSION is the version that this release is built for: no other could be run.
 
 Warnings, which do not:
@@ -61,7 +63,8 @@ Warnings, which do not:
 - Certificates with FL_TLS_ENABLED=NO have no effect.
 
 For information: a parameter of a strategy that is not selected is ignored, and so is a setting of
-checkpoints while FL_CHECKPOINT_ENABLED is NO.
+checkpoints while FL_CHECKPOINT_ENABLED is NO, and FL_BASE_MODEL for an app that has no use for it. An app of
+your own gets FL_BASE_MODEL, as `base-model`, where you set it.
 """
 
 _SECTIONS = (

@@ -10,8 +10,12 @@ from oneflower.settings.rules import advice, contradictions, raise_minimums
 from oneflower.settings.settings import Settings
 from oneflower.settings.sources import Given, Notice, Source, collect, shown
 from oneflower.settings.table import TABLE
+from oneflower.settings.use_cases import what_fits
 from oneflower.settings.values import parse_text
 from oneflower.settings.variable import Kind, Role, Variable
+
+PAIR = ("FL_USE_CASE", "ML_FRAMEWORK")
+"""The app and the framework that it is written in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +72,8 @@ def resolve(
     values, problems = _parse_all(collected.given)
     problems = [*collected.problems, *problems, *contradictions(collected.given, values, role)]
     if problems:
-        raise SettingsError(_report(problems, collected.notices))
+        table = [what_fits()] if _misfits(problems) else []
+        raise SettingsError("\n".join([_report(problems, collected.notices), *table]))
     asked = Settings(**values)
     settings, raised = raise_minimums(asked)
     return Resolution(
@@ -118,6 +123,11 @@ def _report(problems: Iterable[str], notices: Iterable[Notice]) -> str:
     count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
     warnings = [f"{notice.level}: {notice.text}" for notice in notices if notice.level == "warning"]
     return "\n".join([f"{count} in the settings; nothing was started.", *lines, *warnings])
+
+
+def _misfits(problems: Iterable[str]) -> bool:
+    """Tell whether a problem is one of the app or its framework: then the table of what fits helps."""
+    return any(name in problem.split(" is ")[0] for problem in problems for name in PAIR)
 
 
 def _provenance(

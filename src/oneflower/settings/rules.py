@@ -9,6 +9,7 @@ from oneflower.settings.quorum import bound_formula, minimum_clients, raised_min
 from oneflower.settings.settings import Settings
 from oneflower.settings.sources import Given, Notice
 from oneflower.settings.table import TABLE
+from oneflower.settings.use_cases import NO_USE_CASE, use_case_of
 from oneflower.settings.variable import Role, Value
 
 _PAIR_AND_CA = ("FL_SSL_CA_CERTFILE", "FL_SSL_CERTFILE", "FL_SSL_KEYFILE")
@@ -26,11 +27,34 @@ def contradictions(given: Mapping[str, Given], values: Mapping[str, Value], role
     yield from _certificates(frozenset(given), role)
     yield from _addresses(values)
     yield from _dashboard(given, values)
-    path = given.get("FL_CHECKPOINT_PATH")
-    if path and any(mark in path.text for mark in ":,"):
+    yield from _mounted_folders(given, values)
+    yield from _framework(values)
+
+
+def _mounted_folders(given: Mapping[str, Given], values: Mapping[str, Value]) -> Iterator[str]:
+    for name, marks, parts in (
+        ("FL_CHECKPOINT_PATH", ":,", "of a container mount"),
+        ("FL_BASE_MODEL", ":,'", "of a container mount and of a node config"),
+    ):
+        path = given.get(name)
+        if path and any(mark in path.text for mark in marks):
+            yield (
+                f"{name} is {path.text!r} ({path.source}): it holds {' or '.join(marks)} which separate the "
+                f"parts {parts}; expected a path without them; rename the folder"
+            )
+    if values.get("checkpoint_path") == values.get("base_model", ""):
         yield (
-            f"FL_CHECKPOINT_PATH is {path.text!r} ({path.source}): it holds : or , which separate the parts "
-            "of a container mount; expected a path without them; rename the folder"
+            f"FL_CHECKPOINT_PATH and FL_BASE_MODEL are both {values['base_model']!r}: one is written and the "
+            "other is read-only; expected two folders; change one of them"
+        )
+
+
+def _framework(values: Mapping[str, Value]) -> Iterator[str]:
+    app, framework = use_case_of(str(values.get("use_case", ""))), values.get("ml_framework")
+    if app is not None and framework is not None and framework != app.framework:
+        yield (
+            f"FL_USE_CASE is {app.name!r} and ML_FRAMEWORK is {framework!r}: that app is written in "
+            f"{app.framework}; expected a pair that fits; write ML_FRAMEWORK='{app.framework}'"
         )
 
 
@@ -135,6 +159,12 @@ def _without_effect(settings: Settings, given: Mapping[str, Given]) -> Iterator[
                 level="info",
                 text=f"{name} belongs to {' and '.join(variable.strategies)} and is ignored: "
                 f"FL_STRATEGY is {settings.strategy}",
+            )
+        if variable.use_cases and settings.use_case not in (*variable.use_cases, NO_USE_CASE):
+            yield Notice(
+                level="info",
+                text=f"{name} belongs to {' and '.join(variable.use_cases)} and is ignored: "
+                f"FL_USE_CASE is {settings.use_case}",
             )
         if name in _NEED_CHECKPOINTS and not settings.checkpoint_enabled:
             yield Notice(level="info", text=f"{name} has no effect: FL_CHECKPOINT_ENABLED is NO")

@@ -8,7 +8,8 @@ from types import MappingProxyType
 from oneflower.errors import SettingsError
 from oneflower.settings.settings import Settings
 from oneflower.settings.table import RUN_CONFIG_VARIABLES
-from oneflower.settings.variable import Value
+from oneflower.settings.use_cases import NO_USE_CASE
+from oneflower.settings.variable import Value, Variable
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -19,12 +20,23 @@ APP_CONFIG_KEYS: Mapping[str, Value] = MappingProxyType(
 
 
 def run_config(settings: Settings) -> dict[str, Value]:
-    """Return the run-config of a training, strategy parameters of the selected strategy only."""
+    """Return the run-config of a training, strategy parameters of the selected strategy only.
+
+    What one pre-built app reads goes to that app, and to an app of the operator's own where it was set: the
+    default must not replace what such an app declares itself.
+    """
     return {
         key: getattr(settings, variable.field)
         for key, variable in RUN_CONFIG_VARIABLES.items()
-        if not variable.strategies or settings.strategy in variable.strategies
+        if (not variable.strategies or settings.strategy in variable.strategies)
+        and (not variable.use_cases or _is_for_app(variable, settings))
     }
+
+
+def _is_for_app(variable: Variable, settings: Settings) -> bool:
+    if settings.use_case == NO_USE_CASE:
+        return bool(getattr(settings, variable.field) != variable.default)
+    return settings.use_case in variable.use_cases
 
 
 def render_run_config(mapping: Mapping[str, Value]) -> str:

@@ -15,6 +15,7 @@ class Settings:
     flower_version: str
     use_case: str
     ml_framework: str
+    base_model: str
     num_rounds: int
     strategy: str
     min_fit_clients: int

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from oneflower.settings.table_cluster import CLUSTER_TABLE
-from oneflower.settings.table_training import STRATEGIES, TRAINING_TABLE, USE_CASES
+from oneflower.settings.table_training import STRATEGIES, TRAINING_TABLE
 from oneflower.settings.variable import Variable
 
-__all__ = ["BY_NAME", "RUN_CONFIG_VARIABLES", "STRATEGIES", "TABLE", "USE_CASES"]
+__all__ = ["BY_NAME", "RUN_CONFIG_VARIABLES", "STRATEGIES", "TABLE"]
 
 TABLE: tuple[Variable, ...] = TRAINING_TABLE + CLUSTER_TABLE
 BY_NAME: Mapping[str, Variable] = MappingProxyType({variable.name: variable for variable in TABLE})

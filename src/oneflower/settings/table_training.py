@@ -1,10 +1,10 @@
 """The variables that say what is trained and how: app, rounds, strategy, checkpoints."""
 
 from oneflower.settings.formats import ABSOLUTE_PATH, FLOWER_VERSION, VERSION
+from oneflower.settings.use_cases import FRAMEWORKS, NO_USE_CASE, USE_CASES
 from oneflower.settings.variable import Kind, Role, Variable
 
 STRATEGIES = ("FedAvg", "FedProx", "FedAdam", "Krum", "Bulyan", "FedTrimmedAvg")
-USE_CASES = ("none", "image-classification", "anomaly-detection", "llm-fine-tuning")
 
 APP = (
     Variable(
@@ -18,7 +18,7 @@ APP = (
     Variable(
         name="FL_USE_CASE",
         kind=Kind.LIST,
-        default="none",
+        default=NO_USE_CASE,
         choices=USE_CASES,
         role=Role.BOTH,
         run_config_key="use-case",
@@ -28,10 +28,20 @@ APP = (
         name="ML_FRAMEWORK",
         kind=Kind.LIST,
         default="pytorch",
-        choices=("pytorch",),
+        choices=FRAMEWORKS,
         role=Role.SUPERNODE,
         help="Machine-learning framework of the app",
         hint="every app that FL_USE_CASE can name is a PyTorch app, and no other framework is in the image",
+    ),
+    Variable(
+        name="FL_BASE_MODEL",
+        kind=Kind.TEXT,
+        default="/app/models",
+        format=ABSOLUTE_PATH,
+        role=Role.BOTH,
+        run_config_key="base-model",
+        use_cases=("llm-fine-tuning",),
+        help="Folder of the language model that is fine-tuned, or the folder that holds it",
     ),
 )
 

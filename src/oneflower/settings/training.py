@@ -15,6 +15,7 @@ class TrainingConfig:
     """The settings of one training; names, units and bounds are those of Settings."""
 
     use_case: str
+    base_model: str
     num_rounds: int
     strategy: str
     min_fit_clients: int

@@ -57,6 +57,8 @@ class Variable:
         The key in Flower's run-config, or ``None`` where the ServerApp has no need of it.
     strategies
         The strategies that read the variable; empty for all of them.
+    use_cases
+        The pre-built apps that read the variable; empty for all of them.
     hint
         What else to say when a value is refused.
     """
@@ -76,6 +78,7 @@ class Variable:
     secret: bool = False
     run_config_key: str | None = None
     strategies: tuple[str, ...] = ()
+    use_cases: tuple[str, ...] = ()
     hint: str = ""
 
     @property

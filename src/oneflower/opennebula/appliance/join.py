@@ -84,15 +84,20 @@ def prepare(stage: Stage, resolution: Resolution, join: Join) -> list[Unit]:
         resolution.settings,
         stage.layout,
         superlink=join.address,
-        pairs=pairs(resolution.settings.node_config, join.part),
+        pairs=pairs(resolution, join.part),
     )
     return write_units(stage, resolution, containers)
 
 
-def pairs(node_config: str, part: Part | None) -> Mapping[str, object]:
-    """Return the node's configuration: its computed part, and the operator's own pairs, which win."""
+def pairs(resolution: Resolution, part: Part | None) -> Mapping[str, object]:
+    """Return the node's configuration: its computed part, and the operator's own pairs, which win.
+
+    An FL_BASE_MODEL that was set on this machine holds for it, whatever the SuperLink's is.
+    """
     computed = {"partition-id": part.index, "num-partitions": part.count} if part else {}
-    return {**computed, **node_pairs(node_config)}
+    settings, given = resolution.settings, resolution.provenance["FL_BASE_MODEL"]
+    model = {} if given.is_default else {"base-model": f"'{settings.base_model}'"}
+    return {**computed, **model, **node_pairs(settings.node_config)}
 
 
 def _vm_id(stage: Stage) -> str:

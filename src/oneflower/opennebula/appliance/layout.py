@@ -56,6 +56,11 @@ class Layout:
         return self.base / "data"
 
     @property
+    def models(self) -> Path:
+        """The operator's language models, mounted read-only."""
+        return self.base / "models"
+
+    @property
     def checkpoints(self) -> Path:
         """The checkpoints; a disk or a share may be mounted here."""
         return self.base / "checkpoints"
@@ -109,6 +114,7 @@ class Layout:
             (self.certs, 0o700, self.uid),
             (self.state, 0o700, self.uid),
             (self.data, 0o755, 0),
+            (self.models, 0o755, 0),
         ):
             _make(folder, mode, self._owner(owner))
         if checkpoints:

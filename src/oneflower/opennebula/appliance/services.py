@@ -7,9 +7,8 @@ from pathlib import Path
 from oneflower.flower import arguments
 from oneflower.opennebula.appliance.layout import Layout
 from oneflower.opennebula.appliance.units import Container, Mount
-from oneflower.opennebula.containers import NO_USE_CASE
 from oneflower.opennebula.roles import Machine
-from oneflower.settings import Resolution, Settings
+from oneflower.settings import NO_USE_CASE, Resolution, Settings
 from oneflower.settings.formats import split_address
 from oneflower.tls import Certificates
 
@@ -24,6 +23,7 @@ DASHBOARD_NAME = "flower-dashboard"
 STATE = Path("/app/state")
 CERTS = Path("/app/certs")
 DATA = Path("/app/data")
+MODELS = Path("/app/models")
 JOURNAL = STATE / "journal.jsonl"
 # What `oneflower dashboard` reads its token from.
 DASHBOARD_TOKEN = "ONEFLOWER_DASHBOARD_TOKEN"  # noqa: S105 - the name of a variable
@@ -145,7 +145,7 @@ def supernode_containers(
     settings: Settings, layout: Layout, *, superlink: str, pairs: Mapping[str, object]
 ) -> list[Container]:
     """Return the SuperNode that joins a SuperLink (``host:port``) with its part of the data."""
-    mounts = (_state(layout), _certs(layout), _data(layout))
+    mounts = (_state(layout), _certs(layout), _data(layout), _models(settings, layout))
     host = _Host(machine=Machine.SUPERNODE, layout=layout, mounts=mounts)
     told = arguments.supernode(
         settings,
@@ -169,7 +169,7 @@ def _supervisor(settings: Settings) -> list[str]:
 
 
 def _superlink_mounts(settings: Settings, layout: Layout) -> tuple[Mount, ...]:
-    mounts = (_state(layout), _certs(layout), _data(layout))
+    mounts = (_state(layout), _certs(layout), _data(layout), _models(settings, layout))
     if not settings.checkpoint_enabled:
         return mounts
     target = settings.checkpoint_path
@@ -186,3 +186,10 @@ def _certs(layout: Layout) -> Mount:
 
 def _data(layout: Layout) -> Mount:
     return Mount(source=str(layout.data), target=str(DATA))
+
+
+def _models(settings: Settings, layout: Layout) -> Mount:
+    """Mount the models where FL_BASE_MODEL looks: at the usual place, unless it names one elsewhere."""
+    asked = Path(settings.base_model)
+    usual = any(asked.is_relative_to(place) for place in (MODELS, DATA))
+    return Mount(source=str(layout.models), target=str(MODELS if usual else asked))

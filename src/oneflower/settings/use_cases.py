@@ -1,0 +1,44 @@
+"""The pre-built apps that FL_USE_CASE can name, and what fits each."""
+
+from dataclasses import dataclass
+
+NO_USE_CASE = "none"
+"""FL_USE_CASE of a cluster that waits for an app of the operator's own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UseCase:
+    """A pre-built app: its framework, the packages that it needs, and oneflower's extras with them."""
+
+    name: str
+    framework: str
+    packages: tuple[str, ...]
+    extras: str
+
+
+PRE_BUILT = (
+    UseCase(name="image-classification", framework="pytorch", packages=("torch",), extras="apps"),
+    UseCase(name="anomaly-detection", framework="pytorch", packages=("torch",), extras="apps"),
+    UseCase(
+        name="llm-fine-tuning",
+        framework="pytorch",
+        packages=("torch", "transformers", "peft"),
+        extras="apps,llm",
+    ),
+)
+USE_CASES = (NO_USE_CASE, *(each.name for each in PRE_BUILT))
+FRAMEWORKS = tuple(sorted({each.framework for each in PRE_BUILT}))
+
+
+def use_case_of(name: str) -> UseCase | None:
+    """Return the pre-built app of a name; None for an app of the operator's own."""
+    return next((each for each in PRE_BUILT if each.name == name), None)
+
+
+def what_fits() -> str:
+    """Return the table of what fits, as text with a column of each variable."""
+    own = (NO_USE_CASE, " or ".join(FRAMEWORKS), "an app of your own, with what it asks for")
+    rows = [(each.name, each.framework, f"pip install 'oneflower[{each.extras}]'") for each in PRE_BUILT]
+    head = ("FL_USE_CASE", "ML_FRAMEWORK", "installed with (the appliances hold it)")
+    lines = [f"  {name:<22}{framework:<14}{with_}" for name, framework, with_ in (head, own, *rows)]
+    return "\n".join(["What fits:", *lines])
