@@ -70,6 +70,39 @@ def test_foreign_lines_are_left_out(path):
     assert [event["event"] for event in read_journal(path)] == ["a"]
 
 
+@pytest.mark.parametrize(
+    ("line", "seen"),
+    [
+        (b'{"event": "x"} {"event": "x"}', 0),
+        (b'{"event": "x"},{"event": "x"}', 0),
+        (b' \t{"event": "x"} \r', 1),
+        (b'{"event": "x", "a": {"b": 1}', 0),
+        (b'"b": 2}', 0),
+        (b'{"event": "x", "text": "\xff"}', 0),
+        (b'{"event": "x", "text": "\xe2\x80\xa8 \xc2\x85"}', 1),
+        (b'{"event": 7}', 0),
+        (b"", 0),
+        (b"[" * 100_000, 0),
+        (b'{"a":' * 100_000, 0),
+    ],
+)
+def test_a_line_is_an_event_by_itself_or_is_left_out(path, line, seen):
+    """Lines are read in blocks; none is joined to its neighbour, and none spoils the others of its block."""
+    path.parent.mkdir()
+    path.write_bytes(b'{"event": "a"}\n' + line + b'\n{"event": "b"}\n')
+    assert [event["event"] for event in read_journal(path)] == ["a", *["x"] * seen, "b"]
+
+
+def test_lines_that_lie_across_blocks_are_whole(path, monkeypatch):
+    monkeypatch.setattr("oneflower.journal.reader._BLOCK_BYTES", 7)
+    path.parent.mkdir()
+    path.write_text("".join(json.dumps({"event": "x", "text": "é" * n}) + "\n" for n in range(20)))
+    assert [len(event["text"]) for event in read_journal(path)] == list(range(20))
+    stop = threading.Event()
+    stop.set()
+    assert [len(event["text"]) for event in follow(path, stop)] == list(range(20))
+
+
 def test_a_missing_journal_has_no_events(path):
     assert list(read_journal(path)) == []
 
@@ -146,6 +179,21 @@ def test_follow_waits_for_a_journal_that_is_not_there_yet_and_stops_when_told(pa
     timer = threading.Timer(0.05, stop.set)
     timer.start()
     assert list(follow(path, stop, poll_s=0.005)) == []
+
+
+@pytest.mark.parametrize("number", [0, 5])
+def test_follow_tells_when_it_has_yielded_what_was_there(path, number):
+    for each in range(number):
+        Journal(path).append("old", number=each)
+    stop, at_end, before = threading.Event(), threading.Event(), []
+    follower = follow(path, stop, poll_s=0.005, at_end=at_end)
+    for _ in range(number):
+        next(follower)
+        before.append(at_end.is_set())
+    assert not any(before)
+    threading.Timer(0.05, stop.set).start()
+    assert list(follower) == []
+    assert at_end.is_set()
 
 
 def test_follow_yields_what_was_written_before_the_stop(path):

@@ -14,6 +14,7 @@ pytest.importorskip("uvicorn")
 
 from oneflower.errors import SettingsError, StateError
 from oneflower.journal import Journal
+from oneflower.monitor.history import History
 from oneflower.monitor.web import server
 from oneflower.monitor.web.access import Token, check_access
 from oneflower.monitor.web.live import REMEMBERED, Live
@@ -117,6 +118,37 @@ def test_only_the_last_pages_are_remembered(journal, tmp_path):
             versions.append(live.page().version)
         assert live.remembered(versions[0]) is None
         assert live.remembered(versions[-1]).version == versions[-1]
+
+
+def test_a_page_is_of_the_whole_journal_however_long_it_takes_to_read(tmp_path, monkeypatch):
+    """Half a journal would show rounds that are long past, and counters that jump."""
+    journal = Journal(tmp_path / "journal.jsonl")
+    for number in range(1, 6):
+        journal.append("round_completed", round=number, rounds=9, valid=1, seconds=1.0)
+    take = History.take
+
+    def slowly(history, event):
+        time.sleep(0.05)
+        take(history, event)
+
+    monkeypatch.setattr(History, "take", slowly)
+    with Live(journal.path, folder=tmp_path) as live:
+        assert "5 of 9 rounds" in live.page().sections["headline"]
+        with live.view() as (view, _):
+            assert view.done == 5
+
+
+def test_a_reader_that_waits_for_the_journal_does_not_hold_the_end_up(tmp_path, monkeypatch):
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.append("cluster_started", nodes=1, fleet="")
+
+    def broken(history, event):
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(History, "take", broken)
+    monkeypatch.setattr(threading, "excepthook", lambda _args: None)
+    with Live(journal.path, folder=tmp_path) as live:
+        assert "No training yet" in live.page().sections["headline"]
 
 
 def test_readers_do_not_hold_the_server_up(journal, tmp_path):

@@ -3,7 +3,7 @@
 import json
 import os
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -11,6 +11,8 @@ from oneflower.journal.writer import old_file
 
 POLL_S: Final = 0.2
 _MOST_OLD_FILES: Final = 100
+_BLOCK_BYTES: Final = 256 * 1024
+_DECODER: Final = json.JSONDecoder()
 
 
 def read_journal(path: Path) -> Iterator[dict[str, Any]]:
@@ -19,19 +21,24 @@ def read_journal(path: Path) -> Iterator[dict[str, Any]]:
         yield from _file_events(file)
 
 
-def follow(path: Path, stop: threading.Event, *, poll_s: float = POLL_S) -> Iterator[dict[str, Any]]:
+def follow(
+    path: Path, stop: threading.Event, *, poll_s: float = POLL_S, at_end: threading.Event | None = None
+) -> Iterator[dict[str, Any]]:
     """Yield what the journal holds, then each event as it is written, until `stop` is set.
 
-    The journal need not exist yet. What was written before `stop` was set is still yielded.
+    The journal need not exist yet. What was written before `stop` was set is still yielded. `at_end` is set
+    when what was there at the start has been yielded.
     """
+    at_end = at_end or threading.Event()
     for file in _old_files(path):
         yield from _file_events(file)
     while True:
         stopped = stop.is_set()
         try:
             with path.open("rb") as lines:
-                rotated = yield from _follow_file(lines, path, stop, poll_s)
+                rotated = yield from _follow_file(lines, path, stop, poll_s, at_end)
         except FileNotFoundError:
+            at_end.set()
             if stopped:
                 return
             stop.wait(poll_s)
@@ -46,19 +53,16 @@ def _old_files(path: Path) -> list[Path]:
 
 
 def _follow_file(
-    lines: BinaryIO, path: Path, stop: threading.Event, poll_s: float
+    lines: BinaryIO, path: Path, stop: threading.Event, poll_s: float, at_end: threading.Event
 ) -> Generator[dict[str, Any], None, bool]:
     """Yield the events of one file; return True when it was rotated away, False when stopped."""
     pending = b""
     while True:
         stopped, rotated = stop.is_set(), not _same_file(lines, path)
-        while piece := lines.readline():
-            pending += piece
-            if pending.endswith(b"\n"):
-                yield from _parse(pending)
-                pending = b""
+        pending = yield from _to_the_end(lines, pending)
         if stopped or rotated:
             return rotated
+        at_end.set()
         stop.wait(poll_s)
 
 
@@ -72,16 +76,39 @@ def _same_file(lines: BinaryIO, path: Path) -> bool:
 def _file_events(file: Path) -> Iterator[dict[str, Any]]:
     try:
         with file.open("rb") as lines:
-            for line in lines:
-                yield from _parse(line)
+            rest = yield from _to_the_end(lines, b"")
     except FileNotFoundError:
         return
+    yield from _events(rest)
 
 
-def _parse(line: bytes) -> Iterator[dict[str, Any]]:
+def _to_the_end(lines: BinaryIO, pending: bytes) -> Generator[dict[str, Any], None, bytes]:
+    """Yield the events of the whole lines that are there; return the piece of a line after them."""
+    while piece := lines.read(_BLOCK_BYTES):
+        whole, _, pending = (pending + piece).rpartition(b"\n")
+        yield from _events(whole)
+    return pending
+
+
+def _events(whole: bytes) -> Iterator[dict[str, Any]]:
+    """Yield the events of whole lines, which are decoded together: a journal may hold a million of them."""
     try:
-        record = json.loads(line)
-    except ValueError:
-        return
-    if isinstance(record, dict) and isinstance(record.get("event"), str):
-        yield record
+        rows: Sequence[str | bytes] = whole.decode().split("\n")
+    except UnicodeDecodeError:
+        rows = whole.split(b"\n")  # only the lines that are no UTF-8 are lost
+    for line in rows:
+        record = _record(line)
+        if isinstance(record, dict) and isinstance(record.get("event"), str):
+            yield record
+
+
+def _record(line: str | bytes) -> Any:
+    """Parse one line; None for one that is no JSON."""
+    try:
+        if isinstance(line, str) and line.startswith("{"):
+            record, end = _DECODER.raw_decode(line)  # half the time of `json.loads`
+            if end == len(line):
+                return record
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None

@@ -1,8 +1,9 @@
 """The journal's events folded into what a training looks like now: one reading for all that report it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 from oneflower.monitor.measures import ORIGINS
 from oneflower.monitor.reasons import kind_of
@@ -37,11 +38,10 @@ class History(TrainingView):
         """Fold in one event; unknown ones, and fields that are missing, are left alone."""
         self.events += 1
         self._note_time(event.get("time"))
-        handler = getattr(self, f"_on_{event.get('event')}", None)
-        if handler is None:
-            return
         try:
-            handler(event)
+            handler = _handler(event["event"])
+            if handler is not None:
+                handler(self, event)
         except (KeyError, TypeError, ValueError, AttributeError):
             # A line that another version wrote, or a disk damaged, must not end a training that goes well.
             return
@@ -51,7 +51,8 @@ class History(TrainingView):
             time = datetime.fromisoformat(text)  # type: ignore[arg-type]
         except (TypeError, ValueError):
             return
-        self.first_time = self.first_time or time
+        if self.first_time is None:
+            self.first_time = time
         self.last_time = time
 
     def _mark(self, event: Event) -> None:
@@ -135,22 +136,30 @@ class History(TrainingView):
         self.evaluated.clear()
 
     def _on_reply_received(self, event: Event) -> None:
-        trains = event.get("phase", "train") == "train"
-        self.replies += trains
-        self.phase = Phase.TRAINING if trains else Phase.EVALUATING
+        """Note one of two replies a client and round: nine events of ten, so nothing is looked up twice."""
         name = event.get("client")
+        if event.get("phase", "train") != "train":
+            self.phase = Phase.EVALUATING
+            if name is not None:
+                self._heard(name)
+                self.evaluated.add(str(name))
+            return
+        self.phase = Phase.TRAINING
+        self.replies += 1
         if name is None:
             return
-        client = self._client(name)
-        client.seen(self.last_time)
-        if not trains:
-            self.evaluated.add(client.name)
-            return
+        client = self._heard(name)
         client.trained += 1
         client.train_seconds = self.answered[client.name] = event.get("seconds")
         number = int(event["round"])
         client.note(number, ANSWERED)
-        self.absent.get(number, {}).pop(client.name, None)
+        if number in self.absent:
+            self.absent[number].pop(client.name, None)
+
+    def _heard(self, name: object) -> Client:
+        client = self._client(name)
+        client.seen(self.last_time)
+        return client
 
     def _on_client_joined(self, event: Event) -> None:
         client = self._client(event["client"])
@@ -257,6 +266,11 @@ class History(TrainingView):
     def _on_settings_used(self, event: Event) -> None:
         self.settings = [row for row in event.get("settings") or [] if isinstance(row, Mapping)]
         self.environment = event.get("environment") or {}
+
+
+@lru_cache(maxsize=128)
+def _handler(name: object) -> Callable[[History, Event], None] | None:
+    return getattr(History, f"_on_{name}", None)
 
 
 def fold(events: Iterable[Event]) -> History:

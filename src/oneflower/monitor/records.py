@@ -86,12 +86,14 @@ class Client:
 
     def note(self, number: int, outcome: str) -> None:
         """Remember how a round went for this client; what it did last in a round counts."""
-        self.rounds.pop(number, None)
-        self.rounds[number] = outcome
-        if len(self.rounds) > STRIP_ROUNDS:
-            del self.rounds[next(iter(self.rounds))]
+        rounds = self.rounds
+        rounds.pop(number, None)
+        rounds[number] = outcome
+        if len(rounds) > STRIP_ROUNDS:
+            del rounds[next(iter(rounds))]
 
     def seen(self, time: datetime | None) -> None:
         """Remember that it was heard."""
-        self.joined = self.joined or time
+        if self.joined is None:
+            self.joined = time
         self.last_seen = time

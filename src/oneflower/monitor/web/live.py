@@ -25,6 +25,9 @@ INSPECT_EVERY_S: Final = 2.0
 CHECKPOINT_EVENTS: Final = frozenset({"checkpoint_saved", "training_resumed", "training_started"})
 # Without news the page is rendered anew so often: silence itself is news.
 AGE_S: Final = 15.0
+# A page of a training that is half read would be wrong, and its counters would jump: readers wait, at most so
+# long. The journal is bounded: its largest is read in two seconds.
+READ_TIMEOUT_S: Final = 10.0
 # Readers that were away for a moment get only what changed since one of so many last pages.
 REMEMBERED: Final = 8
 
@@ -50,6 +53,7 @@ class Live:
         self.journal = journal
         self.stop = threading.Event()
         self._look_now = threading.Event()
+        self._is_read = threading.Event()
         self._now = now
         self._inspector = Inspector(folder)
         self._boot = secrets.token_hex(4)
@@ -84,12 +88,14 @@ class Live:
 
     @contextmanager
     def view(self) -> Iterator[tuple[TrainingView, Safety]]:
-        """Hold the training still while it is read."""
+        """Hold the training still while it is read; wait until its journal has been read so far."""
+        self._is_read.wait(READ_TIMEOUT_S)
         with self._lock:
             yield self._history, self._safety
 
     def page(self) -> Rendered:
         """Return the page of this moment; many readers share one rendering."""
+        self._is_read.wait(READ_TIMEOUT_S)
         with self._lock:
             state = self.state
             if self._rendered is None or self._rendered[0] != state:
@@ -106,11 +112,14 @@ class Live:
         return self._pages.get(version)
 
     def _fold(self) -> None:
-        for event in follow(self.journal, self.stop):
-            with self._lock:
-                self._history.take(event)
-            if event["event"] in CHECKPOINT_EVENTS:
-                self._look_now.set()
+        try:
+            for event in follow(self.journal, self.stop, at_end=self._is_read):
+                with self._lock:
+                    self._history.take(event)
+                if event["event"] in CHECKPOINT_EVENTS:
+                    self._look_now.set()
+        finally:
+            self._is_read.set()  # nobody waits for a thread that has ended
 
     def _inspect(self) -> None:
         while not self.stop.is_set():
