@@ -52,6 +52,12 @@ def service(lab):
     return link, nodes
 
 
+def is_ready(host):
+    """Whether a host that has booted for the first time is READY; one that has given up is not waited for."""
+    assert host.published().get("FL_STATE") != "failed", failure_of(host)
+    return host.is_ready()
+
+
 def boot_all(service, wait, tell):
     """Boot as OneFlow does with a readiness gate: SuperNodes only once the SuperLink is ready."""
     link, nodes = service
@@ -164,16 +170,20 @@ def test_ready_is_true_and_a_power_cut_costs_no_round(service, wait, tell):
     link.file("/opt/slow-to-start").write_text("6")
     link.boot()
     while not link.is_reached(9092):
-        assert not link.is_ready(), "READY before the SuperLink listens"
+        assert not is_ready(link), "READY before the SuperLink listens"
         time.sleep(0.2)
     tell("the SuperLink listens, and was not READY before")
     check_limits(link)
     link.file("/opt/slow-to-start").unlink()
-    wait("superlink is READY", link.is_ready, describe=lambda: failure_of(link))
+    wait("superlink is READY", lambda: is_ready(link), describe=lambda: failure_of(link))
     for node in nodes:
         node.boot()
     for node in nodes:
-        wait("a supernode is READY", node.is_ready, describe=lambda node=node: failure_of(node))
+        wait(
+            "a supernode is READY",
+            lambda node=node: is_ready(node),
+            describe=lambda node=node: failure_of(node),
+        )
     wait("round 1 is complete", lambda: completed(link) >= 1, describe=lambda: failure_of(link))
     look_at_the_page(link, tell)
 
@@ -283,6 +293,37 @@ def test_a_bad_context_is_told_with_all_its_mistakes(lab, wait, tell):
             "flower-superlink.service",
         )
     )
+
+
+@both_kinds
+def test_a_hostile_context_is_inert_on_a_real_host(lab, wait, tell):
+    """Texts that every form accepts, and that a shell, systemd or Docker would take for more than text."""
+    hostile = "$(touch /pwned)`touch /pwned`;touch${IFS}/pwned %n %%i \\ ' --privileged"
+    link = lab.add(
+        "superlink",
+        10,
+        FL_USE_CASE="image-classification",
+        FL_CHECKPOINT_ENABLED="YES",
+        FL_CHECKPOINT_PATH=f"/app/{hostile}",
+        FL_DATABASE=f"state/{hostile}.db",
+        FL_DASHBOARD_ADDRESS="0.0.0.0:8265",
+        FL_DASHBOARD_TOKEN="$(touch${IFS}/pwned)`touch${IFS}/pwned`%n",
+    )
+    note = "$(touch /pwned)`touch /pwned`;touch${IFS}/pwned %n %%i --privileged"
+    node = lab.add("supernode", 11, FL_NODE_CONFIG=f'partition-id=0 num-partitions=1 note="{note}"')
+    lab.start_onegate()
+    for host in (link, node):
+        host.boot()
+        wait(f"{host.role} is READY", lambda host=host: is_ready(host), describe=lambda h=host: failure_of(h))
+        for path in ("/pwned", "/opt/flower/state/pwned", "/opt/flower/checkpoints/pwned"):
+            assert not host.file(path).exists()
+        mains = host.run(
+            "systemctl", "show", "--property=ActiveState", "--value", f"flower-{host.role}.service"
+        )
+        assert mains.strip() == "active"
+    assert link.file(f"/opt/flower/state/state/{hostile.rpartition('/')[0]}").is_dir()
+    tell("no marker was made, and the database lies where the text says")
+    wait("the page asks for its token", lambda: link.is_reached(8265), describe=lambda: failure_of(link))
 
 
 @both_kinds
