@@ -4,8 +4,8 @@
 
 Needs the extra `dashboard`, playwright and Debian's chromium. Times are chromium's own: from the request to
 the first picture, and from an event in the journal to the page that shows it. `fold_ms` is the reading of
-the journal alone; `answer_ms` and `whole_ms` are from the server's start to its first page, and to one that has
-all.
+the journal alone; `answer_ms` and `whole_ms` are from the server's start to its first page, and to one with
+all of it.
 """
 
 import argparse

@@ -9,6 +9,7 @@ from flwr.common import Array, ArrayRecord
 
 from oneflower.checkpoints import CheckpointReader, model_digest
 from oneflower.errors import CheckpointError, StateError, TrainingError
+from oneflower.flower.grid import RoundGrid
 from oneflower.flower.localgrid import LocalGrid
 from oneflower.flower.strategies import array_views
 from oneflower.flower.training import JOURNAL_VARIABLE
@@ -160,7 +161,7 @@ def test_a_poisoned_update_is_quarantined_and_the_rest_is_the_model(federation, 
     assert {event["client"] for event in events(federation, "client_quarantined")} == {"1002"}
 
 
-def test_a_round_below_its_quorum_is_tried_again_with_the_model_unchanged(federation, tmp_path):
+def test_a_round_below_its_quorum_is_tried_again_with_the_model_unchanged(federation, tmp_path, monkeypatch):
     tries = Counter()
 
     def update(message, context):
@@ -171,14 +172,20 @@ def test_a_round_below_its_quorum_is_tried_again_with_the_model_unchanged(federa
         return local_update(message, context)
 
     federation.app = numpy_app(update)
+    pauses = []
+    monkeypatch.setattr(RoundGrid, "pause", lambda _grid, seconds: pauses.append(seconds))
     result = federation.train()
     undisturbed = Federation(folder=tmp_path / "undisturbed").train()
     assert digest(result) == digest(undisturbed)
     failed = events(federation, "round_failed")
     assert [(event["round"], event["attempt"], event["valid"]) for event in failed] == [(2, 1, 2), (2, 2, 2)]
+    assert pauses == [1.0, 2.0]
 
 
-def test_after_its_retries_the_training_fails_and_says_why(federation):
+def test_after_its_retries_the_training_fails_and_says_why(federation, monkeypatch):
+    pauses = []
+    monkeypatch.setattr(RoundGrid, "pause", lambda _grid, seconds: pauses.append(seconds))
+
     def update(message, context):
         raise RuntimeError("never")
 
@@ -187,6 +194,7 @@ def test_after_its_retries_the_training_fails_and_says_why(federation):
         federation.train(round_retries=2)
     assert "FL_MIN_FIT_CLIENTS (now 3)" in str(caught.value)
     assert len(events(federation, "round_failed")) == 3
+    assert pauses == [1.0, 2.0]
     assert events(federation)[-1]["event"] == "training_failed"
 
 
@@ -221,9 +229,30 @@ def test_a_client_that_sends_nan_cannot_stall_a_robust_rule_at_its_bound(federat
     assert not events(federation, "round_failed")
 
 
+def test_a_failed_round_says_how_many_updates_it_needed_beside_those_quarantined(federation):
+    """Krum with f=1 needs 5 of 5; where one was quarantined it needs the bound of f=0, which is 3."""
+
+    def update(message, context):
+        partition = context.node_config["partition-id"]
+        if partition > 1:
+            raise RuntimeError("away")
+        arrays, metrics = local_update(message, context)
+        if partition == 0:
+            arrays["bias"] = Array(np.full(4, np.nan, np.float32))
+        return arrays, metrics
+
+    federation.clients, federation.app = 5, numpy_app(update)
+    with pytest.raises(TrainingError, match="1 valid updates, 3 needed"):
+        federation.train(strategy="Krum", num_malicious=1, min_fit_clients=2, round_retries=0)
+    (failed,) = events(federation, "round_failed")
+    assert (failed["valid"], failed["needed"]) == (1, 3)
+    assert failed["reason"] == "1 valid updates, 3 needed"
+
+
 def test_waiting_for_clients_ends_at_the_round_timeout(federation):
     with pytest.raises(TrainingError, match="3 clients connected, 4 needed"):
         federation.train(min_available_clients=4, round_timeout=1, round_retries=0)
+    assert events(federation, "round_failed")[0]["needed"] == 4
     waiting = events(federation, "waiting_for_clients")
     assert waiting[0]["connected"] == 3
     assert waiting[0]["needed"] == 4

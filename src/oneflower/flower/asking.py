@@ -42,7 +42,8 @@ def ask_clients(phases: Phases, config: TrainingConfig, check: Check) -> list[Me
             needed=needed,
             reason=reason,
         )
-        phases.grid.pause(min(2.0 ** (attempt - 1), 30.0))
+        if attempt <= config.round_retries:
+            phases.back_off(attempt)
     raise TrainingError(
         f"the clients were asked {attempt} times before round 1; the last time: {reason}. Mend the clients "
         f"that the log names, or lower FL_MIN_FIT_CLIENTS (now {config.min_fit_clients})"

@@ -10,6 +10,9 @@ from flwr.common import Message, log
 from oneflower.flower.grid import Reply, RoundGrid
 from oneflower.journal import Journal
 
+FIRST_PAUSE_S = 1.0
+LONGEST_PAUSE_S = 30.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collected:
@@ -44,6 +47,10 @@ class Phases:
         """Write an event to the journal, where the training has one."""
         if self.journal is not None:
             self.journal.append(event, **fields)
+
+    def back_off(self, attempt: int) -> None:
+        """Give clients time to come back after a failed try: 1, 2, 4 s and so on, half a minute at most."""
+        self.grid.pause(min(FIRST_PAUSE_S * 2.0 ** (attempt - 1), LONGEST_PAUSE_S))
 
     def gather_cohort(self, needed: int) -> list[int]:
         """Wait for `needed` nodes, visibly; return those that are there, fewer after the timeout."""

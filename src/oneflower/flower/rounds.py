@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from logging import INFO, WARNING
 
 from flwr.common import ArrayRecord, ConfigRecord, MetricRecord, log
@@ -15,9 +15,19 @@ from oneflower.flower.phases import Collected, Phases
 from oneflower.flower.strategies import OneflowerStrategy
 from oneflower.settings import TrainingConfig
 
-_LONGEST_BACK_OFF_S = 30.0
-
 EvaluateFn = Callable[[int, ArrayRecord], MetricRecord | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Try:
+    """One try of a round: why it failed, or None, and its valid updates beside how many were needed.
+
+    Where too few clients were connected, ``needed`` is how many must be.
+    """
+
+    reason: str | None
+    valid: int
+    needed: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,47 +86,42 @@ class RoundLoop:
     def _train_until_quorum(self, server_round: int, result: Result) -> int:
         """Try one round until enough updates are valid; return their number. The model changes only then."""
         for attempt in range(1, self.config.round_retries + 2):
-            reason, valid = self._attempt(server_round, result)
-            if reason is None:
-                return valid
-            needed = self.config.quorum
-            log(WARNING, "round failed round=%d attempt=%d reason=%s", server_round, attempt, reason)
-            self._record(
-                "round_failed", server_round, attempt=attempt, valid=valid, needed=needed, reason=reason
-            )
+            tried = self._attempt(server_round, result)
+            if tried.reason is None:
+                return tried.valid
+            log(WARNING, "round failed round=%d attempt=%d reason=%s", server_round, attempt, tried.reason)
+            self._record("round_failed", server_round, attempt=attempt, **asdict(tried))
+            if attempt <= self.config.round_retries:
+                self.phases.back_off(attempt)
         raise TrainingError(
-            f"round {server_round} missed its quorum {attempt} times; the last time: {reason}. "
+            f"round {server_round} missed its quorum {attempt} times; the last time: {tried.reason}. "
             f"The model is that of round {server_round - 1}. Mend the clients that the log names as failed "
             f"or quarantined, or lower FL_MIN_FIT_CLIENTS (now {self.config.min_fit_clients}), "
             f"or raise FL_ROUND_RETRIES (now {self.config.round_retries})"
         )
 
-    def _back_off(self, attempt: int) -> None:
-        """Give clients time to come back before the next try: 1, 2, 4 s and so on, half a minute at most."""
-        if attempt <= self.config.round_retries:
-            self.phases.grid.pause(min(2.0 ** (attempt - 1), _LONGEST_BACK_OFF_S))
-
-    def _attempt(self, server_round: int, result: Result) -> tuple[str | None, int]:
-        """Run one try of a round; return why it failed, or None, and the number of valid updates."""
+    def _attempt(self, server_round: int, result: Result) -> Try:
         needed = max(self.config.min_available_clients, self.config.quorum)
         cohort = self.phases.gather_cohort(needed)
         if len(cohort) < needed:
-            return f"{len(cohort)} clients connected, {needed} needed", 0
+            reason = f"{len(cohort)} clients connected, {needed} needed"
+            return Try(reason=reason, valid=0, needed=needed)
         self._record("round_started", server_round, clients=len(cohort))
         collected = self._collect_updates(server_round, result.arrays)
         valid, quorum = collected.valid, self.config.quorum_after(collected.quarantined)
         if len(valid) < quorum:
-            return f"{len(valid)} valid updates, {quorum} needed", len(valid)
+            reason = f"{len(valid)} valid updates, {quorum} needed"
+            return Try(reason=reason, valid=len(valid), needed=quorum)
         self.strategy.leave_out(collected.quarantined)
         started = time.monotonic()
         arrays, metrics = self.strategy.aggregate_train(server_round, valid)
         if arrays is None:
-            return "the strategy gave no model", len(valid)
+            return Try(reason="the strategy gave no model", valid=len(valid), needed=quorum)
         seconds = time.monotonic() - started
         self._record("round_aggregated", server_round, valid=len(valid), seconds=seconds)
         result.arrays = arrays
         result.train_metrics_clientapp[server_round] = metrics or MetricRecord()
-        return None, len(valid)
+        return Try(reason=None, valid=len(valid), needed=quorum)
 
     def _collect_updates(self, server_round: int, arrays: ArrayRecord) -> Collected:
         messages = self.strategy.configure_train(server_round, arrays, self.train_config, self.phases.grid)
