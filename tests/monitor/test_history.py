@@ -135,3 +135,11 @@ def test_a_line_that_is_not_understood_is_passed_over(event):
     history = History()
     history.take(event)
     assert history.done == 0
+
+
+def test_without_an_accuracy_two_qualities_are_told_and_the_area_under_the_curve_is_the_first():
+    scores = {"average_precision": 0.95, "loss": 0.1, "precision": 0.9, "roc_auc": 0.99, "threshold": 3.0}
+    history = fold([started(), completed(1, **scores)])
+    assert history.headline(1) == {"loss": 0.1, "roc_auc": 0.99, "average_precision": 0.95}
+    assert history.best() == (1, "roc_auc", 0.99)
+    assert fold([started(), completed(1, accuracy=0.5, roc_auc=0.9)]).headline(1) == {"accuracy": 0.5}

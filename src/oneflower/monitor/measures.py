@@ -32,20 +32,28 @@ def label(name: str) -> str:
 
 
 def primary(names: Iterable[str], wanted: str) -> str | None:
-    """Return the most telling metric of a family, accuracy before any other quality; None without one."""
+    """Return the most telling metric of a family: accuracy, then AUC, then others; None without one."""
     of_family = [name for name in in_order(names) if family(name) == wanted]
     return min(of_family, key=lambda name: _rank(name, of_family), default=None)
 
 
-def _rank(name: str, names: list[str]) -> tuple[int, bool, int]:
-    return (
-        ORIGINS.index(name.split(maxsplit=1)[0]),
-        label(name) not in ("loss", "accuracy"),
-        names.index(name),
-    )
+def _rank(name: str, names: list[str]) -> tuple[int, int, int]:
+    measure = name.partition(" ")[2].lower()
+    words = [index for index, word in enumerate(_QUALITY_WORDS) if word in measure]
+    return ORIGINS.index(name.split(maxsplit=1)[0]), min(words, default=-1), names.index(name)
 
 
 def headline(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Return the loss and the quality of a round, each from the most telling origin that has it."""
-    found = (primary(metrics, wanted) for wanted in (LOSS, QUALITY))
+    """Return the loss and the quality of a round, each from the most telling origin that has it.
+
+    Without an accuracy two qualities are told, as an area under a curve and the precision: one alone flatters
+    where what is looked for is rare.
+    """
+    found = [primary(metrics, LOSS), quality := primary(metrics, QUALITY)]
+    if quality and label(quality) != "accuracy":
+        origin = quality.split(maxsplit=1)[0]
+        others = [name for name in metrics if name != quality and name.startswith(origin)]
+        found.append(
+            primary([name for name in metrics if name != quality and name.startswith(origin)], QUALITY)
+        )
     return {label(name): metrics[name] for name in found if name}

@@ -37,8 +37,8 @@ def tiles(view: TrainingView, safety: Safety, now: datetime | None) -> Html:
     """Return the numbers that matter, each with what it is to be compared with."""
     shown = [_progress(view)]
     metrics = view.headline(view.done)
-    quality = next((name for name in metrics if name != "loss"), None)
-    shown += [_measure(view, name) for name in (quality, "loss") if name in metrics]
+    # The qualities first, for they are what people compare; False sorts before True.
+    shown += [_measure(view, name) for name in sorted(metrics, key="loss".__eq__)]
     shown += [_time_left(view, now), _safe(view, safety)]
     return el("dl", *shown, class_="tiles")
 
