@@ -53,7 +53,5 @@ def headline(metrics: Mapping[str, float]) -> dict[str, float]:
     if quality and label(quality) != "accuracy":
         origin = quality.split(maxsplit=1)[0]
         others = [name for name in metrics if name != quality and name.startswith(origin)]
-        found.append(
-            primary([name for name in metrics if name != quality and name.startswith(origin)], QUALITY)
-        )
+        found.append(primary(others, QUALITY))
     return {label(name): metrics[name] for name in found if name}
