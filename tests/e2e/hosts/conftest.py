@@ -38,14 +38,14 @@ def pytest_generate_tests(metafunc):
 
 
 @pytest.fixture(scope="session")
-def images():
+def images(request):
     missing = [program for program in PROGRAMS if shutil.which(program) is None]
     if not ASKED_FOR:
         pytest.skip("hosts with containers are asked for by `make e2e-hosts`")
     if os.getuid() != 0 or missing:
         pytest.skip(f"needs root and {', '.join(missing or PROGRAMS)}")
     built = images_module.Images(images_module.cache())
-    built.build()
+    built.build(request.config.pluginmanager.get_plugin("terminalreporter").write_line)
     return built
 
 

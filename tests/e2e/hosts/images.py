@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,11 +63,18 @@ class Images:
         """Take the host's root away again; its folder stays."""
         run("umount", disk / "root", check=False)
 
-    def build(self):
-        self._wheels()
-        self._root()
+    def build(self, say):
+        """Build it all; ``say`` gets a line for each part, with the seconds that it took."""
         try:
-            self._containers()
+            for what, part in (
+                ("wheels", self._wheels),
+                ("root of the hosts", self._root),
+                ("base image", self._base),
+                ("images of both roles", self._containers),
+            ):
+                began = time.monotonic()
+                part()
+                say(f"{time.monotonic() - began:7.1f} s  for the {what}")
         finally:
             self._tidy()
 
@@ -110,7 +118,6 @@ class Images:
                 )
 
     def _containers(self):
-        self._base()
         with self._unless("containers", digest(self.wheel, RECIPE / "Containerfile")) as wanted:
             if wanted:
                 for role in ("superlink", "supernode"):
