@@ -40,11 +40,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", choices=("large", "many", "idle"))
+    parser.add_argument("--rounds", type=int, help="in place of 20 and 200")
     parser.add_argument("--json", action="store_true", help="end with one line that holds the ratios")
     arguments = parser.parse_args()
     cases = {
-        "large": Case(model="large", nodes=3, rounds=20, megabytes=100),
-        "many": Case(model="noop", nodes=2, rounds=200),
+        "large": Case(model="large", nodes=3, rounds=arguments.rounds or 20, megabytes=100),
+        "many": Case(model="noop", nodes=2, rounds=arguments.rounds or 200),
     }
     ratios = idle() if arguments.what == "idle" else soak(cases[arguments.what])
     if arguments.json:
