@@ -7,6 +7,7 @@ import subprocess
 from itertools import permutations
 from pathlib import Path
 
+import hcl2
 import jsonschema
 import pytest
 import yaml
@@ -181,6 +182,30 @@ def test_shellcheck_has_nothing_to_say():
     )
     done = subprocess.run(["shellcheck", *scripts], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("machine", list(Machine))
+def test_packer_is_given_what_it_refers_to(machine):
+    """The recipe reads as HCL: every variable is declared, every source defined, every script there."""
+    folder = APPLIANCES / "packer" / f"service_{machines.IMAGES[machine]}"
+    recipe, declared = (
+        hcl2.loads((folder / name).read_text())
+        for name in (f"{machines.IMAGES[machine]}.pkr.hcl", "variables.pkr.hcl")
+    )
+    text = json.dumps(recipe)
+    names = {name.strip('"') for block in declared["variable"] for name in block}
+    assert set(re.findall(r"var\.([a-z_]+)", text)) <= names
+    scripts = re.findall(r"\$\{var\.input_dir\}/([\w.-]+\.sh)", text)
+    assert scripts
+    assert all((folder / script).is_file() for script in scripts)
+    sources = {
+        f"{kind}.{name}".replace('"', "")
+        for block in recipe["source"]
+        for kind, named in block.items()
+        for name in named
+    }
+    used = {name.strip('"') for build in recipe["build"] for name in build["sources"]}
+    assert {name.removeprefix("source.") for name in used} == sources
 
 
 @pytest.mark.parametrize("value", ['a"b', "a\\b", "a\nb"])
