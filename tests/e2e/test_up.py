@@ -110,6 +110,8 @@ def test_an_app_whose_data_do_not_fit_fails_at_once_with_its_words(up, numpy_app
     assert code == 5
     assert words in output
     assert len(up.events("run_submitted")) == 1
+    (failed,) = up.events("training_failed")
+    assert (failed["error"], failed["reason"]) == ("AppError", words)
 
 
 def test_a_training_that_fails_says_why_and_where_the_logs_are(up, numpy_app):
@@ -147,11 +149,16 @@ def test_other_ways_to_run_the_processes_train_as_well(up, variables):
 
 
 def test_a_runtime_error_of_the_app_ends_the_training(up, numpy_app):
-    """Flower swallows it and leaves the run open for a minute, or for ever."""
+    """Flower swallows it and leaves the run open for a minute, or for ever. It is tried once more."""
     server = numpy_app / "numpy_app" / "server.py"
     server.write_text(
         server.read_text().replace("    start =", "    raise RuntimeError('shapes')\n    start =")
     )
     code, output = up.run()
     assert code == 6
-    assert "RuntimeError" in output
+    assert "the app failed twice in the same way: the app raised RuntimeError: shapes" in output
+    failed = up.events("app_failed")
+    assert [(each["error"], each["reason"]) for each in failed] == [("RuntimeError", "shapes")] * 2
+    assert failed[0]["where"].startswith("numpy_app/server.py:")
+    (gave_up,) = up.events("training_gave_up")
+    assert "RuntimeError: shapes" in gave_up["reason"]

@@ -125,6 +125,13 @@ def test_an_old_journal_without_joining_is_read_by_the_answers():
     assert connected(fold([event for event in TRAINING if event["event"] != "client_joined"])) == ["1111"]
 
 
+def test_what_the_app_raised_is_told_until_the_training_is_started_again():
+    raised = at(12, "app_failed", app="a", error="ValueError", reason="no data", where="server.py:9")
+    assert told([*TRAINING, raised])["failed"] == "the app raised ValueError: no data (server.py:9)"
+    again = at(13, "run_lost", run=1, reason="no data", restarts=1, delay_s=0.0)
+    assert "failed" not in told([*TRAINING, raised, again])
+
+
 def test_a_failure_and_a_finish_are_told():
     assert (
         told([*TRAINING, at(12, "training_gave_up", reason="too often", restarts=3)])["failed"] == "too often"

@@ -87,6 +87,21 @@ def test_a_runtime_error_of_the_app_is_told_from_a_kill(watch, played):
         watch.look()
 
 
+def test_the_journal_tells_the_kind_of_a_failure_before_any_log(watch, played):
+    watch.take({"event": "training_failed", "error": "AppError", "reason": "3 channels"})
+    played.control.log = "oneflower.errors.CheckpointError: of an earlier run\n"
+    finish(played, "failed", "3 channels")
+    with pytest.raises(AppError, match="3 channels"):
+        watch.look()
+
+
+def test_a_kind_that_is_not_known_here_is_a_failed_training(watch, played):
+    watch.take({"event": "training_failed", "error": "Novelty", "reason": "of a later version"})
+    finish(played, "failed", "of a later version")
+    with pytest.raises(TrainingError, match="later version"):
+        watch.look()
+
+
 def test_a_serverapp_that_has_not_started_yet_is_waited_for(played):
     played.control.known[1] = ("starting", "", "")
     played.processes.apps = ()

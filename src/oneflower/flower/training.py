@@ -11,8 +11,9 @@ from flwr.server import Grid
 from flwr.serverapp.strategy import Result
 
 from oneflower.checkpoints import model_digest
-from oneflower.errors import OneflowerError
+from oneflower.errors import OneflowerError, SettingsError
 from oneflower.flower.asking import Prepare, ask_clients
+from oneflower.flower.failures import tell_known
 from oneflower.flower.grid import RoundGrid
 from oneflower.flower.keeper import Keeper
 from oneflower.flower.phases import Phases
@@ -88,10 +89,32 @@ def train(  # noqa: PLR0913 what Flower hands over, the model, and three options
 
 def open_journal(config: TrainingConfig) -> Journal | None:
     """Return the journal where the environment names it, else the one beside the checkpoints, if any."""
-    named = os.environ.get(JOURNAL_VARIABLE)
-    if named:
-        return Journal(Path(named))
+    named = _named_journal()
+    if named is not None:
+        return named
     return Journal(Path(config.checkpoint_path) / "journal.jsonl") if config.checkpoint_enabled else None
+
+
+def journal_and_facts(run_config: Mapping[str, object]) -> tuple[Journal | None, dict[str, object]]:
+    """Return the journal and what is known of a training, even of one whose run-config is wrong."""
+    try:
+        config = training_config(run_config)
+    except SettingsError:
+        return _named_journal(), {}
+    return open_journal(config), _facts(config)
+
+
+def _named_journal() -> Journal | None:
+    named = os.environ.get(JOURNAL_VARIABLE)
+    return Journal(Path(named)) if named else None
+
+
+def _facts(config: TrainingConfig) -> dict[str, object]:
+    return {
+        "rounds": config.num_rounds,
+        "strategy": config.strategy,
+        "parameters": config.strategy_parameters(),
+    }
 
 
 def _round_grid(grid: Grid) -> RoundGrid:
@@ -101,12 +124,7 @@ def _round_grid(grid: Grid) -> RoundGrid:
 def _run(loop: RoundLoop, result: Result, app: str, prepare: Prepare | None) -> Result:
     """Restore, run the rounds, and write how the training began and ended."""
     config, phases = loop.config, loop.phases
-    facts = {
-        "rounds": config.num_rounds,
-        "strategy": config.strategy,
-        "parameters": config.strategy_parameters(),
-        "app": app,
-    }
+    facts = {**_facts(config), "app": app}
     done = 0
     try:
         start = loop.keeper.restore(result)
@@ -118,7 +136,7 @@ def _run(loop: RoundLoop, result: Result, app: str, prepare: Prepare | None) -> 
         if done < config.num_rounds:
             loop.run(result, done)
     except OneflowerError as error:
-        phases.record("training_failed", round=done, reason=str(error), **facts)
+        tell_known(phases.journal, error, round=done, **facts)
         raise
     saved = loop.keeper.newest()
     digest = model_digest(array_views(result.arrays))

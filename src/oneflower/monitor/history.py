@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 
+from oneflower.monitor.lines import describe
 from oneflower.monitor.measures import ORIGINS
 from oneflower.monitor.reasons import kind_of
 from oneflower.monitor.records import (
@@ -256,11 +257,15 @@ class History(TrainingView):
 
     _on_training_gave_up = _on_training_failed
 
+    def _on_app_failed(self, event: Event) -> None:
+        self.failure, self.waiting, self.phase = describe(event, self) or "", "", Phase.FAILED
+        self._mark(event)
+
     def _on_run_lost(self, event: Event) -> None:
         self.restarts += 1
         self.losses_in_a_row = int(event.get("restarts") or 0)
         self.delay_s = float(event.get("delay_s") or 0.0)
-        self.waiting, self.phase = "", Phase.RESTARTING
+        self.failure, self.waiting, self.phase = "", "", Phase.RESTARTING
         self._mark(event)
 
     def _on_settings_used(self, event: Event) -> None:

@@ -15,6 +15,7 @@ WARNINGS = frozenset(
         "round_failed",
         "checkpoint_failed",
         "training_failed",
+        "app_failed",
         "process_died",
         "run_lost",
         "client_left",
@@ -114,6 +115,12 @@ def _lost(event: Event, _view: TrainingView) -> str:
     return f"the run was lost ({event.get('reason', '?')}){again}"
 
 
+def _app_failed(event: Event, _view: TrainingView) -> str:
+    where = event.get("where")
+    words = f"the app raised {event.get('error', 'an exception')}: {event.get('reason', '?')}"
+    return f"{words} ({where})" if where else words
+
+
 def _supervisor(event: Event, _view: TrainingView) -> str:
     reason = event.get("reason")
     return f"the supervisor is {event.get('state', '?')}{f': {reason}' if reason else ''}"
@@ -145,6 +152,7 @@ _WRITERS: dict[str, Any] = {
     ),
     "training_finished": _finished,
     "training_failed": _text("training has failed: {reason}"),
+    "app_failed": _app_failed,
     "run_lost": _lost,
     "process_died": _text("{role} has ended: {reason}; it is started again"),
     "process_started": _text("{role} is running again"),

@@ -34,6 +34,7 @@ DONE: Final = Kind("good", "✓", "finished", 3)
 KINDS: Final = {
     "run_lost": LOST,
     "training_failed": LOST,
+    "app_failed": LOST,
     "training_gave_up": LOST,
     "round_failed": FAILED_ROUND,
     "checkpoint_failed": UNSAVED,

@@ -198,9 +198,10 @@ class Watch:
         return RunLost("the ServerApp's process has ended")
 
     def _known_error(self, text: str) -> OneflowerError | None:
-        """Find the kind of a failure in the run's log: Flower hands on an exception's text, not its class."""
-        names = RAISED.findall(self._log())
-        kind = getattr(errors, names[-1], None) if names else None
+        """Find a failure's kind in the journal, else in the run's log: Flower hands on its text alone."""
+        told = (self.ending or {}).get("error")
+        names = [told] if told else RAISED.findall(self._log())
+        kind = getattr(errors, str(names[-1]), None) if names else None
         if isinstance(kind, type) and issubclass(kind, OneflowerError):
             return kind(text)
         return None

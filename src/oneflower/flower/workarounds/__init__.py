@@ -16,6 +16,7 @@ from oneflower.flower.workarounds import (
     polls,
     reconnection,
     stale_nodes,
+    told_failures,
     traffic,
     unwanted_objects,
 )
@@ -37,6 +38,7 @@ WORKAROUNDS: tuple[Workaround, ...] = (
     unwanted_objects.WORKAROUND,
     client_crash.WORKAROUND,
     exit_lock.WORKAROUND,
+    told_failures.WORKAROUND,
     own_programs.SUPERLINK,
     own_programs.SUPERNODE,
     own_programs.SUPEREXEC,

@@ -1,0 +1,70 @@
+"""An exception that ends a ServerApp is told: in the journal, and to the SuperLink."""
+
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import grpc
+from flwr.app.exception import AppExitException
+from flwr.common import Context
+from flwr.server import Grid
+from flwr.server.run_serverapp import run
+from flwr.server.serverapp import app
+
+from oneflower.errors import OneflowerError
+from oneflower.flower.failures import tell_known, tell_unknown
+from oneflower.flower.workarounds.registry import Patch, Program, Workaround
+
+
+class AppRaisedError(Exception):
+    """Stands for an exception of the app's; Flower tells the SuperLink of it, whatever it stands for."""
+
+
+def apply(patch: Patch) -> None:
+    """Write down what the app raises, and hand it on as no RuntimeError."""
+    @wraps(run)
+    def run_and_tell(grid: Grid, context: Context, server_app_dir: str, **options: Any) -> Context:
+        try:
+            return run(grid, context, server_app_dir, **options)
+        except grpc.RpcError:
+            raise  # the SuperLink has gone: that is no failure of the app
+        except OneflowerError as error:
+            _tell(error, grid, context)
+            raise
+        except Exception as error:
+            told = _tell_unknown(error, grid, context, server_app_dir)
+            if isinstance(error, AppExitException):
+                raise  # Flower's own, with an exit code
+            raise AppRaisedError(told) from error
+
+    patch(app, "run_", run_and_tell)
+
+
+def _tell(error: OneflowerError, grid: Grid, context: Context) -> None:
+    """Write an error that was raised outside the rounds; what is not known of the training is left out."""
+    # Imported here: every program imports the workarounds, and only a ServerApp has the round loop loaded.
+    from oneflower.flower.training import journal_and_facts  # noqa: PLC0415
+
+    journal, facts = journal_and_facts(context.run_config)
+    tell_known(journal, error, **facts, app=str(grid.run.fab_id))
+
+
+def _tell_unknown(error: Exception, grid: Grid, context: Context, folder: str) -> str:
+    from oneflower.flower.training import journal_and_facts  # noqa: PLC0415 - the same
+
+    journal, _ = journal_and_facts(context.run_config)
+    return tell_unknown(journal, error, folder=Path(folder), app=str(grid.run.fab_id))
+
+
+WORKAROUND = Workaround(
+    name="told-failures",
+    # RuntimeError is what Flower itself raises for a run that was refused, and takes an app's own for: its
+    # text is dropped, the SuperLink is told nothing, the run stays `running` for a minute, or for ever.
+    defect="a RuntimeError of the app is swallowed: server/serverapp/app.py:274",
+    programs=frozenset({Program.SERVERAPP}),
+    sources={
+        "flwr.server.serverapp.app": {"run_serverapp": "53c987deab1c"},
+        "flwr.server.run_serverapp": {"run": "a3c8972eda36"},
+    },
+    apply=apply,
+)
