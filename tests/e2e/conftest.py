@@ -92,8 +92,12 @@ class Up:
         given = {"NUM_ROUNDS": "3", "CHECKPOINT_ENABLED": "YES", "CHECKPOINT_INTERVAL": "1", **variables}
         context = self._folder / "context.sh"
         context.write_text(render_context({f"FL_{name}": value for name, value in given.items()}))
+        return self.start_context(context, "--app", str(app or self._app), *options, environ=environ)
+
+    def start_context(self, context, *options, environ=None):
+        """Start it from a context file; the environment wins over the file."""
         command = [sys.executable, "-m", "oneflower.cli.main", "up", "--context", str(context)]
-        command += ["--state", str(self.state), "--app", str(app or self._app), *options]
+        command += ["--state", str(self.state), *options]
         process = subprocess.Popen(
             command,
             env={**os.environ, **(environ or {})},
