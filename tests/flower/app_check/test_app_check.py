@@ -79,6 +79,25 @@ def test_the_ready_made_apps_have_everything(name, tmp_path, monkeypatch):
     assert outcomes(findings(APPS / name, tmp_path)) == {}
 
 
+def test_the_language_model_app_has_everything(tmp_path, monkeypatch):
+    """Its base model comes by FL_BASE_MODEL, as under `oneflower up`."""
+    monkeypatch.syspath_prepend(APPS.parent / "tests" / "apps")
+    from tiny_model import write_pairs, write_tiny_model
+
+    (tmp_path / "data").mkdir()
+    write_pairs(tmp_path / "data" / "pairs.jsonl")
+    monkeypatch.setenv("ONEFLOWER_DATA", str(tmp_path / "data"))
+    model = write_tiny_model(tmp_path / "tiny")
+    given = {"FL_USE_CASE": "llm-fine-tuning", "FL_BASE_MODEL": str(model)}
+    found = check_app(
+        APPS / "llm-fine-tuning",
+        run_config=run_config(resolve(given).settings),
+        clients=2,
+        home=tmp_path / "home",
+    )
+    assert [(each.check, each.found) for each in found if each.outcome != "ok"] == []
+
+
 def test_a_client_that_ignores_mu_is_told_so_plainly(folder, tmp_path):
     found = findings(folder, tmp_path, IGNORES_MU)
     assert outcomes(found) == {"proximal-mu": "problem"}
