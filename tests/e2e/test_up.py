@@ -148,6 +148,19 @@ def test_other_ways_to_run_the_processes_train_as_well(up, variables):
     assert "round 1 of 1 done" in output
 
 
+def test_what_the_checkpoint_store_says_is_in_the_log_at_the_level_that_was_asked_for(up):
+    code, output = up.run(CHECKPOINT_KEEP="2", LOG_LEVEL="INFO")
+    assert code == 0, output
+    log = (up.state / "logs" / "superlink.log").read_text()
+    assert "old checkpoints removed rounds=1" in log
+    (up.state / "checkpoints" / "checkpoint_round_3.npz").write_bytes(b"torn")
+    code, output = up.run(CHECKPOINT_KEEP="2", LOG_LEVEL="WARNING", NUM_ROUNDS="4")
+    assert code == 0, output
+    since = (up.state / "logs" / "superlink.log").read_text().removeprefix(log)
+    assert "checkpoint damaged round=3" in since
+    assert "old checkpoints removed" not in since
+
+
 def test_a_runtime_error_of_the_app_ends_the_training(up, numpy_app):
     """Flower swallows it and leaves the run open for a minute, or for ever. It is tried once more."""
     server = numpy_app / "numpy_app" / "server.py"

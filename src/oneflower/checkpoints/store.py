@@ -171,6 +171,7 @@ class CheckpointStore(CheckpointReader):
             gone = doomed(self.rounds(), checkpoint.metrics, self._retention, self._measures)
             if gone := tuple(number for number in gone if number != checkpoint.round):
                 remove_rounds(self._files, self.root, gone)
+                log.info("old checkpoints removed rounds=%s", ",".join(map(str, gone)))
         except (OSError, StateError) as error:
             log.warning("old checkpoints not removed folder=%s reason=%s", self.root, error)
 

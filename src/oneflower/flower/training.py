@@ -16,6 +16,7 @@ from oneflower.flower.asking import Prepare, ask_clients
 from oneflower.flower.failures import tell_known
 from oneflower.flower.grid import RoundGrid
 from oneflower.flower.keeper import Keeper
+from oneflower.flower.logs import log_through_flower
 from oneflower.flower.phases import Phases
 from oneflower.flower.rounds import EvaluateFn, RoundLoop
 from oneflower.flower.strategies import array_views, build_strategy
@@ -70,6 +71,7 @@ def train(  # noqa: PLR0913 what Flower hands over, the model, and three options
     TrainingError
         A round missed its quorum too often.
     """
+    log_through_flower()
     config = training_config(context.run_config)
     journal = open_journal(config)
     app = str(grid.run.fab_id) or config.use_case

@@ -22,6 +22,7 @@ class AppRaisedError(Exception):
 
 def apply(patch: Patch) -> None:
     """Write down what the app raises, and hand it on as no RuntimeError."""
+
     @wraps(run)
     def run_and_tell(grid: Grid, context: Context, server_app_dir: str, **options: Any) -> Context:
         try:

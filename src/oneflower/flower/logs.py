@@ -1,0 +1,28 @@
+"""What oneflower's own parts log beside a training goes where Flower's lines go, at the same level."""
+
+import logging
+from typing import Final
+
+from flwr.common.logger import FLOWER_LOGGER
+
+OURS: Final = logging.getLogger("oneflower")
+
+
+class ThroughFlower(logging.Handler):
+    """Hands a record to Flower's handlers; each goes by its own level (FL_LOG_LEVEL)."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand one record on; not to Flower's logger, which would tell the root logger a second time."""
+        for handler in FLOWER_LOGGER.handlers:
+            if record.levelno >= handler.level:
+                handler.handle(record)
+
+
+def log_through_flower() -> None:
+    """Let the checkpoint store and the journal be heard in this process; doing it again changes nothing.
+
+    Without it Python drops what is below a warning, and prints a warning without its level.
+    """
+    if not any(isinstance(handler, ThroughFlower) for handler in OURS.handlers):
+        OURS.addHandler(ThroughFlower())
+    OURS.setLevel(min((handler.level for handler in FLOWER_LOGGER.handlers), default=logging.WARNING))
