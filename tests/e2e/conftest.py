@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -52,6 +53,7 @@ def evaluate(_round, arrays):
 CLIENT = """
 import os
 import time
+from contextlib import suppress
 import numpy as np
 from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
@@ -125,6 +127,15 @@ class Up:
             assert self._processes[-1].poll() is None, self._processes[-1].communicate()[0]
             time.sleep(0.05)
         return found[-1]
+
+    def kill_everything(self, process):
+        """End `oneflower up` and all that it has started with SIGKILL, by pid: nobody can tidy up."""
+        started = running(self.token())
+        process.kill()
+        for identity in started:
+            with suppress(ProcessLookupError):
+                os.kill(identity.pid, signal.SIGKILL)
+        process.wait()
 
     def token(self):
         found = re.search(r'"token": "(\w+)"', (self.state / "processes.json").read_text())

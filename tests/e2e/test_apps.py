@@ -1,16 +1,11 @@
 """Each ready-made app from its context in examples/: killed in the middle and resumed, the same model."""
 
-import os
 import re
-import signal
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-from oneflower.cluster.processes import MARKER
-from oneflower.procfs import with_environment
 
 pytestmark = pytest.mark.e2e
 
@@ -69,11 +64,7 @@ def test_an_app_that_was_killed_with_all_its_processes_ends_with_the_same_model(
 
     process = up.start_context(context, environ=environ)
     up.wait_for("round_started", round=3)
-    everything = list(with_environment(MARKER, up.token()))
-    process.kill()
-    for identity in everything:
-        os.kill(identity.pid, signal.SIGKILL)
-    process.wait()
+    up.kill_everything(process)
     assert not up.events("training_finished")
 
     assert finish(up.start_context(context, environ=environ)) == undisturbed

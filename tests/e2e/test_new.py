@@ -1,15 +1,11 @@
 """`oneflower new` writes an app that trains on real Flower processes as it is, killed or not."""
 
-import os
 import re
-import signal
 
 import pytest
 from typer.testing import CliRunner
 
 from oneflower.cli.main import app as command
-from oneflower.cluster.processes import MARKER
-from oneflower.procfs import with_environment
 
 pytestmark = pytest.mark.e2e
 
@@ -32,11 +28,7 @@ def test_a_new_app_trains_and_is_resumed_to_the_same_model(up, tmp_path, monkeyp
 
     process = up.start(**given)
     up.wait_for("round_started", round=3)
-    everything = list(with_environment(MARKER, up.token()))
-    process.kill()
-    for identity in everything:
-        os.kill(identity.pid, signal.SIGKILL)
-    process.wait()
+    up.kill_everything(process)
     code, resumed = up.run(**given)
     assert code == 0, resumed
     assert sha256(resumed) == sha256(output)

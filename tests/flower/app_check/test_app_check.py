@@ -35,6 +35,20 @@ OWN_STRATEGY = """\
     from flwr.serverapp.strategy import FedAvg
     FedAvg().start(grid=grid, initial_arrays=model_arrays(model), num_rounds=1)
 """
+OLDER_API = """\
+import numpy as np
+from flwr.common import ndarrays_to_parameters
+from flwr.server import ServerApp, ServerAppComponents, ServerConfig
+from flwr.server.strategy import FedAvg
+
+
+def server_fn(context):
+    strategy = FedAvg(initial_parameters=ndarrays_to_parameters([np.zeros(3)]))
+    return ServerAppComponents(strategy=strategy, config=ServerConfig(num_rounds=1))
+
+
+app = ServerApp(server_fn=server_fn)
+"""
 NUMBERS = count()
 IGNORES_MU = ("client", HOLDS_ON, "proximal_mu=0.0,")
 
@@ -227,3 +241,17 @@ def test_the_command_has_exit_codes_and_json(folder):
     result = CliRunner().invoke(command, ["app", "check", str(folder), "--json"])
     assert result.exit_code == 5
     assert json.loads(result.stdout)["ok"] is False
+
+
+def test_an_app_of_flowers_older_api_is_told_which_one_fits(folder, tmp_path):
+    path = folder / folder.name / "server.py"
+    path.write_text(OLDER_API, encoding="utf-8")
+    found = findings(folder, tmp_path)
+    assert outcomes(found) == {"server": "problem"}
+    assert "Message API" in found["server"].mend
+
+
+def test_a_server_that_waits_for_more_clients_is_not_waited_for(folder, tmp_path):
+    found = findings(folder, tmp_path, clients=1)
+    assert "waits for more than 1 clients" in found["server"].found
+    assert "--clients" in found["server"].found

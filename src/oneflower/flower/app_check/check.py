@@ -41,6 +41,10 @@ HOW_TO_CALL = (
     "In @app.main() call oneflower.flower.train(grid, context, arrays) in place of the strategy's start: "
     "until then FL_STRATEGY, FL_NUM_ROUNDS, checkpoints and resume do nothing"
 )
+HOW_TO_BE_HEARD = (
+    "Write the app with Flower's Message API: @app.main() of the ServerApp calls oneflower.flower.train, and "
+    "@app.train() of the ClientApp answers. A server_fn or client_fn of older Flower does not fit"
+)
 HOW_TO_BEGIN_ALIKE = "Seed before the model is made: set_determinism(context.run_config['seed'], 0, 0)"
 
 
@@ -90,7 +94,7 @@ def _check_running(folder: Path, context: Context, clients: int, app: str, home:
     except (Exception, SystemExit) as error:  # noqa: BLE001  an app's code may raise anything
         return [problem(SERVER, f"it does not get to round 1: {_said(error)}", HOW_TO_START)]
     if probe is None or again is None:
-        return [problem(SERVER, "it ends without a training message to any client", HOW_TO_CALL)]
+        return [problem(SERVER, "it ends without a training message to any client", HOW_TO_BE_HEARD)]
     return [_server(journal), _initial_model(probe, again), *check_client(probe)]
 
 

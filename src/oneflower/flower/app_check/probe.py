@@ -17,7 +17,7 @@ from oneflower.flower.localgrid import LocalGrid
 
 CONFIG = "config"
 """The record in which every strategy of Flower sends what a client is told."""
-PATIENCE = 10
+PATIENCE = 5
 """How often a server may look for clients and send nothing: Flower waits three seconds each time."""
 
 
