@@ -26,7 +26,10 @@ def _load(name):
     return module
 
 
-lab_module, images_module, own_module = _load("lab"), _load("images"), _load("own_root")
+# Test modules import them by these names.
+leftovers, lab_module, images_module, own_module, watching = map(
+    _load, ("leftovers", "lab", "images", "own_root", "watching")
+)
 ASKED_FOR = os.environ.get("ONEFLOWER_HOSTS") == "YES"
 
 
@@ -69,7 +72,7 @@ def boot_and_end():
 
 @contextmanager
 def opened(kind, folder):
-    folder, made = lab_module.make_folder(folder), None
+    folder, made = leftovers.make_folder(folder), None
     try:
         made = lab_module.Lab(folder, kind)
         made.make_switch()
@@ -87,6 +90,14 @@ def lab(request):
     kind = request.getfixturevalue("own" if request.param == "own" else "images")
     with opened(kind, getattr(kind, "folder", Path("/var/tmp"))) as made:
         yield made
+
+
+@pytest.fixture
+def service(lab):
+    link = lab.add("superlink", 10, **watching.TRAINING)
+    nodes = [lab.add("supernode", 11), lab.add("supernode", 12)]
+    lab.start_onegate()
+    return link, nodes
 
 
 @pytest.fixture

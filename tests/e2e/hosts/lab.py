@@ -3,42 +3,27 @@
 Everything that is made here is undone by `Lab.close`: processes, mounts, network namespaces, cgroups.
 """
 
-import errno
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
+
+from hosts_leftovers import CGROUPS, TAG, remove_groups, run, sweep
 
 from oneflower.settings import render_context
 
 NETWORK = "10.77.0"
 GATEWAY = f"{NETWORK}.1"
 ONEGATE_PORT = 5030
-CGROUP = Path("/sys/fs/cgroup")
-# Two hierarchies side by side, or one.
-CGROUPS = [CGROUP] if (CGROUP / "cgroup.controllers").exists() else [CGROUP / "systemd", CGROUP / "unified"]
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 ONE_CONTEXT = "opt/one-context"
 STOP_S = 30
-TAG = "of"
-FOLDER = "oneflower-lab-"
-
-
-def run(*command, check=True, timeout=120):
-    done = subprocess.run(
-        [str(word) for word in command], capture_output=True, text=True, timeout=timeout, check=False
-    )
-    if check and done.returncode:
-        raise RuntimeError(f"{command}: {done.returncode}\n{done.stdout}{done.stderr}")
-    return done.stdout
 
 
 class Lab:
@@ -306,37 +291,7 @@ class Host:
 
     def _remove_cgroups(self):
         for hierarchy in CGROUPS:
-            _remove_groups(hierarchy / self.name)
-
-
-def make_folder(parent):
-    """Make the folder of a lab, after those of labs that were killed are gone."""
-    for left in parent.glob(f"{FOLDER}*"):
-        if not Path("/proc", left.name.removeprefix(FOLDER).partition("-")[0]).exists():
-            for root in left.glob("vm-*/root"):
-                run("umount", "--quiet", root, check=False)
-            shutil.rmtree(left, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"{FOLDER}{os.getpid()}-", dir=parent))
-
-
-def sweep():
-    """End what a lab has left whose process was killed: machines with all they run, networks and cgroups."""
-    for line in run("ip", "netns", "list", check=False).splitlines():
-        name = line.split()[0]
-        if _is_left(name):
-            for pid in run("ip", "netns", "pids", name, check=False).split():
-                with suppress(ProcessLookupError):
-                    os.kill(int(pid), signal.SIGKILL)
-            run("ip", "netns", "delete", name, check=False)
-    for hierarchy in CGROUPS:
-        for group in hierarchy.glob(f"{TAG}*"):
-            if _is_left(group.name):
-                _remove_groups(group)
-
-
-def _is_left(name):
-    found = re.fullmatch(rf"{TAG}([0-9]+)(hub|v[0-9]+)", name)
-    return found is not None and not Path("/proc", found[1]).exists()
+            remove_groups(hierarchy / self.name)
 
 
 def _try(step):
@@ -345,22 +300,3 @@ def _try(step):
     except Exception as error:  # noqa: BLE001 - the other steps have to be taken
         return error
     return None
-
-
-def _remove_groups(group):
-    found = [folder for folder in group.rglob("*") if folder.is_dir()] if group.exists() else []
-    for folder in [*sorted(found, key=lambda path: -len(path.parts)), group]:
-        with suppress(FileNotFoundError):
-            _remove_group(folder)
-
-
-def _remove_group(folder):
-    """Remove a cgroup; its last processes may still be on their way out."""
-    for _ in range(100):
-        try:
-            return folder.rmdir()
-        except OSError as error:
-            if error.errno != errno.EBUSY:
-                raise
-            time.sleep(0.1)
-    raise RuntimeError(f"{folder} still has processes: {(folder / 'cgroup.procs').read_text().split()}")
