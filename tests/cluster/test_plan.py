@@ -102,3 +102,15 @@ def test_an_app_whose_packages_are_missing_is_refused_with_what_to_install(tmp_p
     assert "What fits" in str(caught.value)
     assert not (tmp_path / "state").exists()
     make_plan(resolve({}, {"FL_USE_CASE": "image-classification"}), state=tmp_path / "state")
+
+
+def test_a_base_model_that_is_not_there_is_refused_before_anything_starts(tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    given = {"FL_USE_CASE": "llm-fine-tuning", "FL_BASE_MODEL": str(tmp_path / "typo")}
+    with pytest.raises(AppError, match="typo holds 0 base models"):
+        make_plan(resolve({}, given), state=tmp_path / "state")
+    assert not (tmp_path / "state").exists()
+    (tmp_path / "typo").mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / "typo" / name).touch()
+    assert make_plan(resolve({}, given), state=tmp_path / "state").run_config()["base-model"].endswith("typo")

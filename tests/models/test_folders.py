@@ -30,10 +30,18 @@ def test_a_folder_is_the_model_or_holds_the_only_one(tmp_path, environ):
 
 
 def test_the_fetched_model_is_taken_where_nothing_is_mounted(tmp_path, environ):
+    usual = tmp_path / "empty"
     with pytest.raises(AppError, match="oneflower models fetch"):
-        base_model_folder(tmp_path / "empty", environ)
+        base_model_folder(usual, environ, usual=usual)
     fetched = make(tmp_path / "cache" / "models" / "smollm2-135m")
-    assert base_model_folder(tmp_path / "empty", environ) == fetched
+    assert base_model_folder(usual, environ, usual=usual) == fetched
+
+
+def test_a_folder_that_was_named_and_is_not_there_is_a_mistake(tmp_path, environ):
+    """A typing error in FL_BASE_MODEL must not train another model than the one that was meant."""
+    make(tmp_path / "cache" / "models" / "smollm2-135m")
+    with pytest.raises(AppError, match="name it with FL_BASE_MODEL"):
+        base_model_folder(tmp_path / "typo", environ, usual=tmp_path / "models")
 
 
 def test_what_is_mounted_is_never_passed_over_in_silence(tmp_path, environ):

@@ -11,6 +11,7 @@ from oneflower.cluster.folder import StateFolder
 from oneflower.cluster.ports import LOOPBACK
 from oneflower.errors import SettingsError
 from oneflower.flower.fab import Fab, build_fab
+from oneflower.models import base_model_folder
 from oneflower.settings import NO_USE_CASE, Notice, Resolution, Settings, run_config, use_case_of, what_fits
 
 ADDRESSES = {"fleet_port": "FL_FLEET_API_ADDRESS", "control_port": "FL_CONTROL_API_ADDRESS"}
@@ -56,12 +57,13 @@ def make_plan(
     SettingsError
         No app was chosen, what it needs is not installed, or there are fewer nodes than a round waits for.
     AppError
-        The folder is no Flower app.
+        The folder is no Flower app, or there is no base model where FL_BASE_MODEL looks for one.
     """
     folder = StateFolder(state.absolute())
     if app is None:
         app = find_app(resolution.settings.use_case)
         check_installed(resolution.settings.use_case)
+        check_base_model(resolution.settings)
     needed = check_nodes(resolution.settings, nodes)
     return Plan(
         settings=_settings_here(resolution, folder),
@@ -108,6 +110,12 @@ def check_installed(use_case: str) -> None:
             f"FL_USE_CASE={use_case} needs {' and '.join(missing)}, which this machine does not have: "
             f"pip install 'oneflower[{app.extras}]', or choose what fits what is installed\n{what_fits()}"
         )
+
+
+def check_base_model(settings: Settings) -> None:
+    """Raise AppError where a pre-built app wants a base model and there is not one."""
+    if "base-model" in run_config(settings):
+        base_model_folder(Path(settings.base_model))
 
 
 def check_nodes(settings: Settings, nodes: int | None) -> int:

@@ -9,6 +9,8 @@ from oneflower.errors import AppError
 
 CACHE_VARIABLE = "ONEFLOWER_CACHE"
 DEFAULT_MODEL = "smollm2-135m"
+USUAL_FOLDER = Path("/app/models")
+"""Where a model is looked for that nobody has named: only then may the one that was fetched stand in."""
 BLOCK_BYTES = 1 << 20
 
 
@@ -26,8 +28,10 @@ def is_model(folder: Path) -> bool:
     return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
 
 
-def base_model_folder(given: Path, environ: Mapping[str, str] | None = None) -> Path:
-    """Find the base model: `given` itself, the one model in it, else the one that was fetched.
+def base_model_folder(
+    given: Path, environ: Mapping[str, str] | None = None, *, usual: Path = USUAL_FOLDER
+) -> Path:
+    """Find the base model: `given` itself, the one model in it, or for the usual folder the one fetched.
 
     Raises
     ------
@@ -38,12 +42,13 @@ def base_model_folder(given: Path, environ: Mapping[str, str] | None = None) -> 
     found = [given] if is_model(given) else sorted(path for path in _folders(given) if is_model(path))
     if len(found) == 1:
         return found[0]
-    if not found and not (given.is_dir() and any(given.iterdir())) and is_model(fetched):
+    is_empty = not (given.is_dir() and any(given.iterdir()))
+    if not found and given == usual and is_empty and is_model(fetched):
         return fetched
     raise AppError(
         f"{given} holds {len(found)} base models; expected exactly one folder with config.json and "
-        f"*.safetensors, there or in {fetched}. Mount one there, name it with the key base-model, or run: "
-        f"oneflower models fetch {DEFAULT_MODEL}"
+        f"*.safetensors. Put one there or name it with FL_BASE_MODEL; or leave {usual} empty and run: "
+        f"oneflower models fetch {DEFAULT_MODEL}, which puts one into {fetched}"
     )
 
 
