@@ -48,7 +48,14 @@ def images(request):
     if os.getuid() != 0 or missing:
         pytest.skip(f"needs root and {', '.join(missing or PROGRAMS)}")
     built = images_module.Images(images_module.cache())
-    built.build(request.config.pluginmanager.get_plugin("terminalreporter").write_line)
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+
+    def say(line):
+        with capture.global_and_fixture_disabled():
+            sys.stdout.write(f"{line}\n")
+            sys.stdout.flush()
+
+    built.build(say)
     return built
 
 
