@@ -134,6 +134,9 @@ def test_a_command_without_its_extra_says_what_to_install(state, tmp_path):
 
 def test_heavy_packages_are_loaded_only_by_the_command_that_needs_them(state):
     heavy = ["starlette", "uvicorn", "prometheus_client", "tensorboard", "mlflow"]
-    code = f"import sys; from oneflower.cli import main; print([m for m in {heavy} if m in sys.modules])"
+    code = (
+        "import sys; from oneflower.cli.commands import COMMANDS, load; [load(name) for name in COMMANDS]; "
+        f"print([m for m in {heavy} if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -5,34 +5,13 @@ from typing import Annotated
 
 import click
 import typer
-from rich.console import Console
 
-from oneflower import __version__
-from oneflower.cli import (
-    app as own_app,
-)
-from oneflower.cli import (
-    appliance,
-    checkpoints,
-    compare,
-    config,
-    dashboard,
-    export_adapter,
-    metrics,
-    models,
-    new,
-    report,
-    simulate,
-    status,
-    supervise,
-    template,
-    track,
-    up,
-)
+from oneflower.cli.commands import LazyGroup
 from oneflower.errors import OneflowerError
 
 app = typer.Typer(
     name="oneflower",
+    cls=LazyGroup,
     help="Federated learning on OpenNebula, configured by FL_* variables.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -40,28 +19,12 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 unexpected, 2 configuration, 3 checkpoint, 4 cluster, 5 app, "
     "6 training, 7 state folder, 130 interrupted.",
 )
-app.add_typer(own_app.app, name="app")
-app.add_typer(appliance.app, name="appliance")
-app.add_typer(checkpoints.app, name="checkpoints")
-app.add_typer(config.app, name="config")
-app.add_typer(models.app, name="models")
-app.add_typer(template.app, name="template")
-app.command("up")(up.up)
-app.command("supervise")(supervise.supervise)
-app.command("status")(status.status)
-app.command("logs")(status.logs)
-app.command("dashboard")(dashboard.dashboard)
-app.command("report")(report.report)
-app.command("compare")(compare.compare)
-app.command("metrics")(metrics.metrics)
-app.command("track")(track.track)
-app.command("simulate")(simulate.simulate)
-app.command("new")(new.new)
-app.command("export-adapter")(export_adapter.export_adapter)
 
 
 def _print_version(*, value: bool) -> None:
     if value:
+        from oneflower import __version__  # noqa: PLC0415
+
         sys.stdout.write(f"oneflower {__version__}\n")
         raise typer.Exit
 
@@ -81,6 +44,8 @@ def main() -> None:
     try:
         sys.exit(app(standalone_mode=False) or 0)
     except OneflowerError as error:
+        from rich.console import Console  # noqa: PLC0415 - most commands end without an error
+
         Console(stderr=True, soft_wrap=True).print(
             f"error: {error}", style="red", markup=False, highlight=False
         )
