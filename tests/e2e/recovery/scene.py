@@ -26,10 +26,11 @@ NODES = 3
 
 
 class Kept:
-    """A command that is run again whenever it ends, until it is told to rest."""
+    """A command that is run again whenever it ends, but for some exit codes, until it is told to rest."""
 
-    def __init__(self, command, *, environment, log, prefix=()):
+    def __init__(self, command, *, environment, log, final=(), prefix=()):
         self.command, self.environment, self.log = [*prefix, *command], environment, log
+        self.final = final
         self.starts = 0
         self.process = None
         self.codes = []
@@ -77,7 +78,7 @@ class Kept:
                 )
             self.starts += 1
             self.codes.append(self.process.wait())
-            if self.codes[-1] in (0, 2, 5, 6):  # what a unit lists under RestartPreventExitStatus
+            if self.codes[-1] in self.final:
                 self._on.clear()
             self._over.wait(RESTART_S)
 
@@ -139,6 +140,8 @@ class Scene:
                     self._command(role),
                     environment=self._environment(role),
                     log=self.logs / f"{role}.log",
+                    # What the supervisor's unit is not started again for; the other units always are.
+                    final=(0, 2, 5, 6) if role == SUPERVISOR else (),
                     prefix=self.prefixes.get(role, ()),
                 )
             self.kept[role].start()
