@@ -45,7 +45,7 @@ class Outcome:
         """Return the central accuracy after the last round."""
         if self.checkpoint is None:
             return f"none: {self.failure}"
-        rounds = self.checkpoint.metrics["evaluate_metrics_serverapp"]
+        rounds = self.checkpoint.metrics["central"]
         return f"{rounds[str(self.checkpoint.round)]['accuracy']:.4f}"
 
 
