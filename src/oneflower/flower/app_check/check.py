@@ -14,7 +14,7 @@ from flwr.server.server_app import LoadServerAppError
 from oneflower.checkpoints import model_digest
 from oneflower.errors import OneflowerError, SettingsError
 from oneflower.flower.app_check.client import check_client
-from oneflower.flower.app_check.findings import Finding, ok, problem, skipped
+from oneflower.flower.app_check.findings import Finding, ok, problem, skipped, warning
 from oneflower.flower.app_check.probe import Probe, WatchedConfig, first_message, seed_everything
 from oneflower.flower.fab import build_fab, declared_keys
 from oneflower.flower.simulation import components, server_context, unpack
@@ -124,9 +124,12 @@ def _check_keys(app_dir: Path, watched: WatchedConfig) -> Finding:
         training_config(declared)
     except SettingsError as error:
         return problem(KEYS, str(error).replace("\n", "; "), "Give the key a default of the accepted form")
-    if watched.undeclared:
-        names = ", ".join(sorted(watched.undeclared))
-        return problem(KEYS, f"the app reads keys that it does not declare: {names}", HOW_TO_DECLARE)
+    if watched.missed:
+        names = ", ".join(sorted(watched.missed))
+        return problem(KEYS, f"the app needs keys that it does not declare: {names}", HOW_TO_DECLARE)
+    if watched.optional:
+        names = ", ".join(sorted(watched.optional))
+        return warning(KEYS, f"nobody can set keys that are read and not declared: {names}", HOW_TO_DECLARE)
     own = len(set(declared) - set(APP_CONFIG_KEYS))
     missing = len(set(APP_CONFIG_KEYS) - set(declared))
     added = f", {missing} are added when the app is packed" if missing else ""

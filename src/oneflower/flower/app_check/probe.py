@@ -22,21 +22,30 @@ PATIENCE = 5
 
 
 class WatchedConfig(dict[str, Any]):
-    """A run-config that remembers which keys were read and are not declared."""
+    """A run-config that remembers which keys were read and are not declared.
+
+    Attributes
+    ----------
+    missed
+        Keys that had to be there.
+    optional
+        Keys for which the reader had a default.
+    """
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         super().__init__(values)
-        self.undeclared: set[str] = set()
+        self.missed: set[str] = set()
+        self.optional: set[str] = set()
 
     def __missing__(self, key: str) -> Any:
         """Remember the key; it is an error all the same."""
-        self.undeclared.add(key)
+        self.missed.add(key)
         raise KeyError(key)
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return a value, and remember a key that has none."""
         if key not in self:
-            self.undeclared.add(key)
+            self.optional.add(key)
         return super().get(key, default)
 
 
