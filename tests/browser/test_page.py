@@ -1,10 +1,14 @@
 """The live page in a real browser: it tells the truth, to everyone, without a complaint."""
 
+import importlib.util
 import json
 from datetime import UTC, datetime
+from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 LOOKS = {
@@ -217,6 +221,22 @@ def test_a_thousand_rounds_of_two_hundred_clients(tmp_path, serve, visit, scenes
     assert seen.page.locator("#clients tbody tr").count() == 200
     assert problems(seen.page, axe) == []
     seen.picture("large")
+
+
+def test_the_picture_in_the_readme_is_of_this_page(browser):
+    """Its words are the page's; `python tests/browser/picture.py docs/images/page.svg` draws it anew."""
+    kept = (ROOT / "docs" / "images" / "page.svg").read_text(encoding="utf-8")
+    spec = importlib.util.spec_from_file_location("picture", ROOT / "tests" / "browser" / "picture.py")
+    picture = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(picture)
+    # Where a line breaks hangs on the fonts of a machine; what stands there does not.
+    assert words(picture.picture(browser)) == words(kept)
+    assert len(kept.encode()) < 150_000
+
+
+def words(svg):
+    texts = ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")
+    return " ".join(each.text for each in texts).split()
 
 
 def test_a_stranger_needs_the_token(resumed, serve, visit, axe, tmp_path):

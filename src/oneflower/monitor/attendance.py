@@ -9,7 +9,7 @@ from oneflower.monitor.html import Html, el, note
 from oneflower.monitor.picture import Curves, frame, grain, readable, stretched
 from oneflower.monitor.records import FAILED, QUARANTINED
 from oneflower.monitor.scale import Axis, Scale, ticks
-from oneflower.monitor.view import TrainingView
+from oneflower.monitor.view import Phase, TrainingView
 
 VALID: Final = "valid"
 NAMES: Final = {VALID: "in the model", QUARANTINED: "quarantined", FAILED: "failed or silent"}
@@ -23,9 +23,14 @@ def counts(view: TrainingView) -> dict[int, dict[str, int]]:
     """Return for every round how many clients are in its model, were quarantined, or failed."""
     found = {number: {VALID: result.valid} for number, result in view.rounds.items()}
     for number, absent in view.absent.items():
-        if absent:
+        # In its first try a running round has no count yet: its bar would show the bad ones alone.
+        if absent and (number != view.started_round or number in found or view.attempt > 1 or _is_over(view)):
             found.setdefault(number, {VALID: 0}).update(Counter(absent.values()))
     return found
+
+
+def _is_over(view: TrainingView) -> bool:
+    return view.phase not in (Phase.TRAINING, Phase.EVALUATING)
 
 
 def draw_attendance(view: TrainingView, curves: Curves) -> Html:
