@@ -27,9 +27,9 @@ LAYERS = {
     "starter": 2,
     "journal": 2,
     "tls": 2,
-    "files": 2,
     "procfs": 2,
-    "errors": 1,
+    "files": 1,
+    "errors": 0,
     "__init__": 1,
 }
 FLOWER_FOLDER = PACKAGE / "flower"

@@ -33,18 +33,25 @@ def state_errors(path: Path) -> Iterator[None]:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replace a file by a complete new one; after a crash either the old or the new one is there."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    """Replace a file by a complete new one; StateError where that fails."""
     with state_errors(path):
-        try:
-            with temporary.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
+        replace_file(path, text.encode(), mode=0o666)
+
+
+def replace_file(path: Path, content: bytes, *, mode: int) -> None:
+    """Replace a file, with a mode less the umask; after a crash either the old or the new one is there."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -95,47 +95,20 @@ def _raw_bytes(array: NDArray[Any]) -> memoryview:
 
 def _local_header(entry: bytes, crc: int, size: int) -> bytes:
     extra = struct.pack("<HHQQ", 1, 16, size, size)
-    fixed = struct.pack(
-        "<4sHHHHHLLLHH",
-        b"PK\x03\x04",
-        _NEEDS_ZIP64,
-        _UTF8_NAME,
-        0,
-        0,
-        _DATE,
-        crc,
-        _ZIP64,
-        _ZIP64,
-        len(entry),
-        len(extra),
-    )
-    return fixed + entry + extra
+    return b"PK\x03\x04" + _described(entry, crc, extra) + entry + extra
 
 
 def _directory_entry(entry: bytes, crc: int, size: int, offset: int) -> bytes:
     extra = struct.pack("<HHQQQ", 1, 24, size, size, offset)
-    made_by_unix = 3 << 8 | _NEEDS_ZIP64
-    fixed = struct.pack(
-        "<4sHHHHHHLLLHHHHHLL",
-        b"PK\x01\x02",
-        made_by_unix,
-        _NEEDS_ZIP64,
-        _UTF8_NAME,
-        0,
-        0,
-        _DATE,
-        crc,
-        _ZIP64,
-        _ZIP64,
-        len(entry),
-        len(extra),
-        0,
-        0,
-        0,
-        _MODE,
-        _ZIP64,
-    )
-    return fixed + entry + extra
+    made_by_unix = struct.pack("<H", 3 << 8 | _NEEDS_ZIP64)
+    placed = struct.pack("<HHHLL", 0, 0, 0, _MODE, _ZIP64)
+    return b"PK\x01\x02" + made_by_unix + _described(entry, crc, extra) + placed + entry + extra
+
+
+def _described(entry: bytes, crc: int, extra: bytes) -> bytes:
+    """Return what the header and the directory say alike of an entry; its sizes are in ``extra``."""
+    sizes = (_ZIP64, _ZIP64, len(entry), len(extra))
+    return struct.pack("<HHHHHLLLHH", _NEEDS_ZIP64, _UTF8_NAME, 0, 0, _DATE, crc, *sizes)
 
 
 def _end_of_directory(directory: list[bytes], offset: int) -> bytes:

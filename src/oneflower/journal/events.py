@@ -1,9 +1,23 @@
 """The events of a training and their fields: what `docs/journal.md` documents and readers rely on."""
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Final
 
 JOURNAL_SCHEMA: Final = 1
+
+
+class SupervisorState(StrEnum):
+    """Where a supervised training stands: the ``state`` of the event ``supervisor_state``."""
+
+    WAITING = "waiting for the SuperLink"
+    SUBMITTING = "submitting"
+    TRAINING = "training"
+    LOST = "lost"
+    BACKING_OFF = "backing off"
+    FINISHED = "finished"
+    GIVEN_UP = "given up"
+
 
 EVENTS: Final[Mapping[str, tuple[str, ...]]] = {
     "training_started": ("round", "rounds", "strategy", "parameters", "app"),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 
+from oneflower.journal import SupervisorState
 from oneflower.monitor.lines import describe
 from oneflower.monitor.measures import ORIGINS
 from oneflower.monitor.reasons import kind_of
@@ -19,12 +20,12 @@ from oneflower.monitor.records import (
     RoundResult,
     SavedCheckpoint,
 )
-from oneflower.monitor.view import Phase, Supervised, TrainingView
+from oneflower.monitor.view import Phase, TrainingView
 
 __all__ = ["Event", "History", "fold"]
 
 # With these a training begins again that had ended, or begins at all.
-BEGINNINGS = frozenset({Supervised.WAITING, Supervised.SUBMITTING})
+BEGINNINGS = frozenset({SupervisorState.WAITING, SupervisorState.SUBMITTING})
 
 
 @dataclass(slots=True)
@@ -227,7 +228,7 @@ class History(TrainingView):
         )
         self.total = int(event.get("rounds", self.total))
         self.phase, self.losses_in_a_row = Phase.BETWEEN, 0
-        if self.supervisor == Supervised.TRAINING:
+        if self.supervisor == SupervisorState.TRAINING:
             self.supervisor_reason = ""  # the loss before this run: it has come back from it
 
     def _on_checkpoint_saved(self, event: Event) -> None:

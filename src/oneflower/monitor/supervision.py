@@ -5,31 +5,32 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from oneflower.journal import SupervisorState
 from oneflower.monitor.lines import duration
-from oneflower.monitor.view import Supervised, TrainingView
+from oneflower.monitor.view import TrainingView
 
 # The supervisor's first words give no reason for anything.
 NO_REASON: Final = frozenset({"", "the supervisor has started"})
 STYLES: Final[Mapping[str, str]] = {
-    Supervised.TRAINING: "live",
-    Supervised.SUBMITTING: "live",
-    Supervised.FINISHED: "good",
-    Supervised.GIVEN_UP: "bad",
+    SupervisorState.TRAINING: "live",
+    SupervisorState.SUBMITTING: "live",
+    SupervisorState.FINISHED: "good",
+    SupervisorState.GIVEN_UP: "bad",
 }
 # What each state waits for; the others wait for nothing.
 AWAITED: Final[Mapping[str, str]] = {
-    Supervised.WAITING: "the SuperLink to answer",
-    Supervised.SUBMITTING: "the SuperLink to take the app",
-    Supervised.LOST: "what is left of the lost run to end",
-    Supervised.BACKING_OFF: "the pause before the next try to end",
+    SupervisorState.WAITING: "the SuperLink to answer",
+    SupervisorState.SUBMITTING: "the SuperLink to take the app",
+    SupervisorState.LOST: "what is left of the lost run to end",
+    SupervisorState.BACKING_OFF: "the pause before the next try to end",
 }
 DOING: Final[Mapping[str, str]] = {
-    Supervised.TRAINING: "follows the run",
-    Supervised.FINISHED: "is done: the training has finished",
-    Supervised.GIVEN_UP: "starts it no more: mend the cause, then start the training again",
+    SupervisorState.TRAINING: "follows the run",
+    SupervisorState.FINISHED: "is done: the training has finished",
+    SupervisorState.GIVEN_UP: "starts it no more: mend the cause, then start the training again",
 }
 
-RETURNS: Final = frozenset({Supervised.SUBMITTING, Supervised.TRAINING})
+RETURNS: Final = frozenset({SupervisorState.SUBMITTING, SupervisorState.TRAINING})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,7 @@ class Supervision:
     Attributes
     ----------
     state
-        One of `Supervised`, or what another version may call a state.
+        One of `SupervisorState`, or what another version may call a state.
     style
         live, good, warn or bad.
     doing
@@ -79,14 +80,14 @@ def supervision(view: TrainingView) -> Supervision | None:
 
 
 def _doing(view: TrainingView) -> str:
-    if view.supervisor == Supervised.BACKING_OFF:
+    if view.supervisor == SupervisorState.BACKING_OFF:
         return f"pauses for {duration(view.delay_s)}, then tries again"
     awaited = AWAITED.get(view.supervisor)
     return f"waits for {awaited}" if awaited else DOING.get(view.supervisor, "watches the training")
 
 
 def _next_try(view: TrainingView) -> datetime | None:
-    if view.supervisor != Supervised.BACKING_OFF or view.supervisor_since is None:
+    if view.supervisor != SupervisorState.BACKING_OFF or view.supervisor_since is None:
         return None
     return view.supervisor_since + timedelta(seconds=view.delay_s)
 

@@ -30,18 +30,6 @@ class Phase(StrEnum):
     FAILED = "failed"
 
 
-class Supervised(StrEnum):
-    """Where the supervisor says that a training stands: the states of `recovery.machine`."""
-
-    WAITING = "waiting for the SuperLink"
-    SUBMITTING = "submitting"
-    TRAINING = "training"
-    LOST = "lost"
-    BACKING_OFF = "backing off"
-    FINISHED = "finished"
-    GIVEN_UP = "given up"
-
-
 @dataclass(slots=True)
 class TrainingView:
     """The state of a training. Only its `History` changes it.

@@ -9,22 +9,14 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
+from oneflower.journal import SupervisorState
+
 FIRST_DELAY_S: Final = 2.0
 LONGEST_DELAY_S: Final = 30.0
 
 
-class State(StrEnum):
-    """Where a supervised training stands."""
-
-    WAITING = "waiting for the SuperLink"
-    SUBMITTING = "submitting"
-    TRAINING = "training"
-    LOST = "lost"
-    BACKING_OFF = "backing off"
-    FINISHED = "finished"
-    GIVEN_UP = "given up"
-
-
+# What the journal calls the states, and whoever reads it.
+State = SupervisorState
 ENDS: Final = frozenset({State.FINISHED, State.GIVEN_UP})
 
 

@@ -1,8 +1,9 @@
 """PEM files as Flower reads them: the private ones for one user only."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
+
+from oneflower.files import replace_file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,15 +31,4 @@ def write_certificates(folder: Path, *, ca: bytes, certificate: bytes, key: byte
 
 def write_private(path: Path, content: bytes) -> None:
     """Replace a file by one of mode 0600; after a crash either the old or the new one is there."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    replace_file(path, content, mode=0o600)

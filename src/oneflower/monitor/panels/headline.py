@@ -2,10 +2,11 @@
 
 from datetime import datetime, timedelta
 
+from oneflower.journal import SupervisorState
 from oneflower.monitor.html import Html, el, join, moment
 from oneflower.monitor.lines import duration, metric_text
 from oneflower.monitor.safety import Proof, Safety
-from oneflower.monitor.view import Phase, Supervised, TrainingView
+from oneflower.monitor.view import Phase, TrainingView
 
 STYLES = {
     Phase.FINISHED: "good",
@@ -44,7 +45,7 @@ def tiles(view: TrainingView, safety: Safety, now: datetime | None) -> Html:
 
 
 def _word(view: TrainingView) -> str:
-    if view.phase is Phase.FAILED and view.supervisor == Supervised.GIVEN_UP:
+    if view.phase is Phase.FAILED and view.supervisor == SupervisorState.GIVEN_UP:
         return "Given up"
     if view.phase in (Phase.FINISHED, Phase.FAILED, Phase.STARTING, Phase.RESTARTING, Phase.NOTHING):
         return str(view.phase).capitalize()
