@@ -87,7 +87,20 @@ def test_a_hostile_context_is_inert_on_a_real_host(lab, wait, tell):
         assert mains.strip() == "active"
     assert link.file(f"/opt/flower/state/state/{hostile.rpartition('/')[0]}").is_dir()
     tell("no marker was made, and the database lies where the text says")
-    wait("the page asks for its token", lambda: link.is_reached(8265), describe=lambda: failure_of(link))
+    wait("the page is there", lambda: link.is_reached(8265), describe=lambda: failure_of(link))
+    token = link.context["FL_DASHBOARD_TOKEN"]
+    assert (page_status(link), page_status(link, token[:-1]), page_status(link, token)) == (
+        "401",
+        "401",
+        "200",
+    )
+    tell("the page asks for its token, and opens with it")
+
+
+def page_status(host, token=""):
+    command = ["curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}"]
+    command += ["--header", f"Authorization: Bearer {token}"] if token else []
+    return host.run(*command, "http://127.0.0.1:8265/metrics")
 
 
 @both_kinds
