@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from oneflower.journal import EVENTS, JOURNAL_SCHEMA, Journal, follow, read_journal
+from oneflower.journal import EVENTS, JOURNAL_SCHEMA, Journal, follow, follow_blocks, read_journal
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -182,17 +182,18 @@ def test_follow_waits_for_a_journal_that_is_not_there_yet_and_stops_when_told(pa
 
 
 @pytest.mark.parametrize("number", [0, 5])
-def test_follow_tells_when_it_has_yielded_what_was_there(path, number):
+def test_it_is_told_when_what_was_there_has_been_read(path, number, monkeypatch):
+    monkeypatch.setattr("oneflower.journal.reader._BLOCK_BYTES", 100)
     for each in range(number):
         Journal(path).append("old", number=each)
-    stop, at_end, before = threading.Event(), threading.Event(), []
-    follower = follow(path, stop, poll_s=0.005, at_end=at_end)
-    for _ in range(number):
-        next(follower)
-        before.append(at_end.is_set())
-    assert not any(before)
+    stop, at_end, seen = threading.Event(), threading.Event(), []
+    follower = follow_blocks(path, stop, at_end, poll_s=0.005)
+    while len(seen) < number:
+        seen += next(follower)
+        assert not at_end.is_set()
+    assert [event["number"] for event in seen] == list(range(number))
     threading.Timer(0.05, stop.set).start()
-    assert list(follower) == []
+    assert [event for block in follower for event in block] == []
     assert at_end.is_set()
 
 

@@ -14,24 +14,34 @@ _MOST_OLD_FILES: Final = 100
 _BLOCK_BYTES: Final = 256 * 1024
 _DECODER: Final = json.JSONDecoder()
 
+Block = list[dict[str, Any]]
+
 
 def read_journal(path: Path) -> Iterator[dict[str, Any]]:
     """Yield every event from the oldest rotated file on; a torn or foreign line is left out."""
     for file in [*_old_files(path), path]:
-        yield from _file_events(file)
+        for block in _file_blocks(file):
+            yield from block
 
 
-def follow(
-    path: Path, stop: threading.Event, *, poll_s: float = POLL_S, at_end: threading.Event | None = None
-) -> Iterator[dict[str, Any]]:
+def follow(path: Path, stop: threading.Event, *, poll_s: float = POLL_S) -> Iterator[dict[str, Any]]:
     """Yield what the journal holds, then each event as it is written, until `stop` is set.
 
-    The journal need not exist yet. What was written before `stop` was set is still yielded. `at_end` is set
-    when what was there at the start has been yielded.
+    The journal need not exist yet. What was written before `stop` was set is still yielded.
     """
-    at_end = at_end or threading.Event()
+    for block in follow_blocks(path, stop, threading.Event(), poll_s=poll_s):
+        yield from block
+
+
+def follow_blocks(
+    path: Path, stop: threading.Event, at_end: threading.Event, *, poll_s: float = POLL_S
+) -> Iterator[Block]:
+    """Yield the same events, those together that are read together; a block may be empty.
+
+    `at_end` is set when what was there at the start has been yielded.
+    """
     for file in _old_files(path):
-        yield from _file_events(file)
+        yield from _file_blocks(file)
     while True:
         stopped = stop.is_set()
         try:
@@ -54,7 +64,7 @@ def _old_files(path: Path) -> list[Path]:
 
 def _follow_file(
     lines: BinaryIO, path: Path, stop: threading.Event, poll_s: float, at_end: threading.Event
-) -> Generator[dict[str, Any], None, bool]:
+) -> Generator[Block, None, bool]:
     """Yield the events of one file; return True when it was rotated away, False when stopped."""
     pending = b""
     while True:
@@ -73,33 +83,31 @@ def _same_file(lines: BinaryIO, path: Path) -> bool:
         return False
 
 
-def _file_events(file: Path) -> Iterator[dict[str, Any]]:
+def _file_blocks(file: Path) -> Iterator[Block]:
     try:
         with file.open("rb") as lines:
             rest = yield from _to_the_end(lines, b"")
     except FileNotFoundError:
         return
-    yield from _events(rest)
+    yield _events(rest)
 
 
-def _to_the_end(lines: BinaryIO, pending: bytes) -> Generator[dict[str, Any], None, bytes]:
+def _to_the_end(lines: BinaryIO, pending: bytes) -> Generator[Block, None, bytes]:
     """Yield the events of the whole lines that are there; return the piece of a line after them."""
     while piece := lines.read(_BLOCK_BYTES):
         whole, _, pending = (pending + piece).rpartition(b"\n")
-        yield from _events(whole)
+        yield _events(whole)
     return pending
 
 
-def _events(whole: bytes) -> Iterator[dict[str, Any]]:
-    """Yield the events of whole lines, which are decoded together: a journal may hold a million of them."""
+def _events(whole: bytes) -> Block:
+    """Return the events of whole lines, which are decoded together: a journal may hold a million of them."""
     try:
         rows: Sequence[str | bytes] = whole.decode().split("\n")
     except UnicodeDecodeError:
         rows = whole.split(b"\n")  # only the lines that are no UTF-8 are lost
-    for line in rows:
-        record = _record(line)
-        if isinstance(record, dict) and isinstance(record.get("event"), str):
-            yield record
+    records = map(_record, rows)
+    return [each for each in records if isinstance(each, dict) and isinstance(each.get("event"), str)]
 
 
 def _record(line: str | bytes) -> Any:

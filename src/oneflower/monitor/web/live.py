@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from oneflower.journal import follow
+from oneflower.journal import follow_blocks
 from oneflower.monitor.history import History
 from oneflower.monitor.page import Rendered, render
 from oneflower.monitor.safety import Inspector, Safety
@@ -113,10 +113,11 @@ class Live:
 
     def _fold(self) -> None:
         try:
-            for event in follow(self.journal, self.stop, at_end=self._is_read):
+            for block in follow_blocks(self.journal, self.stop, self._is_read):
                 with self._lock:
-                    self._history.take(event)
-                if event["event"] in CHECKPOINT_EVENTS:
+                    for event in block:
+                        self._history.take(event)
+                if any(event["event"] in CHECKPOINT_EVENTS for event in block):
                     self._look_now.set()
         finally:
             self._is_read.set()  # nobody waits for a thread that has ended
