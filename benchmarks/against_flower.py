@@ -1,13 +1,15 @@
 """The same training with Flower's own numbers and with ours: final hashes, their distance, what each learnt.
 
-``python benchmarks/against_flower.py [--contexts DIR] [--rounds N]``
+``python benchmarks/against_flower.py [--contexts DIR] [--rounds N] [--as-it-is]``
 
 One training a context of ``examples/strategies`` and a side: the real app on its real data, its clients in
-this process, everything of oneflower but the aggregation, for which one side calls Flower's own method.
+this process, everything of oneflower but the aggregation, for which one side calls Flower's own method. With
+``--as-it-is`` it is not helped over what ends it: arrays without dimensions, counters that turn into floats.
 """
 
 import argparse
 import tempfile
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MethodType
@@ -15,16 +17,17 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+from flwr.app import Array, ArrayRecord, Message
 from flwr.serverapp import strategy as flower
 
 from oneflower.checkpoints import Checkpoint, CheckpointReader, model_digest
 from oneflower.cluster.plan import make_plan
 from oneflower.flower import simulation, training
-from oneflower.flower.strategies import build_strategy
+from oneflower.flower.strategies import array_views, build_strategy
 from oneflower.settings import TrainingConfig, read_context, resolve
 
 ROOT = Path(__file__).parents[1]
-FLOWER, OURS = "flower", "ours"
+Builder = Callable[[TrainingConfig], Any]
 HEAD = ("strategy", "clients", "SHA-256, Flower", "ours", "largest difference", "accuracy, Flower", "ours")
 
 
@@ -49,21 +52,51 @@ class Outcome:
         return f"{rounds[str(self.checkpoint.round)]['accuracy']:.4f}"
 
 
-def with_flowers_numbers(config: TrainingConfig) -> Any:
+def as_it_is(config: TrainingConfig) -> Any:
     """Return our strategy with the aggregation of Flower's class of the same name."""
-    strategy = build_strategy(config)
-    strategy.aggregate_train = MethodType(getattr(flower, strategy.name).aggregate_train, strategy)  # type: ignore[method-assign]
+    strategy: Any = build_strategy(config)
+    if isinstance(strategy, flower.Bulyan):
+        strategy.selection_rule = flower.Bulyan().selection_rule
+    method = getattr(flower, strategy.name).aggregate_train
+    strategy.aggregate_train = MethodType(method, strategy)
     return strategy
 
 
-def train(context: Path, side: str, rounds: int, folder: Path) -> tuple[Outcome, int]:
+def helped(config: TrainingConfig) -> Any:
+    """Return the same, helped over arrays without dimensions and over dtypes that change."""
+    strategy = as_it_is(config)
+    method = strategy.aggregate_train
+
+    def aggregate_train(server_round: int, replies: Iterable[Message]) -> Any:
+        messages = list(replies)
+        form = array_views(messages[0].content.array_records["arrays"])
+        for message in messages:
+            arrays = array_views(message.content.array_records["arrays"])
+            message.content["arrays"] = record_of({name: np.atleast_1d(a) for name, a in arrays.items()})
+        if getattr(strategy, "current_arrays", None) is not None:
+            current = strategy.current_arrays.items()
+            strategy.current_arrays = {name: np.atleast_1d(array) for name, array in current}
+        found, metrics = method(server_round, messages)
+        arrays = array_views(found)
+        cast = {name: arrays[name].reshape(form[name].shape).astype(form[name].dtype) for name in form}
+        return record_of(cast), metrics
+
+    strategy.aggregate_train = aggregate_train
+    return strategy
+
+
+def record_of(arrays: Mapping[str, Any]) -> ArrayRecord:
+    """Return the record that holds these arrays."""
+    return ArrayRecord({name: Array(np.array(array, order="C")) for name, array in arrays.items()})
+
+
+def train(context: Path, builder: Builder, rounds: int, folder: Path) -> tuple[Outcome, int]:
     """Train what a context asks for; return how it ended and with how many clients."""
     resolution = resolve({}, {**read_context(context), "FL_NUM_ROUNDS": str(rounds)})
     clients = max(3, resolution.settings.min_available_clients)
     plan = make_plan(resolution, state=folder, nodes=clients, app=None)
     plan.folder.make()
     simulation.set_log_level("ERROR")
-    builder = with_flowers_numbers if side == FLOWER else build_strategy
     run_config = plan.run_config()
     with patch.object(training, "build_strategy", builder):
         try:
@@ -95,15 +128,20 @@ def main() -> None:
     )
     parser.add_argument("--contexts", type=Path, default=ROOT / "examples" / "strategies")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--as-it-is", action="store_true", help="do not help Flower's numbers over what ends them"
+    )
     given = parser.parse_args()
+    theirs: Builder = as_it_is if given.as_it_is else helped
     print(f"| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}")
     for context in sorted(given.contexts.glob("*.sh")):
         with tempfile.TemporaryDirectory() as folder:
             ends = {}
-            for side in (FLOWER, OURS):
-                ends[side], clients = train(context, side, given.rounds, Path(folder) / side)
-        theirs, ours = ends[FLOWER], ends[OURS]
-        cells = (theirs.digest, ours.digest, difference(theirs, ours), theirs.accuracy, ours.accuracy)
+            for builder in (theirs, build_strategy):
+                state = Path(folder) / builder.__name__
+                ends[builder], clients = train(context, builder, given.rounds, state)
+        flowers, ours = ends[theirs], ends[build_strategy]
+        cells = (flowers.digest, ours.digest, difference(flowers, ours), flowers.accuracy, ours.accuracy)
         print(f"| {context.stem} | {clients} | {' | '.join(cells)} |", flush=True)
 
 
