@@ -188,6 +188,8 @@ class Host:
             "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1",
             "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network",
         }
+        for hierarchy in CGROUPS:
+            (hierarchy / self.name).mkdir(exist_ok=True)
         console = (self.disk / "console.log").open("ab")
         with console:
             self._process = subprocess.Popen(
@@ -217,9 +219,7 @@ class Host:
     def _enter_cgroups(self):
         """Hosts without cgroups of their own would share those of their units."""
         for hierarchy in CGROUPS:
-            group = hierarchy / self.name
-            group.mkdir(exist_ok=True)
-            (group / "cgroup.procs").write_text(str(os.getpid()))
+            (hierarchy / self.name / "cgroup.procs").write_text(str(os.getpid()))
 
     def _wait_for_init(self):
         """Find PID 1 of the host: before it is systemd, it is a systemd-nspawn that will be gone."""
