@@ -27,6 +27,10 @@ class JournalTail:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.finish()
+
+    def finish(self) -> None:
+        """Follow no longer; what was written until now is there to be drained."""
         self._stop.set()
         self._thread.join()
 

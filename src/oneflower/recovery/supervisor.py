@@ -22,8 +22,6 @@ log = logging.getLogger(__name__)
 POLL_S: Final = 0.2
 TEND_EVERY_S: Final = 1.0
 LOOK_EVERY_S: Final = 1.0
-# The journal is read a fifth of a second after it is written: the last event must not be missed.
-SETTLE_S: Final = 0.5
 # A ServerApp whose run was stopped ends by itself; one that hangs is killed after so long.
 APP_ENDS_S: Final = 5.0
 
@@ -191,7 +189,7 @@ class Supervisor:
                 if now >= next_look or watch.ending:
                     next_look = now + LOOK_EVERY_S
                     if watch.look():
-                        self.sleep(SETTLE_S)
+                        tail.finish()  # its last event was written before the run ended
                         return
                 self.sleep(POLL_S)
         finally:
