@@ -61,6 +61,14 @@ def test_a_journal_that_cannot_be_written_is_told(said, tmp_path, monkeypatch):
     assert lines(said, "journal not written")[0].startswith("WARNING")
 
 
+def test_a_quiet_console_does_not_silence_our_lines_for_others(said, caplog):
+    said.setLevel(logging.CRITICAL)
+    log_through_flower()
+    OURS.getChild("journal").warning("not written")
+    assert "not written" in caplog.text
+    assert not lines(said, "not written")
+
+
 def test_it_is_told_once_however_often_it_is_asked_for(said, caplog):
     for _ in range(3):
         log_through_flower()

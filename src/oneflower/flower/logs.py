@@ -25,4 +25,5 @@ def log_through_flower() -> None:
     """
     if not any(isinstance(handler, ThroughFlower) for handler in OURS.handlers):
         OURS.addHandler(ThroughFlower())
-    OURS.setLevel(min((handler.level for handler in FLOWER_LOGGER.handlers), default=logging.WARNING))
+    # Lowered, never raised: Flower's handlers choose for themselves, and others may listen to our lines.
+    OURS.setLevel(min([logging.WARNING, *(handler.level for handler in FLOWER_LOGGER.handlers)]))
