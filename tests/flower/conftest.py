@@ -44,7 +44,12 @@ def local_update(message, context):
     return updated, {"num-examples": 10 + partition, "train_loss": float(partition)}
 
 
-def numpy_app(update: Callable = local_update) -> ClientApp:
+def local_loss(_server_round, arrays):
+    """Evaluate on a client."""
+    return {"num-examples": 10, "eval_loss": float(np.square(arrays["weight"].numpy()).mean())}
+
+
+def numpy_app(update: Callable = local_update, evaluation: Callable = local_loss) -> ClientApp:
     """Return the ClientApp whose training is `update`."""
     app = ClientApp()
 
@@ -56,8 +61,7 @@ def numpy_app(update: Callable = local_update) -> ClientApp:
 
     @app.evaluate()
     def _(message: Message, context: Context) -> Message:
-        weight = message.content["arrays"]["weight"].numpy()
-        metrics = {"num-examples": 10, "eval_loss": float(np.square(weight).mean())}
+        metrics = evaluation(message.content["config"]["server-round"], message.content["arrays"])
         return Message(RecordDict({"metrics": MetricRecord(metrics)}), reply_to=message)
 
     return app

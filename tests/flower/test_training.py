@@ -297,6 +297,30 @@ def test_a_killed_training_ends_as_if_nothing_had_happened(strategy, dies_in, tm
     assert newest_state(killed.folder) == newest_state(whole.folder)
 
 
+@pytest.mark.parametrize("dies_in", [2, 4])
+def test_a_round_killed_after_its_checkpoint_is_told_once_all_the_same(federation, dies_in, tmp_path):
+    """Killed in its evaluation, of the last round too, it stands in the journal as the resume measured it."""
+    expected = Federation(folder=tmp_path / "whole").train()
+
+    def die(server_round, _arrays):
+        if server_round == dies_in:
+            raise Killed
+        return {"num-examples": 10, "eval_loss": 0.0}
+
+    federation.app = numpy_app(evaluation=die)
+    with pytest.raises(Killed):
+        federation.train()
+    assert [event["round"] for event in events(federation, "round_completed")] == list(range(1, dies_in))
+    federation.app = numpy_app()
+    assert digest(federation.train()) == digest(expected)
+    told = events(federation, "round_completed")
+    assert [event["round"] for event in told] == [1, 2, 3, 4]
+    assert told[dies_in - 1]["valid"] == 3
+    assert told[dies_in - 1]["evaluate_metrics"] == dict(expected.evaluate_metrics_clientapp[dies_in])
+    federation.train()
+    assert len(events(federation, "round_completed")) == 4
+
+
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_training_stopped_after_each_round_ends_as_if_never_stopped(strategy, tmp_path):
     whole = federation_of(strategy, tmp_path / "whole")

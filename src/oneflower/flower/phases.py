@@ -8,7 +8,7 @@ from logging import INFO, WARNING
 from flwr.common import Message, log
 
 from oneflower.flower.grid import Reply, RoundGrid
-from oneflower.journal import Journal
+from oneflower.journal import Journal, Unfinished, unfinished_round
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
@@ -51,6 +51,10 @@ class Phases:
     def back_off(self, attempt: int) -> None:
         """Give clients time to come back after a failed try: 1, 2, 4 s and so on, half a minute at most."""
         self.grid.pause(min(FIRST_PAUSE_S * 2.0 ** (attempt - 1), LONGEST_PAUSE_S))
+
+    def unfinished(self, number: int) -> Unfinished | None:
+        """Return what the journal has of a round that a crash interrupted before its end was told."""
+        return None if self.journal is None else unfinished_round(self.journal.path, number)
 
     def gather_cohort(self, needed: int) -> list[int]:
         """Wait for `needed` nodes, visibly; return those that are there, fewer after the timeout."""

@@ -60,9 +60,8 @@ class RoundLoop:
         """
         if last_round == 0:
             self._evaluate_centrally(0, result)
-        elif last_round not in result.evaluate_metrics_clientapp:
-            # The checkpoint was written before its round's evaluation, which therefore runs now.
-            self._evaluate_on_clients(last_round, result)
+        else:
+            self._take_up(last_round, result)
         for server_round in range(last_round + 1, self.config.num_rounds + 1):
             self._run_round(server_round, result)
         return result
@@ -73,8 +72,19 @@ class RoundLoop:
         self._evaluate_centrally(server_round, result)
         self.keeper.keep(server_round, result, self.strategy)
         self._evaluate_on_clients(server_round, result)
+        self._complete(server_round, result, valid, time.monotonic() - started)
+
+    def _take_up(self, last_round: int, result: Result) -> None:
+        """Do what the checkpoint's round lacks: its evaluation, which follows the checkpoint, and its end."""
+        started = time.monotonic()
+        left = self.phases.unfinished(last_round)
+        if last_round not in result.evaluate_metrics_clientapp:
+            self._evaluate_on_clients(last_round, result)
+        if left is not None:
+            self._complete(last_round, result, left.valid, left.seconds + time.monotonic() - started)
+
+    def _complete(self, server_round: int, result: Result, valid: int, seconds: float) -> None:
         metrics = {f"{name}_metrics": values for name, values in round_metrics(result, server_round).items()}
-        seconds = time.monotonic() - started
         log(INFO, "round completed round=%d/%d valid=%d", server_round, self.config.num_rounds, valid)
         self._record("round_completed", server_round, valid=valid, seconds=seconds, **metrics)
 

@@ -135,7 +135,7 @@ def _run(loop: RoundLoop, result: Result, app: str, prepare: Prepare | None) -> 
         _announce(loop, facts, done)
         if done == 0 and prepare is not None:
             result.arrays = prepare(result.arrays, partial(ask_clients, phases, config))
-        if done < config.num_rounds:
+        if done < config.num_rounds or phases.unfinished(done):
             loop.run(result, done)
     except OneflowerError as error:
         tell_known(phases.journal, error, round=done, **facts)

@@ -3,6 +3,7 @@
 from oneflower.journal.events import EVENTS, JOURNAL_SCHEMA, SupervisorState
 from oneflower.journal.reader import follow, follow_blocks, read_journal
 from oneflower.journal.tail import Event, JournalTail
+from oneflower.journal.unfinished import Unfinished, unfinished_round
 from oneflower.journal.writer import Journal
 
 __all__ = [
@@ -12,7 +13,9 @@ __all__ = [
     "Journal",
     "JournalTail",
     "SupervisorState",
+    "Unfinished",
     "follow",
     "follow_blocks",
     "read_journal",
+    "unfinished_round",
 ]
