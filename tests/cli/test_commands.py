@@ -49,6 +49,13 @@ def test_every_command_has_its_own_help(name):
     assert COMMANDS[name].help.split(":")[0].split("...")[0][:40] in " ".join(shown.output.split())
 
 
+def test_the_help_is_plain_text():
+    """Typer escapes brackets for Rich, which does not print this help."""
+    shown = CliRunner().invoke(app, ["new", "--help"])
+    assert "[required]" in shown.output
+    assert "\\[" not in shown.output
+
+
 def test_every_command_is_listed():
     """A module of the folder that is a command, or a group of them, has a row."""
     folder = Path(oneflower.cli.__file__).parent

@@ -5,9 +5,13 @@ from typing import Annotated
 
 import click
 import typer
+import typer.core
 
 from oneflower.cli.commands import LazyGroup
 from oneflower.errors import OneflowerError
+
+# The help is plain text. Where Rich is there, Typer escapes the brackets of "[required]" for it all the same.
+typer.core.HAS_RICH = False
 
 app = typer.Typer(
     name="oneflower",
