@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 CONTAINERFILE = Path("/opt/oneflower/image/Containerfile")
@@ -22,6 +22,8 @@ PATH = "/opt/oneflower/venv/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Seconds that a container takes to start, where a test has written some.
 SLOW = Path("/opt/slow-to-start")
 RUNNING = Path("/run/docker-stand-in")
+# Where Python and oneflower are in this host, one folder a line.
+PYTHON = Path("/opt/oneflower/python-folders")
 IMAGE = re.compile(r"oneflower-(superlink|supernode):[0-9.]+")
 # Each is granted, or is of no meaning without images.
 UNDERSTOOD = {
@@ -104,7 +106,8 @@ def inside(told):
         mount("--bind", source, target)
         mount("-o", f"remount,bind,{mode}", target)
     for target, options in told["tmpfs"]:
-        mount("-t", "tmpfs", "-o", options, "tmpfs", target)
+        with in_sight(target):
+            mount("-t", "tmpfs", "-o", options, "tmpfs", target)
     mount("-t", "tmpfs", "-o", "ro,mode=0000", "tmpfs", HIDDEN)
     mount("-o", "remount,bind,ro", "/")
     os.chdir(told["folder"])
@@ -114,6 +117,20 @@ def inside(told):
     program, *words = told["command"]
     found = shutil.which(program, path=told["environment"]["PATH"]) or program
     os.execve("/usr/bin/setpriv", ["setpriv", *rights, "--", found, *words], told["environment"])
+
+
+@contextmanager
+def in_sight(target):
+    """Keep Python where it is, should it lie below what is about to be mounted over."""
+    folders = [Path(line) for line in PYTHON.read_text().splitlines() if Path(line).is_relative_to(target)]
+    aside = [RUNNING / f"python-{os.getpid()}-{number}" for number in range(len(folders))]
+    for folder, kept in zip(folders, aside, strict=True):
+        kept.mkdir()
+        mount("--bind", folder, kept)
+    yield
+    for folder, kept in zip(folders, aside, strict=True):
+        folder.mkdir(parents=True)
+        mount("--move", kept, folder)
 
 
 def mount(*words):

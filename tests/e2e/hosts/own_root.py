@@ -49,6 +49,7 @@ class OwnRoot:
         (root / "etc/systemd/system/default.target").symlink_to("/usr/lib/systemd/system/multi-user.target")
         (root / "opt/oneflower/venv").symlink_to(sys.prefix)
         shutil.copy(ROOT / "appliances/image/Containerfile", root / "opt/oneflower/image")
+        (root / "opt/oneflower/python-folders").write_text("\n".join(map(str, python_folders())))
         for folder in python_folders():
             (root / str(folder).lstrip("/")).mkdir(parents=True, exist_ok=True)
         docker = disk / "usr/bin/docker"
