@@ -36,6 +36,8 @@ def test_the_order_of_arrival_does_not_change_one_byte_of_a_model_of_blocks(rule
 @quick
 @given(models=MODELS, factor=st.sampled_from([0.25, 2.0, -4.0]))
 def test_scaling_all_updates_scales_the_result(rule, models, factor):
+    """But for ties, which fall to an order that a negative factor reverses: these models are drawn apart."""
+    models = models + np.random.default_rng(0).normal(size=models.shape).astype(np.float32)
     result, scaled = (rule(updates(*m)).arrays["w"] for m in (models, models * np.float32(factor)))
     np.testing.assert_allclose(scaled, result * factor, rtol=2e-6, atol=1e-3 * abs(factor))
 
