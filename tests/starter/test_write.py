@@ -6,11 +6,12 @@ import os
 import pytest
 from typer.testing import CliRunner
 
+from oneflower.app_folders import app_folder
 from oneflower.cli.main import app as command
 from oneflower.errors import SettingsError, StateError
 from oneflower.flower.fab import build_fab
 from oneflower.starter import write_app
-from oneflower.starter.write import TEMPLATE, package_name
+from oneflower.starter.write import package_name
 
 
 def test_it_writes_a_flower_app_in_the_common_layout(tmp_path):
@@ -102,8 +103,9 @@ def test_the_command_says_what_to_do_next_and_has_exit_codes(tmp_path, monkeypat
 
 
 def test_a_package_of_the_source_tree_holds_every_file_of_the_template():
-    """Hatchling packs all of src/oneflower but what git ignores."""
-    names = {path.relative_to(TEMPLATE).as_posix() for path in TEMPLATE.rglob("*.*") if path.suffix != ".pyc"}
+    """Hatchling packs all of apps but what git ignores."""
+    template = app_folder("my-app")
+    names = {path.relative_to(template).as_posix() for path in template.rglob("*.*") if path.suffix != ".pyc"}
     assert names == {
         "README.md",
         "pyproject.toml",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import oneflower
+from oneflower.app_folders import app_folder
 from oneflower.cluster.folder import StateFolder
 from oneflower.cluster.ports import LOOPBACK
 from oneflower.errors import SettingsError
@@ -91,10 +91,9 @@ def find_app(use_case: str) -> Path:
             "no app was chosen: set FL_USE_CASE in the context (for example image-classification), "
             "or give the folder of a Flower app with --app"
         )
-    package = Path(oneflower.__file__).parent
-    for folder in (package / "_apps" / use_case, package.parents[1] / "apps" / use_case):
-        if folder.is_dir():
-            return folder
+    folder = app_folder(use_case)
+    if folder is not None:
+        return folder
     raise SettingsError(
         f"FL_USE_CASE={use_case}: this installation does not hold that app; choose another, "
         "or give the folder of a Flower app with --app"

@@ -1,4 +1,4 @@
-"""What `oneflower new` writes: a small app that already runs, from the files beside this one."""
+"""What `oneflower new` writes: a small app that already runs, a copy of apps/my-app."""
 
 from oneflower.starter.write import write_app
 

@@ -7,9 +7,9 @@ import shutil
 import sys
 from pathlib import Path
 
+from oneflower.app_folders import app_folder
 from oneflower.errors import SettingsError, StateError
 
-TEMPLATE = Path(__file__).parent / "my-app"
 PROJECT, PACKAGE = "my-app", "my_app"
 _NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 _LONGEST = 64
@@ -49,6 +49,11 @@ def write_app(name: str, parent: Path) -> Path:
         The folder exists already, or cannot be written.
     """
     package = package_name(name)
+    template = app_folder(PROJECT)
+    if template is None:
+        raise StateError(
+            "this installation of oneflower lacks its starter app: install oneflower anew"
+        )
     folder = parent / name
     if folder.exists() or folder.is_symlink():
         raise StateError(
@@ -58,9 +63,9 @@ def write_app(name: str, parent: Path) -> Path:
     unfinished = parent / f".{name}.unfinished"
     try:
         shutil.rmtree(unfinished, ignore_errors=True)
-        for source in sorted(TEMPLATE.rglob("*")):
+        for source in sorted(template.rglob("*")):
             if source.is_file() and source.suffix in {".py", ".toml", ".md"}:
-                inside = str(source.relative_to(TEMPLATE)).replace(PACKAGE, package)
+                inside = str(source.relative_to(template)).replace(PACKAGE, package)
                 target = unfinished / inside
                 target.parent.mkdir(parents=True, exist_ok=True)
                 text = source.read_text(encoding="utf-8")
