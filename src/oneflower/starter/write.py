@@ -51,9 +51,7 @@ def write_app(name: str, parent: Path) -> Path:
     package = package_name(name)
     template = app_folder(PROJECT)
     if template is None:
-        raise StateError(
-            "this installation of oneflower lacks its starter app: install oneflower anew"
-        )
+        raise StateError("this installation of oneflower lacks its starter app: install oneflower anew")
     folder = parent / name
     if folder.exists() or folder.is_symlink():
         raise StateError(
