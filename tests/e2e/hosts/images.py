@@ -55,6 +55,10 @@ class Images:
         for name in ("storage.conf", "containers.conf"):
             shutil.copy(HERE / name, disk / "root/etc/containers" / name)
 
+    def usr(self, disk):
+        """Return where files for the host's /usr are put."""
+        return disk / "root/usr"
+
     def options(self, disk):
         """Return what systemd-nspawn mounts into the host."""
         return [f"--bind={disk}/containers:/var/lib/containers", f"--bind-ro={self.store}:/var/lib/images"]

@@ -57,6 +57,10 @@ class OwnRoot:
         docker.write_text(f"#!/opt/oneflower/venv/bin/python -I\n{(HERE / 'docker_stand_in.py').read_text()}")
         docker.chmod(0o755)
 
+    def usr(self, disk):
+        """Return where files for the host's /usr are put."""
+        return disk / "usr"
+
     def options(self, disk):
         """Return what systemd-nspawn mounts into the host."""
         binds = [f"--bind-ro={folder}" for folder in python_folders()]
