@@ -18,6 +18,8 @@ from oneflower.opennebula.roles import Machine
 
 
 def _load(name):
+    if name in sys.modules:
+        return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
@@ -25,6 +27,7 @@ def _load(name):
     return module
 
 
+_load("oned_template")
 onegate_server = _load("onegate_server")
 
 VMS = {

@@ -150,9 +150,3 @@ def test_a_token_that_is_not_exported_is_found_and_nothing_is_run(tmp_path, monk
 def test_without_a_token_there_is_no_onegate(missing):
     context = {"ONEGATE_ENDPOINT": "http://x", "VMID": "7", "TOKENTXT": "abc", missing: ""}
     assert access_from(context) is None
-
-
-@pytest.mark.parametrize("bad", ["FL_STATE=a,b", "FL_STATE=[a]", 'FL_STATE="a"', "FL_STATE=a\\b", '{"a": 1}'])
-def test_the_test_server_refuses_what_the_real_one_breaks_on(onegate, bad):
-    assert onegate.state.put(10, bad) == 500
-    assert onegate.state.put(10, "SERVICE_ID=1") == 403

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oneflower.errors import ClusterError, StateError
+from oneflower.files import replace_file
 from oneflower.opennebula.appliance.commands import Commands, succeeds
 from oneflower.opennebula.appliance.layout import Layout
 
@@ -121,7 +122,8 @@ class Systemd:
             if path.is_file() and path.read_text(encoding="utf-8") == unit.text:
                 return False
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(unit.text, encoding="utf-8")
+            replace_file(path, unit.text.encode(), mode=0o644)
+            # one-apps' stages run with a umask of 0077.
             path.chmod(0o644)
         except OSError as error:
             raise StateError(f"cannot write {path}: {error.strerror}; mend that and start again") from None
