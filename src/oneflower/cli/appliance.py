@@ -2,20 +2,25 @@
 
 import logging
 import os
+import random
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
+from oneflower.errors import OneflowerError
+from oneflower.opennebula.appliance.again import again as run_again
+from oneflower.opennebula.appliance.again import call_off, keep_environment, kept_environment, schedule
 from oneflower.opennebula.appliance.bootstrap import bootstrap as run_bootstrap
 from oneflower.opennebula.appliance.configure import configure as run_configure
 from oneflower.opennebula.appliance.layout import Layout
 from oneflower.opennebula.appliance.report import report as run_report
 from oneflower.opennebula.appliance.stage import Stage
-from oneflower.opennebula.onegate import OneGate, access_from
+from oneflower.opennebula.onegate import OneGate, Waiting, access_from
 from oneflower.opennebula.roles import Machine
 from oneflower.settings import read_context
 
@@ -24,6 +29,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+LONGEST_START_S = 30.0
 RoleOption = Annotated[Machine, typer.Option(help="What this machine is.", show_default=False)]
 
 
@@ -31,14 +37,23 @@ RoleOption = Annotated[Machine, typer.Option(help="What this machine is.", show_
 def configure(*, role: RoleOption) -> None:
     """Check the whole context, and write folders, certificates and units. Starts nothing."""
     with _stage(role) as stage:
-        run_configure(stage)
+        call_off(stage)
+        _run(stage, run_configure)
 
 
 @app.command()
 def bootstrap(*, role: RoleOption) -> None:
-    """Start the services and wait until they are healthy; only then say READY=YES."""
+    """Start the services and wait until they are healthy; only then publish READY=YES."""
     with _stage(role) as stage:
-        run_bootstrap(stage)
+        _run(stage, run_bootstrap)
+
+
+@app.command()
+def again(*, role: RoleOption) -> None:
+    """Run both stages of this boot again; flower-again.service does so after a failure that may pass."""
+    time.sleep(LONGEST_START_S * random.random())  # noqa: S311 - machines that failed together return apart
+    with _stage(role, kept_environment(Layout())) as stage:
+        run_again(stage, (run_configure, run_bootstrap))
 
 
 @app.command()
@@ -47,12 +62,25 @@ def report(*, role: RoleOption) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    with _stage(role, read_context(Layout().context)) as stage:
+    # What cannot be told now is told with what is true later: one try a call.
+    with _stage(role, read_context(Layout().context), Waiting(patience_s=0.0)) as stage:
         run_report(stage, stop)
 
 
+def _run(stage: Stage, run: Callable[[Stage], None]) -> None:
+    """Run a stage for one-apps, which does so once a boot: what may pass is tried again by a unit."""
+    keep_environment(stage.layout, stage.environ)
+    try:
+        run(stage)
+    except OneflowerError as error:
+        schedule(stage, error)
+        raise
+
+
 @contextmanager
-def _stage(role: Machine, environ: Mapping[str, str] | None = None) -> Iterator[Stage]:
+def _stage(
+    role: Machine, environ: Mapping[str, str] | None = None, waiting: Waiting | None = None
+) -> Iterator[Stage]:
     """Read the environment, into which one-apps exports the whole context, unless another is given."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -61,5 +89,6 @@ def _stage(role: Machine, environ: Mapping[str, str] | None = None) -> Iterator[
     if access is None:
         yield Stage(machine=role, environ=environ, onegate=None)
         return
-    with OneGate(access) as onegate:
-        yield Stage(machine=role, environ=environ, onegate=onegate)
+    layout = Layout()
+    with OneGate(access, waiting=waiting, turn=layout.turn, proof=layout.proof) as onegate:
+        yield Stage(machine=role, environ=environ, onegate=onegate, layout=layout)

@@ -21,6 +21,10 @@ POLL_S = 1.0
 LOG_LINES = 15
 
 
+class UnitEndedError(ClusterError):
+    """A unit has ended for good: systemd does not start it again, and neither should anything else."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
     """A unit, the files that it reads when it starts, and whether the machine is of no use without it."""
@@ -98,14 +102,18 @@ class Systemd:
 
         Raises
         ------
+        UnitEndedError
+            It has ended with an error, and systemd does not start it again; with the end of its log.
         ClusterError
-            It is not in time; with the end of its log.
+            It is not in time; likewise.
         """
         deadline = time.monotonic() + timeout_s
         while not (self.is_active(name) and healthy()):
-            if self.has_failed(name) or time.monotonic() > deadline:
-                failure = "it has ended" if self.has_failed(name) else f"{what} within {timeout_s:.0f} s"
-                raise ClusterError(f"{name}: {failure}. The end of its log:\n{self._tail(name)}")
+            if self.has_failed(name):
+                raise UnitEndedError(f"{name}: it has ended. The end of its log:\n{self._tail(name)}")
+            if time.monotonic() > deadline:
+                late = f"{what} within {timeout_s:.0f} s"
+                raise ClusterError(f"{name}: {late}. The end of its log:\n{self._tail(name)}")
             self._sleep(POLL_S)
 
     def _write(self, unit: Unit) -> bool:
