@@ -14,3 +14,6 @@ install -D -m 0644 "$HERE/$NAME" "$ROOT/etc/systemd/system/$NAME"
 # What `systemctl enable` does, also for a root that is not running.
 install -d -m 0755 "$ROOT/etc/systemd/system/one-context.service.wants"
 ln -sf "../$NAME" "$ROOT/etc/systemd/system/one-context.service.wants/$NAME"
+# It sources one_env, where values of the context stand unescaped, and so runs them as root. The stage `bootstrap`
+# reports READY itself.
+rm -f "$ROOT/etc/one-context.d/net-99-report-ready"

@@ -36,8 +36,11 @@ class OwnRoot:
             "dev",
             "tmp",
             "usr",
+            "var",
         ):
             (root / name).mkdir(parents=True)
+        # Contextualization writes there before systemd-tmpfiles could make it.
+        (root / "var/run").symlink_to("/run")
         for name in MERGED:
             if Path("/", name).is_symlink():
                 (root / name).symlink_to(Path("/", name).readlink())
