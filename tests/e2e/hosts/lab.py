@@ -47,6 +47,7 @@ class Lab:
         self.folder, self.kind = folder, kind
         self.tag = f"{TAG}{os.getpid()}"
         self.hosts = []
+        self._gone, self._faults = [], {}
         self._undo = []
         self._onegate = None
         self.events = folder / "onegate.jsonl"
@@ -82,11 +83,22 @@ class Lab:
             ],
         )
 
+    def faults(self, **faults):
+        """Have OneGate do wrong from now on what `onegate_server.Faults` says; without a word nothing."""
+        self._faults = faults
+        self.write_service()
+
+    def scale_in(self, host):
+        """Take a VM out of the service, and its power away."""
+        self.write_service(without=host)
+        host.kill()
+
     def write_service(self, *, without=None):
-        """Say which VMs the service has now."""
-        hosts = [host for host in self.hosts if host is not without]
+        """Say which VMs the service has now; one that is taken out stays out."""
+        self._gone += [without] if without else []
+        hosts = [host for host in self.hosts if host not in self._gone]
         vms = {host.vm: {"role": host.role, "ip": host.address} for host in hosts}
-        content = {"vms": vms, "tokens": {host.vm: host.token for host in hosts}}
+        content = {"vms": vms, "tokens": {host.vm: host.token for host in hosts}, "faults": self._faults}
         whole = self.folder / "service.json.new"
         whole.write_text(json.dumps(content))
         whole.replace(self.folder / "service.json")
@@ -257,6 +269,10 @@ class Host:
         self.context |= context
         self.write_context()
         self.run("systemctl", "start", "one-context-reconfigure.service", timeout=600)
+
+    def has_begun(self):
+        """Whether a stage of this boot has begun: the status alone may be of the boot before."""
+        return Path(f"/proc/{self.init}/root/run/one-appliance-service.pid").exists()
 
     def stage(self):
         """What the stage runner says of the stages."""
