@@ -29,6 +29,7 @@ RESTRICTED = {"SCHED_REQUIREMENTS", "SERVICE_ID", "ROLE_NAME"}
 WORKED_ON_S = 30.0
 # What every refusal with 500 says in 7.x; 6.x says the reason itself: onegate-server.rb:135 (error 500).
 BROKEN = "Internal server error"
+ROUTES = re.compile(r"(GET|PUT) (vm|vms/[^/]+)|GET (service)?")
 NO_ONED = "Failed to open TCP connection to localhost:2633"
 
 
@@ -39,14 +40,16 @@ class Faults:
     Attributes
     ----------
     outage
-        "oned": it does not answer, so no token can be checked. "oned-between": it goes away once the token
-        was checked. "oneflow": OneFlow is away. "refused": nothing listens. "status": `status` to everything.
+        "oned": nothing listens there, so no token can be checked. "oned-hangs": it is stopped, and goes on
+        when this ends. "oned-between": it goes away once the token was checked. "oned-cuts": it does what it
+        is told, and its answer is lost. "oneflow": OneFlow is away. "refused": OneGate itself. "status":
+        `status` to everything.
     latency_s, spread_s
         Seconds that a request is worked on, and up to so many more, drawn for each: later ones overtake.
     erase_gap_s
         Seconds between the reading and the writing of an erase.
     workers
-        Requests that are worked on at once; the others wait: MAX_CONN of oned.conf.
+        Requests that are worked on at once; the others wait.
     """
 
     outage: str = ""
@@ -54,7 +57,7 @@ class Faults:
     latency_s: float = 0.0
     spread_s: float = 0.0
     erase_gap_s: float = 0.01
-    workers: int = 15
+    workers: int = 5
 
 
 class Refusal(Exception):  # noqa: N818 - an answer, not an error of ours
@@ -68,11 +71,12 @@ class Refusal(Exception):  # noqa: N818 - an answer, not an error of ours
 class State:
     """The VMs of one service: role, address and USER_TEMPLATE by id, a token each, and what goes wrong."""
 
-    def __init__(self, vms, tokens, faults=None, seed=None):
-        """`vms` maps id -> {"role": ..., "ip": ...}; `tokens` maps id -> token."""
+    def __init__(self, vms, tokens, faults=None, roles=(), seed=None):
+        """`vms` maps id -> {"role": ..., "ip": ...}, `tokens` id -> token; `roles` also have no VM yet."""
         self.vms = {int(i): {"template": {}, **vm} for i, vm in vms.items()}
         self.tokens = {int(i): token for i, token in tokens.items()}
         self.faults = Faults(**(faults or {}))
+        self.roles = tuple(roles)
         self.in_service = True
         self.gone = {}  # VMs that are no longer in the service: their tokens go on
         self.calls = []
@@ -111,8 +115,11 @@ class State:
         with self.lock:
             self._keep(vm_id, append(self.known(vm_id)["template"], pairs))
 
-    def erase(self, vm_id, body):
-        """Read the whole, leave a key out, write the whole: what was set between is lost (measured 7.4)."""
+    def erase(self, vm_id, body, *, writes=True):
+        """Read the whole, leave a key out, write the whole: what was set between is lost (measured 7.4).
+
+        Of any type but 1 and 2 nothing is written: onegate-server.rb:617.
+        """
         path = escape(body)
         _check_restricted(path, "cannot be deleted")
         with self.lock:
@@ -121,6 +128,8 @@ class State:
             after, found = without(before, path)
         except XPathError as error:
             raise Refusal(500, str(error)) from None  # an exception tells itself: onegate-server.rb:136
+        if not writes:
+            return
         if not found:
             raise Refusal(500, BROKEN)  # onegate-server.rb:614; its log says "attribute not found" (measured)
         time.sleep(self.faults.erase_gap_s)
@@ -167,22 +176,22 @@ class State:
             raise Refusal(400, "Empty or invalid SERVICE_ID")  # onegate-server.rb:281
         if asking not in self.vms:
             raise Refusal(400, f"Service 1 does not contain VM {asking}.")  # onegate-server.rb:420
-        roles = {}
+        # A role whose VMs are still to come has no nodes: measured 7.4.
+        names = dict.fromkeys([*(vm["role"] for vm in self.vms.values()), *self.roles])
+        roles = {name: {"name": name, "cardinality": 0, "state": 2, "nodes": []} for name in names}
         for vm_id, vm in self.vms.items():
             info = {"ID": str(vm_id), "UID": "0", "GID": "0", "NAME": f"vm-{vm_id}"}
             if extended:
                 whole = {"NIC": {"IP": vm["ip"], "NIC_ID": "0", "NETWORK": "net"}, "VMID": str(vm_id)}
                 info |= {"USER_TEMPLATE": self.shown(vm_id), "TEMPLATE": whole}
-            role = roles.setdefault(
-                vm["role"], {"name": vm["role"], "cardinality": 0, "state": 2, "nodes": []}
-            )
+            role = roles[vm["role"]]
             role["cardinality"] += 1
             role["nodes"].append({"deploy_id": vm_id, "running": None, "vm_info": {"VM": info}})
         return {"SERVICE": {"name": "oneflower", "id": "1", "state": 2, "roles": list(roles.values())}}
 
     @contextmanager
     def worker(self):
-        """Wait for one of few that work: oned.conf:281 (MAX_CONN = 15)."""
+        """Wait for one of the few that work: puma has 5 threads here, oned takes 15 calls (measured 7.4)."""
         with self._freed:
             self._freed.wait_for(lambda: self._at_work < self.faults.workers)
             self._at_work += 1
@@ -197,7 +206,7 @@ class State:
         """How long the request that comes now is worked on."""
         return self.faults.latency_s + self._random.uniform(0, self.faults.spread_s)
 
-    def take_over(self, vms, tokens, faults=None):
+    def take_over(self, vms, tokens, faults=None, roles=()):
         """Another set of VMs; what they said stays, and one that went can still speak for itself."""
         with self.lock:
             now = State(vms, tokens)
@@ -205,7 +214,7 @@ class State:
                 now.vms[vm_id]["template"] = self.vms[vm_id]["template"]
             self.gone |= {vm_id: vm for vm_id, vm in self.vms.items() if vm_id not in now.vms}
             self.vms, self.tokens = now.vms, {**self.tokens, **now.tokens}
-            self.faults = Faults(**(faults or {}))
+            self.faults, self.roles = Faults(**(faults or {})), tuple(roles)
 
 
 def _check_restricted(text, what):
@@ -224,7 +233,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_PUT(self):
         length = int(self.headers.get("Content-Length") or 0)
-        self._work(self.rfile.read(length).decode(errors="replace"))
+        self._work(self.rfile.read(length).decode(errors="surrogateescape"))
 
     do_POST = do_DELETE = do_PUT  # noqa: N815 - http.server looks for these names
 
@@ -257,18 +266,28 @@ class Handler(BaseHTTPRequestHandler):
         state, url = self.server.state, urlsplit(self.path)
         given = dict(parse_qsl(url.query, keep_blank_values=True))
         if (self.headers.get("Content-Type") or "").startswith("application/x-www-form-urlencoded"):
-            # Sinatra reads parameters from such a body too, and they win.
+            # Such a body is read as parameters first, and they win over those of the query: measured 7.4.
+            if re.search(r"%(?![0-9A-Fa-f]{2})", body):
+                raise Refusal(400, "Invalid query parameters: invalid %-encoding")
             given |= dict(parse_qsl(body, keep_blank_values=True))
+        path = re.sub("^/+", "", url.path)
+        if not ROUTES.fullmatch(f"{self.command} {path}"):
+            # Before any token is looked at: measured 7.4.
+            raise Refusal(400, "OneGate server doesn't support this feature")
         vm_id = self._authenticated()
         takes = state.takes()
         time.sleep(min(takes, WORKED_ON_S))
         if takes > WORKED_ON_S and self.command == "PUT":
-            late = threading.Timer(takes - WORKED_ON_S, self._late, (url.path, given, body, vm_id))
+            late = threading.Timer(takes - WORKED_ON_S, self._late, (path, given, body, vm_id))
             late.daemon = True
             late.start()
+            raise Refusal(500, BROKEN)  # and stored nevertheless: measured 7.4
         if takes > WORKED_ON_S or state.faults.outage in ("oned", "oned-between"):
             raise Refusal(404, NO_ONED)  # onegate-server.rb:190 (get_vm): the call after the token's
-        return self._done(url.path, given, body, vm_id)
+        answer = self._done(path, given, body, vm_id)
+        if state.faults.outage == "oned-cuts" and self.command == "PUT":
+            raise Refusal(500, BROKEN)
+        return answer
 
     def _late(self, *request):
         """Oned has done it, though OneGate has given up."""
@@ -280,17 +299,23 @@ class Handler(BaseHTTPRequestHandler):
     def _authenticated(self):
         """401 for a missing header, an unknown VM, a token of another VM, and when oned cannot be asked."""
         state = self.server.state
-        vm_id = self.headers.get("X-ONEGATE-VMID") or ""
-        token = self.headers.get("X-ONEGATE-TOKEN")
-        known = vm_id.isdigit() and token is not None and state.tokens.get(int(vm_id)) == token
+        # "7x" is 7 for Ruby, and blanks around a token are nothing: measured 7.4.
+        vm_id = re.match(r"\s*(\d*)", self.headers.get("X-ONEGATE-VMID") or "")[1]
+        token = (self.headers.get("X-ONEGATE-TOKEN") or "").strip()
+        hangs_until = time.monotonic() + WORKED_ON_S
+        while state.faults.outage == "oned-hangs" and time.monotonic() < hangs_until:
+            time.sleep(0.05)
+            with state.lock:
+                state.refresh()
+        known = vm_id and token and state.tokens.get(int(vm_id)) == token
         # OneGateCloudAuth.rb:45: an error of vm.info, no token and a wrong one end alike.
-        if not known or state.faults.outage == "oned":
+        if not known or state.faults.outage in ("oned", "oned-hangs"):
             raise Refusal(401, "Not authorized")
         return int(vm_id)
 
     def _done(self, path, given, body, vm_id):
         state = self.server.state
-        match self.command, path.strip("/").split("/"):
+        match self.command, path.split("/"):
             case "GET", [""]:
                 base = f"http://{self.headers.get('Host')}"
                 return {"vm_info": f"{base}/vm", "service_info": f"{base}/service"}
@@ -301,8 +326,7 @@ class Handler(BaseHTTPRequestHandler):
                 with state.lock:
                     return state.vm(self._requested(other, vm_id))
             case "GET", ["service"]:
-                if state.faults.outage == "oneflow":
-                    raise Refusal(404, "Service 1 not found")  # onegate-server.rb:289
+                self._ask_oneflow()
                 with state.lock:
                     # Any text is true for Ruby, "false" too: onegate-server.rb:688.
                     return state.service(vm_id, extended="extended" in given)
@@ -311,8 +335,12 @@ class Handler(BaseHTTPRequestHandler):
             case "PUT", ["vms", other]:
                 # A VM may write to others of its service: measured 7.4.
                 return self._changed(self._requested(other, vm_id), given, body)
-        # onegate-server.rb:1058 (the last route).
-        raise Refusal(400, "OneGate server doesn't support this feature")
+        raise AssertionError(path)
+
+    def _ask_oneflow(self):
+        """A service that is gone and a OneFlow that is away are one answer: onegate-server.rb:289."""
+        if self.server.state.in_service and self.server.state.faults.outage == "oneflow":
+            raise Refusal(404, "Service 1 not found")
 
     def _requested(self, other, vm_id):
         state, found = self.server.state, int(re.match(r"\d*", other)[0] or 0)
@@ -323,6 +351,7 @@ class Handler(BaseHTTPRequestHandler):
                     "This VM does not belong to any Virtual Router or Service, so it cannot retrieve "
                     "information from other VMs",
                 )
+            self._ask_oneflow()
             if found not in state.vms:
                 raise Refusal(400, f"Service 1 does not contain VM {found}.")
         return found
@@ -334,13 +363,14 @@ class Handler(BaseHTTPRequestHandler):
         kind = int(re.match(r"\s*(-?\d+)|", given.get("type", "1"))[1] or 0)
         if kind == 1:
             state.update(vm_id, body)
-        elif kind == 2:
-            state.erase(vm_id, body)
+        else:
+            state.erase(vm_id, body, writes=kind == 2)
 
     def _answer(self, status, text):
-        content = text.encode()
+        content = text.encode(errors="surrogateescape")
         self.send_response(status)
         self.send_header("Content-Type", "application/json;charset=utf-8")
+        self.send_header("X-Content-Type-Options", "nosniff")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
