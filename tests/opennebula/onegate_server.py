@@ -363,8 +363,10 @@ class Handler(BaseHTTPRequestHandler):
         kind = int(re.match(r"\s*(-?\d+)|", given.get("type", "1"))[1] or 0)
         if kind == 1:
             state.update(vm_id, body)
+        elif kind == 2:
+            state.erase(vm_id, body)
         else:
-            state.erase(vm_id, body, writes=kind == 2)
+            state.erase(vm_id, body, writes=False)
 
     def _answer(self, status, text):
         content = text.encode(errors="surrogateescape")
