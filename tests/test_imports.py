@@ -29,6 +29,7 @@ LAYERS = {
     "app_folders": 1,
     "files": 1,
     "findings": 1,
+    "versions": 1,
     "errors": 0,
     "__init__": 1,
 }

@@ -145,11 +145,11 @@ class Layout:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             # A share may refuse to change owners, and still be writable.
-            if _trouble(folder, self.uid):
+            if write_trouble(folder, self.uid):
                 os.chown(folder, self.uid, self.uid)
         except OSError as error:
             raise self._not_writable(error.strerror or str(error)) from None
-        trouble = _trouble(folder, self.uid)
+        trouble = write_trouble(folder, self.uid)
         if trouble:
             raise self._not_writable(trouble)
 
@@ -177,19 +177,32 @@ def _owners(path: Path) -> tuple[int, int]:
     return found.st_uid, found.st_gid
 
 
-def _trouble(folder: Path, uid: int) -> str:
-    """Create and remove a file as the user that will write there; root could write almost anywhere."""
-    trial = folder / f".trial.{os.getpid()}"
+def write_trouble(folder: Path, uid: int) -> str:
+    """Create and remove a file as the user that will write there; root could write almost anywhere.
+
+    Returns
+    -------
+    str
+        What the system says against it; empty where it works.
+    """
+    trial = str(folder / f".trial.{os.getpid()}")
     for program in ("/usr/bin/touch", "/usr/bin/rm"):
-        done = subprocess.run(
-            [program, "--", str(trial)],
-            user=uid,
-            group=uid,
-            extra_groups=[],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = _run_as(uid, program, "--", trial)
         if done.returncode:
             return done.stderr.strip() or f"{program} failed"
     return ""
+
+
+def read_trouble(folder: Path, uid: int) -> str:
+    """Look for what a user cannot read in a folder and the two levels below; empty where there is nothing."""
+    words = ("-maxdepth", "3", "!", "-readable", "-print", "-quit")
+    done = _run_as(uid, "/usr/bin/find", str(folder), *words)
+    if done.stdout.strip():
+        return f"{done.stdout.strip()} is not readable"
+    return done.stderr.strip() if done.returncode else ""
+
+
+def _run_as(uid: int, *command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, user=uid, group=uid, extra_groups=[], capture_output=True, text=True, check=False
+    )
