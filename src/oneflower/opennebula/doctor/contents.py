@@ -98,7 +98,7 @@ def _settings(host: Host) -> str:
         known = provenance.get(variable.name)
         given = known.given if known else host.context.get(variable.name) or host.context.get(variable.alias)
         shown = MASK if variable.secret and given else given
-        lines.append(f"{variable.name}={shown if given else f'{variable.default_text} (default)'}")
+        lines.append(f"{variable.name}={shown}" if given else f"{variable.name} has its default")
     rest = host.context.keys() - {name for variable in TABLE for name in (variable.name, variable.alias)}
     for name in sorted(rest):
         is_shown = CONTEXT_ADDRESS.fullmatch(name) or name in _SHOWN_OF_CONTEXT
@@ -151,7 +151,8 @@ def _list_of(host: Host) -> tuple[str, ...]:
 
 
 def _unit(host: Host, unit: str) -> str:
-    status = _said(host, SYSTEMCTL, "status", "--no-pager", "--lines=0", unit)
+    # `systemctl status` says less, and fails where the unit does not run.
+    status = _said(host, SYSTEMCTL, "show", unit)
     return status + _said(host, SYSTEMCTL, "cat", "--no-pager", unit) + _said(host, *_journal(unit))
 
 
