@@ -28,17 +28,22 @@ def doctor(host, *words):
 @own_kind
 def test_doctor_finds_what_was_broken_and_names_the_remedy(lab, service, wait, tell):
     """All is well on a machine that is READY; then each thing that is broken is told with its remedy."""
-    host, _ = service
-    host.boot()
-    wait("superlink is READY", host.is_ready, describe=lambda: failure_of(host))
+    host, (node, _) = service
+    for each in (host, node):
+        each.boot()
+        wait(f"{each.role} is READY", each.is_ready, describe=lambda each=each: failure_of(each))
     before = host.run("systemctl", "show", "--property=InvocationID", "flower-superlink.service")
     well, found = doctor(host)
     tell(host.run(ONEFLOWER, "appliance", "doctor", check=False))
     assert well, found
-    assert {name for name, (outcome, _) in found.items() if outcome not in ("ok", "skipped")} == set(), found
+    assert bad(found) == {}
     assert found["onegate-publish"][0] == found["tls"][0] == found["fleet-api"][0] == "ok"
     assert "FL_DOCTOR" not in host.published()
     assert host.run("systemctl", "show", "--property=InvocationID", "flower-superlink.service") == before
+    well, found = doctor(node)
+    assert well, found
+    assert bad(found) == {}
+    assert found["registration"][0] == found["service"][0] == found["tls"][0] == "ok"
 
     # Without it the unit cannot start again, however slow this machine is.
     host.run("mv", "/opt/flower/config/flower-superlink.env", "/opt/flower/config/gone")
@@ -62,6 +67,13 @@ def test_doctor_finds_what_was_broken_and_names_the_remedy(lab, service, wait, t
         assert outcome == "problem", (name, said)
         assert remedy in said, (name, said)
     holds_a_bundle(host)
+    well, found = doctor(node)
+    tell(node.run(ONEFLOWER, "appliance", "doctor", check=False))
+    assert (well, bad(found).keys() >= {"onegate", "route"}) == (False, True)
+
+
+def bad(found):
+    return {name: said for name, (outcome, said) in found.items() if outcome not in ("ok", "skipped")}
 
 
 def holds_a_bundle(host):

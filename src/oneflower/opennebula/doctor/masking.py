@@ -23,8 +23,11 @@ SHORTEST = 4
 _PIECE = 16
 
 _SECRET_NAMES = ("TOKENTXT", DASHBOARD_TOKEN, *(v.name for v in TABLE if v.secret))
-# Any context may hold others: PASSWORD, CRYPTED_PASSWORD_BASE64, an app's own key.
-_NAME = r"[A-Za-z0-9_]*(?:TOKENTXT|PASSW(?:OR)?D|SECRET|PRIVATE_KEY|KEYFILE|_TOKEN|PSK)[A-Za-z0-9_]*"
+# Any context may hold others: PASSWORD, CRYPTED_PASSWORD_BASE64, an app's own key. Every repetition has a
+# bound: a log may be one word of a megabyte.
+_NAME = (
+    r"[A-Za-z0-9_]{0,40}(?:TOKENTXT|PASSW(?:OR)?D|SECRET|PRIVATE_KEY|KEYFILE|_TOKEN|PSK)[A-Za-z0-9_]{0,40}"
+)
 _IS_SECRET = re.compile(_NAME, re.IGNORECASE)
 # Values of which a variable's name says that they are a path or a yes.
 _PATHS = ("ONEGATE_TOKEN",)
@@ -38,7 +41,7 @@ _HEADER = re.compile(
 _BEARER = re.compile(r"\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{4,}", re.IGNORECASE)
 _PEM = re.compile(
     r"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----"
-    r"(?:.*?-----END [A-Z0-9 ]*PRIVATE KEY-----|(?:[A-Za-z0-9+/=\s]|\\[nr])*)",
+    r"(?:.{0,16384}?-----END [A-Z0-9 ]*PRIVATE KEY-----|(?:[A-Za-z0-9+/=\s]|\\[nr])*)",
     re.DOTALL,
 )
 _RUN = re.compile(rf"[A-Za-z0-9+/_-]{{{_PIECE},}}={{0,2}}")
@@ -56,7 +59,7 @@ class Masker:
         for form in forms:
             text = text.replace(form, MASK)
         text = _RUN.sub(lambda found: MASK if _is_piece(found[0], forms) else found[0], text)
-        text = _PEM.sub(f"-----BEGIN PRIVATE KEY----- {MASK}", text)
+        text = _PEM.sub(MASK, text)
         text = _HEADER.sub(rf"\1\2{MASK}", text)
         text = _BEARER.sub(rf"\1 {MASK}", text)
         return _ASSIGNED.sub(_assigned, text)
