@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Install a role into a disk image: the container engine, oneflower for the machine itself, and the container.
 #   install.sh superlink|supernode
-# Beside this script lie the Containerfile and oneflower's wheel. What may be set:
+# Beside this script lie boot.sh with its files, the Containerfile and oneflower's wheel. What may be set:
 #   PIP_OPTIONS        what pip is told besides (an index of PyTorch for this machine's processors)
 #   ENGINE_PACKAGES    packages of a container engine that has a `docker` command (docker.io)
 #   WITHOUT_CONTAINER  YES leaves the container out: where no engine runs, as in a chroot
@@ -48,4 +48,5 @@ build_container() {
 
 install_packages
 install_oneflower
+"$HERE/boot.sh"
 [ "$WITHOUT_CONTAINER" = YES ] || build_container

@@ -29,7 +29,7 @@ give() {
 debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,iproute2,procps,curl "$SUITE" "$ROOT" "$MIRROR"
 
 mkdir -p "$ROOT/opt/oneflower/image" "$ROOT/etc/one-appliance/service.d"
-cp "$HERE/install.sh" "$HERE/Containerfile" "$WHEELS"/oneflower-*.whl "$ROOT/opt/oneflower/image/"
+cp "$HERE"/* "$WHEELS"/oneflower-*.whl "$ROOT/opt/oneflower/image/"
 cp "$HERE/../oneflower-$ROLE/appliance.sh" "$ROOT/etc/one-appliance/service.d/appliance.sh"
 
 give "$WHEELS" "$ROOT/tmp/wheels"

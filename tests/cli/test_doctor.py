@@ -6,7 +6,7 @@ import tarfile
 import pytest
 from typer.testing import CliRunner
 
-from oneflower.cli import appliance
+import oneflower.cli.doctor as command
 from oneflower.cli.main import app
 from oneflower.errors import SettingsError, StateError
 from oneflower.findings import ok, problem, warning
@@ -18,9 +18,9 @@ SECRET = "a-token-of-mine-0123"
 def examined(monkeypatch):
     """Find what a test says, on a machine whose environment has a secret."""
     found = [ok("context", "read from a file"), warning("clock", "20 s behind", "start chrony")]
-    monkeypatch.setattr(appliance, "examine", lambda host: found)
+    monkeypatch.setattr(command, "examine", lambda host: found)
     monkeypatch.setattr(
-        appliance, "collect", lambda host, report, rows: [("doctor.txt", report), ("x", SECRET)]
+        command, "collect", lambda host, report, rows: [("doctor.txt", report), ("x", SECRET)]
     )
     monkeypatch.setenv("FL_DASHBOARD_TOKEN", SECRET)
     return found

@@ -13,11 +13,13 @@ from oneflower.errors import ClusterError
 from oneflower.opennebula.appliance.layout import Layout
 from oneflower.opennebula.appliance.stage import Stage
 from oneflower.opennebula.containers import UID
-from oneflower.opennebula.onegate import Access, OneGate
+from oneflower.opennebula.onegate import Access, OneGate, Waiting
 from oneflower.opennebula.roles import Machine
 
 
 def _load(name):
+    if name in sys.modules:
+        return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
@@ -25,6 +27,7 @@ def _load(name):
     return module
 
 
+_load("oned_template")
 onegate_server = _load("onegate_server")
 
 VMS = {
@@ -46,9 +49,27 @@ def onegate():
         thread.join()
 
 
+class Hours:
+    """A clock that only sleeping moves on."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def clock(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
 @pytest.fixture
-def client_of(onegate):
-    """Return a client that speaks as a VM, without pauses between its tries."""
+def hours():
+    return Hours()
+
+
+@pytest.fixture
+def client_of(onegate, hours):
+    """Return a client that speaks as a VM; its waits take no time."""
     opened = {}
 
     def make(vm_id, *, token=None, endpoint=None):
@@ -57,7 +78,7 @@ def client_of(onegate):
         )
         key = (access.endpoint, access.vm_id, access.token)
         if key not in opened:  # a client reads all certificates of the system when it is made
-            opened[key] = OneGate(access, tries=3, sleep=lambda _: None)
+            opened[key] = OneGate(access, waiting=Waiting(clock=hours.clock, sleep=hours.sleep))
         return opened[key]
 
     yield make

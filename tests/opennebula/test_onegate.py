@@ -1,12 +1,25 @@
 """What is published arrives whole, refusals are named without the token, and the service is read right."""
 
 import base64
+import fcntl
+import threading
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oneflower.opennebula.onegate import OneGateError, Part, access_from, client, find_superlink, own_part
+from oneflower.opennebula.onegate import (
+    Access,
+    OneGate,
+    OneGateError,
+    Part,
+    Waiting,
+    access,
+    access_from,
+    find_superlink,
+    own_part,
+)
 from oneflower.opennebula.onegate.encoding import BASE64_KEYS, body, decode, encode
 
 PEM = '-----BEGIN CERTIFICATE-----\nMIIB,"[]\\=\n-----END CERTIFICATE-----\n'
@@ -56,24 +69,152 @@ def test_keys_can_be_erased(onegate, client_of):
     assert set(onegate.state.vms[10]["template"]) == {"FL_STATE"}
 
 
+def test_only_keys_that_are_there_are_erased(onegate, client_of):
+    """The real server answers 500 for a key that is absent: no VM would ever become READY."""
+    client_of(10).publish({"FL_STATE": "waiting"})
+    client_of(10).erase(["FL_ERROR", "FL_CA_CERT"])
+    assert onegate.state.calls == [("PUT", "/vm"), ("GET", "/vm")]
+    assert onegate.state.vms[10]["template"] == {"FL_STATE": "waiting"}
+
+
+def test_a_key_that_vanishes_while_it_is_erased_is_no_failure(onegate, client_of):
+    client_of(10).publish({"FL_STATE": "waiting", "FL_ERROR": "x"})
+    erase = onegate.state.erase
+
+    def another_was_faster(vm_id, body):
+        erase(vm_id, body)
+        return erase(vm_id, body)
+
+    onegate.state.erase = another_was_faster
+    client_of(10).erase(["FL_ERROR"])
+    assert onegate.state.vms[10]["template"] == {"FL_STATE": "waiting"}
+
+
 def test_a_failure_that_passes_is_tried_again(onegate, client_of):
     onegate.state.failures = [500, 503]
     client_of(10).publish({"FL_STATE": "waiting"})
     assert len(onegate.state.calls) == 3
 
 
-def test_a_refusal_is_not_repeated_and_hides_the_token(onegate, client_of):
-    client = client_of(10, token="secret-token")
-    with pytest.raises(OneGateError, match="401") as caught:
-        client.publish({"FL_STATE": "waiting"})
-    assert len(onegate.state.calls) == 1
-    assert "secret-token" not in str(caught.value) + repr(client.access)
+@pytest.mark.parametrize("outage", ["oned", "oned-between", "oneflow", "status"])
+def test_an_outage_is_waited_out(onegate, client_of, hours, outage):
+    """While oned or OneFlow is away OneGate answers 401, 404 or 5xx: none of them is final."""
+    client = client_of(11)
+    onegate.state.faults.outage = outage
+    away_until = 500.0
+
+    def refresh():
+        if hours.now > away_until:
+            onegate.state.faults.outage = ""
+
+    onegate.state.refresh = refresh
+    assert client.service(patience_s=600.0)["name"] == "oneflower"
+    assert away_until < hours.now < 600.0
+    assert len(onegate.state.calls) < 40
 
 
-def test_a_server_that_stays_broken_ends_in_an_error(onegate, client_of):
-    onegate.state.failures = [500] * 3
+def test_the_patience_is_bounded(onegate, client_of, hours):
+    onegate.state.faults.outage = "oned"
+    with pytest.raises(OneGateError, match="tries in") as caught:
+        client_of(10).vm(patience_s=600.0)
+    assert caught.value.passing
+    assert 500.0 < hours.now <= 600.0
+
+
+def test_without_patience_there_is_one_try(onegate, client_of):
+    onegate.state.failures = [500]
     with pytest.raises(OneGateError, match="status 500"):
-        client_of(10).vm()
+        client_of(10).publish({"FL_STATE": "waiting"}, patience_s=0.0)
+    assert len(onegate.state.calls) == 1
+
+
+def test_waits_grow_and_differ_between_machines():
+    delays = [[Waiting().delay(attempt) for attempt in range(9)] for _ in range(20)]
+    assert all(each[0] < 2.0 and 20.0 < each[-1] < 40.0 for each in delays)
+    assert len({each[-1] for each in delays}) > 10
+
+
+def test_a_token_that_never_worked_is_told_from_an_outage(onegate, client_of):
+    client = client_of(10, token="secret-token")
+    with pytest.raises(OneGateError, match=r"401.*never accepted") as caught:
+        client.publish({"FL_STATE": "waiting"})
+    assert "secret-token" not in str(caught.value) + repr(client.access)
+    good = client_of(10)
+    good.publish({"FL_STATE": "waiting"})
+    onegate.state.faults.outage = "oned"
+    with pytest.raises(OneGateError, match="401, although the same token was accepted"):
+        good.vm()
+
+
+def test_an_accepted_token_is_remembered_by_the_next_process(onegate, hours, tmp_path):
+    def client(token):
+        access = Access(endpoint=onegate.endpoint, vm_id="10", token=token)
+        waiting = Waiting(patience_s=0.0, clock=hours.clock, sleep=hours.sleep)
+        return OneGate(access, waiting=waiting, proof=tmp_path / "proof.json")
+
+    with client("token-10") as first:
+        first.vm()
+    assert "token-10" not in (tmp_path / "proof.json").read_text()
+    assert (tmp_path / "proof.json").stat().st_mode & 0o777 == 0o600
+    onegate.state.faults.outage = "oned"
+    with client("token-10") as second, pytest.raises(OneGateError, match="although the same token"):
+        second.vm()
+    with client("another") as third, pytest.raises(OneGateError, match="never accepted"):
+        third.vm()
+
+
+def test_a_refusal_is_not_repeated(onegate, client_of):
+    onegate.state.failures = [403]
+    with pytest.raises(OneGateError, match="403") as caught:
+        client_of(10).publish({"FL_STATE": "waiting"})
+    assert not caught.value.passing
+    assert len(onegate.state.calls) == 1
+
+
+def test_a_vm_speaks_to_onegate_once_at_a_time(onegate, tmp_path):
+    """Stages, report and doctor are processes of their own; each opens the lock for itself."""
+    onegate.state.faults.latency_s = 0.05
+    at_work, most = [0], [0]
+    waits = onegate.state.takes
+
+    def takes():
+        at_work[0] += 1
+        most[0] = max(most[0], at_work[0])
+        time.sleep(waits())
+        at_work[0] -= 1
+        return 0.0
+
+    onegate.state.takes = takes
+
+    def call(turn):
+        access = Access(endpoint=onegate.endpoint, vm_id="10", token="token-10")
+        with OneGate(access, turn=turn) as client:
+            client.vm()
+
+    def together(turn):
+        most[0] = 0
+        threads = [threading.Thread(target=call, args=(turn,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return most[0]
+
+    assert together(tmp_path / "run/lock") == 1
+    assert together(None) > 1
+
+
+def test_a_lock_that_is_held_too_long_is_an_error_that_passes(onegate, hours, tmp_path):
+    access = Access(endpoint=onegate.endpoint, vm_id="10", token="token-10")
+    waiting = Waiting(patience_s=0.0, clock=hours.clock, sleep=hours.sleep)
+    with (
+        (tmp_path / "lock").open("w") as holder,
+        OneGate(access, waiting=waiting, turn=tmp_path / "lock") as client,
+    ):
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        with pytest.raises(OneGateError, match="another process") as caught:
+            client.vm()
+    assert caught.value.passing
 
 
 def test_no_answer_ends_in_an_error(client_of):
@@ -83,7 +224,7 @@ def test_no_answer_ends_in_an_error(client_of):
 
 def test_a_vm_outside_of_a_service_is_told(onegate, client_of):
     onegate.state.in_service = False
-    with pytest.raises(OneGateError, match="part of a OneFlow service"):
+    with pytest.raises(OneGateError, match="does not belong to a OneFlow service"):
         client_of(11).service()
 
 
@@ -128,8 +269,8 @@ def test_parts_count_vms_that_are_still_to_come(client_of):
 
 def test_access_comes_from_the_context(tmp_path):
     context = {"ONEGATE_ENDPOINT": "http://169.254.16.9:5030/", "VMID": "7", "TOKENTXT": "abc\n"}
-    access = access_from(context)
-    assert (access.endpoint, access.vm_id, access.token) == ("http://169.254.16.9:5030", "7", "abc")
+    found = access_from(context)
+    assert (found.endpoint, found.vm_id, found.token) == ("http://169.254.16.9:5030", "7", "abc")
     (tmp_path / "token.txt").write_text("def\n")
     assert (
         access_from({**context, "TOKENTXT": "", "ONEGATE_TOKEN": str(tmp_path / "token.txt")}).token == "def"
@@ -141,7 +282,7 @@ def test_a_token_that_is_not_exported_is_found_and_nothing_is_run(tmp_path, monk
     """The file holds other values unescaped: sourcing it would run them."""
     kept = tmp_path / "one_env"
     kept.write_text(f'export FL_NODE_CONFIG="$(touch {tmp_path}/pwned)"\n{line}\nexport VMID="7"\n')
-    monkeypatch.setattr(client, "ENVIRONMENT_FILE", kept)
+    monkeypatch.setattr(access, "ENVIRONMENT_FILE", kept)
     assert access_from({"ONEGATE_ENDPOINT": "http://x", "VMID": "7"}).token == "abc+/="
     assert list(tmp_path.iterdir()) == [kept]
 
@@ -150,9 +291,3 @@ def test_a_token_that_is_not_exported_is_found_and_nothing_is_run(tmp_path, monk
 def test_without_a_token_there_is_no_onegate(missing):
     context = {"ONEGATE_ENDPOINT": "http://x", "VMID": "7", "TOKENTXT": "abc", missing: ""}
     assert access_from(context) is None
-
-
-@pytest.mark.parametrize("bad", ["FL_STATE=a,b", "FL_STATE=[a]", 'FL_STATE="a"', "FL_STATE=a\\b", '{"a": 1}'])
-def test_the_test_server_refuses_what_the_real_one_breaks_on(onegate, bad):
-    assert onegate.state.put(10, bad) == 500
-    assert onegate.state.put(10, "SERVICE_ID=1") == 403

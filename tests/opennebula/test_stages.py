@@ -34,6 +34,8 @@ def healthy(monkeypatch):
     state = {"superlink": True}
     monkeypatch.setattr(bootstrapping, "superlink_answers", lambda settings, ca: state["superlink"])
     monkeypatch.setattr(bootstrapping, "HEALTH_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(joining, "CA_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(joining, "DISCOVERY_TIMEOUT_S", 0.0)
     return state
 
 

@@ -44,7 +44,11 @@ class Authority:
         private = serialization.load_pem_private_key(key, password=None)
         if not isinstance(private, ec.EllipticCurvePrivateKey):
             raise ValueError("the key is no elliptic-curve key")  # noqa: TRY004 - damaged content
-        return cls(certificate=x509.load_pem_x509_certificate(certificate), key=private)
+        loaded = x509.load_pem_x509_certificate(certificate)
+        # They are two files: a power cut between them leaves an old one beside a new one.
+        if loaded.public_key() != private.public_key():
+            raise ValueError("the key does not belong to the certificate")
+        return cls(certificate=loaded, key=private)
 
 
 def make_authority(now: datetime) -> Authority:

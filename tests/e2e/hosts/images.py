@@ -96,7 +96,8 @@ class Images:
                     built.unlink()
 
     def _root(self):
-        stamp = digest(RECIPE / "rootfs.sh", RECIPE / "install.sh")
+        boot = (RECIPE / "boot.sh", RECIPE / "after-power-cut", RECIPE / "oneflower-after-power-cut.service")
+        stamp = digest(RECIPE / "rootfs.sh", RECIPE / "install.sh", *boot)
         environ = {"PIP_OPTIONS": "--no-index --find-links /tmp/wheels", "ENGINE_PACKAGES": ENGINE}
         with self._unless("root", stamp) as wanted:
             if wanted:

@@ -26,6 +26,7 @@ class Programs:
         self.image = "sha256:0123456789abcdef"
         self.synchronized = "yes\n"
         self.calls = []
+        self.true = {}  # units of which `is-active` or `is-failed` is true
 
     def unit(self, name, active="active", sub="running", **more):
         self.units[name] = {"LoadState": "loaded", "ActiveState": active, "SubState": sub, **more}
@@ -41,6 +42,8 @@ class Programs:
         words = set(command)
         if "--property=InvocationID" in words:
             return "id"
+        if "--quiet" in words:
+            return "" if command[-1] in self.true.get(command[1], ()) else ClusterError("no")
         if command[0].endswith("systemctl") and "--" in words:
             return self._shown(command[command.index("--") + 1 :])
         if command[0].endswith("journalctl"):

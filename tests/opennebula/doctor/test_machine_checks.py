@@ -265,6 +265,19 @@ def test_how_far_the_stages_came_is_told(host_of, layout, stage_ended, outcome, 
     assert (state, said in found) == (expected, True)
 
 
+def test_stages_that_are_run_again_are_told(host_of, layout, programs, stage_ended, outcome):
+    stage_ended("bootstrap_failure")
+    layout.units.mkdir(parents=True)
+    (layout.units / "flower-again.service").touch()
+    assert "runs both stages again" in outcome(one_apps.stages(host_of()))[1]
+    assert not one_apps.is_at_work(host_of())
+    programs.true["is-active"] = ["flower-again.service"]
+    assert one_apps.is_at_work(host_of())
+    programs.true.clear()
+    programs.true["is-failed"] = ["flower-again.service"]
+    assert "then reboot" in outcome(one_apps.stages(host_of()))[2]
+
+
 def test_no_stage_is_told(host_of, outcome):
     assert outcome(one_apps.stages(host_of()))[0] == "problem"
 
@@ -289,6 +302,11 @@ def test_a_pipe_that_was_left_is_told(host_of, layout, stage_ended):
     stage_ended("bootstrap_started")
     (working,) = one_apps.stages(host_of())
     assert working.outcome.value == "warning"
+    stage_ended("bootstrap_success")
+    (layout.root / "opt/oneflower").mkdir(parents=True)
+    (layout.root / "opt/oneflower/after-power-cut").touch()  # it removes the pipe at the next boot
+    (well,) = one_apps.stages(host_of())
+    assert well.outcome.value == "ok"
 
 
 # --- clock and certificates ---
@@ -409,7 +427,7 @@ def test_an_error_that_onegate_shows_is_told(shown):
 def test_a_ready_that_was_lost_is_told(shown, stage_ended):
     stage_ended("bootstrap_success")
     (found,) = shown(READY="NO", FL_STATE="waiting")
-    assert (found.outcome.value, "reboot" in found.mend) == ("problem", True)
+    assert (found.outcome.value, "restart flower-report" in found.mend) == ("problem", True)
 
 
 def test_a_onegate_that_did_not_answer_shows_nothing(host_of, outcome):

@@ -1,6 +1,7 @@
 """OneGate's answers are told apart, and a probe leaves nothing behind."""
 
 import socket
+import sys
 import threading
 from contextlib import contextmanager
 
@@ -8,6 +9,17 @@ import pytest
 
 from oneflower.opennebula.doctor import asking, checks_onegate, checks_service
 from oneflower.opennebula.doctor.checks_onegate import PROBE
+from oneflower.opennebula.onegate.access import Proof
+
+Refusal = sys.modules["onegate_server"].Refusal
+
+
+def refusing(status):
+    def refuse(vm_id, text):
+        raise Refusal(status, "no")
+
+    return refuse
+
 
 ANSWERS = ("onegate", "onegate-publish", "service")
 
@@ -38,20 +50,45 @@ def test_without_a_token_nothing_is_asked(ask):
 
 def test_a_wrong_token_names_both_reasons(ask, onegate, client_of):
     state, found, mend = ask("onegate", onegate=client_of(10, token="bogus"))
-    assert (state, "the token is wrong" in found) == ("problem", True)
+    assert (state, "never accepted" in found) == ("problem", True)
     assert "opennebula-gate" in mend
     assert "bogus" not in found + mend
     assert ask("service", onegate=client_of(10, token="bogus"))[0] == "skipped"
 
 
-def test_a_token_that_was_good_points_to_oned(ask, onegate, stage_ended):
+def test_a_token_that_was_good_points_to_oned(ask, onegate, layout, client_of):
     """OneGate answers 401 or 404 while oned is away."""
-    stage_ended("bootstrap_success")
-    onegate.state.failures = [401]
-    state, found, _ = ask("onegate")
-    assert (state, "oned is probably away" in found) == ("problem", True)
-    onegate.state.failures = [404]
+    layout.config.mkdir(parents=True)
+    Proof(layout.proof, client_of(10).access).accepted()
+    onegate.state.faults.outage = "oned"
+    state, found, mend = ask("onegate")
+    assert (state, "the same token was accepted at" in found, "opennebula-gate" in mend) == (
+        "problem",
+        True,
+        True,
+    )
+    onegate.state.faults.outage = "oned-between"
     assert "oned is away" in ask("onegate")[1]
+
+
+def test_doctor_remembers_nothing_of_onegate(ask, layout):
+    assert ask("onegate-publish")[0] == "ok"
+    assert not layout.proof.exists()
+
+
+def test_an_absent_oneflow_is_told(ask, onegate):
+    onegate.state.faults.outage = "oneflow"
+    state, _, mend = ask("service")
+    assert (state, "opennebula-flow" in mend) == ("problem", True)
+
+
+def test_doctor_takes_turns_with_the_report(ask, layout, monkeypatch):
+    """At most one call of a VM is in flight."""
+    held = []
+    real = asking.taking_turns
+    monkeypatch.setattr(asking, "taking_turns", lambda path, *rest: held.append(path) or real(path, *rest))
+    ask("service")
+    assert held == [layout.turn, layout.turn]
 
 
 @pytest.mark.parametrize(("status", "expected"), [(403, ":permissions:"), (500, "onegate.log")])
@@ -144,32 +181,32 @@ def test_a_probe_is_published_read_erased_and_gone(ask, onegate):
     before = dict(onegate.state.vms[10]["template"])
     assert ask("onegate-publish")[0] == "ok"
     assert onegate.state.vms[10]["template"] == before
-    writes = [path for method, path in onegate.state.calls if method == "PUT"]
+    writes = [path for method, path in onegate.state.calls if method != "GET"]
     assert writes == ["/vm", "/vm?type=2"]
 
 
 def test_a_probe_that_is_not_shown_is_told_and_not_erased(ask, onegate, monkeypatch):
     """An erase of what is not there is answered with 500."""
-    monkeypatch.setattr(onegate.state, "put", lambda vm_id, text: 200)
+    monkeypatch.setattr(onegate.state, "update", lambda vm_id, text: None)
     state, found, _ = ask("onegate-publish")
     assert (state, "showed nothing" in found) == ("problem", True)
     assert ("PUT", "/vm?type=2") not in onegate.state.calls
 
 
 def test_a_probe_that_stays_is_told(ask, onegate, monkeypatch):
-    monkeypatch.setattr(onegate.state, "erase", lambda vm_id, text: 200)
+    monkeypatch.setattr(onegate.state, "erase", lambda vm_id, text: None)
     state, found, _ = ask("onegate-publish")
     assert (state, "still there" in found) == ("problem", True)
 
 
 def test_a_refused_update_names_the_permission(ask, onegate, monkeypatch):
-    monkeypatch.setattr(onegate.state, "put", lambda vm_id, text: 403)
+    monkeypatch.setattr(onegate.state, "update", refusing(403))
     state, _, mend = ask("onegate-publish")
     assert (state, ":vm: :update:" in mend) == ("problem", True)
 
 
 def test_a_failing_erase_says_how_to_remove_the_probe(ask, onegate, monkeypatch):
-    monkeypatch.setattr(onegate.state, "erase", lambda vm_id, text: 500)
+    monkeypatch.setattr(onegate.state, "erase", refusing(500))
     state, _, mend = ask("onegate-publish")
     assert (state, f"--erase {PROBE}" in mend) == ("problem", True)
 

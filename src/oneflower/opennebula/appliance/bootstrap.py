@@ -20,6 +20,8 @@ from oneflower.tls import write_private
 log = logging.getLogger(__name__)
 
 HEALTH_TIMEOUT_S = 180.0
+# How long an outage of OneGate, oned or OneFlow may last until a stage fails, to be run again later.
+OUTAGE_S = 600.0
 
 
 def bootstrap(stage: Stage) -> None:
@@ -115,10 +117,13 @@ def _tell(stage: Stage, told: dict[str, str]) -> None:
     onegate = stage.onegate
     if onegate is None:
         return
-    onegate.erase(["FL_ERROR", *({"FL_CA_CERT", "FL_ENDPOINT"} - told.keys())])
-    onegate.publish({**told, "FL_STATE": "waiting", "READY": "YES"})
+    # An erase rewrites everything that OneGate shows: nothing of it may come after READY.
+    gone = ["FL_ERROR", *({"FL_CA_CERT", "FL_ENDPOINT"} - told.keys())]
+    onegate.erase(gone, patience_s=OUTAGE_S)
+    onegate.publish({**told, "FL_STATE": "waiting", "READY": "YES"}, patience_s=OUTAGE_S)
+    stage.stand_by({**told, "READY": "YES"})
     stage.systemd.write([report_service(stage)])
-    # It publishes everything anew when it starts; what it knows may be older than this stage.
+    # It reads what OneGate shows when it starts; what it knows may be older than this stage.
     stage.commands.run(SYSTEMCTL, "restart", REPORT)
 
 

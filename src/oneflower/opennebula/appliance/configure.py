@@ -29,6 +29,7 @@ def configure(stage: Stage) -> None:
     StateError
         A folder cannot be written, that of the checkpoints included.
     """
+    stage.stand_down()
     stage.publish({"FL_STATE": "configuring", "READY": "NO"})
     with stage.telling():
         resolution = stage.settings()

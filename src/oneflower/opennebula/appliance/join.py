@@ -14,13 +14,15 @@ from oneflower.opennebula.appliance.certificates import keep_supernode_ca
 from oneflower.opennebula.appliance.configure import write_units
 from oneflower.opennebula.appliance.stage import Stage
 from oneflower.opennebula.appliance.systemd import Unit
-from oneflower.opennebula.onegate import OneGateError, Part, find_superlink, own_part
+from oneflower.opennebula.onegate import OneGateError, Part, find_superlink, jitter, own_part
 from oneflower.settings import Resolution
 
 log = logging.getLogger(__name__)
 
 DISCOVERY_TIMEOUT_S = 600.0
 DISCOVERY_EVERY_S = 5.0
+# A SuperLink publishes its address and its CA in one call; an erase of another key may hide one for a moment.
+CA_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,9 +48,10 @@ def find(stage: Stage, resolution: Resolution) -> Join | None:
     if stage.onegate is None or (part is not None and not needs_service):
         return Join(address=settings.superlink_address, ca=None, part=part)
     try:
-        service = stage.onegate.service()
-    except OneGateError:
-        if needs_service:
+        service = stage.onegate.service(patience_s=0.0)
+    except OneGateError as error:
+        # Without its part a node would train on everything: an outage is waited out.
+        if needs_service or error.passing:
             raise
         return Join(address=settings.superlink_address, ca=None, part=part)
     part = part or own_part(service, stage.onegate.access.vm_id)
@@ -63,17 +66,55 @@ def find(stage: Stage, resolution: Resolution) -> Join | None:
 
 
 def wait_for(stage: Stage, resolution: Resolution, *, sleep: Callable[[float], None] = time.sleep) -> Join:
-    """Look until the SuperLink has published where it is; ClusterError when it does not in time."""
-    deadline = time.monotonic() + DISCOVERY_TIMEOUT_S
-    while (found := find(stage, resolution)) is None:
-        if time.monotonic() > deadline:
-            raise ClusterError(
-                f"no SuperLink has published its address in this service within {DISCOVERY_TIMEOUT_S:.0f} s: "
-                "look at FL_STATE and FL_ERROR of the superlink role, or set FL_SUPERLINK_ADDRESS"
-            )
-        log.info("waiting for the SuperLink to publish its address")
-        sleep(DISCOVERY_EVERY_S)
-    return found
+    """Look until the SuperLink has published what is needed; an outage of OneGate meanwhile is waited out.
+
+    Raises
+    ------
+    OneGateError
+        OneGate refuses for good, or does not answer for the whole of DISCOVERY_TIMEOUT_S.
+    ClusterError
+        The SuperLink has published nothing in that time.
+    """
+    began = time.monotonic()
+    seen_without_ca: float | None = None
+    while True:
+        found, failure = _look(stage, resolution)
+        now = time.monotonic()
+        if found is not None:
+            seen_without_ca = now if seen_without_ca is None else seen_without_ca
+            if _is_complete(found, resolution) or now - seen_without_ca >= CA_TIMEOUT_S:
+                return found
+        if now - began >= DISCOVERY_TIMEOUT_S:
+            raise _not_found(failure)
+        log.info("waiting for the SuperLink reason=%s", failure or "it has not published what is needed")
+        sleep(DISCOVERY_EVERY_S * jitter())
+
+
+def _look(stage: Stage, resolution: Resolution) -> tuple[Join | None, OneGateError | None]:
+    try:
+        return find(stage, resolution), None
+    except OneGateError as error:
+        if not error.passing:
+            raise
+        return None, error
+
+
+def _is_complete(found: Join, resolution: Resolution) -> bool:
+    settings = resolution.settings
+    return bool(found.ca or settings.ssl_ca_certfile or not settings.tls_enabled)
+
+
+def _not_found(failure: OneGateError | None) -> ClusterError:
+    if failure is not None:
+        return OneGateError(
+            f"no SuperLink was found in {DISCOVERY_TIMEOUT_S:.0f} s: {failure}. Without OneGate, set "
+            "FL_SUPERLINK_ADDRESS and FL_SSL_CA_CERTFILE",
+            passing=True,
+        )
+    return ClusterError(
+        f"no SuperLink has published its address in this service within {DISCOVERY_TIMEOUT_S:.0f} s: "
+        "look at FL_STATE and FL_ERROR of the superlink role, or set FL_SUPERLINK_ADDRESS"
+    )
 
 
 def prepare(stage: Stage, resolution: Resolution, join: Join) -> list[Unit]:

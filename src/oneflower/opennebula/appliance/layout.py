@@ -86,6 +86,31 @@ class Layout:
         return self.config / "join.json"
 
     @property
+    def standing(self) -> Path:
+        """What the last bootstrap has published; absent while a stage runs, and after one that failed."""
+        return self.config / "standing.json"
+
+    @property
+    def proof(self) -> Path:
+        """Since when OneGate has accepted the token of this VM."""
+        return self.config / "onegate.json"
+
+    @property
+    def turn(self) -> Path:
+        """The lock of whoever speaks to OneGate."""
+        return self.root / "run/oneflower/onegate.lock"
+
+    @property
+    def environ(self) -> Path:
+        """The environment of the stages of this boot, for those that are run again."""
+        return self.root / "run/oneflower/environment.json"
+
+    @property
+    def status(self) -> Path:
+        """Where one-apps keeps how far the stages came."""
+        return self.root / "etc/one-appliance/status"
+
+    @property
     def units(self) -> Path:
         """Where systemd reads units from."""
         return self.root / "etc/systemd/system"

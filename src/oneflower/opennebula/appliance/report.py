@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from oneflower.errors import OneflowerError, SettingsError
@@ -14,8 +14,9 @@ from oneflower.opennebula.appliance.bootstrap import superlink_told
 from oneflower.opennebula.appliance.configure import keep_certificates, write_units
 from oneflower.opennebula.appliance.progress import Progress
 from oneflower.opennebula.appliance.publisher import Publisher
-from oneflower.opennebula.appliance.stage import Stage, failure
-from oneflower.opennebula.onegate import OneGate
+from oneflower.opennebula.appliance.stage import Stage
+from oneflower.opennebula.onegate import OneGate, jitter
+from oneflower.opennebula.onegate.encoding import MAX_ERROR_CHARACTERS
 from oneflower.opennebula.roles import Machine
 
 log = logging.getLogger(__name__)
@@ -45,31 +46,49 @@ def report(stage: Stage, stop: threading.Event) -> None:
 
 
 def _report_superlink(stage: Stage, onegate: OneGate, stop: threading.Event) -> None:
-    publisher = Publisher(onegate.publish, onegate.erase, time.monotonic)
-    next_renewal = time.monotonic() + RENEW_EVERY_S
+    publisher = _publisher(onegate)
+    next_renewal, trouble = time.monotonic() + RENEW_EVERY_S, ""
     with following(stage, stop) as snapshot:
         while not stop.wait(POLL_S):
-            publisher.offer(snapshot())
+            _hold_up(stage, publisher, {**({"FL_ERROR": trouble} if trouble else {}), **snapshot()})
             if time.monotonic() > next_renewal:
                 next_renewal += RENEW_EVERY_S
-                renew(stage)
-        publisher.offer(snapshot())
+                trouble = renew(stage)
+        _hold_up(stage, publisher, snapshot())
 
 
-def renew(stage: Stage) -> None:
-    """Make the SuperLink's certificate anew before it expires; the training resumes by itself after it."""
+def _publisher(onegate: OneGate) -> Publisher:
+    return Publisher(onegate, time.monotonic, jitter=jitter)
+
+
+def _hold_up(stage: Stage, publisher: Publisher, values: Mapping[str, str]) -> None:
+    """Publish, unless a stage speaks for the machine just now, or has failed and said why."""
+    standing = stage.standing()
+    if standing:
+        publisher.offer({**standing, **values})
+
+
+def renew(stage: Stage) -> str:
+    """Renew the SuperLink's certificate before it expires; the training resumes by itself after it.
+
+    Returns
+    -------
+    str
+        Why that failed, for the operator; empty where it did not.
+    """
     try:
         resolution = stage.settings()
         if not (resolution.settings.tls_enabled and keep_certificates(stage, resolution.settings)):
-            return
+            return ""
         units = write_units(
             stage, resolution, services.superlink_containers(resolution.settings, stage.layout)
         )
         stage.systemd.start([unit for unit in units if unit.needed])
-        stage.publish(superlink_told(stage, resolution.settings))
+        stage.stand_by_also(superlink_told(stage, resolution.settings))
     except OneflowerError as error:
         log.warning("certificate not renewed reason=%s", error)
-        stage.publish(failure(error))
+        return f"the certificate was not renewed: {error}"[:MAX_ERROR_CHARACTERS]
+    return ""
 
 
 @contextmanager
@@ -96,10 +115,10 @@ def following(stage: Stage, stop: threading.Event) -> Iterator[Callable[[], dict
 
 
 def _report_supernode(stage: Stage, onegate: OneGate, stop: threading.Event) -> None:
-    publisher = Publisher(onegate.publish, onegate.erase, time.monotonic)
+    publisher = _publisher(onegate)
     while not stop.is_set():
-        publisher.offer(look(stage))
-        stop.wait(LOOK_EVERY_S)
+        _hold_up(stage, publisher, look(stage))
+        stop.wait(LOOK_EVERY_S * jitter())
 
 
 def look(stage: Stage) -> dict[str, str]:
@@ -113,6 +132,7 @@ def look(stage: Stage) -> dict[str, str]:
         if found is not None:
             touched = stage.systemd.start(joining.prepare(stage, resolution, found))
             if touched:
+                stage.stand_by_also({"FL_ENDPOINT": found.address})
                 log.info("followed the SuperLink address=%s units=%s", found.address, ",".join(touched))
     except OneflowerError as error:
         log.warning("superlink not looked up reason=%s", error)

@@ -1,5 +1,6 @@
 """What both stages of a boot begin with, and how a failure of either is told."""
 
+import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -7,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from oneflower.errors import OneflowerError, SettingsError
+from oneflower.files import read_json
 from oneflower.opennebula.appliance.certificates import given_problems
 from oneflower.opennebula.appliance.commands import Commands, SystemCommands
 from oneflower.opennebula.appliance.layout import Layout
@@ -17,6 +19,9 @@ from oneflower.opennebula.roles import Machine
 from oneflower.settings import Resolution, resolve
 
 log = logging.getLogger(__name__)
+
+# How long a failed stage tries to tell OneGate why.
+TELL_FAILURE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,12 +57,12 @@ class Stage:
             raise SettingsError("\n".join(["The certificates cannot be used.", *certificates]))
         return resolution
 
-    def publish(self, values: Mapping[str, str]) -> None:
+    def publish(self, values: Mapping[str, str], *, patience_s: float = 0.0) -> None:
         """Tell OneGate, where there is one; a failure is logged, and hinders nothing."""
         if self.onegate is None:
             return
         try:
-            self.onegate.publish(values)
+            self.onegate.publish(values, patience_s=patience_s)
         except OneGateError as error:
             log.warning("not published keys=%s reason=%s", ",".join(values), error)
 
@@ -67,8 +72,26 @@ class Stage:
         try:
             yield
         except OneflowerError as error:
-            self.publish(failure(error))
+            self.publish(failure(error), patience_s=TELL_FAILURE_S)
             raise
+
+    def stand_by(self, values: Mapping[str, str]) -> None:
+        """Keep what the machine has published of itself, which the report goes on to hold up."""
+        self.layout.write(self.layout.standing, json.dumps(dict(values)) + "\n")
+
+    def stand_by_also(self, values: Mapping[str, str]) -> None:
+        """Change what the machine stands by; nothing where it stands by nothing."""
+        standing = self.standing()
+        if standing:
+            self.stand_by({**standing, **values})
+
+    def stand_down(self) -> None:
+        """Take that back: a stage runs, and the report must not speak for the machine meanwhile."""
+        self.layout.standing.unlink(missing_ok=True)
+
+    def standing(self) -> dict[str, str]:
+        """Return what the machine stands by; empty while a stage runs, and after one that failed."""
+        return {key: str(value) for key, value in read_json(self.layout.standing).items()}
 
 
 def failure(error: object) -> dict[str, str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oneflower.errors import ClusterError, StateError
+from oneflower.files import replace_file
 from oneflower.opennebula.appliance.commands import Commands, succeeds
 from oneflower.opennebula.appliance.layout import Layout
 
@@ -18,6 +19,10 @@ SYSTEMCTL = "/usr/bin/systemctl"
 JOURNALCTL = "/usr/bin/journalctl"
 POLL_S = 1.0
 LOG_LINES = 15
+
+
+class UnitEndedError(ClusterError):
+    """A unit has ended for good: systemd does not start it again, and neither should anything else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,14 +102,18 @@ class Systemd:
 
         Raises
         ------
+        UnitEndedError
+            It has ended with an error, and systemd does not start it again; with the end of its log.
         ClusterError
-            It is not in time; with the end of its log.
+            It is not in time; likewise.
         """
         deadline = time.monotonic() + timeout_s
         while not (self.is_active(name) and healthy()):
-            if self.has_failed(name) or time.monotonic() > deadline:
-                failure = "it has ended" if self.has_failed(name) else f"{what} within {timeout_s:.0f} s"
-                raise ClusterError(f"{name}: {failure}. The end of its log:\n{self._tail(name)}")
+            if self.has_failed(name):
+                raise UnitEndedError(f"{name}: it has ended. The end of its log:\n{self._tail(name)}")
+            if time.monotonic() > deadline:
+                late = f"{what} within {timeout_s:.0f} s"
+                raise ClusterError(f"{name}: {late}. The end of its log:\n{self._tail(name)}")
             self._sleep(POLL_S)
 
     def _write(self, unit: Unit) -> bool:
@@ -113,7 +122,8 @@ class Systemd:
             if path.is_file() and path.read_text(encoding="utf-8") == unit.text:
                 return False
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(unit.text, encoding="utf-8")
+            replace_file(path, unit.text.encode(), mode=0o644)
+            # one-apps' stages run with a umask of 0077.
             path.chmod(0o644)
         except OSError as error:
             raise StateError(f"cannot write {path}: {error.strerror}; mend that and start again") from None

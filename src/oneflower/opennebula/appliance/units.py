@@ -59,6 +59,24 @@ NoNewPrivileges=yes
 """
 
 
+_AGAIN = """\
+# Written by `oneflower appliance`; changes here are lost.
+[Unit]
+Description=Run the failed stages of a oneflower {label} again
+After=network-online.target
+StartLimitIntervalSec=0
+
+[Service]
+ExecStart={oneflower} appliance again --role {role}
+# Wrong settings (2) and an app that does not fit (5) stay as they are: errors.py.
+Restart=on-failure
+RestartPreventExitStatus=2 5
+RestartSec=60
+TimeoutStopSec=30
+UMask=0077
+"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mount:
     """A folder of the machine inside a container; read-only unless said otherwise."""
@@ -130,6 +148,11 @@ def container_unit(container: Container) -> str:
 def report_unit(machine: Machine) -> str:
     """Return the unit of the report to OneGate."""
     return _REPORT.format(label=machine.label, role=machine.value, oneflower=ONEFLOWER)
+
+
+def again_unit(machine: Machine) -> str:
+    """Return the unit that runs failed stages again."""
+    return _AGAIN.format(label=machine.label, role=machine.value, oneflower=ONEFLOWER)
 
 
 def command_line(arguments: Sequence[str]) -> str:

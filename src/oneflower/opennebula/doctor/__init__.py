@@ -2,12 +2,13 @@
 
 from oneflower.opennebula.doctor.bundle import refuse_existing, write_bundle
 from oneflower.opennebula.doctor.contents import collect
-from oneflower.opennebula.doctor.find import find_context, find_machine
+from oneflower.opennebula.doctor.find import Found, find_context, find_machine
 from oneflower.opennebula.doctor.host import Host
 from oneflower.opennebula.doctor.masking import Masker, mask_finding, masker_of
 from oneflower.opennebula.doctor.run import examine
 
 __all__ = [
+    "Found",
     "Host",
     "Masker",
     "collect",

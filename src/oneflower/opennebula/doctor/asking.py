@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from oneflower.opennebula.onegate import Access
+from oneflower.opennebula.onegate.turn import taking_turns
 
 CONNECT_S = 5.0
 # OneGate works on a request for so long, whether or not anybody waits for its answer.
@@ -28,12 +30,23 @@ class Answer:
     seconds: float
 
 
-def ask(access: Access, path: str) -> Answer:
-    """Ask once; httpx.TransportError and httpx.InvalidURL where nothing was said."""
+def ask(access: Access, path: str, turn: Path) -> Answer:
+    """Ask once, while no other process of this VM does.
+
+    Raises
+    ------
+    httpx.TransportError, httpx.InvalidURL
+        There was no answer.
+    TimeoutError
+        Another process has spoken to OneGate for two minutes.
+    """
     headers = {"X-ONEGATE-TOKEN": access.token, "X-ONEGATE-VMID": access.vm_id}
     timeout = httpx.Timeout(ANSWER_S, connect=CONNECT_S)
-    began, clock = datetime.now(UTC), time.monotonic()
-    with httpx.Client(timeout=timeout, trust_env=False) as client:
+    with (
+        httpx.Client(timeout=timeout, trust_env=False) as client,
+        taking_turns(turn, time.monotonic, time.sleep),
+    ):
+        began, clock = datetime.now(UTC), time.monotonic()
         response = client.get(f"{access.endpoint}{path}", headers=headers)
     return Answer(
         status=response.status_code,

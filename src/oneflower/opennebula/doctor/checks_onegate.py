@@ -12,6 +12,7 @@ from oneflower.opennebula.doctor import one_apps
 from oneflower.opennebula.doctor.asking import ANSWER_S, CONNECT_S, Answer, ask
 from oneflower.opennebula.doctor.host import Host
 from oneflower.opennebula.onegate import Access, OneGate, OneGateError
+from oneflower.opennebula.onegate.access import Proof
 
 ONEGATE, PUBLISH = "onegate", "onegate-publish"
 PROBE = "FL_DOCTOR"
@@ -32,7 +33,7 @@ def answers(host: Host) -> Iterator[Finding]:
         return
     access = host.onegate.access
     try:
-        answer = ask(access, "/vm")
+        answer = ask(access, "/vm", host.layout.turn)
     except (httpx.TransportError, httpx.InvalidURL) as error:
         yield _unreached(access, error)
         return
@@ -62,8 +63,8 @@ def _round_trip(onegate: OneGate) -> Finding:
     try:
         onegate.publish({PROBE: value})
         seen = _shown(onegate)
-        # OneGate answers 500 to an erase of what is not there.
-        left = _erased(onegate) if seen else ""
+        onegate.erase([PROBE])
+        left = _shown(onegate)
     except OneGateError as error:
         return _failed(error)
     if seen != value:
@@ -85,13 +86,8 @@ def _failed(error: OneGateError) -> Finding:
     return problem(PUBLISH, str(error), f"{_ONED}; {left}")
 
 
-def _erased(onegate: OneGate) -> str:
-    onegate.erase([PROBE])
-    return _shown(onegate)
-
-
 def _shown(onegate: OneGate) -> str:
-    return str((onegate.vm().get("USER_TEMPLATE") or {}).get(PROBE, ""))
+    return onegate.template().get(PROBE, "")
 
 
 def _answered(access: Access, answer: Answer) -> Finding:
@@ -121,19 +117,11 @@ def _unreached(access: Access, error: Exception) -> Finding:
 def _refused(host: Host, access: Access, answer: Answer) -> Finding:
     said = " ".join(answer.text.split())[:120]
     text = f"{access.endpoint} answered with status {answer.status} ({said or 'no text'})"
-    worked = one_apps.has_ended_well(host)
     match answer.status:
-        case HTTPStatus.UNAUTHORIZED if worked:
-            return problem(
-                ONEGATE,
-                f"{text}; it took the same token when the stages ran, so oned is probably away: OneGate "
-                "answers 401 then, too",
-                f"{_ONED}. Where oned is well, the VM was recreated or redeployed: reboot it",
-            )
         case HTTPStatus.UNAUTHORIZED:
             return problem(
                 ONEGATE,
-                f"{text}: the token is wrong or of another VM, or oned is away",
+                f"{text}, {Proof(host.layout.proof, access).meaning_of_a_refusal()}",
                 f"compare VMID {access.vm_id} with `onevm show`; a recreated VM needs its new context: "
                 f"reboot it. If other VMs are refused as well, {_ONED}",
             )

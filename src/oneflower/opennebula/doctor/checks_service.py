@@ -15,8 +15,6 @@ from oneflower.opennebula.roles import Machine
 from oneflower.tls import certificate_problems
 
 SERVICE = "service"
-# 400 since OneGate 7.4, 404 before: this VM has no SERVICE_ID.
-_NO_SERVICE = (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND)
 _ASK_THE_SUPERLINK = "run `oneflower appliance doctor` on the SuperLink"
 
 
@@ -26,7 +24,7 @@ def service(host: Host) -> Iterator[Finding]:
         yield skipped(SERVICE, "OneGate did not answer")
         return
     try:
-        answer = ask(host.onegate.access, "/service?extended=true")
+        answer = ask(host.onegate.access, "/service?extended=true", host.layout.turn)
     except httpx.TransportError as error:
         yield problem(SERVICE, f"OneGate gave no answer ({type(error).__name__})", "run doctor again")
         return
@@ -34,7 +32,7 @@ def service(host: Host) -> Iterator[Finding]:
     if answer.status == HTTPStatus.OK and isinstance(found, dict):
         host.learned.service = found
         yield from _look(host, found)
-    elif answer.status in _NO_SERVICE:
+    elif answer.status == HTTPStatus.BAD_REQUEST:
         yield _alone(host)
     else:
         text = f"OneGate answered with status {answer.status} ({' '.join(answer.text.split())[:120]})"

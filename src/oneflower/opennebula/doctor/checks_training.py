@@ -24,8 +24,8 @@ ERRORS = (
 )
 # Afterwards what was wrong before is over.
 _OVER = ("training_started", "training_resumed", "round_completed", "training_finished")
-# The report publishes at most every 10 s, and OneGate may take 30 s.
-_LAG = timedelta(seconds=60)
+# The report compares what is shown every minute, and OneGate may take 30 s.
+_LAG = timedelta(seconds=120)
 _REPEATED = ("FL_STATE", "FL_ROUND", "FL_CHECKPOINT_ROUND")
 _RESTART = f"see that OneGate takes what is published (above), then: systemctl restart {REPORT}"
 
@@ -63,7 +63,7 @@ def shown(host: Host) -> Iterator[Finding]:
         bad = problem if state == "failed" else warning
         yield bad(SHOWN, f"{text}; FL_ERROR: {_error_of(template)}", "mend what it says")
     if one_apps.has_ended_well(host) and template.get("READY") != "YES":
-        mend = "reboot: bootstrap publishes READY=YES once all is well"
+        mend = f"{REPORT} puts that right within a minute: run doctor again; else {_RESTART}"
         yield problem(SHOWN, f"{text}, although bootstrap has ended well", mend)
     elif stale := _stale(host, template):
         yield warning(SHOWN, f"{text}; the journal says otherwise: {stale}", _RESTART)

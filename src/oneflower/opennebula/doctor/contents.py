@@ -10,6 +10,7 @@ from cryptography import x509
 from oneflower.errors import ClusterError, SettingsError
 from oneflower.opennebula.appliance import services
 from oneflower.opennebula.appliance.addresses import CONTEXT_ADDRESS
+from oneflower.opennebula.appliance.again import AGAIN
 from oneflower.opennebula.appliance.configure import REPORT
 from oneflower.opennebula.appliance.systemd import JOURNALCTL, SYSTEMCTL
 from oneflower.opennebula.appliance.units import DOCKER
@@ -35,6 +36,7 @@ UNITS = (
         )
     ),
     REPORT,
+    AGAIN,
     "docker.service",
     "one-context.service",
 )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oneflower.errors import SettingsError
+from oneflower.files import read_json
 from oneflower.opennebula.appliance import services
 from oneflower.opennebula.appliance.layout import Layout
 from oneflower.opennebula.roles import Machine
@@ -68,19 +69,20 @@ def find_machine(layout: Layout) -> Machine:
 
 
 def find_context(layout: Layout, environ: Mapping[str, str]) -> Found:
-    """Read the context that one-context read last, else what ``configure`` kept, else the environment."""
-    kept = _read(layout.context)
+    """Read the context that one-context read last, else what the stages had or kept, else the environment."""
+    kept, booted = _read(layout.context), read_json(layout.environ)
     one_env = dict(_EXPORT.findall(_text(layout.root / ONE_ENV)))
     sources: list[tuple[str, Mapping[str, str]]] = [
         (str(layout.root / path), _read(layout.root / path)) for path in CURRENT
     ]
     sources += [
+        (str(layout.environ), {name: str(value) for name, value in booted.items()}),
         (str(layout.context), kept),
         (str(layout.root / ONE_ENV), one_env if _tells(one_env) else {}),
         ("the environment", environ if _tells(environ) else {}),
     ]
     origin, context = next(((name, values) for name, values in sources if values), ("", {}))
-    known = (context, one_env, kept, environ)
+    known = (context, one_env, kept, booted, environ)
     access = {name: next((text for each in known if (text := each.get(name, ""))), "") for name in ACCESS}
     given = {name: text for name, text in access.items() if text}
     return Found(context={**context, **given}, origin=origin, kept=kept, known=known)

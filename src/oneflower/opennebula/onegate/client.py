@@ -1,10 +1,10 @@
-"""A few calls of OneGate's REST interface, each with a timeout and tried again where that may help."""
+"""Calls of OneGate's REST interface, tried again through an outage, one at a time for each VM."""
 
 import logging
-import re
+import random
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
@@ -13,62 +13,94 @@ from typing import Any, Self
 import httpx
 
 from oneflower.errors import ClusterError
+from oneflower.opennebula.onegate.access import Access, Proof
 from oneflower.opennebula.onegate.encoding import body
+from oneflower.opennebula.onegate.turn import taking_turns
 
 log = logging.getLogger(__name__)
 
-TIMEOUT_S = 10.0
-TRIES = 5
-FIRST_DELAY_S = 0.5
-# Contextualization exports the context to the stages, but writes the token into this file only. Its other
-# values are not escaped: it is searched, never sourced.
-ENVIRONMENT_FILE = Path("/run/one-context/one_env")
-_TOKEN_LINE = re.compile(r"""^(?:export )?TOKENTXT=["']?([A-Za-z0-9+/=_-]+)["']?$""", re.MULTILINE)
+# OneGate works on a request for up to 30 s whether or not its client still waits, and applies it afterwards.
+# A client that waits longer never has an abandoned request of its own in flight.
+TIMEOUT = httpx.Timeout(45.0, connect=5.0)
+FIRST_DELAY_S = 1.0
+LONGEST_DELAY_S = 30.0
 
+# While oned is away OneGate answers 401 (it cannot check the token) or 404 (it cannot read the VM), and 404
+# while OneFlow is away.
+PASSING = frozenset(
+    {
+        HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.TOO_MANY_REQUESTS,
+    }
+)
 MEANINGS = {
-    HTTPStatus.UNAUTHORIZED: "the token or the VM id is wrong: CONTEXT needs TOKEN=YES, and a VM that was "
-    "recreated needs its new token",
-    HTTPStatus.FORBIDDEN: "OneGate does not let a VM do that",
-    HTTPStatus.NOT_FOUND: "OneGate does not know it: is this VM part of a OneFlow service?",
+    HTTPStatus.BAD_REQUEST: "this VM does not belong to a OneFlow service",
+    HTTPStatus.FORBIDDEN: "OneGate does not let a VM do that (onegate-server.conf)",
+    HTTPStatus.NOT_FOUND: "oned or OneFlow does not answer, or the service no longer exists",
 }
 
 
 class OneGateError(ClusterError):
-    """OneGate did not answer, or refused."""
+    """OneGate did not answer, or refused.
+
+    Attributes
+    ----------
+    passing
+        Whether the same call may succeed later: an outage of OneGate, oned or OneFlow, not a refusal.
+    """
+
+    def __init__(self, text: str, *, passing: bool = False) -> None:
+        super().__init__(text)
+        self.passing = passing
+
+
+def jitter() -> float:
+    """Return a factor around 1: VMs that were started together, or failed together, do not call together."""
+    return random.uniform(0.75, 1.25)  # noqa: S311 - no secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
-    """Where OneGate is, and as which VM to speak to it. The token is never shown."""
+class Waiting:
+    """How a client waits: ``patience_s`` bounds the time in which one call is tried again."""
 
-    endpoint: str
-    vm_id: str
-    token: str = field(repr=False)
+    patience_s: float = 60.0
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    jitter: Callable[[], float] = jitter
 
-
-def access_from(environ: Mapping[str, str]) -> Access | None:
-    """Find the access in a VM's context; None where the VM has no token."""
-    endpoint, vm_id = environ.get("ONEGATE_ENDPOINT", ""), environ.get("VMID", "")
-    token = environ.get("TOKENTXT", "") or _kept_token(environ)
-    if not (endpoint and vm_id and token):
-        return None
-    return Access(endpoint=endpoint.rstrip("/"), vm_id=vm_id, token=token.strip())
+    def delay(self, attempt: int) -> float:
+        """Return the seconds before the next attempt."""
+        return float(min(FIRST_DELAY_S * 2.0**attempt, LONGEST_DELAY_S) * self.jitter())
 
 
 class OneGate:
-    """A connection to OneGate; every failure is a OneGateError without the token in it."""
+    """A connection to OneGate; every failure is a OneGateError without the token in it.
+
+    Parameters
+    ----------
+    turn
+        The file whose lock admits one call at a time from all processes of this VM; None for no lock.
+    proof
+        Where it is remembered that OneGate has accepted the token; None for this process's memory alone.
+    """
 
     def __init__(
-        self, access: Access, *, tries: int = TRIES, sleep: Callable[[float], None] = time.sleep
+        self,
+        access: Access,
+        *,
+        waiting: Waiting | None = None,
+        turn: Path | None = None,
+        proof: Path | None = None,
     ) -> None:
         self.access = access
-        self._tries = tries
-        self._sleep = sleep
+        self._waiting = waiting or Waiting()
+        self._turn = turn
+        self._proof = Proof(proof, access)
         headers = {"X-ONEGATE-TOKEN": access.token, "X-ONEGATE-VMID": access.vm_id}
         # A proxy of the environment leads away from the front-end's own network.
-        self._http = httpx.Client(
-            base_url=access.endpoint, headers=headers, timeout=TIMEOUT_S, trust_env=False
-        )
+        self._http = httpx.Client(base_url=access.endpoint, headers=headers, timeout=TIMEOUT, trust_env=False)
 
     def __enter__(self) -> Self:
         return self
@@ -78,64 +110,97 @@ class OneGate:
     ) -> None:
         self._http.close()
 
-    def publish(self, values: Mapping[str, str]) -> None:
+    def publish(self, values: Mapping[str, str], *, patience_s: float | None = None) -> None:
         """Set values in this VM's USER_TEMPLATE; plain words, base64 by `encoding.BASE64_KEYS`."""
-        self._put("/vm", body(values))
+        if values:
+            self._put("/vm", body(values), patience_s)
 
-    def erase(self, keys: Iterable[str]) -> None:
-        """Remove keys from this VM's USER_TEMPLATE."""
-        for key in keys:
-            self._put("/vm?type=2", key)
+    def erase(self, keys: Iterable[str], *, patience_s: float | None = None) -> None:
+        """Remove keys from this VM's USER_TEMPLATE.
 
-    def vm(self) -> dict[str, Any]:
+        Only those that are there: OneGate answers 500 for a key that is not (onegate-server.rb, `update`),
+        in every release from 6.8 to 7.4.
+        """
+        wanted, began, attempt = list(dict.fromkeys(keys)), self._waiting.clock(), 0
+        patience_s = self._waiting.patience_s if patience_s is None else patience_s
+        while wanted:
+            left_s = began + patience_s - self._waiting.clock()
+            there = self.template(patience_s=max(left_s, 0.0))
+            wanted = [key for key in wanted if key in there]
+            delay = self._waiting.delay(attempt)
+            try:
+                for key in wanted:
+                    self._put("/vm?type=2", key, 0.0)
+            except OneGateError as error:
+                # The key may be gone by now: the next look tells that from an outage.
+                if not error.passing or delay > left_s:
+                    raise
+            else:
+                return
+            attempt += 1
+            self._waiting.sleep(delay)
+
+    def vm(self, *, patience_s: float | None = None) -> dict[str, Any]:
         """Return this VM as OneGate shows it."""
-        return self._get("/vm", "VM")
+        return self._get("/vm", "VM", patience_s)
 
-    def service(self) -> dict[str, Any]:
+    def service(self, *, patience_s: float | None = None) -> dict[str, Any]:
         """Return the service, with the addresses and the USER_TEMPLATE of its VMs."""
-        return self._get("/service?extended=true", "SERVICE")
+        return self._get("/service?extended=true", "SERVICE", patience_s)
 
-    def _put(self, path: str, content: str) -> None:
-        self._call("PUT", path, content=content.encode(), headers={"Content-Type": "text/plain"})
+    def template(self, *, patience_s: float | None = None) -> dict[str, str]:
+        """Return this VM's USER_TEMPLATE."""
+        found = self.vm(patience_s=patience_s).get("USER_TEMPLATE")
+        return {key: str(value) for key, value in found.items()} if isinstance(found, dict) else {}
 
-    def _get(self, path: str, key: str) -> dict[str, Any]:
-        response = self._call("GET", path)
+    def _put(self, path: str, content: str, patience_s: float | None) -> None:
+        self._call("PUT", path, patience_s, content=content.encode(), headers={"Content-Type": "text/plain"})
+
+    def _get(self, path: str, key: str, patience_s: float | None) -> dict[str, Any]:
+        response = self._call("GET", path, patience_s)
         try:
-            found = response.json()[key]
+            return dict(response.json()[key])
         except (ValueError, KeyError, TypeError):
             raise OneGateError(f"OneGate answered GET {path} with something else than a {key}") from None
-        return dict(found)
 
-    def _call(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """Call once, and again after failures that may pass: no answer, or an error of the server."""
-        failure = ""
-        for attempt in range(self._tries):
-            if attempt:
-                self._sleep(FIRST_DELAY_S * 2 ** (attempt - 1))
-            try:
+    def _call(self, method: str, path: str, patience_s: float | None, **options: Any) -> httpx.Response:
+        """Call until it succeeds, is refused for good, or the patience is used up."""
+        waiting = self._waiting
+        began = waiting.clock()
+        patience_s = waiting.patience_s if patience_s is None else patience_s
+        attempt = 0
+        while True:
+            failure = self._attempt(method, path, options)
+            if isinstance(failure, httpx.Response):
+                return failure
+            delay = waiting.delay(attempt)
+            waited_s = waiting.clock() - began
+            if not failure.passing or waited_s + delay > patience_s:
+                tries = f", {attempt + 1} tries in {waited_s:.0f} s" if attempt else ""
+                text = f"OneGate at {self.access.endpoint} did not do {method} {path}{tries}: {failure}"
+                raise OneGateError(text, passing=failure.passing)
+            if attempt == 0:
+                log.warning("onegate call=%s %s tried again reason=%s", method, path, failure)
+            attempt += 1
+            waiting.sleep(delay)
+
+    def _attempt(self, method: str, path: str, options: Mapping[str, Any]) -> httpx.Response | OneGateError:
+        try:
+            with taking_turns(self._turn, self._waiting.clock, self._waiting.sleep):
                 response = self._http.request(method, path, **options)
-            except httpx.TransportError as error:
-                failure = f"no answer ({type(error).__name__})"
-                continue
-            if response.is_success:
-                return response
-            failure = _meaning(response.status_code)
-            if response.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
-                break
-        raise OneGateError(f"OneGate at {self.access.endpoint} did not do {method} {path}: {failure}")
+        except TimeoutError as error:
+            return OneGateError(str(error), passing=True)
+        except httpx.TransportError as error:
+            return OneGateError(f"no answer ({type(error).__name__})", passing=True)
+        if response.is_success:
+            self._proof.accepted()
+            return response
+        status = response.status_code
+        passing = status in PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        return OneGateError(self._meaning(status), passing=passing)
 
-
-def _meaning(status: int) -> str:
-    text = MEANINGS.get(HTTPStatus(status)) if status in {*HTTPStatus} else None
-    return f"status {status}, {text}" if text else f"status {status}"
-
-
-def _kept_token(environ: Mapping[str, str]) -> str:
-    """Find the token in the file that ONEGATE_TOKEN names, else where contextualization has left it."""
-    try:
-        if environ.get("ONEGATE_TOKEN"):
-            return Path(environ["ONEGATE_TOKEN"]).read_text(encoding="ascii")
-        found = _TOKEN_LINE.search(ENVIRONMENT_FILE.read_text(encoding="utf-8", errors="replace"))
-    except (OSError, UnicodeDecodeError):
-        return ""
-    return found[1] if found else ""
+    def _meaning(self, status: int) -> str:
+        if status == HTTPStatus.UNAUTHORIZED:
+            return f"status 401, {self._proof.meaning_of_a_refusal()}"
+        text = MEANINGS.get(HTTPStatus(status)) if status in {*HTTPStatus} else None
+        return f"status {status}, {text}" if text else f"status {status}"
