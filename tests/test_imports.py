@@ -30,6 +30,7 @@ LAYERS = {
     "files": 1,
     "findings": 1,
     "versions": 1,
+    "parts": 1,
     "errors": 0,
     "__init__": 1,
 }
