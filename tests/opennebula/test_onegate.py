@@ -13,7 +13,6 @@ from oneflower.opennebula.onegate import (
     Access,
     OneGate,
     OneGateError,
-    Part,
     Waiting,
     access,
     access_from,
@@ -21,6 +20,7 @@ from oneflower.opennebula.onegate import (
     own_part,
 )
 from oneflower.opennebula.onegate.encoding import BASE64_KEYS, body, decode, encode
+from oneflower.parts import Part
 
 PEM = '-----BEGIN CERTIFICATE-----\nMIIB,"[]\\=\n-----END CERTIFICATE-----\n'
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oneflower.errors import StateError
+from oneflower.files import replace_file
 from oneflower.opennebula.containers import UID
 from oneflower.tls import Certificates, write_private
 
@@ -111,6 +112,16 @@ class Layout:
         return self.root / "etc/one-appliance/status"
 
     @property
+    def service(self) -> Path:
+        """What root decides for the service, mounted read-only on a SuperLink."""
+        return self.base / "service"
+
+    @property
+    def parts(self) -> Path:
+        """Which SuperNode has which part of the data."""
+        return self.service / "parts.json"
+
+    @property
     def units(self) -> Path:
         """Where systemd reads units from."""
         return self.root / "etc/systemd/system"
@@ -140,6 +151,7 @@ class Layout:
             (self.state, 0o700, self.uid),
             (self.data, 0o755, 0),
             (self.models, 0o755, 0),
+            (self.service, 0o755, 0),
         ):
             _make(folder, mode, self._owner(owner))
         if checkpoints:
@@ -160,6 +172,14 @@ class Layout:
         except OSError as error:
             raise StateError(f"cannot write {path}: {error.strerror}; mend that and start again") from None
         return True
+
+    def share(self, path: Path, text: str) -> None:
+        """Write a file of root's that the containers may read; a power cut after it does not undo it."""
+        try:
+            replace_file(path, text.encode(), mode=0o644, umask=False)
+            _sync(path.parent)
+        except OSError as error:
+            raise StateError(f"cannot write {path}: {error.strerror}; mend that and start again") from None
 
     def _owner(self, wanted: int) -> int:
         """Return root for what is root's, and on a layout of tests whoever runs them."""
@@ -195,6 +215,14 @@ def _make(folder: Path, mode: int, owner: int) -> None:
             os.chown(folder, owner, owner)
     except OSError as error:
         raise StateError(f"cannot make {folder}: {error.strerror}; mend that and start again") from None
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _owners(path: Path) -> tuple[int, int]:

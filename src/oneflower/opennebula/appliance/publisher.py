@@ -22,6 +22,8 @@ OWN_KEYS = frozenset(
         "FL_ENDPOINT",
         "FL_ERROR",
         "FL_LOSS",
+        "FL_PART",
+        "FL_PARTS",
         "FL_ROUND",
         "FL_ROUNDS",
         "FL_STATE",
