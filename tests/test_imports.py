@@ -28,6 +28,9 @@ LAYERS = {
     "procfs": 2,
     "app_folders": 1,
     "files": 1,
+    "findings": 1,
+    "versions": 1,
+    "parts": 1,
     "errors": 0,
     "__init__": 1,
 }

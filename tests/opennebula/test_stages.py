@@ -36,6 +36,7 @@ def healthy(monkeypatch):
     monkeypatch.setattr(bootstrapping, "HEALTH_TIMEOUT_S", 0.0)
     monkeypatch.setattr(joining, "CA_TIMEOUT_S", 0.0)
     monkeypatch.setattr(joining, "DISCOVERY_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(joining, "PART_TIMEOUT_S", 0.0)  # no SuperLink runs that would hand out parts
     return state
 
 
@@ -285,7 +286,7 @@ def test_a_supernode_finds_its_superlink_and_its_part(stage_of, onegate, layout,
     boot(stage_of("supernode", vm=12))
     text = (layout.units / NODE).read_text()
     assert '"--superlink" "10.77.0.2:9092"' in text
-    assert '"--node-config" "partition-id=1 num-partitions=2"' in text
+    assert '"--node-config" "partition-id=1 num-partitions=2 member-id=12"' in text
     assert layout.certificates.ca.read_bytes() == superlink_is_up.certificate_pem()
     assert onegate.state.gate_is_open(12)
 
@@ -294,7 +295,8 @@ def test_a_part_is_kept_over_a_reboot(stage_of, onegate, layout, superlink_is_up
     boot(stage_of("supernode", vm=12))
     onegate.state.vms[9] = {"role": "supernode", "ip": "10.77.0.9", "template": {}}
     boot(stage_of("supernode", vm=12))
-    assert json.loads(layout.join.read_text()) == {"vm": "12", "index": 1, "count": 2}
+    kept = {"vm": "12", "index": 1, "count": 2, "member": True}
+    assert json.loads(layout.join.read_text()) == kept
 
 
 def test_the_operators_own_pairs_win(stage_of, layout, superlink_is_up):

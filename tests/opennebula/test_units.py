@@ -91,7 +91,7 @@ def test_checkpoints_are_mounted_where_the_operator_says():
         if m.target == "/data/c p"
     ]
     assert mount.option == "--volume=/opt/flower/checkpoints:/data/c p:rw"
-    assert len(superlink()[0].mounts) == 4
+    assert len(superlink()[0].mounts) == 5
 
 
 @pytest.mark.parametrize("machine", [superlink, supernode])

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from oneflower.cli.doctor import doctor
 from oneflower.errors import OneflowerError
 from oneflower.opennebula.appliance.again import again as run_again
 from oneflower.opennebula.appliance.again import call_off, keep_environment, kept_environment, schedule
@@ -65,6 +66,9 @@ def report(*, role: RoleOption) -> None:
     # What cannot be told now is told with what is true later: one try a call.
     with _stage(role, read_context(Layout().context), Waiting(patience_s=0.0)) as stage:
         run_report(stage, stop)
+
+
+app.command()(doctor)
 
 
 def _run(stage: Stage, run: Callable[[Stage], None]) -> None:

@@ -8,6 +8,7 @@ from logging import INFO, WARNING
 from flwr.common import Message, log
 
 from oneflower.flower.grid import Reply, RoundGrid
+from oneflower.flower.parts import PartTable
 from oneflower.journal import Journal, Unfinished, unfinished_round
 
 FIRST_PAUSE_S = 1.0
@@ -36,12 +37,15 @@ class Phases:
         How long a phase waits for its clients, and how long it waits for clients to connect.
     connected : set of int
         The nodes that were there when it was last looked; changes of it are told.
+    parts : PartTable
+        Which part of the data each member has in the round that runs; see `assign_parts`.
     """
 
     grid: RoundGrid
     journal: Journal | None
     round_timeout_s: float
     connected: set[int] = field(default_factory=set)
+    parts: PartTable = field(default_factory=PartTable)
 
     def record(self, event: str, **fields: object) -> None:
         """Write an event to the journal, where the training has one."""
@@ -68,6 +72,13 @@ class Phases:
         self._tell_changes(cohort)
         self.grid.set_cohort(cohort)
         return cohort
+
+    def assign_parts(self, server_round: int) -> None:
+        """Take up the table of parts as it is now, for all messages until the next call; tell a change."""
+        if self.parts.look():
+            members = list(self.parts.members)
+            log(INFO, "parts assigned round=%d members=%s", server_round, members)
+            self.record("parts_assigned", round=server_round, members=members)
 
     def _tell_changes(self, nodes: Iterable[int]) -> None:
         """Name the clients that have joined and left since the last time."""

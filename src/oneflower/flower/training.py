@@ -17,6 +17,7 @@ from oneflower.flower.failures import tell_known
 from oneflower.flower.grid import RoundGrid
 from oneflower.flower.keeper import Keeper
 from oneflower.flower.logs import log_through_flower
+from oneflower.flower.parts import PARTS_VARIABLE, PartTable
 from oneflower.flower.phases import Phases
 from oneflower.flower.rounds import EvaluateFn, RoundLoop
 from oneflower.flower.strategies import array_views, build_strategy
@@ -80,7 +81,12 @@ def train(  # noqa: PLR0913 what Flower hands over, the model, and three options
         loop = RoundLoop(
             config=config,
             strategy=strategy,
-            phases=Phases(grid=_round_grid(grid), journal=journal, round_timeout_s=config.round_timeout),
+            phases=Phases(
+                grid=_round_grid(grid),
+                journal=journal,
+                round_timeout_s=config.round_timeout,
+                parts=PartTable(path=_named(PARTS_VARIABLE)),
+            ),
             keeper=keeper,
             evaluate=evaluate,
             train_config=ConfigRecord({"seed": config.seed, **(train_config or {})}),
@@ -107,8 +113,14 @@ def journal_and_facts(run_config: Mapping[str, object]) -> tuple[Journal | None,
 
 
 def _named_journal() -> Journal | None:
-    named = os.environ.get(JOURNAL_VARIABLE)
-    return Journal(Path(named)) if named else None
+    path = _named(JOURNAL_VARIABLE)
+    return Journal(path) if path else None
+
+
+def _named(variable: str) -> Path | None:
+    """Return the path that whoever started this process has put into the environment."""
+    named = os.environ.get(variable)
+    return Path(named) if named else None
 
 
 def _facts(config: TrainingConfig) -> dict[str, object]:

@@ -23,6 +23,7 @@ EVENTS: Final[Mapping[str, tuple[str, ...]]] = {
     "training_started": ("round", "rounds", "strategy", "parameters", "app"),
     "training_resumed": ("round", "rounds", "strategy", "parameters", "app"),
     "waiting_for_clients": ("connected", "needed"),
+    "parts_assigned": ("round", "members"),
     "round_started": ("round", "rounds", "clients"),
     "reply_received": ("round", "phase", "client", "seconds"),
     "client_quarantined": ("round", "client", "reason"),

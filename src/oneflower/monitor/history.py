@@ -174,6 +174,12 @@ class History(TrainingView):
             self._mark(event)
         client.connected = False
 
+    def _on_parts_assigned(self, event: Event) -> None:
+        parts = [str(member) for member in event["members"]]
+        if parts != self.parts:
+            self._mark(event)
+        self.parts = parts
+
     def _client(self, name: object) -> Client:
         text = str(name)
         client = self.roster.get(text)

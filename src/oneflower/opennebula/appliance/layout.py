@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oneflower.errors import StateError
+from oneflower.files import replace_file
 from oneflower.opennebula.containers import UID
 from oneflower.tls import Certificates, write_private
 
@@ -111,6 +112,16 @@ class Layout:
         return self.root / "etc/one-appliance/status"
 
     @property
+    def service(self) -> Path:
+        """What root decides for the service, mounted read-only on a SuperLink."""
+        return self.base / "service"
+
+    @property
+    def parts(self) -> Path:
+        """Which SuperNode has which part of the data."""
+        return self.service / "parts.json"
+
+    @property
     def units(self) -> Path:
         """Where systemd reads units from."""
         return self.root / "etc/systemd/system"
@@ -140,6 +151,7 @@ class Layout:
             (self.state, 0o700, self.uid),
             (self.data, 0o755, 0),
             (self.models, 0o755, 0),
+            (self.service, 0o755, 0),
         ):
             _make(folder, mode, self._owner(owner))
         if checkpoints:
@@ -161,6 +173,14 @@ class Layout:
             raise StateError(f"cannot write {path}: {error.strerror}; mend that and start again") from None
         return True
 
+    def share(self, path: Path, text: str) -> None:
+        """Write a file of root's that the containers may read; a power cut after it does not undo it."""
+        try:
+            replace_file(path, text.encode(), mode=0o644, umask=False)
+            _sync(path.parent)
+        except OSError as error:
+            raise StateError(f"cannot write {path}: {error.strerror}; mend that and start again") from None
+
     def _owner(self, wanted: int) -> int:
         """Return root for what is root's, and on a layout of tests whoever runs them."""
         return wanted or os.getuid()
@@ -170,11 +190,11 @@ class Layout:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             # A share may refuse to change owners, and still be writable.
-            if _trouble(folder, self.uid):
+            if write_trouble(folder, self.uid):
                 os.chown(folder, self.uid, self.uid)
         except OSError as error:
             raise self._not_writable(error.strerror or str(error)) from None
-        trouble = _trouble(folder, self.uid)
+        trouble = write_trouble(folder, self.uid)
         if trouble:
             raise self._not_writable(trouble)
 
@@ -197,24 +217,45 @@ def _make(folder: Path, mode: int, owner: int) -> None:
         raise StateError(f"cannot make {folder}: {error.strerror}; mend that and start again") from None
 
 
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _owners(path: Path) -> tuple[int, int]:
     found = path.stat()
     return found.st_uid, found.st_gid
 
 
-def _trouble(folder: Path, uid: int) -> str:
-    """Create and remove a file as the user that will write there; root could write almost anywhere."""
-    trial = folder / f".trial.{os.getpid()}"
+def write_trouble(folder: Path, uid: int) -> str:
+    """Create and remove a file as the user that will write there; root could write almost anywhere.
+
+    Returns
+    -------
+    str
+        What the system says against it; empty where it works.
+    """
+    trial = str(folder / f".trial.{os.getpid()}")
     for program in ("/usr/bin/touch", "/usr/bin/rm"):
-        done = subprocess.run(
-            [program, "--", str(trial)],
-            user=uid,
-            group=uid,
-            extra_groups=[],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = _run_as(uid, program, "--", trial)
         if done.returncode:
             return done.stderr.strip() or f"{program} failed"
     return ""
+
+
+def read_trouble(folder: Path, uid: int) -> str:
+    """Look for what a user cannot read in a folder and the two levels below; empty where there is nothing."""
+    words = ("-maxdepth", "3", "!", "-readable", "-print", "-quit")
+    done = _run_as(uid, "/usr/bin/find", str(folder), *words)
+    if done.stdout.strip():
+        return f"{done.stdout.strip()} is not readable"
+    return done.stderr.strip() if done.returncode else ""
+
+
+def _run_as(uid: int, *command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, user=uid, group=uid, extra_groups=[], capture_output=True, text=True, check=False
+    )

@@ -96,4 +96,8 @@ class Stage:
 
 def failure(error: object) -> dict[str, str]:
     """Return what a machine says of itself after an error."""
-    return {"FL_STATE": "failed", "FL_ERROR": str(error)[:MAX_ERROR_CHARACTERS], "READY": "NO"}
+    return {
+        "FL_STATE": "failed",
+        "FL_ERROR": (str(error) or type(error).__name__)[:MAX_ERROR_CHARACTERS],
+        "READY": "NO",
+    }

@@ -30,6 +30,10 @@ def body(values: Mapping[str, str]) -> str:
 
 def encode(key: str, value: str) -> str:
     """Return a value as it stands in a body."""
+    if not value:
+        raise ValueError(
+            f"{key} would be empty, which OneGate stores as a quote: leave the key out, or erase it"
+        )
     if key in BASE64_KEYS:
         return _base64(value)
     if not _PLAIN.fullmatch(value):

@@ -11,7 +11,8 @@ NAME = "oneflower"
 DESCRIPTION = "Federated learning with Flower: one SuperLink and its SuperNodes"
 NETWORK = "Private"
 NETWORKS = {NETWORK: "M|network|Network for the cluster||id:0"}
-SUPERNODES = {"cardinality": 2, "min_vms": 2, "max_vms": 10}
+# OneFlow's own cooldown is 300 s, in which the role cannot be scaled again.
+SUPERNODES = {"cardinality": 2, "min_vms": 2, "max_vms": 10, "cooldown": 60}
 SUPERLINKS = {"cardinality": 1, "min_vms": 1, "max_vms": 1}
 
 
