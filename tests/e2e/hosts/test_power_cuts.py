@@ -7,9 +7,9 @@ import time
 import pytest
 from hosts_watching import ASKED_FOR, TRAINING, failure_of, own_kind
 
-pytestmark = [pytest.mark.hosts, pytest.mark.timeout(3600 if ASKED_FOR else 600)]
 CUTS = int(os.environ.get("CUTS") or (20 if ASKED_FOR else 4))
 SEED = int(os.environ.get("SEED") or 1)
+pytestmark = [pytest.mark.hosts, pytest.mark.timeout(300 + 120 * CUTS)]
 STAGES = ("configure", "bootstrap")
 PIPE = "/var/log/one-appliance/one_service_log.pipe"
 STATUS = "/etc/one-appliance/status"
