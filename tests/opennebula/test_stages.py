@@ -254,6 +254,19 @@ def test_the_operators_own_certificates_are_used(stage_of, layout):
     assert not (layout.authority / "ca.key").exists()
 
 
+@pytest.mark.parametrize("encodings", [0, 1, 2])
+def test_the_operators_own_certificates_are_taken_in_every_form(stage_of, layout, encodings):
+    """The command line of OpenNebula encodes a text64 answer, Sunstone leaves it as it was typed."""
+    own = {name: base64.b64decode(text).decode() for name, text in operators_own().items()}
+    given = dict(own)
+    for _ in range(encodings):
+        given = {name: base64.b64encode(text.encode()).decode() for name, text in given.items()}
+    configure(stage_of("superlink", **IMAGES, **given))
+    certificates = layout.certificates
+    written = [path.read_text() for path in (certificates.ca, certificates.certificate, certificates.key)]
+    assert written == list(own.values())
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [

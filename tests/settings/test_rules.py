@@ -143,7 +143,7 @@ def test_a_checkpoint_setting_without_checkpoints_is_said(name):
 
 
 def test_certificates_without_tls_are_a_warning():
-    certificate = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0t"
+    certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"
     (warning,) = _notices({"FL_SSL_CA_CERTFILE": certificate, "FL_TLS_ENABLED": "NO"}, "warning")
     assert "FL_TLS_ENABLED is NO" in warning
 
