@@ -49,7 +49,7 @@ def test_wrong_answers_exit_2_with_all_problems_and_without_a_file(template):
 
 
 def test_a_network_must_be_named(template):
-    """The template's default is network 0, which may be anybody's."""
+    """No network is a default that could be right."""
     code, out, err = template("answers")
     assert (code, out) == (2, "")
     assert "--network" in err

@@ -105,6 +105,12 @@ def test_a_vm_template_asks_for_nothing_that_the_service_does_not(machine):
 
 
 @pytest.mark.parametrize("form", list(Form))
+def test_a_network_has_no_default(form):
+    """Where there is one, `oneflow-template instantiate` asks for an id and uses the default all the same."""
+    assert service(form)["networks"] == {"Private": "M|network|Network for the cluster||id:"}
+
+
+@pytest.mark.parametrize("form", list(Form))
 def test_the_supernodes_can_be_scaled_again_soon(form):
     """OneFlow's own cooldown is five minutes."""
     _, supernode = service(form)["roles"]

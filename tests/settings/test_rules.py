@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from oneflower.aggregation import bounds as aggregation_bounds
 from oneflower.errors import SettingsError
-from oneflower.settings import STRATEGIES, USE_CASES, Role, resolve
+from oneflower.settings import STRATEGIES, TABLE, USE_CASES, Role, resolve
 from oneflower.settings.quorum import minimum_clients, smallest_trimming
 from oneflower.settings.rules import contradictions
 
@@ -134,6 +134,11 @@ def test_a_beta_that_never_trims_is_told_without_a_number():
 def test_a_parameter_of_another_strategy_is_ignored_and_said_so(name, owner):
     (info,) = _notices({name: "0.3" if name != "FL_NUM_MALICIOUS" else "1"}, "info")
     assert info == f"{name} belongs to {owner} and is ignored: FL_STRATEGY is FedAvg"
+
+
+def test_the_defaults_that_a_form_sends_are_no_notice():
+    given = {variable.name: variable.default_text for variable in TABLE}
+    assert _notices(given, "info") == _notices(given, "warning") == []
 
 
 @pytest.mark.parametrize("name", ["FL_CHECKPOINT_INTERVAL", "FL_CHECKPOINT_KEEP"])

@@ -10,7 +10,8 @@ from oneflower.settings import TABLE, asked, user_input
 NAME = "oneflower"
 DESCRIPTION = "Federated learning with Flower: one SuperLink and its SuperNodes"
 NETWORK = "Private"
-NETWORKS = {NETWORK: "M|network|Network for the cluster||id:0"}
+# Without an id: where there is a default, OpenNebula's command line drops the id that is typed.
+NETWORKS = {NETWORK: "M|network|Network for the cluster||id:"}
 # Seconds after a scaling in which OneFlow refuses the next one; its own default is 300.
 COOLDOWN_S = 60
 SUPERNODES = {"cardinality": 2, "min_vms": 2, "max_vms": 10, "cooldown": COOLDOWN_S}
