@@ -118,6 +118,22 @@ def test_form_6_refuses_what_oneflow_6_would_lose():
     assert quoted == "site='north'"
 
 
+@FORMS
+@pytest.mark.parametrize("path", ["/a${b}", "/a]]>b", "/a\\", "/a\U0001f600"])
+def test_what_opennebula_cuts_or_refuses_is_refused_here(form, path):
+    """Measured on 7.4: ``${x}`` is deleted, the others end in error 500 or a service that never deploys."""
+    with pytest.raises(SettingsError, match="FL_CHECKPOINT_PATH holds"):
+        answers(form, f"FL_CHECKPOINT_PATH={path}", all_inputs=True)
+
+
+def test_a_secret_in_the_answers_is_a_warning():
+    """OneFlow 7 hands every answer to every role."""
+    _, notices = service_answers(Form.SEVEN, ["FL_DASHBOARD_TOKEN=sixteen-letters-and-more"], network=0)
+    assert [notice.level for notice in notices] == ["warning"]
+    assert "every VM of the service" in notices[0].text
+    assert service_answers(Form.SEVEN, ["FL_DASHBOARD_TOKEN="], network=0)[1] == ()
+
+
 def test_oneflow_6_fills_every_mark_of_the_service():
     """Its substitution, as 6.8 does it: ``$KEY`` in a role's contents is replaced where KEY is answered."""
     found = answers(Form.SIX, "FL_NUM_ROUNDS=20", network=7)

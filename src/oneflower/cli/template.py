@@ -93,8 +93,8 @@ def answers(
     The file answers every input, as OneFlow demands. Values are checked as by `oneflower config check`:
     exit code 2 names all problems at once, and nothing is printed.
     """
-    values, resolution = service_answers(form, pairs or [], network=network, all_inputs=all_inputs)
-    print_notices(resolution.notices, Console(stderr=True, soft_wrap=True))
+    values, notices = service_answers(form, pairs or [], network=network, all_inputs=all_inputs)
+    print_notices(notices, Console(stderr=True, soft_wrap=True))
     sys.stdout.write(json.dumps(values, indent=2, ensure_ascii=False) + "\n")
 
 

@@ -6,17 +6,21 @@ from typing import Any
 
 from oneflower.errors import SettingsError
 from oneflower.opennebula.templates.oneflow import NETWORK, Form
-from oneflower.settings import BY_NAME, TABLE, Resolution, Role, Variable, asked, resolve
+from oneflower.settings import BY_NAME, TABLE, Notice, Resolution, Role, Variable, asked, resolve
+from oneflower.settings.sources import is_unset
 from oneflower.settings.values import parse_text
 from oneflower.settings.variable import as_text
 
+# OneFlow 6 puts answers between quotes; 7 deletes ${...}; oned ends a text at ]]>.
+_FORBIDDEN = {Form.SIX: ('"', "\\", "${", "]]>"), Form.SEVEN: ("${", "]]>")}
+_LARGEST_CHARACTER = 0xFFFF
 _KEYS = {Form.SIX: "custom_attrs_values", Form.SEVEN: "user_inputs_values"}
 
 
 def service_answers(
     form: Form, pairs: Iterable[str], *, network: int, all_inputs: bool = False
-) -> tuple[dict[str, Any], Resolution]:
-    """Return the file's JSON values, and the settings that they make.
+) -> tuple[dict[str, Any], tuple[Notice, ...]]:
+    """Return the file's JSON values, and what the operator should know.
 
     OneFlow refuses a file that lacks an input of the service: what is not given has its default there.
 
@@ -50,7 +54,7 @@ def service_answers(
             if variable in asked(TABLE, all_inputs=all_inputs) or variable.name in known
         },
         "networks_values": [{NETWORK: {"id": str(network)}}],
-    }, resolution
+    }, (*resolution.notices, *_published(known))
 
 
 def _parsed(pairs: Iterable[str]) -> tuple[dict[str, str], list[str]]:
@@ -77,21 +81,32 @@ def _unknown(given: Mapping[str, str]) -> Iterator[str]:
 
 
 def _not_carried(form: Form, known: Mapping[str, str], *, all_inputs: bool) -> Iterator[str]:
-    """Yield what OneFlow 6 would lose silently: it puts answers into a text, where the service marks them."""
-    if form is not Form.SIX:
-        return
+    """Yield what would not arrive as it was given: OpenNebula refuses some texts and cuts others."""
     in_form = {variable.name for variable in asked(TABLE, all_inputs=all_inputs)}
     for name, text in known.items():
-        if name not in in_form:
+        if form is Form.SIX and name not in in_form:
             yield (
                 f"{name} is not an input of the short form, and OneFlow 6 would lose it: expected one marked "
                 "* in docs/variables.md; make the service with `template oneflow --all-inputs` and give "
                 f"--all-inputs here, or set {name} in the VM template"
             )
-        if set(text) & set('"\\'):
+        marks = [mark for mark in _FORBIDDEN[form] if mark in text]
+        if text.endswith("\\") or any(ord(character) > _LARGEST_CHARACTER for character in text):
+            marks.append("a \\ at its end, or a character beyond U+FFFF")
+        if marks:
             yield (
-                f'{name} holds " or \\, which end a value in OneFlow 6: expected a value without them; quote '
-                "with ', or set it in the VM template"
+                f"{name} holds {' and '.join(marks)}, which OpenNebula cuts or refuses: expected a value "
+                "without it; in FL_NODE_CONFIG quote with '"
+            )
+
+
+def _published(known: Mapping[str, str]) -> Iterator[Notice]:
+    for name, text in known.items():
+        if BY_NAME[name].secret and not is_unset(text):
+            yield Notice(
+                level="warning",
+                text=f"{name} reaches every VM of the service in plain text, the SuperNodes too: prefer what "
+                "the SuperLink makes itself",
             )
 
 
