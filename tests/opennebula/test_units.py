@@ -188,8 +188,8 @@ def test_the_page_goes_before_the_training_when_memory_runs_out():
 
 
 def test_no_key_reaches_an_environment():
-    pem = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCg=="
-    key = "LS0tLS1CRUdJTiBQUklWQVRFIEtFWS0tLS0tCg=="
+    pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"
+    key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"
     given_values = {
         "FL_SSL_CA_CERTFILE": pem,
         "FL_SSL_CERTFILE": pem,

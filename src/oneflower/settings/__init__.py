@@ -1,7 +1,7 @@
 """Every FL_* variable, declared once; parser, errors, run-config and documents follow from the table."""
 
 from oneflower.settings.context import parse_context, read_context, render_context
-from oneflower.settings.inputs import user_input
+from oneflower.settings.inputs import asked, user_input
 from oneflower.settings.resolve import Provenance, Resolution, resolve
 from oneflower.settings.runconfig import APP_CONFIG_KEYS, render_run_config, run_config
 from oneflower.settings.settings import Settings
@@ -29,6 +29,7 @@ __all__ = [
     "UseCase",
     "Value",
     "Variable",
+    "asked",
     "parse_context",
     "read_context",
     "render_context",

@@ -152,7 +152,8 @@ def _strategy(settings: Settings) -> Iterator[Notice]:
 def _without_effect(settings: Settings, given: Mapping[str, Given]) -> Iterator[Notice]:
     for variable in TABLE:
         name = variable.name
-        if name not in given:
+        # A form sends the default of everything that it asks for: only what differs was meant.
+        if name not in given or getattr(settings, variable.field) == variable.default:
             continue
         if variable.strategies and settings.strategy not in variable.strategies:
             yield Notice(

@@ -149,11 +149,13 @@ class Layout:
             (self.authority, 0o700, 0),
             (self.certs, 0o700, self.uid),
             (self.state, 0o700, self.uid),
-            (self.data, 0o755, 0),
-            (self.models, 0o755, 0),
             (self.service, 0o755, 0),
         ):
             _make(folder, mode, self._owner(owner))
+        for folder in (self.data, self.models):
+            # What is there is the operator's: a share may belong to nobody that this machine knows.
+            if not folder.is_dir():
+                _make(folder, 0o755, self._owner(0))
         if checkpoints:
             self._make_checkpoints()
 
