@@ -45,7 +45,11 @@ def service_answers(
     resolution, refused = _checked(known)
     if resolution is None or problems:
         numbered = [f"{number}. {problem}" for number, problem in enumerate(problems, start=1)]
-        head = [f"{len(problems)} problems in NAME=VALUE; nothing was written."] if problems else []
+        head = (
+            [f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in NAME=VALUE; nothing was written."]
+            if problems
+            else []
+        )
         raise SettingsError("\n".join([*head, *numbered, *refused]))
     return {
         _KEYS[form]: {
