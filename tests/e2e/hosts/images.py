@@ -100,8 +100,7 @@ class Images:
                     built.unlink()
 
     def _root(self):
-        boot = (RECIPE / "boot.sh", RECIPE / "after-power-cut", RECIPE / "oneflower-after-power-cut.service")
-        stamp = digest(RECIPE / "rootfs.sh", RECIPE / "install.sh", *boot)
+        stamp = digest(*sorted(file for file in RECIPE.iterdir() if file.is_file()))
         environ = {"PIP_OPTIONS": "--no-index --find-links /tmp/wheels", "ENGINE_PACKAGES": ENGINE}
         with self._unless("root", stamp) as wanted:
             if wanted:

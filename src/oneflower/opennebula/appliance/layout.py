@@ -107,6 +107,11 @@ class Layout:
         return self.root / "run/oneflower/environment.json"
 
     @property
+    def not_mounted(self) -> Path:
+        """The labelled disks that this boot could not mount, one a line: folder and device (mount-disks)."""
+        return self.root / "run/oneflower/not-mounted"
+
+    @property
     def status(self) -> Path:
         """Where one-apps keeps how far the stages came."""
         return self.root / "etc/one-appliance/status"
@@ -141,8 +146,10 @@ class Layout:
         Raises
         ------
         StateError
-            A folder cannot be made, or the checkpoints cannot be written by the containers' user.
+            A disk of the machine is not mounted, a folder cannot be made, or the checkpoints cannot be
+            written by the containers' user.
         """
+        self._check_mounts()
         for folder, mode, owner in (
             (self.base, 0o755, 0),
             (self.config, 0o700, 0),
@@ -182,6 +189,21 @@ class Layout:
             _sync(path.parent)
         except OSError as error:
             raise StateError(f"cannot write {path}: {error.strerror}; mend that and start again") from None
+
+    def _check_mounts(self) -> None:
+        """Refuse to write below a mount point whose disk is there and could not be mounted."""
+        try:
+            lines = self.not_mounted.read_text(encoding="utf-8").splitlines()
+        except OSError:
+            return
+        for name, _, device in (line.partition(" ") for line in lines):
+            folder = self.base / name
+            if not folder.is_mount():
+                raise StateError(
+                    f"{device} is labelled fl-{name} and could not be mounted on {folder}: look at "
+                    f"`journalctl -u oneflower-mount-disks`, repair it (`fsck {device}`), mount it there; the "
+                    "stages run again by themselves"
+                )
 
     def _owner(self, wanted: int) -> int:
         """Return root for what is root's, and on a layout of tests whoever runs them."""

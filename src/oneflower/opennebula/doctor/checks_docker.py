@@ -24,7 +24,12 @@ def engine(host: Host) -> Iterator[Finding]:
     try:
         said = host.commands.run(*INFO)
     except ClusterError as error:
-        mend = "systemctl restart docker; `journalctl -u docker` says why it ended, often a full disk"
+        missing = "not installed" in str(error)
+        mend = (
+            "use the disk image, which brings Docker, or install a `docker` command (appliances/image/install.sh)"
+            if missing
+            else "systemctl restart docker; `journalctl -u docker` says why it ended, often a full disk"
+        )
         yield problem(ENGINE, f"it does not answer: {last_error(str(error))}", mend)
         return
     try:

@@ -14,7 +14,7 @@ from oneflower.opennebula.onegate import OneGate
 from oneflower.opennebula.roles import Machine
 from oneflower.settings import Resolution
 
-RUN_AGAIN = "then run the stages again: reboot, or change the context by `onevm updateconf`"
+RUN_AGAIN = "then run the stages again: reboot, or change the context by `onevm updateconf ID FILE --append`"
 
 NOT_CONFIGURED = "configure has not written anything yet"
 
