@@ -3,11 +3,20 @@
 import json
 import stat
 import tarfile
+import threading
 
 import pytest
 
 from oneflower.errors import ClusterError, StateError
-from oneflower.opennebula.doctor import Masker, bundle, checks_onegate, collect, masker_of, write_bundle
+from oneflower.opennebula.doctor import (
+    Masker,
+    bundle,
+    checks_onegate,
+    collect,
+    contents,
+    masker_of,
+    write_bundle,
+)
 
 NOBODY = Masker(frozenset())
 
@@ -143,3 +152,12 @@ def test_a_bundle_has_an_end(host_of):
     names = [name for name, _ in collect(host_of(), "", "", budget_s=-1.0)]
     assert names[:2] == ["doctor.txt", "doctor.json"]
     assert all(name.endswith(".left-out") for name in names[2:])
+
+
+def test_what_does_not_answer_is_left_behind(host_of, layout, monkeypatch):
+    """A folder on a dead share: the checks were bounded, and the bundle waited for ever."""
+    monkeypatch.setattr(contents, "LONGEST_S", 0.2)
+    monkeypatch.setattr(contents, "_names", lambda _: threading.Event().wait(5) or "late")
+    found = dict(contents.collect(host_of(), "", ""))
+    assert "checkpoints.txt.left-out" in found
+    assert "versions.txt" in found

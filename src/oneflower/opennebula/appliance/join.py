@@ -25,6 +25,7 @@ from oneflower.opennebula.onegate import (
     read_part,
     supernode_ids,
 )
+from oneflower.opennebula.onegate.encoding import is_plain
 from oneflower.parts import Part, part_of
 from oneflower.settings import Resolution
 
@@ -139,8 +140,7 @@ def wait_for(stage: Stage, resolution: Resolution, *, sleep: Callable[[float], N
         if now - began >= DISCOVERY_TIMEOUT_S and not (found and _is_complete(found, resolution)):
             raise _not_found(failure)
         if found is not None and found.waits and not has_asked:
-            has_asked = True
-            stage.publish({PART_KEY: NO_PART})
+            has_asked = stage.publish({PART_KEY: NO_PART})
         log.info("waiting for the SuperLink reason=%s", failure or "it has not published what is needed")
         sleep(DISCOVERY_EVERY_S * jitter())
 
@@ -189,6 +189,11 @@ def prepare(stage: Stage, resolution: Resolution, join: Join) -> list[Unit]:
         pairs=pairs(resolution, join.share, _vm_id(stage)),
     )
     return write_units(stage, resolution, containers)
+
+
+def told(join: Join) -> dict[str, str]:
+    """Return what OneGate is to know of the SuperLink; nothing of an address in brackets."""
+    return {"FL_ENDPOINT": join.address} if is_plain(join.address) else {}
 
 
 def pairs(resolution: Resolution, share: Share, vm_id: str) -> Mapping[str, object]:

@@ -26,7 +26,7 @@ class Progress:
         """Fold in one event; one that another version wrote, or a disk damaged, is left alone."""
         try:
             self._take(event)
-        except (KeyError, TypeError, ValueError):
+        except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError):
             self._unknown += 1
 
     def values(self) -> dict[str, str]:
@@ -44,9 +44,7 @@ class Progress:
     def _take(self, event: Mapping[str, Any]) -> None:
         match event["event"]:
             case "training_started" | "training_resumed":
-                self.state, self.error = "training", ""
-                self.round, self.rounds = int(event["round"]), int(event["rounds"])
-                self.checkpoint_round = self.round or None
+                self._begin(event)
             case "waiting_for_clients":
                 self.state, self.clients = "waiting", int(event["connected"])
             case "round_started":
@@ -61,8 +59,17 @@ class Progress:
                 self.error = f"the checkpoint of round {event['round']} failed: {event['reason']}"
             case "training_finished":
                 self.state, self.round, self.error = "finished", int(event["round"]), ""
-            case "training_failed":
+            case "run_submitted" if self.state == "failed":
+                self.state, self.error = "waiting", ""
+            case "training_failed" | "training_gave_up":
                 self.state, self.error = "failed", str(event["reason"])
+
+    def _begin(self, event: Mapping[str, Any]) -> None:
+        self.state, self.error = "training", ""
+        before, self.round, self.rounds = self.round, int(event["round"]), int(event["rounds"])
+        if self.round != before or not self.round:
+            self.loss = None  # it was of another round
+        self.checkpoint_round = self.round or None
 
 
 def _loss(event: Mapping[str, Any]) -> float | None:

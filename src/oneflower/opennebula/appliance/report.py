@@ -135,7 +135,7 @@ def look(stage: Stage) -> dict[str, str]:
         if found is not None:
             touched = stage.systemd.start(joining.prepare(stage, resolution, found))
             if touched:
-                stage.stand_by_also({"FL_ENDPOINT": found.address})
+                stage.stand_by_also({"FL_ENDPOINT": "", **joining.told(found)})
                 log.info("followed the SuperLink address=%s units=%s", found.address, ",".join(touched))
     except OneflowerError as error:
         log.warning("superlink not looked up reason=%s", error)

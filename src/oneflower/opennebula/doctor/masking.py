@@ -41,7 +41,7 @@ _HEADER = re.compile(
 _BEARER = re.compile(r"\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{4,}", re.IGNORECASE)
 _PEM = re.compile(
     r"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----"
-    r"(?:.{0,16384}?-----END [A-Z0-9 ]*PRIVATE KEY-----|(?:[A-Za-z0-9+/=\s]|\\[nr])*)",
+    r"(?:(?:(?!-----BEGIN ).){0,16384}?-----END [A-Z0-9 ]*PRIVATE KEY-----|(?:[A-Za-z0-9+/=\s]|\\[nr])*)",
     re.DOTALL,
 )
 _RUN = re.compile(rf"[A-Za-z0-9+/_-]{{{_PIECE},}}={{0,2}}")

@@ -1,6 +1,8 @@
 """Pieces of logs: their end, and the line in it that says what went wrong."""
 
+import os
 import re
+import stat
 from pathlib import Path
 
 _ERROR = re.compile(
@@ -12,7 +14,11 @@ _LONGEST = 300
 def end_of(path: Path, size_bytes: int) -> str:
     """Return the end of a file, whole lines; empty where it cannot be read."""
     try:
-        with path.open("rb") as file:
+        # A folder of the containers' user may hold a link to what is root's, or a pipe that nobody writes to.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return ""
             size = file.seek(0, 2)
             file.seek(max(0, size - size_bytes))
             content = file.read(size_bytes)

@@ -36,9 +36,14 @@ def encode(key: str, value: str) -> str:
         )
     if key in BASE64_KEYS:
         return _base64(value)
-    if not _PLAIN.fullmatch(value):
+    if not is_plain(value):
         raise ValueError(f"{key} would be {value!r}, which is no plain word: make it one of BASE64_KEYS")
     return value
+
+
+def is_plain(value: str) -> bool:
+    """Whether a value stands in a body as it is."""
+    return _PLAIN.fullmatch(value) is not None
 
 
 def decode(key: str, value: str) -> str:

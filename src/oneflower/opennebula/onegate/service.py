@@ -14,6 +14,8 @@ log = logging.getLogger(__name__)
 
 PART_KEY, PARTS_KEY = "FL_PART", "FL_PARTS"
 NO_PART = "none"  # of a SuperNode that asks for one
+# What a SuperLink publishes; any VM of the service may write there.
+_ADDRESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*:[0-9]{1,5}", re.ASCII)
 _ID = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
 
 
@@ -35,6 +37,9 @@ def find_superlink(service: Mapping[str, Any]) -> SuperLink | None:
         told = vm.get("USER_TEMPLATE") or {}
         address = str(told.get("FL_ENDPOINT") or "")
         if not address:
+            continue
+        if not _ADDRESS.fullmatch(address):
+            log.warning("superlink not taken vm=%s reason=its FL_ENDPOINT is no host:port", vm.get("ID"))
             continue
         try:
             ca = decode("FL_CA_CERT", str(told["FL_CA_CERT"])) if told.get("FL_CA_CERT") else None
