@@ -28,6 +28,7 @@ LAYERS = {
     "procfs": 2,
     "app_folders": 1,
     "files": 1,
+    "quality": 1,
     "errors": 0,
     "__init__": 1,
 }

@@ -7,7 +7,6 @@ from functools import lru_cache
 
 from oneflower.journal import SupervisorState
 from oneflower.monitor.lines import describe
-from oneflower.monitor.measures import ORIGINS
 from oneflower.monitor.reasons import kind_of
 from oneflower.monitor.records import (
     ANSWERED,
@@ -21,6 +20,7 @@ from oneflower.monitor.records import (
     SavedCheckpoint,
 )
 from oneflower.monitor.view import Phase, TrainingView
+from oneflower.quality import ORIGINS, flat, wanted_or_automatic
 
 __all__ = ["Event", "History", "fold"]
 
@@ -67,6 +67,7 @@ class History(TrainingView):
         self.strategy, self.app = str(event.get("strategy", "")), str(event.get("app", ""))
         self.parameters = event.get("parameters") or {}
         self.total = int(event.get("rounds", 0))
+        self.quality = wanted_or_automatic(event.get("best_metric"))
         self.waiting, self.failure, self.finish = "", "", None
         self.began, self.phase = self.last_time, Phase.STARTING
         self.started_round, self.clients, self.replies = 0, 0, 0
@@ -213,12 +214,7 @@ class History(TrainingView):
 
     def _on_round_completed(self, event: Event) -> None:
         number = int(event["round"])
-        metrics = {
-            f"{origin} {name}": float(value)
-            for origin in ORIGINS
-            for name, value in (event.get(f"{origin}_metrics") or {}).items()
-            if isinstance(value, int | float) and not isinstance(value, bool)
-        }
+        metrics = flat({origin: event.get(f"{origin}_metrics") for origin in ORIGINS})
         self.rounds[number] = RoundResult(
             number=number,
             valid=int(event.get("valid", 0)),
