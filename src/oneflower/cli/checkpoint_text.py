@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from oneflower.checkpoints import CheckpointInfo, CheckpointReader, Metrics, MissingRoundError
+from oneflower.checkpoints.plain import spelled
 from oneflower.errors import CheckpointError
 
 
@@ -59,7 +60,7 @@ def _metrics_of(number: int, own: Metrics, all_so_far: Metrics) -> dict[str, Any
     for part in (own, all_so_far):
         for phase, rounds in part.items():
             if isinstance(rounds, Mapping) and str(number) in rounds:
-                found[phase] = rounds[str(number)]
+                found[phase] = spelled(rounds[str(number)])
     return found
 
 

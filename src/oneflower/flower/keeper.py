@@ -57,6 +57,7 @@ class Keeper:
         self._app = app
         self._journal = journal
         self._versions = dict(versions or {})
+        self._all_versions = {package: version(package) for package in ("flwr", "oneflower")} | self._versions
         self._stack = ExitStack()
         self._store: CheckpointStore | None = None
         self._writer: BackgroundWriter | None = None
@@ -143,7 +144,7 @@ class Keeper:
             app=self._app,
             seed=self._config.seed,
             metrics=metrics_since(result, self._recorded()),
-            versions={package: version(package) for package in ("flwr", "oneflower")} | self._versions,
+            versions=self._all_versions,
         )
 
     def _recorded(self) -> Mapping[str, int]:
