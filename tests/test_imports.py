@@ -31,6 +31,7 @@ LAYERS = {
     "findings": 1,
     "versions": 1,
     "parts": 1,
+    "quality": 1,
     "errors": 0,
     "__init__": 1,
 }

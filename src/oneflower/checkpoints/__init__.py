@@ -5,24 +5,23 @@ from oneflower.checkpoints.comparison import ArrayChange, compare
 from oneflower.checkpoints.digest import model_digest
 from oneflower.checkpoints.export import FORMATS, export_model
 from oneflower.checkpoints.manifest import SCHEMA, Manifest
+from oneflower.checkpoints.metrics import Metric, normalised
 from oneflower.checkpoints.model import Checkpoint, Metrics, ModelSchema, Resumption, Saved, adopt
-from oneflower.checkpoints.reader import CheckpointInfo, CheckpointReader
+from oneflower.checkpoints.names import HISTORY
+from oneflower.checkpoints.reader import CheckpointInfo, CheckpointReader, MissingRoundError
 from oneflower.checkpoints.retention import (
-    DEFAULT_MEASURES,
     KeepAll,
-    KeepBest,
     KeepEvery,
     KeepNewest,
     KeepUnion,
-    Measure,
     Retention,
     retention_of,
 )
 from oneflower.checkpoints.store import CheckpointStore
 
 __all__ = [
-    "DEFAULT_MEASURES",
     "FORMATS",
+    "HISTORY",
     "SCHEMA",
     "ArrayChange",
     "BackgroundWriter",
@@ -31,13 +30,13 @@ __all__ = [
     "CheckpointReader",
     "CheckpointStore",
     "KeepAll",
-    "KeepBest",
     "KeepEvery",
     "KeepNewest",
     "KeepUnion",
     "Manifest",
-    "Measure",
+    "Metric",
     "Metrics",
+    "MissingRoundError",
     "ModelSchema",
     "Resumption",
     "Retention",
@@ -46,5 +45,6 @@ __all__ = [
     "compare",
     "export_model",
     "model_digest",
+    "normalised",
     "retention_of",
 ]

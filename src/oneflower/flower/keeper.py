@@ -21,8 +21,8 @@ from oneflower.checkpoints import (
     adopt,
     retention_of,
 )
-from oneflower.errors import CheckpointError
-from oneflower.flower.history import restore, to_json
+from oneflower.errors import CheckpointError, OneflowerError
+from oneflower.flower.history import metrics_since, restore
 from oneflower.flower.strategies import OneflowerStrategy, array_views, to_record
 from oneflower.journal import Journal
 from oneflower.settings import TrainingConfig
@@ -57,6 +57,7 @@ class Keeper:
         self._app = app
         self._journal = journal
         self._versions = dict(versions or {})
+        self._all_versions = {package: version(package) for package in ("flwr", "oneflower")} | self._versions
         self._stack = ExitStack()
         self._store: CheckpointStore | None = None
         self._writer: BackgroundWriter | None = None
@@ -113,7 +114,18 @@ class Keeper:
         last = server_round == self._config.num_rounds
         if self._writer is None or not (last or server_round % self._config.checkpoint_interval == 0):
             return
+        self._writer.wait()  # what the one in flight records need not be handed over again
         self._writer.submit(self._checkpoint(server_round, result, strategy.state_arrays()))
+
+    def conclude(self, result: Result) -> None:
+        """Record what was measured after the newest checkpoint: it can make the last round the best."""
+        if self._store is None or self._writer is None:
+            return
+        self._writer.wait()
+        try:
+            self._store.note(metrics_since(result, self._store.recorded()))
+        except OneflowerError as error:
+            log(WARNING, "the last evaluation is not recorded beside the checkpoints reason=%s", error)
 
     def newest(self) -> Saved | None:
         """Wait for the checkpoint in flight; return the newest that was written in this process."""
@@ -131,9 +143,16 @@ class Keeper:
             parameters=self._config.strategy_parameters(),
             app=self._app,
             seed=self._config.seed,
-            metrics=to_json(result),
-            versions={package: version(package) for package in ("flwr", "oneflower")} | self._versions,
+            metrics=metrics_since(result, self._recorded()),
+            versions=self._all_versions,
         )
+
+    def _recorded(self) -> Mapping[str, int]:
+        """Return what need not be handed over again; where the disk does not say, nothing."""
+        try:
+            return {} if self._store is None else self._store.recorded()
+        except OneflowerError:
+            return {}
 
     def _require_versions(self, checkpoint: Checkpoint) -> None:
         """Refuse a checkpoint that was made on something else, such as another base model."""

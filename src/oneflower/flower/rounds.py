@@ -64,6 +64,7 @@ class RoundLoop:
             self._take_up(last_round, result)
         for server_round in range(last_round + 1, self.config.num_rounds + 1):
             self._run_round(server_round, result)
+        self.keeper.conclude(result)
         return result
 
     def _run_round(self, server_round: int, result: Result) -> None:

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from typing import Any
 
 from oneflower.journal import SupervisorState
 from oneflower.monitor.lines import describe
-from oneflower.monitor.measures import ORIGINS
 from oneflower.monitor.reasons import kind_of
 from oneflower.monitor.records import (
     ANSWERED,
@@ -21,6 +21,7 @@ from oneflower.monitor.records import (
     SavedCheckpoint,
 )
 from oneflower.monitor.view import Phase, TrainingView
+from oneflower.quality import ORIGINS, flat, wanted_or_automatic
 
 __all__ = ["Event", "History", "fold"]
 
@@ -34,7 +35,10 @@ class History(TrainingView):
 
     A training that starts from round 1 again forgets what was before; one that resumes after round k
     forgets the rounds after k, which are trained again. ``undone`` keeps the lost rounds for the picture.
+    With ``most_rounds`` only the newest rounds and checkpoints are kept, for what reports no others.
     """
+
+    most_rounds: int | None = None
 
     def take(self, event: Event) -> None:
         """Fold in one event; unknown ones, and fields that are missing, are left alone."""
@@ -67,6 +71,7 @@ class History(TrainingView):
         self.strategy, self.app = str(event.get("strategy", "")), str(event.get("app", ""))
         self.parameters = event.get("parameters") or {}
         self.total = int(event.get("rounds", 0))
+        self.quality = wanted_or_automatic(event.get("best_metric"))
         self.waiting, self.failure, self.finish = "", "", None
         self.began, self.phase = self.last_time, Phase.STARTING
         self.started_round, self.clients, self.replies = 0, 0, 0
@@ -219,12 +224,7 @@ class History(TrainingView):
 
     def _on_round_completed(self, event: Event) -> None:
         number = int(event["round"])
-        metrics = {
-            f"{origin} {name}": float(value)
-            for origin in ORIGINS
-            for name, value in (event.get(f"{origin}_metrics") or {}).items()
-            if isinstance(value, int | float) and not isinstance(value, bool)
-        }
+        metrics = flat({origin: event.get(f"{origin}_metrics") for origin in ORIGINS})
         self.rounds[number] = RoundResult(
             number=number,
             valid=int(event.get("valid", 0)),
@@ -232,6 +232,7 @@ class History(TrainingView):
             metrics=metrics,
             time=self.last_time,
         )
+        self._limit(self.rounds)
         self.total = int(event.get("rounds", self.total))
         self.phase, self.losses_in_a_row = Phase.BETWEEN, 0
         if self.supervisor == SupervisorState.TRAINING:
@@ -248,6 +249,11 @@ class History(TrainingView):
             seconds=float(event.get("seconds", 0.0)),
             time=self.last_time,
         )
+        self._limit(self.checkpoints)
+
+    def _limit(self, kept: dict[int, Any]) -> None:
+        if self.most_rounds is not None and len(kept) > self.most_rounds:
+            del kept[next(iter(kept))]
 
     def _on_checkpoint_failed(self, event: Event) -> None:
         self.failed_checkpoints += 1
