@@ -19,7 +19,8 @@ from oneflower.errors import ClusterError, SettingsError, StateError, TrainingEr
 from oneflower.flower.control import ControlClient
 from oneflower.flower.fab import build_fab
 from oneflower.journal import Journal, read_journal
-from oneflower.recovery.job import Job, changes, finished_already
+from oneflower.recovery.finished import finished_already
+from oneflower.recovery.job import Job, changes
 from oneflower.recovery.machine import State
 from oneflower.recovery.memory import Memory, load, locked, taken_up
 from oneflower.recovery.place import Beside
@@ -91,7 +92,7 @@ def _remember(job: Job, file: Path, journal: Path, *, again: bool) -> Memory | N
     before = load(file)
     for change in changes(before, job.describe()):
         log.warning("configuration changed since the last start: %s", change)
-    finish = finished_already(job, before, read_journal(journal))
+    finish = finished_already(job, before, read_journal(journal), say=log.warning)
     if finish is not None:
         _print_finish(finish, "has finished already; nothing was submitted")
         return None

@@ -38,9 +38,9 @@ def _target(given: Mapping[str, Given]) -> Iterator[str]:
     target = given.get("FL_TARGET_METRIC_VALUE")
     if target and "FL_BEST_METRIC" not in given:
         yield (
-            f"FL_TARGET_METRIC_VALUE is {target.text!r} ({target.source}) and FL_BEST_METRIC is empty: expected "
-            "the metric that shall reach it; write for example FL_BEST_METRIC='eval_acc', or '-eval_loss' for "
-            "one that falls"
+            f"FL_TARGET_METRIC_VALUE is {target.text!r} ({target.source}) and FL_BEST_METRIC is empty: "
+            "expected the metric that shall reach it; write for example FL_BEST_METRIC='eval_acc', or "
+            "'-eval_loss' for one that falls"
         )
 
 
@@ -155,8 +155,8 @@ def _timeout(settings: Settings) -> Iterator[Notice]:
     if settings.round_timeout < _LEASE_S:
         yield Notice(
             level="warning",
-            text=f"FL_ROUND_TIMEOUT is {settings.round_timeout}: a client that works longer is left out of the "
-            f"round, and a dead one is told from a slow one after up to {_LEASE_S} seconds only; set "
+            text=f"FL_ROUND_TIMEOUT is {settings.round_timeout}: a client that works longer is left out of "
+            f"the round, and a dead one is told from a slow one after up to {_LEASE_S} seconds only; set "
             f"{_LEASE_S} or more unless every client answers sooner",
         )
 
