@@ -19,6 +19,7 @@ from oneflower.errors import ClusterError, SettingsError, StateError, TrainingEr
 from oneflower.flower.control import ControlClient
 from oneflower.flower.fab import build_fab
 from oneflower.journal import Journal, read_journal
+from oneflower.monitor.final import ending, final_rows
 from oneflower.recovery.finished import finished_already
 from oneflower.recovery.job import Job, changes
 from oneflower.recovery.machine import State
@@ -131,8 +132,8 @@ def _supervise(  # noqa: PLR0913 - what a supervisor is made of
 
 
 def _print_finish(finish: Mapping[str, Any], how: str) -> None:
-    done = f"round {finish['round']}, sha256={finish.get('sha256')}" if finish else "the app tells no more"
-    log.info("the training %s: %s", how, done)
+    rows = "; ".join(f"{name}: {value}" for name, value in final_rows(finish))
+    log.info("the training %s: %s", how, f"{ending(finish)}; {rows}" if finish else "the app tells no more")
 
 
 def _journal(state: Path | None, settings: Settings) -> Path:
