@@ -14,7 +14,8 @@ from oneflower.errors import OneflowerError, SettingsError
 from oneflower.flower.asking import Prepare, ask_clients
 from oneflower.flower.failures import tell_known
 from oneflower.flower.grid import RoundGrid
-from oneflower.flower.keeper import Keeper, Kept
+from oneflower.flower.keeper import Keeper
+from oneflower.flower.kept import Kept
 from oneflower.flower.logs import log_through_flower
 from oneflower.flower.phases import Phases
 from oneflower.flower.rounds import Ending, EvaluateFn, RoundLoop
