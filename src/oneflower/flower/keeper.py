@@ -122,7 +122,8 @@ class Keeper:
             log(WARNING, "%s", warning)
         result.arrays = to_record(dict(newest.arrays), tuple(newest.arrays))
         restore(result, newest.metrics)
-        self._submitted, self.notes = newest.round, dict(newest.notes)
+        self._submitted = newest.round
+        self.notes.update(newest.notes)
         return Start(
             round=newest.round,
             state=taken.checkpoint.state,
@@ -195,7 +196,6 @@ class Keeper:
         try:
             saved = self._store.save(self._checkpoint(server_round, result, strategy.state_arrays()))
         except Exception as error:  # noqa: BLE001 - whatever it is, the model is held and saved again
-            self._failed(server_round, error)
             return str(error)
         self._submitted = server_round
         self._saved(saved)

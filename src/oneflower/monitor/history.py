@@ -255,6 +255,7 @@ class History(TrainingView):
         self._mark(event)
 
     _on_evaluation_unavailable = _on_metric_missing = _on_settings_changed
+    _on_client_state_kept = _on_client_state_lost = _on_settings_changed
 
     def _on_training_finished(self, event: Event) -> None:
         self.finish, self.waiting, self.phase, self.saving = event, "", Phase.FINISHED, ""

@@ -19,6 +19,8 @@ WARNINGS = frozenset(
         "settings_changed",
         "evaluation_unavailable",
         "metric_missing",
+        "client_state_kept",
+        "client_state_lost",
         "training_failed",
         "app_failed",
         "process_died",
@@ -167,6 +169,14 @@ _WRITERS: dict[str, Any] = {
     ),
     "settings_changed": _changed,
     "evaluation_unavailable": _text("round {round}: no client evaluates any more: {reason}"),
+    "client_state_kept": _text(
+        "clients keep state of their own (context.state: {records}): it is not in the checkpoints, and a "
+        "resumed training starts it empty"
+    ),
+    "client_state_lost": _text(
+        "the clients' own state (context.state: {records}) is lost with the run before: the training goes on "
+        "with it empty, and does not end as one that never stopped"
+    ),
     "metric_missing": _text("the training cannot end early: {reason}; see FL_BEST_METRIC"),
     "training_finished": _finished,
     "training_failed": _text("training has failed: {reason}"),
