@@ -17,6 +17,9 @@ from oneflower.flower.waiting import Owed, Pacing, Phase, Reply
 
 __all__ = ["Pacing", "Reply", "RoundGrid"]
 
+CLOCK_SLACK_S = 2 * 86400.0
+"""Flower counts a message's life, 12 h, in the wall clock; one that is set by a day must not end it."""
+
 
 class RoundGrid(Grid):
     """A Grid for rounds: adaptive polling, work sent again to a silent node, late replies drained.
@@ -206,6 +209,7 @@ class RoundGrid(Grid):
     def _push(self, phase: Phase, message: Message) -> None:
         node_id = message.metadata.dst_node_id
         phase.sent[node_id] = message
+        message.metadata.ttl = max(message.metadata.ttl, phase.timeout_s) + CLOCK_SLACK_S
         for message_id in self._inner.push_messages([message]):
             if message_id:  # an empty id: the SuperLink refused the message, for a node that is gone
                 phase.pending[str(message_id)] = node_id
