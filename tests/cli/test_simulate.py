@@ -1,5 +1,6 @@
 """`oneflower simulate`: the training of a context, without a cluster."""
 
+import hashlib
 import importlib.util
 import re
 import subprocess
@@ -65,6 +66,40 @@ def test_stopped_and_started_again_it_ends_as_if_never_stopped(simulate, tmp_pat
     events = list(read_journal(tmp_path / "parts" / "journal.jsonl"))
     finishes = [event["sha256"] for event in events if event["event"] == "training_finished"]
     assert finishes[-1] == digest(tmp_path / "whole")
+
+
+def test_one_that_has_finished_is_told_from_its_checkpoint_and_not_run_again(simulate, tmp_path):
+    first = simulate("--clients", "2")
+    again = simulate("--clients", "2")
+    assert again.returncode == 0, again.stderr
+    assert "this training has finished already: round 2 of 2; nothing was run" in again.stdout
+    assert first.stdout.splitlines()[-2:] == again.stdout.splitlines()[-2:]
+    assert digest(tmp_path / "state") in again.stdout
+
+
+def test_a_flipped_bit_in_the_final_model_is_named_and_the_training_resumes(simulate, tmp_path):
+    simulate("--clients", "2")
+    expected = digest(tmp_path / "state")
+    final = tmp_path / "state" / "checkpoints" / "checkpoint_round_2.npz"
+    data = bytearray(final.read_bytes())
+    data[len(data) // 2] ^= 1
+    final.write_bytes(bytes(data))
+    again = simulate("--clients", "2")
+    assert again.returncode == 0, again.stderr
+    assert "its model is not as it was saved" in again.stdout
+    assert "is damaged" in again.stdout
+    events = list(read_journal(tmp_path / "state" / "journal.jsonl"))
+    assert [event["round"] for event in events if event["event"] == "training_resumed"] == [1]
+    assert events[-1]["sha256"] == expected
+    assert hashlib.sha256(final.read_bytes()).hexdigest() == expected
+
+
+def test_a_finished_training_with_other_settings_or_fewer_rounds_is_refused(simulate):
+    simulate("--clients", "2")
+    other = simulate("--clients", "3")
+    assert (other.returncode, "nodes was 2, is 3" in other.stderr) == (2, True)
+    fewer = simulate("--clients", "2", FL_NUM_ROUNDS="1")
+    assert (fewer.returncode, "FL_NUM_ROUNDS is 1" in fewer.stderr) == (2, True)
 
 
 @pytest.mark.slow

@@ -18,7 +18,8 @@ class Checkpoint:
 
     `arrays` is the global model and `state` the server optimizer's arrays (empty where there is none). The
     store does not copy them: whoever hands them over no longer changes them in place. `metrics` are all so
-    far when a checkpoint is read; to save one, those that the store has not recorded yet are enough.
+    far when a checkpoint is read; to save one, those that the store has not recorded yet are enough. `notes`
+    is JSON that the training wants back; empty in what earlier releases wrote.
     """
 
     round: int
@@ -31,6 +32,7 @@ class Checkpoint:
     seed: int
     metrics: Metrics = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

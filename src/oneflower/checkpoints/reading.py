@@ -99,6 +99,7 @@ def read_checkpoint(files: Files, folder: Path, manifest: Manifest, metrics: Met
         seed=content["seed"],
         metrics=metrics,
         versions=content["versions"],
+        notes=content.get("notes", {}),
     )
 
 

@@ -19,7 +19,9 @@ from oneflower.errors import ClusterError, SettingsError, StateError, TrainingEr
 from oneflower.flower.control import ControlClient
 from oneflower.flower.fab import build_fab
 from oneflower.journal import Journal, read_journal
-from oneflower.recovery.job import Job, changes, finished_already
+from oneflower.monitor.final import ending, final_rows
+from oneflower.recovery.finished import finished_already
+from oneflower.recovery.job import Job, changes
 from oneflower.recovery.machine import State
 from oneflower.recovery.memory import Memory, load, locked, taken_up
 from oneflower.recovery.place import Beside
@@ -91,7 +93,7 @@ def _remember(job: Job, file: Path, journal: Path, *, again: bool) -> Memory | N
     before = load(file)
     for change in changes(before, job.describe()):
         log.warning("configuration changed since the last start: %s", change)
-    finish = finished_already(job, before, read_journal(journal))
+    finish = finished_already(job, before, read_journal(journal), say=log.warning)
     if finish is not None:
         _print_finish(finish, "has finished already; nothing was submitted")
         return None
@@ -130,8 +132,8 @@ def _supervise(  # noqa: PLR0913 - what a supervisor is made of
 
 
 def _print_finish(finish: Mapping[str, Any], how: str) -> None:
-    done = f"round {finish['round']}, sha256={finish.get('sha256')}" if finish else "the app tells no more"
-    log.info("the training %s: %s", how, done)
+    rows = "; ".join(f"{name}: {value}" for name, value in final_rows(finish))
+    log.info("the training %s: %s", how, f"{ending(finish)}; {rows}" if finish else "the app tells no more")
 
 
 def _journal(state: Path | None, settings: Settings) -> Path:

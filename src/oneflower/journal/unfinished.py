@@ -32,7 +32,8 @@ def unfinished_round(path: Path, number: int) -> Unfinished | None:
     if aggregated is None:
         return None
     seconds = _moment(aggregated) - _moment(started or aggregated)
-    return Unfinished(valid=int(aggregated["valid"]), seconds=seconds)
+    # A wall clock that was set back in between would make it negative.
+    return Unfinished(valid=int(aggregated["valid"]), seconds=max(0.0, seconds))
 
 
 def _moment(event: dict[str, Any]) -> float:

@@ -72,7 +72,7 @@ class History(TrainingView):
         self.parameters = event.get("parameters") or {}
         self.total = int(event.get("rounds", 0))
         self.quality = wanted_or_automatic(event.get("best_metric"))
-        self.waiting, self.failure, self.finish = "", "", None
+        self.waiting, self.failure, self.saving, self.finish = "", "", "", None
         self.began, self.phase = self.last_time, Phase.STARTING
         self.started_round, self.clients, self.replies = 0, 0, 0
         self.answered.clear()
@@ -240,7 +240,7 @@ class History(TrainingView):
 
     def _on_checkpoint_saved(self, event: Event) -> None:
         number = int(event["round"])
-        self.checkpoint_failure = ""
+        self.checkpoint_failure, self.saving = "", ""
         self.checkpoints[number] = SavedCheckpoint(
             number=number,
             file=str(event.get("file", "")),
@@ -260,12 +260,26 @@ class History(TrainingView):
         self.checkpoint_failure = str(event.get("reason", ""))
         self._mark(event)
 
+    def _on_training_saving(self, event: Event) -> None:
+        """Note that the last round is trained and not on the disk."""
+        self.phase, self.waiting = Phase.SAVING, ""
+        tries = f"try {event.get('attempt', '?')} of {event.get('tries', '?')}"
+        self.saving = f"the model of round {event['round']} ({tries}): {event.get('reason', '?')}"
+        self._mark(event)
+
+    def _on_settings_changed(self, event: Event) -> None:
+        self._mark(event)
+
+    _on_evaluation_unavailable = _on_metric_missing = _on_settings_changed
+    _on_client_state_kept = _on_client_state_lost = _on_settings_changed
+
     def _on_training_finished(self, event: Event) -> None:
-        self.finish, self.waiting, self.phase = event, "", Phase.FINISHED
+        self.finish, self.waiting, self.phase, self.saving = event, "", Phase.FINISHED, ""
+        self.checkpoint_failure = ""
         self._mark(event)
 
     def _on_training_failed(self, event: Event) -> None:
-        self.failure, self.waiting, self.phase = str(event["reason"]), "", Phase.FAILED
+        self.failure, self.waiting, self.phase, self.saving = str(event["reason"]), "", Phase.FAILED, ""
         self._mark(event)
 
     _on_training_gave_up = _on_training_failed

@@ -5,6 +5,7 @@ from datetime import datetime
 from pathlib import PurePath
 from typing import Any, Final
 
+from oneflower.monitor.final import final_rows
 from oneflower.monitor.lines import duration, metrics_text, printable, size
 from oneflower.monitor.records import LeftOut
 from oneflower.monitor.standing import Standing, standing
@@ -16,6 +17,7 @@ MOST_NAMES: Final = 8
 NAME_WIDTH: Final = 12
 BAR_WIDTH: Final = 30
 HERE: Final = frozenset({Standing.ANSWERED, Standing.WAITED_FOR, Standing.QUARANTINED})
+FINAL: Final = ("round", "path", "sha256", "stopped", "because")
 ENDED: Final = frozenset({Phase.FINISHED, Phase.FAILED})
 
 
@@ -57,6 +59,7 @@ def facts(view: TrainingView, now: datetime) -> dict[str, Any]:
         "waiting_for": waiting_for(view),
         "failure": view.failure,
         "sha256": (view.finish or {}).get("sha256"),
+        "final": view.finish and {key: view.finish.get(key) for key in FINAL},
         "seconds_since_last_event": _ago(view.last_time, now),
     }
 
@@ -77,12 +80,12 @@ def waiting_for(view: TrainingView) -> str:
         return f"clients: {view.waiting}"
     if view.phase is Phase.TRAINING:
         return f"the updates of {max(0, view.clients - view.replies)} clients"
-    if view.phase is Phase.EVALUATING:
-        return "the clients' evaluation"
     awaited, told = AWAITED.get(view.supervisor), supervision(view)
     if awaited and told:
         return f"{awaited} ({told.reason})" if told.reason else awaited
     return {
+        Phase.EVALUATING: "the clients' evaluation",
+        Phase.SAVING: f"the disk to take {view.saving}",
         Phase.NOTHING: "the first event",
         Phase.STARTING: "the ServerApp to start",
         Phase.RESTARTING: "the ServerApp to start again",
@@ -118,8 +121,8 @@ def _lines(known: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "restarts", f"{known['restarts']}, failed tries of a round: {known['failed_rounds']}"
     if known["supervision"]:
         yield "supervisor", _supervisor(known["supervision"])
-    if known["sha256"]:
-        yield "SHA-256", known["sha256"]
+    if known["final"]:
+        yield from final_rows(known["final"])
     if known["seconds_since_last_event"] is not None:
         yield "last event", f"{duration(known['seconds_since_last_event'])} ago"
 

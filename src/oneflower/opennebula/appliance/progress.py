@@ -20,6 +20,7 @@ class Progress:
     checkpoint_round: int | None = None
     clients: int | None = None
     error: str = ""
+    stopped: str = ""
     _unknown: int = field(default=0, repr=False)
 
     def take(self, event: Mapping[str, Any]) -> None:
@@ -39,7 +40,8 @@ class Progress:
             "FL_CLIENTS": self.clients,
         }
         known = {name: str(value) for name, value in numbers.items() if value is not None}
-        return {"FL_STATE": self.state, **known, **({"FL_ERROR": self.error} if self.error else {})}
+        words = {"FL_ERROR": self.error, "FL_STOPPED": self.stopped}
+        return {"FL_STATE": self.state, **known, **{name: text for name, text in words.items() if text}}
 
     def _take(self, event: Mapping[str, Any]) -> None:
         match event["event"]:
@@ -54,22 +56,30 @@ class Progress:
                 self.rounds = int(event.get("rounds") or self.rounds or 0)
                 self.loss = _loss(event)
             case "checkpoint_saved":
-                self.checkpoint_round = int(event["round"])
+                self.checkpoint_round, self.error = int(event["round"]), ""
             case "checkpoint_failed":
                 self.error = f"the checkpoint of round {event['round']} failed: {event['reason']}"
+            case "training_saving":
+                self.state = "saving"
+                self.error = f"the model of round {event['round']} is not saved yet: {event['reason']}"
             case "training_finished":
-                self.state, self.round, self.error = "finished", int(event["round"]), ""
+                self._finish(event)
             case "run_submitted" if self.state == "failed":
                 self.state, self.error = "waiting", ""
             case "training_failed" | "training_gave_up":
                 self.state, self.error = "failed", str(event["reason"])
 
     def _begin(self, event: Mapping[str, Any]) -> None:
-        self.state, self.error = "training", ""
+        self.state, self.error, self.stopped = "training", "", ""
         before, self.round, self.rounds = self.round, int(event["round"]), int(event["rounds"])
         if self.round != before or not self.round:
             self.loss = None  # it was of another round
         self.checkpoint_round = self.round or None
+
+    def _finish(self, event: Mapping[str, Any]) -> None:
+        self.state, self.round, self.error = "finished", int(event["round"]), ""
+        self.checkpoint_round = self.round if event.get("path") else None
+        self.stopped = str(event.get("stopped") or "")
 
 
 def _loss(event: Mapping[str, Any]) -> float | None:
