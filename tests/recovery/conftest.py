@@ -10,7 +10,7 @@ from oneflower.flower.control import RunState
 from oneflower.flower.fab import Fab
 from oneflower.procfs import Identity
 from oneflower.recovery.job import Job
-from oneflower.recovery.processes import Sight
+from oneflower.recovery.processes import Sight, Work
 from oneflower.settings import resolve, run_config
 
 APP = "tests/tiny"
@@ -69,13 +69,18 @@ class FakeProcesses:
         self.executors = (Identity(pid=11, start_ticks=1),)
         self.apps = (Identity(pid=12, start_ticks=1),)
         self.acts = []
+        self.runs = {}
+        self.done = Work(cpu_s=0.0, turns=0)
 
     def look(self):
         if not self.visible:
             return None
-        return Sight(superlink=self.superlink, executors=self.executors, apps=self.apps)
+        return Sight(superlink=self.superlink, executors=self.executors, apps=self.apps, runs=self.runs)
 
-    def end_apps(self):
+    def work(self, of):
+        return self.done
+
+    def end_apps(self, runs):
         self.acts.append("end apps")
         self.apps = ()
         return 1
