@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from oneflower.errors import ClusterError
-from oneflower.flower.control import RunState
+from oneflower.flower.control import ControlError, RunState
 from oneflower.flower.fab import Fab
 from oneflower.procfs import Identity
 from oneflower.recovery.job import Job
@@ -25,6 +25,7 @@ class FakeControl:
         self.known = {}
         self.log = ""
         self.silent = False
+        self.silence, self.answers = "nothing answers there", False
         self.refuses = None
         self.submitted = []
         self.stopped = []
@@ -32,7 +33,7 @@ class FakeControl:
 
     def _check(self):
         if self.silent:
-            raise ClusterError("nothing answers there")
+            raise ControlError(self.silence, answered=self.answers)
 
     def submit(self, fab, run_config):
         self._check()

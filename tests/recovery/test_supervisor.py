@@ -313,6 +313,23 @@ class TestBeside:
         assert len(said) == 120
         assert "nothing answers" in said[0]
 
+    def test_one_that_answers_with_errors_is_started_anew(self, beside, played):
+        """Its database is none any more: the launcher sets it aside at the next start."""
+        place, said = beside
+        played.control.silent, played.control.answers = True, True
+        played.control.silence = "file is not a database"
+        sleep, end = played.clock.sleep, played.processes.end_superlink
+
+        def end_superlink():
+            played.control.silent = False
+            return end()
+
+        played.processes.end_superlink = end_superlink
+        place._sleep = sleep
+        place.bring_up(anew=False)
+        assert played.processes.acts == ["end superlink"]
+        assert any("file is not a database" in line for line in said)
+
     def test_a_useless_superlink_is_ended_and_waited_for(self, beside, played):
         beside[0].bring_up(anew=True)
         assert played.processes.acts == ["end superlink"]

@@ -18,6 +18,7 @@ from oneflower.cluster.plan import find_app
 from oneflower.errors import ClusterError, SettingsError, StateError, TrainingError
 from oneflower.flower.control import ControlClient
 from oneflower.flower.fab import build_fab
+from oneflower.flower.health import Stalled
 from oneflower.journal import Journal, Owner, read_journal, run_of
 from oneflower.procfs import this_process
 from oneflower.recovery.job import Job, changes, finished_already
@@ -110,12 +111,17 @@ def _remember(job: Job, file: Path, journal: Path, *, again: bool) -> Memory | N
 def _supervise(  # noqa: PLR0913 - what a supervisor is made of
     job: Job, memory: Memory, folder: Path, journal: Path, control: ControlClient, *, stop_run: bool
 ) -> None:
+    written = Journal(journal, owner=Owner(process=this_process()))
+
+    def record(stalled: Stalled) -> None:
+        written.append("process_stalled", role=stalled.role, done=stalled.act, reason=stalled.reason)
+
     supervisor = Supervisor(
-        place=Beside(control, FlowerProcesses(control.address), say=log.info),
+        place=Beside(control, FlowerProcesses(control.address), say=log.warning, record=record),
         job=job,
         memory=memory,
         memory_file=folder / MEMORY_NAME,
-        journal=Journal(journal, owner=Owner(process=this_process())),
+        journal=written,
         on_event=lambda _event: None,
         say=log.info,
     )

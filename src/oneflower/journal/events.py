@@ -49,6 +49,7 @@ EVENTS: Final[Mapping[str, tuple[str, ...]]] = {
     "cluster_started": ("nodes", "fleet"),
     "process_died": ("role", "reason"),
     "process_started": ("role",),
+    "process_stalled": ("role", "done", "reason"),
     "supervisor_state": ("state", "reason"),
     "run_submitted": ("run", "app"),
     "run_lost": ("run", "reason", "restarts", "delay_s"),
