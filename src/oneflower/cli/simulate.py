@@ -11,9 +11,11 @@ import typer
 from rich.console import Console
 
 from oneflower.cli.config import ContextOption
+from oneflower.cluster.interrupts import Interrupts
 from oneflower.cluster.plan import make_plan
 from oneflower.journal import follow
 from oneflower.monitor.progress import PlainProgress
+from oneflower.output import steady_output
 from oneflower.settings import read_context, resolve
 
 DEFAULT_STATE = Path("oneflower-simulation")
@@ -49,6 +51,7 @@ def simulate(  # noqa: PLR0913 - one parameter an option
     # Imported here: a command that simulates nothing need not import Flower's engine.
     from oneflower.flower import simulation  # noqa: PLC0415
 
+    steady_output()
     console = Console()
     simulation.check_engine(engine)
     resolution = resolve(os.environ, read_context(context) if context else None)
@@ -61,7 +64,7 @@ def simulate(  # noqa: PLR0913 - one parameter an option
     chosen = not resolution.provenance["FL_LOG_LEVEL"].is_default
     simulation.set_log_level(resolution.settings.log_level if chosen else "WARNING")
     os.environ["ONEFLOWER_JOURNAL"] = str(plan.folder.journal)
-    with plan.folder.lock(), _shown(plan.folder.journal, progress):
+    with Interrupts(at_once=True), plan.folder.lock(), _shown(plan.folder.journal, progress):
         simulation.simulate(
             plan.fab, clients=clients, run_config=plan.run_config(), home=plan.folder.flwr_home, engine=engine
         )
