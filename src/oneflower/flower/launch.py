@@ -35,7 +35,7 @@ LOOPBACK_FLAGS = {
     },
     "supernode": {"--clientappio-api-address": "127.0.0.1:9094"},
 }
-GUARDED_PROGRAMS = frozenset({"superlink", "supernode"})
+GUARDED_PROGRAMS = frozenset({"superlink", "supernode", "superexec"})
 SWITCHES = ("FL_FLOWER_WORKAROUNDS", "FL_WARM_EXECUTOR")
 USAGE = "usage: python -m oneflower.flower.launch superlink|supernode ARGS... (Flower's own flags)"
 
@@ -131,6 +131,7 @@ def _look_after(program: str, arguments: Sequence[str], environ: Mapping[str, st
     if program in GUARDED_PROGRAMS and GUARDED not in environ:
         guard = [sys.executable, "-P", "-m", "oneflower.flower.guard", str(os.getpid())]
         keep_running(guard, name="guard")
+        os.environ[GUARDED] = "YES"  # what it starts is looked after, too
 
 
 def _name_proxy(address: str) -> None:
