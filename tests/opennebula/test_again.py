@@ -6,6 +6,7 @@ import os
 import pytest
 
 from oneflower.errors import AppError, ClusterError, SettingsError, StateError
+from oneflower.kinds import may_pass
 from oneflower.opennebula.appliance import bootstrap as bootstrapping
 from oneflower.opennebula.appliance import join as joining
 from oneflower.opennebula.appliance.again import (
@@ -18,7 +19,7 @@ from oneflower.opennebula.appliance.again import (
 )
 from oneflower.opennebula.appliance.bootstrap import bootstrap
 from oneflower.opennebula.appliance.configure import configure
-from oneflower.opennebula.appliance.stage import UntoldError, may_pass
+from oneflower.opennebula.appliance.stage import UntoldError
 from oneflower.opennebula.appliance.systemd import UnitEndedError
 from oneflower.opennebula.onegate import OneGateError
 from oneflower.opennebula.onegate.encoding import decode

@@ -14,6 +14,7 @@ import typer
 
 from oneflower.cli.doctor import doctor
 from oneflower.errors import ClusterError, OneflowerError, TrainingError
+from oneflower.kinds import may_pass
 from oneflower.opennebula.appliance.again import again as run_again
 from oneflower.opennebula.appliance.again import (
     call_off,
@@ -25,7 +26,7 @@ from oneflower.opennebula.appliance.bootstrap import bootstrap as run_bootstrap
 from oneflower.opennebula.appliance.configure import configure as run_configure
 from oneflower.opennebula.appliance.layout import Layout
 from oneflower.opennebula.appliance.report import report as run_report
-from oneflower.opennebula.appliance.stage import Stage, may_pass
+from oneflower.opennebula.appliance.stage import Stage
 from oneflower.opennebula.appliance.systemd import UnitEndedError
 from oneflower.opennebula.onegate import OneGate, OneGateError, Waiting, access_from
 from oneflower.opennebula.roles import Machine

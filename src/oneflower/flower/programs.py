@@ -5,6 +5,13 @@ from pathlib import Path
 from typing import Final
 
 LAUNCHER: Final = "oneflower.flower.launch"
+WARM: Final = "oneflower.flower.warm"
+LOOPS: Final = frozenset({"superlink", "supernode", "superexec"})
+# Where nothing can be forked, Python tries fork() after vfork(); gRPC ends its threads for it and cannot
+# start them again: every later call would wait for ever (grpc, doc/fork_support.md).
+GRPC_FORKS: Final = ("GRPC_ENABLE_FORK_SUPPORT", "false")
+# By this variable a ServerApp's process says which run it works for; Flower's own flags do not tell.
+RUN_VARIABLE: Final = "ONEFLOWER_RUN"
 # What Flower calls the programs that it starts itself, where the launcher's workarounds are off.
 FLOWER_NAMES: Final = {
     "flower-superlink": "superlink",
@@ -21,6 +28,11 @@ def program_of(command: Sequence[str]) -> str | None:
         return command[command.index(LAUNCHER) + 1]
     names = (FLOWER_NAMES.get(Path(part).name) for part in command[:3])
     return next((name for name in names if name), None)
+
+
+def has_loop(command: Sequence[str]) -> bool:
+    """Whether a process's main thread asks for work for as long as it lives, and never rests for minutes."""
+    return program_of(command) in LOOPS or WARM in command
 
 
 def value_of(flag: str, arguments: Sequence[str]) -> str | None:

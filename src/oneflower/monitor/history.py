@@ -1,12 +1,12 @@
 """The journal's events folded into what a training looks like now: one reading for all that report it."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from oneflower.journal import SupervisorState
+from oneflower.journal import Current, SupervisorState
 from oneflower.monitor.lines import describe
 from oneflower.monitor.reasons import kind_of
 from oneflower.monitor.records import (
@@ -39,9 +39,18 @@ class History(TrainingView):
     """
 
     most_rounds: int | None = None
+    current: Current = field(default_factory=Current)
 
-    def take(self, event: Event) -> None:
-        """Fold in one event; unknown ones, and fields that are missing, are left alone."""
+    def take(self, event: Event) -> bool:
+        """Fold in one event; unknown ones, and fields that are missing, are left alone.
+
+        Returns
+        -------
+        bool
+            Whether it is of this training; an event of another run in the same journal is not.
+        """
+        if not self.current.takes(event):
+            return False
         self.events += 1
         self._note_time(event.get("time"))
         try:
@@ -50,7 +59,8 @@ class History(TrainingView):
                 handler(self, event)
         except (KeyError, TypeError, ValueError, AttributeError):
             # A line that another version wrote, or a disk damaged, must not end a training that goes well.
-            return
+            pass
+        return True
 
     def _note_time(self, text: object) -> None:
         try:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from oneflower.errors import OneflowerError, SettingsError, StateError
 from oneflower.files import read_json, replace_file
+from oneflower.kinds import may_pass
 from oneflower.opennebula.appliance.layout import Layout
-from oneflower.opennebula.appliance.stage import Stage, may_pass
+from oneflower.opennebula.appliance.stage import Stage
 from oneflower.opennebula.appliance.systemd import SYSTEMCTL, Unit
 from oneflower.opennebula.appliance.units import again_unit
 from oneflower.tls import write_private

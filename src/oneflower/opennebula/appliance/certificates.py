@@ -14,12 +14,13 @@ from oneflower.settings.values import parse_text
 from oneflower.tls import (
     Authority,
     certificate_problems,
+    checks,
     make_authority,
     make_server_certificate,
     needs_renewal,
     write_private,
 )
-from oneflower.tls.checks import RENEW_BEFORE, hosts_of
+from oneflower.tls.checks import RENEW_BEFORE
 
 log = logging.getLogger(__name__)
 
@@ -29,19 +30,14 @@ _VARIABLES = ("FL_SSL_CA_CERTFILE", "FL_SSL_CERTFILE", "FL_SSL_KEYFILE")
 
 
 def given_problems(machine: Machine, environ: Mapping[str, str], now: datetime) -> list[str]:
-    """Return what is wrong with the operator's own certificates; forms are checked with the settings."""
-    ca, certificate, key = (_pem(environ, name) for name in _VARIABLES)
-    if ca is None:
-        return []
-    if machine is Machine.SUPERNODE or certificate is None or key is None:
-        return list(certificate_problems(now, ca=ca))
-    problems = list(certificate_problems(now, ca=ca, certificate=certificate, key=key))
-    if not problems and LOCAL not in hosts_of(certificate):
-        problems.append(
-            f"FL_SSL_CERTFILE does not bear the address {LOCAL}, where the machine's own services connect: "
-            "give a certificate with it among its alternative names"
-        )
-    return problems
+    """Return what is wrong with the operator's own certificates; forms are checked with the settings.
+
+    The machine's own services connect at ``LOCAL``.
+    """
+    ca, certificate, key = (base64.b64encode(_pem(environ, name) or b"").decode() for name in _VARIABLES)
+    if machine is Machine.SUPERNODE:
+        return checks.given_problems(now, ca=ca)
+    return checks.given_problems(now, ca=ca, certificate=certificate, key=key, hosts=(LOCAL,))
 
 
 def keep_superlink_certificates(

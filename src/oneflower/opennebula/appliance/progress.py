@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from oneflower.journal import Current
+
 # Where a loss was measured, the most telling first: on held-out data, by the clients, while they trained.
 _ORIGINS = ("central_metrics", "evaluate_metrics", "train_metrics")
 
@@ -22,9 +24,12 @@ class Progress:
     error: str = ""
     stopped: str = ""
     _unknown: int = field(default=0, repr=False)
+    _current: Current = field(default_factory=Current, repr=False)
 
     def take(self, event: Mapping[str, Any]) -> None:
         """Fold in one event; one that another version wrote, or a disk damaged, is left alone."""
+        if not self._current.takes(event):
+            return
         try:
             self._take(event)
         except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError):
@@ -55,13 +60,8 @@ class Progress:
                 self.round, self.clients = int(event["round"]), int(event["valid"])
                 self.rounds = int(event.get("rounds") or self.rounds or 0)
                 self.loss = _loss(event)
-            case "checkpoint_saved":
-                self.checkpoint_round, self.error = int(event["round"]), ""
-            case "checkpoint_failed":
-                self.error = f"the checkpoint of round {event['round']} failed: {event['reason']}"
-            case "training_saving":
-                self.state = "saving"
-                self.error = f"the model of round {event['round']} is not saved yet: {event['reason']}"
+            case "checkpoint_saved" | "checkpoint_failed" | "training_saving":
+                self._save(event)
             case "training_finished":
                 self._finish(event)
             case "run_submitted" if self.state == "failed":
@@ -75,6 +75,15 @@ class Progress:
         if self.round != before or not self.round:
             self.loss = None  # it was of another round
         self.checkpoint_round = self.round or None
+
+    def _save(self, event: Mapping[str, Any]) -> None:
+        if event["event"] == "checkpoint_saved":
+            self.checkpoint_round, self.error = int(event["round"]), ""
+        elif event["event"] == "checkpoint_failed":
+            self.error = f"the checkpoint of round {event['round']} failed: {event['reason']}"
+        else:
+            self.state = "saving"
+            self.error = f"the model of round {event['round']} is not saved yet: {event['reason']}"
 
     def _finish(self, event: Mapping[str, Any]) -> None:
         self.state, self.round, self.error = "finished", int(event["round"]), ""

@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from oneflower.errors import AppError, ClusterError, OneflowerError, SettingsError
+from oneflower.errors import ClusterError, OneflowerError, SettingsError
 from oneflower.files import read_json
+from oneflower.kinds import may_pass
 from oneflower.opennebula.appliance.certificates import given_problems
 from oneflower.opennebula.appliance.commands import Commands, SystemCommands
 from oneflower.opennebula.appliance.layout import Layout
-from oneflower.opennebula.appliance.systemd import Systemd, UnitEndedError
+from oneflower.opennebula.appliance.systemd import Systemd
 from oneflower.opennebula.onegate import OneGate, OneGateError
 from oneflower.opennebula.onegate.encoding import MAX_ERROR_CHARACTERS
 from oneflower.opennebula.roles import Machine
@@ -26,6 +27,8 @@ TELL_FAILURE_S = 60.0
 
 class UntoldError(ClusterError):
     """A stage has failed for good, and OneGate could not be told: it is run again until it could."""
+
+    passing = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,13 +113,6 @@ class Stage:
     def standing(self) -> dict[str, str]:
         """Return what the machine stands by; empty while a stage runs, and after one that failed."""
         return {key: str(value) for key, value in read_json(self.layout.standing).items()}
-
-
-def may_pass(error: OneflowerError) -> bool:
-    """Whether the same stage may succeed later without anybody changing the settings or the app."""
-    if isinstance(error, OneGateError):
-        return error.passing
-    return not isinstance(error, SettingsError | AppError | UnitEndedError)
 
 
 def failure(error: object) -> dict[str, str]:
