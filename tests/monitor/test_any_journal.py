@@ -62,9 +62,9 @@ def test_no_line_breaks_a_reader(journal):
     for event in journal:
         history.take(event)
         describe(event, history)
-    json.dumps(facts(history, NOW))
+    json.dumps(facts(history, NOW), allow_nan=False)
     list(lines(history, NOW))
-    json.dumps(as_json(history, Safety()))
+    json.dumps(as_json(history, Safety()), allow_nan=False)
     render_report(history)
     live_page(render(history, Safety(), NOW, "1"))
     exposition(history, Safety(), NOW)

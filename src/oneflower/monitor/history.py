@@ -6,6 +6,7 @@ from datetime import datetime
 from functools import lru_cache
 
 from oneflower.journal import SupervisorState
+from oneflower.monitor.fields import is_number, time_of, usable
 from oneflower.monitor.lines import describe
 from oneflower.monitor.measures import ORIGINS
 from oneflower.monitor.reasons import kind_of
@@ -39,7 +40,8 @@ class History(TrainingView):
     def take(self, event: Event) -> None:
         """Fold in one event; unknown ones, and fields that are missing, are left alone."""
         self.events += 1
-        self._note_time(event.get("time"))
+        event = usable(event)
+        self._note_time(time_of(event))
         try:
             handler = _handler(event["event"])
             if handler is not None:
@@ -48,10 +50,8 @@ class History(TrainingView):
             # A line that another version wrote, or a disk damaged, must not end a training that goes well.
             return
 
-    def _note_time(self, text: object) -> None:
-        try:
-            time = datetime.fromisoformat(text)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
+    def _note_time(self, time: datetime | None) -> None:
+        if time is None:
             return
         if self.first_time is None:
             self.first_time = time
@@ -217,7 +217,7 @@ class History(TrainingView):
             f"{origin} {name}": float(value)
             for origin in ORIGINS
             for name, value in (event.get(f"{origin}_metrics") or {}).items()
-            if isinstance(value, int | float) and not isinstance(value, bool)
+            if not isinstance(value, bool) and is_number(value)
         }
         self.rounds[number] = RoundResult(
             number=number,

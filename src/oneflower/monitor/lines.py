@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
+from oneflower.monitor.fields import usable
 from oneflower.monitor.records import Event
 from oneflower.monitor.view import TrainingView
 
@@ -33,7 +34,7 @@ def describe(event: Event, history: TrainingView) -> str | None:
     """Return one line about an event that ``history`` has taken already; None for one of no interest."""
     writer = _WRITERS.get(event["event"])
     try:
-        return printable(writer(event, history)) if writer else None
+        return printable(writer(usable(event), history)) if writer else None
     except (AttributeError, KeyError, TypeError, ValueError):
         return printable(f"{event['event']}, in a form that is not known here")
 

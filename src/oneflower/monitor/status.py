@@ -5,6 +5,7 @@ from datetime import datetime
 from pathlib import PurePath
 from typing import Any, Final
 
+from oneflower.journal.writer import plain
 from oneflower.monitor.lines import duration, metrics_text, printable, size
 from oneflower.monitor.records import LeftOut
 from oneflower.monitor.standing import Standing, standing
@@ -26,7 +27,7 @@ def facts(view: TrainingView, now: datetime) -> dict[str, Any]:
     return {
         "app": view.app,
         "strategy": view.strategy,
-        "parameters": dict(view.parameters),
+        "parameters": plain(view.parameters),
         "phase": view.phase.value,
         "supervisor": view.supervisor,
         "supervision": _supervision(view, now),
