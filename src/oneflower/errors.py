@@ -5,6 +5,7 @@
     OneflowerError            1  anything below that has no code of its own
     +-- SettingsError         2  a variable or a context file is wrong; nothing was started
     +-- CheckpointError       3  a checkpoint is missing, damaged, of another model, or locked
+    |   +-- FolderLockedError 3  another run writes the checkpoint folder
     +-- ClusterError          4  a Flower process did not start, died, or its port is taken
     +-- AppError              5  the folder is no Flower app, or its data do not fit the model
     +-- TrainingError         6  the training failed: no quorum, or it gave up after its restarts
@@ -18,9 +19,15 @@ class OneflowerError(Exception):
     """Base of every error that oneflower raises on purpose.
 
     Its text says what was given, what was expected, and how to mend it.
+
+    Attributes
+    ----------
+    passing
+        What the one who raises it knows better than the table in `kinds`; None leaves it to the table.
     """
 
     exit_code = 1
+    passing: bool | None = None
 
 
 class SettingsError(OneflowerError):
@@ -33,6 +40,10 @@ class CheckpointError(OneflowerError):
     """A checkpoint is missing, damaged, of another model, or its folder is locked."""
 
     exit_code = 3
+
+
+class FolderLockedError(CheckpointError):
+    """Another run writes the checkpoint folder."""
 
 
 class ClusterError(OneflowerError):

@@ -19,6 +19,17 @@ class Identity:
     start_ticks: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sign:
+    """A sign of life: state letter (proc(5)), parent, session, and the CPU time of all its threads."""
+
+    identity: Identity
+    state: str
+    parent: int
+    session: int
+    cpu_ticks: int
+
+
 def boot_id() -> str:
     """Return the id of this boot of the machine: identities of another boot mean nothing."""
     return (PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -30,6 +41,45 @@ def identify(pid: int) -> Identity | None:
     if fields is None or fields[0] in DEAD_STATES:
         return None
     return Identity(pid=pid, start_ticks=int(fields[19]))
+
+
+def this_process() -> str:
+    """Return a name for this process that no other has had or will have: boot, start time and pid."""
+    identity = identify(os.getpid())
+    start_ticks = identity.start_ticks if identity else 0
+    return f"{boot_id()[:8]}-{start_ticks}-{os.getpid()}"
+
+
+def sign_of(pid: int) -> Sign | None:
+    """Return a running process's sign of life; None when it is gone, or a zombie."""
+    fields = _stat(pid)
+    if fields is None or fields[0] in DEAD_STATES:
+        return None
+    return Sign(
+        identity=Identity(pid=pid, start_ticks=int(fields[19])),
+        state=fields[0],
+        parent=int(fields[1]),
+        session=int(fields[3]),
+        cpu_ticks=int(fields[11]) + int(fields[12]),
+    )
+
+
+def signs() -> Iterator[Sign]:
+    """Yield the signs of life of every process of this machine."""
+    for entry in PROC.iterdir():
+        sign = sign_of(int(entry.name)) if entry.name.isdigit() else None
+        if sign is not None:
+            yield sign
+
+
+def main_thread_runs(pid: int) -> int | None:
+    """Return how often a process's main thread was given the CPU; None when that cannot be read."""
+    try:
+        text = (PROC / str(pid) / "status").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    counts = [line.split()[1] for line in text.splitlines() if "ctxt_switches" in line]
+    return sum(map(int, counts)) if counts else None
 
 
 def is_alive(identity: Identity) -> bool:
@@ -55,6 +105,17 @@ def command_line(pid: int) -> list[str]:
         return (PROC / str(pid) / "cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
     except OSError:
         return []
+
+
+def variable_of(pid: int, name: str) -> str | None:
+    """Return a variable of the environment that a process was started with; None without one."""
+    try:
+        content = (PROC / str(pid) / "environ").read_bytes()
+    except OSError:
+        return None
+    head = f"{name}=".encode()
+    found = next((part for part in content.split(b"\0") if part.startswith(head)), None)
+    return None if found is None else found[len(head) :].decode(errors="replace")
 
 
 def send(identity: Identity, number: signal.Signals) -> bool:

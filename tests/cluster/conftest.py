@@ -34,6 +34,8 @@ class FakeCluster:
     def __init__(self):
         self.dead = []
         self.acts = []
+        self.refusals = []
+        self.stalls = []
         self.forgotten = []
         self.up = False
         self.nodes = 2
@@ -42,8 +44,14 @@ class FakeCluster:
     def deaths(self):
         return list(self.dead)
 
+    def stalled(self):
+        found, self.stalls = self.stalls, []
+        return found
+
     def restart(self, role):
         self.acts.append(f"restart {role}")
+        if self.refusals:
+            raise self.refusals.pop(0)
         self.dead = [death for death in self.dead if death.role != role]
 
     def forget(self, role):

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from oneflower.errors import StateError
 from oneflower.journal import EVENTS, JOURNAL_SCHEMA, Journal, follow, follow_blocks, read_journal
 
 REPOSITORY = Path(__file__).parents[2]
@@ -134,7 +135,7 @@ def test_a_full_disk_warns_and_the_cut_line_spoils_only_itself(path, caplog, mon
     monkeypatch.undo()
     assert "free space on the disk" in caplog.text
     journal.append("c")
-    assert [event["event"] for event in read_journal(path)] == ["a", "c"]
+    assert [event["event"] for event in read_journal(path)] == ["a", "b", "c"]
 
 
 def test_threads_that_append_and_rotate_at_once_lose_no_event(path):
@@ -209,3 +210,24 @@ def test_every_documented_event_and_field_is_in_the_page():
     rows = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", page, re.MULTILINE))
     documented = {name: tuple(re.findall(r"`(\w+)`", fields)) for name, fields in rows.items()}
     assert documented == dict(EVENTS)
+
+
+def test_events_of_a_time_when_the_file_could_not_be_written_follow_in_their_order(path):
+    journal = Journal(path)
+    journal.append("a")
+    path.rename(path.with_suffix(".away"))
+    path.mkdir()
+    journal.append("b")
+    journal.append("c")
+    assert not journal.flush()
+    path.rmdir()
+    path.with_suffix(".away").rename(path)
+    assert journal.flush()
+    journal.append("d")
+    assert [event["event"] for event in read_journal(path)] == ["a", "b", "c", "d"]
+
+
+def test_a_journal_that_cannot_be_read_is_no_empty_journal(path):
+    path.mkdir(parents=True)
+    with pytest.raises(StateError, match="cannot be read"):
+        list(read_journal(path))

@@ -6,6 +6,7 @@ import os
 import pytest
 
 from oneflower.errors import AppError, ClusterError, SettingsError, StateError
+from oneflower.kinds import may_pass
 from oneflower.opennebula.appliance import bootstrap as bootstrapping
 from oneflower.opennebula.appliance import join as joining
 from oneflower.opennebula.appliance.again import (
@@ -14,7 +15,6 @@ from oneflower.opennebula.appliance.again import (
     call_off,
     keep_environment,
     kept_environment,
-    may_pass,
     schedule,
 )
 from oneflower.opennebula.appliance.bootstrap import bootstrap

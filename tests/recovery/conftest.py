@@ -6,11 +6,11 @@ from types import SimpleNamespace
 import pytest
 
 from oneflower.errors import ClusterError
-from oneflower.flower.control import RunState
+from oneflower.flower.control import ControlError, RunState
 from oneflower.flower.fab import Fab
 from oneflower.procfs import Identity
 from oneflower.recovery.job import Job
-from oneflower.recovery.processes import Sight
+from oneflower.recovery.processes import Sight, Work
 from oneflower.settings import resolve, run_config
 
 APP = "tests/tiny"
@@ -25,6 +25,7 @@ class FakeControl:
         self.known = {}
         self.log = ""
         self.silent = False
+        self.silence, self.answers = "nothing answers there", False
         self.refuses = None
         self.submitted = []
         self.stopped = []
@@ -32,7 +33,7 @@ class FakeControl:
 
     def _check(self):
         if self.silent:
-            raise ClusterError("nothing answers there")
+            raise ControlError(self.silence, answered=self.answers)
 
     def submit(self, fab, run_config):
         self._check()
@@ -69,13 +70,18 @@ class FakeProcesses:
         self.executors = (Identity(pid=11, start_ticks=1),)
         self.apps = (Identity(pid=12, start_ticks=1),)
         self.acts = []
+        self.runs = {}
+        self.done = Work(cpu_s=0.0, turns=0)
 
     def look(self):
         if not self.visible:
             return None
-        return Sight(superlink=self.superlink, executors=self.executors, apps=self.apps)
+        return Sight(superlink=self.superlink, executors=self.executors, apps=self.apps, runs=self.runs)
 
-    def end_apps(self):
+    def work(self, of):
+        return self.done
+
+    def end_apps(self, runs):
         self.acts.append("end apps")
         self.apps = ()
         return 1

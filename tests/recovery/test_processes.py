@@ -59,7 +59,7 @@ def test_flowers_own_names_and_ports_are_known():
 def test_where_no_superlink_was_ever_seen_nothing_is_claimed():
     processes = seen({1: ["/sbin/init"]})
     assert processes.look() is None
-    assert processes.end_apps() == 0
+    assert processes.end_apps({1}) == 0
     assert not processes.end_superlink()
 
 
@@ -99,7 +99,7 @@ def test_a_superlink_is_ended_politely_and_a_stale_app_at_once(sleeper):
     app = sleeper("serverapp", "--serverappio-api-address", "127.0.0.1:65002", deaf=True)
     processes = FlowerProcesses("127.0.0.1:65001")
     assert processes.look().superlink == identify(superlink.pid)
-    assert processes.end_apps() == 1
+    assert processes.end_apps({1}) == 1
     assert app.wait(timeout=30) == -signal.SIGKILL
     assert processes.end_superlink()
     assert superlink.wait(timeout=30) == -signal.SIGTERM

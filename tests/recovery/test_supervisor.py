@@ -1,11 +1,14 @@
 """A lost run is submitted again, and not for ever; what is known survives the supervisor's own death."""
 
 import dataclasses
+import errno
+import json
 
 import pytest
 
-from oneflower.errors import AppError, TrainingError
-from oneflower.journal import Journal, read_journal
+from oneflower.errors import AppError, ClusterError, StateError, TrainingError
+from oneflower.journal import Journal, JournalTail, read_journal
+from oneflower.procfs import Identity
 from oneflower.recovery.machine import State
 from oneflower.recovery.memory import Memory, load, locked, taken_up
 from oneflower.recovery.place import Beside
@@ -104,11 +107,129 @@ def test_a_superlink_that_does_not_come_up_counts_as_a_loss(supervisor, played):
         supervisor([COMPLETED], FL_MAX_RESTARTS="2")[0].run()
 
 
-def test_stale_runs_of_the_same_app_are_stopped_before_the_submission(supervisor, played):
-    played.control.known = {77: ("running", "", ""), 78: ("pending", "", ""), 79: COMPLETED}
+@pytest.mark.parametrize(
+    ("known", "stopped"), [({"runs": (77, 78)}, [77, 78]), ({"claims": True}, [77, 78, 80]), ({}, [])]
+)
+def test_our_stale_runs_are_stopped_before_the_submission_and_another_trainings_are_not(
+    supervisor, played, known, stopped
+):
+    played.control.known = {
+        77: ("running", "", ""),
+        78: ("pending", "", ""),
+        79: COMPLETED,
+        80: ("running", "", ""),
+    }
     played.processes.apps = ()
+    kept, said = supervisor([COMPLETED])
+    kept.memory = dataclasses.replace(kept.memory, **known)
+    kept.run()
+    assert played.control.stopped == stopped
+    assert any("another run" in line and "80" in line for line in said) is (80 not in stopped)
+
+
+def test_another_runs_serverapp_is_not_killed(supervisor, played):
+    ours, other = Identity(pid=12, start_ticks=1), Identity(pid=99, start_ticks=1)
+    played.processes.apps, played.processes.runs = (other,), {other: 5}
     supervisor([COMPLETED])[0].run()
-    assert played.control.stopped == [77, 78]
+    assert played.processes.acts == []
+    played.processes.apps, played.processes.runs = (ours, other), {ours: 1, other: 5}
+    kept, _ = supervisor([COMPLETED])
+    kept.memory = dataclasses.replace(kept.memory, runs=(1,))
+    kept.run()
+    assert played.processes.acts == ["end apps"]
+
+
+def test_a_submission_that_was_broken_off_claims_the_run_that_nobody_knows(supervisor, tmp_path):
+    kept, _ = supervisor([COMPLETED])
+    machine = dataclasses.replace(kept.memory.machine, state=State.SUBMITTING)
+    dataclasses.replace(kept.memory, machine=machine).save(tmp_path / "training.json")
+    assert load(tmp_path / "training.json").claims
+    dataclasses.replace(kept.memory, runs=(4,)).save(tmp_path / "training.json")
+    again = load(tmp_path / "training.json")
+    assert (again.claims, again.runs) == (False, (4,))
+
+
+def test_the_memory_of_an_earlier_version_claims_the_apps_runs(supervisor, tmp_path):
+    kept, _ = supervisor([COMPLETED])
+    kept.memory.save(tmp_path / "training.json")
+    content = json.loads((tmp_path / "training.json").read_text())
+    del content["runs"], content["claims"]
+    (tmp_path / "training.json").write_text(json.dumps(content))
+    assert load(tmp_path / "training.json").claims
+
+
+def test_the_journal_names_our_runs_where_the_memory_is_lost(job):
+    assert taken_up(None, job().describe(), max_restarts=1, runs=[3, 4]).runs == (3, 4)
+
+
+def test_a_full_disk_is_a_loss_that_is_tried_again_on_the_same_superlink(supervisor, played, tmp_path):
+    played.control.log = "oneflower.errors.StateError: No space left on device\n"
+    full = ("finished", "failed", "No space left on device")
+    supervisor([full, full, full, COMPLETED])[0].run()
+    assert len(played.control.submitted) == 4
+    assert "anew" not in played.place.acts
+    assert "No space" in events(tmp_path, "run_lost")[0]["reason"]
+
+
+def test_a_full_disk_for_ever_gives_up_after_so_many_restarts(supervisor, played):
+    played.control.log = "oneflower.errors.StateError: No space left on device\n"
+    kept, _ = supervisor([("finished", "failed", "No space left on device")], FL_MAX_RESTARTS="3")
+    with pytest.raises(TrainingError, match=r"after 3 restarts.*No space"):
+        kept.run()
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EMFILE, "Too many open files"), ClusterError("cannot start it")]
+)
+def test_what_prevents_a_look_for_a_moment_is_told_once_and_ends_nothing(supervisor, played, error):
+    kept, said = supervisor([("running", "", ""), COMPLETED])
+    until = played.clock.now + 8
+
+    def tend():
+        if played.clock.now < until:
+            raise error
+        played.control.known[1] = COMPLETED
+
+    played.place.tend = tend
+    kept.run()
+    assert len([line for line in said if str(error) in line]) == 1
+
+
+def test_a_memory_that_cannot_be_written_for_a_moment_ends_nothing(supervisor, played, tmp_path, monkeypatch):
+    kept, said = supervisor([LOST, COMPLETED])
+    save = Memory.save
+
+    def refuse(memory, path):
+        if memory.machine.state is State.LOST:
+            raise StateError("the disk is full")
+        save(memory, path)
+
+    monkeypatch.setattr(Memory, "save", refuse)
+    kept.run()
+    assert any("the disk is full" in line for line in said)
+    assert load(tmp_path / "training.json").machine.state is State.FINISHED
+
+
+def test_a_supervisor_that_was_suspended_blames_nobody(supervisor, played):
+    """The run is judged by the seconds in which the supervisor was awake."""
+    kept, _ = supervisor([("pending", "", ""), COMPLETED])
+    waits = iter([0.2] * 20 + [7200.0] + [0.2] * 20)
+
+    def sleep(seconds):
+        played.clock.sleep(next(waits, None) or seconds)
+        if played.clock.now > 8204:
+            played.control.known[1] = COMPLETED
+
+    kept.sleep = sleep
+    kept.run()
+    assert len(played.control.submitted) == 1
+
+
+def test_an_end_that_could_not_be_read_claims_nothing(supervisor, tmp_path, monkeypatch):
+    kept, _ = supervisor([COMPLETED])
+    monkeypatch.setattr(JournalTail, "trouble", "Input/output error")
+    with pytest.raises(StateError, match=r"cannot be read: Input/output error.*not known"):
+        kept.run()
 
 
 def test_a_serverapp_that_outlives_its_run_is_killed(supervisor, played):
@@ -191,6 +312,23 @@ class TestBeside:
         assert played.clock.now >= until
         assert len(said) == 120
         assert "nothing answers" in said[0]
+
+    def test_one_that_answers_with_errors_is_started_anew(self, beside, played):
+        """Its database is none any more: the launcher sets it aside at the next start."""
+        place, said = beside
+        played.control.silent, played.control.answers = True, True
+        played.control.silence = "file is not a database"
+        sleep, end = played.clock.sleep, played.processes.end_superlink
+
+        def end_superlink():
+            played.control.silent = False
+            return end()
+
+        played.processes.end_superlink = end_superlink
+        place._sleep = sleep
+        place.bring_up(anew=False)
+        assert played.processes.acts == ["end superlink"]
+        assert any("file is not a database" in line for line in said)
 
     def test_a_useless_superlink_is_ended_and_waited_for(self, beside, played):
         beside[0].bring_up(anew=True)

@@ -2,10 +2,11 @@
 
 import pytest
 
-from oneflower.errors import AppError, CheckpointError, TrainingError
+from oneflower.errors import AppError, CheckpointError, StateError, TrainingError
 from oneflower.procfs import Identity
 from oneflower.recovery import watch as w
-from oneflower.recovery.watch import AppFailed, RunLost, Watch
+from oneflower.recovery.processes import Work
+from oneflower.recovery.watch import AppFailed, EnvironmentFailed, RunLost, Watch
 
 FINISHED = {"event": "training_finished", "round": 3}
 FAILED = {"event": "training_failed", "reason": "round 2 missed its quorum"}
@@ -27,6 +28,7 @@ def watching(played, run_id=1, **options):
         run_id=run_id,
         control=played.control,
         sight=played.processes.look,
+        work=played.processes.work,
         round_timeout_s=ROUND_TIMEOUT_S,
         clock=played.clock,
         **options,
@@ -106,9 +108,13 @@ def test_a_serverapp_that_has_not_started_yet_is_waited_for(played):
     played.control.known[1] = ("starting", "", "")
     played.processes.apps = ()
     watch = watching(played)
-    for _ in range(60):
-        played.clock.sleep(5)
+    while played.clock.now < 1000 + w.NEVER_SEEN_S:
         assert not watch.look()
+        played.clock.sleep(5)
+    assert not watch.look()
+    played.clock.sleep(5)
+    with pytest.raises(RunLost, match="no ServerApp has started"):
+        watch.look()
 
 
 def test_the_serverapp_of_a_run_that_is_taken_up_again_must_be_there(played):
@@ -160,16 +166,6 @@ def test_an_executor_is_not_missed_while_the_serverapp_works(watch, played):
         assert not watch.look()
 
 
-def test_where_no_process_can_be_seen_a_run_that_nobody_takes_up_is_lost_in_the_end(played):
-    played.control.known[1] = ("pending", "", "")
-    played.processes.visible = False
-    watch = watching(played)
-    assert not watch.look()
-    played.clock.sleep(w.PENDING_S + 1)
-    with pytest.raises(RunLost, match="no executor"):
-        watch.look()
-
-
 def test_a_slow_training_is_let_alone_and_one_that_does_nothing_is_dead(watch, played):
     watch.take({"event": "training_started", "round": 0})
     for _ in range(10):
@@ -181,9 +177,113 @@ def test_a_slow_training_is_let_alone_and_one_that_does_nothing_is_dead(watch, p
         watch.look()
 
 
+def hours_of(watch, played, work):
+    """Look every minute for as long as no silence is borne, and twice that."""
+    for minute in range(1, 2 * int(2 * ROUND_TIMEOUT_S + w.STALL_MARGIN_S) // 60):
+        played.processes.done = work(minute)
+        played.clock.sleep(60)
+        assert not watch.look()
+
+
 def test_an_app_that_writes_no_journal_is_never_called_dead_for_it(watch, played):
-    played.clock.sleep(100 * ROUND_TIMEOUT_S)
+    """It waits for its clients: its main thread wakes, and uses next to nothing."""
+    hours_of(watch, played, lambda minute: Work(cpu_s=0.01 * minute, turns=minute))
+
+
+def test_a_long_evaluation_is_let_alone(watch, played):
+    watch.take({"event": "training_started", "round": 0})
+    hours_of(watch, played, lambda minute: Work(cpu_s=30.0 * minute, turns=0))
+
+
+def test_what_threads_beside_the_work_do_is_no_work(watch, played):
+    """Flower's heartbeat and log threads of a ServerApp that hangs go on."""
+    watch.take({"event": "training_started", "round": 0})
+    with pytest.raises(RunLost, match="has done nothing"):
+        hours_of(watch, played, lambda minute: Work(cpu_s=0.3 * minute, turns=minute))
+
+
+def test_a_serverapp_that_is_alive_and_never_begins_is_acted_on(watch, played):
+    """It hangs while it imports, or loads its data."""
+    with pytest.raises(RunLost, match="has not begun"):
+        hours_of(watch, played, lambda minute: Work(cpu_s=0.3 * minute, turns=0))
+
+
+@pytest.mark.parametrize("visible", [True, False])
+def test_a_run_that_nobody_takes_up_costs_the_superlink_although_an_executor_lives(played, visible):
+    played.control.known[1] = ("pending", "", "")
+    played.processes.apps, played.processes.visible = (), visible
+    watch = watching(played)
     assert not watch.look()
+    played.clock.sleep(w.PENDING_S + 1)
+    with pytest.raises(RunLost, match="no executor") as caught:
+        watch.look()
+    assert caught.value.superlink
+
+
+class TestOwners:
+    """Events and processes of another run in the same place are not this one's."""
+
+    @pytest.mark.parametrize(
+        "name", ["training_failed", "training_finished", "app_failed", "round_completed"]
+    )
+    def test_another_runs_event_changes_nothing(self, watch, played, name):
+        watch.take({"event": name, "run": 2, "round": 1, "reason": "the folder is locked"})
+        assert (watch.ending, watch.rounds) == (None, 0)
+        played.clock.sleep(w.EXIT_GRACE_S + 1)
+        assert not watch.look()
+
+    def test_its_own_event_counts_whatever_was_submitted_since(self, watch):
+        watch.take({"event": "run_submitted", "run": 2})
+        watch.take({"event": "round_completed", "run": 1, "round": 1})
+        watch.take({"event": "round_completed", "round": 2})
+        assert watch.rounds == 1
+
+    def test_another_runs_serverapp_does_not_hide_the_death_of_its_own(self, watch, played):
+        other = Identity(pid=99, start_ticks=1)
+        played.processes.apps, played.processes.runs = (other,), {other: 2}
+        played.clock.sleep(w.APP_GONE_S + 1)
+        with pytest.raises(RunLost, match="process has ended"):
+            watch.look()
+
+
+class TestKinds:
+    """What passes by itself is a loss; what does not is the end."""
+
+    @pytest.mark.parametrize("name", ["StateError", "CheckpointError", "AppError", "Novelty"])
+    def test_the_journal_says_that_it_passes(self, watch, played, name):
+        event = {"event": "training_failed", "run": 1, "error": name, "kind": "environment", "reason": "full"}
+        watch.take(event)
+        finish(played, "failed", "full")
+        with pytest.raises(EnvironmentFailed, match="full"):
+            watch.look()
+
+    def test_an_exception_of_the_app_that_passes_is_not_the_apps(self, watch, played):
+        watch.take(
+            {"event": "app_failed", "run": 1, "error": "OSError", "kind": "environment", "reason": "ESTALE"}
+        )
+        finish(played, "failed", "the app raised OSError")
+        with pytest.raises(EnvironmentFailed):
+            watch.look()
+
+    def test_without_the_journal_the_log_names_the_class(self, watch, played):
+        played.control.log = "oneflower.errors.StateError: the disk is full\n"
+        finish(played, "failed", "the disk is full")
+        with pytest.raises(EnvironmentFailed):
+            watch.look()
+
+    def test_a_wrong_path_is_final(self, watch, played):
+        event = {
+            "event": "training_failed",
+            "run": 1,
+            "error": "StateError",
+            "kind": "settings",
+            "reason": "a file",
+        }
+        watch.take(event)
+        finish(played, "failed", "a file")
+        with pytest.raises(StateError) as caught:
+            watch.look()
+        assert caught.value.passing is False
 
 
 def test_a_run_without_heartbeat_is_lost(watch, played):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from oneflower.checkpoints.names import LOCK
-from oneflower.errors import CheckpointError
+from oneflower.errors import FolderLockedError
 
 _POLL_S: Final = 0.1
 _HELD: Final[weakref.WeakSet["FolderLock"]] = weakref.WeakSet()
@@ -27,7 +27,7 @@ class FolderLock:
 
         Raises
         ------
-        CheckpointError
+        FolderLockedError
             Another process holds it; the text names it.
         OSError
             The lock file cannot be opened.
@@ -35,7 +35,7 @@ class FolderLock:
         deadline = time.monotonic() + wait_s
         while not self._try():
             if time.monotonic() >= deadline:
-                raise CheckpointError(
+                raise FolderLockedError(
                     f"the checkpoint folder {self._path.parent} is written by {self._holder()}; "
                     "expected none. End that training, or give this one another FL_CHECKPOINT_PATH."
                 )

@@ -5,9 +5,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from oneflower.flower.fab import Fab
-from oneflower.journal import Journal
+from oneflower.journal import Journal, Owner
 from oneflower.monitor.environment import environment
 from oneflower.monitor.report import SettingRow
+from oneflower.procfs import this_process
 from oneflower.settings import TABLE, Resolution, Settings
 from oneflower.settings.variable import as_text
 
@@ -37,6 +38,6 @@ def app_row(fab: Fab) -> SettingRow:
 
 def write_settings_used(journal: Path, rows: Sequence[SettingRow]) -> None:
     """Append the event from which `oneflower report` and the page show the settings."""
-    Journal(journal).append(
+    Journal(journal, owner=Owner(process=this_process())).append(
         "settings_used", settings=[asdict(row) for row in rows], environment=environment()
     )

@@ -80,11 +80,13 @@ def _print(told: Iterable[Text]) -> None:
 def _told(events: Iterator[dict[str, Any]], *, as_json: bool) -> Iterator[Text]:
     history = History()
     for event in events:
-        history.take(event)
+        own = history.take(event)
         if as_json:
             yield Text(json.dumps(event, ensure_ascii=True))
             continue
         line = describe(event, history)
+        if line and not own:
+            line = f"another run ({event.get('run')}): {line}"
         if line:
             style = "yellow" if event["event"] in WARNINGS else ""
             yield Text.assemble((f"{str(event.get('time', ''))[:19]} ", "dim"), (line, style))

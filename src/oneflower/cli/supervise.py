@@ -18,7 +18,9 @@ from oneflower.cluster.plan import find_app
 from oneflower.errors import ClusterError, SettingsError, StateError, TrainingError
 from oneflower.flower.control import ControlClient
 from oneflower.flower.fab import build_fab
-from oneflower.journal import Journal, read_journal
+from oneflower.flower.health import Stalled
+from oneflower.journal import Journal, Owner, read_journal, run_of
+from oneflower.procfs import this_process
 from oneflower.recovery.job import Job, changes, finished_already
 from oneflower.recovery.machine import State
 from oneflower.recovery.memory import Memory, load, locked, taken_up
@@ -95,7 +97,9 @@ def _remember(job: Job, file: Path, journal: Path, *, again: bool) -> Memory | N
     if finish is not None:
         _print_finish(finish, "has finished already; nothing was submitted")
         return None
-    memory = taken_up(before, job.describe(), max_restarts=job.max_restarts, again=again)
+    submitted = [event for event in read_journal(journal) if event["event"] == "run_submitted"]
+    runs = [run for event in submitted if (run := run_of(event)) is not None]
+    memory = taken_up(before, job.describe(), max_restarts=job.max_restarts, again=again, runs=runs)
     if memory.machine.state is State.GIVEN_UP:
         raise TrainingError(
             f"this training was given up: {memory.machine.reason}\nIt is tried again when its configuration "
@@ -107,12 +111,17 @@ def _remember(job: Job, file: Path, journal: Path, *, again: bool) -> Memory | N
 def _supervise(  # noqa: PLR0913 - what a supervisor is made of
     job: Job, memory: Memory, folder: Path, journal: Path, control: ControlClient, *, stop_run: bool
 ) -> None:
+    written = Journal(journal, owner=Owner(process=this_process()))
+
+    def record(stalled: Stalled) -> None:
+        written.append("process_stalled", role=stalled.role, done=stalled.act, reason=stalled.reason)
+
     supervisor = Supervisor(
-        place=Beside(control, FlowerProcesses(control.address), say=log.info),
+        place=Beside(control, FlowerProcesses(control.address), say=log.warning, record=record),
         job=job,
         memory=memory,
         memory_file=folder / MEMORY_NAME,
-        journal=Journal(journal),
+        journal=written,
         on_event=lambda _event: None,
         say=log.info,
     )

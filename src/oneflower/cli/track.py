@@ -13,7 +13,7 @@ import typer
 
 from oneflower.cli.sources import DEFAULT_STATE, JournalOption, StateOption, journal_of, missing_extra
 from oneflower.errors import OneflowerError, SettingsError, StateError
-from oneflower.journal import follow, read_journal
+from oneflower.journal import follow, of_training, read_journal
 from oneflower.monitor.tracking.tracker import Tracker
 from oneflower.monitor.tracking.tracker import track as hand_over
 
@@ -45,7 +45,7 @@ def track(  # noqa: PLR0913 - one parameter an option
         raise StateError(f"there is no journal {path}: expected the state folder of a training")
     tracker = _tensorboard(tensorboard) if tensorboard is not None else _mlflow(mlflow or "", experiment)
     with _stopping() as stop:
-        events = follow(path, stop) if keep_on else read_journal(path)
+        events = of_training(follow(path, stop) if keep_on else read_journal(path))
         try:
             view = hand_over(_until_end(events, stop), tracker)
         finally:

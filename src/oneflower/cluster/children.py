@@ -7,8 +7,9 @@ from pathlib import Path
 from oneflower.cluster.processes import ProcessTable, end
 from oneflower.cluster.spawn import Child, spawn, tail
 from oneflower.errors import ClusterError
+from oneflower.flower.health import Health, Stalled
 from oneflower.flower.programs import program_of
-from oneflower.procfs import Identity, command_line, is_alive, parent_of, session_of
+from oneflower.procfs import Identity, Sign, command_line, is_alive, parent_of, session_of
 
 EXECUTOR = "superexec"
 
@@ -32,6 +33,10 @@ class Children:
     executors_stay_dead: bool
     _children: dict[str, Child] = field(default_factory=dict)
     _executors: dict[str, Identity] = field(default_factory=dict)
+    _health: Health = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._health = Health(role_of=self._role_of)
 
     def __contains__(self, role: str) -> bool:
         return role in self._children
@@ -68,10 +73,16 @@ class Children:
                 found.append(Death(role=role, reason="its executor has ended, and Flower starts no other"))
         return found
 
+    def stalled(self) -> list[Stalled]:
+        """Continue or end the processes of this boot that do not move; return what was done."""
+        return self._health.look()
+
     def end_one(self, role: str) -> None:
         """End what is left of a process and of those that it has started."""
-        child = self._children.pop(role)
+        child = self._children.pop(role, None)
         self._executors.pop(role, None)
+        if child is None:
+            return
         end(lambda: self._session(child), grace_s=0.0, hurry=lambda: True)
         child.popen.wait()
 
@@ -83,6 +94,10 @@ class Children:
         self._children.clear()
         self._executors.clear()
         self.table.close()
+
+    def _role_of(self, sign: Sign) -> str | None:
+        """Name a process by its session: each child has its own, and what it starts stays in it."""
+        return next((role for role, child in self._children.items() if child.pid == sign.session), None)
 
     def _running(self) -> list[Identity]:
         """List what runs, without zombies: a child that has ended is reaped first."""

@@ -10,6 +10,7 @@ from oneflower.cluster.ports import LOOPBACK
 from oneflower.cluster.processes import MARKER
 from oneflower.cluster.tls import Certificates
 from oneflower.flower import arguments
+from oneflower.flower.guard import GUARDED
 from oneflower.flower.programs import LAUNCHER
 from oneflower.settings import Settings
 
@@ -84,6 +85,7 @@ def environment(
         "no_proxy": local,
         "NO_PROXY": local,
         MARKER: token,
+        GUARDED: "YES",
         "FLWR_HOME": str(flwr_home),
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_LOG_LEVEL": settings.log_level,

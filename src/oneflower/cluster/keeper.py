@@ -5,7 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from oneflower.cluster.local import SUPERLINK, LocalCluster
+from oneflower.errors import OneflowerError
 from oneflower.journal import Journal
+from oneflower.kinds import may_pass
 
 FIRST_DELAY_S = 1.0
 LONGEST_DELAY_S = 30.0
@@ -41,15 +43,31 @@ class Keeper:
 
     def tend(self) -> None:
         """Restart the processes that are due; the SuperLink itself is the supervisor's business."""
+        for stalled in self.cluster.stalled():
+            told = {"role": stalled.role, "done": stalled.act, "reason": stalled.reason}
+            self.journal.append("process_stalled", **told)
         now = self.clock()
         for death in self.cluster.deaths():
             if death.role == SUPERLINK:
                 continue
             if death.role not in self._due:
-                self._due[death.role] = self._backoffs.setdefault(death.role, Backoff()).next_start(now)
-                self.journal.append("process_died", role=death.role, reason=death.reason)
+                self._later(death.role, death.reason, now)
                 self.cluster.forget(death.role)
         for role in [role for role, when in self._due.items() if when <= now]:
-            del self._due[role]
+            self._restart(role, now)
+
+    def _later(self, role: str, reason: str, now: float) -> None:
+        self._due[role] = self._backoffs.setdefault(role, Backoff()).next_start(now)
+        self.journal.append("process_died", role=role, reason=reason)
+
+    def _restart(self, role: str, now: float) -> None:
+        """Start it again, or later where the system has no process, memory or disk for it now."""
+        try:
             self.cluster.restart(role)
-            self.journal.append("process_started", role=role)
+        except (OneflowerError, OSError) as error:
+            if not may_pass(error):
+                raise
+            self._later(role, f"it cannot be started: {error}", now)
+            return
+        del self._due[role]
+        self.journal.append("process_started", role=role)

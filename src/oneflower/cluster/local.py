@@ -19,6 +19,7 @@ from oneflower.cluster.tls import Certificates
 from oneflower.errors import ClusterError
 from oneflower.files import state_errors
 from oneflower.flower.control import ControlClient
+from oneflower.flower.health import Stalled
 from oneflower.settings import Settings
 
 START_TIMEOUT_S = 60.0
@@ -128,6 +129,10 @@ class LocalCluster:
         """List the processes that no longer do their work."""
         return self._children.deaths()
 
+    def stalled(self) -> list[Stalled]:
+        """Continue or end the processes that do not move; return what was done."""
+        return self._children.stalled()
+
     def restart(self, role: str) -> None:
         """Start a SuperNode (or an executor) anew; what is left of the old one is ended first."""
         self._children.end_one(role)
@@ -143,9 +148,9 @@ class LocalCluster:
         """Tell the SuperLink that a SuperNode is dead, so that no round waits for it."""
         if role.startswith(SUPEREXEC):
             return
-        ids = NODE_ID.findall(self._folder.log(role).read_text(encoding="utf-8", errors="replace"))
         # One that had not registered yet, or has said goodbye, is not on the list.
-        with suppress(ClusterError):
+        with suppress(ClusterError, OSError):
+            ids = NODE_ID.findall(self._folder.log(role).read_text(encoding="utf-8", errors="replace"))
             self.control.unregister(int(ids[-1]) if ids else 0)
 
     def tails(self) -> str:
@@ -170,6 +175,7 @@ class LocalCluster:
         deadline = time.monotonic() + timeout_s
         while not condition():
             self._children.check_alive()
+            self._children.stalled()
             if time.monotonic() > deadline:
                 raise ClusterError(f"{failure} within {timeout_s:.0f} s\n{self._children.tails()}")
             time.sleep(POLL_S)

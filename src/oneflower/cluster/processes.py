@@ -1,5 +1,6 @@
 """What was started, on disk before it can be orphaned, and how all of it is ended."""
 
+import logging
 import os
 import secrets
 import signal
@@ -10,9 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from oneflower.errors import ClusterError
+from oneflower.errors import ClusterError, StateError
 from oneflower.files import read_json, write_json
 from oneflower.procfs import Identity, boot_id, identify, is_alive, send, with_environment
+
+log = logging.getLogger(__name__)
 
 # Every process of a cluster inherits it, grandchildren too: superexec, flwr-serverapp, flwr-clientapp.
 MARKER = "ONEFLOWER_CLUSTER"
@@ -44,7 +47,11 @@ class ProcessTable:
             "start_ticks": identity.start_ticks,
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        self._write()
+        try:
+            self._write()
+        except StateError as error:
+            # It is found by its token, too; a full disk must not end what has just started.
+            log.warning("%s", error)
 
     def alive(self) -> list[Identity]:
         """List every process of this boot that runs now."""

@@ -15,7 +15,8 @@ from oneflower.cluster.plan import Plan, certificates_given
 from oneflower.cluster.processes import end, leftovers
 from oneflower.cluster.tls import Certificates, decode_certificates, make_certificates
 from oneflower.files import probe
-from oneflower.journal import Event, Journal, read_journal
+from oneflower.journal import Event, Journal, Owner, read_journal
+from oneflower.procfs import this_process
 from oneflower.recovery.job import Job, changes, finished_already
 from oneflower.recovery.memory import Memory, load
 from oneflower.recovery.supervisor import Supervisor
@@ -118,7 +119,7 @@ class Session:
         cluster.check_ports()
         self._prepare(job)
         self.began = True
-        journal = Journal(plan.folder.journal)
+        journal = Journal(plan.folder.journal, owner=Owner(process=this_process()))
         place = ClusterPlace(cluster, journal, clock=time.monotonic)
         try:
             self.say(f"starting a SuperLink and {plan.nodes} SuperNodes; logs in {plan.folder.logs}")

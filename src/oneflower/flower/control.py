@@ -72,6 +72,20 @@ class NodeState:
     online: bool
 
 
+class ControlError(ClusterError):
+    """The Control API did not answer, or answered with an error: then ``answered`` is true."""
+
+    def __init__(self, text: str, *, answered: bool = False) -> None:
+        super().__init__(text)
+        self.answered = answered
+
+
+# With these a call ends when nobody has answered it.
+UNANSWERED = frozenset(
+    {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED}
+)
+
+
 class ControlClient:
     """A connection to one SuperLink's Control API; every failure is a ClusterError that names it.
 
@@ -192,8 +206,9 @@ class ControlClient:
             yield
         except grpc.RpcError as error:
             meaning = MEANINGS.get(error.code(), error.details() or str(error.code()))
-            raise ClusterError(
-                f"cannot {act} through the Control API at {self.address}: {meaning}"
+            raise ControlError(
+                f"cannot {act} through the Control API at {self.address}: {meaning}",
+                answered=error.code() not in UNANSWERED,
             ) from error
 
 

@@ -5,17 +5,20 @@ from pathlib import Path
 from weakref import WeakSet
 
 from oneflower.errors import OneflowerError
-from oneflower.journal import Journal
+from oneflower.journal import LAST_WORDS_S, Journal
+from oneflower.kinds import kind_of
 
 _told: WeakSet[OneflowerError] = WeakSet()
 
 
 def tell_known(journal: Journal | None, error: OneflowerError, **facts: object) -> None:
-    """Write ``training_failed`` with the error's kind and text, once for each error."""
+    """Write ``training_failed`` with the error's class, kind and text, once for each error."""
     if journal is None or error in _told:
         return
     _told.add(error)
-    journal.append("training_failed", error=type(error).__name__, reason=str(error), **facts)
+    told = {"error": type(error).__name__, "kind": kind_of(error), "reason": str(error)}
+    journal.append("training_failed", **told, **facts)
+    journal.flush(patience_s=LAST_WORDS_S)
 
 
 def tell_unknown(journal: Journal | None, error: Exception, *, folder: Path, app: str) -> str:
@@ -26,10 +29,12 @@ def tell_unknown(journal: Journal | None, error: Exception, *, folder: Path, app
     folder
         The app's: the last line of it that the exception passed through is named.
     """
-    kind, where = type(error).__name__, place_of(error, folder)
+    name, where = type(error).__name__, place_of(error, folder)
     if journal is not None:
-        journal.append("app_failed", error=kind, reason=str(error), where=where, app=app)
-    return f"the app raised {kind}: {error}{f' ({where})' if where else ''}"
+        told = {"error": name, "kind": kind_of(error), "reason": str(error)}
+        journal.append("app_failed", **told, where=where, app=app)
+        journal.flush(patience_s=LAST_WORDS_S)
+    return f"the app raised {name}: {error}{f' ({where})' if where else ''}"
 
 
 def place_of(error: BaseException, folder: Path) -> str:

@@ -9,10 +9,12 @@ import importlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from logging import INFO
+from logging import INFO, WARNING
 from pathlib import Path
 
 from oneflower.errors import OneflowerError, SettingsError
+from oneflower.flower.database import set_aside_damaged
+from oneflower.flower.guard import GUARDED
 from oneflower.flower.programs import value_of
 from oneflower.settings import resolve
 
@@ -31,6 +33,7 @@ LOOPBACK_FLAGS = {
     },
     "supernode": {"--clientappio-api-address": "127.0.0.1:9094"},
 }
+GUARDED_PROGRAMS = frozenset({"superlink", "supernode"})
 SWITCHES = ("FL_FLOWER_WORKAROUNDS", "FL_WARM_EXECUTOR")
 USAGE = "usage: python -m oneflower.flower.launch superlink|supernode ARGS... (Flower's own flags)"
 
@@ -54,6 +57,7 @@ def start(program: str, arguments: Sequence[str], environ: Mapping[str, str]) ->
     entry_point = getattr(importlib.import_module(module), function)
     if workarounds:
         _apply_workarounds(program)
+        _look_after(program, arguments, environ)
     if program == "supernode" and warm:
         arguments = _with_warm_executor(arguments)
     sys.argv = [command, *arguments]
@@ -100,6 +104,22 @@ def _apply_workarounds(program: str) -> None:
 
     names = apply(WORKAROUNDS, Program(program))
     log(INFO, "workarounds applied program=%s names=%s", program, ",".join(names))
+
+
+def _look_after(program: str, arguments: Sequence[str], environ: Mapping[str, str]) -> None:
+    """Start a guard beside a program that nobody looks after, and give a SuperLink a database it can read."""
+    from flwr.common import log  # noqa: PLC0415 - after the environment is prepared
+
+    from oneflower.flower.watch import keep_running  # noqa: PLC0415 - the same
+
+    database = value_of("--database", arguments)
+    if program == "superlink" and database:
+        aside = set_aside_damaged(Path(database))
+        if aside is not None:
+            log(WARNING, "%s is no database any more: kept as %s, and made anew", database, aside)
+    if program in GUARDED_PROGRAMS and GUARDED not in environ:
+        guard = [sys.executable, "-P", "-m", "oneflower.flower.guard", str(os.getpid())]
+        keep_running(guard, name="guard")
 
 
 def _with_warm_executor(arguments: Sequence[str]) -> list[str]:

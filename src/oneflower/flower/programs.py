@@ -5,6 +5,10 @@ from pathlib import Path
 from typing import Final
 
 LAUNCHER: Final = "oneflower.flower.launch"
+WARM: Final = "oneflower.flower.warm"
+LOOPS: Final = frozenset({"superlink", "supernode", "superexec"})
+# By this variable a ServerApp's process says which run it works for; Flower's own flags do not tell.
+RUN_VARIABLE: Final = "ONEFLOWER_RUN"
 # What Flower calls the programs that it starts itself, where the launcher's workarounds are off.
 FLOWER_NAMES: Final = {
     "flower-superlink": "superlink",
@@ -21,6 +25,11 @@ def program_of(command: Sequence[str]) -> str | None:
         return command[command.index(LAUNCHER) + 1]
     names = (FLOWER_NAMES.get(Path(part).name) for part in command[:3])
     return next((name for name in names if name), None)
+
+
+def has_loop(command: Sequence[str]) -> bool:
+    """Whether a process's main thread asks for work for as long as it lives, and never rests for minutes."""
+    return program_of(command) in LOOPS or WARM in command
 
 
 def value_of(flag: str, arguments: Sequence[str]) -> str | None:

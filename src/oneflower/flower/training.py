@@ -20,7 +20,8 @@ from oneflower.flower.logs import log_through_flower
 from oneflower.flower.phases import Phases
 from oneflower.flower.rounds import EvaluateFn, RoundLoop
 from oneflower.flower.strategies import array_views, build_strategy
-from oneflower.journal import Journal
+from oneflower.journal import LAST_WORDS_S, Journal, Owner
+from oneflower.procfs import this_process
 from oneflower.settings import TrainingConfig, training_config
 
 JOURNAL_VARIABLE = "ONEFLOWER_JOURNAL"
@@ -73,7 +74,7 @@ def train(  # noqa: PLR0913 what Flower hands over, the model, and three options
     """
     log_through_flower()
     config = training_config(context.run_config)
-    journal = open_journal(config)
+    journal = open_journal(config, context.run_id)
     app = str(grid.run.fab_id) or config.use_case
     strategy = build_strategy(config)
     with Keeper(config, app=app, journal=journal, versions=versions) as keeper:
@@ -89,26 +90,35 @@ def train(  # noqa: PLR0913 what Flower hands over, the model, and three options
         return _run(loop, Result(arrays=arrays), app, prepare)
 
 
-def open_journal(config: TrainingConfig) -> Journal | None:
-    """Return the journal where the environment names it, else the one beside the checkpoints, if any."""
-    named = _named_journal()
-    if named is not None:
+def open_journal(config: TrainingConfig, run: int | None = None) -> Journal | None:
+    """Return the journal where the environment names it, else the one beside the checkpoints, if any.
+
+    Its events belong to a run: several may write one journal.
+    """
+    named = _named_journal(run)
+    if named is not None or not config.checkpoint_enabled:
         return named
-    return Journal(Path(config.checkpoint_path) / "journal.jsonl") if config.checkpoint_enabled else None
+    return _owned(Path(config.checkpoint_path) / "journal.jsonl", run)
 
 
-def journal_and_facts(run_config: Mapping[str, object]) -> tuple[Journal | None, dict[str, object]]:
+def journal_and_facts(
+    run_config: Mapping[str, object], run: int | None = None
+) -> tuple[Journal | None, dict[str, object]]:
     """Return the journal and what is known of a training, even of one whose run-config is wrong."""
     try:
         config = training_config(run_config)
     except SettingsError:
-        return _named_journal(), {}
-    return open_journal(config), _facts(config)
+        return _named_journal(run), {}
+    return open_journal(config, run), _facts(config)
 
 
-def _named_journal() -> Journal | None:
+def _named_journal(run: int | None) -> Journal | None:
     named = os.environ.get(JOURNAL_VARIABLE)
-    return Journal(Path(named)) if named else None
+    return _owned(Path(named), run) if named else None
+
+
+def _owned(path: Path, run: int | None) -> Journal:
+    return Journal(path, owner=Owner(process=this_process(), run=run))
 
 
 def _facts(config: TrainingConfig) -> dict[str, object]:
@@ -145,6 +155,8 @@ def _run(loop: RoundLoop, result: Result, app: str, prepare: Prepare | None) -> 
     log(INFO, "training finished rounds=%d sha256=%s", config.num_rounds, digest)
     path = str(saved.path) if saved is not None else _newest_path(config)
     phases.record("training_finished", round=config.num_rounds, sha256=digest, path=path, **facts)
+    if phases.journal is not None:
+        phases.journal.flush(patience_s=LAST_WORDS_S)
     return result
 
 

@@ -1,10 +1,9 @@
 """A helper process that is started again when it dies, and that dies with this one."""
 
-import ctypes
 import os
+import select
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -12,22 +11,16 @@ from logging import WARNING
 
 from flwr.common import log
 
-PR_SET_PDEATHSIG = 1
+from oneflower.flower.lifeline import die_with_parent
+from oneflower.procfs import sign_of
+from oneflower.stalls import STOPPED, STOPPED_S
+
+__all__ = ["die_with_parent", "keep_running"]
+
 SHORTEST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 10.0
 STEADY_S = 30.0
 """Who ran this long is started again at once; who died sooner waits twice as long as the last time."""
-
-
-def die_with_parent(parent_pid: int) -> None:
-    """Let the kernel kill this process when its parent ends, even by kill -9. Linux only.
-
-    The setting outlives exec, is not inherited by fork, and is sent when the parent's *thread* that started
-    this process ends.
-    """
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent_pid:  # it died before the line above
-        sys.exit(f"the parent process {parent_pid} is gone")
 
 
 def keep_running(
@@ -54,8 +47,32 @@ def _watch(
     pause = SHORTEST_PAUSE_S
     while True:
         started = time.monotonic()
-        code = subprocess.Popen(command).wait()
+        how = _run(command)
         pause = SHORTEST_PAUSE_S if time.monotonic() - started > STEADY_S else min(2 * pause, LONGEST_PAUSE_S)
-        log(WARNING, "%s ended and is started again code=%d pause_s=%.1f", name, code, pause)
+        log(WARNING, "%s %s and is started again pause_s=%.1f", name, how, pause)
         on_end()
         sleep(pause)
+
+
+def _run(command: list[str]) -> str:
+    """Run a command to its end, and continue it where it is stopped; say how it ended."""
+    try:
+        process = subprocess.Popen(command)
+    except OSError as error:  # no process or no memory is left for the moment
+        return f"cannot be started reason={error.strerror}"
+    stopped = 0
+    while not _ends_within(process.pid, STOPPED_S):
+        sign = sign_of(process.pid)
+        stopped = stopped + 1 if sign is not None and sign.state == STOPPED else 0
+        if stopped:
+            process.send_signal(signal.SIGCONT if stopped == 1 else signal.SIGKILL)
+    return f"ended code={process.wait()}"
+
+
+def _ends_within(pid: int, seconds: float) -> bool:
+    """Wait for the end of a child without asking again and again."""
+    descriptor = os.pidfd_open(pid)
+    try:
+        return bool(select.select([descriptor], [], [], seconds)[0])
+    finally:
+        os.close(descriptor)

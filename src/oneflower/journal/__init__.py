@@ -1,21 +1,27 @@
 """The training's journal: append-only JSON lines that everything which reports reads."""
 
 from oneflower.journal.events import EVENTS, JOURNAL_SCHEMA, SupervisorState
+from oneflower.journal.owners import Current, of_training, run_of
 from oneflower.journal.reader import follow, follow_blocks, read_journal
 from oneflower.journal.tail import Event, JournalTail
 from oneflower.journal.unfinished import Unfinished, unfinished_round
-from oneflower.journal.writer import Journal
+from oneflower.journal.writer import LAST_WORDS_S, Journal, Owner
 
 __all__ = [
     "EVENTS",
     "JOURNAL_SCHEMA",
+    "LAST_WORDS_S",
+    "Current",
     "Event",
     "Journal",
     "JournalTail",
+    "Owner",
     "SupervisorState",
     "Unfinished",
     "follow",
     "follow_blocks",
+    "of_training",
     "read_journal",
+    "run_of",
     "unfinished_round",
 ]

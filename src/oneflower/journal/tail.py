@@ -2,23 +2,33 @@
 
 import queue
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
-from oneflower.journal.reader import follow
+from oneflower.journal.reader import POLL_S, Follower
 
 Event = dict[str, Any]
 
+PATIENCE_S: Final = 5.0
+"""How long `finish` waits for a journal that cannot be read just then."""
+
 
 class JournalTail:
-    """Follow a journal in a thread; ``drain`` takes what has come since the last call."""
+    """Follow a journal in a thread; ``drain`` takes what has come since the last call.
 
-    def __init__(self, path: Path) -> None:
+    ``trouble`` says why the journal cannot be read at the moment, or could not be at the end: then what it
+    holds is not all known.
+    """
+
+    def __init__(self, path: Path, *, patience_s: float = PATIENCE_S) -> None:
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._follower = Follower(path)
+        self._patience_s = patience_s
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._follow, args=(path,), name="journal", daemon=True)
+        self._thread = threading.Thread(target=self._follow, name="journal", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -27,10 +37,16 @@ class JournalTail:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.finish()
+        self.finish(patience_s=0.0 if error is not None else self._patience_s)
 
-    def finish(self) -> None:
-        """Follow no longer; what was written until now is there to be drained."""
+    @property
+    def trouble(self) -> str:
+        """Why the journal cannot be read; empty where it can."""
+        return self._follower.trouble
+
+    def finish(self, *, patience_s: float | None = None) -> None:
+        """Follow no longer; what was written until now is there to be drained, unless there is `trouble`."""
+        self._patience_s = self._patience_s if patience_s is None else patience_s
         self._stop.set()
         self._thread.join()
 
@@ -42,6 +58,14 @@ class JournalTail:
             except queue.Empty:
                 return
 
-    def _follow(self, path: Path) -> None:
-        for event in follow(path, self._stop):
-            self._events.put(event)
+    def _follow(self) -> None:
+        self._read()
+        deadline = time.monotonic() + self._patience_s
+        while self._follower.trouble and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+            self._read()
+
+    def _read(self) -> None:
+        for block in self._follower.blocks(self._stop, threading.Event()):
+            for event in block:
+                self._events.put(event)

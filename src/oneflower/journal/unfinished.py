@@ -5,6 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from oneflower.journal.owners import of_training
 from oneflower.journal.reader import read_journal
 
 
@@ -19,7 +20,7 @@ class Unfinished:
 def unfinished_round(path: Path, number: int) -> Unfinished | None:
     """Return what the journal has of this round when it was aggregated and not completed since, else None."""
     started = aggregated = None
-    for event in read_journal(path):
+    for event in of_training(read_journal(path)):
         if event.get("round") != number:
             continue
         match event["event"]:

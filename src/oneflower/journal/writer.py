@@ -6,7 +6,11 @@ import json
 import logging
 import math
 import os
+import threading
+import time
+from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +21,26 @@ log = logging.getLogger(__name__)
 
 MAX_BYTES: Final = 32 * 1024 * 1024
 OLD_FILES: Final = 3
+RETRY_S: Final = 0.2
+LAST_WORDS_S: Final = 5.0
+"""How long the end of a process waits until its last events are written."""
+MOST_HELD: Final = 10_000
+"""How many events are held back while the file cannot be written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """Who writes: a process, told from every other by its start, and the run that it works for, if any.
+
+    Several runs may write one journal; a reader takes each event for its own run's only.
+    """
+
+    process: str
+    run: int | None = None
+
+    def fields(self) -> dict[str, Any]:
+        """Return what every event of this writer carries."""
+        return {**({} if self.run is None else {"run": self.run}), "process": self.process}
 
 
 def old_file(path: Path, age: int) -> Path:
@@ -42,7 +66,8 @@ def plain(value: Any) -> Any:
 class Journal:
     """Append-only journal of one training; several processes may append to one file.
 
-    A journal that cannot be written is logged and never raises: a full disk must not end a training.
+    A journal that cannot be written is logged and never raises: a full disk must not end a training. Its
+    events are held back, and written in their order with the first that can be.
     At `max_bytes` the file is renamed to `<name>.1` (and so on up to `old_files`) and begun anew.
     """
 
@@ -50,24 +75,52 @@ class Journal:
         self,
         path: Path,
         *,
+        owner: Owner | None = None,
         max_bytes: int = MAX_BYTES,
         old_files: int = OLD_FILES,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.path = path
+        self.owner = owner
+        self._held: deque[bytes] = deque(maxlen=MOST_HELD)
+        self._lock = threading.Lock()
         self._max_bytes = max_bytes
         self._old_files = old_files
         self._now = now
 
     def append(self, event: str, **fields: Any) -> None:
         """Write one event with its fields and the time in UTC."""
-        record = {"v": JOURNAL_SCHEMA, "time": self._now().isoformat(), "event": event, **plain(fields)}
+        owner = {} if self.owner is None else self.owner.fields()
+        head = {"v": JOURNAL_SCHEMA, "time": self._now().isoformat(), "event": event}
+        record = {**head, **owner, **plain(fields)}
         line = json.dumps(record, ensure_ascii=False, allow_nan=False).encode(errors="replace") + b"\n"
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._write(line)
-        except OSError as error:
-            log.warning("journal not written event=%s path=%s reason=%s", event, self.path, error)
+        with self._lock:
+            self._held.append(line)
+            problem = self._write_held()
+        if problem is not None:
+            log.warning("journal not written event=%s path=%s reason=%s", event, self.path, problem)
+
+    def flush(self, *, patience_s: float = 0.0) -> bool:
+        """Write what was held back, trying again for so long; return whether everything is written."""
+        deadline = time.monotonic() + patience_s
+        while True:
+            with self._lock:
+                if self._write_held() is None:
+                    return True
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(RETRY_S)
+
+    def _write_held(self) -> OSError | None:
+        """Write what is held back, oldest first; return what has stopped that."""
+        while self._held:
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._write(self._held[0])
+            except OSError as error:
+                return error
+            self._held.popleft()
+        return None
 
     def _write(self, line: bytes) -> None:
         descriptor = self._open_locked()

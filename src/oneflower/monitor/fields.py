@@ -1,4 +1,4 @@
-"""An event's fields as every reader may rely on them: of their type, finite, of a size that a page can show."""
+"""An event's fields as every reader may rely on them: of their type, finite, small enough to be shown."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ YEARS: Final = range(1970, 2200)
 
 
 def _whole(value: Any) -> bool:
-    return isinstance(value, int) and 0 <= value <= LARGEST
+    return value is None or (isinstance(value, int) and 0 <= value <= LARGEST)
 
 
 def _number(value: Any) -> bool:
@@ -37,7 +37,7 @@ _KINDS: Final[Mapping[Callable[[Any], bool], tuple[str, ...]]] = {
     _whole: ("round", "rounds", "clients", "valid", "bytes", "connected", "needed", "attempt", "restarts"),
     _number: ("seconds", "delay_s"),
     _text: (
-        *("phase", "client", "reason", "file", "sha256", "path", "app", "strategy", "state", "role", "time"),
+        *("phase", "client", "reason", "file", "sha256", "path", "app", "strategy", "state", "role"),
         *("error", "kind", "where", "fleet"),
     ),
     _mapping: ("parameters", "environment", "train_metrics", "evaluate_metrics", "central_metrics"),
@@ -46,10 +46,10 @@ _KINDS: Final[Mapping[Callable[[Any], bool], tuple[str, ...]]] = {
 _CHECKS: Final = {name: check for check, names in _KINDS.items() for name in names}
 
 
-def usable(event: Event) -> Event:
-    """Return the event without fields that are of another kind than ours: they count as missing."""
-    wrong = [name for name, value in event.items() if name in _CHECKS and not _CHECKS[name](value)]
-    return {name: value for name, value in event.items() if name not in wrong} if wrong else event
+def is_understood(event: Event) -> bool:
+    """Whether every field that we know is of its kind; an event that is not so is passed over as a whole."""
+    checks = _CHECKS
+    return all(checks[name](value) for name, value in event.items() if name in checks)
 
 
 def time_of(event: Event) -> datetime | None:

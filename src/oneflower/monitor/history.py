@@ -1,12 +1,12 @@
 """The journal's events folded into what a training looks like now: one reading for all that report it."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 
-from oneflower.journal import SupervisorState
-from oneflower.monitor.fields import is_number, time_of, usable
+from oneflower.journal import Current, SupervisorState
+from oneflower.monitor.fields import is_number, is_understood, time_of
 from oneflower.monitor.lines import describe
 from oneflower.monitor.measures import ORIGINS
 from oneflower.monitor.reasons import kind_of
@@ -37,18 +37,28 @@ class History(TrainingView):
     forgets the rounds after k, which are trained again. ``undone`` keeps the lost rounds for the picture.
     """
 
-    def take(self, event: Event) -> None:
-        """Fold in one event; unknown ones, and fields that are missing, are left alone."""
+    current: Current = field(default_factory=Current)
+
+    def take(self, event: Event) -> bool:
+        """Fold in one event; unknown ones, and fields that are missing, are left alone.
+
+        Returns
+        -------
+        bool
+            Whether it is of this training; an event of another run in the same journal is not.
+        """
+        if not self.current.takes(event):
+            return False
         self.events += 1
-        event = usable(event)
         self._note_time(time_of(event))
         try:
             handler = _handler(event["event"])
-            if handler is not None:
+            if handler is not None and is_understood(event):
                 handler(self, event)
         except (KeyError, TypeError, ValueError, AttributeError):
             # A line that another version wrote, or a disk damaged, must not end a training that goes well.
-            return
+            pass
+        return True
 
     def _note_time(self, time: datetime | None) -> None:
         if time is None:

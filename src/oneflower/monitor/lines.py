@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-from oneflower.monitor.fields import usable
+from oneflower.monitor.fields import is_understood
 from oneflower.monitor.records import Event
 from oneflower.monitor.view import TrainingView
 
@@ -18,6 +18,7 @@ WARNINGS = frozenset(
         "training_failed",
         "app_failed",
         "process_died",
+        "process_stalled",
         "run_lost",
         "client_left",
         "training_gave_up",
@@ -33,10 +34,14 @@ ROUND_FAILED = (
 def describe(event: Event, history: TrainingView) -> str | None:
     """Return one line about an event that ``history`` has taken already; None for one of no interest."""
     writer = _WRITERS.get(event["event"])
+    if writer is None:
+        return None
     try:
-        return printable(writer(usable(event), history)) if writer else None
+        if is_understood(event):
+            return printable(writer(event, history))
     except (AttributeError, KeyError, TypeError, ValueError):
-        return printable(f"{event['event']}, in a form that is not known here")
+        pass
+    return printable(f"{event['event']}, in a form that is not known here")
 
 
 def printable(text: str) -> str:
@@ -157,6 +162,7 @@ _WRITERS: dict[str, Any] = {
     "run_lost": _lost,
     "process_died": _text("{role} has ended: {reason}; it is started again"),
     "process_started": _text("{role} is running again"),
+    "process_stalled": _text("{role} did not move and was {done}: {reason}"),
     "client_joined": _text("client {client} has joined: {connected} are connected"),
     "client_left": _text("client {client} has left: {connected} are connected"),
     "run_submitted": _text("the app is handed to the SuperLink (run {run})"),

@@ -42,7 +42,8 @@ class PlainProgress:
 
     def event(self, event: Event) -> None:
         """Take an event of the journal; those of earlier starts are remembered, not shown."""
-        self.history.take(event)
+        if not self.history.take(event):
+            return
         line = describe(event, self.history) if self._is_new(event) else None
         warns = event["event"] in WARNINGS
         if line and (warns or not self._quiet):

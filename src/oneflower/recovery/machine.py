@@ -65,12 +65,14 @@ class Lost:
     """The run is gone, and may be submitted again.
 
     ``superlink`` says that the SuperLink itself is of no use any more; ``by_app`` that the app ended with an
-    exception that oneflower does not know: once more may help, for ever does not.
+    exception that oneflower does not know: once more may help, for ever does not; ``passing`` that the
+    ServerApp met an error of the environment, which no other SuperLink would mend.
     """
 
     reason: str
     superlink: bool = False
     by_app: bool = False
+    passing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +185,7 @@ def _lost(machine: Machine, lost: Lost) -> Machine:
         losses=losses,
         progressed=False,
         # A SuperLink that loses one run after the other is started anew, too.
-        anew=lost.superlink or (losses > 1 and not lost.by_app),
+        anew=lost.superlink or (losses > 1 and not lost.by_app and not lost.passing),
         failure=lost.reason if lost.by_app else "",
         final=again or losses > machine.max_restarts,
         reason=f"the app failed twice in the same way: {lost.reason}" if again else lost.reason,

@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 
 from oneflower.errors import ClusterError
 from oneflower.files import read_json, state_errors, write_json
-from oneflower.journal import Event
+from oneflower.journal import Event, of_training
 from oneflower.procfs import boot_id
 from oneflower.recovery.machine import Machine, State, resumed
 
@@ -36,6 +36,10 @@ class Memory:
         Whether the ServerApp has begun: from then on FL_RESUME=never no longer throws checkpoints away.
     boot
         The boot of the machine in which this was written.
+    runs
+        The runs that were submitted and are not known to have ended: another run of the same app is not ours.
+    claims
+        A submission was broken off before its run was known: the app's runs that nobody knows are ours.
     """
 
     training: Mapping[str, Any]
@@ -43,6 +47,8 @@ class Memory:
     finish: Mapping[str, Any] | None = None
     began: bool = False
     boot: str = ""
+    runs: tuple[int, ...] = ()
+    claims: bool = False
 
     @classmethod
     def fresh(cls, training: Mapping[str, Any], *, max_restarts: int) -> Self:
@@ -60,27 +66,38 @@ def load(path: Path) -> Memory | None:
     training, given = found.get("training"), found.get("machine")
     if found.get("v") != SCHEMA or not isinstance(training, dict):
         return None
-    finish = found.get("finish")
+    finish, runs = found.get("finish"), found.get("runs")
+    machine = _machine(given if isinstance(given, dict) else {})
     return Memory(
         training=training,
-        machine=_machine(given if isinstance(given, dict) else {}),
+        machine=machine,
         finish=finish if isinstance(finish, dict) else None,
         began=found.get("began") is True,
         boot=str(found.get("boot", "")),
+        runs=tuple(run for run in runs if isinstance(run, int)) if isinstance(runs, list) else (),
+        # An earlier version knew no runs, and held all of the app for its own.
+        claims=runs is None or found.get("claims") is True or machine.state is State.SUBMITTING,
     )
 
 
 def taken_up(
-    before: Memory | None, training: Mapping[str, Any], *, max_restarts: int, again: bool = False
+    before: Memory | None,
+    training: Mapping[str, Any],
+    *,
+    max_restarts: int,
+    again: bool = False,
+    runs: Iterable[int] = (),
 ) -> Memory:
     """Return the memory with which a supervisor starts, from the one that an earlier one left.
 
     A training that was given up stays so until its configuration changes, the machine is booted anew, or
     the operator says ``again``: a service that is started over and over must not train for ever in vain.
+    ``runs`` are those that the journal names: they are ours where nothing else is remembered.
     """
     fresh = Memory.fresh(training, max_restarts=max_restarts)
     if before is None:
-        return fresh
+        return replace(fresh, runs=tuple(runs))
+    fresh = replace(fresh, runs=before.runs, claims=before.claims)
     same = before.training == dict(training)
     kept = replace(before, training=training, boot=fresh.boot)
     machine = replace(resumed(before.machine), max_restarts=max_restarts)
@@ -107,7 +124,7 @@ def finish_of(memory: Memory | None, events: Iterable[Event]) -> Mapping[str, An
 def last_finish(events: Iterable[Event]) -> Event | None:
     """Return the last ``training_finished`` if no training has begun after it."""
     finish = None
-    for event in events:
+    for event in of_training(events):
         if event["event"] == "training_finished":
             finish = event
         elif event["event"] in _BEGAN:

@@ -5,14 +5,16 @@ the processes themselves tell at once.
 """
 
 import logging
+import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
-from oneflower.flower.programs import program_of, value_of
-from oneflower.procfs import PROC, Identity, command_line, identify, is_alive, send
+from oneflower import procfs
+from oneflower.flower.programs import RUN_VARIABLE, program_of, value_of
+from oneflower.procfs import PROC, Identity, Sign, command_line, identify, is_alive, send
 
 log = logging.getLogger(__name__)
 
@@ -25,11 +27,27 @@ POLL_S: Final = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sight:
-    """What runs now: the SuperLink, the executors of its ServerApps, the ServerApps themselves."""
+    """What runs now: the SuperLink, the executors of its ServerApps, the ServerApps themselves.
+
+    ``runs`` holds the run of each ServerApp that says so (`RUN_VARIABLE`); the others may be any run's.
+    """
 
     superlink: Identity | None = None
     executors: tuple[Identity, ...] = ()
     apps: tuple[Identity, ...] = ()
+    runs: Mapping[Identity, int] = field(default_factory=dict)
+
+    def apps_of(self, runs: Collection[int]) -> tuple[Identity, ...]:
+        """Return the ServerApps that may be of these runs: not those that say that they are of another."""
+        return tuple(app for app in self.apps if app not in self.runs or self.runs[app] in runs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """How much processes have done so far: CPU seconds with their children's, and turns of main threads."""
+
+    cpu_s: float
+    turns: int
 
 
 class FlowerProcesses:
@@ -48,9 +66,11 @@ class FlowerProcesses:
         control_address: str,
         *,
         commands: Callable[[], Iterator[tuple[Identity, Sequence[str]]]] | None = None,
+        variable_of: Callable[[int, str], str | None] = procfs.variable_of,
     ) -> None:
         self._control_port = _port(control_address)
         self._commands = commands or _running
+        self._variable_of = variable_of
         self._appio_port: str | None = None
 
     def look(self) -> Sight | None:
@@ -69,16 +89,27 @@ class FlowerProcesses:
             self._appio_port = _port_of("--serverappio-api-address", superlink[1], SERVERAPPIO_PORT)
         if self._appio_port is None:
             return None
+        apps = self._beside(running, "serverapp", "--serverappio-api-address")
+        known = ((app, self._variable_of(app.pid, RUN_VARIABLE) or "") for app in apps)
         return Sight(
             superlink=superlink[0] if superlink else None,
             executors=self._beside(running, "superexec", "--appio-api-address"),
-            apps=self._beside(running, "serverapp", "--serverappio-api-address"),
+            apps=apps,
+            runs={app: int(run) for app, run in known if run.isdecimal()},
         )
 
-    def end_apps(self) -> int:
-        """Kill ServerApps that are left over; return how many there were."""
+    def end_apps(self, runs: Collection[int]) -> int:
+        """Kill ServerApps that are left over of these runs; return how many there were."""
         sight = self.look()
-        return sum(send(app, signal.SIGKILL) for app in sight.apps) if sight else 0
+        return sum(send(app, signal.SIGKILL) for app in sight.apps_of(runs)) if sight else 0
+
+    def work(self, of: Collection[Identity]) -> Work:
+        """Measure what processes and their descendants have done."""
+        signs = {sign.identity.pid: sign for sign in procfs.signs()}
+        tops = {identity.pid for identity in of}
+        ticks = sum(sign.cpu_ticks for sign in signs.values() if _is_below(sign, tops, signs))
+        turns = sum(procfs.main_thread_runs(pid) or 0 for pid in tops)
+        return Work(cpu_s=ticks / os.sysconf("SC_CLK_TCK"), turns=turns)
 
     def end_superlink(self) -> bool:
         """End the SuperLink, so that whoever keeps it running starts it anew; False where none was seen."""
@@ -93,6 +124,9 @@ class FlowerProcesses:
             if time.monotonic() > deadline:
                 send(sight.superlink, signal.SIGKILL)
             time.sleep(POLL_S)
+        # They end with it by themselves, unless they hang or are stopped.
+        for left in (*sight.executors, *sight.apps):
+            send(left, signal.SIGKILL)
         return True
 
     def _beside(
@@ -103,6 +137,15 @@ class FlowerProcesses:
             for who, command, program in running
             if program == wanted and _port_of(flag, command, SERVERAPPIO_PORT) == self._appio_port
         )
+
+
+def _is_below(sign: Sign, tops: Collection[int], signs: Mapping[int, Sign]) -> bool:
+    seen: Sign | None = sign
+    while seen is not None:
+        if seen.identity.pid in tops:
+            return True
+        seen = signs.get(seen.parent)
+    return False
 
 
 def _running() -> Iterator[tuple[Identity, Sequence[str]]]:

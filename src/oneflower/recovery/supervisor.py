@@ -5,25 +5,28 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from oneflower.errors import AppError, ClusterError, OneflowerError, TrainingError
+from oneflower.errors import ClusterError, OneflowerError, StateError, TrainingError
 from oneflower.journal import Event, Journal, JournalTail
+from oneflower.kinds import may_pass
 from oneflower.recovery import machine as m
 from oneflower.recovery.job import Job
 from oneflower.recovery.machine import Action, Machine, State
 from oneflower.recovery.memory import Memory
 from oneflower.recovery.place import Place
 from oneflower.recovery.processes import FlowerProcesses
-from oneflower.recovery.watch import AppFailed, RunLost, Watch
+from oneflower.recovery.stale import Stale
+from oneflower.recovery.watch import AppFailed, EnvironmentFailed, RunLost, Watch
+from oneflower.stalls import AwakeClock
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
 POLL_S: Final = 0.2
 TEND_EVERY_S: Final = 1.0
 LOOK_EVERY_S: Final = 1.0
-# A ServerApp whose run was stopped ends by itself; one that hangs is killed after so long.
-APP_ENDS_S: Final = 5.0
 
 CHECKPOINTS_OFF: Final = (
     "checkpointing is off: the training starts from round 1 again. "
@@ -56,6 +59,8 @@ class Supervisor:
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     _failure: OneflowerError | None = None
+    _warned: str = ""
+    _unread: str = ""
     _watch: Watch | None = None
     _processes: FlowerProcesses | None = None
 
@@ -69,14 +74,16 @@ class Supervisor:
         OneflowerError
             Of another kind, when the ServerApp ended with it (AppError: its data do not fit).
         """
-        self._save()
+        self.memory.save(self.memory_file)  # a folder that cannot be written is told before anything starts
         self._tell("the supervisor has started")
         action = m.ENTRY[self._machine.state]
         with JournalTail(self.journal.path) as tail:
             while action is not Action.REPORT:
                 action = self._enter(self._do(action, tail))
+            tail.finish()
             for event in tail.drain():
                 self.on_event(event)
+            self._unread = tail.trouble
         return self._report()
 
     @property
@@ -98,10 +105,24 @@ class Supervisor:
     def _tell(self, reason: str) -> None:
         state = self._machine.state.value
         log.info("supervisor state=%s reason=%s", state.replace(" ", "-"), reason or "-")
-        self.journal.append("supervisor_state", state=state, reason=reason)
+        run = {} if self._machine.run is None else {"run": self._machine.run}
+        self.journal.append("supervisor_state", state=state, reason=reason, **run)
 
     def _save(self) -> None:
-        self.memory.save(self.memory_file)
+        """Keep what is known; a disk that takes nothing just now does not end the training."""
+        try:
+            self.memory.save(self.memory_file)
+        except StateError as error:
+            if not may_pass(error):
+                raise
+            self._warn(f"{error}. The training goes on, and it is tried again")
+
+    def _warn(self, text: str) -> None:
+        """Tell the operator what goes wrong, once as long as it is the same."""
+        if text != self._warned:
+            log.warning("%s", text)
+            self.say(text)
+        self._warned = text
 
     # --- one method an action --------------------------------------------------------------------
 
@@ -123,7 +144,9 @@ class Supervisor:
     def _bring_up(self) -> m.Happening:
         try:
             self.place.bring_up(anew=self._machine.anew)
-        except ClusterError as error:
+        except (OneflowerError, OSError) as error:
+            if not may_pass(error):
+                return self._failed(error)
             return m.Lost(reason=str(error), superlink=True)
         self._processes = self.processes_at(self.place.control.address)
         return m.SuperLinkUp()
@@ -134,23 +157,26 @@ class Supervisor:
         try:
             self._end_stale()
             run_id = control.submit(self.job.fab.content, self.job.config(began=self.memory.began))
-        except ClusterError as error:
-            return m.Lost(reason=str(error))
-        except AppError as error:
-            self._failure = error
-            return m.Failed(str(error))
+        except (OneflowerError, OSError) as error:
+            return m.Lost(reason=str(error)) if may_pass(error) else self._failed(error)
+        self.memory = replace(self.memory, runs=(*self.memory.runs, run_id))
         self.journal.append("run_submitted", run=run_id, app=app)
         self._watch = self._watching(run_id, adopted=False)
         return m.Submitted(run_id)
+
+    def _failed(self, error: Exception) -> m.Happening:
+        self._failure = error if isinstance(error, OneflowerError) else None
+        return m.Failed(str(error))
 
     def _watching(self, run_id: int, *, adopted: bool) -> Watch:
         return Watch(
             run_id=run_id,
             control=self.place.control,
             sight=self._seen().look,
+            work=self._seen().work,
             round_timeout_s=self.job.round_timeout_s,
             adopted=adopted,
-            clock=self.clock,
+            clock=AwakeClock(self.clock),
         )
 
     def _seen(self) -> FlowerProcesses:
@@ -168,11 +194,10 @@ class Supervisor:
         try:
             self._until_over(watch, tail)
         except RunLost as error:
-            by_app = isinstance(error, AppFailed)
-            return m.Lost(reason=str(error), superlink=error.superlink, by_app=by_app)
+            by_app, passing = isinstance(error, AppFailed), isinstance(error, EnvironmentFailed)
+            return m.Lost(reason=str(error), superlink=error.superlink, by_app=by_app, passing=passing)
         except OneflowerError as error:
-            self._failure = error
-            return m.Failed(str(error))
+            return self._failed(error)
         self.memory = replace(self.memory, finish=watch.ending or {})
         return m.Finished()
 
@@ -185,15 +210,25 @@ class Supervisor:
                 now = self.clock()
                 if now >= next_tend:
                     next_tend = now + TEND_EVERY_S
-                    self.place.tend()
+                    self._patiently(self.place.tend)
                 if now >= next_look or watch.ending:
                     next_look = now + LOOK_EVERY_S
-                    if watch.look():
+                    if self._patiently(watch.look):
                         tail.finish()  # its last event was written before the run ended
                         return
                 self.sleep(POLL_S)
         finally:
             self._drain(watch, tail)
+
+    def _patiently(self, act: Callable[[], T]) -> T | None:
+        """Do it now, or the next time where an error of the environment prevents it."""
+        try:
+            return act()
+        except (ClusterError, StateError, OSError) as error:
+            if not may_pass(error):
+                raise
+            self._warn(f"{error}. The training goes on, and it is tried again")
+            return None
 
     def _drain(self, watch: Watch, tail: JournalTail) -> None:
         rounds = watch.rounds
@@ -221,24 +256,24 @@ class Supervisor:
             self.say(CHECKPOINTS_OFF)
         try:
             self._end_stale()
-        except ClusterError as error:
+        except (ClusterError, OSError) as error:
             # A SuperLink that is gone has no run; one that comes back is asked before the next submission.
             log.info("stale runs not ended now reason=%s", error)
         return m.Cleared()
 
     def _end_stale(self) -> None:
-        """Stop every run of this app that the SuperLink holds to be going on, and end its ServerApp."""
-        control = self.place.control
-        stale = [run for run in control.runs() if not run.finished and run.app == self.job.fab.id]
-        for run in stale:
-            control.stop(run.run_id)
-            log.info("stale run stopped run=%d status=%s", run.run_id, run.status)
-        deadline = self.clock() + APP_ENDS_S
-        while (sight := self._seen().look()) is not None and sight.apps:
-            if self.clock() > deadline:
-                log.warning("stale ServerApps killed count=%d", self._seen().end_apps())
-                return
-            self.sleep(POLL_S)
+        """End what is left of our runs; from then on there is none."""
+        Stale(
+            app=self.job.fab.id,
+            runs=self.memory.runs,
+            claims=self.memory.claims,
+            control=self.place.control,
+            processes=self._seen(),
+            warn=self._warn,
+            clock=self.clock,
+            sleep=self.sleep,
+        ).end()
+        self.memory = replace(self.memory, runs=(), claims=False)
 
     def stop_run(self) -> None:
         """Stop the run that is followed: the operator ends the training with its supervisor."""
@@ -250,6 +285,11 @@ class Supervisor:
     def _report(self) -> Mapping[str, Any]:
         machine = self._machine
         if machine.state is State.FINISHED:
+            if self._unread and not self.memory.finish:
+                raise StateError(
+                    f"the training has finished, and its journal {self.journal.path} cannot be read: "
+                    f"{self._unread}. How it ended is not known; mend that and run the same command again"
+                )
             return self.memory.finish or {}
         self.journal.append("training_gave_up", reason=machine.reason, restarts=machine.losses)
         if self._failure is not None:

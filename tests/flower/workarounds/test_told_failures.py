@@ -56,7 +56,7 @@ def run(tmp_path, monkeypatch, journal):
     """Run an app whose main has this body as Flower's process does; give what the SuperLink is told."""
     exits = []
     fab = SimpleNamespace(content=b"", hash_str="hash")
-    context = SimpleNamespace(run_config={}, state=RecordDict())
+    context = SimpleNamespace(run_id=7, run_config={}, state=RecordDict())
     stand_ins = {
         "GrpcGrid": Grid,
         "context_from_proto": lambda _: context,
@@ -93,7 +93,8 @@ def run(tmp_path, monkeypatch, journal):
 
 def told(journal):
     return [
-        {name: each[name] for name in each if name not in {"v", "time"}} for each in read_journal(journal)
+        {name: each[name] for name in each if name not in {"v", "time", "process"}}
+        for each in read_journal(journal)
     ]
 
 
@@ -113,7 +114,9 @@ def test_a_runtime_error_reaches_the_superlink_the_log_and_the_journal(run, jour
         {
             "event": "app_failed",
             "app": "tests/tiny",
+            "run": 7,
             "error": "RuntimeError",
+            "kind": "app",
             "reason": "the shapes differ",
             "where": "raising_app.py:5",
         }
@@ -129,6 +132,13 @@ def test_any_exception_of_the_app_is_told_with_its_place(run, journal, apply, bo
     (event,) = told(journal)
     assert (event["event"], event["where"]) == ("app_failed", "raising_app.py:5")
     assert event["reason"] in status.details
+
+
+def test_a_full_disk_is_told_as_the_environments_whoever_met_it(run, journal, apply):
+    apply(WORKAROUND)
+    run("raise OSError(28, 'No space left on device')")
+    (event,) = told(journal)
+    assert (event["event"], event["kind"], event["run"]) == ("app_failed", "environment", 7)
 
 
 def test_an_error_that_oneflower_knows_is_no_failed_training_in_flowers_journal(run, journal):

@@ -59,6 +59,8 @@ if TYPE_CHECKING:
 ASK_EVERY_S = 1.0
 """Flower's own pause: run_superexec.py:150. Shorter while there is work, and held at a SuperNode of ours."""
 ASK_AGAIN_S = 0.1
+ANSWER_S = 60.0
+"""A SuperNode holds a question for three seconds; after so long this process ends, and is started again."""
 BACKOFF_S, LONGEST_BACKOFF_S = 0.02, 0.5
 """A message is listed before the SuperNode has all its objects: the first wait for one, and the longest."""
 SPARE_S = 1.0
@@ -99,7 +101,7 @@ class Executor:
         """Run one message if there is one; say whether there was."""
         self._nursery.look_after()
         self._cold = [process for process in self._cold if process.poll() is None]
-        run_ids = self._stub.ListAppsToLaunch(ListAppsToLaunchRequest()).run_ids
+        run_ids = self._stub.ListAppsToLaunch(ListAppsToLaunchRequest(), timeout=ANSWER_S).run_ids
         if not run_ids:
             return False
         token = self._stub.RequestToken(RequestTokenRequest(run_id=run_ids[0])).token

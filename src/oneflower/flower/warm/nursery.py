@@ -20,6 +20,8 @@ from oneflower.flower.warm.parcel import ParcelWriter, new_parcel
 
 LINGER_S = 10.0
 """How long a child may take to exit after its reply is complete."""
+LOAD_S = 600.0
+"""How long importing an app may take."""
 GLANCE_S = 0.5
 """How often a child that runs is checked against its deadline."""
 
@@ -70,7 +72,7 @@ class Zygote:
             parcel.close()
             app = {"fab_id": run.fab_id, "fab_version": run.fab_version, "fab_hash": fab.hash_str}
             self._send({"load": {**app, "flwr_dir": str(flwr_dir), "learns": learns}}, [descriptor])
-        answer = self._receive()
+        answer = self._receive_within(LOAD_S)
         if not answer["loaded"]:
             return answer["code"], answer["reason"]
         self.fab_hash, self.unforkable = fab.hash_str, answer["unforkable"]
@@ -117,7 +119,7 @@ class Zygote:
         A spoiled zygote's children would not be as new processes are.
         """
         self._send({"settle": True})
-        while "settled" not in (event := self._receive()):
+        while "settled" not in (event := self._receive_within(LOAD_S)):
             self.lingering.pop(event.get("ended", 0), None)
         return str(event["settled"])
 
@@ -129,6 +131,17 @@ class Zygote:
             link.send(self.channel, order, descriptors or [])
         except OSError as error:
             raise self._death() from error
+
+    def _receive_within(self, seconds: float) -> dict[str, Any]:
+        """Wait for an answer, awake: an executor whose main thread rests for minutes is taken to hang."""
+        deadline = time.monotonic() + seconds
+        while not self._readable(GLANCE_S):
+            if time.monotonic() > deadline:
+                self.process.kill()
+                raise ChildEndedError(
+                    f"the process that imports the app has not answered for {seconds:.0f} s"
+                )
+        return self._receive()
 
     def _receive(self) -> dict[str, Any]:
         try:

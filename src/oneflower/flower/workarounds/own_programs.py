@@ -1,17 +1,22 @@
 """The programs that Flower starts by name are started through our launcher too."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import wraps
 from types import ModuleType
+from typing import Any
 
 from flwr.server import app as superlink
 from flwr.supercore.superexec.plugin import base_exec_plugin
 from flwr.supernode import start_client_internal
 
+from oneflower.flower.programs import RUN_VARIABLE
 from oneflower.flower.watch import keep_running
 from oneflower.flower.workarounds import client_crash
-from oneflower.flower.workarounds.registry import Program, Workaround
+from oneflower.flower.workarounds.registry import Patch, Program, Workaround
 
 OURS = {
     "flower-superexec": Program.SUPEREXEC,
@@ -40,6 +45,20 @@ def launched(command: Sequence[str]) -> list[str]:
     return [sys.executable, "-P", "-m", "oneflower.flower.launch", OURS[name], *arguments]
 
 
+def apply_superexec(patch: Patch) -> None:
+    """Start the app through the launcher, with its run in the environment: a process says whose it is."""
+    plugin = base_exec_plugin.BaseExecPlugin
+    launch = plugin.launch_app
+
+    @wraps(launch)
+    def launch_app(self: Any, token: str, run_id: int) -> None:
+        os.environ[RUN_VARIABLE] = str(run_id)
+        launch(self, token, run_id)
+
+    patch(base_exec_plugin, "subprocess", Launching)
+    patch(plugin, "launch_app", launch_app)
+
+
 def _workaround(program: Program, module: ModuleType, sources: dict[str, dict[str, str]]) -> Workaround:
     return Workaround(
         name=f"own-programs-of-the-{program}",
@@ -58,8 +77,11 @@ SUPERNODE = _workaround(
     start_client_internal,
     {"flwr.supernode.start_client_internal": {"start_client_internal": "50313decfb88"}},
 )
-SUPEREXEC = _workaround(
-    Program.SUPEREXEC,
-    base_exec_plugin,
-    {"flwr.supercore.superexec.plugin.base_exec_plugin": {"BaseExecPlugin.launch_app": "7714114804df"}},
+SUPEREXEC = replace(
+    _workaround(
+        Program.SUPEREXEC,
+        base_exec_plugin,
+        {"flwr.supercore.superexec.plugin.base_exec_plugin": {"BaseExecPlugin.launch_app": "7714114804df"}},
+    ),
+    apply=apply_superexec,
 )

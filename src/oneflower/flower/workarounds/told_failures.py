@@ -46,14 +46,14 @@ def _tell(error: OneflowerError, grid: Grid, context: Context) -> None:
     # Imported here: every program imports the workarounds, and only a ServerApp has the round loop loaded.
     from oneflower.flower.training import journal_and_facts  # noqa: PLC0415
 
-    journal, facts = journal_and_facts(context.run_config)
+    journal, facts = journal_and_facts(context.run_config, context.run_id)
     tell_known(journal, error, **facts, app=str(grid.run.fab_id))
 
 
 def _tell_unknown(error: Exception, grid: Grid, context: Context, folder: str) -> str:
     from oneflower.flower.training import journal_and_facts  # noqa: PLC0415 - the same
 
-    journal, _ = journal_and_facts(context.run_config)
+    journal, _ = journal_and_facts(context.run_config, context.run_id)
     return tell_unknown(journal, error, folder=Path(folder), app=str(grid.run.fab_id))
 
 

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from oneflower.journal import Current
+
 # Where a loss was measured, the most telling first: on held-out data, by the clients, while they trained.
 _ORIGINS = ("central_metrics", "evaluate_metrics", "train_metrics")
 
@@ -21,9 +23,12 @@ class Progress:
     clients: int | None = None
     error: str = ""
     _unknown: int = field(default=0, repr=False)
+    _current: Current = field(default_factory=Current, repr=False)
 
     def take(self, event: Mapping[str, Any]) -> None:
         """Fold in one event; one that another version wrote, or a disk damaged, is left alone."""
+        if not self._current.takes(event):
+            return
         try:
             self._take(event)
         except (KeyError, TypeError, ValueError):

@@ -24,6 +24,8 @@ LOG_LINES = 15
 class UnitEndedError(ClusterError):
     """A unit has ended for good: systemd does not start it again, and neither should anything else."""
 
+    passing = False
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:

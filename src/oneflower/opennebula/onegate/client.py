@@ -51,6 +51,8 @@ class OneGateError(ClusterError):
         Whether the same call may succeed later: an outage of OneGate, oned or OneFlow, not a refusal.
     """
 
+    passing: bool
+
     def __init__(self, text: str, *, passing: bool = False) -> None:
         super().__init__(text)
         self.passing = passing

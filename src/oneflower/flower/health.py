@@ -1,0 +1,75 @@
+"""Continue or end those Flower processes that have stopped or hang; who started them starts them again."""
+
+import signal
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from oneflower import procfs
+from oneflower.flower.programs import has_loop
+from oneflower.procfs import Identity, Sign
+from oneflower.stalls import Act, AwakeClock, Stall, Vigil
+
+EVERY_S: Final = 2.0
+# A look reads two small files a process: with a thousand nodes it is made less often, for 5 % of a core.
+SHARE: Final = 20.0
+SIGNALS: Final = {Act.CONTINUED: signal.SIGCONT, Act.ENDED: signal.SIGKILL}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stalled:
+    """A process of a role that did not move, why that was concluded, and what was done to it."""
+
+    role: str
+    pid: int
+    reason: str
+    act: Act
+
+
+@dataclass(slots=True)
+class Health:
+    """Looks after the processes that ``role_of`` names; ``look`` may be called at any pace.
+
+    Parameters
+    ----------
+    role_of
+        Returns the role of a process, None for one that is not ours.
+    """
+
+    role_of: Callable[[Sign], str | None]
+    clock: Callable[[], float] = time.monotonic
+    signs: Callable[[], Iterable[Sign]] = procfs.signs
+    send: Callable[[Identity, signal.Signals], bool] = procfs.send
+    command_line: Callable[[int], list[str]] = procfs.command_line
+    runs: Callable[[int], int | None] = procfs.main_thread_runs
+    _next: float = 0.0
+    _loops: dict[Identity, bool] = field(default_factory=dict)
+    _vigil: Vigil = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._vigil = Vigil(AwakeClock(self.clock), self.runs)
+
+    def look(self) -> list[Stalled]:
+        """Act on what does not move, if it is time for a look; return what was done."""
+        began = self.clock()
+        if began < self._next:
+            return []
+        roles = {sign.identity: (sign, role) for sign in self.signs() if (role := self.role_of(sign))}
+        self._loops = {identity: self._is_loop(identity) for identity in roles}
+        loops = {identity for identity, is_loop in self._loops.items() if is_loop}
+        stalls = self._vigil.look((sign for sign, _ in roles.values()), loops)
+        self._next = began + max(EVERY_S, SHARE * (self.clock() - began))
+        return [
+            Stalled(role=roles[stall.identity][1], pid=stall.identity.pid, reason=stall.reason, act=stall.act)
+            for stall in stalls
+            if self._is_meant(stall) and self.send(stall.identity, SIGNALS[stall.act])
+        ]
+
+    def _is_meant(self, stall: Stall) -> bool:
+        """Whether a hanging process is still the program that it was taken for: executors become apps."""
+        return not stall.hangs or has_loop(self.command_line(stall.identity.pid))
+
+    def _is_loop(self, identity: Identity) -> bool:
+        # A child has its parent's arguments until it becomes its own program: a "no" is asked again.
+        return self._loops.get(identity) or has_loop(self.command_line(identity.pid))

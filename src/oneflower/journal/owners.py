@@ -1,0 +1,49 @@
+"""Whose an event is, where several runs write one journal."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from oneflower.journal.events import SupervisorState
+
+# A supervisor writes these of its own training, also when it follows no run just then.
+_SUPERVISION: Final = frozenset({"run_lost", "supervisor_state", "training_gave_up"})
+_ENDS: Final = frozenset({SupervisorState.FINISHED, SupervisorState.GIVEN_UP})
+_BEGINNINGS: Final = frozenset({"training_started", "training_resumed"})
+
+
+def run_of(event: Mapping[str, Any]) -> int | None:
+    """Return the run that an event belongs to; None for one that names none, as before 0.2."""
+    run = event.get("run")
+    return run if isinstance(run, int) and not isinstance(run, bool) else None
+
+
+@dataclass(slots=True)
+class Current:
+    """The run that a journal is about, as its events go by: ``takes`` each in order.
+
+    A supervised journal is about the run that was submitted last; one without a supervisor about the run that
+    began last. An event of another run is another training's: it neither fails nor completes this one.
+    """
+
+    run: int | None = None
+    supervised: bool = False
+
+    def takes(self, event: Mapping[str, Any]) -> bool:
+        """Whether an event belongs to this training; one that names no run does."""
+        run, name = run_of(event), event.get("event")
+        if name == "run_submitted":
+            self.run, self.supervised = run, True
+        elif name in _SUPERVISION:
+            if name == "training_gave_up" or str(event.get("state")) in _ENDS:
+                self.supervised = False
+            return True
+        elif name in _BEGINNINGS and not self.supervised:
+            self.run = run
+        return run is None or self.run is None or run == self.run
+
+
+def of_training(events: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the events of the training that a journal is about; see `Current`."""
+    current = Current()
+    return (event for event in events if current.takes(event))

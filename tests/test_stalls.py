@@ -1,0 +1,96 @@
+"""Stopped and hung processes are told from slow ones, by what only work can move."""
+
+import pytest
+
+from oneflower.procfs import Identity, Sign
+from oneflower.stalls import FORGIVEN_S, HUNG_S, LONGEST_STEP_S, STOPPED_S, Act, AwakeClock, Vigil
+
+WHO = Identity(pid=7, start_ticks=1)
+
+
+def sign(state="S"):
+    return Sign(identity=WHO, state=state, parent=1, session=1, cpu_ticks=0)
+
+
+@pytest.fixture
+def clock():
+    now = [0.0]
+
+    def read():
+        return now[0]
+
+    read.now = now
+    return read
+
+
+@pytest.fixture
+def watching(clock):
+    """Look every two seconds for so long; return what was to be done, with the second."""
+    counts = [0]
+    vigil = Vigil(clock, lambda _pid: counts[0])
+
+    def look(seconds, state="S", *, works=True, loop=True):
+        found = []
+        for _ in range(int(seconds / 2)):
+            clock.now[0] += 2.0
+            counts[0] += works
+            stalls = vigil.look([sign(state)], {WHO} if loop else set())
+            found += [(stall.act, clock.now[0]) for stall in stalls]
+        return found
+
+    return look
+
+
+def test_a_short_stop_is_nothing(watching):
+    assert watching(60) == []
+    assert watching(STOPPED_S - 2, "T", works=False) == []
+    assert watching(60) == []
+
+
+def test_a_stopped_process_is_continued_and_then_ended_if_it_does_not_move(watching):
+    assert watching(3 * STOPPED_S, "T", works=False) == [(Act.CONTINUED, 12.0), (Act.ENDED, 22.0)]
+
+
+def test_one_that_is_stopped_again_soon_is_ended_and_later_continued_once_more(watching):
+    watching(STOPPED_S + 2, "T", works=False)
+    watching(20)
+    assert [act for act, _ in watching(STOPPED_S + 2, "T", works=False)] == [Act.ENDED]
+    watching(FORGIVEN_S + 4)
+    assert [act for act, _ in watching(STOPPED_S + 2, "T", works=False)] == [Act.CONTINUED]
+
+
+def test_a_loop_that_stands_still_is_ended(watching):
+    watching(20)
+    (found,) = watching(HUNG_S + 2, works=False)
+    assert found[0] is Act.ENDED
+
+
+@pytest.mark.parametrize("state", ["D", "T"])
+def test_time_in_the_kernel_or_stopped_is_no_hanging(watching, state):
+    watching(20)
+    acts = [act for act, _ in watching(STOPPED_S + 2 if state == "T" else 2 * HUNG_S, state, works=False)]
+    assert acts == ([Act.CONTINUED] if state == "T" else [])
+    assert watching(HUNG_S - 4, works=False) == []
+
+
+def test_a_program_without_a_loop_may_rest_as_long_as_it_likes(watching):
+    assert watching(10 * HUNG_S, works=False, loop=False) == []
+
+
+def test_a_machine_that_was_suspended_blames_nobody():
+    now = [0.0]
+    awake = AwakeClock(lambda: now[0])
+    vigil = Vigil(awake, lambda _pid: 1)
+    for step in (2.0, 2.0, 3600.0, 2.0, 86400.0, 2.0):
+        now[0] += step
+        assert vigil.look([sign("T")], set()) == []
+    assert awake() == 8.0
+
+
+def test_a_clock_counts_the_steps_of_its_owner_and_no_gap():
+    now = [0.0]
+    awake = AwakeClock(lambda: now[0])
+    for step in (1.0, LONGEST_STEP_S, LONGEST_STEP_S + 1, -5.0, 1.0):
+        now[0] += step
+        awake()
+    assert awake() == LONGEST_STEP_S + 2.0
