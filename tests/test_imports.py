@@ -31,6 +31,7 @@ LAYERS = {
     "kinds": 1,
     "app_folders": 1,
     "files": 1,
+    "quality": 1,
     "errors": 0,
     "__init__": 1,
 }

@@ -8,13 +8,13 @@ class Nodes:
     """Plays a RoundGrid whose nodes a test sets."""
 
     def __init__(self):
-        self.online = []
+        self.nodes = []
 
-    def available(self):
-        return list(self.online)
+    def online(self):
+        return list(self.nodes)
 
     def wait_for_nodes(self, needed, *, timeout_s, on_wait):
-        return list(self.online)
+        return list(self.nodes)
 
     def set_cohort(self, nodes):
         pass
@@ -24,7 +24,7 @@ def test_who_has_joined_and_who_has_left_is_told_once(tmp_path):
     grid = Nodes()
     phases = Phases(grid=grid, journal=Journal(tmp_path / "journal.jsonl"), round_timeout_s=1)
     for online in ([1, 2], [1, 2], [2, 3], []):
-        grid.online = online
+        grid.nodes = online
         phases.gather_cohort(1)
     told = [(e["event"], e["client"], e["connected"]) for e in read_journal(tmp_path / "journal.jsonl")]
     assert told == [

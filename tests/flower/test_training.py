@@ -187,7 +187,7 @@ def test_after_its_retries_the_training_fails_and_says_why(federation, monkeypat
     monkeypatch.setattr(RoundGrid, "pause", lambda _grid, seconds: pauses.append(seconds))
 
     def update(message, context):
-        raise RuntimeError("never")
+        raise RuntimeError(f"never, says {context.node_config['partition-id']}")
 
     federation.app = numpy_app(update)
     with pytest.raises(TrainingError, match="round 1 missed its quorum 3 times") as caught:

@@ -1,4 +1,4 @@
-"""Every reader beside a journal whose lines may hold anything: a damaged disk, or another version, wrote them."""
+"""Every reader and a journal whose lines may hold anything: a damaged disk or another version wrote them."""
 
 import json
 from datetime import UTC, datetime

@@ -82,6 +82,8 @@ class TestSources:
         example = variable.default_text or (variable.format.example if variable.format else "")
         given = {variable.name: example} if variable.kind is not Kind.TEXT64 else pems
         given = {variable.name: "t" * 16} if variable.kind is Kind.PASSWORD else given
+        if variable.name == "FL_TARGET_METRIC_VALUE":
+            given["FL_BEST_METRIC"] = "eval_acc"
         resolution = resolve({}, {f"ONEAPP_{name}": text for name, text in given.items()})
         assert resolution.provenance[variable.name].name == variable.alias
         assert resolution.settings == resolve({}, given).settings

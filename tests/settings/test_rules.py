@@ -195,3 +195,50 @@ def test_an_app_of_another_framework_is_a_contradiction():
     (problem,) = contradictions({}, values, Role.BOTH)
     assert "written in pytorch" in problem
     assert not list(contradictions({}, values | {"use_case": "none"}, Role.BOTH))
+
+
+# --- when the training ends -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["eval_acc", "-eval_loss", "-central loss", "evaluate eval_acc", "+loss"])
+def test_a_metric_is_taken_as_it_is_written(text):
+    assert resolve({"FL_BEST_METRIC": text}).settings.best_metric == text
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"FL_BEST_METRIC": "eval_loss"}, "Write -eval_loss"),
+        ({"FL_BEST_METRIC": "-"}, "expected a metric's name after '-'"),
+        ({"FL_TARGET_METRIC_VALUE": "0.9"}, "FL_BEST_METRIC is empty"),
+        ({"FL_TARGET_METRIC_VALUE": "high", "FL_BEST_METRIC": "acc"}, "it is no finite number"),
+        ({"FL_TARGET_METRIC_VALUE": "1e999", "FL_BEST_METRIC": "acc"}, "it is no finite number"),
+        ({"FL_EARLY_STOP_ROUNDS": "-1"}, "it is too small"),
+        ({"FL_EARLY_STOP_DELTA": "-0.1"}, "it is too small"),
+    ],
+)
+def test_an_end_that_cannot_be_meant_is_refused(given, said):
+    with pytest.raises(SettingsError, match=re.escape(said)):
+        resolve(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "level", "said"),
+    [
+        ({"FL_ROUND_TIMEOUT": "10"}, "warning", "FL_ROUND_TIMEOUT is 10: a client that works longer"),
+        (
+            {"FL_EARLY_STOP_ROUNDS": "2", "FL_MIN_EVALUATE_CLIENTS": "0"},
+            "warning",
+            "FL_EARLY_STOP_ROUNDS is set and FL_MIN_EVALUATE_CLIENTS is 0",
+        ),
+        ({"FL_EARLY_STOP_DELTA": "0.1"}, "info", "FL_EARLY_STOP_DELTA has no effect"),
+        ({"FL_EARLY_STOP_ROUNDS": "3"}, "info", "FL_EARLY_STOP_ROUNDS has no effect"),
+    ],
+)
+def test_what_is_probably_not_meant_is_said(given, level, said):
+    assert any(text.startswith(said) for text in _notices(given, level))
+
+
+@pytest.mark.parametrize("given", [{"FL_ROUND_TIMEOUT": "65"}, {"FL_MIN_EVALUATE_CLIENTS": "0"}])
+def test_what_is_right_is_not_commented_on(given):
+    assert resolve(given).notices == ()

@@ -5,6 +5,7 @@ from oneflower.checkpoints.comparison import ArrayChange, compare
 from oneflower.checkpoints.digest import model_digest
 from oneflower.checkpoints.export import FORMATS, export_model
 from oneflower.checkpoints.manifest import SCHEMA, Manifest
+from oneflower.checkpoints.metrics import Metric, normalised
 from oneflower.checkpoints.model import Checkpoint, Metrics, ModelSchema, Resumption, Saved, adopt
 from oneflower.checkpoints.reader import CheckpointInfo, CheckpointReader
 from oneflower.checkpoints.retention import (
@@ -37,6 +38,7 @@ __all__ = [
     "KeepUnion",
     "Manifest",
     "Measure",
+    "Metric",
     "Metrics",
     "ModelSchema",
     "Resumption",
@@ -46,5 +48,6 @@ __all__ = [
     "compare",
     "export_model",
     "model_digest",
+    "normalised",
     "retention_of",
 ]

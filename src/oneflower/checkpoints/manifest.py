@@ -81,6 +81,7 @@ def describe(
         "seed": checkpoint.seed,
         "time": time,
         "versions": dict(checkpoint.versions),
+        "notes": dict(checkpoint.notes),
         "files": {"model": _file(model), "state": None if state is None else _file(state)},
         "arrays": _schema_rows(ModelSchema.of(checkpoint.arrays)),
         "state_arrays": _schema_rows(ModelSchema.of(checkpoint.state)),

@@ -17,7 +17,8 @@ class Checkpoint:
     """A training after `round`: all that the next round needs.
 
     `arrays` is the global model and `state` the server optimizer's arrays (empty where there is none). The
-    store does not copy them: whoever hands them over no longer changes them in place.
+    store does not copy them: whoever hands them over no longer changes them in place. `notes` is JSON that
+    the training wants back; empty in what earlier releases wrote.
     """
 
     round: int
@@ -30,6 +31,7 @@ class Checkpoint:
     seed: int
     metrics: Metrics = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

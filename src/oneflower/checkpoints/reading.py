@@ -63,6 +63,7 @@ def read_checkpoint(files: Files, folder: Path, number: int) -> Checkpoint:
         seed=content["seed"],
         metrics=manifest.metrics,
         versions=content["versions"],
+        notes=content.get("notes", {}),
     )
 
 

@@ -21,7 +21,8 @@ from oneflower.flower.fab import build_fab
 from oneflower.flower.health import Stalled
 from oneflower.journal import Journal, Owner, read_journal, run_of
 from oneflower.procfs import this_process
-from oneflower.recovery.job import Job, changes, finished_already
+from oneflower.recovery.finished import finished_already
+from oneflower.recovery.job import Job, changes
 from oneflower.recovery.machine import State
 from oneflower.recovery.memory import Memory, load, locked, taken_up
 from oneflower.recovery.place import Beside
@@ -93,7 +94,7 @@ def _remember(job: Job, file: Path, journal: Path, *, again: bool) -> Memory | N
     before = load(file)
     for change in changes(before, job.describe()):
         log.warning("configuration changed since the last start: %s", change)
-    finish = finished_already(job, before, read_journal(journal))
+    finish = finished_already(job, before, read_journal(journal), say=log.warning)
     if finish is not None:
         _print_finish(finish, "has finished already; nothing was submitted")
         return None

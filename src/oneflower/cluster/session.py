@@ -17,7 +17,8 @@ from oneflower.cluster.tls import Certificates, decode_certificates, make_certif
 from oneflower.files import probe
 from oneflower.journal import Event, Journal, Owner, read_journal
 from oneflower.procfs import this_process
-from oneflower.recovery.job import Job, changes, finished_already
+from oneflower.recovery.finished import finished_already
+from oneflower.recovery.job import Job, changes
 from oneflower.recovery.memory import Memory, load
 from oneflower.recovery.supervisor import Supervisor
 
@@ -92,7 +93,8 @@ class Session:
         if self.plan.settings.resume == "never":
             return None
         folder = self.plan.folder
-        return finished_already(self._job(), load(folder.training), read_journal(folder.journal))
+        events = read_journal(folder.journal)
+        return finished_already(self._job(), load(folder.training), events, say=self.say)
 
     def _job(self) -> Job:
         plan = self.plan

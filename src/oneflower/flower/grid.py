@@ -7,65 +7,15 @@ delivery, and answers for a dead node only when its lease of 60 s ends.
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from logging import INFO, WARNING
 
 from flwr.common import Message, RecordDict, log
 from flwr.common.typing import Run
 from flwr.server import Grid
 
+from oneflower.flower.waiting import Owed, Pacing, Phase, Reply
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pacing:
-    """How often the grid asks, and how long it is patient; all times in seconds."""
-
-    min_poll_s: float = 0.2
-    """The SuperLink's database serves 65 to 130 pulls a second: never ask faster than this."""
-    poll_per_node_s: float = 1 / 50
-    """With many nodes each pull is heavier: never ask faster than this times the nodes."""
-    max_poll_s: float = 3.0
-    slowdown: float = 0.05
-    """The pause between two polls as a fraction of the time that the phase has taken so far."""
-    resend_factor: float = 2.0
-    """A node is silent when it takes this many times what the slowest of the others took."""
-    resend_floor_s: float = 5.0
-    unknown_fraction: float = 0.25
-    """Where no duration is known yet, a node is silent after this fraction of the timeout."""
-    grace_factor: float = 5.0
-    """With a quorum in, the rest gets this many times what the slowest answer took."""
-    grace_floor_s: float = 60.0
-    """Flower's lease: a node that died is answered for by then."""
-    suspicion_s: float = 65.0
-    """A node that never answered is not sampled until its lease must have ended."""
-    report_every_s: float = 5.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """One node's answer of a phase, and how many seconds after the sending it came."""
-
-    node_id: int
-    message: Message
-    seconds: float
-
-
-@dataclass(slots=True, kw_only=True)
-class _Phase:
-    """What one exchange of messages is waiting for."""
-
-    started: float
-    timeout_s: float
-    message_type: str
-    sent: dict[int, Message] = field(default_factory=dict)
-    pending: dict[str, int] = field(default_factory=dict)
-    resent: set[int] = field(default_factory=set)
-    answer_seconds: dict[int, float] = field(default_factory=dict)
-
-    def silent(self) -> set[int]:
-        return set(self.pending.values())
-
-    def slowest_s(self) -> float | None:
-        return max(self.answer_seconds.values(), default=None)
+__all__ = ["Pacing", "Reply", "RoundGrid"]
 
 
 class RoundGrid(Grid):
@@ -94,7 +44,9 @@ class RoundGrid(Grid):
         self._clock = clock
         self._sleep = sleep
         self._cohort: list[int] | None = None
-        self._late: dict[str, int] = {}
+        self._late: dict[str, Owed] = {}
+        self._expected = ""
+        self._at_work_since: dict[int, float] = {}
         self._suspect_until: dict[int, float] = {}
         self._usual_s: dict[tuple[str, int], float] = {}
 
@@ -145,28 +97,47 @@ class RoundGrid(Grid):
         """Make `get_node_ids`, and so Flower's own sampling, see these nodes only."""
         self._cohort = None if node_ids is None else sorted(node_ids)
 
+    def online(self) -> list[int]:
+        """Return the nodes that are online, in ascending order of id."""
+        return sorted(self._inner.get_node_ids())
+
     def available(self) -> list[int]:
         """Return the nodes that are online and under no suspicion, in ascending order of id."""
+        return self._trusted(self.online())
+
+    def _trusted(self, online: Iterable[int]) -> list[int]:
         now = self._clock()
         self._suspect_until = {node: end for node, end in self._suspect_until.items() if end > now}
-        return sorted(node for node in self._inner.get_node_ids() if node not in self._suspect_until)
+        return [node for node in online if node not in self._suspect_until]
+
+    def silent_s(self, node_id: int) -> float | None:
+        """Return for how long a node has owed an answer; None where it owes none."""
+        since = self._at_work_since.get(node_id)
+        return None if since is None else self._clock() - since
 
     def wait_for_nodes(
         self, needed: int, *, timeout_s: float, on_wait: Callable[[int], object] = bool
     ) -> list[int]:
         """Wait until `needed` nodes are available; return those that are, fewer after `timeout_s` seconds.
 
-        `on_wait` is called with the number of connected nodes every few seconds while waiting.
+        Where only silent nodes make up the number, they are asked again: a round that asks nobody learns
+        nothing. `on_wait` is called with the number of connected nodes every few seconds while waiting.
         """
         deadline = self._clock() + timeout_s
         next_report = self._clock()
-        while len(nodes := self.available()) < needed and self._clock() < deadline:
+        while True:
+            online = self.online()
+            nodes = self._trusted(online)
+            if len(nodes) >= needed or self._clock() >= deadline:
+                return nodes
+            if len(online) >= needed:
+                self._drain_late()
+                return online
             if self._clock() >= next_report:
-                on_wait(len(nodes))
+                on_wait(len(online))
                 self._drain_late()
                 next_report = self._clock() + self._pacing.report_every_s
             self._sleep(min(0.5, max(0.0, deadline - self._clock())))
-        return nodes
 
     def pause(self, seconds: float) -> None:
         """Pause between two tries of a round, in the clock that this grid goes by."""
@@ -175,7 +146,12 @@ class RoundGrid(Grid):
     # --- one phase of a round ---------------------------------------------------------------------
 
     def exchange(
-        self, messages: Iterable[Message], *, timeout_s: float, enough: Callable[[], bool] = lambda: False
+        self,
+        messages: Iterable[Message],
+        *,
+        timeout_s: float,
+        enough: Callable[[], bool] = lambda: False,
+        work: str = "",
     ) -> Iterator[Reply]:
         """Send messages, one a node, and hand on each node's first answer as it comes.
 
@@ -187,13 +163,16 @@ class RoundGrid(Grid):
             The phase ends after this many seconds, with one last poll.
         enough : callable
             True once the replies so far are a quorum; then the rest gets a grace period only.
+        work : str
+            What the messages ask for. A node that owes the answer to the same work is not asked anew: its
+            answer counts when it comes. Empty: answers to earlier messages are of no use.
 
         Yields
         ------
         Reply
             An error reply counts as a node's answer when nothing else is under way for it.
         """
-        phase = self._send(list(messages), timeout_s)
+        phase = self._send(list(messages), timeout_s, work)
         while phase.pending:
             last_poll = self._is_over(phase, enough)
             yield from self._poll(phase)
@@ -203,22 +182,35 @@ class RoundGrid(Grid):
             self._sleep(self._pause_s(phase))
         self._give_up(phase)
 
-    def _send(self, messages: list[Message], timeout_s: float) -> _Phase:
-        self._drain_late()
+    def _send(self, messages: list[Message], timeout_s: float, work: str) -> Phase:
+        self._drain_late(work)
         kind = messages[0].metadata.message_type if messages else ""
-        phase = _Phase(started=self._clock(), timeout_s=timeout_s, message_type=kind)
+        phase = Phase(started=self._clock(), timeout_s=timeout_s, message_type=kind, work=work)
         for message in messages:
-            self._push(phase, message)
+            if not self._expect_late(phase, message):
+                self._push(phase, message)
         return phase
 
-    def _push(self, phase: _Phase, message: Message) -> None:
+    def _expect_late(self, phase: Phase, message: Message) -> bool:
+        """Wait for what a node owes already, if it is the same work; tell whether there is any."""
+        node_id = message.metadata.dst_node_id
+        owed = {key: each for key, each in self._late.items() if phase.work and each.node_id == node_id}
+        for message_id, each in owed.items():
+            del self._late[message_id]
+            phase.pending[message_id] = node_id
+            phase.asked[node_id] = min(each.asked, phase.asked.get(node_id, each.asked))
+        if owed:
+            phase.sent[node_id] = message
+        return bool(owed)
+
+    def _push(self, phase: Phase, message: Message) -> None:
         node_id = message.metadata.dst_node_id
         phase.sent[node_id] = message
         for message_id in self._inner.push_messages([message]):
             if message_id:  # an empty id: the SuperLink refused the message, for a node that is gone
                 phase.pending[str(message_id)] = node_id
 
-    def _poll(self, phase: _Phase) -> Iterator[Reply]:
+    def _poll(self, phase: Phase) -> Iterator[Reply]:
         for message in self._inner.pull_messages(list(phase.pending)):
             node_id = phase.pending.pop(message.metadata.reply_to_message_id, None)
             if node_id is None:
@@ -228,17 +220,20 @@ class RoundGrid(Grid):
                 continue
             yield self._answer(phase, node_id, message)
 
-    def _answer(self, phase: _Phase, node_id: int, message: Message) -> Reply:
-        seconds = self._clock() - phase.started
+    def _answer(self, phase: Phase, node_id: int, message: Message) -> Reply:
+        asked = phase.asked.get(node_id, phase.started)
+        seconds = self._clock() - asked
         for message_id in [key for key, node in phase.pending.items() if node == node_id]:
-            self._late[message_id] = phase.pending.pop(message_id)
+            del phase.pending[message_id]
+            self._late[message_id] = Owed(node_id=node_id, work="", asked=asked)
+        self._at_work_since.pop(node_id, None)
         if not message.has_error():
             phase.answer_seconds[node_id] = seconds
             self._usual_s[phase.message_type, node_id] = seconds
             self._suspect_until.pop(node_id, None)
         return Reply(node_id=node_id, message=message, seconds=seconds)
 
-    def _is_over(self, phase: _Phase, enough: Callable[[], bool]) -> bool:
+    def _is_over(self, phase: Phase, enough: Callable[[], bool]) -> bool:
         elapsed = self._clock() - phase.started
         if elapsed >= phase.timeout_s:
             return True
@@ -247,7 +242,7 @@ class RoundGrid(Grid):
             return False
         return elapsed >= max(self._pacing.grace_floor_s, self._pacing.grace_factor * slowest)
 
-    def _pause_s(self, phase: _Phase) -> float:
+    def _pause_s(self, phase: Phase) -> float:
         pacing = self._pacing
         elapsed = self._clock() - phase.started
         fastest = max(pacing.min_poll_s, len(phase.sent) * pacing.poll_per_node_s)
@@ -256,7 +251,7 @@ class RoundGrid(Grid):
 
     # --- silence ----------------------------------------------------------------------------------
 
-    def _patience_s(self, phase: _Phase, node_id: int) -> float:
+    def _patience_s(self, phase: Phase, node_id: int) -> float:
         """Return the seconds after which this node counts as silent and gets its work once more."""
         known = [self._usual_s.get((phase.message_type, node_id)), phase.slowest_s()]
         durations = [seconds for seconds in known if seconds is not None]
@@ -264,7 +259,7 @@ class RoundGrid(Grid):
             return self._pacing.unknown_fraction * phase.timeout_s
         return max(self._pacing.resend_floor_s, self._pacing.resend_factor * max(durations))
 
-    def _resend_to_silent(self, phase: _Phase) -> None:
+    def _resend_to_silent(self, phase: Phase) -> None:
         elapsed = self._clock() - phase.started
         overdue = {node for node in phase.silent() - phase.resent if elapsed >= self._patience_s(phase, node)}
         for node in sorted(overdue & set(self._inner.get_node_ids())) if overdue else ():
@@ -276,18 +271,27 @@ class RoundGrid(Grid):
             again = Message(lost.content, node, phase.message_type, group_id=lost.metadata.group_id)
             self._push(phase, again)
 
-    def _give_up(self, phase: _Phase) -> None:
+    def _give_up(self, phase: Phase) -> None:
         silent = phase.silent()
         for node in silent:
             self._suspect_until[node] = self._clock() + self._pacing.suspicion_s
+            self._at_work_since.setdefault(node, phase.asked.get(node, phase.started))
             log(WARNING, "no answer node=%d message=%s", node, phase.message_type)
-        self._late.update(phase.pending)
+        for message_id, node in phase.pending.items():
+            asked = phase.asked.get(node, phase.started)
+            self._late[message_id] = Owed(node_id=node, work=phase.work, asked=asked)
+        self._expected = phase.work
 
-    def _drain_late(self) -> None:
-        """Take replies that nobody waits for any more, so that the SuperLink can drop their arrays."""
-        if not self._late:
-            return
-        for message in self._inner.pull_messages(list(self._late)):
-            node_id = self._late.pop(message.metadata.reply_to_message_id, None)
-            if node_id is not None and not message.has_error():
-                self._suspect_until.pop(node_id, None)
+    def _drain_late(self, work: str | None = None) -> None:
+        """Take replies that nobody waits for any more, so that the SuperLink can drop their arrays.
+
+        Those of the given work, by default of the last phase, are left: the next try of it waits for them.
+        """
+        wanted = self._expected if work is None else work
+        drained = [key for key, owed in self._late.items() if not owed.work or owed.work != wanted]
+        for message in self._inner.pull_messages(drained) if drained else ():
+            owed = self._late.pop(message.metadata.reply_to_message_id, None)
+            if owed is not None:
+                self._at_work_since.pop(owed.node_id, None)
+            if owed is not None and not message.has_error():
+                self._suspect_until.pop(owed.node_id, None)

@@ -1,8 +1,8 @@
 """The checkpoints of a training, as the round loop sees them: where it starts, and what it keeps."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from logging import ERROR, INFO, WARNING
 from pathlib import Path
@@ -19,9 +19,11 @@ from oneflower.checkpoints import (
     ModelSchema,
     Saved,
     adopt,
+    model_digest,
     retention_of,
 )
-from oneflower.errors import CheckpointError
+from oneflower.errors import CheckpointError, OneflowerError
+from oneflower.flower.fitting import require_rounds, require_versions, settings_changed
 from oneflower.flower.history import restore, to_json
 from oneflower.flower.strategies import OneflowerStrategy, array_views, to_record
 from oneflower.journal import Journal
@@ -33,10 +35,27 @@ _LOCK_WAIT_S = 15.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """Where a training starts: after `round` (0: nothing was done yet), with its optimizer's arrays."""
+    """Where a training starts: after `round` (0: nothing was done yet), with its optimizer's arrays.
+
+    `total_rounds` is the FL_NUM_ROUNDS under which the checkpoint was made, `notes` what was left for us.
+    """
 
     round: int
-    state: Mapping[str, NDArray[Any]]
+    state: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    total_rounds: int = 0
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """The model of the last round as the store has proven it: whatever is told of it comes from here.
+
+    `path` is None where nothing is kept: then the digest is that of the model in memory.
+    """
+
+    round: int
+    path: Path | None
+    sha256: str
 
 
 class Keeper:
@@ -52,15 +71,21 @@ class Keeper:
         app: str,
         journal: Journal | None,
         versions: Mapping[str, str] | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         self._config = config
         self._app = app
         self._journal = journal
-        self._versions = dict(versions or {})
+        self._versions = {str(name): str(value) for name, value in (versions or {}).items()}
+        # Read once: a package's metadata may be out of reach later, and a save must not fail for it.
+        self._packages = {package: version(package) for package in ("flwr", "oneflower")}
+        self._settings = dict(settings or {})
+        self.notes: dict[str, Any] = {}
         self._stack = ExitStack()
         self._store: CheckpointStore | None = None
         self._writer: BackgroundWriter | None = None
-        self._newest: Saved | None = None
+        self._submitted = 0
+        self._failures: dict[int, str] = {}
 
     def __enter__(self) -> Self:
         """Open the folder; StateError or CheckpointError where it cannot be used, before a round is spent."""
@@ -87,39 +112,130 @@ class Keeper:
         ------
         CheckpointError
             The checkpoint is of another model, or made with something else; the text lists the differences.
+        SettingsError
+            It is of a later round than FL_NUM_ROUNDS, or of a complete training with other settings.
         """
         if self._store is None:
-            return Start(round=0, state={})
+            return Start(round=0)
         self._store.require_space(array_views(result.arrays))
         if self._config.resume == "never":
             self._start_afresh(self._store)
-            return Start(round=0, state={})
+            return Start(round=0)
         newest = self._store.latest(ModelSchema.of(array_views(result.arrays)))
         if newest is None:
-            return Start(round=0, state={})
-        self._require_versions(newest)
+            return Start(round=0)
+        require_rounds(newest, self._config, self._store.rounds())
+        require_versions(newest, self._versions, self._config.checkpoint_path)
+        self._tell_changes(newest)
         taken = adopt(newest, strategy=self._config.strategy, seed=self._config.seed, app=self._app)
         for warning in taken.warnings:
             log(WARNING, "%s", warning)
         result.arrays = to_record(dict(newest.arrays), tuple(newest.arrays))
         restore(result, newest.metrics)
-        return Start(round=newest.round, state=taken.checkpoint.state)
+        self._submitted, self.notes = newest.round, dict(newest.notes)
+        return Start(
+            round=newest.round,
+            state=taken.checkpoint.state,
+            total_rounds=newest.total_rounds,
+            notes=newest.notes,
+        )
 
     def keep(self, server_round: int, result: Result, strategy: OneflowerStrategy) -> None:
         """Hand the round's model to the writer where a checkpoint is due; the last round always is.
 
-        Only then is the optimizer's state taken, which copies two models for FedAdam.
+        So is the round after one that could not be saved. Only then is the optimizer's state taken, which
+        copies two models for FedAdam.
         """
         last = server_round == self._config.num_rounds
-        if self._writer is None or not (last or server_round % self._config.checkpoint_interval == 0):
+        due = last or server_round % self._config.checkpoint_interval == 0
+        if self._writer is None or not (due or self._submitted in self._failures):
             return
-        self._writer.submit(self._checkpoint(server_round, result, strategy.state_arrays()))
+        self._submitted = server_round
+        try:
+            self._writer.submit(self._checkpoint(server_round, result, strategy.state_arrays()))
+        except (OSError, RuntimeError, MemoryError) as error:  # no thread, no memory: the next round is due
+            self._failed(server_round, error)
 
-    def newest(self) -> Saved | None:
-        """Wait for the checkpoint in flight; return the newest that was written in this process."""
-        if self._writer is not None:
-            self._writer.wait()
-        return self._newest
+    def finish(
+        self,
+        server_round: int,
+        result: Result,
+        strategy: OneflowerStrategy,
+        back_off: Callable[[int], object],
+    ) -> Kept:
+        """Return the last round's model once it is committed and read back; save it again where it is not.
+
+        Meanwhile the model stays in memory. `back_off` pauses after a failed try, given its number.
+
+        Raises
+        ------
+        CheckpointError
+            It could not be saved FL_ROUND_RETRIES times more.
+        """
+        digest = model_digest(array_views(result.arrays))
+        if self._store is None or self._writer is None:
+            return Kept(round=server_round, path=None, sha256=digest)
+        self._writer.wait()
+        problem = None if self._submitted == server_round else "it was not due before"
+        for attempt in range(self._config.round_retries + 1):
+            if problem is not None:
+                problem = self._save_here(server_round, result, strategy)
+            if problem is None:
+                proven = self._prove(self._store, server_round, digest)
+                if isinstance(proven, Kept):
+                    return proven
+                problem = self._failures.get(server_round, proven)
+            if attempt < self._config.round_retries:
+                self._tell_saving(server_round, attempt + 1, problem)
+                back_off(attempt + 1)
+        raise CheckpointError(
+            f"the model of round {server_round}, the last one, could not be saved; tries: {attempt + 1}, the "
+            f"last reason: {str(problem).rstrip('.')}. Mend that and run the same command again: the "
+            "training resumes from the newest checkpoint. Raise FL_ROUND_RETRIES (now "
+            f"{self._config.round_retries}) to have it tried for longer"
+        )
+
+    def _save_here(self, server_round: int, result: Result, strategy: OneflowerStrategy) -> str | None:
+        """Save in this thread, with nothing left to train; return why that failed, or None."""
+        if self._store is None:
+            return None
+        self._failures.pop(server_round, None)
+        try:
+            saved = self._store.save(self._checkpoint(server_round, result, strategy.state_arrays()))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the model is held and saved again
+            self._failed(server_round, error)
+            return str(error)
+        self._submitted = server_round
+        self._saved(saved)
+        return None
+
+    def _prove(self, store: CheckpointStore, server_round: int, digest: str) -> Kept | str:
+        """Read the committed round back; return what was proven, or why it does not count."""
+        try:
+            manifest = store.verify(server_round)
+        except (OneflowerError, OSError) as error:
+            return str(error)
+        if manifest.model.sha256 != digest:
+            return f"the checkpoint of round {server_round} holds another model than the one trained here."
+        path = store.root / manifest.model.name
+        return Kept(round=manifest.round, path=path, sha256=manifest.model.sha256)
+
+    def _tell_saving(self, server_round: int, attempt: int, problem: str) -> None:
+        log(
+            ERROR,
+            "the last round is not saved, tried again round=%d attempt=%d reason=%s",
+            server_round,
+            attempt,
+            problem,
+        )
+        self._record(
+            "training_saving",
+            round=server_round,
+            rounds=self._config.num_rounds,
+            attempt=attempt,
+            tries=self._config.round_retries,
+            reason=problem,
+        )
 
     def _checkpoint(self, server_round: int, result: Result, state: Mapping[str, NDArray[Any]]) -> Checkpoint:
         return Checkpoint(
@@ -132,22 +248,15 @@ class Keeper:
             app=self._app,
             seed=self._config.seed,
             metrics=to_json(result),
-            versions={package: version(package) for package in ("flwr", "oneflower")} | self._versions,
+            versions=self._packages | self._versions,
+            notes={**self.notes, "settings": self._settings},
         )
 
-    def _require_versions(self, checkpoint: Checkpoint) -> None:
-        """Refuse a checkpoint that was made on something else, such as another base model."""
-        differences = [
-            f"{name} {checkpoint.versions[name]} there, {here} here"
-            for name, here in self._versions.items()
-            if checkpoint.versions.get(name, here) != here
-        ]
-        if differences:
-            raise CheckpointError(
-                f"the checkpoint of round {checkpoint.round} in {self._config.checkpoint_path} was made with "
-                f"something else: {'; '.join(differences)}. Expected the same. Give it back, name another "
-                f"FL_CHECKPOINT_PATH, or set FL_RESUME=never to start anew"
-            )
+    def _tell_changes(self, checkpoint: Checkpoint) -> None:
+        changed = settings_changed(checkpoint, self._config, self._settings)
+        if changed:
+            log(WARNING, "settings changed since round=%d changes=%s", checkpoint.round, "; ".join(changed))
+            self._record("settings_changed", round=checkpoint.round, changes=changed)
 
     def _start_afresh(self, store: CheckpointStore) -> None:
         rounds = store.start_afresh()
@@ -155,7 +264,7 @@ class Keeper:
             log(WARNING, "FL_RESUME=never: checkpoints set aside rounds=%s", ",".join(map(str, rounds)))
 
     def _saved(self, saved: Saved) -> None:
-        self._newest = saved
+        self._failures.clear()
         log(INFO, "checkpoint saved round=%d size_bytes=%d", saved.round, saved.size_bytes)
         self._record(
             "checkpoint_saved",
@@ -167,6 +276,7 @@ class Keeper:
         )
 
     def _failed(self, server_round: int, error: Exception) -> None:
+        self._failures[server_round] = str(error)
         log(ERROR, "checkpoint failed, the training goes on round=%d reason=%s", server_round, error)
         self._record("checkpoint_failed", round=server_round, reason=str(error))
 

@@ -111,7 +111,7 @@ class LocalGrid(Grid):
         """Call the ClientApp; an exception becomes the error reply that a SuperNode would send."""
         try:
             return self._client_app(message, self._contexts[message.metadata.dst_node_id])
-        except Exception as error:  # noqa: BLE001 a client's own code may raise anything
+        except (Exception, SystemExit) as error:  # noqa: BLE001 a client's own code may raise anything
             log(ERROR, "ClientApp raised an exception", exc_info=error)
             reason = f"{type(error)}:<'{error}'>"
             return Message(Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=reason), reply_to=message)

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from logging import INFO, WARNING
 
 from flwr.common import Message, log
+from flwr.common.constant import ErrorCode
 
+from oneflower.flower.blame import lacks_evaluate
 from oneflower.flower.grid import Reply, RoundGrid
 from oneflower.journal import Journal, Unfinished, unfinished_round
 
@@ -16,11 +18,27 @@ LONGEST_PAUSE_S = 30.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collected:
-    """The replies of a phase that passed their check, and how many others were quarantined."""
+    """The replies of a phase that passed their check, and how many others were quarantined.
+
+    `raised` holds for each client whose app raised an exception what it said, `silent` counts those that are
+    connected and have not answered in time.
+    """
 
     valid: list[Message]
     quarantined: int
+    asked: int = 0
+    raised: tuple[str, ...] = ()
+    silent: int = 0
 
+
+# The client's app is at fault, not its machine or the way to it.
+RAISED = frozenset(
+    {
+        ErrorCode.LOAD_CLIENT_APP_EXCEPTION,
+        ErrorCode.CLIENT_APP_RAISED_EXCEPTION,
+        ErrorCode.MOD_FAILED_PRECONDITION,
+    }
+)
 
 Check = Callable[[Message], str | None]
 """Returns why a reply cannot be used, or None."""
@@ -63,9 +81,9 @@ class Phases:
             log(INFO, "waiting for clients connected=%d needed=%d", connected, needed)
             self.record("waiting_for_clients", connected=connected, needed=needed)
 
-        self._tell_changes(self.grid.available())
+        self._tell_changes(self.grid.online())
         cohort = self.grid.wait_for_nodes(needed, timeout_s=self.round_timeout_s, on_wait=report)
-        self._tell_changes(cohort)
+        self._tell_changes(self.grid.online())
         self.grid.set_cohort(cohort)
         return cohort
 
@@ -97,10 +115,13 @@ class Phases:
         """
         started = time.monotonic()
         valid: list[Message] = []
-        quarantined = 0
+        quarantined, raised = 0, []
         asked = list(messages)
         replies = self.grid.exchange(
-            asked, timeout_s=self.round_timeout_s, enough=lambda: len(valid) >= quorum(quarantined)
+            asked,
+            timeout_s=self.round_timeout_s,
+            enough=lambda: len(valid) >= quorum(quarantined),
+            work=_work(phase, server_round, asked),
         )
         answered = set()
         for reply in replies:
@@ -109,22 +130,37 @@ class Phases:
                 valid.append(reply.message)
             elif not reply.message.has_error():
                 quarantined += 1
-        waited_s = time.monotonic() - started
-        for node_id in sorted({message.metadata.dst_node_id for message in asked} - answered):
-            self.leave_out(
-                "client_failed", server_round, node_id, f"no answer to {phase} in {waited_s:.0f} s"
-            )
-        return Collected(valid=valid, quarantined=quarantined)
+            elif reply.message.error.code in RAISED:
+                raised.append(reply.message.error.reason or "no reason given")
+        missing = sorted({message.metadata.dst_node_id for message in asked} - answered)
+        silent = self._leave_out_silent(phase, server_round, missing, time.monotonic() - started)
+        return Collected(
+            valid=valid, quarantined=quarantined, asked=len(asked), raised=tuple(raised), silent=silent
+        )
+
+    def _leave_out_silent(
+        self, phase: str, server_round: int, missing: Iterable[int], waited_s: float
+    ) -> int:
+        """Name those that have not answered; return how many of them are connected still."""
+        nodes = list(missing)
+        online = set(self.grid.online()) if nodes else set()
+        for node_id in nodes:
+            reason = f"no answer to {phase} in {waited_s:.0f} s"
+            if node_id in online:
+                since_s = self.grid.silent_s(node_id) or waited_s
+                reason = f"{reason}: still connected, working since {since_s:.0f} s"
+            self.leave_out("client_failed", server_round, node_id, reason)
+        return len(online.intersection(nodes))
 
     def _accept(self, phase: str, server_round: int, reply: Reply, check: Check) -> bool:
         if reply.message.has_error():
-            self.leave_out(
-                "client_failed", server_round, reply.node_id, reply.message.error.reason or "no reason given"
-            )
+            reason = reply.message.error.reason or "no reason given"
+            if not (phase == "evaluate" and lacks_evaluate([reason])):  # that is no failure of a client
+                self.leave_out("client_failed", server_round, reply.node_id, reason)
             return False
-        reason = check(reply.message)
-        if reason is not None:
-            self.leave_out("client_quarantined", server_round, reply.node_id, reason)
+        rejected = check(reply.message)
+        if rejected is not None:
+            self.leave_out("client_quarantined", server_round, reply.node_id, rejected)
             return False
         self.record(
             "reply_received",
@@ -141,3 +177,10 @@ class Phases:
             WARNING, "%s round=%d client=%d reason=%s", event.replace("_", " "), server_round, node_id, reason
         )
         self.record(event, round=server_round, client=str(node_id), reason=reason)
+
+
+def _work(phase: str, server_round: int, messages: list[Message]) -> str:
+    """Return what messages ask for; the model of a round stays the same until its updates are valid."""
+    records = messages[0].content.config_records.items() if messages else ()
+    config = sorted((name, sorted(record.items())) for name, record in records)
+    return f"{phase} {server_round} {config!r}"

@@ -10,22 +10,24 @@ from flwr.common import ArrayRecord, ConfigRecord, Context, log
 from flwr.server import Grid
 from flwr.serverapp.strategy import Result
 
-from oneflower.checkpoints import model_digest
 from oneflower.errors import OneflowerError, SettingsError
 from oneflower.flower.asking import Prepare, ask_clients
 from oneflower.flower.failures import tell_known
 from oneflower.flower.grid import RoundGrid
-from oneflower.flower.keeper import Keeper
+from oneflower.flower.keeper import Keeper, Kept
 from oneflower.flower.logs import log_through_flower
 from oneflower.flower.phases import Phases
-from oneflower.flower.rounds import EvaluateFn, RoundLoop
-from oneflower.flower.strategies import array_views, build_strategy
+from oneflower.flower.rounds import Ending, EvaluateFn, RoundLoop
+from oneflower.flower.stopping import Stopping, StopRule
+from oneflower.flower.strategies import build_strategy
 from oneflower.journal import LAST_WORDS_S, Journal, Owner
 from oneflower.procfs import this_process
-from oneflower.settings import TrainingConfig, training_config
+from oneflower.settings import TrainingConfig, training_config, without_operational
 
 JOURNAL_VARIABLE = "ONEFLOWER_JOURNAL"
 """The environment variable by which whoever starts the SuperLink tells the ServerApp where the journal is."""
+CLIENTS_VARIABLE = "ONEFLOWER_CLIENTS"
+"""The same for how many clients there are, where that is known: it decides how data are divided."""
 
 
 def train(  # noqa: PLR0913 what Flower hands over, the model, and three options
@@ -48,7 +50,7 @@ def train(  # noqa: PLR0913 what Flower hands over, the model, and three options
     arrays : ArrayRecord
         The model before round 1. It is replaced by the checkpoint's on a resume, and must be of its form.
     evaluate : callable, optional
-        Central evaluation, (round, arrays) to metrics: before round 1 and after every round.
+        Central evaluation, (round, arrays) to metrics by name: before round 1 and after every round.
     train_config, evaluate_config : mapping, optional
         What every message to the clients carries besides `server-round`, `seed` and the strategy's own keys.
     prepare : callable, optional
@@ -66,18 +68,23 @@ def train(  # noqa: PLR0913 what Flower hands over, the model, and three options
     Raises
     ------
     SettingsError
-        A run-config value is wrong.
+        A run-config value is wrong, or does not fit the training that the checkpoint folder holds.
     CheckpointError, StateError
-        The checkpoint folder cannot be used, or its newest checkpoint is of another model.
+        The checkpoint folder cannot be used, its newest checkpoint is of another model, or the last round
+        could not be saved.
     TrainingError
         A round missed its quorum too often.
+    AppError
+        The central evaluation returned what is no metric, or every client raised the same exception twice.
     """
     log_through_flower()
     config = training_config(context.run_config)
     journal = open_journal(config, context.run_id)
     app = str(grid.run.fab_id) or config.use_case
     strategy = build_strategy(config)
-    with Keeper(config, app=app, journal=journal, versions=versions) as keeper:
+    rule = _stop_rule(config, evaluates=evaluate is not None)
+    settings = _decisive(context.run_config)
+    with Keeper(config, app=app, journal=journal, versions=versions, settings=settings) as keeper:
         loop = RoundLoop(
             config=config,
             strategy=strategy,
@@ -86,6 +93,7 @@ def train(  # noqa: PLR0913 what Flower hands over, the model, and three options
             evaluate=evaluate,
             train_config=ConfigRecord({"seed": config.seed, **(train_config or {})}),
             evaluate_config=ConfigRecord({"seed": config.seed, **(evaluate_config or {})}),
+            stopping=Stopping(rule),
         )
         return _run(loop, Result(arrays=arrays), app, prepare)
 
@@ -126,7 +134,39 @@ def _facts(config: TrainingConfig) -> dict[str, object]:
         "rounds": config.num_rounds,
         "strategy": config.strategy,
         "parameters": config.strategy_parameters(),
+        "best_metric": config.best_metric,
     }
+
+
+def _decisive(run_config: Mapping[str, object]) -> dict[str, object]:
+    """Return what decides the model, the app's own keys and the number of clients among them."""
+    clients = os.environ.get(CLIENTS_VARIABLE, "")
+    return {
+        **without_operational(run_config),
+        **({"clients": int(clients)} if clients.isdecimal() else {}),
+    }
+
+
+def _stop_rule(config: TrainingConfig, *, evaluates: bool) -> StopRule:
+    """Return when the training ends early; SettingsError where nothing could tell."""
+    rule = StopRule(
+        wanted=config.quality,
+        patience=config.early_stop_rounds,
+        delta=config.early_stop_delta,
+        target=config.target,
+    )
+    if rule.target is not None and not config.best_metric:
+        raise SettingsError(
+            f"FL_TARGET_METRIC_VALUE is {config.target_metric_value} and FL_BEST_METRIC is empty: expected "
+            "the metric that shall reach it; set FL_BEST_METRIC"
+        )
+    if rule.active and not (evaluates or config.min_evaluate_clients or config.best_metric):
+        raise SettingsError(
+            "FL_EARLY_STOP_ROUNDS is set, the app does not evaluate centrally and FL_MIN_EVALUATE_CLIENTS is "
+            "0: nothing says how good a model is; have the clients evaluate, name a metric of their training "
+            "with FL_BEST_METRIC, or set FL_EARLY_STOP_ROUNDS=0"
+        )
+    return rule
 
 
 def _round_grid(grid: Grid) -> RoundGrid:
@@ -145,19 +185,33 @@ def _run(loop: RoundLoop, result: Result, app: str, prepare: Prepare | None) -> 
         _announce(loop, facts, done)
         if done == 0 and prepare is not None:
             result.arrays = prepare(result.arrays, partial(ask_clients, phases, config))
-        if done < config.num_rounds or phases.unfinished(done):
-            loop.run(result, done)
+        ending = loop.run(result, done, more_rounds=0 < start.total_rounds < config.num_rounds)
+        done = ending.round
+        kept = loop.keeper.finish(ending.round, result, loop.strategy, phases.back_off)
     except OneflowerError as error:
         tell_known(phases.journal, error, round=done, **facts)
         raise
-    saved = loop.keeper.newest()
-    digest = model_digest(array_views(result.arrays))
-    log(INFO, "training finished rounds=%d sha256=%s", config.num_rounds, digest)
-    path = str(saved.path) if saved is not None else _newest_path(config)
-    phases.record("training_finished", round=config.num_rounds, sha256=digest, path=path, **facts)
+    _tell_finished(loop, ending, kept, facts)
     if phases.journal is not None:
         phases.journal.flush(patience_s=LAST_WORDS_S)
     return result
+
+
+def _tell_finished(loop: RoundLoop, ending: Ending, kept: Kept, facts: Mapping[str, object]) -> None:
+    """Say that the training is done: what is told of the model is what the store has proven."""
+    stop = ending.stop
+    log(INFO, "training finished round=%d sha256=%s path=%s", kept.round, kept.sha256, kept.path or "-")
+    if kept.path is None:
+        log(WARNING, "the model was not kept: FL_CHECKPOINT_ENABLED is NO")
+    loop.phases.record(
+        "training_finished",
+        round=kept.round,
+        sha256=kept.sha256,
+        path=None if kept.path is None else str(kept.path),
+        stopped=None if stop is None else stop.reason.value,
+        because=None if stop is None else stop.because,
+        **facts,
+    )
 
 
 def _announce(loop: RoundLoop, facts: Mapping[str, object], done: int) -> None:
@@ -175,7 +229,3 @@ def _announce(loop: RoundLoop, facts: Mapping[str, object], done: int) -> None:
             "Set FL_CHECKPOINT_ENABLED=YES to go on from the newest checkpoint instead",
         )
     loop.phases.record("training_resumed" if done else "training_started", round=done, **facts)
-
-
-def _newest_path(config: TrainingConfig) -> str | None:
-    return str(Path(config.checkpoint_path) / "checkpoint_latest.npz") if config.checkpoint_enabled else None

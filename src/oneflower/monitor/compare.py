@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from oneflower.monitor import measures
 from oneflower.monitor.document import card, document
 from oneflower.monitor.html import Html, el, join, table
 from oneflower.monitor.lines import duration, metric_text
 from oneflower.monitor.picture import Curves, Points, draw
 from oneflower.monitor.report import POLICY
 from oneflower.monitor.view import TrainingView
+from oneflower.quality import LOSS, QUALITY, primary
 
 HEADS: Final = (
     "Training",
@@ -52,7 +52,7 @@ def results(trainings: Mapping[str, TrainingView]) -> list[Result]:
 
 def comparison_page(trainings: Mapping[str, TrainingView]) -> str:
     """Return one HTML file with pictures and the table; it opens offline and runs no script."""
-    families = (("accuracy", "Accuracy", measures.QUALITY), ("loss", "Loss", measures.LOSS))
+    families = (("accuracy", "Accuracy", QUALITY), ("loss", "Loss", LOSS))
     cards = [
         card(name, heading, draw(picture(trainings, family, f"{heading} by round")))
         for name, heading, family in families
@@ -76,7 +76,7 @@ def picture(trainings: Mapping[str, TrainingView], family: str, title: str) -> C
 
 def points(view: TrainingView, family: str) -> Points:
     """Return the values of a training's most telling measure of a family."""
-    name = measures.primary(view.metric_names(), family)
+    name = primary(view.metric_names(), family)
     if name is None:
         return []
     return [(n, r.metrics[name]) for n, r in sorted(view.rounds.items()) if name in r.metrics]

@@ -34,11 +34,22 @@ def _list(value: Any) -> bool:
 
 
 _KINDS: Final[Mapping[Callable[[Any], bool], tuple[str, ...]]] = {
-    _whole: ("round", "rounds", "clients", "valid", "bytes", "connected", "needed", "attempt", "restarts"),
+    _whole: (
+        "round",
+        "rounds",
+        "clients",
+        "valid",
+        "bytes",
+        "connected",
+        "needed",
+        "attempt",
+        "tries",
+        "restarts",
+    ),
     _number: ("seconds", "delay_s"),
     _text: (
         *("phase", "client", "reason", "file", "sha256", "path", "app", "strategy", "state", "role"),
-        *("error", "kind", "where", "fleet"),
+        *("error", "kind", "where", "fleet", "metric", "best_metric", "stopped", "because"),
     ),
     _mapping: ("parameters", "environment", "train_metrics", "evaluate_metrics", "central_metrics"),
     _list: ("settings",),

@@ -6,9 +6,8 @@ from datetime import datetime
 from functools import lru_cache
 
 from oneflower.journal import Current, SupervisorState
-from oneflower.monitor.fields import is_number, is_understood, time_of
+from oneflower.monitor.fields import is_understood, time_of
 from oneflower.monitor.lines import describe
-from oneflower.monitor.measures import ORIGINS
 from oneflower.monitor.reasons import kind_of
 from oneflower.monitor.records import (
     ANSWERED,
@@ -22,6 +21,7 @@ from oneflower.monitor.records import (
     SavedCheckpoint,
 )
 from oneflower.monitor.view import Phase, TrainingView
+from oneflower.quality import ORIGINS, flat, wanted_or_automatic
 
 __all__ = ["Event", "History", "fold"]
 
@@ -77,6 +77,7 @@ class History(TrainingView):
         self.strategy, self.app = str(event.get("strategy", "")), str(event.get("app", ""))
         self.parameters = event.get("parameters") or {}
         self.total = int(event.get("rounds", 0))
+        self.quality = wanted_or_automatic(event.get("best_metric"))
         self.waiting, self.failure, self.finish = "", "", None
         self.began, self.phase = self.last_time, Phase.STARTING
         self.started_round, self.clients, self.replies = 0, 0, 0
@@ -223,12 +224,7 @@ class History(TrainingView):
 
     def _on_round_completed(self, event: Event) -> None:
         number = int(event["round"])
-        metrics = {
-            f"{origin} {name}": float(value)
-            for origin in ORIGINS
-            for name, value in (event.get(f"{origin}_metrics") or {}).items()
-            if not isinstance(value, bool) and is_number(value)
-        }
+        metrics = flat({origin: event.get(f"{origin}_metrics") for origin in ORIGINS})
         self.rounds[number] = RoundResult(
             number=number,
             valid=int(event.get("valid", 0)),

@@ -1,26 +1,8 @@
-"""Which of an app's metrics mean what: a loss falls, a quality rises, and where it was measured counts."""
+"""How a round's metrics are told: the loss and the quality, by the words that people use."""
 
-from collections.abc import Iterable, Mapping
-from typing import Final
+from collections.abc import Mapping
 
-# Where a metric was measured, the most telling first: on held-out data, by the clients, while they trained.
-ORIGINS: Final = ("central", "evaluate", "train")
-LOSS: Final = "loss"
-QUALITY: Final = "quality"
-_QUALITY_WORDS: Final = ("acc", "auc", "precision", "recall", "f1")
-
-
-def family(name: str) -> str | None:
-    """Return whether a metric is a loss, a quality, or neither."""
-    measure = name.lower()
-    if "loss" in measure:
-        return LOSS
-    return QUALITY if any(word in measure for word in _QUALITY_WORDS) else None
-
-
-def in_order(names: Iterable[str]) -> list[str]:
-    """Sort metric names, the most telling origin first."""
-    return sorted(names, key=lambda name: (ORIGINS.index(name.split(maxsplit=1)[0]), name))
+from oneflower.quality import LOSS, QUALITY, family, primary
 
 
 def label(name: str) -> str:
@@ -29,18 +11,6 @@ def label(name: str) -> str:
     if family(name) == LOSS:
         return "loss"
     return "accuracy" if "acc" in measure.lower() else measure
-
-
-def primary(names: Iterable[str], wanted: str) -> str | None:
-    """Return the most telling metric of a family: accuracy, then AUC, then others; None without one."""
-    of_family = [name for name in in_order(names) if family(name) == wanted]
-    return min(of_family, key=lambda name: _rank(name, of_family), default=None)
-
-
-def _rank(name: str, names: list[str]) -> tuple[int, int, int]:
-    measure = name.partition(" ")[2].lower()
-    words = [index for index, word in enumerate(_QUALITY_WORDS) if word in measure]
-    return ORIGINS.index(name.split(maxsplit=1)[0]), min(words, default=-1), names.index(name)
 
 
 def headline(metrics: Mapping[str, float]) -> dict[str, float]:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from oneflower.monitor import measures
 from oneflower.monitor.records import Client, Event, LeftOut, Moment, RoundResult, SavedCheckpoint
+from oneflower.quality import AUTOMATIC, Wanted, best_of, in_order
 
 # Time left is told from the pace of the last rounds.
 PACE_ROUNDS: Final = 5
@@ -47,6 +48,7 @@ class TrainingView:
     strategy: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     app: str = ""
+    quality: Wanted = field(default_factory=lambda: Wanted.parse(AUTOMATIC))
     rounds: dict[int, RoundResult] = field(default_factory=dict)
     checkpoints: dict[int, SavedCheckpoint] = field(default_factory=dict)
     left_out: list[LeftOut] = field(default_factory=list)
@@ -97,19 +99,13 @@ class TrainingView:
 
     def metric_names(self) -> list[str]:
         """Return the names of all metrics, the most telling origin first."""
-        return measures.in_order({name for result in self.rounds.values() for name in result.metrics})
+        return in_order({name for result in self.rounds.values() for name in result.metrics})
 
     def headline(self, number: int) -> dict[str, float]:
         """Return the loss and the quality of a round, each from the most telling origin that has it."""
         return measures.headline(self.rounds[number].metrics) if number in self.rounds else {}
 
     def best(self) -> tuple[int, str, float] | None:
-        """Return the best round with its measure: the highest quality, or the lowest loss without one."""
-        names = self.metric_names()
-        name = measures.primary(names, measures.QUALITY) or measures.primary(names, measures.LOSS)
-        if name is None:
-            return None
-        sign = -1 if measures.family(name) == measures.LOSS else 1
-        measured = [(sign * r.metrics[name], -r.number) for r in self.rounds.values() if name in r.metrics]
-        value, number = max(measured)
-        return -number, measures.label(name), sign * value
+        """Return the best round with its measure: the one of FL_BEST_METRIC, else the most telling."""
+        found = best_of({number: result.metrics for number, result in self.rounds.items()}, self.quality)
+        return None if found is None else (found.round, measures.label(found.metric), found.value)

@@ -1,6 +1,7 @@
 """Every FL_* variable, declared once; parser, errors, run-config and documents follow from the table."""
 
 from oneflower.settings.context import parse_context, read_context, render_context
+from oneflower.settings.decisive import ENDING, RESUME, ROUNDS, Change, differences, without_operational
 from oneflower.settings.inputs import user_input
 from oneflower.settings.resolve import Provenance, Resolution, resolve
 from oneflower.settings.runconfig import APP_CONFIG_KEYS, render_run_config, run_config
@@ -14,10 +15,14 @@ from oneflower.settings.variable import Kind, Role, Value, Variable
 __all__ = [
     "APP_CONFIG_KEYS",
     "BY_NAME",
+    "ENDING",
     "NO_USE_CASE",
+    "RESUME",
+    "ROUNDS",
     "STRATEGIES",
     "TABLE",
     "USE_CASES",
+    "Change",
     "Kind",
     "Notice",
     "Provenance",
@@ -29,6 +34,7 @@ __all__ = [
     "UseCase",
     "Value",
     "Variable",
+    "differences",
     "parse_context",
     "read_context",
     "render_context",
@@ -39,4 +45,5 @@ __all__ = [
     "use_case_of",
     "user_input",
     "what_fits",
+    "without_operational",
 ]

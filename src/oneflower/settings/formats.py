@@ -3,12 +3,15 @@
 import base64
 import binascii
 import ipaddress
+import math
 import re
 import tomllib
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+
+from oneflower.quality import Wanted
 
 FLOWER_VERSION = "1.25.0"
 MAX_TEXT_LENGTH = 4096
@@ -169,6 +172,20 @@ def _node_config(text: str) -> str:
     return text
 
 
+def _metric(text: str) -> str:
+    """Check a metric's name as `oneflower.quality` reads it; a loss wants the minus sign."""
+    Wanted.parse(printable(text))
+    return text
+
+
+def _real_number(text: str) -> str:
+    if not re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", text[:MAX_TEXT_LENGTH]):
+        raise ValueError("it is no finite number")
+    if not math.isfinite(float(text)):
+        raise ValueError("it is no finite number")
+    return text
+
+
 def _pem(label: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if "-----BEGIN" in text:
@@ -227,6 +244,12 @@ TOKEN = TextFormat(
     example="$(openssl rand -hex 16)",
     parse=_token,
 )
+METRIC = TextFormat(
+    expected="the name of a metric, with - before it where lower is better",
+    example="-eval_loss",
+    parse=_metric,
+)
+REAL_NUMBER = TextFormat(expected="a finite number", example="0.95", parse=_real_number)
 CERTIFICATE = TextFormat(
     expected="a PEM certificate, base64-encoded",
     example="$(base64 -w0 certificate.pem)",

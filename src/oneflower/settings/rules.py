@@ -16,6 +16,8 @@ _PAIR_AND_CA = ("FL_SSL_CA_CERTFILE", "FL_SSL_CERTFILE", "FL_SSL_KEYFILE")
 _NEED_CHECKPOINTS = frozenset(
     {"FL_CHECKPOINT_INTERVAL", "FL_CHECKPOINT_PATH", "FL_CHECKPOINT_KEEP", "FL_RESUME"}
 )
+# Flower reports a dead node within 60 s; below this a slow client cannot be told from a dead one.
+_LEASE_S = 65
 _WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104  (compared with, not listened on)
 
 
@@ -29,6 +31,17 @@ def contradictions(given: Mapping[str, Given], values: Mapping[str, Value], role
     yield from _dashboard(given, values)
     yield from _mounted_folders(given, values)
     yield from _framework(values)
+    yield from _target(given)
+
+
+def _target(given: Mapping[str, Given]) -> Iterator[str]:
+    target = given.get("FL_TARGET_METRIC_VALUE")
+    if target and "FL_BEST_METRIC" not in given:
+        yield (
+            f"FL_TARGET_METRIC_VALUE is {target.text!r} ({target.source}) and FL_BEST_METRIC is empty: "
+            "expected the metric that shall reach it; write for example FL_BEST_METRIC='eval_acc', or "
+            "'-eval_loss' for one that falls"
+        )
 
 
 def _mounted_folders(given: Mapping[str, Given], values: Mapping[str, Value]) -> Iterator[str]:
@@ -119,6 +132,8 @@ def advice(settings: Settings, given: Mapping[str, Given]) -> Iterator[Notice]:
     """Yield what is allowed and probably not meant; `settings` hold the effective minimums."""
     yield from _minimums(settings)
     yield from _strategy(settings)
+    yield from _timeout(settings)
+    yield from _stopping(settings, given)
     yield from _without_effect(settings, given)
 
 
@@ -134,6 +149,35 @@ def _minimums(settings: Settings) -> Iterator[Notice]:
                 text=f"{name} is {wanted}, more than FL_MIN_AVAILABLE_CLIENTS, which is {available}: "
                 f"a round waits for {wanted} clients all the same",
             )
+
+
+def _timeout(settings: Settings) -> Iterator[Notice]:
+    if settings.round_timeout < _LEASE_S:
+        yield Notice(
+            level="warning",
+            text=f"FL_ROUND_TIMEOUT is {settings.round_timeout}: a client that works longer is left out of "
+            f"the round, and a dead one is told from a slow one after up to {_LEASE_S} seconds only; set "
+            f"{_LEASE_S} or more unless every client answers sooner",
+        )
+
+
+def _stopping(settings: Settings, given: Mapping[str, Given]) -> Iterator[Notice]:
+    stops = settings.early_stop_rounds > 0 or settings.target_metric_value != ""
+    if stops and settings.min_evaluate_clients == 0:
+        name = "FL_EARLY_STOP_ROUNDS" if settings.early_stop_rounds else "FL_TARGET_METRIC_VALUE"
+        yield Notice(
+            level="warning",
+            text=f"{name} is set and FL_MIN_EVALUATE_CLIENTS is 0: no client evaluates, so the training ends "
+            "early only if the app evaluates centrally or reports the metric while it trains",
+        )
+    if "FL_EARLY_STOP_DELTA" in given and settings.early_stop_rounds == 0:
+        yield Notice(level="info", text="FL_EARLY_STOP_DELTA has no effect: FL_EARLY_STOP_ROUNDS is 0")
+    if 0 < settings.num_rounds <= settings.early_stop_rounds:
+        yield Notice(
+            level="info",
+            text=f"FL_EARLY_STOP_ROUNDS has no effect: it is {settings.early_stop_rounds}, and FL_NUM_ROUNDS "
+            f"is {settings.num_rounds}",
+        )
 
 
 def _strategy(settings: Settings) -> Iterator[Notice]:

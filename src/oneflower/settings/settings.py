@@ -34,6 +34,10 @@ class Settings:
     round_timeout: int
     round_retries: int
     seed: int
+    best_metric: str
+    early_stop_rounds: int
+    early_stop_delta: float
+    target_metric_value: str
     warm_executor: bool
     flower_workarounds: bool
     max_restarts: int

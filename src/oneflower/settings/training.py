@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from oneflower.errors import SettingsError
+from oneflower.quality import Wanted
 from oneflower.settings.quorum import minimum_clients
 from oneflower.settings.table import RUN_CONFIG_VARIABLES
 from oneflower.settings.values import check_value
@@ -34,6 +35,10 @@ class TrainingConfig:
     round_timeout: int
     round_retries: int
     seed: int
+    best_metric: str
+    early_stop_rounds: int
+    early_stop_delta: float
+    target_metric_value: str
     log_level: str
 
     @property
@@ -51,6 +56,16 @@ class TrainingConfig:
         if self.min_fit_clients > minimum_clients(self.strategy, self.num_malicious):
             return self.min_fit_clients
         return minimum_clients(self.strategy, max(0, self.num_malicious - quarantined))
+
+    @property
+    def quality(self) -> Wanted:
+        """The metric that says how good a model is, and which way is better (FL_BEST_METRIC)."""
+        return Wanted.parse(self.best_metric)
+
+    @property
+    def target(self) -> float | None:
+        """The value of that metric at which the training ends, or None (FL_TARGET_METRIC_VALUE)."""
+        return float(self.target_metric_value) if self.target_metric_value else None
 
     def strategy_parameters(self) -> dict[str, float | int]:
         """Return the parameters of the selected strategy by field name; empty for FedAvg."""

@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from oneflower.monitor.attendance import draw_attendance
 from oneflower.monitor.html import Html
 from oneflower.monitor.marks import marks
-from oneflower.monitor.measures import LOSS, QUALITY, family
 from oneflower.monitor.picture import Curves, Points, draw
 from oneflower.monitor.records import RoundResult
 from oneflower.monitor.scale import last_round_drawn
 from oneflower.monitor.view import TrainingView
+from oneflower.quality import LOSS, QUALITY, family
 
 # How the page calls the places where a metric was measured.
 PLACES = {"central": "server", "evaluate": "clients", "train": "training"}

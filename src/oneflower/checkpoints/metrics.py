@@ -1,0 +1,86 @@
+"""The one form of metrics: names to numbers or flat lists of numbers, made or refused where they arise."""
+
+import numbers
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias, TypeGuard
+
+from oneflower.errors import AppError
+
+Metric: TypeAlias = int | float | list[int] | list[float]
+
+_EXPECTED: Final = "expected a number of 64 bits or a flat list of them"
+_MOST_SHOWN: Final = 80
+_LARGEST: Final = 2**63  # Flower sends integers in 64 bits
+
+
+def normalised(metrics: object, *, source: str) -> dict[str, Metric]:
+    """Return metrics as plain Python numbers by name, in the order given, ready for Flower and for JSON.
+
+    NumPy and Torch numbers become Python's, arrays of one dimension and tuples become lists, booleans 0
+    and 1; a list of integers and floats becomes one of floats, for Flower's records hold lists of one type.
+
+    Parameters
+    ----------
+    source : str
+        Who measured, for the error: "the central evaluation of round 0".
+
+    Raises
+    ------
+    AppError
+        The metrics are no mapping, or one of them is no number; the text names it and says what to return.
+    """
+    if not isinstance(metrics, Mapping):
+        raise AppError(f"{source} returned {_shown(metrics)}: {_mapping_hint(metrics)}")
+    return {_name(name, source): _metric(name, value, source) for name, value in metrics.items()}
+
+
+def _name(name: object, source: str) -> str:
+    if isinstance(name, str):
+        return str(name)
+    raise AppError(f"{source} returned a metric named {_shown(name)}: expected text. Name it str({name!r}).")
+
+
+def _metric(name: object, value: object, source: str) -> Metric:
+    plain = _plain(value)
+    if _is_number(plain):
+        return plain
+    if not isinstance(plain, list):
+        raise AppError(
+            f"{source} returned metric {name!r} as {_shown(value)}: {_EXPECTED}. "
+            "Leave it out, or return numbers."
+        )
+    items = [_plain(item) for item in plain]
+    if not all(map(_is_number, items)):
+        raise AppError(
+            f"{source} returned metric {name!r} as {_shown(value)}: {_EXPECTED}. "
+            "Flatten it, or return each number under a name of its own."
+        )
+    return items if all(isinstance(item, int) for item in items) else [float(item) for item in items]
+
+
+def _plain(value: Any) -> Any:
+    """Return a number or a list as Python's own type, anything else as it is."""
+    if hasattr(value, "tolist") and not isinstance(value, type):
+        value = value.tolist()
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    return list(value) if isinstance(value, list | tuple) else value
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, float) or (isinstance(value, int) and -_LARGEST <= value < _LARGEST)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    kind = type(value).__name__
+    return f"{kind} {text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + '...'}"
+
+
+def _mapping_hint(value: object) -> str:
+    expected = "expected metrics by name, a dict or a MetricRecord"
+    if isinstance(value, tuple):
+        return f'{expected}. Return {{"loss": loss, **metrics}} instead of (loss, metrics).'
+    return f"{expected}. Return one, or None where nothing was measured."

@@ -1,0 +1,63 @@
+"""Whether a checkpoint fits the training that takes it up: its round, what it was made with, its settings."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from oneflower.checkpoints import Checkpoint
+from oneflower.errors import CheckpointError, SettingsError
+from oneflower.settings import ENDING, TrainingConfig, differences
+
+
+def require_rounds(checkpoint: Checkpoint, config: TrainingConfig, kept: Iterable[int]) -> None:
+    """Refuse a checkpoint of a later round than the last one: its model is not that round's."""
+    wanted, done = config.num_rounds, checkpoint.round
+    if done <= wanted:
+        return
+    raise SettingsError(
+        f"FL_NUM_ROUNDS is {wanted}, and the newest checkpoint in {config.checkpoint_path} is of round "
+        f"{done}: the model of one round is never given out as another's. Set FL_NUM_ROUNDS to {done} or "
+        "more; or go back with `oneflower checkpoints rollback N` to a round N that is kept "
+        f"({', '.join(map(str, kept))}); or set FL_RESUME=never, or another FL_CHECKPOINT_PATH, to start anew"
+    )
+
+
+def require_versions(checkpoint: Checkpoint, versions: Mapping[str, str], path: str) -> None:
+    """Refuse a checkpoint that was made on something else, such as another base model."""
+    different = [
+        f"{name} {checkpoint.versions[name]} there, {here} here"
+        for name, here in versions.items()
+        if checkpoint.versions.get(name, here) != here
+    ]
+    if different:
+        raise CheckpointError(
+            f"the checkpoint of round {checkpoint.round} in {path} was made with something else: "
+            f"{'; '.join(different)}. Expected the same. Give it back, name another FL_CHECKPOINT_PATH, or "
+            "set FL_RESUME=never to start anew"
+        )
+
+
+def settings_changed(
+    checkpoint: Checkpoint, config: TrainingConfig, settings: Mapping[str, Any]
+) -> list[str]:
+    """Return what decides the model and is not what it was, in words.
+
+    Raises
+    ------
+    SettingsError
+        The training is complete: its model was made with the other settings.
+    """
+    before = checkpoint.notes.get("settings")
+    if isinstance(before, Mapping):
+        found = differences(before, settings)
+    elif checkpoint.strategy == config.strategy:  # an earlier release kept the strategy's parameters alone
+        found = differences(checkpoint.parameters, config.strategy_parameters())
+    else:
+        found = []
+    changed = [str(change) for change in found if change.key not in ENDING]
+    if changed and checkpoint.round == config.num_rounds:
+        raise SettingsError(
+            f"the training in {config.checkpoint_path} has finished round {checkpoint.round}, with other "
+            f"settings: {'; '.join(changed)}. Give a new training another FL_CHECKPOINT_PATH, set "
+            f"FL_RESUME=never, or raise FL_NUM_ROUNDS above {checkpoint.round} to train this model further"
+        )
+    return changed

@@ -1,0 +1,151 @@
+"""One answer to which metric is the quality, which way is better, and which round is the best."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oneflower.monitor.history import fold
+from oneflower.quality import BestSoFar, Wanted, best_of, flat, wanted_or_automatic
+
+AUTOMATIC = Wanted.parse("")
+values = st.floats(width=16) | st.integers(-3, 3).map(float)
+names = st.sampled_from(
+    ["central accuracy", "central loss", "evaluate eval_acc", "evaluate eval_loss", "train train_loss"]
+)
+histories = st.dictionaries(st.integers(1, 20), st.dictionaries(names, values))
+
+
+@pytest.mark.parametrize(
+    ("measured", "chosen"),
+    [
+        ({"central accuracy", "central loss", "evaluate eval_acc"}, "central accuracy"),
+        ({"central roc_auc", "evaluate eval_acc"}, "central roc_auc"),
+        ({"central f1", "central accuracy"}, "central accuracy"),
+        ({"central loss", "evaluate eval_acc"}, "evaluate eval_acc"),
+        ({"evaluate eval_loss", "train train_acc"}, "train train_acc"),
+        ({"train train_loss", "evaluate eval_loss"}, "evaluate eval_loss"),
+        ({"evaluate examples"}, None),
+        (set(), None),
+    ],
+)
+def test_the_automatic_quality_is_the_most_telling_accuracy_else_the_most_telling_loss(measured, chosen):
+    assert AUTOMATIC.choose(measured) == chosen
+
+
+@pytest.mark.parametrize(
+    ("text", "chosen", "higher"),
+    [
+        ("eval_acc", "evaluate eval_acc", True),
+        ("-eval_loss", "evaluate eval_loss", False),
+        ("-central loss", "central loss", False),
+        ("evaluate loss_ratio", None, None),
+        ("+evaluate loss", "evaluate loss", True),
+        ("-loss", "central loss", False),
+        ("absent", None, True),
+    ],
+)
+def test_the_operator_names_the_metric_and_which_way_is_better(text, chosen, higher):
+    measured = ["evaluate eval_acc", "evaluate eval_loss", "evaluate loss", "central loss", "train loss"]
+    if higher is None:
+        with pytest.raises(ValueError, match="a loss is better when it is lower"):
+            Wanted.parse(text)
+        return
+    wanted = Wanted.parse(text)
+    assert (wanted.choose(measured), wanted.higher) == (chosen, higher)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"), [("-", "a metric's name after '-'"), ("eval_loss", "Write -eval_loss")]
+)
+def test_a_wish_that_cannot_be_meant_is_refused_with_what_to_write(text, says):
+    with pytest.raises(ValueError, match=says):
+        Wanted.parse(text)
+    assert wanted_or_automatic(text) == wanted_or_automatic(None) == AUTOMATIC
+
+
+def test_not_a_number_and_infinity_are_never_best():
+    rounds = {
+        1: {"central accuracy": math.nan},
+        2: {"central accuracy": math.inf},
+        3: {"central accuracy": 0.1},
+    }
+    assert best_of(rounds).round == 3
+    assert best_of({1: {"central accuracy": math.nan}}) is None
+
+
+def test_of_equals_the_first_stays_the_best():
+    assert best_of({2: {"central loss": 0.5}, 4: {"central loss": 0.5}}).round == 2
+
+
+def test_an_improvement_smaller_than_delta_does_not_count_but_adds_up():
+    best = BestSoFar(AUTOMATIC, delta=0.1)
+    for number, accuracy in enumerate((0.50, 0.58, 0.62, 0.70, 0.71), start=1):
+        best.take(number, {"central accuracy": accuracy})
+    assert (best.best().round, best.best().value) == (3, 0.62)
+
+
+def test_what_is_measured_after_a_round_can_make_it_the_best():
+    best = BestSoFar()
+    for number, accuracy in ((1, 0.5), (2, 0.9)):
+        best.take(number, {"train train_loss": 1.0})
+        best.take(number, {"evaluate eval_acc": accuracy})
+    assert (best.best().round, best.best().metric) == (2, "evaluate eval_acc")
+
+
+def test_lists_text_and_booleans_are_no_quality():
+    assert flat(
+        {
+            "central": {
+                "per_class_acc": [1.0],
+                "acc_name": "x",
+                "accurate": True,
+                "acc2": 10**400,
+                "accuracy": 1,
+            }
+        }
+    ) == {"central accuracy": 1.0}
+
+
+@given(histories, st.sampled_from(["", "eval_acc", "-eval_loss"]))
+def test_one_round_after_another_finds_what_all_together_find(rounds, text):
+    """And it is the best by hand: no finite value is better, none before is as good."""
+    found = best_of(rounds, Wanted.parse(text))
+    best = BestSoFar(Wanted.parse(text))
+    for number in sorted(rounds):
+        best.take(number, rounds[number])
+    assert best.best() == found
+    if found is not None:
+        sign = 1 if found.higher else -1
+        scores = {
+            n: sign * m[found.metric]
+            for n, m in rounds.items()
+            if math.isfinite(m.get(found.metric, math.nan))
+        }
+        assert found.round == min(n for n, score in scores.items() if score == max(scores.values()))
+
+
+@given(histories)
+def test_the_status_and_the_page_show_the_same_best_round(rounds):
+    events = [
+        {"event": "round_completed", "round": number}
+        | {
+            f"{origin}_metrics": {
+                name.partition(" ")[2]: value for name, value in metrics.items() if name.startswith(origin)
+            }
+            for origin in ("central", "evaluate", "train")
+        }
+        for number, metrics in rounds.items()
+    ]
+    shown, found = fold(events).best(), best_of(rounds)
+    assert (shown and shown[0]) == (found and found.round)
+
+
+def test_the_page_follows_the_metric_that_the_training_was_started_with():
+    events = [
+        {"event": "training_started", "best_metric": "-eval_loss", "rounds": 2},
+        {"event": "round_completed", "round": 1, "evaluate_metrics": {"eval_acc": 0.1, "eval_loss": 1.0}},
+        {"event": "round_completed", "round": 2, "evaluate_metrics": {"eval_acc": 0.9, "eval_loss": 2.0}},
+    ]
+    assert fold(events).best() == (1, "loss", 1.0)
