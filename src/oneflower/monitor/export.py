@@ -36,6 +36,7 @@ def as_json(view: TrainingView, safety: Safety | None = None) -> dict[str, Any]:
             "model_path": view.finish.get("path") if view.finish else None,
             "failure": view.failure or None,
         },
+        "journal": {"trouble": view.trouble or None, "begins_with_round": view.first_told},
         "counts": {
             "restarts": view.restarts,
             "resumes": view.resumes,

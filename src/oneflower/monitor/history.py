@@ -6,6 +6,7 @@ from datetime import datetime
 from functools import lru_cache
 
 from oneflower.journal import Current, SupervisorState
+from oneflower.kinds import ErrorKind, kind_named
 from oneflower.monitor.fields import is_understood, time_of
 from oneflower.monitor.lines import describe
 from oneflower.monitor.reasons import kind_of
@@ -258,15 +259,28 @@ class History(TrainingView):
         self.finish, self.waiting, self.phase = event, "", Phase.FINISHED
         self._mark(event)
 
-    def _on_training_failed(self, event: Event) -> None:
+    def _on_training_gave_up(self, event: Event) -> None:
         self.failure, self.waiting, self.phase = str(event["reason"]), "", Phase.FAILED
         self._mark(event)
 
-    _on_training_gave_up = _on_training_failed
+    def _on_training_failed(self, event: Event) -> None:
+        self._on_training_gave_up(event)
+        if self._comes_back(event):
+            self._await_restart()
 
     def _on_app_failed(self, event: Event) -> None:
         self.failure, self.waiting, self.phase = describe(event, self) or "", "", Phase.FAILED
         self._mark(event)
+        if self._comes_back(event, ErrorKind.APP):
+            self._await_restart()
+
+    def _comes_back(self, event: Event, usual: ErrorKind | None = None) -> bool:
+        """Whether a supervisor will start again what ended so: then it has not failed for good."""
+        kind = kind_named(event.get("kind")) or usual
+        return self.current.supervised and kind in (ErrorKind.APP, ErrorKind.ENVIRONMENT)
+
+    def _await_restart(self) -> None:
+        self.supervisor_reason, self.failure, self.phase = self.failure, "", Phase.RESTARTING
 
     def _on_run_lost(self, event: Event) -> None:
         self.restarts += 1

@@ -57,6 +57,7 @@ def facts(view: TrainingView, now: datetime) -> dict[str, Any]:
         "waiting_for": waiting_for(view),
         "failure": view.failure,
         "sha256": (view.finish or {}).get("sha256"),
+        "journal": {"trouble": view.trouble or None, "begins_with_round": view.first_told},
         "seconds_since_last_event": _ago(view.last_time, now),
     }
 
@@ -91,14 +92,19 @@ def waiting_for(view: TrainingView) -> str:
 
 def lines(view: TrainingView, now: datetime) -> Iterator[tuple[str, str]]:
     """Yield the status as a label and a text each; a label is empty where the one above goes on."""
-    for label, text in _lines(facts(view, now)):
+    for label, text in _lines(view, facts(view, now)):
         yield label, printable(text)
 
 
-def _lines(known: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _lines(view: TrainingView, known: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     parameters = ", ".join(f"{name} {value}" for name, value in known["parameters"].items())
     strategy = f"{known['strategy']}{f' ({parameters})' if parameters else ''}"
-    yield "training", f"{known['app']}, {strategy}" if known["app"] else "not started yet"
+    if view.trouble:
+        yield "journal", f"cannot be read: {view.trouble}; what follows was known before"
+    if view.begins_late:
+        yield "journal", f"begins with round {view.first_told}: counts are of what is in it"
+    unnamed = "its beginning is not in the journal" if view.rounds else "not started yet"
+    yield "training", f"{known['app']}, {strategy}" if known["app"] else unnamed
     yield "rounds", _rounds(known)
     yield "now", f"{known['phase']}{_round_now(known)}"
     if known["failure"]:

@@ -21,7 +21,13 @@ def title(view: TrainingView) -> str:
     """Return what is trained, in one line of text."""
     given = ", ".join(f"{name.replace('-', ' ')} {value}" for name, value in view.parameters.items())
     strategy = f"{view.strategy}{f' ({given})' if given else ''}"
-    return " · ".join(filter(None, (view.app, strategy))) or "No training yet"
+    return " · ".join(filter(None, (view.app, strategy))) or _untitled(view)
+
+
+def _untitled(view: TrainingView) -> str:
+    if view.trouble and not view.events:
+        return "Not known yet"
+    return "A training whose beginning is not in the journal" if view.rounds else "No training yet"
 
 
 def headline(view: TrainingView) -> Html:
@@ -54,7 +60,7 @@ def _word(view: TrainingView) -> str:
 
 def _sentence(view: TrainingView) -> str:
     if view.phase is Phase.NOTHING:
-        return "This page fills by itself as soon as a training starts."
+        return _nothing(view)
     if view.phase is Phase.FAILED:
         return f"It stopped after round {view.done} of {view.total}."
     if view.phase is Phase.FINISHED:
@@ -64,6 +70,12 @@ def _sentence(view: TrainingView) -> str:
     if view.phase is Phase.RESTARTING:
         return f"The run was lost after round {view.done} of {view.total}; it is being started again."
     return f"{view.done} of {view.total} rounds are done{_again(view)}."
+
+
+def _nothing(view: TrainingView) -> str:
+    if view.trouble:
+        return f"The journal cannot tell yet: {view.trouble}."
+    return "This page fills by itself as soon as a training starts."
 
 
 def _again(view: TrainingView) -> str:
