@@ -97,6 +97,12 @@ class Wanted:
             )
         return cls(origin=origin, name=name, higher=sign != "-")
 
+    @property
+    def text(self) -> str:
+        """The value of FL_BEST_METRIC that means this."""
+        sign = "-" if not self.higher else "+" if family(self.name) == LOSS else ""
+        return f"{sign}{self.origin} {self.name}".replace(f"{sign} ", sign, 1) if self.name else AUTOMATIC
+
     def choose(self, names: Iterable[str]) -> str | None:
         """Return which of the metrics measured so far is the quality, None where none is."""
         there = list(names)

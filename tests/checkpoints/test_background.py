@@ -6,7 +6,7 @@ import pytest
 
 from oneflower.checkpoints import BackgroundWriter, CheckpointStore
 from oneflower.checkpoints.files import OsFiles
-from oneflower.errors import StateError
+from oneflower.errors import AppError, StateError
 
 
 class GatedFiles(OsFiles):
@@ -89,7 +89,7 @@ def test_even_a_defect_is_reported_and_not_lost_with_its_thread(writer, outcomes
     writer.submit(make(1, metrics={"train": {"1": {"loss": object()}}}))
     writer.wait()
     assert outcomes[0][0] == 1
-    assert isinstance(outcomes[0][1], TypeError)
+    assert isinstance(outcomes[0][1], AppError)
 
 
 def test_leaving_the_block_waits_for_the_last_checkpoint(writer, outcomes, make):

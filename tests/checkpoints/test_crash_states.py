@@ -45,6 +45,12 @@ class RecordingFiles(OsFiles):
         self.note("create", path.name, self._descriptors[descriptor])
         return descriptor
 
+    def append(self, path):
+        descriptor = super().append(path)
+        self._descriptors[descriptor] = next(self._numbers)
+        self.note("append", path.name, self._descriptors[descriptor])
+        return descriptor
+
     def write(self, descriptor, data):
         written = super().write(descriptor, data)
         self.note("write", self._descriptors[descriptor], bytes(data[:written]))
@@ -85,6 +91,7 @@ class Disk:
     pending: list = field(default_factory=list)
     written: dict = field(default_factory=dict)
     synced: dict = field(default_factory=dict)
+    opened: dict = field(default_factory=dict)
 
     @classmethod
     def of(cls, root):
@@ -99,16 +106,21 @@ class Disk:
         disk.names = dict(disk.durable)
         return disk
 
-    def apply(self, operation):
+    def apply(self, operation):  # noqa: C901 - one case an operation
         match operation:
             case ("make_folder", path):
                 self.exists = self.exists or path == self.root
             case ("create", name, file):
                 self.written[file] = b""
                 self._change((name, ("file", file)))
+            case ("append", name, file) if name in self.names:
+                self.opened[file] = self.names[name][1]
+            case ("append", name, file):
+                self.apply(("create", name, file))
             case ("write", file, data):
-                self.written[file] += data
+                self.written[self.opened.get(file, file)] += data
             case ("fsync", file):
+                file = self.opened.get(file, file)
                 self.synced[file] = self.written[file]
             case ("rename", old, new):
                 self._change((old, None), (new, self.names[old]))
@@ -218,7 +230,7 @@ def retention_at_work(scene, make):
     scene.store.open()
     newest = make(3)
     for number in (4, 5):
-        saved = make(number, metrics={})
+        saved = make(number)
         scene.promise(newest, saved, link_shows=[newest, saved])
         scene.store.save(saved)
         newest = saved
@@ -233,6 +245,24 @@ def no_room_for_the_pointers(scene, make):
     scene.promise(make(3), make(4))
     scene.store.save(make(4))
     scene.promise(make(4))
+
+
+def no_room_for_the_pointers_and_retention_at_work(scene, make):
+    """The links cannot be replaced, and what they show is let go."""
+    no_room_for_the_pointers(scene, make)
+    scene.promise(make(4), make(5))
+    scene.store.save(make(5))
+    scene.promise(make(5))
+
+
+def note_the_last_evaluation(scene, make):
+    """What is measured after the last checkpoint makes an earlier round the best, or is not there."""
+    scene.promise(make(3), link_shows=[make(3)])
+    scene.store.open()
+    measured = {**make(3).metrics, "evaluate": {"3": {"eval_acc": 0.5}}}
+    scene.promise(make(3), make(3, metrics=measured), link_shows=[make(3)])
+    scene.store.note(measured)
+    scene.promise(make(3, metrics=measured), link_shows=[make(3)])
 
 
 def save_again(scene, make):
@@ -282,6 +312,12 @@ SCENES = {
     "first saves": ((), 0, first_saves),
     "retention at work": ((1, 2, 3), 2, retention_at_work),
     "no room for the pointers": ((2, 3), 0, no_room_for_the_pointers),
+    "no room for the pointers, retention at work": (
+        (2, 3),
+        2,
+        no_room_for_the_pointers_and_retention_at_work,
+    ),
+    "note the last evaluation": ((2, 3), 0, note_the_last_evaluation),
     "save again": ((2, 3), 0, save_again),
     "save other content": ((2, 3), 0, save_other_content),
     "roll back": ((1, 2, 3), 0, roll_back),
@@ -331,6 +367,8 @@ def check_raw(root, promise):
         assert shown in models
     elif os.path.lexists(link):
         assert not link.exists() or np.load(link).files
+    best = root / "checkpoint_best.npz"
+    assert best.exists() or not best.is_symlink(), "the link to the best model dangles"
     metadata = root / "checkpoint_metadata.json"
     assert not metadata.exists() or metadata.read_bytes().endswith(b"\n}\n")
 
@@ -343,6 +381,7 @@ def check(root, promise, same, kept, *, damage):
         assert any(same(loaded, allowed) for allowed in promise.allowed), loaded and loaded.round
         for number in store.rounds():
             store.verify(number)
+            assert store.metrics_problem(number) is None, "a mere crash looks like damaged metrics"
     names = {path.name for path in root.iterdir()}
     assert not [name for name in names if name.endswith(".tmp")]
     assert damage or not [name for name in names | before if "damaged" in name], (

@@ -15,9 +15,10 @@ from oneflower.checkpoints import CheckpointStore, retention_of
 from oneflower.checkpoints.files import OsFiles
 from oneflower.errors import CheckpointError, OneflowerError, StateError
 
-CHANGES = ("make_folder", "create", "write", "fsync", "rename", "unlink", "symlink", "sync_folder")
+CHANGES = ("make_folder", "create", "append", "write", "fsync", "rename", "unlink", "symlink", "sync_folder")
 READS = ("names", "open", "read", "read_link")
 OPERATIONS = CHANGES + READS
+NOTED = {"evaluate": {"3": {"eval_acc": 0.5}}}
 
 
 class DiedError(BaseException):
@@ -193,12 +194,21 @@ def first_saves(run, make):
     """A new folder, three saves, the third of which lets the first round go."""
     run.store.open()
     for number in (1, 2, 3):
-        run.save(make(number, metrics={}))
+        run.save(make(number))
 
 
 def later_save(run, make):
     run.store.open()
     run.save(make(4))
+
+
+def note(run, make):
+    """Record the evaluation after the last checkpoint, which stands whether it is recorded or not."""
+    run.store.open()
+    measured = make(3).metrics | NOTED
+    run.allowed = [make(3), make(3, metrics=measured)]
+    run.store.note(measured)
+    run.allowed = [make(3, metrics=measured)]
 
 
 def save_again(run, make):
@@ -233,6 +243,7 @@ def resume(run, make):
 SCENARIOS = {
     "first saves": ((), first_saves),
     "later save": ((1, 2, 3), later_save),
+    "note": ((2, 3), note),
     "save again": ((2, 3), save_again),
     "save other content": ((2, 3), save_other_content),
     "roll back": ((1, 2, 3), roll_back),
@@ -280,6 +291,9 @@ def check(run, make, same, kept, *, may_lose_newest=False):
         assert any(same(loaded, allowed) for allowed in newest), loaded and loaded.round
         for number in store.rounds():
             store.verify(number)
+            assert store.metrics_problem(number) is None
+        best = run.root / "checkpoint_best.npz"
+        assert best.exists() or not best.is_symlink()
         if store.rounds():
             assert (
                 run.root / "checkpoint_latest.npz"
@@ -290,7 +304,8 @@ def check(run, make, same, kept, *, may_lose_newest=False):
     assert may_lose_newest or not [name for name in names if "damaged" in name]
     with CheckpointStore(run.root) as store:
         store.save(make(7))
-        assert same(store.latest(), make(7))
+        after = [make(7), make(7, metrics=make(7).metrics | NOTED)]
+        assert any(same(store.latest(), expected) for expected in after)
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)

@@ -45,6 +45,8 @@ def test_the_folder_holds_the_documented_names_and_nothing_else(store, make):
     store.save(make(3))
     store.save(make(4, state=False))
     assert names(store.root) == [
+        "checkpoint_best.npz",
+        "checkpoint_history.jsonl",
         "checkpoint_latest.npz",
         "checkpoint_metadata.json",
         "checkpoint_round_3.json",
@@ -82,11 +84,9 @@ def test_the_metadata_file_is_the_newest_manifest_and_tells_everything(store, ma
         "versions",
     } < set(manifest)
     assert manifest["arrays"][0] == {"name": "conv.weight", "shape": [8, 3], "dtype": "<f4"}
-    assert manifest["best"] == {
-        "round": 3,
-        "measure": {"phase": "central", "name": "accuracy", "better": "higher"},
-        "value": 0.03,
-    }
+    assert manifest["best"] == {"round": 3, "metric": "central accuracy", "value": 0.03, "higher": True}
+    assert manifest["metrics"] == {"central": {"3": {"accuracy": 0.03, "loss": 1 / 3}}}
+    assert manifest["history"]["size_bytes"] == (store.root / "checkpoint_history.jsonl").stat().st_size
 
 
 def test_the_sha256_of_a_save_is_the_models_digest_and_the_files(store, make):
@@ -242,8 +242,8 @@ def test_a_manifest_of_a_newer_schema_is_refused_and_left_in_place(store, make):
     store.save(make(3))
     path = store.root / "checkpoint_round_3.json"
     content = {key: value for key, value in json.loads(path.read_text()).items() if key != SELF}
-    path.write_bytes(render(content | {"schema": 2}))
-    with pytest.raises(CheckpointError, match="schema 2, expected 1"):
+    path.write_bytes(render(content | {"schema": 3}))
+    with pytest.raises(CheckpointError, match="schema 3, expected 2 at most"):
         store.latest()
     assert path.exists()
 

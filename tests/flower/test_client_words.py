@@ -5,10 +5,11 @@ import sys
 import pytest
 from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
-from flwr.common import Context
+from flwr.common import ConfigRecord, Context
 
 from oneflower.errors import AppError, TrainingError
 from oneflower.flower.blame import lacks_evaluate, shared_exception
+from oneflower.flower.client_state import mark_state
 from oneflower.flower.grid import RoundGrid
 from oneflower.flower.localgrid import LocalGrid
 
@@ -129,6 +130,49 @@ def test_whose_fault_it_is_is_read_from_the_words():
     assert shared_exception(["<class 'urllib.error.URLError'>:<'down'>"] * 2, 2) is None
     assert shared_exception(["<class 'torch.OutOfMemoryError'>:<'CUDA'>"] * 2, 2) is None
     assert lacks_evaluate(["<class 'ValueError'>:<'No evaluate function registered with name 'default''>"])
+
+
+# --- state of their own ---------------------------------------------------------------------------
+
+
+def counting(seen):
+    def update(message, context):
+        kept = context.state.config_records.get("counter", ConfigRecord({"calls": 0}))
+        seen.append(kept["calls"])
+        context.state["counter"] = ConfigRecord({"calls": kept["calls"] + 1})
+        return local_update(message, context)
+
+    return numpy_app(update)
+
+
+def test_state_that_clients_keep_is_told_when_it_appears_and_when_a_resume_loses_it(federation, caplog):
+    seen = []
+    federation.app = counting(seen)
+    federation.train(num_server_rounds=2)
+    federation.train(num_server_rounds=3)
+    assert seen[::3] == [0, 1, 0]
+    told = [
+        (e["event"], e["round"], e["records"]) for e in events(federation) if "client_state" in e["event"]
+    ]
+    assert told == [("client_state_kept", 1, ["counter"]), ("client_state_lost", 2, ["counter"])]
+    assert "clients keep state of their own" in caplog.text
+    assert "does not end as one that never stopped" in caplog.text
+
+
+def test_clients_without_state_are_not_told_of(federation):
+    federation.train(num_server_rounds=2)
+    federation.train(num_server_rounds=3)
+    assert not [event for event in events(federation) if "client_state" in event["event"]]
+
+
+def test_a_reply_to_anybody_elses_server_stays_as_the_app_made_it():
+    context = Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config={})
+    context.state["counter"] = ConfigRecord({"calls": 1})
+    message = Message(RecordDict({"config": ConfigRecord({"server-round": 1})}), 1, "train")
+    message.metadata.__dict__["_src_node_id"] = 2
+    reply = Message(RecordDict({"metrics": MetricRecord({"a": 1})}), reply_to=message)
+    mark_state(reply, message, context)
+    assert list(reply.content) == ["metrics"]
 
 
 # --- work that takes longer than the round may ----------------------------------------------------

@@ -11,8 +11,9 @@ from oneflower.checkpoints import CheckpointReader, CheckpointStore
 from oneflower.errors import AppError, CheckpointError, SettingsError
 from oneflower.flower.grid import RoundGrid
 from oneflower.journal import read_journal
+from oneflower.monitor.history import fold
 
-from .conftest import Federation
+from .conftest import Federation, numpy_app
 from .test_training import Killed, digest, events, federation_of, kill_in
 
 
@@ -236,3 +237,33 @@ def test_what_is_no_metric_is_refused_in_round_0_by_its_name(federation, returne
         federation.train(evaluate=lambda _round, _arrays: returned)
     assert "round 0" in str(caught.value)
     assert not events(federation, "round_started")
+
+
+# --- the best round -------------------------------------------------------------------------------
+
+
+def falling(server_round, arrays):
+    return {"num-examples": 10, "eval_acc": 1 / server_round, "eval_loss": float(server_round)}
+
+
+def rising(server_round, arrays):
+    return {"num-examples": 10, "eval_acc": 1 - 1 / server_round, "eval_loss": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "settings", "best"),
+    [
+        (falling, {}, 1),
+        (rising, {}, 4),
+        (falling, {"best_metric": "-eval_acc"}, 4),
+        (falling, {"best_metric": "+eval_loss"}, 4),
+    ],
+)
+def test_the_best_by_the_clients_evaluation_is_kept_and_told_alike(federation, evaluation, settings, best):
+    """The evaluation of the last round counts too, though its checkpoint was written before."""
+    federation.app = numpy_app(evaluation=evaluation)
+    federation.train(evaluate=None, checkpoint_keep=2, **settings)
+    link = federation.folder / "checkpoint_best.npz"
+    assert link.readlink().name == f"checkpoint_round_{best}.npz"
+    assert best in CheckpointReader(federation.folder).rounds()
+    assert fold(events(federation)).best()[0] == best

@@ -7,22 +7,18 @@ from oneflower.checkpoints.export import FORMATS, export_model
 from oneflower.checkpoints.manifest import SCHEMA, Manifest
 from oneflower.checkpoints.metrics import Metric, normalised
 from oneflower.checkpoints.model import Checkpoint, Metrics, ModelSchema, Resumption, Saved, adopt
-from oneflower.checkpoints.reader import CheckpointInfo, CheckpointReader
+from oneflower.checkpoints.reader import CheckpointInfo, CheckpointReader, MissingRoundError
 from oneflower.checkpoints.retention import (
-    DEFAULT_MEASURES,
     KeepAll,
-    KeepBest,
     KeepEvery,
     KeepNewest,
     KeepUnion,
-    Measure,
     Retention,
     retention_of,
 )
 from oneflower.checkpoints.store import CheckpointStore
 
 __all__ = [
-    "DEFAULT_MEASURES",
     "FORMATS",
     "SCHEMA",
     "ArrayChange",
@@ -32,14 +28,13 @@ __all__ = [
     "CheckpointReader",
     "CheckpointStore",
     "KeepAll",
-    "KeepBest",
     "KeepEvery",
     "KeepNewest",
     "KeepUnion",
     "Manifest",
-    "Measure",
     "Metric",
     "Metrics",
+    "MissingRoundError",
     "ModelSchema",
     "Resumption",
     "Retention",

@@ -22,7 +22,11 @@ class Files(Protocol):
         ...
 
     def create(self, path: Path) -> int:
-        """Create the file, or empty the one that bears the name; return its descriptor, open for writing."""
+        """Create or truncate the file; return its descriptor, open for writing."""
+        ...
+
+    def append(self, path: Path) -> int:
+        """Return a descriptor that writes at the end of the file, which is created if it is not there."""
         ...
 
     def write(self, descriptor: int, data: memoryview) -> int:
@@ -84,6 +88,10 @@ class OsFiles:
     def create(self, path: Path) -> int:
         """Create or empty a file for writing."""
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+
+    def append(self, path: Path) -> int:
+        """Open or create a file for writing at its end."""
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
 
     def write(self, descriptor: int, data: memoryview) -> int:
         """Write some bytes."""

@@ -5,11 +5,13 @@ data files are touched. So no crash can leave a manifest whose files are gone.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from oneflower.checkpoints.files import Files
 from oneflower.checkpoints.names import (
+    BEST,
+    HISTORY,
     LATEST,
     METADATA,
     aside,
@@ -47,8 +49,9 @@ def committed_rounds(files: Files, root: Path) -> list[int]:
 def set_aside(files: Files, root: Path, number: int, reason: str) -> str:
     """Rename every file of a round to `<name>.<reason>-<n>` and return that ending. Nothing is deleted."""
     names = set(files.names(root))
-    ending = _next_ending(names, number, reason)
+    ending = _next_ending(names, round_files(number), reason)
     manifest, *data = round_files(number)
+    _hide_links(files, root, (number,))
     if manifest in names:
         files.rename(root / manifest, root / f"{manifest}.{ending}")
         files.sync_folder(root)
@@ -59,6 +62,14 @@ def set_aside(files: Files, root: Path, number: int, reason: str) -> str:
     return ending
 
 
+def set_history_aside(files: Files, root: Path, reason: str) -> None:
+    """Rename the history to `<name>.<reason>-<n>`, when no committed manifest names it any more."""
+    names = set(files.names(root))
+    if HISTORY in names:
+        files.rename(root / HISTORY, root / f"{HISTORY}.{_next_ending(names, (HISTORY,), reason)}")
+        files.sync_folder(root)
+
+
 def remove_rounds(files: Files, root: Path, rounds: Iterable[int]) -> None:
     """Remove rounds that retention lets go.
 
@@ -67,6 +78,7 @@ def remove_rounds(files: Files, root: Path, rounds: Iterable[int]) -> None:
     """
     names = set(files.names(root))
     gone = list(rounds)
+    _hide_links(files, root, gone)
     for number in gone:
         files.rename(root / manifest_name(number), temporary(root / manifest_name(number)))
     files.sync_folder(root)
@@ -89,16 +101,19 @@ def recover(files: Files, root: Path) -> None:
         files.unlink(root / name)
 
 
-def point_at_newest(files: Files, root: Path) -> None:
-    """Make `checkpoint_latest.npz` and `checkpoint_metadata.json` show the newest committed round."""
-    rounds = committed_rounds(files, root)
-    if not rounds:
-        _remove_pointers(files, root)
+def point(files: Files, root: Path, *, newest: int | None, best: int | None) -> None:
+    """Make the links and the copied manifest show the newest and the best round; without a round they go.
+
+    Each is replaced by a rename. Before a round goes away they are pointed elsewhere, so that none dangles.
+    """
+    if newest is None:
+        _remove(files, root, {LATEST, METADATA, BEST})
         return
     try:
-        _copy_manifest(files, root, manifest_name(rounds[-1]))
+        _copy_manifest(files, root, manifest_name(newest))
     finally:  # a disk without links (SMB) still shows the newest manifest, and the other way round
-        _point_link(files, root, model_name(rounds[-1]))
+        _point_link(files, root, LATEST, model_name(newest))
+        _point_link(files, root, BEST, None if best is None else model_name(best))
 
 
 def _settle_stray(files: Files, root: Path, name: str, number: int, names: set[str]) -> None:
@@ -111,7 +126,7 @@ def _settle_stray(files: Files, root: Path, name: str, number: int, names: set[s
     if ending is None and temporary(root / manifest_name(number)).name in names:
         files.unlink(root / name)
         return
-    ending = ending or _next_ending(names, number, "uncommitted")
+    ending = ending or _next_ending(names, round_files(number), "uncommitted")
     files.rename(root / name, root / f"{name}.{ending}")
     log.warning("file set aside file=%s as=%s.%s reason=it has no manifest", name, name, ending)
 
@@ -127,8 +142,8 @@ def _unfinished_ending(names: set[str], number: int, name: str) -> str | None:
     return None
 
 
-def _next_ending(names: set[str], number: int, reason: str) -> str:
-    taken = [put.number for put in map(aside, names) if put and put.name in round_files(number)]
+def _next_ending(names: set[str], of: Collection[str], reason: str) -> str:
+    taken = [put.number for put in map(aside, names) if put and put.name in of]
     return f"{reason}-{max(taken, default=0) + 1}"
 
 
@@ -139,19 +154,36 @@ def _copy_manifest(files: Files, root: Path, name: str) -> None:
         replace_file(files, root / METADATA, content)
 
 
-def _point_link(files: Files, root: Path, target: str) -> None:
-    """Point the link where it is not right, and make it and the copied manifest durable."""
-    try:
-        shown = files.read_link(root / LATEST)
-    except OSError:
-        shown = ""
-    if shown != target:
-        replace_link(files, root / LATEST, target)
+def _point_link(files: Files, root: Path, name: str, target: str | None) -> None:
+    """Point a link where it is not right, and make it and the copied manifest durable; None removes it."""
+    shown = _shown(files, root / name)
+    if target is None and shown is not None:
+        files.unlink(root / name)
+    elif target is not None and shown != target:
+        replace_link(files, root / name, target)
         files.sync_folder(root)
 
 
-def _remove_pointers(files: Files, root: Path) -> None:
-    for name in {LATEST, METADATA} & set(files.names(root)):
+def _hide_links(files: Files, root: Path, rounds: Collection[int]) -> None:
+    """Remove links that still show rounds about to go, where a full disk kept them from being replaced."""
+    models = {model_name(number) for number in rounds}
+    for name in (LATEST, BEST):
+        if _shown(files, root / name) in models:
+            files.unlink(root / name)
+
+
+def _shown(files: Files, path: Path) -> str | None:
+    """Return what a link shows: None where there is none, nothing where something else bears its name."""
+    try:
+        return files.read_link(path)
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return ""
+
+
+def _remove(files: Files, root: Path, names: set[str]) -> None:
+    for name in sorted(names & set(files.names(root))):
         files.unlink(root / name)
 
 

@@ -6,19 +6,22 @@ those that its content renders to. So no flipped byte in it goes unseen, not eve
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from oneflower.checkpoints.model import Checkpoint, ModelSchema, json_metrics
-from oneflower.checkpoints.names import model_name, state_name
-from oneflower.checkpoints.retention import Best
-from oneflower.errors import CheckpointError
+from oneflower.checkpoints.history import Position
+from oneflower.checkpoints.metrics import check_metrics, normalised
+from oneflower.checkpoints.model import Checkpoint, ModelSchema
+from oneflower.checkpoints.names import HISTORY, model_name, state_name
+from oneflower.checkpoints.plain import restored, spelled
+from oneflower.errors import AppError, CheckpointError
+from oneflower.quality import Best
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
+WHOLE_HISTORY: Final = 1
+"""The schema whose manifests hold all metrics so far: read, and no longer written."""
 SELF: Final = "manifest_sha256"
-_NOT_FINITE: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 class DamagedError(CheckpointError):
@@ -36,13 +39,17 @@ class FileRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """A manifest, checked and typed. `content` is the raw JSON object without its own digest."""
+    """A manifest, checked and typed. `content` is the raw JSON object without its own digest.
+
+    `history` is where the metrics so far end in the history; None where the manifest itself holds them.
+    """
 
     round: int
     model: FileRecord
     state: FileRecord | None
     schema: ModelSchema
     state_schema: ModelSchema
+    history: Position | None
     content: Mapping[str, Any]
 
     @property
@@ -57,17 +64,29 @@ class Manifest:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """The metrics so far, their not finite numbers restored."""
-        metrics: dict[str, Any] = _restored(self.content["metrics"])
+        """The metrics of the round before its clients evaluated; of schema 1 all so far."""
+        metrics: dict[str, Any] = restored(self.content["metrics"])
         return metrics
 
 
-def describe(
+def own_metrics(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return what was measured of the checkpoint's own round."""
+    number = str(checkpoint.round)
+    return {
+        phase: {number: normalised(rounds[number], source=f"phase {phase!r} of round {number}")}
+        for phase, rounds in checkpoint.metrics.items()
+        if number in rounds
+    }
+
+
+def describe(  # noqa: PLR0913 - what a manifest says
     checkpoint: Checkpoint,
     *,
     model: FileRecord,
     state: FileRecord | None,
     best: Best | None,
+    best_metric: str,
+    history: Position,
     time: str,
 ) -> dict[str, Any]:
     """Return the manifest's content for a checkpoint whose files are written."""
@@ -86,7 +105,9 @@ def describe(
         "arrays": _schema_rows(ModelSchema.of(checkpoint.arrays)),
         "state_arrays": _schema_rows(ModelSchema.of(checkpoint.state)),
         "best": None if best is None else asdict(best),
-        "metrics": _spelled(json_metrics(checkpoint.metrics)),
+        "best_metric": best_metric,
+        "metrics": spelled(own_metrics(checkpoint)),
+        "history": {"name": HISTORY, **asdict(history)},
     }
 
 
@@ -107,16 +128,16 @@ def parse(data: bytes, number: int) -> Manifest:
         It is intact and of a newer schema than this version reads.
     """
     content = _proven(data)
-    if content.get("schema") != SCHEMA:
+    if content.get("schema") not in (WHOLE_HISTORY, SCHEMA):
         raise CheckpointError(
-            f"the checkpoint of round {number} has schema {content.get('schema')}, expected {SCHEMA}: "
-            "it is of another version of oneflower. Install that version, or start in an empty folder."
+            f"the checkpoint of round {number} has schema {content.get('schema')}, expected {SCHEMA} at "
+            "most: it is of another version of oneflower. Install that version, or start in an empty folder."
         )
     try:
         manifest = _typed(content)
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedError(
-            f"the manifest lacks what a manifest of schema {SCHEMA} holds: {error!r}"
+            f"the manifest lacks what a manifest of schema {content['schema']} holds: {error!r}"
         ) from error
     if manifest.round != number:
         raise DamagedError(f"the manifest is that of round {manifest.round}, expected round {number}")
@@ -145,8 +166,21 @@ def _typed(content: dict[str, Any]) -> Manifest:
         state=None if files["state"] is None else FileRecord(**files["state"]),
         schema=_schema(content["arrays"]),
         state_schema=_schema(content["state_arrays"]),
+        history=_position(content),
         content=content,
     )
+
+
+def _position(content: Mapping[str, Any]) -> Position | None:
+    """Return where the metrics end; of schema 2 the round's own must be as the history holds them."""
+    if content["schema"] == WHOLE_HISTORY:
+        return None
+    try:
+        check_metrics(restored(content["metrics"]))
+    except AppError as error:
+        raise ValueError(str(error)) from error
+    history = content["history"]
+    return Position(size_bytes=int(history["size_bytes"]), sha256=str(history["sha256"]))
 
 
 def _check_file_names(manifest: Manifest) -> None:
@@ -154,6 +188,8 @@ def _check_file_names(manifest: Manifest) -> None:
     expected = (model_name(manifest.round), state_name(manifest.round))
     if any(record.name != name for record, name in zip(manifest.files, expected, strict=False)):
         raise DamagedError(f"the manifest names files other than {expected[0]} and {expected[1]}")
+    if manifest.history is not None and manifest.content["history"]["name"] != HISTORY:
+        raise DamagedError(f"the manifest names a history other than {HISTORY}")
 
 
 def _text(content: Mapping[str, Any]) -> bytes:
@@ -172,22 +208,3 @@ def _schema_rows(schema: ModelSchema) -> list[dict[str, Any]]:
 
 def _schema(rows: list[dict[str, Any]]) -> ModelSchema:
     return ModelSchema(arrays={row["name"]: (tuple(row["shape"]), row["dtype"]) for row in rows})
-
-
-def _spelled(value: Any) -> Any:
-    """Spell numbers that are not finite as text, for JSON has none: a reader in any language can open it."""
-    if isinstance(value, dict):
-        return {key: _spelled(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_spelled(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value
-
-
-def _restored(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _restored(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_restored(item) for item in value]
-    return _NOT_FINITE.get(value, value) if isinstance(value, str) else value

@@ -84,3 +84,20 @@ def _mapping_hint(value: object) -> str:
     if isinstance(value, tuple):
         return f'{expected}. Return {{"loss": loss, **metrics}} instead of (loss, metrics).'
     return f"{expected}. Return one, or None where nothing was measured."
+
+
+def check_metrics(metrics: object) -> None:
+    """Raise AppError unless metrics are phase, round as text, name, and numbers in their one form."""
+    for phase, rounds in _mapping(metrics, "the metrics").items():
+        for number, values in _mapping(rounds, f"phase {phase!r}").items():
+            if not (isinstance(number, str) and number.isdecimal()):
+                raise AppError(f"phase {phase!r} has round {_shown(number)}: expected decimal text.")
+            plain = normalised(values, source=f"phase {phase!r} of round {number}")
+            if any(type(plain[name]) is not type(value) for name, value in values.items()):
+                raise AppError(f"phase {phase!r} of round {number} is not in its plain form: {_EXPECTED}.")
+
+
+def _mapping(value: object, what: str) -> Mapping[Any, Any]:
+    if isinstance(value, Mapping):
+        return value
+    raise AppError(f"{what}: {_shown(value)}: expected phases of rounds of metrics by name.")

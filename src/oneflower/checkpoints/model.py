@@ -7,9 +7,9 @@ from typing import Any, Self, TypeAlias
 
 from oneflower.checkpoints.npz import Arrays
 
-# Metrics so far: phase ("train", "evaluate", "central") -> round as text -> name -> number.
+# Metrics: phase ("train", "evaluate", "central") -> round as text -> name -> number or list of numbers.
 # JSON has no number keys, so the round is text on both sides and survives unchanged.
-Metrics: TypeAlias = Mapping[str, Mapping[str, Mapping[str, float]]]
+Metrics: TypeAlias = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,8 +17,9 @@ class Checkpoint:
     """A training after `round`: all that the next round needs.
 
     `arrays` is the global model and `state` the server optimizer's arrays (empty where there is none). The
-    store does not copy them: whoever hands them over no longer changes them in place. `notes` is JSON that
-    the training wants back; empty in what earlier releases wrote.
+    store does not copy them: whoever hands them over no longer changes them in place. `metrics` are all so
+    far when a checkpoint is read; to save one, those that the store has not recorded yet are enough. `notes`
+    is JSON that the training wants back; empty in what earlier releases wrote.
     """
 
     round: int
@@ -96,12 +97,3 @@ def adopt(checkpoint: Checkpoint, *, strategy: str, seed: int, app: str) -> Resu
             )
     taken = replace(checkpoint, state={}) if fresh else checkpoint
     return Resumption(checkpoint=taken, state_fresh=fresh, warnings=tuple(warnings))
-
-
-def json_metrics(value: Any) -> Any:
-    """Return metrics as plain dicts, lists and Python numbers, ready for the manifest."""
-    if isinstance(value, Mapping):
-        return {key: json_metrics(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [json_metrics(item) for item in value]
-    return value.tolist() if hasattr(value, "tolist") else value

@@ -7,13 +7,15 @@ from typing import Final
 
 LATEST: Final = "checkpoint_latest.npz"
 METADATA: Final = "checkpoint_metadata.json"
+BEST: Final = "checkpoint_best.npz"
+HISTORY: Final = "checkpoint_history.jsonl"
 LOCK: Final = ".checkpoint.lock"
 
 _MANIFEST: Final = re.compile(r"checkpoint_round_(0|[1-9]\d*)\.json")
 _DATA: Final = re.compile(r"checkpoint_round_(0|[1-9]\d*)(\.state)?\.npz")
 _TEMPORARY: Final = re.compile(r"\.checkpoint_.*\.tmp")
 _ASIDE: Final = re.compile(
-    r"(checkpoint_round_(?:0|[1-9]\d*)(?:\.state)?\.(?:npz|json))\.([a-z]+)-([1-9]\d*)"
+    r"(checkpoint_round_(?:0|[1-9]\d*)(?:\.state)?\.(?:npz|json)|checkpoint_history\.jsonl)\.([a-z]+)-([1-9]\d*)"
 )
 
 

@@ -62,6 +62,19 @@ def read_npz(file: BinaryIO) -> dict[str, NDArray[Any]]:
     return arrays
 
 
+def npz_schema(file: BinaryIO) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Return shape and dtype of every array of an open `.npz` by the headers alone. Raises as `read_npz`."""
+    found = {}
+    with zipfile.ZipFile(file) as archive:
+        for entry in archive.namelist():
+            with archive.open(entry) as member:
+                if np.lib.format.read_magic(member) != (1, 0):
+                    raise ValueError(f"{entry} has another version of the npy format")
+                shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+                found[entry.removesuffix(".npy")] = (shape, dtype.str)
+    return found
+
+
 def check_storable(arrays: Arrays, names: Sequence[str] | None = None) -> None:
     """Raise CheckpointError for an array that cannot be stored without pickle."""
     for name in names or arrays:

@@ -1,19 +1,37 @@
 """Find and read the checkpoints of a folder. Nothing here changes the disk."""
 
 import logging
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, TypeVar
 
 from oneflower.checkpoints.files import Files, OsFiles
 from oneflower.checkpoints.folder import committed_rounds
+from oneflower.checkpoints.history import History
 from oneflower.checkpoints.manifest import DamagedError, Manifest
-from oneflower.checkpoints.model import Checkpoint, ModelSchema
+from oneflower.checkpoints.model import Checkpoint, Metrics, ModelSchema
 from oneflower.checkpoints.names import aside
-from oneflower.checkpoints.reading import read_checkpoint, read_manifest, verify_files
+from oneflower.checkpoints.reading import (
+    history_as_it_is,
+    read_checkpoint,
+    read_manifest,
+    read_metrics,
+    verify_files,
+)
 from oneflower.checkpoints.trouble import state_error
 from oneflower.errors import CheckpointError
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+# A writer beside may replace a round while it is read; it cannot do so this often.
+_MOST_LOOKS: Final = 20
+
+
+class MissingRoundError(CheckpointError):
+    """A round is not committed, or was removed while it was read. That is no damage."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,13 +46,15 @@ class CheckpointInfo:
 class CheckpointReader:
     """The checkpoints of one folder, read without a lock: a writer may be at work beside.
 
-    Errors: CheckpointError for a round that is missing, damaged, of another model or schema; StateError for
-    a folder that cannot be read now, which proves no damage.
+    Errors: MissingRoundError for a round that is not there, or no longer; CheckpointError for one that is
+    damaged, of another model or schema; StateError for a folder that cannot be read now, which proves no
+    damage. Before anything is called damaged, its manifest is looked at again.
     """
 
     def __init__(self, root: Path, *, files: Files | None = None) -> None:
         self.root = root
         self._files = files or OsFiles()
+        self._read_history: History | None = None
 
     def rounds(self) -> tuple[int, ...]:
         """Return the committed rounds, oldest first; none in a folder that is not there."""
@@ -47,7 +67,11 @@ class CheckpointReader:
 
     def list(self) -> tuple[CheckpointInfo, ...]:
         """Return every committed round, oldest first, without reading its data."""
-        return tuple(self._info(number) for number in self.rounds())
+        infos = []
+        for number in self.rounds():
+            with suppress(MissingRoundError):
+                infos.append(self._info(number))
+        return tuple(infos)
 
     def set_aside(self) -> tuple[str, ...]:
         """Return the names of the files that were set aside and are not used."""
@@ -64,13 +88,19 @@ class CheckpointReader:
         One that does not is passed over with a log line (and set aside by the writer), and the one before
         it is used. With `schema`, a checkpoint of another model is refused with the list of differences.
         """
-        for number in reversed(self.rounds()):
-            try:
-                checkpoint = self._read(number)
-            except DamagedError as damage:
-                self._pass_over(number, damage)
-            else:
-                return _fitting(checkpoint, schema)
+        for _ in range(_MOST_LOOKS):
+            removed = False
+            for number in reversed(self.rounds()):
+                try:
+                    checkpoint = self._read(number)
+                except MissingRoundError:
+                    removed = True
+                except DamagedError as damage:
+                    self._pass_over(number, damage)
+                else:
+                    return _fitting(checkpoint, schema)
+            if not removed:
+                break
         return None
 
     def load(self, number: int, schema: ModelSchema | None = None) -> Checkpoint:
@@ -85,26 +115,90 @@ class CheckpointReader:
         """Prove every file of a round and return its manifest; CheckpointError says what is wrong."""
         self._require_round(number)
         try:
-            manifest = read_manifest(self._files, self.root, number)
-            verify_files(self._files, self.root, manifest)
+            return self._settled(number, self._proven)
         except DamagedError as damage:
             raise self._refusal(number, damage) from damage
-        except OSError as error:
-            raise state_error(error, f"reading the checkpoint of round {number}", self.root) from error
+
+    def metrics(self) -> Metrics:
+        """Return all metrics up to the newest checkpoint, with its clients' evaluation where it is known."""
+        for info in reversed(self.list()):
+            if info.manifest is not None:
+                return read_metrics(info.manifest, self._history(info.manifest)).metrics
+        return {}
+
+    def metrics_problem(self, number: int) -> str | None:
+        """Say what is wrong with the metrics up to a round, whose model does not depend on them."""
+        return self._settled(number, self._metrics_damage)
+
+    def _metrics_damage(self, manifest: Manifest) -> str | None:
+        problem = read_metrics(manifest, self._history(manifest)).problem
+        if problem is not None and not self._stands(manifest):
+            raise DamagedError(problem)  # looked at again by `_settled`
+        return problem
+
+    def _proven(self, manifest: Manifest) -> Manifest:
+        verify_files(self._files, self.root, manifest)
         return manifest
 
     def _pass_over(self, number: int, damage: DamagedError) -> None:
         log.warning("checkpoint damaged round=%d folder=%s reason=%s", number, self.root, damage)
 
     def _read(self, number: int) -> Checkpoint:
+        return self._settled(number, self._whole)
+
+    def _whole(self, manifest: Manifest) -> Checkpoint:
+        read = read_metrics(manifest, history_as_it_is(self._files, self.root))
+        checkpoint = read_checkpoint(self._files, self.root, manifest, read.metrics)
+        if read.problem is not None and self._stands(manifest):
+            log.warning(
+                "metrics damaged, the model is good round=%d folder=%s reason=%s",
+                manifest.round,
+                self.root,
+                read.problem,
+            )
+        return checkpoint
+
+    def _history(self, manifest: Manifest) -> History:
+        """Return the history, read anew where what was read lacks what the manifest names: it has grown."""
+        known, position = self._read_history, manifest.history
+        if known is None or (position is not None and known.problem(position)):
+            known = self._read_history = history_as_it_is(self._files, self.root)
+        return known
+
+    def _settled(self, number: int, read: Callable[[Manifest], T]) -> T:
+        """Return what `read` makes of a round's manifest; of damage only where the manifest still stands."""
         try:
-            return read_checkpoint(self._files, self.root, number)
+            for _ in range(_MOST_LOOKS):
+                manifest = self._manifest(number)
+                try:
+                    return read(manifest)
+                except DamagedError:
+                    if self._stands(manifest):
+                        raise
         except OSError as error:
             raise state_error(error, f"reading the checkpoint of round {number}", self.root) from error
+        raise MissingRoundError(f"the checkpoint of round {number} in {self.root} changes while it is read.")
+
+    def _stands(self, manifest: Manifest) -> bool:
+        """Tell whether a manifest is still the round's; MissingRoundError where the round is gone."""
+        return self._manifest(manifest.round).content == manifest.content
+
+    def _manifest(self, number: int) -> Manifest:
+        try:
+            return read_manifest(self._files, self.root, number)
+        except DamagedError:
+            if number not in self.rounds():
+                raise MissingRoundError(
+                    f"the checkpoint of round {number} in {self.root} was removed while it was read: by "
+                    "retention, or it was set aside. Ask for another round."
+                ) from None
+            raise
 
     def _info(self, number: int) -> CheckpointInfo:
         try:
-            manifest = read_manifest(self._files, self.root, number)
+            manifest = self._manifest(number)
+        except MissingRoundError:
+            raise
         except CheckpointError as error:
             return CheckpointInfo(round=number, manifest=None, problem=str(error))
         except OSError as error:
@@ -114,7 +208,7 @@ class CheckpointReader:
     def _require_round(self, number: int) -> None:
         if number not in (rounds := self.rounds()):
             there = ", ".join(map(str, rounds)) or "none"
-            raise CheckpointError(
+            raise MissingRoundError(
                 f"no checkpoint of round {number} in {self.root}. Committed rounds: {there}. "
                 "Ask for one of them."
             )

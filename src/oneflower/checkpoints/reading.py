@@ -11,9 +11,10 @@ from typing import Any, BinaryIO, Final
 from numpy.typing import NDArray
 
 from oneflower.checkpoints.files import Files
+from oneflower.checkpoints.history import EMPTY, History, Reading, merged, parse_history
 from oneflower.checkpoints.manifest import DamagedError, FileRecord, Manifest, parse
-from oneflower.checkpoints.model import Checkpoint, ModelSchema
-from oneflower.checkpoints.names import manifest_name
+from oneflower.checkpoints.model import Checkpoint, Metrics, ModelSchema
+from oneflower.checkpoints.names import HISTORY, manifest_name
 from oneflower.checkpoints.npz import read_npz
 
 _CHUNK_BYTES: Final = 4 << 20
@@ -44,16 +45,51 @@ def verify_files(files: Files, folder: Path, manifest: Manifest) -> None:
             _check(file, record)
 
 
-def read_checkpoint(files: Files, folder: Path, number: int) -> Checkpoint:
-    """Read a round, proving each file before its arrays are parsed. Errors as `read_manifest`."""
-    manifest = read_manifest(files, folder, number)
+def read_history(files: Files, folder: Path) -> History:
+    """Read the metrics of the folder's training; there are none where there is no file.
+
+    Raises DamagedError where the disk does not give the file back, OSError where it cannot be reached now.
+    """
+    try:
+        file = files.open(folder / HISTORY)
+    except FileNotFoundError:
+        return EMPTY
+    except OSError as error:
+        _raise_if_lost(error, HISTORY)
+        raise
+    with file:
+        return parse_history(_read(file, HISTORY))
+
+
+def history_as_it_is(files: Files, folder: Path) -> History:
+    """Read the history to look at it; one that the disk does not give back is empty."""
+    try:
+        return read_history(files, folder)
+    except DamagedError:
+        return EMPTY
+
+
+def read_metrics(manifest: Manifest, history: History) -> Reading:
+    """Return the metrics up to a round, with those of its clients' evaluation where they were recorded.
+
+    Where the history is damaged, what it still proves and what the manifest holds itself is returned.
+    """
+    if manifest.history is None:
+        return Reading(metrics=merged([manifest.metrics]), problem=None)
+    read = history.until(manifest.history)
+    _, noted = history.noted_after(manifest.history, manifest.round)
+    return Reading(metrics=merged([read.metrics, manifest.metrics, *noted]), problem=read.problem)
+
+
+def read_checkpoint(files: Files, folder: Path, manifest: Manifest, metrics: Metrics) -> Checkpoint:
+    """Read a round's arrays, proving each file before they are parsed; DamagedError says what is wrong."""
     arrays = _read_arrays(files, folder, manifest.model, manifest.schema)
     state = {}
     if manifest.state is not None:
         state = _read_arrays(files, folder, manifest.state, manifest.state_schema)
     content = manifest.content
     return Checkpoint(
-        round=number,
+        round=manifest.round,
         total_rounds=content["total_rounds"],
         arrays=arrays,
         state=state,
@@ -61,7 +97,7 @@ def read_checkpoint(files: Files, folder: Path, number: int) -> Checkpoint:
         parameters=content["parameters"],
         app=content["app"],
         seed=content["seed"],
-        metrics=manifest.metrics,
+        metrics=metrics,
         versions=content["versions"],
         notes=content.get("notes", {}),
     )

@@ -32,6 +32,16 @@ def write_temporary(files: Files, path: Path, pieces: Iterable[memoryview]) -> F
     return FileRecord(name=path.name, size_bytes=size, sha256=sha256)
 
 
+def append_durably(files: Files, path: Path, data: bytes) -> None:
+    """Write bytes at the end of a file and fsync it. What a failure leaves there is cut short."""
+    descriptor = files.append(path)
+    try:
+        _write_all(files.write, descriptor, memoryview(data))
+        files.fsync(descriptor)
+    finally:
+        files.close(descriptor)
+
+
 def replace_file(files: Files, path: Path, data: bytes) -> None:
     """Put a small file in place of `path`, whole or not at all. The folder is not synced."""
     write_temporary(files, path, [memoryview(data)])

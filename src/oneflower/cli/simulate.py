@@ -2,18 +2,24 @@
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from oneflower.cli.config import ContextOption
-from oneflower.cluster.plan import make_plan
-from oneflower.journal import follow
+from oneflower.cluster.plan import Plan, make_plan
+from oneflower.journal import follow, read_journal
+from oneflower.monitor.final import ending, final_rows
+from oneflower.monitor.lines import printable
 from oneflower.monitor.progress import PlainProgress
+from oneflower.recovery.finished import finished_already
+from oneflower.recovery.job import Job
+from oneflower.recovery.memory import Memory, last_finish, load
 from oneflower.settings import read_context, resolve
 
 DEFAULT_STATE = Path("oneflower-simulation")
@@ -44,7 +50,8 @@ def simulate(  # noqa: PLR0913 - one parameter an option
 ) -> None:
     """Train with simulated clients: same settings, same rounds, same checkpoints, no processes.
 
-    A simulation that was stopped goes on from its newest checkpoint, as a training on a cluster does.
+    A simulation that was stopped goes on from its newest checkpoint, as a training on a cluster does; one
+    that has finished is not run again.
     """
     # Imported here: a command that simulates nothing need not import Flower's engine.
     from oneflower.flower import simulation  # noqa: PLC0415
@@ -61,10 +68,43 @@ def simulate(  # noqa: PLR0913 - one parameter an option
     chosen = not resolution.provenance["FL_LOG_LEVEL"].is_default
     simulation.set_log_level(resolution.settings.log_level if chosen else "WARNING")
     os.environ["ONEFLOWER_JOURNAL"] = str(plan.folder.journal)
-    with plan.folder.lock(), _shown(plan.folder.journal, progress):
-        simulation.simulate(
-            plan.fab, clients=clients, run_config=plan.run_config(), home=plan.folder.flwr_home, engine=engine
-        )
+    os.environ["ONEFLOWER_CLIENTS"] = str(clients)
+    with plan.folder.lock():
+        finish = _finished(plan, clients, progress)
+        if finish is None:
+            with _shown(plan.folder.journal, progress):
+                simulation.simulate(
+                    plan.fab,
+                    clients=clients,
+                    run_config=plan.run_config(),
+                    home=plan.folder.flwr_home,
+                    engine=engine,
+                )
+            finish = last_finish(read_journal(plan.folder.journal)) or {}
+        for name, value in final_rows(finish):
+            console.print(Text.assemble((f"{name:<16}", "dim"), printable(value)), soft_wrap=True)
+
+
+def _finished(plan: Plan, clients: int, progress: PlainProgress) -> Mapping[str, Any] | None:
+    """Return how this simulation has finished already; remember what it is made with where it has not."""
+    job = Job(
+        fab=plan.fab,
+        run_config=plan.run_config(),
+        max_restarts=plan.settings.max_restarts,
+        nodes=clients,
+    )
+    if plan.settings.resume != "never":
+        events = read_journal(plan.folder.journal)
+        finish = finished_already(job, load(plan.folder.training), events, say=_warn_with(progress))
+        if finish is not None:
+            progress.say(f"this training has finished already: {ending(finish)}; nothing was run", "bold")
+            return finish
+    Memory.fresh(job.describe(), max_restarts=job.max_restarts).save(plan.folder.training)
+    return None
+
+
+def _warn_with(progress: PlainProgress) -> Callable[[str], None]:
+    return lambda text: progress.say(text, "yellow")
 
 
 @contextmanager

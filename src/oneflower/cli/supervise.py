@@ -20,6 +20,7 @@ from oneflower.flower.control import ControlClient
 from oneflower.flower.fab import build_fab
 from oneflower.flower.health import Stalled
 from oneflower.journal import Journal, Owner, read_journal, run_of
+from oneflower.monitor.final import ending, final_rows
 from oneflower.procfs import this_process
 from oneflower.recovery.finished import finished_already
 from oneflower.recovery.job import Job, changes
@@ -140,8 +141,8 @@ def _supervise(  # noqa: PLR0913 - what a supervisor is made of
 
 
 def _print_finish(finish: Mapping[str, Any], how: str) -> None:
-    done = f"round {finish['round']}, sha256={finish.get('sha256')}" if finish else "the app tells no more"
-    log.info("the training %s: %s", how, done)
+    rows = "; ".join(f"{name}: {value}" for name, value in final_rows(finish))
+    log.info("the training %s: %s", how, f"{ending(finish)}; {rows}" if finish else "the app tells no more")
 
 
 def _journal(state: Path | None, settings: Settings) -> Path:

@@ -93,7 +93,7 @@ def _mlflow(uri: str, experiment: str) -> Tracker:
 
 @dataclass(frozen=True, slots=True)
 class _Stop:
-    """``reading`` ends the following, for the training has ended or ``asked``: somebody does not want more."""
+    """``reading`` ends the following: the training has ended, or ``asked`` says that somebody ends it."""
 
     reading: threading.Event = field(default_factory=threading.Event)
     asked: threading.Event = field(default_factory=threading.Event)

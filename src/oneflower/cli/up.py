@@ -17,6 +17,7 @@ from oneflower.cluster.plan import Plan, make_plan
 from oneflower.cluster.session import Outcome, Session
 from oneflower.files import state_errors
 from oneflower.journal import read_journal
+from oneflower.monitor.final import final_rows
 from oneflower.monitor.history import Event, History, fold
 from oneflower.monitor.lines import duration, metrics_text, printable
 from oneflower.monitor.progress import LiveProgress, PlainProgress
@@ -130,13 +131,19 @@ def _print_end(plan: Plan, outcome: Outcome, history: History, console: Console)
         console.print(Text.assemble((f"{name:<16}", "dim"), printable(value)), soft_wrap=True)
     if outcome.trained or history.total < plan.settings.num_rounds:
         return
-    advice = f"Raise FL_NUM_ROUNDS above {history.done} to go on, or say --fresh to train anew."
+    further = (
+        f"FL_EARLY_STOP_ROUNDS or FL_NUM_ROUNDS (now {history.total})"
+        if (outcome.finish or {}).get("stopped")
+        else f"FL_NUM_ROUNDS above {history.done}"
+    )
+    advice = f"Raise {further} to go on, or say --fresh to train anew."
     console.print(Text(advice), soft_wrap=True)
 
 
 def _summary(plan: Plan, outcome: Outcome, history: History) -> Iterable[tuple[str, str]]:
     finish = outcome.finish or {}
-    yield "rounds", f"{history.done} of {history.total}" if history.total else "not told by the app"
+    done = finish.get("round", history.done)
+    yield "rounds", f"{done} of {history.total}" if history.total else "not told by the app"
     yield "strategy", f"{plan.settings.strategy} with {plan.nodes} nodes"
     if history.rounds:
         yield (
@@ -148,6 +155,5 @@ def _summary(plan: Plan, outcome: Outcome, history: History) -> Iterable[tuple[s
         yield "left out", f"clients' answers: {len(history.left_out)}; the report says why"
     if history.restarts:
         yield "restarts", str(history.restarts)
-    yield "final model", str(finish.get("path") or "not kept: FL_CHECKPOINT_ENABLED is NO")
-    yield "SHA-256", str(finish.get("sha256") or "not told by the app")
+    yield from final_rows(finish)
     yield "report", str(plan.folder.report)

@@ -253,6 +253,7 @@ class LocalCluster:
         )
         if role in (SUPERLINK, SUPEREXEC):  # the ServerApp is their child
             environment["ONEFLOWER_JOURNAL"] = str(self._folder.journal)
+            environment["ONEFLOWER_CLIENTS"] = str(self._options.nodes)
         log = self._folder.log(role)
         self._children.spawn(role, command, environment=environment, log=log, folder=self._folder.root)
 

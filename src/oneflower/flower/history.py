@@ -1,10 +1,14 @@
-"""The metrics of a training, round by round, as JSON: they travel in every checkpoint's manifest."""
+"""The metrics of a training, round by round, as JSON: they travel beside its checkpoints."""
 
 from collections.abc import Mapping
+from logging import WARNING
 from typing import Any
 
-from flwr.common import MetricRecord
+from flwr.common import MetricRecord, log
 from flwr.serverapp.strategy import Result
+
+from oneflower.checkpoints import Metrics, normalised
+from oneflower.errors import AppError
 
 _SERIES = {
     "train": "train_metrics_clientapp",
@@ -23,16 +27,46 @@ def round_metrics(result: Result, server_round: int) -> dict[str, dict[str, Any]
     return {name: metrics_of(getattr(result, field).get(server_round)) for name, field in _SERIES.items()}
 
 
-def to_json(result: Result) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return every series as ``{series: {round: {metric: value}}}``, rounds as decimal text."""
-    return {
-        name: {str(number): metrics_of(record) for number, record in sorted(getattr(result, field).items())}
-        for name, field in _SERIES.items()
-    }
+def metrics_since(result: Result, recorded: Mapping[str, int]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return ``{series: {round: {metric: value}}}`` of the rounds after those recorded, as decimal text.
+
+    A series grows at its end, so only the new rounds are looked at.
+    """
+    return {name: _after(getattr(result, field), recorded.get(name, -1)) for name, field in _SERIES.items()}
 
 
-def restore(result: Result, history: Mapping[str, Any]) -> None:
-    """Fill a result with the series of a manifest; the inverse of `to_json`."""
+def _after(series: dict[int, MetricRecord], last: int) -> dict[str, dict[str, Any]]:
+    new = []
+    for number in reversed(series):
+        if number <= last:
+            break
+        new.append(number)
+    return {str(number): metrics_of(series[number]) for number in reversed(new)}
+
+
+def restore(result: Result, history: Metrics) -> None:
+    """Fill a result with the series of a checkpoint.
+
+    Earlier releases saved metrics that Flower's records cannot hold, and then could not resume. Such metrics
+    are left out, each name once with a warning.
+    """
+    left_out: dict[str, str] = {}
     for name, field in _SERIES.items():
-        series = {int(number): MetricRecord(metrics) for number, metrics in history.get(name, {}).items()}
-        getattr(result, field).update(series)
+        series = history.get(name, {})
+        for number in sorted(series, key=int):
+            getattr(result, field)[int(number)] = MetricRecord(_loadable(series[number], name, left_out))
+    for reason in left_out.values():
+        log(WARNING, "metric left out on the resume reason=%s", reason)
+
+
+def _loadable(metrics: Mapping[str, Any], phase: str, left_out: dict[str, str]) -> dict[str, Any]:
+    try:
+        return normalised(metrics, source=phase)
+    except AppError:
+        good: dict[str, Any] = {}
+        for name, value in metrics.items():
+            try:
+                good |= normalised({name: value}, source=f"the {phase} metrics")
+            except AppError as error:
+                left_out.setdefault(f"{phase} {name}", str(error))
+        return good

@@ -24,7 +24,8 @@ from oneflower.checkpoints import (
 )
 from oneflower.errors import CheckpointError, OneflowerError
 from oneflower.flower.fitting import require_rounds, require_versions, settings_changed
-from oneflower.flower.history import restore, to_json
+from oneflower.flower.history import metrics_since, restore
+from oneflower.flower.kept import Kept, prove
 from oneflower.flower.strategies import OneflowerStrategy, array_views, to_record
 from oneflower.journal import Journal
 from oneflower.settings import TrainingConfig
@@ -44,18 +45,6 @@ class Start:
     state: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     total_rounds: int = 0
     notes: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
-    """The model of the last round as the store has proven it: whatever is told of it comes from here.
-
-    `path` is None where nothing is kept: then the digest is that of the model in memory.
-    """
-
-    round: int
-    path: Path | None
-    sha256: str
 
 
 class Keeper:
@@ -93,6 +82,7 @@ class Keeper:
             store = CheckpointStore(
                 Path(self._config.checkpoint_path),
                 retention=retention_of(self._config.checkpoint_keep),
+                wanted=self._config.quality,
                 lock_wait_s=_LOCK_WAIT_S,
             )
             self._store = self._stack.enter_context(store)
@@ -132,7 +122,8 @@ class Keeper:
             log(WARNING, "%s", warning)
         result.arrays = to_record(dict(newest.arrays), tuple(newest.arrays))
         restore(result, newest.metrics)
-        self._submitted, self.notes = newest.round, dict(newest.notes)
+        self._submitted = newest.round
+        self.notes.update(newest.notes)
         return Start(
             round=newest.round,
             state=taken.checkpoint.state,
@@ -150,6 +141,7 @@ class Keeper:
         due = last or server_round % self._config.checkpoint_interval == 0
         if self._writer is None or not (due or self._submitted in self._failures):
             return
+        self._writer.wait()  # what the one in flight records need not be handed over again
         self._submitted = server_round
         try:
             self._writer.submit(self._checkpoint(server_round, result, strategy.state_arrays()))
@@ -181,8 +173,9 @@ class Keeper:
             if problem is not None:
                 problem = self._save_here(server_round, result, strategy)
             if problem is None:
-                proven = self._prove(self._store, server_round, digest)
+                proven = prove(self._store, server_round, digest)
                 if isinstance(proven, Kept):
+                    self._conclude(self._store, result)
                     return proven
                 problem = self._failures.get(server_round, proven)
             if attempt < self._config.round_retries:
@@ -203,22 +196,10 @@ class Keeper:
         try:
             saved = self._store.save(self._checkpoint(server_round, result, strategy.state_arrays()))
         except Exception as error:  # noqa: BLE001 - whatever it is, the model is held and saved again
-            self._failed(server_round, error)
             return str(error)
         self._submitted = server_round
         self._saved(saved)
         return None
-
-    def _prove(self, store: CheckpointStore, server_round: int, digest: str) -> Kept | str:
-        """Read the committed round back; return what was proven, or why it does not count."""
-        try:
-            manifest = store.verify(server_round)
-        except (OneflowerError, OSError) as error:
-            return str(error)
-        if manifest.model.sha256 != digest:
-            return f"the checkpoint of round {server_round} holds another model than the one trained here."
-        path = store.root / manifest.model.name
-        return Kept(round=manifest.round, path=path, sha256=manifest.model.sha256)
 
     def _tell_saving(self, server_round: int, attempt: int, problem: str) -> None:
         log(
@@ -237,6 +218,13 @@ class Keeper:
             reason=problem,
         )
 
+    def _conclude(self, store: CheckpointStore, result: Result) -> None:
+        """Record what was measured after the newest checkpoint: it can make the last round the best."""
+        try:
+            store.note(metrics_since(result, store.recorded()))
+        except OneflowerError as error:
+            log(WARNING, "the last evaluation is not recorded beside the checkpoints reason=%s", error)
+
     def _checkpoint(self, server_round: int, result: Result, state: Mapping[str, NDArray[Any]]) -> Checkpoint:
         return Checkpoint(
             round=server_round,
@@ -247,10 +235,17 @@ class Keeper:
             parameters=self._config.strategy_parameters(),
             app=self._app,
             seed=self._config.seed,
-            metrics=to_json(result),
+            metrics=metrics_since(result, self._recorded()),
             versions=self._packages | self._versions,
             notes={**self.notes, "settings": self._settings},
         )
+
+    def _recorded(self) -> Mapping[str, int]:
+        """Return what need not be handed over again; where the disk does not say, nothing."""
+        try:
+            return {} if self._store is None else self._store.recorded()
+        except OneflowerError:
+            return {}
 
     def _tell_changes(self, checkpoint: Checkpoint) -> None:
         changed = settings_changed(checkpoint, self._config, self._settings)

@@ -11,6 +11,8 @@ from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
 from flwr.common.typing import Run, UserConfigValue
 from flwr.server import Grid
 
+from oneflower.flower.client_state import mark_state
+
 
 class LocalGrid(Grid):
     """Serve messages by calling a ClientApp, one message after another.
@@ -109,9 +111,12 @@ class LocalGrid(Grid):
 
     def _reply(self, message: Message) -> Message:
         """Call the ClientApp; an exception becomes the error reply that a SuperNode would send."""
+        context = self._contexts[message.metadata.dst_node_id]
         try:
-            return self._client_app(message, self._contexts[message.metadata.dst_node_id])
+            reply = self._client_app(message, context)
         except (Exception, SystemExit) as error:  # noqa: BLE001 a client's own code may raise anything
             log(ERROR, "ClientApp raised an exception", exc_info=error)
             reason = f"{type(error)}:<'{error}'>"
             return Message(Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=reason), reply_to=message)
+        mark_state(reply, message, context)
+        return reply

@@ -9,6 +9,7 @@ from flwr.common import Message, log
 from flwr.common.constant import ErrorCode
 
 from oneflower.flower.blame import lacks_evaluate
+from oneflower.flower.client_state import take_mark
 from oneflower.flower.grid import Reply, RoundGrid
 from oneflower.journal import Journal, Unfinished, unfinished_round
 
@@ -54,12 +55,15 @@ class Phases:
         How long a phase waits for its clients, and how long it waits for clients to connect.
     connected : set of int
         The nodes that were there when it was last looked; changes of it are told.
+    client_state : set of str
+        The records that clients keep in their `context.state`, as far as they have shown.
     """
 
     grid: RoundGrid
     journal: Journal | None
     round_timeout_s: float
     connected: set[int] = field(default_factory=set)
+    client_state: set[str] = field(default_factory=set)
 
     def record(self, event: str, **fields: object) -> None:
         """Write an event to the journal, where the training has one."""
@@ -158,6 +162,7 @@ class Phases:
             if not (phase == "evaluate" and lacks_evaluate([reason])):  # that is no failure of a client
                 self.leave_out("client_failed", server_round, reply.node_id, reason)
             return False
+        self.client_state.update(take_mark(reply.message))
         rejected = check(reply.message)
         if rejected is not None:
             self.leave_out("client_quarantined", server_round, reply.node_id, rejected)

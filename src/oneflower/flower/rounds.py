@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from logging import INFO, WARNING
 
 from flwr.common import ArrayRecord, ConfigRecord, MetricRecord, log
@@ -14,6 +14,7 @@ from oneflower.flower.blame import lacks_evaluate, shared_exception
 from oneflower.flower.history import round_metrics
 from oneflower.flower.keeper import Keeper
 from oneflower.flower.phases import Collected, Phases
+from oneflower.flower.remarks import Remarks
 from oneflower.flower.stopping import Stop, Stopping
 from oneflower.flower.strategies import OneflowerStrategy
 from oneflower.settings import TrainingConfig
@@ -47,14 +48,6 @@ class Ending:
     stop: Stop | None
 
 
-@dataclass(slots=True)
-class Learnt:
-    """What the clients have shown of their app: it need not be found out every round."""
-
-    no_evaluate: bool = False
-    missing_told: bool = False
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundLoop:
     """Run the rounds of one training.
@@ -67,6 +60,8 @@ class RoundLoop:
         Central evaluation: (round, arrays) to metrics.
     stopping : Stopping
         Says after each round whether it was the last.
+    remarks : Remarks
+        Says once what the clients have shown of their app.
     """
 
     config: TrainingConfig
@@ -77,7 +72,7 @@ class RoundLoop:
     train_config: ConfigRecord
     evaluate_config: ConfigRecord
     stopping: Stopping
-    learnt: Learnt = field(default_factory=Learnt)
+    remarks: Remarks
 
     def run(self, result: Result, last_round: int, *, more_rounds: bool = False) -> Ending:
         """Continue after `last_round` (0: from the start) to the last round, and say which that was.
@@ -102,7 +97,8 @@ class RoundLoop:
                 log(INFO, "training ends early round=%d because=%s", server_round - 1, stop.because)
                 return Ending(round=server_round - 1, stop=stop)
             self._run_round(server_round, result)
-            self._note_measured(server_round, result)
+            self.stopping.take(server_round, round_metrics(result, server_round))
+            self.remarks.missing(server_round, self.stopping.missing())
         return Ending(round=max(last_round, self.config.num_rounds), stop=None)
 
     def _recall(self, last_round: int, result: Result, *, more_rounds: bool) -> None:
@@ -116,20 +112,10 @@ class RoundLoop:
             self.stopping.restart()
             self.keeper.notes[PATIENCE_FROM] = last_round
 
-    def _note_measured(self, server_round: int, result: Result) -> None:
-        self.stopping.take(server_round, round_metrics(result, server_round))
-        found = self.stopping.missing()
-        if found is None or self.learnt.missing_told:
-            return
-        self.learnt.missing_told = True
-        wanted = self.config.best_metric or "an accuracy or a loss"
-        reason = f"nothing has measured {wanted} so far, only: {found}"
-        log(WARNING, "the training cannot end early: %s. Set FL_BEST_METRIC to one of them", reason)
-        self._record("metric_missing", server_round, metric=self.config.best_metric, reason=reason)
-
     def _run_round(self, server_round: int, result: Result) -> None:
         started = time.monotonic()
         valid = self._train_until_quorum(server_round, result)
+        self.remarks.client_state(server_round)
         self._evaluate_centrally(server_round, result)
         self.keeper.keep(server_round, result, self.strategy)
         self._evaluate_on_clients(server_round, result)
@@ -138,6 +124,7 @@ class RoundLoop:
     def _take_up(self, last_round: int, result: Result) -> None:
         """Do what the checkpoint's round lacks: its evaluation, which follows the checkpoint, and its end."""
         started = time.monotonic()
+        self.remarks.client_state_lost(last_round)
         left = self.phases.unfinished(last_round)
         if last_round not in result.evaluate_metrics_clientapp:
             self._evaluate_on_clients(last_round, result)
@@ -252,7 +239,7 @@ class RoundLoop:
 
     def _evaluate_on_clients(self, server_round: int, result: Result) -> None:
         """Evaluate on the clients; too few answers leave the round without these metrics, and say so."""
-        if self.config.min_evaluate_clients == 0 or self.learnt.no_evaluate:
+        if self.config.min_evaluate_clients == 0 or self.remarks.no_evaluate:
             return
         cohort = self.phases.gather_cohort(self.config.min_evaluate_clients)
         if len(cohort) < self.config.min_evaluate_clients:
@@ -268,7 +255,7 @@ class RoundLoop:
             check=self.strategy.check_evaluation,
         )
         if lacks_evaluate(collected.raised):
-            self._tell_no_evaluate(server_round)
+            self.remarks.no_evaluation(server_round)
             return
         replies = collected.valid
         if len(replies) < self.config.min_evaluate_clients:
@@ -277,13 +264,3 @@ class RoundLoop:
         metrics = self.strategy.aggregate_evaluate(server_round, replies)
         if metrics is not None:
             result.evaluate_metrics_clientapp[server_round] = metrics
-
-    def _tell_no_evaluate(self, server_round: int) -> None:
-        """Ask no client again: all have the same app."""
-        self.learnt.no_evaluate = True
-        log(
-            WARNING,
-            "the app has no @app.evaluate() for its clients: they are not asked to evaluate any more. "
-            "FL_MIN_EVALUATE_CLIENTS=0 does not ask at all",
-        )
-        self._record("evaluation_unavailable", server_round, reason="the ClientApp has no @app.evaluate()")

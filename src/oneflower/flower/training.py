@@ -14,9 +14,11 @@ from oneflower.errors import OneflowerError, SettingsError
 from oneflower.flower.asking import Prepare, ask_clients
 from oneflower.flower.failures import tell_known
 from oneflower.flower.grid import RoundGrid
-from oneflower.flower.keeper import Keeper, Kept
+from oneflower.flower.keeper import Keeper
+from oneflower.flower.kept import Kept
 from oneflower.flower.logs import log_through_flower
 from oneflower.flower.phases import Phases
+from oneflower.flower.remarks import Remarks
 from oneflower.flower.rounds import Ending, EvaluateFn, RoundLoop
 from oneflower.flower.stopping import Stopping, StopRule
 from oneflower.flower.strategies import build_strategy
@@ -85,15 +87,17 @@ def train(  # noqa: PLR0913 what Flower hands over, the model, and three options
     rule = _stop_rule(config, evaluates=evaluate is not None)
     settings = _decisive(context.run_config)
     with Keeper(config, app=app, journal=journal, versions=versions, settings=settings) as keeper:
+        phases = Phases(grid=_round_grid(grid), journal=journal, round_timeout_s=config.round_timeout)
         loop = RoundLoop(
             config=config,
             strategy=strategy,
-            phases=Phases(grid=_round_grid(grid), journal=journal, round_timeout_s=config.round_timeout),
+            phases=phases,
             keeper=keeper,
             evaluate=evaluate,
             train_config=ConfigRecord({"seed": config.seed, **(train_config or {})}),
             evaluate_config=ConfigRecord({"seed": config.seed, **(evaluate_config or {})}),
             stopping=Stopping(rule),
+            remarks=Remarks(config=config, phases=phases, notes=keeper.notes),
         )
         return _run(loop, Result(arrays=arrays), app, prepare)
 

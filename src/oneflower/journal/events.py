@@ -42,6 +42,8 @@ EVENTS: Final[Mapping[str, tuple[str, ...]]] = {
     "checkpoint_saved": ("round", "file", "bytes", "seconds", "sha256"),
     "checkpoint_failed": ("round", "reason"),
     "evaluation_unavailable": ("round", "rounds", "reason"),
+    "client_state_kept": ("round", "rounds", "records"),
+    "client_state_lost": ("round", "rounds", "records"),
     "metric_missing": ("round", "rounds", "metric", "reason"),
     "training_saving": ("round", "rounds", "attempt", "tries", "reason"),
     "training_finished": (

@@ -7,22 +7,13 @@ from functools import lru_cache
 
 from oneflower.journal import Current, SupervisorState
 from oneflower.kinds import ErrorKind, kind_named
+from oneflower.monitor import records
 from oneflower.monitor.fields import is_understood, time_of
 from oneflower.monitor.lines import describe
 from oneflower.monitor.reasons import kind_of
-from oneflower.monitor.records import (
-    ANSWERED,
-    FAILED,
-    QUARANTINED,
-    Client,
-    Event,
-    LeftOut,
-    Moment,
-    RoundResult,
-    SavedCheckpoint,
-)
+from oneflower.monitor.records import ANSWERED, FAILED, QUARANTINED, Client, Event
 from oneflower.monitor.view import Phase, TrainingView
-from oneflower.quality import ORIGINS, flat, wanted_or_automatic
+from oneflower.quality import wanted_or_automatic
 
 __all__ = ["Event", "History", "fold"]
 
@@ -70,7 +61,9 @@ class History(TrainingView):
 
     def _mark(self, event: Event) -> None:
         running = self.started_round > self.done
-        self.moments.append(Moment(event=event, position=self.done + 0.5 * running, time=self.last_time))
+        self.moments.append(
+            records.Moment(event=event, position=self.done + 0.5 * running, time=self.last_time)
+        )
 
     # --- one method an event, found by its name ----------------------------------------------------
 
@@ -79,7 +72,7 @@ class History(TrainingView):
         self.parameters = event.get("parameters") or {}
         self.total = int(event.get("rounds", 0))
         self.quality = wanted_or_automatic(event.get("best_metric"))
-        self.waiting, self.failure, self.finish = "", "", None
+        self.waiting, self.failure, self.saving, self.finish = "", "", "", None
         self.began, self.phase = self.last_time, Phase.STARTING
         self.started_round, self.clients, self.replies = 0, 0, 0
         self.answered.clear()
@@ -210,7 +203,9 @@ class History(TrainingView):
         (self.quarantines if quarantined else self.failures)[kind_of(reason)] += 1
         self.answered.pop(client.name, None)
         self.left_out.append(
-            LeftOut(number=number, client=client.name, reason=reason, outcome=outcome, time=self.last_time)
+            records.LeftOut(
+                number=number, client=client.name, reason=reason, outcome=outcome, time=self.last_time
+            )
         )
 
     _on_client_quarantined = _on_client_failed
@@ -225,14 +220,7 @@ class History(TrainingView):
 
     def _on_round_completed(self, event: Event) -> None:
         number = int(event["round"])
-        metrics = flat({origin: event.get(f"{origin}_metrics") for origin in ORIGINS})
-        self.rounds[number] = RoundResult(
-            number=number,
-            valid=int(event.get("valid", 0)),
-            seconds=float(event.get("seconds", 0.0)),
-            metrics=metrics,
-            time=self.last_time,
-        )
+        self.rounds[number] = records.RoundResult.of(event, self.last_time)
         self.total = int(event.get("rounds", self.total))
         self.phase, self.losses_in_a_row = Phase.BETWEEN, 0
         if self.supervisor == SupervisorState.TRAINING:
@@ -240,47 +228,49 @@ class History(TrainingView):
 
     def _on_checkpoint_saved(self, event: Event) -> None:
         number = int(event["round"])
-        self.checkpoint_failure = ""
-        self.checkpoints[number] = SavedCheckpoint(
-            number=number,
-            file=str(event.get("file", "")),
-            size_bytes=int(event.get("bytes", 0)),
-            sha256=str(event.get("sha256", "")),
-            seconds=float(event.get("seconds", 0.0)),
-            time=self.last_time,
-        )
+        self.checkpoint_failure, self.saving = "", ""
+        self.checkpoints[number] = records.SavedCheckpoint.of(event, self.last_time)
 
     def _on_checkpoint_failed(self, event: Event) -> None:
         self.failed_checkpoints += 1
         self.checkpoint_failure = str(event.get("reason", ""))
         self._mark(event)
 
+    def _on_training_saving(self, event: Event) -> None:
+        self.phase, self.waiting = Phase.SAVING, ""
+        tries = f"try {event.get('attempt', '?')} of {event.get('tries', '?')}"
+        self.saving = f"the model of round {event['round']} ({tries}): {event.get('reason', '?')}"
+        self._mark(event)
+
+    def _on_settings_changed(self, event: Event) -> None:
+        self._mark(event)
+
+    _on_evaluation_unavailable = _on_metric_missing = _on_settings_changed
+    _on_client_state_kept = _on_client_state_lost = _on_settings_changed
+
     def _on_training_finished(self, event: Event) -> None:
-        self.finish, self.waiting, self.phase = event, "", Phase.FINISHED
+        self.finish, self.waiting, self.phase, self.saving = event, "", Phase.FINISHED, ""
+        self.checkpoint_failure = ""
         self._mark(event)
 
     def _on_training_gave_up(self, event: Event) -> None:
-        self.failure, self.waiting, self.phase = str(event["reason"]), "", Phase.FAILED
+        self.failure, self.waiting, self.phase, self.saving = str(event["reason"]), "", Phase.FAILED, ""
         self._mark(event)
 
     def _on_training_failed(self, event: Event) -> None:
         self._on_training_gave_up(event)
-        if self._comes_back(event):
-            self._await_restart()
+        self._unless_it_comes_back(event)
 
     def _on_app_failed(self, event: Event) -> None:
         self.failure, self.waiting, self.phase = describe(event, self) or "", "", Phase.FAILED
         self._mark(event)
-        if self._comes_back(event, ErrorKind.APP):
-            self._await_restart()
+        self._unless_it_comes_back(event, ErrorKind.APP)
 
-    def _comes_back(self, event: Event, usual: ErrorKind | None = None) -> bool:
-        """Whether a supervisor will start again what ended so: then it has not failed for good."""
+    def _unless_it_comes_back(self, event: Event, usual: ErrorKind | None = None) -> None:
+        """Take the failure back where a supervisor starts the run again."""
         kind = kind_named(event.get("kind")) or usual
-        return self.current.supervised and kind in (ErrorKind.APP, ErrorKind.ENVIRONMENT)
-
-    def _await_restart(self) -> None:
-        self.supervisor_reason, self.failure, self.phase = self.failure, "", Phase.RESTARTING
+        if self.current.supervised and kind in (ErrorKind.APP, ErrorKind.ENVIRONMENT):
+            self.supervisor_reason, self.failure, self.phase = self.failure, "", Phase.RESTARTING
 
     def _on_run_lost(self, event: Event) -> None:
         self.restarts += 1

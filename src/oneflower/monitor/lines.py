@@ -5,6 +5,7 @@ from pathlib import PurePath
 from typing import Any
 
 from oneflower.monitor.fields import is_understood
+from oneflower.monitor.final import NOT_KEPT, ending
 from oneflower.monitor.records import Event
 from oneflower.monitor.view import TrainingView
 
@@ -15,6 +16,12 @@ WARNINGS = frozenset(
         "client_failed",
         "round_failed",
         "checkpoint_failed",
+        "training_saving",
+        "settings_changed",
+        "evaluation_unavailable",
+        "metric_missing",
+        "client_state_kept",
+        "client_state_lost",
         "training_failed",
         "app_failed",
         "process_died",
@@ -105,7 +112,13 @@ def _round_completed(event: Event, history: TrainingView) -> str:
 
 
 def _finished(event: Event, _history: TrainingView) -> str:
-    return f"training has finished: round {event.get('round', '?')} of {event.get('rounds', '?')}"
+    not_kept = "" if event.get("path") else f"; the model was {NOT_KEPT}"
+    return f"training has finished: {ending(event)}{not_kept}"
+
+
+def _changed(event: Event, _history: TrainingView) -> str:
+    listed = "; ".join(map(str, event["changes"]))
+    return f"settings changed since round {event.get('round', '?')} was saved: {listed}"
 
 
 def _checkpoint(event: Event, _history: TrainingView) -> str:
@@ -156,6 +169,21 @@ _WRITERS: dict[str, Any] = {
     "checkpoint_failed": _text(
         "round {round}: the checkpoint could not be saved: {reason}; the training goes on"
     ),
+    "training_saving": _text(
+        "round {round} is trained and NOT saved yet (try {attempt} of {tries}): {reason}; it is held in "
+        "memory and saved again"
+    ),
+    "settings_changed": _changed,
+    "evaluation_unavailable": _text("round {round}: no client evaluates any more: {reason}"),
+    "client_state_kept": _text(
+        "clients keep state of their own (context.state: {records}): it is not in the checkpoints, and a "
+        "resumed training starts it empty"
+    ),
+    "client_state_lost": _text(
+        "the clients' own state (context.state: {records}) is lost with the run before: the training goes on "
+        "with it empty, and does not end as one that never stopped"
+    ),
+    "metric_missing": _text("the training cannot end early: {reason}; see FL_BEST_METRIC"),
     "training_finished": _finished,
     "training_failed": _text("training has failed: {reason}"),
     "app_failed": _app_failed,

@@ -38,6 +38,7 @@ KINDS: Final = {
     "training_gave_up": LOST,
     "round_failed": FAILED_ROUND,
     "checkpoint_failed": UNSAVED,
+    "training_saving": UNSAVED,
     "training_resumed": RESUMED,
     "waiting_for_clients": WAITING,
     "process_died": NODE,

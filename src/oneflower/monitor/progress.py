@@ -99,6 +99,8 @@ def render(history: History) -> RenderableType:
 def _now(history: History) -> str:
     if history.waiting:
         return f"waiting: {history.waiting}"
+    if history.saving:
+        return f"saving {history.saving}"
     if not history.started_round:
         return "waiting for the app to start"
     return f"{history.replies} of {history.clients} clients have answered"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from oneflower.monitor import panels
 from oneflower.monitor.document import card, document
+from oneflower.monitor.final import NOT_KEPT, ending
 from oneflower.monitor.html import Html, code, day, el, join, note, table
 from oneflower.monitor.safety import Inspector, Safety, told
 from oneflower.monitor.view import TrainingView
@@ -92,8 +93,9 @@ def _model(view: TrainingView) -> Html:
     finish = view.finish
     if finish is None:
         return note(view.failure or "The training has not finished.")
-    rows = [("SHA-256 of the model", code(str(finish.get("sha256") or "not told")))]
-    rows += [("File", code(str(finish.get("path") or "none: FL_CHECKPOINT_ENABLED is NO")))]
+    rows = [("Round", str(ending(finish)))]
+    rows += [("SHA-256 of the model", code(str(finish.get("sha256") or "not told")))]
+    rows += [("File", code(str(finish.get("path") or NOT_KEPT)))]
     return table("Final model", ("What", "Value"), rows)
 
 

@@ -6,6 +6,7 @@ from pathlib import PurePath
 from typing import Any, Final
 
 from oneflower.journal.writer import plain
+from oneflower.monitor.final import final_rows
 from oneflower.monitor.lines import duration, metrics_text, printable, size
 from oneflower.monitor.records import LeftOut
 from oneflower.monitor.standing import Standing, standing
@@ -17,6 +18,7 @@ MOST_NAMES: Final = 8
 NAME_WIDTH: Final = 12
 BAR_WIDTH: Final = 30
 HERE: Final = frozenset({Standing.ANSWERED, Standing.WAITED_FOR, Standing.QUARANTINED})
+FINAL: Final = ("round", "path", "sha256", "stopped", "because")
 ENDED: Final = frozenset({Phase.FINISHED, Phase.FAILED})
 
 
@@ -58,6 +60,7 @@ def facts(view: TrainingView, now: datetime) -> dict[str, Any]:
         "failure": view.failure,
         "sha256": (view.finish or {}).get("sha256"),
         "journal": {"trouble": view.trouble or None, "begins_with_round": view.first_told},
+        "final": view.finish and {key: view.finish.get(key) for key in FINAL},
         "seconds_since_last_event": _ago(view.last_time, now),
     }
 
@@ -78,15 +81,16 @@ def waiting_for(view: TrainingView) -> str:
         return f"clients: {view.waiting}"
     if view.phase is Phase.TRAINING:
         return f"the updates of {max(0, view.clients - view.replies)} clients"
-    if view.phase is Phase.EVALUATING:
-        return "the clients' evaluation"
+    reason = f" ({view.supervisor_reason})" if view.supervisor_reason else ""
     awaited, told = AWAITED.get(view.supervisor), supervision(view)
     if awaited and told:
         return f"{awaited} ({told.reason})" if told.reason else awaited
     return {
+        Phase.EVALUATING: "the clients' evaluation",
+        Phase.SAVING: f"the disk to take {view.saving}",
         Phase.NOTHING: "the first event",
         Phase.STARTING: "the ServerApp to start",
-        Phase.RESTARTING: "the ServerApp to start again",
+        Phase.RESTARTING: f"the ServerApp to start again{reason}",
     }.get(view.phase, "the next round")
 
 
@@ -122,8 +126,8 @@ def _lines(view: TrainingView, known: Mapping[str, Any]) -> Iterator[tuple[str, 
     yield "restarts", f"{known['restarts']}, failed tries of a round: {known['failed_rounds']}"
     if known["supervision"]:
         yield "supervisor", _supervisor(known["supervision"])
-    if known["sha256"]:
-        yield "SHA-256", known["sha256"]
+    if known["final"]:
+        yield from final_rows(known["final"])
     if known["seconds_since_last_event"] is not None:
         yield "last event", f"{duration(known['seconds_since_last_event'])} ago"
 

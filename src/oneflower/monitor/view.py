@@ -26,6 +26,7 @@ class Phase(StrEnum):
     TRAINING = "training"
     EVALUATING = "evaluating"
     BETWEEN = "between rounds"
+    SAVING = "saving"
     RESTARTING = "restarting"
     FINISHED = "finished"
     FAILED = "failed"
@@ -83,6 +84,7 @@ class TrainingView:
     resumes: int = 0
     failed_checkpoints: int = 0
     checkpoint_failure: str = ""
+    saving: str = ""
     aggregation_s: float | None = None
     settings: list[Mapping[str, Any]] = field(default_factory=list)
     environment: Mapping[str, Any] = field(default_factory=dict)

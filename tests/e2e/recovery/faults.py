@@ -81,9 +81,9 @@ def make(fault, scene):
     if fault.target == EVERYTHING:
         return f"{scene.kill_all()} processes"
     victim = choose(scene, fault.target, fault.place)
-    if victim is None:
-        return "nobody: none runs"
-    told = f"pid {victim.pid} of {role_of(victim.pid) or scene.head}"
+    kind = kind_of(victim.pid, scene)
+    told = "" if kind == fault.target else f"none runs, a {kind} instead: "
+    told += f"pid {victim.pid} of {role_of(victim.pid) or scene.head}"
     send(victim, signal.SIGKILL if fault.name == KILL else signal.SIGSTOP)
     if fault.name == STOP:
         time.sleep(fault.lasts_s)

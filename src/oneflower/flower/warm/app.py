@@ -19,6 +19,7 @@ from flwr.common.message import remove_content_from_message
 from flwr.common.serde import context_from_proto, context_to_proto, message_to_proto
 from flwr.proto.message_pb2 import Context as ProtoContext
 
+from oneflower.flower.client_state import mark_state
 from oneflower.flower.warm.parcel import Parcel, ParcelWriter
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def run_app(app: ClientApp, inputs: Parcel, message_id: str, outputs: ParcelWrit
         reply = app(message=message, context=context)
     except Exception as error:  # noqa: BLE001 - whatever the app raises becomes an error reply
         reply = Message(error_of(error), reply_to=message)
+    mark_state(reply, message, context)
     write_reply(outputs, reply)
     outputs.add(CONTEXT, context_to_proto(context).SerializeToString())
     outputs.close()

@@ -74,7 +74,13 @@ def _of_training(view: TrainingView, now: datetime) -> Iterator[Concern]:
 
 
 def _of_work(view: TrainingView, safety: Safety) -> Iterator[Concern]:
-    if view.checkpoint_failure:
+    if view.saving:
+        advice = (
+            f"{view.saving}. Free or mend the disk now: the model is held in memory, and the training fails "
+            "when the tries are used up."
+        )
+        yield Concern("bad", "The last round is not saved.", advice)
+    elif view.checkpoint_failure:
         advice = f"{view.checkpoint_failure}. The training goes on, earlier checkpoints stay good."
         yield Concern("bad", "The last checkpoint could not be written.", advice)
     for each in safety.bad:

@@ -12,9 +12,20 @@ STYLES = {
     Phase.FINISHED: "good",
     Phase.FAILED: "bad",
     Phase.RESTARTING: "warn",
+    Phase.SAVING: "bad",
     Phase.WAITING: "warn",
     Phase.NOTHING: "plain",
 }
+OWN_WORD = frozenset(
+    {
+        Phase.FINISHED,
+        Phase.FAILED,
+        Phase.STARTING,
+        Phase.RESTARTING,
+        Phase.SAVING,
+        Phase.NOTHING,
+    }
+)
 
 
 def title(view: TrainingView) -> str:
@@ -53,23 +64,25 @@ def tiles(view: TrainingView, safety: Safety, now: datetime | None) -> Html:
 def _word(view: TrainingView) -> str:
     if view.phase is Phase.FAILED and view.supervisor == SupervisorState.GIVEN_UP:
         return "Given up"
-    if view.phase in (Phase.FINISHED, Phase.FAILED, Phase.STARTING, Phase.RESTARTING, Phase.NOTHING):
+    if view.phase in OWN_WORD:
         return str(view.phase).capitalize()
     return "Waiting" if view.phase is Phase.WAITING else "Training"
 
 
 def _sentence(view: TrainingView) -> str:
-    if view.phase is Phase.NOTHING:
-        return _nothing(view)
-    if view.phase is Phase.FAILED:
-        return f"It stopped after round {view.done} of {view.total}."
-    if view.phase is Phase.FINISHED:
-        return f"All {view.total} rounds are done{_again(view)}."
+    done = f"round {view.done} of {view.total}"
+    because = (view.finish or {}).get("because")
+    all_done = f"It ended early, after {done}: {because}" if because else f"All {view.total} rounds are done"
+    sentences = {
+        Phase.NOTHING: _nothing(view),
+        Phase.FAILED: f"It stopped after {done}.",
+        Phase.FINISHED: f"{all_done}{_again(view)}.",
+        Phase.SAVING: f"All is trained and NOT saved yet: {view.saving}. It is in memory and saved again.",
+        Phase.RESTARTING: f"The run was lost after {done}; it is being started again.",
+    }
     if view.phase is Phase.STARTING and not view.total:
         return "No round has begun yet."
-    if view.phase is Phase.RESTARTING:
-        return f"The run was lost after round {view.done} of {view.total}; it is being started again."
-    return f"{view.done} of {view.total} rounds are done{_again(view)}."
+    return sentences.get(view.phase, f"{view.done} of {view.total} rounds are done{_again(view)}.")
 
 
 def _nothing(view: TrainingView) -> str:

@@ -29,6 +29,8 @@ def _training(view: TrainingView) -> Html:
         return note("The journal has not been read yet.")
     if view.phase is Phase.WAITING:
         return el("p", f"Waiting for clients: {view.waiting}.")
+    if view.phase is Phase.SAVING:
+        return el("p", f"Saving {view.saving}.")
     if view.phase is Phase.RESTARTING:
         return note(f"The run was lost and is being started again; it goes on {_from(view)}.")
     if view.phase in IDLE or not view.started_round:

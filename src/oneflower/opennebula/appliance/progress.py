@@ -22,6 +22,7 @@ class Progress:
     checkpoint_round: int | None = None
     clients: int | None = None
     error: str = ""
+    stopped: str = ""
     _unknown: int = field(default=0, repr=False)
     _current: Current = field(default_factory=Current, repr=False)
 
@@ -44,12 +45,13 @@ class Progress:
             "FL_CLIENTS": self.clients,
         }
         known = {name: str(value) for name, value in numbers.items() if value is not None}
-        return {"FL_STATE": self.state, **known, **({"FL_ERROR": self.error} if self.error else {})}
+        words = {"FL_ERROR": self.error, "FL_STOPPED": self.stopped}
+        return {"FL_STATE": self.state, **known, **{name: text for name, text in words.items() if text}}
 
     def _take(self, event: Mapping[str, Any]) -> None:
         match event["event"]:
             case "training_started" | "training_resumed":
-                self.state, self.error = "training", ""
+                self.state, self.error, self.stopped = "training", "", ""
                 self.round, self.rounds = int(event["round"]), int(event["rounds"])
                 self.checkpoint_round = self.round or None
             case "waiting_for_clients":
@@ -61,11 +63,16 @@ class Progress:
                 self.rounds = int(event.get("rounds") or self.rounds or 0)
                 self.loss = _loss(event)
             case "checkpoint_saved":
-                self.checkpoint_round = int(event["round"])
+                self.checkpoint_round, self.error = int(event["round"]), ""
             case "checkpoint_failed":
                 self.error = f"the checkpoint of round {event['round']} failed: {event['reason']}"
+            case "training_saving":
+                self.state = "saving"
+                self.error = f"the model of round {event['round']} is not saved yet: {event['reason']}"
             case "training_finished":
                 self.state, self.round, self.error = "finished", int(event["round"]), ""
+                self.checkpoint_round = int(event["round"]) if event.get("path") else None
+                self.stopped = str(event.get("stopped") or "")
             case "training_failed":
                 self.state, self.error = "failed", str(event["reason"])
 

@@ -25,6 +25,7 @@ OWN_KEYS = frozenset(
         "FL_ROUND",
         "FL_ROUNDS",
         "FL_STATE",
+        "FL_STOPPED",
         "READY",
     }
 )

@@ -1,0 +1,177 @@
+"""The metrics of a training as an append-only file: a chain of lines, of which each manifest names one.
+
+A line holds what was measured since the line before it, and a SHA-256 over that line's SHA-256 and its own
+text. So the last line proves all before it. A line that does not follow the one above it names with ``after``
+the byte where its predecessor ends: a training that went back to an earlier round leaves all lines in place.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from oneflower.checkpoints.metrics import check_metrics
+from oneflower.checkpoints.model import Metrics
+from oneflower.checkpoints.names import HISTORY
+from oneflower.checkpoints.plain import restored, spelled
+from oneflower.errors import AppError
+
+_LINE: Final = re.compile(rb'(\{.*), "sha256": "([0-9a-f]{64})"\}', re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """Where a line ends, and its SHA-256. The beginning of the file ends no line."""
+
+    size_bytes: int = 0
+    sha256: str = ""
+
+
+BEGINNING: Final = Position()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A line as it lies in the file: where it begins, and where the line ends that it follows.
+
+    ``problem`` says what is wrong with it; ``whole`` tells that it and all that it follows is good.
+    """
+
+    begin: int
+    before: int
+    sha256: str
+    round: int
+    metrics: Metrics
+    problem: str | None
+    whole: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """The metrics so far, and what is wrong with their file: then some, or all, are missing."""
+
+    metrics: dict[str, dict[str, dict[str, Any]]]
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """The file's lines by where they end. ``ended`` tells whether the last one is complete."""
+
+    lines: Mapping[int, Line]
+    size_bytes: int
+    ended: bool
+
+    def problem(self, position: Position) -> str | None:
+        """Say what is wrong with the lines up to a position; nothing is read twice."""
+        if position == BEGINNING:
+            return None
+        line = self.lines.get(position.size_bytes)
+        if line is None or line.sha256 != position.sha256:
+            return (
+                f"{HISTORY} has {self.size_bytes} bytes, and no line that ends at byte {position.size_bytes} "
+                f"with SHA-256 {position.sha256}"
+            )
+        if line.whole:
+            return None
+        bad = next(line for line in self._back_from(position.size_bytes) if line.problem)
+        return f"the line of {HISTORY} at byte {bad.begin} {bad.problem}"
+
+    def until(self, position: Position) -> Reading:
+        """Return the metrics up to a position: those of every good line that it leads back to."""
+        problem = self.problem(position)
+        line = self.lines.get(position.size_bytes)
+        if line is None or line.sha256 != position.sha256:
+            return Reading(metrics={}, problem=problem)
+        lines = [line for line in self._back_from(position.size_bytes) if not line.problem]
+        return Reading(metrics=merged(line.metrics for line in reversed(lines)), problem=problem)
+
+    def noted_after(self, position: Position, number: int) -> tuple[Position, list[Metrics]]:
+        """Return what was measured of round `number` after its manifest was written, and where that ends."""
+        found = []
+        for end, line in self.lines.items():
+            follows = line.before == position.size_bytes and line.round == number
+            if follows and line.metrics and not line.problem:
+                found.append(line.metrics)
+                position = Position(size_bytes=end, sha256=line.sha256)
+        return position, found
+
+    def _back_from(self, end: int) -> Iterator[Line]:
+        while (line := self.lines.get(end)) is not None:
+            yield line
+            end = line.before
+
+
+def parse_history(data: bytes) -> History:
+    """Take the file apart. Whatever it holds, nothing is raised; what follows the last newline is no line."""
+    lines: dict[int, Line] = {}
+    begin = 0
+    for text in data.split(b"\n")[:-1]:
+        end = begin + len(text) + 1
+        lines[end] = _parsed(text, begin, lines)
+        begin = end
+    return History(lines=lines, size_bytes=len(data), ended=begin == len(data))
+
+
+EMPTY: Final = parse_history(b"")
+
+
+def render_line(number: int, metrics: Metrics, *, before: Position, begin: int) -> tuple[bytes, Position]:
+    """Return the bytes of a line that begins at byte `begin` and goes on from `before`, and where it ends."""
+    after = {} if before.size_bytes == begin else {"after": before.size_bytes}
+    content = {**after, "round": number, "metrics": spelled(metrics)}
+    body = json.dumps(content, ensure_ascii=True, allow_nan=False)[:-1].encode()
+    sha256 = _chained(before.sha256, body)
+    line = body + f', "sha256": "{sha256}"}}\n'.encode()
+    return line, Position(size_bytes=begin + len(line), sha256=sha256)
+
+
+def read_back(line: bytes, *, before: Position, begin: int) -> str | None:
+    """Say why a line at byte `begin` that follows `before` cannot be read; None where it can."""
+    if not line.endswith(b"\n"):
+        return "is cut short"
+    last = Line(begin=0, before=0, sha256=before.sha256, round=0, metrics={}, problem=None, whole=True)
+    return _parsed(line[:-1], begin, {before.size_bytes: last} if before != BEGINNING else {}).problem
+
+
+def merged(parts: Iterator[Metrics] | list[Metrics]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Join metrics; of the same round and phase the later ones count."""
+    whole: dict[str, dict[str, dict[str, Any]]] = {}
+    for part in parts:
+        for phase, rounds in part.items():
+            whole.setdefault(phase, {}).update({number: dict(values) for number, values in rounds.items()})
+    return whole
+
+
+def _parsed(text: bytes, begin: int, lines: Mapping[int, Line]) -> Line:
+    match = _LINE.fullmatch(text)
+    if match is None:
+        return _bad(begin, "", "is no line of a history")
+    body, sha256 = match[1], match[2].decode()
+    try:
+        content = json.loads(body + b"}")
+        before = content.get("after", begin)
+        number, metrics = int(content["round"]), restored(content["metrics"])
+        check_metrics(metrics)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, AppError) as error:
+        return _bad(begin, sha256, f"cannot be read: {error!r}")
+    previous = lines.get(before)
+    if previous is None and before != 0:
+        return _bad(begin, sha256, f"goes on from byte {before}, where no line ends")
+    if _chained(previous.sha256 if previous else "", body) != sha256:
+        return _bad(begin, sha256, "is not as it was written: its SHA-256 is another")
+    whole = previous is None or previous.whole
+    return Line(
+        begin=begin, before=before, sha256=sha256, round=number, metrics=metrics, problem=None, whole=whole
+    )
+
+
+def _bad(begin: int, sha256: str, problem: str) -> Line:
+    """Return a line whose content is not believed; the one above it is taken for the one before it."""
+    return Line(begin=begin, before=begin, sha256=sha256, round=0, metrics={}, problem=problem, whole=False)
+
+
+def _chained(before: str, body: bytes) -> str:
+    return hashlib.sha256(before.encode() + body).hexdigest()
