@@ -43,8 +43,18 @@ def read_journal(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def has_journal(path: Path) -> bool:
-    """Whether there is a journal, or its rotated part; something there that cannot be read counts."""
-    return any(os.path.lexists(file) for file in (path, old_file(path, 1)))
+    """Whether there is a journal, or its rotated part; one that cannot be looked at may be there."""
+    return any(_may_exist(file) for file in (path, old_file(path, 1)))
+
+
+def _may_exist(file: Path) -> bool:
+    try:
+        file.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True  # no permission, a disk that is away: reading it says so
+    return True
 
 
 def follow(path: Path, stop: threading.Event, *, poll_s: float = POLL_S) -> Iterator[dict[str, Any]]:
