@@ -29,6 +29,7 @@ LAYERS = {
     "procfs": 1,
     "proxies": 1,
     "kinds": 1,
+    "output": 1,
     "app_folders": 1,
     "files": 1,
     "quality": 1,

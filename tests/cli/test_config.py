@@ -7,6 +7,7 @@ import pty
 import subprocess
 import sys
 import tomllib
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from oneflower.cli.main import main
 from oneflower.settings import TABLE, render_context
 from oneflower.settings.document import variables_page
+from oneflower.tls import make_authority
 
 MISTAKES = {
     "FL_NUM_ROUNDS": "0",
@@ -87,7 +89,7 @@ class TestCheck:
 
     @pytest.mark.parametrize("role", ["SuperLink", "superlink"])
     def test_a_role_is_held_to_its_own_rules(self, oneflower, context, role):
-        pem = base64.b64encode(b"-----BEGIN CERTIFICATE-----").decode()
+        pem = base64.b64encode(make_authority(datetime.now(UTC)).certificate_pem()).decode()
         path = context({"FL_SSL_CA_CERTFILE": pem})
         assert oneflower("config", "check", "--context", path)[0] == 0
         assert oneflower("config", "check", "--context", path, "--role", role)[0] == 2

@@ -98,8 +98,8 @@ def test_telemetry_is_off_and_the_switches_are_told():
 
 
 def test_loopback_never_goes_through_a_proxy():
-    assert environment({"no_proxy": "corp.example"})["no_proxy"] == "corp.example,127.0.0.1,localhost"
-    assert environment()["NO_PROXY"] == "127.0.0.1,localhost"
+    assert environment({"no_proxy": "corp.example"})["no_proxy"] == "corp.example,127.0.0.1,localhost,::1"
+    assert environment()["NO_PROXY"] == "127.0.0.1,localhost,::1"
 
 
 def test_threads_are_shared_unless_the_operator_says_otherwise():

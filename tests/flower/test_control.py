@@ -181,3 +181,24 @@ def test_an_address_where_nothing_answers_is_told():
             client.nodes()
         with pytest.raises(ClusterError, match="list the runs"):
             client.runs()
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("name", ["http_proxy", "https_proxy", "grpc_proxy"])
+def test_loopback_is_reached_whatever_proxy_the_environment_names(client, monkeypatch, name):
+    monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for exception in ("no_proxy", "NO_PROXY", "no_grpc_proxy"):
+        monkeypatch.delenv(exception, raising=False)
+    with ControlClient(client.address) as control:
+        assert control.nodes() == []
+
+
+def test_a_proxy_between_two_machines_is_named(monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setattr("oneflower.flower.control.CALL_TIMEOUT_S", 2.0)
+    with (
+        ControlClient("192.0.2.1:9093") as control,
+        pytest.raises(ClusterError, match=r"http_proxy.*no_proxy"),
+    ):
+        control.runs()

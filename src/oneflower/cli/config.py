@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from oneflower.cli.tables import print_table
+from oneflower.cluster.ports import LOOPBACK
 from oneflower.errors import StateError
 from oneflower.settings import (
     TABLE,
@@ -18,6 +19,7 @@ from oneflower.settings import (
     Notice,
     Resolution,
     Role,
+    Settings,
     Value,
     Variable,
     read_context,
@@ -62,6 +64,8 @@ def check(
     Exit code 0 if the settings are good (warnings do not count), 2 if not. Nothing is started or written.
     """
     resolution = _resolve(context, role)
+    if resolution.settings.ssl_ca_certfile:
+        _check_certificates(resolution.settings, role)
     _print_notices(resolution.notices, Console(soft_wrap=True))
     given = sum(not each.is_default for each in resolution.provenance.values())
     warnings = sum(notice.level == "warning" for notice in resolution.notices)
@@ -125,6 +129,15 @@ def docs(
 
 def _resolve(context: Path | None, role: Role = Role.BOTH) -> Resolution:
     return resolve(os.environ, read_context(context) if context else None, role=role)
+
+
+def _check_certificates(settings: Settings, role: Role) -> None:
+    """Raise SettingsError where they cannot work here, or where SuperNodes are told to connect."""
+    from oneflower.cluster.tls import check_certificates  # noqa: PLC0415 - most contexts hold none
+
+    told = settings.superlink_address.rpartition(":")[0]
+    hosts = [] if role is Role.SUPERNODE else [LOOPBACK, *([told] if told else [])]
+    check_certificates(settings, hosts)
 
 
 def _value(variable: Variable, resolution: Resolution) -> Value:

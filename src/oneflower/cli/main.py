@@ -1,5 +1,6 @@
 """The `oneflower` command: one thin module a subcommand, one place where errors become exit codes."""
 
+import os
 import sys
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer.core
 
 from oneflower.cli.commands import LazyGroup
 from oneflower.errors import OneflowerError
+from oneflower.flower.programs import GRPC_FORKS
 
 # The help is plain text. Where Rich is there, Typer escapes the brackets of "[required]" for it all the same.
 typer.core.HAS_RICH = False
@@ -45,6 +47,7 @@ def root(
 
 def main() -> None:
     """Run the command line and turn an error into its message and exit code."""
+    os.environ.setdefault(*GRPC_FORKS)
     try:
         sys.exit(app(standalone_mode=False) or 0)
     except OneflowerError as error:

@@ -12,11 +12,13 @@ from rich.console import Console
 from rich.text import Text
 
 from oneflower.cli.config import ContextOption
+from oneflower.cluster.interrupts import Interrupts
 from oneflower.cluster.plan import Plan, make_plan
 from oneflower.journal import follow, read_journal
 from oneflower.monitor.final import ending, final_rows
 from oneflower.monitor.lines import printable
 from oneflower.monitor.progress import PlainProgress
+from oneflower.output import steady_output
 from oneflower.recovery.finished import finished_already
 from oneflower.recovery.job import Job
 from oneflower.recovery.memory import Memory, last_finish, load
@@ -56,6 +58,7 @@ def simulate(  # noqa: PLR0913 - one parameter an option
     # Imported here: a command that simulates nothing need not import Flower's engine.
     from oneflower.flower import simulation  # noqa: PLC0415
 
+    steady_output()
     console = Console()
     simulation.check_engine(engine)
     resolution = resolve(os.environ, read_context(context) if context else None)
@@ -69,7 +72,7 @@ def simulate(  # noqa: PLR0913 - one parameter an option
     simulation.set_log_level(resolution.settings.log_level if chosen else "WARNING")
     os.environ["ONEFLOWER_JOURNAL"] = str(plan.folder.journal)
     os.environ["ONEFLOWER_CLIENTS"] = str(clients)
-    with plan.folder.lock():
+    with Interrupts(at_once=True), plan.folder.lock():
         finish = _finished(plan, clients, progress)
         if finish is None:
             with _shown(plan.folder.journal, progress):

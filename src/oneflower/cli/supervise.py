@@ -4,23 +4,27 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
 
 from oneflower.cli.config import ContextOption
 from oneflower.cli.settings_used import app_row, setting_rows, write_settings_used
+from oneflower.cluster.interrupts import INTERRUPTED, Interrupts
 from oneflower.cluster.plan import find_app
+from oneflower.cluster.ports import LOOPBACK
+from oneflower.cluster.tls import check_certificates
 from oneflower.errors import ClusterError, SettingsError, StateError, TrainingError
 from oneflower.flower.control import ControlClient
 from oneflower.flower.fab import build_fab
 from oneflower.flower.health import Stalled
 from oneflower.journal import Journal, Owner, read_journal, run_of
 from oneflower.monitor.final import ending, final_rows
+from oneflower.output import steady_output
 from oneflower.procfs import this_process
 from oneflower.recovery.finished import finished_already
 from oneflower.recovery.job import Job, changes
@@ -30,15 +34,12 @@ from oneflower.recovery.place import Beside
 from oneflower.recovery.processes import FlowerProcesses
 from oneflower.recovery.supervisor import Supervisor
 from oneflower.settings import Settings, read_context, resolve, run_config
+from oneflower.tls import certificate_problems
 
 JOURNAL_VARIABLE = "ONEFLOWER_JOURNAL"
 MEMORY_NAME = "training.json"
 
 log = logging.getLogger("oneflower.supervise")
-
-
-class _Ended(Exception):  # noqa: N818 - it is what happened
-    """SIGTERM or SIGINT has come."""
 
 
 def supervise(  # noqa: PLR0913 - one parameter an option
@@ -71,11 +72,13 @@ def supervise(  # noqa: PLR0913 - one parameter an option
     across its own death, never runs a finished training again, and gives up after FL_MAX_RESTARTS losses in a
     row without a completed round.
     """
+    steady_output()
     resolution = resolve(os.environ, read_context(context) if context else None)
     settings = resolution.settings
     _log_to_stderr(settings.log_level)
     for notice in resolution.notices:
         log.log(logging.WARNING if notice.level == "warning" else logging.INFO, "%s", notice.text)
+    check_certificates(settings, [LOOPBACK])
     journal = _journal(state, settings)
     folder = state or journal.parent
     job = Job(
@@ -127,16 +130,16 @@ def _supervise(  # noqa: PLR0913 - what a supervisor is made of
         on_event=lambda _event: None,
         say=log.info,
     )
-    with control:
+    with control, Interrupts(at_once=True) as interrupts:
         try:
-            with _signals():
-                finish = supervisor.run()
-        except _Ended:
+            finish = supervisor.run()
+        except KeyboardInterrupt:
             log.info("ended by a signal; the run %s", "is stopped" if stop_run else "goes on")
             if stop_run:
                 with suppress(ClusterError):
                     supervisor.stop_run()
-            sys.exit(0)
+            # A service manager ends it in order (SIGTERM); only Ctrl-C is an interruption.
+            sys.exit(INTERRUPTED if interrupts.number == signal.SIGINT else 0)
         _print_finish(finish, "has finished")
 
 
@@ -168,6 +171,11 @@ def _control(settings: Settings, root_certificates: Path | None) -> ControlClien
         certificates = root_certificates.read_bytes() if root_certificates else None
     except OSError as error:
         raise StateError(f"cannot read {root_certificates}: {error.strerror}") from error
+    if certificates is not None:
+        name = f"--root-certificates {root_certificates}"
+        problems = list(certificate_problems(datetime.now(UTC), ca=certificates, ca_name=name))
+        if problems:
+            raise SettingsError("\n".join(problems))
     return ControlClient(address, certificates)
 
 
@@ -176,18 +184,3 @@ def _log_to_stderr(level: str) -> None:
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
     )
     logging.getLogger("oneflower").setLevel(level)
-
-
-@contextmanager
-def _signals() -> Iterator[None]:
-    """Turn the first SIGTERM or SIGINT into _Ended."""
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        raise _Ended
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -22,6 +22,7 @@ from oneflower.monitor.history import Event, History, fold
 from oneflower.monitor.lines import duration, metrics_text, printable
 from oneflower.monitor.progress import LiveProgress, PlainProgress
 from oneflower.monitor.report import SettingRow, write_report
+from oneflower.output import steady_output
 from oneflower.settings import Notice, Resolution, read_context, resolve
 
 DEFAULT_STATE = Path("oneflower-state")
@@ -71,6 +72,7 @@ def up(  # noqa: PLR0913 - one parameter an option
     A training that was killed goes on where it was; one that has finished is not run again. Ctrl-C ends every
     process; say the same again to go on.
     """
+    steady_output()
     console = Console()
     resolution = resolve(os.environ, read_context(context) if context else None)
     plan = make_plan(resolution, state=state, nodes=nodes, app=app)

@@ -12,6 +12,7 @@ from oneflower.cluster.tls import Certificates
 from oneflower.flower import arguments
 from oneflower.flower.guard import GUARDED
 from oneflower.flower.programs import LAUNCHER
+from oneflower.proxies import direct_loopback
 from oneflower.settings import Settings
 
 # -P: the state folder, where the processes run, is no place to import from.
@@ -76,14 +77,12 @@ def environment(
     The context's own variables are left out: it may hold keys, and what a process needs it is told.
     """
     kept = {name: value for name, value in base.items() if not name.startswith(("FL_", "ONEAPP_"))}
-    local = ",".join(filter(None, [base.get("no_proxy") or base.get("NO_PROXY"), LOOPBACK, "localhost"]))
     return {
         **dict.fromkeys(THREAD_VARIABLES, str(threads(nodes, os.cpu_count() or 1))),
         **kept,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), base.get("PATH", os.defpath)]),
         "PYTHONUNBUFFERED": "1",
-        "no_proxy": local,
-        "NO_PROXY": local,
+        **direct_loopback(base),
         MARKER: token,
         GUARDED: "YES",
         "FLWR_HOME": str(flwr_home),

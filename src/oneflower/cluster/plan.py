@@ -9,6 +9,7 @@ from typing import Any
 from oneflower.app_folders import app_folder
 from oneflower.cluster.folder import StateFolder
 from oneflower.cluster.ports import LOOPBACK
+from oneflower.cluster.tls import check_certificates
 from oneflower.errors import SettingsError
 from oneflower.flower.fab import Fab, build_fab
 from oneflower.models import base_model_folder
@@ -65,13 +66,16 @@ def make_plan(
         check_installed(resolution.settings.use_case)
         check_base_model(resolution.settings)
     needed = check_nodes(resolution.settings, nodes)
+    tls = resolution.settings.tls_enabled and not resolution.provenance["FL_TLS_ENABLED"].is_default
+    if tls and certificates_given(resolution.settings):
+        check_certificates(resolution.settings, [LOOPBACK])
     return Plan(
         settings=_settings_here(resolution, folder),
         folder=folder,
         nodes=nodes or needed,
         app=app,
         fab=build_fab(app),
-        tls=resolution.settings.tls_enabled and not resolution.provenance["FL_TLS_ENABLED"].is_default,
+        tls=tls,
         fleet_port=_port(resolution, ADDRESSES["fleet_port"]),
         control_port=_port(resolution, ADDRESSES["control_port"]),
         notices=(*resolution.notices, *_notices(resolution)),

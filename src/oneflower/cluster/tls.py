@@ -5,10 +5,18 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from oneflower.errors import SettingsError
 from oneflower.files import state_errors
-from oneflower.tls import Certificates, make_authority, make_server_certificate, write_certificates
+from oneflower.settings import Settings
+from oneflower.tls import (
+    Certificates,
+    given_problems,
+    make_authority,
+    make_server_certificate,
+    write_certificates,
+)
 
-__all__ = ["Certificates", "decode_certificates", "make_certificates"]
+__all__ = ["Certificates", "check_certificates", "decode_certificates", "make_certificates"]
 
 
 def make_certificates(folder: Path, hosts: Sequence[str]) -> Certificates:
@@ -26,6 +34,14 @@ def make_certificates(folder: Path, hosts: Sequence[str]) -> Certificates:
     certificate, key = make_server_certificate(authority, hosts, now)
     with state_errors(folder):
         return write_certificates(folder, ca=authority.certificate_pem(), certificate=certificate, key=key)
+
+
+def check_certificates(settings: Settings, hosts: Sequence[str]) -> None:
+    """Raise SettingsError where the operator's own certificates cannot work: dates, chain, pair, names."""
+    ca, certificate, key = settings.ssl_ca_certfile, settings.ssl_certfile, settings.ssl_keyfile
+    problems = given_problems(datetime.now(UTC), ca=ca, certificate=certificate, key=key, hosts=hosts)
+    if problems:
+        raise SettingsError("\n".join(problems))
 
 
 def decode_certificates(folder: Path, *, ca: str, certificate: str, key: str) -> Certificates:

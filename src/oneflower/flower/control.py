@@ -1,8 +1,10 @@
 """Flower's Control API with typed results: submit a run, see how it is, read its log, stop it."""
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 from zipfile import BadZipFile
@@ -27,6 +29,8 @@ from flwr.supercore.constant import NOOP_FEDERATION
 
 from oneflower.errors import AppError, ClusterError
 from oneflower.flower.fab import digest
+from oneflower.proxies import is_loopback, proxy_variable
+from oneflower.tls import peer_problems
 
 CALL_TIMEOUT_S = 20.0
 
@@ -107,6 +111,11 @@ class ControlClient:
             # A channel of an earlier boot must not lend its dead connection to this one.
             ("grpc.use_local_subchannel_pool", 1),
         ]
+        host = address.rpartition(":")[0]
+        self._proxy = proxy_variable(host, os.environ)
+        if is_loopback(host):
+            options.append(("grpc.enable_http_proxy", 0))
+        self._is_secure = root_certificates is not None
         if root_certificates is None:
             self._channel = grpc.insecure_channel(address, options=options)
         else:
@@ -206,6 +215,13 @@ class ControlClient:
             yield
         except grpc.RpcError as error:
             meaning = MEANINGS.get(error.code(), error.details() or str(error.code()))
+            if self._proxy and error.code() in UNANSWERED:
+                meaning += (
+                    f". {self._proxy} sends this connection through a proxy: add the host to no_proxy to "
+                    "reach it directly"
+                )
+            if self._is_secure and error.code() == grpc.StatusCode.UNAVAILABLE:
+                meaning = "; ".join([meaning, *peer_problems(self.address, datetime.now(UTC))])
             raise ControlError(
                 f"cannot {act} through the Control API at {self.address}: {meaning}",
                 answered=error.code() not in UNANSWERED,

@@ -15,7 +15,9 @@ from pathlib import Path
 from oneflower.errors import OneflowerError, SettingsError
 from oneflower.flower.database import set_aside_damaged
 from oneflower.flower.guard import GUARDED
-from oneflower.flower.programs import value_of
+from oneflower.flower.programs import GRPC_FORKS, LOOPS, value_of
+from oneflower.output import steady_output
+from oneflower.proxies import direct_loopback, proxy_variable
 from oneflower.settings import resolve
 
 ENTRY_POINTS = {
@@ -33,16 +35,17 @@ LOOPBACK_FLAGS = {
     },
     "supernode": {"--clientappio-api-address": "127.0.0.1:9094"},
 }
-GUARDED_PROGRAMS = frozenset({"superlink", "supernode"})
+GUARDED_PROGRAMS = frozenset({"superlink", "supernode", "superexec"})
 SWITCHES = ("FL_FLOWER_WORKAROUNDS", "FL_WARM_EXECUTOR")
 USAGE = "usage: python -m oneflower.flower.launch superlink|supernode ARGS... (Flower's own flags)"
 
 
 def main(argv: Sequence[str]) -> None:
     """Run one Flower program with its own arguments; exit with an error's code where it cannot start."""
+    steady_output()
     try:
         program, arguments = _program(argv)
-        prepare_environment()
+        prepare_environment(program)
         start(program, arguments, os.environ)
     except OneflowerError as error:
         sys.stderr.write(f"{error}\n")
@@ -58,16 +61,24 @@ def start(program: str, arguments: Sequence[str], environ: Mapping[str, str]) ->
     if workarounds:
         _apply_workarounds(program)
         _look_after(program, arguments, environ)
+    if program == "supernode":
+        _name_proxy(value_of("--superlink", arguments) or "")
     if program == "supernode" and warm:
         arguments = _with_warm_executor(arguments)
     sys.argv = [command, *arguments]
     entry_point()
 
 
-def prepare_environment() -> None:
-    """Set what every Flower process needs before flwr is imported."""
+def prepare_environment(program: str) -> None:
+    """Set what a Flower process needs before flwr is imported."""
+    name, value = GRPC_FORKS
+    if program in LOOPS:
+        os.environ.setdefault(name, value)
+    elif os.environ.get(name) == value:
+        del os.environ[name]  # an app may fork workers of its own, as PyTorch's data loaders are
     # A black-holed egress would hold each exit for up to 60 s: telemetry.py:276, exit.py:80.
     os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
+    os.environ.update(direct_loopback(os.environ))
     # Flower starts its programs by name; the environment may not be activated.
     scripts = str(Path(sys.executable).parent)
     if scripts not in os.environ.get("PATH", "").split(os.pathsep):
@@ -120,6 +131,22 @@ def _look_after(program: str, arguments: Sequence[str], environ: Mapping[str, st
     if program in GUARDED_PROGRAMS and GUARDED not in environ:
         guard = [sys.executable, "-P", "-m", "oneflower.flower.guard", str(os.getpid())]
         keep_running(guard, name="guard")
+        os.environ[GUARDED] = "YES"  # what it starts is looked after, too
+
+
+def _name_proxy(address: str) -> None:
+    """Say so where a proxy stands between a SuperNode and its SuperLink: it may let no gRPC through."""
+    from flwr.common import log  # noqa: PLC0415 - after the environment is prepared
+
+    variable = proxy_variable(address.rpartition(":")[0], os.environ)
+    if variable:
+        log(
+            WARNING,
+            "%s sends the connection to the SuperLink %s through a proxy: add its host to no_proxy to go "
+            "there directly",
+            variable,
+            address,
+        )
 
 
 def _with_warm_executor(arguments: Sequence[str]) -> list[str]:

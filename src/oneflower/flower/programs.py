@@ -7,6 +7,9 @@ from typing import Final
 LAUNCHER: Final = "oneflower.flower.launch"
 WARM: Final = "oneflower.flower.warm"
 LOOPS: Final = frozenset({"superlink", "supernode", "superexec"})
+# Where nothing can be forked, Python tries fork() after vfork(); gRPC ends its threads for it and cannot
+# start them again: every later call would wait for ever (grpc, doc/fork_support.md).
+GRPC_FORKS: Final = ("GRPC_ENABLE_FORK_SUPPORT", "false")
 # By this variable a ServerApp's process says which run it works for; Flower's own flags do not tell.
 RUN_VARIABLE: Final = "ONEFLOWER_RUN"
 # What Flower calls the programs that it starts itself, where the launcher's workarounds are off.

@@ -19,6 +19,8 @@ __all__ = ["die_with_parent", "keep_running"]
 
 SHORTEST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 10.0
+GLANCE_S = 2.5 * STOPPED_S
+"""How often a helper is looked at; later than `Health` would act, which tells what it does."""
 STEADY_S = 30.0
 """Who ran this long is started again at once; who died sooner waits twice as long as the last time."""
 
@@ -61,10 +63,11 @@ def _run(command: list[str]) -> str:
     except OSError as error:  # no process or no memory is left for the moment
         return f"cannot be started reason={error.strerror}"
     stopped = 0
-    while not _ends_within(process.pid, STOPPED_S):
+    while not _ends_within(process.pid, GLANCE_S):
         sign = sign_of(process.pid)
         stopped = stopped + 1 if sign is not None and sign.state == STOPPED else 0
         if stopped:
+            log(WARNING, "pid %d was stopped by a signal (SIGSTOP): continued or ended", process.pid)
             process.send_signal(signal.SIGCONT if stopped == 1 else signal.SIGKILL)
     return f"ended code={process.wait()}"
 

@@ -51,7 +51,7 @@ class Beside:
     cannot be seen (another PID namespace, another user) it is only waited for.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - three of them are for tests
         self,
         control: ControlClient,
         processes: FlowerProcesses,

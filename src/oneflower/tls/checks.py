@@ -1,6 +1,8 @@
 """Whether certificates fit each other, and whether they are still good."""
 
-from collections.abc import Callable, Iterable, Iterator
+import base64
+import ssl
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 
@@ -11,15 +13,38 @@ from cryptography.hazmat.primitives import serialization
 RENEW_BEFORE = timedelta(days=30)
 
 
-def certificate_problems(
-    now: datetime, *, ca: bytes, certificate: bytes | None = None, key: bytes | None = None
+def given_problems(
+    now: datetime, *, ca: str, certificate: str = "", key: str = "", hosts: Sequence[str] = ()
+) -> list[str]:
+    """Return what is wrong with the operator's own certificates, each base64 of PEM as in the settings.
+
+    The one check of every door: `config check`, `up`, `supervise`, the appliance. ``hosts`` are the names and
+    addresses by which the SuperLink will be reached.
+    """
+    pems = [base64.b64decode("".join(text.split())) if text else None for text in (ca, certificate, key)]
+    if pems[0] is None:
+        return []
+    return list(certificate_problems(now, ca=pems[0], certificate=pems[1], key=pems[2], hosts=hosts))
+
+
+def certificate_problems(  # noqa: PLR0913 - three PEM files, and what they are checked against
+    now: datetime,
+    *,
+    ca: bytes,
+    certificate: bytes | None = None,
+    key: bytes | None = None,
+    hosts: Sequence[str] = (),
+    ca_name: str = "FL_SSL_CA_CERTFILE",
 ) -> Iterator[str]:
-    """Yield what is wrong with a CA, or with a SuperLink's three PEM files: form, dates, pair, chain."""
+    """Yield what is wrong with a CA, or with a SuperLink's three PEM files.
+
+    Form, dates, pair, chain, and whether the certificate bears every one of ``hosts``.
+    """
     authority = _loaded(x509.load_pem_x509_certificate, ca)
     if authority is None:
-        yield "FL_SSL_CA_CERTFILE holds no certificate that can be read: give it anew as base64 of PEM"
+        yield f"{ca_name} holds no certificate that can be read: give it anew as base64 of PEM"
     else:
-        yield from _dates("FL_SSL_CA_CERTFILE", authority, now)
+        yield from _dates(ca_name, authority, now)
     if certificate is None or key is None:
         return
     server = _loaded(_load_first, certificate)
@@ -34,6 +59,22 @@ def certificate_problems(
             "FL_SSL_CERTFILE was not issued by FL_SSL_CA_CERTFILE: give the CA that signed it, and append "
             "certificates between the two to FL_SSL_CERTFILE"
         )
+    yield from _names("FL_SSL_CERTFILE", hosts_of(certificate), hosts)
+
+
+def peer_problems(address: str, now: datetime, *, timeout_s: float = 2.0) -> list[str]:
+    """Look at the certificate that a server (``host:port``) shows, and return why a client may refuse it.
+
+    Dates and names; whether the CA that is trusted has issued it is for the handshake to say.
+    """
+    host, _, port = address.rpartition(":")
+    try:
+        shown = ssl.get_server_certificate((host.strip("[]"), int(port)), timeout=timeout_s).encode()
+        server = _load_first(shown)
+    except (OSError, ValueError):
+        return []
+    name = f"the certificate of the SuperLink at {address}"
+    return [*_dates(name, server, now), *_names(name, hosts_of(shown), [host.strip("[]")])]
 
 
 def needs_renewal(certificate: bytes, key: bytes, ca: bytes, hosts: Iterable[str], now: datetime) -> bool:
@@ -79,6 +120,31 @@ def _dates(name: str, certificate: x509.Certificate, now: datetime) -> Iterator[
         yield f"{name} expired at {ends:%Y-%m-%d %H:%M} UTC: give a certificate that is valid"
     elif now < begins:
         yield f"{name} is valid from {begins:%Y-%m-%d %H:%M} UTC on: check the clock, or give another"
+
+
+def _names(name: str, borne: frozenset[str], hosts: Sequence[str]) -> Iterator[str]:
+    if hosts and not borne:
+        yield (
+            f"{name} has no alternative names (subjectAltName), and clients look at no others: give one for "
+            f"{', '.join(hosts)}"
+        )
+        return
+    missing = [host for host in hosts if not any(_covers(each, host) for each in borne)]
+    if missing:
+        yield (
+            f"{name} does not bear {', '.join(missing)}, where clients connect: it is for "
+            f"{', '.join(sorted(borne))}; "
+            "give a certificate with it among its alternative names"
+        )
+
+
+def _covers(borne: str, host: str) -> bool:
+    """Compare a name of a certificate with a host: alike, or a wildcard for its first label (RFC 6125)."""
+    borne, host = borne.lower(), host.strip("[]").lower()
+    if borne == host:
+        return True
+    label, _, rest = host.partition(".")
+    return bool(label and rest) and borne == f"*.{rest}" and not rest.replace(".", "").isdigit()
 
 
 def _is_pair(certificate: x509.Certificate, key: bytes) -> bool:

@@ -113,11 +113,29 @@ def test_a_flower_that_does_not_fit_ends_with_the_code_of_the_cluster(monkeypatc
 
 def test_telemetry_is_off_whatever_the_environment_says(monkeypatch):
     monkeypatch.setattr(os, "environ", {"FLWR_TELEMETRY_ENABLED": "1", "PATH": "/bin"})
-    launch.prepare_environment()
+    launch.prepare_environment("supernode")
     assert os.environ["FLWR_TELEMETRY_ENABLED"] == "0"
 
 
 def test_flowers_programs_are_found_without_an_activated_environment(monkeypatch):
     monkeypatch.setattr(os, "environ", {"PATH": "/bin"})
-    launch.prepare_environment()
+    launch.prepare_environment("supernode")
     assert os.environ["PATH"].split(os.pathsep) == [str(Path(sys.executable).parent), "/bin"]
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"), [("superlink", "false"), ("superexec", "false"), ("serverapp", None)]
+)
+def test_grpc_is_not_stopped_for_forks_except_where_an_app_forks(monkeypatch, program, expected):
+    """Where fork fails, gRPC could not start its threads again; an app's data loaders do fork."""
+    for given in (None, "false"):
+        monkeypatch.setattr(os, "environ", {} if given is None else {"GRPC_ENABLE_FORK_SUPPORT": given})
+        launch.prepare_environment(program)
+        assert os.environ.get("GRPC_ENABLE_FORK_SUPPORT") == expected
+
+
+def test_a_program_reaches_its_machine_without_a_proxy(monkeypatch):
+    monkeypatch.setattr(os, "environ", {"http_proxy": "http://proxy:1", "no_proxy": "a.org"})
+    launch.prepare_environment("supernode")
+    assert os.environ["no_proxy"] == "a.org,127.0.0.1,localhost,::1"
+    assert os.environ["http_proxy"] == "http://proxy:1"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from oneflower.flower.watch import die_with_parent
+from oneflower.output import steady_output
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -15,6 +16,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--flwr-dir", type=Path, help="where apps are installed; FLWR_HOME by default")
     parser.add_argument("--parent-pid", type=int, help="the process that this one dies with")
     arguments = parser.parse_args(argv)
+    steady_output()
     if arguments.parent_pid is not None:
         die_with_parent(arguments.parent_pid)
     os.environ["FLWR_TELEMETRY_ENABLED"] = "0"

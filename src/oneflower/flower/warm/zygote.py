@@ -31,6 +31,7 @@ from oneflower.flower.warm.late_imports import LateImports, import_all
 from oneflower.flower.warm.parcel import Parcel, ParcelWriter
 from oneflower.flower.warm.randomness import RandomStates, enter_child
 from oneflower.flower.watch import die_with_parent
+from oneflower.output import steady_output
 
 CHILD_OOM_SCORE = "500"
 """When memory runs out the kernel takes the child, not the SuperNode: -1000 to 1000, 0 is usual."""
@@ -173,6 +174,7 @@ def unforkable() -> str:
 
 def main(argv: list[str]) -> None:
     """Serve the executor at the other end of the socket."""
+    steady_output()
     descriptor, parent_pid = map(int, argv)
     die_with_parent(parent_pid)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the SuperNode decides

@@ -1,7 +1,6 @@
 """The certificates of a machine: made and kept, or the operator's own; never half of them."""
 
 import base64
-import binascii
 import logging
 from collections.abc import Mapping
 from datetime import datetime
@@ -14,12 +13,13 @@ from oneflower.settings import Settings
 from oneflower.tls import (
     Authority,
     certificate_problems,
+    checks,
     make_authority,
     make_server_certificate,
     needs_renewal,
     write_private,
 )
-from oneflower.tls.checks import RENEW_BEFORE, hosts_of
+from oneflower.tls.checks import RENEW_BEFORE
 
 log = logging.getLogger(__name__)
 
@@ -29,19 +29,19 @@ _VARIABLES = ("FL_SSL_CA_CERTFILE", "FL_SSL_CERTFILE", "FL_SSL_KEYFILE")
 
 
 def given_problems(machine: Machine, environ: Mapping[str, str], now: datetime) -> list[str]:
-    """Return what is wrong with the operator's own certificates; forms are checked with the settings."""
-    ca, certificate, key = (_pem(environ, name) for name in _VARIABLES)
-    if ca is None:
+    """Return what is wrong with the operator's own certificates; forms are checked with the settings.
+
+    The machine's own services connect at ``LOCAL``.
+    """
+    given = {name: environ.get(name, "") or environ.get(f"ONEAPP_{name}", "") for name in _VARIABLES}
+    try:
+        texts = {name: base64.b64encode(_pem(text)).decode() for name, text in given.items()}
+    except ValueError:
         return []
-    if machine is Machine.SUPERNODE or certificate is None or key is None:
-        return list(certificate_problems(now, ca=ca))
-    problems = list(certificate_problems(now, ca=ca, certificate=certificate, key=key))
-    if not problems and LOCAL not in hosts_of(certificate):
-        problems.append(
-            f"FL_SSL_CERTFILE does not bear the address {LOCAL}, where the machine's own services connect: "
-            "give a certificate with it among its alternative names"
-        )
-    return problems
+    ca, certificate, key = texts.values()
+    if machine is Machine.SUPERNODE:
+        return checks.given_problems(now, ca=ca)
+    return checks.given_problems(now, ca=ca, certificate=certificate, key=key, hosts=(LOCAL,))
 
 
 def keep_superlink_certificates(
@@ -129,9 +129,6 @@ def _write(layout: Layout, path: Path, content: bytes) -> bool:
     return changed
 
 
-def _pem(environ: Mapping[str, str], name: str) -> bytes | None:
-    text = environ.get(name, "") or environ.get(f"ONEAPP_{name}", "")
-    try:
-        return base64.b64decode("".join(text.split()), validate=True) or None
-    except (binascii.Error, ValueError):
-        return None
+def _pem(text: str) -> bytes:
+    """Decode base64; ValueError where it is none."""
+    return base64.b64decode("".join(text.split()), validate=True)

@@ -1,0 +1,137 @@
+"""A supervised training beside another run, on a full disk, with a spoiled database, and stopped processes."""
+
+import os
+import signal
+import subprocess
+
+import pytest
+
+from oneflower.flower.control import ControlClient
+from oneflower.flower.fab import build_fab
+from oneflower.flower.guard import GUARDED
+from oneflower.flower.programs import WARM
+from oneflower.procfs import command_line
+from oneflower.settings import run_config
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+SUPERLINK, SUPERVISOR = "superlink", "supervisor"
+
+
+def rounds(scene):
+    return sorted(scene.history())
+
+
+def submit(site):
+    with ControlClient(site.addresses.control) as control:
+        return control.submit(build_fab(site.app).content, run_config(site.settings))
+
+
+def test_a_second_run_of_the_same_app_is_refused_and_ends_nothing(scene, undisturbed):
+    site = scene(NUM_ROUNDS="30")
+    site.start()
+    site.wait_for("round_completed", round=1)
+    second = submit(site)
+    refused = site.wait_for("training_failed", run=second)
+    assert "is written by" in refused["reason"]
+    assert refused["kind"] == "environment"
+    assert site.finish()["sha256"] == undisturbed(NUM_ROUNDS="30")
+    site.wait_for("supervisor_state", state="finished")
+    assert len(site.events("run_submitted")) == 1
+    assert not site.events("run_lost", "training_gave_up")
+    owners = {event["process"] for event in site.events("round_completed")}
+    assert len(owners) == 1
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode != 0:
+        pytest.skip("no file system can be mounted here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(folder):
+    ballast = folder / "ballast"
+    try:
+        with ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+    except OSError:
+        return ballast
+
+
+def test_a_checkpoint_disk_that_is_full_when_the_serverapp_dies_is_waited_for(scene, small_disk, undisturbed):
+    site = scene(NUM_ROUNDS="6", values=20_000)
+    site.checkpoints = small_disk / "checkpoints"
+    site.start()
+    site.wait_for("checkpoint_saved", round=2)
+    ballast = fill(small_disk)
+    site.kill(program="serverapp")
+    site.wait_for("training_failed", kind="environment")
+    assert "No space left" in site.wait_for("run_lost", after=1)["reason"]
+    ballast.unlink()
+    finish = site.finish()
+    site.wait_for("supervisor_state", state="finished")
+    assert rounds(site) == list(range(1, 7))
+    assert not site.events("training_gave_up")
+    calm = scene("calm", NUM_ROUNDS="6", values=20_000, pause_s=0.0)
+    assert calm.start().finish()["sha256"] == finish["sha256"]
+
+
+def test_a_spoiled_database_is_set_aside_and_the_training_goes_on(scene, undisturbed):
+    site = scene(NUM_ROUNDS="6")
+    site.start()
+    site.wait_for("round_completed", round=2)
+    site.hold_down(SUPERLINK)
+    database = site.state / "superlink" / "state.db"
+    with database.open("r+b") as file:
+        file.write(bytes(4096))
+    for name in ("state.db-wal", "state.db-shm"):
+        (database.parent / name).unlink(missing_ok=True)
+    site.start(SUPERLINK)
+    assert site.finish()["sha256"] == undisturbed(NUM_ROUNDS="6")
+    assert (database.parent / "state.db.damaged.1").is_file()
+    assert "is no database any more" in site.log(SUPERLINK)
+
+
+def test_a_stopped_executor_does_not_hold_up_a_lost_run(scene, undisturbed):
+    site = scene(NUM_ROUNDS="5")
+    site.start()
+    site.wait_for("round_completed", round=2)
+    (executor,) = site.running(SUPERLINK, program="superexec")
+    os.kill(executor.pid, signal.SIGSTOP)
+    site.kill(program="serverapp")
+    assert site.finish()["sha256"] == undisturbed(NUM_ROUNDS="5")
+    assert site.events("process_stalled")[0]["role"] == "superexec"
+
+
+@pytest.mark.parametrize("victim", ["supernode", "warm"])
+def test_a_supernode_without_a_supervisor_has_a_guard_of_its_own(scene, undisturbed, victim, monkeypatch):
+    """As on an appliance, where the SuperNode has a machine to itself."""
+    site = scene(NUM_ROUNDS="5")
+    environment = site._environment
+
+    def unguarded(role):
+        return {name: value for name, value in environment(role).items() if name != GUARDED}
+
+    monkeypatch.setattr(site, "_environment", unguarded)
+    site.start()
+    site.wait_for("round_completed", round=2)
+    found = site.running("supernode-1")
+    stopped = [
+        each
+        for each in found
+        if (
+            WARM in command_line(each.pid)
+            if victim == "warm"
+            else each.pid == site.kept["supernode-1"].process.pid
+        )
+    ]
+    assert stopped
+    os.kill(stopped[0].pid, signal.SIGSTOP)
+    assert site.finish()["sha256"] == undisturbed(NUM_ROUNDS="5")
+    assert "was stopped by a signal" in site.log("supernode-1")
