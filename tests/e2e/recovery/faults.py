@@ -17,9 +17,9 @@ from oneflower.procfs import PROC, command_line, parent_of, send
 KILL, STOP, STOP_FOR_EVER = "killed", "stopped for 10 s", "stopped for ever"
 DISK_FULL, JOURNAL_AWAY = "checkpoint disk full", "journal unreadable"
 HEAD, EVERYTHING = "head", "everything"
-# A SuperNode's processes are its own affair where nobody but a service manager looks after it.
-SERVER_SIDE = ("superlink", "executor", "serverapp")
-NODE_SIDE = ("supernode", "warm executor", "zygote", "child")
+BELOW = ("superlink", "executor", "serverapp", "supernode", "warm executor", "zygote", "child")
+# The launcher's guard, which is there where no `oneflower up` looks after a SuperLink or SuperNode.
+GUARD = "guard"
 STOP_S, JOURNAL_S, DISK_S = 10.0, 1.0, (5.0, 12.0)
 # Some faults come while the training still recovers from the one before, most in the middle of work.
 IN_RECOVERY = 0.3
@@ -46,20 +46,17 @@ class Fault:
         return f"{self.target} {self.name}" if self.target else f"{self.name} for {self.lasts_s:.0f} s"
 
 
-def draw(rng, *, kills, stops, for_ever, disks, journals, stoppable):
-    """Draw so many faults of each kind, in a random order."""
+def draw(rng, *, kills, stops, for_ever, disks, journals, kinds):
+    """Draw so many faults of each kind, in a random order, for processes of these kinds."""
     names = [KILL] * kills + [STOP] * stops + [STOP_FOR_EVER] * for_ever
     names += [DISK_FULL] * disks + [JOURNAL_AWAY] * journals
     rng.shuffle(names)
-    return [_draw_one(rng, name, stoppable) for name in names]
+    return [_draw_one(rng, name, kinds) for name in names]
 
 
-def _draw_one(rng, name, stoppable):
-    targets = {
-        KILL: (HEAD, *SERVER_SIDE, *NODE_SIDE, EVERYTHING),
-        STOP: (HEAD, *SERVER_SIDE, *NODE_SIDE),
-        STOP_FOR_EVER: stoppable,
-    }.get(name, ("",))
+def _draw_one(rng, name, kinds):
+    # Who stops the head for ever does so with a person there, or a service manager's own watchdog.
+    targets = {KILL: (HEAD, *kinds, EVERYTHING), STOP: (HEAD, *kinds), STOP_FOR_EVER: kinds}.get(name, ("",))
     lasts_s = {STOP: STOP_S, DISK_FULL: rng.uniform(*DISK_S), JOURNAL_AWAY: JOURNAL_S}.get(name, 0.0)
     after_round = rng.random() >= IN_RECOVERY
     return Fault(
@@ -116,6 +113,8 @@ def kind_of(pid, scene):
     if "oneflower.flower.warm.zygote" in command:
         forked = "oneflower.flower.warm.zygote" in command_line(parent_of(pid) or 0)
         return "child" if forked else "zygote"
+    if "oneflower.flower.guard" in command:
+        return GUARD
     if "oneflower.flower.warm" in command:
         return "warm executor"
     program = program_of(command)
