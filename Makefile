@@ -11,7 +11,7 @@ HOST_PACKAGES := systemd-container debootstrap iproute2 podman runc buildah neta
 	fuse-overlayfs ruby-rspec shellcheck yamllint
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check soak torn-writes contract e2e-hosts hosts-packages format clean
+.PHONY: help demo test check soak torn-writes nightly contract e2e-hosts hosts-packages format clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  \1\t/' | expand -t 18
@@ -48,6 +48,12 @@ soak: $(DEVELOP) ## Train for MINUTES under random faults from SEED; every round
 KILLS ?= 20
 torn-writes: $(DEVELOP) ## Kill a cluster KILLS times while it writes a checkpoint of 100 MB; the same model
 	$(BIN)/python tests/e2e/recovery/torn_writes.py --kills $(KILLS) --seed $(SEED)
+
+STRATEGIES ?= bulyan fedadam fedavg fedprox fedtrimmedavg krum
+nightly: MINUTES = 240
+nightly: KILLS = 15
+nightly: $(DEVELOP) ## Six strategies under KILLS kills, stops, full disks; same model (SEED, STRATEGIES, MINUTES)
+	$(BIN)/python tests/e2e/recovery/campaign.py --strategies $(STRATEGIES) --kills $(KILLS) --minutes $(MINUTES) --seed $(SEED)
 
 contract: $(DEVELOP) ## Ask a real OneGate what the tests' one copies (ONEGATE=URL TOKEN=... VMID=... of a VM)
 	@ONEGATE='$(ONEGATE)' TOKEN='$(TOKEN)' VMID='$(VMID)' OTHER_VMID='$(OTHER_VMID)' $(BIN)/python tests/contract/onegate.py

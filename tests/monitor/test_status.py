@@ -136,7 +136,11 @@ def test_an_old_journal_without_joining_is_read_by_the_answers():
 
 def test_what_the_app_raised_is_told_until_the_training_is_started_again():
     raised = at(12, "app_failed", app="a", error="ValueError", reason="no data", where="server.py:9")
-    assert told([*TRAINING, raised])["failed"] == "the app raised ValueError: no data (server.py:9)"
+    alone = [event for event in TRAINING if event["event"] != "run_submitted"]
+    assert told([*alone, raised])["failed"] == "the app raised ValueError: no data (server.py:9)"
+    supervised = told([*TRAINING, raised])
+    assert "failed" not in supervised, "the supervisor starts it again"
+    assert "the app raised ValueError: no data (server.py:9)" in supervised["waiting for"]
     again = at(13, "run_lost", run=1, reason="no data", restarts=1, delay_s=0.0)
     assert "failed" not in told([*TRAINING, raised, again])
 

@@ -114,7 +114,7 @@ def test_only_the_last_pages_are_remembered(journal, tmp_path):
     with Live(journal.path, folder=tmp_path) as live:
         versions = []
         for number in range(REMEMBERED + 2):
-            live._history.take({"event": "unknown", "number": number})
+            live.following._history.take({"event": "unknown", "number": number})
             versions.append(live.page().version)
         assert live.remembered(versions[0]) is None
         assert live.remembered(versions[-1]).version == versions[-1]

@@ -1,16 +1,20 @@
 """Where a training's journal is: the options that every command which reads one shares."""
 
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from oneflower.cluster.folder import StateFolder
 from oneflower.errors import StateError
-from oneflower.journal import read_journal
+from oneflower.journal import Event, has_journal, read_journal
 from oneflower.monitor.history import History, fold
 from oneflower.monitor.safety import Inspector, Safety
 
+# A disk that is away for a moment, or a folder whose owner is changed, is back within seconds.
+PATIENCE_S: Final = 5.0
+RETRY_S: Final = 0.2
 DEFAULT_STATE = Path("oneflower-state")
 
 StateOption = Annotated[
@@ -44,16 +48,38 @@ def read_training(state: Path, journal: Path | None = None, *, prove: bool = Tru
     Raises
     ------
     StateError
-        There is no journal.
+        There is no journal, or it cannot be read.
     """
-    path = journal_of(state, journal)
-    if not path.is_file():
+    history = fold(whole_journal(existing(journal_of(state, journal))))
+    return history, Inspector(checkpoints_of(state, journal)).look(history, prove=prove)
+
+
+def existing(path: Path) -> Path:
+    """Return the path of a journal; StateError where there is none."""
+    if not has_journal(path):
         raise StateError(
             f"there is no journal {path}: expected the state folder of a training (--state DIR), "
             "or its journal (--journal FILE)"
         )
-    history = fold(read_journal(path))
-    return history, Inspector(checkpoints_of(state, journal)).look(history, prove=prove)
+    return path
+
+
+def whole_journal(path: Path, *, patience_s: float = PATIENCE_S) -> list[Event]:
+    """Return every event; a journal that cannot be read just now is tried for so long.
+
+    Raises
+    ------
+    StateError
+        It cannot be read: nothing is concluded from a part of it.
+    """
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            return list(read_journal(path))
+        except StateError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(RETRY_S)
 
 
 def missing_extra(command: str, extra: str, error: ImportError) -> StateError:

@@ -16,9 +16,16 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from oneflower.cli.sources import DEFAULT_STATE, JournalOption, StateOption, journal_of
-from oneflower.errors import StateError
-from oneflower.journal import JournalTail, follow, read_journal
+from oneflower.cli.sources import (
+    DEFAULT_STATE,
+    JournalOption,
+    StateOption,
+    existing,
+    journal_of,
+    whole_journal,
+)
+from oneflower.journal import follow
+from oneflower.monitor.following import Following
 from oneflower.monitor.history import History, fold
 from oneflower.monitor.lines import WARNINGS, describe
 from oneflower.monitor.status import facts, lines
@@ -44,7 +51,7 @@ def status(
     if watch:
         _watch(path, as_json=as_json)
         return
-    history = fold(read_journal(_existing(path)))
+    history = fold(whole_journal(existing(path)))
     if as_json:
         sys.stdout.write(_json(history, indent=2))
     else:
@@ -63,7 +70,7 @@ def logs(
 ) -> None:
     """Print what happened to a training, one line an event."""
     path = _journal(state, journal)
-    known = list(_told(read_journal(path if following else _existing(path)), as_json=as_json))
+    known = list(_told(whole_journal(path if following else existing(path)), as_json=as_json))
     skipped = max(0, len(known) - last) if last else 0
     if not following:
         _print(known[skipped:])
@@ -77,7 +84,7 @@ def _print(told: Iterable[Text]) -> None:
         console.print(line, soft_wrap=True)
 
 
-def _told(events: Iterator[dict[str, Any]], *, as_json: bool) -> Iterator[Text]:
+def _told(events: Iterable[dict[str, Any]], *, as_json: bool) -> Iterator[Text]:
     history = History()
     for event in events:
         own = history.take(event)
@@ -93,17 +100,19 @@ def _told(events: Iterator[dict[str, Any]], *, as_json: bool) -> Iterator[Text]:
 
 
 def _watch(path: Path, *, as_json: bool) -> None:
-    history = History()
+    """Show it again and again; what the journal does not tell yet is waited for, not guessed."""
     console = Console()
-    with JournalTail(path) as tail, Live(console=console, auto_refresh=False, screen=False) as live:
+    with Following(path) as following, Live(console=console, auto_refresh=False, screen=False) as live:
         while True:
-            for event in tail.drain():
-                history.take(event)
-            if as_json:
-                sys.stdout.write(_json(history))
+            following.is_read()
+            with following.lock:
+                history = following.known()
+                shown = _json(history) if as_json else _screen(history)
+            if isinstance(shown, str):
+                sys.stdout.write(shown)
                 sys.stdout.flush()
             else:
-                live.update(_screen(history), refresh=True)
+                live.update(shown, refresh=True)
             time.sleep(WATCH_EVERY_S)
 
 
@@ -127,12 +136,3 @@ def _journal(state: Path, journal: Path | None) -> Path:
     if journal is None and named and state == DEFAULT_STATE:
         return Path(named)
     return journal_of(state, journal)
-
-
-def _existing(path: Path) -> Path:
-    if not path.is_file():
-        raise StateError(
-            f"there is no journal {path}: expected the state folder of a training (--state DIR), "
-            "or its journal (--journal FILE)"
-        )
-    return path

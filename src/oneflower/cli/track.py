@@ -4,16 +4,27 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from oneflower.cli.sources import DEFAULT_STATE, JournalOption, StateOption, journal_of, missing_extra
+from oneflower.cli.sources import (
+    DEFAULT_STATE,
+    JournalOption,
+    StateOption,
+    existing,
+    journal_of,
+    missing_extra,
+    whole_journal,
+)
 from oneflower.errors import OneflowerError, SettingsError, StateError
-from oneflower.journal import follow, of_training, read_journal
+from oneflower.journal import follow, of_training
+from oneflower.monitor.history import History
+from oneflower.monitor.status import ENDED
 from oneflower.monitor.tracking.tracker import Tracker
 from oneflower.monitor.tracking.tracker import track as hand_over
 
@@ -41,11 +52,11 @@ def track(  # noqa: PLR0913 - one parameter an option
     if (tensorboard is None) == (mlflow is None):
         raise SettingsError("expected one tracker: give --tensorboard DIR or --mlflow URI")
     path = journal_of(state, journal)
-    if not (keep_on or path.is_file()):
-        raise StateError(f"there is no journal {path}: expected the state folder of a training")
+    if not keep_on:
+        existing(path)
     tracker = _tensorboard(tensorboard) if tensorboard is not None else _mlflow(mlflow or "", experiment)
     with _stopping() as stop:
-        events = of_training(follow(path, stop) if keep_on else read_journal(path))
+        events = of_training(follow(path, stop.reading) if keep_on else whole_journal(path))
         try:
             view = hand_over(_until_end(events, stop), tracker)
         finally:
@@ -80,21 +91,35 @@ def _mlflow(uri: str, experiment: str) -> Tracker:
         raise OneflowerError(f"MLflow at {uri} does not answer as expected: {error}") from error
 
 
-def _until_end(events: Iterator[dict[str, object]], stop: threading.Event) -> Iterator[dict[str, object]]:
-    """Stop following when the training has ended and nothing of it is left to read."""
+@dataclass(frozen=True, slots=True)
+class _Stop:
+    """``reading`` ends the following: the training has ended, or ``asked`` says that somebody ends it."""
+
+    reading: threading.Event = field(default_factory=threading.Event)
+    asked: threading.Event = field(default_factory=threading.Event)
+
+    def ask(self) -> None:
+        self.asked.set()
+        self.reading.set()
+
+
+def _until_end(events: Iterable[dict[str, Any]], stop: _Stop) -> Iterator[dict[str, Any]]:
+    """Stop following when the training has ended for good and nothing of it is left to read."""
+    view = History()
     for event in events:
+        view.take(event)
         yield event
-        if event["event"] in ("training_finished", "training_failed", "training_gave_up"):
-            stop.set()
-        elif event["event"] in ("training_started", "training_resumed", "round_started"):
-            stop.clear()
+        if view.phase in ENDED:
+            stop.reading.set()
+        elif not stop.asked.is_set():
+            stop.reading.clear()
 
 
 @contextmanager
-def _stopping() -> Iterator[threading.Event]:
+def _stopping() -> Iterator[_Stop]:
     """Turn SIGINT and SIGTERM into the end of following, so that the last points are written."""
-    stop = threading.Event()
-    before = {name: signal.signal(name, lambda *_: stop.set()) for name in (signal.SIGINT, signal.SIGTERM)}
+    stop = _Stop()
+    before = {name: signal.signal(name, lambda *_: stop.ask()) for name in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:

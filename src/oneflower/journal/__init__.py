@@ -2,7 +2,7 @@
 
 from oneflower.journal.events import EVENTS, JOURNAL_SCHEMA, SupervisorState
 from oneflower.journal.owners import Current, of_training, run_of
-from oneflower.journal.reader import follow, follow_blocks, read_journal
+from oneflower.journal.reader import Follower, follow, follow_blocks, has_journal, read_journal
 from oneflower.journal.tail import Event, JournalTail
 from oneflower.journal.unfinished import Unfinished, unfinished_round
 from oneflower.journal.writer import LAST_WORDS_S, Journal, Owner
@@ -13,6 +13,7 @@ __all__ = [
     "LAST_WORDS_S",
     "Current",
     "Event",
+    "Follower",
     "Journal",
     "JournalTail",
     "Owner",
@@ -20,6 +21,7 @@ __all__ = [
     "Unfinished",
     "follow",
     "follow_blocks",
+    "has_journal",
     "of_training",
     "read_journal",
     "run_of",

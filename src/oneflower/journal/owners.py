@@ -35,7 +35,7 @@ class Current:
         if name == "run_submitted":
             self.run, self.supervised = run, True
         elif name in _SUPERVISION:
-            if name == "training_gave_up" or event.get("state") in _ENDS:
+            if name == "training_gave_up" or str(event.get("state")) in _ENDS:
                 self.supervised = False
             return True
         elif name in _BEGINNINGS and not self.supervised:

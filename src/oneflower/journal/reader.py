@@ -1,5 +1,6 @@
 """Read a journal from its start, or follow it while the training writes."""
 
+import errno
 import os
 import threading
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ POLL_S: Final = 0.2
 _MOST_OLD_FILES: Final = 100
 _BLOCK_BYTES: Final = 256 * 1024
 _HEAD_BYTES: Final = 256
+_TAIL_BYTES: Final = 64
+# A rotation takes a fraction of a millisecond.
+_ATTEMPTS: Final = 100
 
 
 def read_journal(path: Path) -> Iterator[dict[str, Any]]:
@@ -27,15 +31,30 @@ def read_journal(path: Path) -> Iterator[dict[str, Any]]:
         A file that is there cannot be read: nothing may be concluded from the rest.
     """
     try:
-        for file in [*_old_files(path), path]:
-            with suppress(FileNotFoundError), file.open("rb") as lines:
+        with ExitStack() as stack:
+            for lines in _all_opened(stack, path):
                 for block in _Place().read_on(lines, last=True):
                     yield from block
     except OSError as error:
         raise StateError(
-            f"the journal {path} cannot be read: {error.strerror or error}. Check the file, its folder "
-            "and its disk, and try again; nothing is lost"
+            f"the journal {path} cannot be read: {error.strerror or error}. Check the file, its folder and "
+            "its disk, and try again; nothing is lost"
         ) from error
+
+
+def has_journal(path: Path) -> bool:
+    """Whether there is a journal, or its rotated part; one that cannot be looked at may be there."""
+    return any(_may_exist(file) for file in (path, old_file(path, 1)))
+
+
+def _may_exist(file: Path) -> bool:
+    try:
+        file.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True  # no permission, a disk that is away: reading it says so
+    return True
 
 
 def follow(path: Path, stop: threading.Event, *, poll_s: float = POLL_S) -> Iterator[dict[str, Any]]:
@@ -62,69 +81,91 @@ class Follower:
     """Follows one journal across rotations, and across errors of its disk.
 
     ``trouble`` says why the last attempt could not read; empty where it could, or where there is no journal.
+    ``beginnings`` counts how often reading has begun at the journal's start: once, and again where what was
+    read is not in its files any more, because they were cut, replaced or taken away. Who folds the events
+    begins anew then, too.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._place = _Place()
         self.trouble = ""
+        self.beginnings = 0
 
     def blocks(
         self, stop: threading.Event, at_end: threading.Event, *, poll_s: float = POLL_S
     ) -> Iterator[Block]:
-        """See `follow_blocks`."""
+        """See `follow_blocks`; `at_end` is cleared while reading begins anew."""
         while True:
             stopped = stop.is_set()
-            yield from self._read_all()
+            yield from self._read_all(at_end)
             if stopped:
                 return
             if not self.trouble:
                 at_end.set()
             stop.wait(poll_s)
 
-    def _read_all(self) -> Iterator[Block]:
+    def _read_all(self, at_end: threading.Event) -> Iterator[Block]:
         """Yield what is new in the file that was read last, and in those that were begun after it."""
-        self.trouble = ""
+        trouble = ""
         try:
             with ExitStack() as stack:
-                for lines, is_newest in self._unread(stack):
+                for lines in self._unread(stack, at_end):
                     if not self._place.is_in(lines):
                         self._place = _Place()
-                    yield from self._place.read_on(lines, last=not is_newest)
+                    # A file that was rotated away grows no more: what it ends with is no line in the making.
+                    yield from self._place.read_on(lines, last=not _is_named(lines, self._path))
         except OSError as error:
             # EIO, ESTALE, EMFILE, EACCES pass; the next attempt goes on from the same place.
-            self.trouble = error.strerror or str(error)
+            trouble = error.strerror or str(error)
+        self.trouble = trouble
 
-    def _unread(self, stack: ExitStack) -> list[tuple[BinaryIO, bool]]:
-        """Open the file where reading stands and the newer ones; all where it is not there any more.
-
-        All are opened before one is read: a rotation meanwhile gives their names to others.
-        """
+    def _unread(self, stack: ExitStack, at_end: threading.Event) -> list[BinaryIO]:
+        """Open the file where reading stands and the newer ones; all where it is not there any more."""
         newest = _opened(stack, self._path)
         if newest is not None and self._place.is_in(newest):
-            return [(newest, True)]
-        opened = [_opened(stack, file) for file in _old_files(self._path)] + [newest]
-        if newest is not None and not os.path.samestat(os.fstat(newest.fileno()), self._path.stat()):
-            return []  # rotated this very moment: the next attempt finds all in their order
-        found = [lines for lines in opened if lines is not None]
-        at = next((index for index, lines in enumerate(found) if self._place.is_in(lines)), 0)
-        return [(lines, lines is newest) for lines in found[at:]]
+            return [newest]
+        files = _all_opened(stack, self._path)
+        at = next((index for index, lines in enumerate(files) if self._place.is_in(lines)), None)
+        if at is not None:
+            return files[at:]
+        if files and self._place.is_empty and self.beginnings:
+            return files  # nothing but empty files was there until now
+        if files:
+            at_end.clear()
+            self.beginnings += 1
+        return files
 
 
 @dataclass(slots=True)
 class _Place:
-    """How far one file has been read: its identity, its first bytes, and the end of its last whole line."""
+    """How far one file has been read: its identity, its first bytes, and the end of its last whole line.
+
+    ``tail`` are the bytes before that end: a file that was cut and has grown again holds others there.
+    """
 
     device: int = -1
     inode: int = -1
     head: bytes = b""
+    tail: bytes = b""
     offset: int = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was read so far."""
+        return self.offset == 0
 
     def is_in(self, lines: BinaryIO) -> bool:
         """Whether it is of this file: an inode may be used again for another."""
-        found = os.fstat(lines.fileno())
-        same = (found.st_dev, found.st_ino) == (self.device, self.inode) and found.st_size >= self.offset
-        return same and os.pread(lines.fileno(), len(self.head), 0) == self.head
+        file = lines.fileno()
+        found = os.fstat(file)
+        if (found.st_dev, found.st_ino) != (self.device, self.inode) or found.st_size < self.offset:
+            return False
+        before = self.offset - len(self.tail)
+        return (os.pread(file, len(self.head), 0), os.pread(file, len(self.tail), before)) == (
+            self.head,
+            self.tail,
+        )
 
     def read_on(self, lines: BinaryIO, *, last: bool) -> Iterator[Block]:
         """Yield the events of the whole lines from here on; of the piece of a line after them if `last`."""
@@ -133,13 +174,40 @@ class _Place:
         lines.seek(self.offset)
         pending = b""
         while piece := lines.read(_BLOCK_BYTES):
-            if len(self.head) < _HEAD_BYTES:
-                self.head = os.pread(lines.fileno(), _HEAD_BYTES, 0)
             whole, newline, pending = (pending + piece).rpartition(b"\n")
-            self.offset += len(whole) + len(newline)
+            self._passed(whole + newline)
             yield events_of(whole)
         if last:
+            self._passed(pending)
             yield events_of(pending)
+
+    def _passed(self, whole: bytes) -> None:
+        self.offset += len(whole)
+        self.head = (self.head + whole)[:_HEAD_BYTES] if len(self.head) < _HEAD_BYTES else self.head
+        self.tail = (self.tail + whole[-_TAIL_BYTES:])[-_TAIL_BYTES:]
+
+
+def _all_opened(stack: ExitStack, path: Path) -> list[BinaryIO]:
+    """Open every file of a journal, the oldest first.
+
+    All are opened before one is read, and their names looked at again: a rotation in between gives the names
+    to others, and one file would be left out.
+    """
+    for _ in range(_ATTEMPTS):
+        with ExitStack() as trial:
+            names = [*_old_files(path), path]
+            opened = [(name, lines) for name in names if (lines := _opened(trial, name)) is not None]
+            if names == [*_old_files(path), path] and all(_is_named(lines, name) for name, lines in opened):
+                stack.push(trial.pop_all())
+                return [lines for _, lines in opened]
+    raise OSError(errno.EBUSY, "its files are renamed all the time")
+
+
+def _is_named(lines: BinaryIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(lines.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _opened(stack: ExitStack, file: Path) -> BinaryIO | None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
+from math import isfinite
 from typing import Any, Final
 
 from oneflower.monitor.records import Client, Moment
@@ -35,6 +36,7 @@ def as_json(view: TrainingView, safety: Safety | None = None) -> dict[str, Any]:
             "model_path": view.finish.get("path") if view.finish else None,
             "failure": view.failure or None,
         },
+        "journal": {"trouble": view.trouble or None, "begins_with_round": view.first_told},
         "counts": {
             "restarts": view.restarts,
             "resumes": view.resumes,
@@ -79,4 +81,6 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
+    if isinstance(value, float) and not isfinite(value):
+        return None  # no JSON has a word for it
     return value.isoformat() if isinstance(value, datetime) else value

@@ -7,21 +7,14 @@ from functools import lru_cache
 from typing import Any
 
 from oneflower.journal import Current, SupervisorState
+from oneflower.kinds import ErrorKind, kind_named
+from oneflower.monitor import records
+from oneflower.monitor.fields import is_understood, time_of
 from oneflower.monitor.lines import describe
 from oneflower.monitor.reasons import kind_of
-from oneflower.monitor.records import (
-    ANSWERED,
-    FAILED,
-    QUARANTINED,
-    Client,
-    Event,
-    LeftOut,
-    Moment,
-    RoundResult,
-    SavedCheckpoint,
-)
+from oneflower.monitor.records import ANSWERED, FAILED, QUARANTINED, Client, Event
 from oneflower.monitor.view import Phase, TrainingView
-from oneflower.quality import ORIGINS, flat, wanted_or_automatic
+from oneflower.quality import wanted_or_automatic
 
 __all__ = ["Event", "History", "fold"]
 
@@ -52,20 +45,18 @@ class History(TrainingView):
         if not self.current.takes(event):
             return False
         self.events += 1
-        self._note_time(event.get("time"))
+        self._note_time(time_of(event))
         try:
             handler = _handler(event["event"])
-            if handler is not None:
+            if handler is not None and is_understood(event):
                 handler(self, event)
         except (KeyError, TypeError, ValueError, AttributeError):
             # A line that another version wrote, or a disk damaged, must not end a training that goes well.
             pass
         return True
 
-    def _note_time(self, text: object) -> None:
-        try:
-            time = datetime.fromisoformat(text)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
+    def _note_time(self, time: datetime | None) -> None:
+        if time is None:
             return
         if self.first_time is None:
             self.first_time = time
@@ -73,7 +64,9 @@ class History(TrainingView):
 
     def _mark(self, event: Event) -> None:
         running = self.started_round > self.done
-        self.moments.append(Moment(event=event, position=self.done + 0.5 * running, time=self.last_time))
+        self.moments.append(
+            records.Moment(event=event, position=self.done + 0.5 * running, time=self.last_time)
+        )
 
     # --- one method an event, found by its name ----------------------------------------------------
 
@@ -219,7 +212,9 @@ class History(TrainingView):
         (self.quarantines if quarantined else self.failures)[kind_of(reason)] += 1
         self.answered.pop(client.name, None)
         self.left_out.append(
-            LeftOut(number=number, client=client.name, reason=reason, outcome=outcome, time=self.last_time)
+            records.LeftOut(
+                number=number, client=client.name, reason=reason, outcome=outcome, time=self.last_time
+            )
         )
 
     _on_client_quarantined = _on_client_failed
@@ -234,14 +229,7 @@ class History(TrainingView):
 
     def _on_round_completed(self, event: Event) -> None:
         number = int(event["round"])
-        metrics = flat({origin: event.get(f"{origin}_metrics") for origin in ORIGINS})
-        self.rounds[number] = RoundResult(
-            number=number,
-            valid=int(event.get("valid", 0)),
-            seconds=float(event.get("seconds", 0.0)),
-            metrics=metrics,
-            time=self.last_time,
-        )
+        self.rounds[number] = records.RoundResult.of(event, self.last_time)
         self._limit(self.rounds)
         self.total = int(event.get("rounds", self.total))
         self.phase, self.losses_in_a_row = Phase.BETWEEN, 0
@@ -251,14 +239,7 @@ class History(TrainingView):
     def _on_checkpoint_saved(self, event: Event) -> None:
         number = int(event["round"])
         self.checkpoint_failure, self.saving = "", ""
-        self.checkpoints[number] = SavedCheckpoint(
-            number=number,
-            file=str(event.get("file", "")),
-            size_bytes=int(event.get("bytes", 0)),
-            sha256=str(event.get("sha256", "")),
-            seconds=float(event.get("seconds", 0.0)),
-            time=self.last_time,
-        )
+        self.checkpoints[number] = records.SavedCheckpoint.of(event, self.last_time)
         self._limit(self.checkpoints)
 
     def _limit(self, kept: dict[int, Any]) -> None:
@@ -271,7 +252,6 @@ class History(TrainingView):
         self._mark(event)
 
     def _on_training_saving(self, event: Event) -> None:
-        """Note that the last round is trained and not on the disk."""
         self.phase, self.waiting = Phase.SAVING, ""
         tries = f"try {event.get('attempt', '?')} of {event.get('tries', '?')}"
         self.saving = f"the model of round {event['round']} ({tries}): {event.get('reason', '?')}"
@@ -288,15 +268,24 @@ class History(TrainingView):
         self.checkpoint_failure = ""
         self._mark(event)
 
-    def _on_training_failed(self, event: Event) -> None:
+    def _on_training_gave_up(self, event: Event) -> None:
         self.failure, self.waiting, self.phase, self.saving = str(event["reason"]), "", Phase.FAILED, ""
         self._mark(event)
 
-    _on_training_gave_up = _on_training_failed
+    def _on_training_failed(self, event: Event) -> None:
+        self._on_training_gave_up(event)
+        self._unless_it_comes_back(event)
 
     def _on_app_failed(self, event: Event) -> None:
         self.failure, self.waiting, self.phase = describe(event, self) or "", "", Phase.FAILED
         self._mark(event)
+        self._unless_it_comes_back(event, ErrorKind.APP)
+
+    def _unless_it_comes_back(self, event: Event, usual: ErrorKind | None = None) -> None:
+        """Take the failure back where a supervisor starts the run again."""
+        kind = kind_named(event.get("kind")) or usual
+        if self.current.supervised and kind in (ErrorKind.APP, ErrorKind.ENVIRONMENT):
+            self.supervisor_reason, self.failure, self.phase = self.failure, "", Phase.RESTARTING
 
     def _on_run_lost(self, event: Event) -> None:
         self.restarts += 1

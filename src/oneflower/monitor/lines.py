@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
+from oneflower.monitor.fields import is_understood
 from oneflower.monitor.final import NOT_KEPT, ending
 from oneflower.monitor.records import Event
 from oneflower.monitor.view import TrainingView
@@ -41,10 +42,14 @@ ROUND_FAILED = (
 def describe(event: Event, history: TrainingView) -> str | None:
     """Return one line about an event that ``history`` has taken already; None for one of no interest."""
     writer = _WRITERS.get(event["event"])
+    if writer is None:
+        return None
     try:
-        return printable(writer(event, history)) if writer else None
+        if is_understood(event):
+            return printable(writer(event, history))
     except (AttributeError, KeyError, TypeError, ValueError):
-        return printable(f"{event['event']}, in a form that is not known here")
+        pass
+    return printable(f"{event['event']}, in a form that is not known here")
 
 
 def printable(text: str) -> str:

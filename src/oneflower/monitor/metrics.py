@@ -48,6 +48,9 @@ class TrainingCollector(Collector):
         yield _gauge("time_left_seconds", "Estimated time to the end.", view.left_s())
         heard = (self._now - view.last_time).total_seconds() if view.last_time else None
         yield _gauge("last_event_age_seconds", "Time since the journal's last event.", heard)
+        yield _gauge(
+            "journal_readable", "1 where the journal can be read just now, else 0.", not view.trouble
+        )
         yield _counter("restarts", "How often the run was lost and started again.", view.restarts)
         yield _counter("resumes", "How often the training went on from a checkpoint.", view.resumes)
         yield _counter("round_failures", "Tries of a round that missed the quorum.", view.failed_rounds)

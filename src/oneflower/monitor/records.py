@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Self
+
+from oneflower.quality import ORIGINS, flat
 
 Event = Mapping[str, Any]
 
@@ -25,6 +27,17 @@ class RoundResult:
     metrics: Mapping[str, float]
     time: datetime | None = None
 
+    @classmethod
+    def of(cls, event: Event, time: datetime | None) -> Self:
+        """Read a ``round_completed``."""
+        return cls(
+            number=int(event["round"]),
+            valid=int(event.get("valid", 0)),
+            seconds=float(event.get("seconds", 0.0)),
+            metrics=flat({origin: event.get(f"{origin}_metrics") for origin in ORIGINS}),
+            time=time,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavedCheckpoint:
@@ -36,6 +49,18 @@ class SavedCheckpoint:
     sha256: str
     seconds: float = 0.0
     time: datetime | None = None
+
+    @classmethod
+    def of(cls, event: Event, time: datetime | None) -> Self:
+        """Read a ``checkpoint_saved``."""
+        return cls(
+            number=int(event["round"]),
+            file=str(event.get("file", "")),
+            size_bytes=int(event.get("bytes", 0)),
+            sha256=str(event.get("sha256", "")),
+            seconds=float(event.get("seconds", 0.0)),
+            time=time,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

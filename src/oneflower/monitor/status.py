@@ -5,6 +5,7 @@ from datetime import datetime
 from pathlib import PurePath
 from typing import Any, Final
 
+from oneflower.journal.writer import plain
 from oneflower.monitor.final import final_rows
 from oneflower.monitor.lines import duration, metrics_text, printable, size
 from oneflower.monitor.records import LeftOut
@@ -28,7 +29,7 @@ def facts(view: TrainingView, now: datetime) -> dict[str, Any]:
     return {
         "app": view.app,
         "strategy": view.strategy,
-        "parameters": dict(view.parameters),
+        "parameters": plain(view.parameters),
         "phase": view.phase.value,
         "supervisor": view.supervisor,
         "supervision": _supervision(view, now),
@@ -59,6 +60,7 @@ def facts(view: TrainingView, now: datetime) -> dict[str, Any]:
         "waiting_for": waiting_for(view),
         "failure": view.failure,
         "sha256": (view.finish or {}).get("sha256"),
+        "journal": {"trouble": view.trouble or None, "begins_with_round": view.first_told},
         "final": view.finish and {key: view.finish.get(key) for key in FINAL},
         "seconds_since_last_event": _ago(view.last_time, now),
     }
@@ -80,6 +82,7 @@ def waiting_for(view: TrainingView) -> str:
         return f"clients: {view.waiting}"
     if view.phase is Phase.TRAINING:
         return f"the updates of {max(0, view.clients - view.replies)} clients"
+    reason = f" ({view.supervisor_reason})" if view.supervisor_reason else ""
     awaited, told = AWAITED.get(view.supervisor), supervision(view)
     if awaited and told:
         return f"{awaited} ({told.reason})" if told.reason else awaited
@@ -88,20 +91,22 @@ def waiting_for(view: TrainingView) -> str:
         Phase.SAVING: f"the disk to take {view.saving}",
         Phase.NOTHING: "the first event",
         Phase.STARTING: "the ServerApp to start",
-        Phase.RESTARTING: "the ServerApp to start again",
+        Phase.RESTARTING: f"the ServerApp to start again{reason}",
     }.get(view.phase, "the next round")
 
 
 def lines(view: TrainingView, now: datetime) -> Iterator[tuple[str, str]]:
     """Yield the status as a label and a text each; a label is empty where the one above goes on."""
-    for label, text in _lines(facts(view, now)):
+    for label, text in _lines(view, facts(view, now)):
         yield label, printable(text)
 
 
-def _lines(known: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _lines(view: TrainingView, known: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     parameters = ", ".join(f"{name} {value}" for name, value in known["parameters"].items())
     strategy = f"{known['strategy']}{f' ({parameters})' if parameters else ''}"
-    yield "training", f"{known['app']}, {strategy}" if known["app"] else "not started yet"
+    yield from _journal_lines(view)
+    unnamed = "its beginning is not in the journal" if view.rounds else "not started yet"
+    yield "training", f"{known['app']}, {strategy}" if known["app"] else unnamed
     yield "rounds", _rounds(known)
     yield "now", f"{known['phase']}{_round_now(known)}"
     if known["failure"]:
@@ -125,6 +130,13 @@ def _lines(known: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield from final_rows(known["final"])
     if known["seconds_since_last_event"] is not None:
         yield "last event", f"{duration(known['seconds_since_last_event'])} ago"
+
+
+def _journal_lines(view: TrainingView) -> Iterator[tuple[str, str]]:
+    if view.trouble:
+        yield "journal", f"cannot be read: {view.trouble}; what follows was known before"
+    if view.begins_late:
+        yield "journal", f"begins with round {view.first_told}: counts are of what is in it"
 
 
 def _supervision(view: TrainingView, now: datetime) -> dict[str, Any] | None:

@@ -39,7 +39,8 @@ class TrainingView:
     Rounds, checkpoints and clients are by their number or name. ``undone`` are rounds that a crash lost and
     that were, or will be, trained again. ``absent`` holds for a round the clients that are not in its
     model, with how that came. ``answered`` and ``evaluated`` are of the round that runs. ``parts`` are the
-    machines by the part of the data that they have.
+    machines by the part of the data that they have. ``trouble`` says why the journal cannot be read just now:
+    then this is what was known before.
     """
 
     total: int = 0
@@ -69,6 +70,7 @@ class TrainingView:
     last_time: datetime | None = None
 
     events: int = 0
+    trouble: str = ""
     phase: Phase = Phase.NOTHING
     began: datetime | None = None
     round_began: datetime | None = None
@@ -88,6 +90,16 @@ class TrainingView:
     aggregation_s: float | None = None
     settings: list[Mapping[str, Any]] = field(default_factory=list)
     environment: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def first_told(self) -> int:
+        """The first round whose end the journal tells; 1 before any."""
+        return min(self.rounds, default=1)
+
+    @property
+    def begins_late(self) -> bool:
+        """Whether earlier rounds were rotated out; the journal of a new folder begins with a resume."""
+        return self.first_told > 1 and self.first_told - 1 not in self.resumed_after
 
     @property
     def done(self) -> int:

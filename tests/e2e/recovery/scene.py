@@ -12,7 +12,7 @@ from pathlib import Path
 
 from oneflower.cluster import commands
 from oneflower.cluster.ports import free_ports
-from oneflower.cluster.processes import MARKER, end
+from oneflower.cluster.processes import end
 from oneflower.flower.programs import program_of
 from oneflower.journal import read_journal
 from oneflower.procfs import command_line, identify, send, session_of, with_environment
@@ -21,6 +21,8 @@ from oneflower.settings import resolve
 WAIT_S = 150.0
 RESTART_S = 1.0
 SUPERLINK, SUPERVISOR = "superlink", "supervisor"
+# Every process of a scene inherits it, also below an `oneflower up` that marks its own.
+SCENE = "TEST_SCENE"
 # Flower's flag for a SuperNode's retries is left out, so that it reconnects for ever.
 NODES = 3
 
@@ -96,11 +98,12 @@ class Scene:
         prefixes=None,
         pause_s=1.0,
         values=8,
+        extra=None,
         **variables,
     ):
         self.folder, self.app, self.nodes, self.host = Path(folder), app, nodes, host
         self.prefixes, self.pause_s, self.values = prefixes or {}, pause_s, values
-        self.token = secrets.token_hex(16)
+        self.extra, self.token = extra or {}, secrets.token_hex(16)
         self.variables = {
             "NUM_ROUNDS": "6",
             "MIN_FIT_CLIENTS": str(nodes),
@@ -134,18 +137,27 @@ class Scene:
 
     def start(self, *roles):
         """Start these roles, by default all of them."""
-        for role in roles or (SUPERLINK, *self.supernodes, SUPERVISOR):
+        for role in roles or self.roles:
             if role not in self.kept:
                 self.kept[role] = Kept(
                     self._command(role),
                     environment=self._environment(role),
                     log=self.logs / f"{role}.log",
                     # What the supervisor's unit is not started again for; the other units always are.
-                    final=(0, 2, 5, 6) if role == SUPERVISOR else (),
+                    final=(0, 2, 5, 6) if role == self.head else (),
                     prefix=self.prefixes.get(role, ()),
                 )
             self.kept[role].start()
         return self
+
+    @property
+    def head(self):
+        """The role that is done when the training is."""
+        return SUPERVISOR
+
+    @property
+    def roles(self):
+        return (SUPERLINK, *self.supernodes, SUPERVISOR)
 
     @property
     def supernodes(self):
@@ -180,7 +192,7 @@ class Scene:
         )
         base |= {name: f"{base[name]},{self.host}" for name in ("no_proxy", "NO_PROXY")}
         base |= {"ONEFLOWER_JOURNAL": str(self.journal)}
-        base |= {"TEST_PAUSE_S": str(self.pause_s), "TEST_VALUES": str(self.values)}
+        base |= self._marks()
         if role == SUPERVISOR:
             base |= {f"FL_{name}": value for name, value in self.variables.items()}
             base |= {
@@ -189,11 +201,20 @@ class Scene:
             }
         return base
 
+    def _marks(self):
+        """Return what every process inherits: how it is found, what the app does, and what the test adds."""
+        return {
+            SCENE: self.token,
+            "TEST_PAUSE_S": str(self.pause_s),
+            "TEST_VALUES": str(self.values),
+            **self.extra,
+        }
+
     # --- breaking ---------------------------------------------------------------------------------
 
     def running(self, role=None, program=None):
         """Return the processes of a role (its whole tree), or those that run a Flower program."""
-        found = list(with_environment(MARKER, self.token))
+        found = list(with_environment(SCENE, self.token))
         if role is not None:
             process = self.kept[role].process
             found = [each for each in found if process and session_of(each.pid) == process.pid]
@@ -212,6 +233,13 @@ class Scene:
             send(victim, number)
         return len(victims)
 
+    def kill_all(self):
+        """Kill every process, what keeps the training alive too."""
+        victims = self.running()
+        for victim in victims:
+            send(victim, signal.SIGKILL)
+        return len(victims)
+
     def hold_down(self, *roles):
         """Kill roles and start them no more until `start`."""
         for role in roles:
@@ -221,7 +249,7 @@ class Scene:
     def close(self):
         for kept in self.kept.values():
             kept.close()
-        end(lambda: list(with_environment(MARKER, self.token)), grace_s=3.0, hurry=lambda: False)
+        end(lambda: list(with_environment(SCENE, self.token)), grace_s=3.0, hurry=lambda: False)
         for kept in self.kept.values():
             kept.join()
 

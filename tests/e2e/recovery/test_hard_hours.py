@@ -1,4 +1,4 @@
-"""Trainings beside another run, on a full disk, with a spoiled database, and with stopped processes."""
+"""A supervised training beside another run, on a full disk, a damaged database, with stopped processes."""
 
 import os
 import signal

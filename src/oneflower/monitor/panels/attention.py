@@ -29,7 +29,7 @@ class Concern:
 
 def concerns(view: TrainingView, safety: Safety, now: datetime) -> list[Concern]:
     """Return what is wrong now, the gravest first."""
-    found = [*_of_training(view, now), *_of_work(view, safety), *_of_clients(view)]
+    found = [*_of_journal(view), *_of_training(view, now), *_of_work(view, safety), *_of_clients(view)]
     return sorted(found, key=lambda concern: concern.style != "bad")
 
 
@@ -41,6 +41,15 @@ def attention(view: TrainingView, safety: Safety, now: datetime) -> Html:
         return el("p", el("b", "✓ " if view.events else "", class_="sign good"), quiet, class_="calm")
     items = [el("li", el("strong", each.what), " ", each.advice, class_=each.style) for each in found]
     return el("ul", *items, class_="concerns")
+
+
+def _of_journal(view: TrainingView) -> Iterator[Concern]:
+    if view.trouble:
+        known = f"this is what was known at {view.last_time:%H:%M:%S} UTC" if view.last_time else "wait"
+        yield Concern("bad", f"The journal cannot be read: {view.trouble}.", f"It is tried again; {known}.")
+    if view.begins_late:
+        advice = "Older events are not in its files any more: counts and curves are of the rest."
+        yield Concern("warn", f"The journal begins with round {view.first_told}.", advice)
 
 
 def _of_training(view: TrainingView, now: datetime) -> Iterator[Concern]:

@@ -32,7 +32,13 @@ def title(view: TrainingView) -> str:
     """Return what is trained, in one line of text."""
     given = ", ".join(f"{name.replace('-', ' ')} {value}" for name, value in view.parameters.items())
     strategy = f"{view.strategy}{f' ({given})' if given else ''}"
-    return " · ".join(filter(None, (view.app, strategy))) or "No training yet"
+    return " · ".join(filter(None, (view.app, strategy))) or _untitled(view)
+
+
+def _untitled(view: TrainingView) -> str:
+    if view.trouble and not view.events:
+        return "Not known yet"
+    return "A training whose beginning is not in the journal" if view.rounds else "No training yet"
 
 
 def headline(view: TrainingView) -> Html:
@@ -68,7 +74,7 @@ def _sentence(view: TrainingView) -> str:
     because = (view.finish or {}).get("because")
     all_done = f"It ended early, after {done}: {because}" if because else f"All {view.total} rounds are done"
     sentences = {
-        Phase.NOTHING: "This page fills by itself as soon as a training starts.",
+        Phase.NOTHING: _nothing(view),
         Phase.FAILED: f"It stopped after {done}.",
         Phase.FINISHED: f"{all_done}{_again(view)}.",
         Phase.SAVING: f"All is trained and NOT saved yet: {view.saving}. It is in memory and saved again.",
@@ -77,6 +83,12 @@ def _sentence(view: TrainingView) -> str:
     if view.phase is Phase.STARTING and not view.total:
         return "No round has begun yet."
     return sentences.get(view.phase, f"{view.done} of {view.total} rounds are done{_again(view)}.")
+
+
+def _nothing(view: TrainingView) -> str:
+    if view.trouble:
+        return f"The journal cannot tell yet: {view.trouble}."
+    return "This page fills by itself as soon as a training starts."
 
 
 def _again(view: TrainingView) -> str:

@@ -25,6 +25,8 @@ def doing(view: TrainingView) -> Html:
 
 
 def _training(view: TrainingView) -> Html:
+    if view.trouble and not view.events:
+        return note("The journal has not been read yet.")
     if view.phase is Phase.WAITING:
         return el("p", f"Waiting for clients: {view.waiting}.")
     if view.phase is Phase.SAVING:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TypeVar
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -13,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from oneflower.errors import StateError
 from oneflower.monitor import metrics
 from oneflower.monitor.document import asset
 from oneflower.monitor.export import as_json
@@ -26,7 +26,7 @@ from oneflower.monitor.web.headers import SafeHeaders
 from oneflower.monitor.web.live import Live
 from oneflower.monitor.web.login import Login
 
-Content = TypeVar("Content")
+Reader = Callable[[TrainingView, Safety, datetime], str | bytes]
 
 
 def make_app(live: Live, token: Token) -> Starlette:
@@ -64,22 +64,19 @@ class Pages:
 
     async def metrics(self, _request: Request) -> Response:
         """Return the metrics for Prometheus."""
-        content = await run_in_threadpool(self._read, metrics.exposition)
-        return Response(content, media_type=metrics.CONTENT_TYPE)
+        return await self._answer(metrics.exposition, metrics.CONTENT_TYPE)
 
     async def report(self, _request: Request) -> Response:
         """Return the report of this moment: one file that can be kept."""
-        content = await run_in_threadpool(
-            self._read, lambda view, safety, _now: render_report(view, safety=safety)
+        return await self._answer(
+            lambda view, safety, _now: render_report(view, safety=safety), "text/html; charset=utf-8"
         )
-        return HTMLResponse(content)
 
     async def report_json(self, _request: Request) -> Response:
         """Return the same as JSON."""
-        content = await run_in_threadpool(
-            self._read, lambda view, safety, _now: json.dumps(as_json(view, safety))
+        return await self._answer(
+            lambda view, safety, _now: json.dumps(as_json(view, safety)), "application/json"
         )
-        return Response(content, media_type="application/json")
 
     async def script(self, _request: Request) -> Response:
         """Return the page's script; its address changes with its content, so it may be kept for ever."""
@@ -90,6 +87,14 @@ class Pages:
         """Say that the server runs; it tells nothing of the training and needs no token."""
         return PlainTextResponse("ok\n")
 
-    def _read(self, reader: Callable[[TrainingView, Safety, datetime], Content]) -> Content:
+    async def _answer(self, reader: Reader, media_type: str) -> Response:
+        """Answer with what a reader makes of the training; 503 while the journal is not known yet."""
+        try:
+            content = await run_in_threadpool(self._read, reader)
+        except StateError as error:
+            return PlainTextResponse(f"{error}\n", status_code=503, headers={"Retry-After": "5"})
+        return Response(content, media_type=media_type)
+
+    def _read(self, reader: Reader) -> str | bytes:
         with self._live.view() as (view, safety):
             return reader(view, safety, datetime.now(UTC))

@@ -1,4 +1,4 @@
-"""A training as it is now: one thread folds its journal, one proves its checkpoints, readers get pages."""
+"""A training as it is now: its journal is followed, a thread proves its checkpoints, readers get pages."""
 
 import itertools
 import logging
@@ -12,7 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from oneflower.journal import follow_blocks
+from oneflower.journal import Event
+from oneflower.monitor.following import Following
 from oneflower.monitor.history import History
 from oneflower.monitor.page import Rendered, render
 from oneflower.monitor.safety import Inspector, Safety
@@ -25,9 +26,6 @@ INSPECT_EVERY_S: Final = 2.0
 CHECKPOINT_EVENTS: Final = frozenset({"checkpoint_saved", "training_resumed", "training_started"})
 # Without news the page is rendered anew so often: silence itself is news.
 AGE_S: Final = 15.0
-# A page of a training that is half read would be wrong, and its counters would jump: readers wait, at most so
-# long. The journal is bounded: its largest is read in two seconds.
-READ_TIMEOUT_S: Final = 10.0
 # Readers that were away for a moment get only what changed since one of so many last pages.
 REMEMBERED: Final = 8
 
@@ -51,26 +49,22 @@ class Live:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.journal = journal
-        self.stop = threading.Event()
+        self.following = Following(journal, heard=self._heard)
+        self.stop = self.following.stop
         self._look_now = threading.Event()
-        self._is_read = threading.Event()
         self._now = now
         self._inspector = Inspector(folder)
         self._boot = secrets.token_hex(4)
-        self._lock = threading.Lock()
-        self._history, self._safety = History(), Safety()
+        self._safety = Safety()
         self._inspections = 0
         self._renders = itertools.count(1)
         self._pages: OrderedDict[str, Rendered] = OrderedDict()
         self._rendered: tuple[object, Rendered] | None = None
-        self._threads = [
-            threading.Thread(target=target, name=name, daemon=True)
-            for name, target in (("fold", self._fold), ("inspect", self._inspect))
-        ]
+        self._thread = threading.Thread(target=self._inspect, name="inspect", daemon=True)
 
     def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
+        self.following.__enter__()
+        self._thread.start()
         return self
 
     def __exit__(
@@ -78,29 +72,28 @@ class Live:
     ) -> None:
         self.stop.set()
         self._look_now.set()
-        for thread in self._threads:
-            thread.join()
+        self._thread.join()
+        self.following.__exit__(kind, error, trace)
 
     @property
     def state(self) -> object:
         """What differs as soon as there is something new to show."""
-        return self._history.events, self._inspections, int(self._now().timestamp() / AGE_S)
+        return self.following.state, self._inspections, int(self._now().timestamp() / AGE_S)
 
     @contextmanager
     def view(self) -> Iterator[tuple[TrainingView, Safety]]:
-        """Hold the training still while it is read; wait until its journal has been read so far."""
-        self._is_read.wait(READ_TIMEOUT_S)
-        with self._lock:
-            yield self._history, self._safety
+        """Hold the training still while it is read; StateError where its journal is not known yet."""
+        with self.following.view() as view:
+            yield view, self._safety
 
     def page(self) -> Rendered:
         """Return the page of this moment; many readers share one rendering."""
-        self._is_read.wait(READ_TIMEOUT_S)
-        with self._lock:
+        self.following.is_read()
+        with self.following.lock:
             state = self.state
             if self._rendered is None or self._rendered[0] != state:
                 version = f"{self._boot}-{next(self._renders)}"
-                rendered = render(self._history, self._safety, self._now(), version)
+                rendered = render(self.following.known(), self._safety, self._now(), version)
                 self._rendered = state, rendered
                 self._pages[version] = rendered
                 if len(self._pages) > REMEMBERED:
@@ -111,16 +104,9 @@ class Live:
         """Return an earlier page, if it is one of the last."""
         return self._pages.get(version)
 
-    def _fold(self) -> None:
-        try:
-            for block in follow_blocks(self.journal, self.stop, self._is_read):
-                with self._lock:
-                    for event in block:
-                        self._history.take(event)
-                if any(event["event"] in CHECKPOINT_EVENTS for event in block):
-                    self._look_now.set()
-        finally:
-            self._is_read.set()  # nobody waits for a thread that has ended
+    def _heard(self, block: list[Event]) -> None:
+        if any(event["event"] in CHECKPOINT_EVENTS for event in block):
+            self._look_now.set()
 
     def _inspect(self) -> None:
         while not self.stop.is_set():
@@ -135,8 +121,8 @@ class Live:
 
     def _look(self, *, prove: bool) -> Safety:
         """Look with a copy of what is told: the fold goes on meanwhile."""
-        with self._lock:
-            told = History(checkpoints=dict(self._history.checkpoints))
+        with self.following.lock:
+            told = History(checkpoints=dict(self.following.known().checkpoints))
         return self._inspector.look(told, prove=prove)
 
     def _publish(self, found: Safety) -> None:
