@@ -52,8 +52,10 @@ torn-writes: $(DEVELOP) ## Kill a cluster KILLS times while it writes a checkpoi
 contract: $(DEVELOP) ## Ask a real OneGate what the tests' one copies (ONEGATE=URL TOKEN=... VMID=... of a VM)
 	@ONEGATE='$(ONEGATE)' TOKEN='$(TOKEN)' VMID='$(VMID)' OTHER_VMID='$(OTHER_VMID)' $(BIN)/python tests/contract/onegate.py
 
-e2e-hosts: $(DEVELOP) ## Boot three machines with real systemd and containers (root, 15 minutes, HOST_PACKAGES)
-	ONEFLOWER_HOSTS=YES $(BIN)/pytest -m hosts tests/e2e/hosts -rs
+CUTS ?= 20
+OUTAGE_S ?= 300
+e2e-hosts: $(DEVELOP) ## Boot three machines with real systemd and containers (root, an hour, HOST_PACKAGES)
+	ONEFLOWER_HOSTS=YES SEED=$(SEED) CUTS=$(CUTS) OUTAGE_S=$(OUTAGE_S) $(BIN)/pytest -m hosts tests/e2e/hosts -rs
 
 hosts-packages: ## Install what e2e-hosts needs, on Debian
 	apt-get update -q

@@ -29,6 +29,9 @@ LAYERS = {
     "app_folders": 1,
     "files": 1,
     "quality": 1,
+    "findings": 1,
+    "versions": 1,
+    "parts": 1,
     "errors": 0,
     "__init__": 1,
 }

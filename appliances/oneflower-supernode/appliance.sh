@@ -21,7 +21,7 @@ ONE_SERVICE_PARAMS=(
     'FL_ISOLATION' 'configure' 'Who starts the app processes: Flower itself (subprocess) or separate services (process)' 'O|list'
     'FL_LOG_LEVEL' 'configure' 'Least severe log lines that are written' 'O|list'
     'FL_TLS_ENABLED' 'configure' 'Encrypt the connections between SuperNodes and SuperLink' 'O|boolean'
-    'FL_SSL_CA_CERTFILE' 'configure' 'CA certificate, PEM in base64; empty has one made and handed out' 'O|text64'
+    'FL_SSL_CA_CERTFILE' 'configure' 'CA certificate, PEM or base64 of PEM; if empty, one is made and handed out' 'O|text64'
     'FL_SUPERLINK_ADDRESS' 'configure' 'Address of the SuperLink; empty finds it through OneGate' 'O|text'
     'FL_NODE_CONFIG' 'configure' 'Pairs key=value for the app; empty computes partition-id and num-partitions' 'O|text'
     'FL_MAX_RETRIES' 'configure' 'Tries to connect to the SuperLink before the SuperNode gives up; 0 is without limit' 'O|number'

@@ -9,6 +9,7 @@
     +-- AppError              5  the folder is no Flower app, or its data do not fit the model
     +-- TrainingError         6  the training failed: no quorum, or it gave up after its restarts
     +-- StateError            7  a folder cannot be written, or its disk is full
+    +-- MachineError          8  `oneflower appliance doctor` has found a problem on a VM
 
 Exit code 130 is an interruption by the operator (Ctrl-C), 0 is success.
 """
@@ -57,3 +58,9 @@ class StateError(OneflowerError):
     """A folder cannot be written, or its disk is full."""
 
     exit_code = 7
+
+
+class MachineError(OneflowerError):
+    """A check of a virtual machine has found a problem."""
+
+    exit_code = 8

@@ -38,13 +38,18 @@ def write_atomically(path: Path, text: str) -> None:
         replace_file(path, text.encode(), mode=0o666)
 
 
-def replace_file(path: Path, content: bytes, *, mode: int) -> None:
-    """Replace a file, with a mode less the umask; after a crash either the old or the new one is there."""
+def replace_file(path: Path, content: bytes, *, mode: int, umask: bool = True) -> None:
+    """Replace a file, with a mode less the umask; after a crash either the old or the new one is there.
+
+    Without `umask` the mode is the one given.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
+            if not umask:
+                os.fchmod(descriptor, mode)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

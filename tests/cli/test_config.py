@@ -25,8 +25,11 @@ MISTAKES = {
     "FL_FLEET_API_ADDRESS": "host:99999",
     "FL_SSL_KEYFILE": "hunter2 hunter2",
 }
-SECRET = base64.b64encode(b"-----BEGIN PRIVATE KEY-----\nhunter2\n").decode()
-CERTIFICATE = base64.b64encode(b"-----BEGIN CERTIFICATE-----\n" + b"x" * 900).decode()
+SECRET_PEM = "-----BEGIN PRIVATE KEY-----\nhunter22\n-----END PRIVATE KEY-----\n"
+SECRET = base64.b64encode(SECRET_PEM.encode()).decode()
+CERTIFICATE = base64.b64encode(
+    b"-----BEGIN CERTIFICATE-----\n" + b"x" * 900 + b"\n-----END CERTIFICATE-----\n"
+).decode()
 TLS = {"FL_SSL_CA_CERTFILE": CERTIFICATE, "FL_SSL_CERTFILE": CERTIFICATE, "FL_SSL_KEYFILE": SECRET}
 
 
@@ -87,8 +90,7 @@ class TestCheck:
 
     @pytest.mark.parametrize("role", ["SuperLink", "superlink"])
     def test_a_role_is_held_to_its_own_rules(self, oneflower, context, role):
-        pem = base64.b64encode(b"-----BEGIN CERTIFICATE-----").decode()
-        path = context({"FL_SSL_CA_CERTFILE": pem})
+        path = context({"FL_SSL_CA_CERTFILE": CERTIFICATE})
         assert oneflower("config", "check", "--context", path)[0] == 0
         assert oneflower("config", "check", "--context", path, "--role", role)[0] == 2
 
@@ -128,10 +130,13 @@ class TestShow:
 
     @pytest.mark.parametrize("options", [[], ["--json"]])
     def test_a_secret_is_masked(self, oneflower, context, options):
-        code, out, err = oneflower("config", "show", "--context", context(TLS), *options)
-        assert code == 0
-        assert SECRET not in out + err
-        assert "********" in out
+        for key in (SECRET, SECRET_PEM):
+            path = context(TLS | {"FL_SSL_KEYFILE": key})
+            code, out, err = oneflower("config", "show", "--context", path, *options)
+            assert code == 0
+            assert SECRET not in out + err
+            assert "hunter" not in out + err
+            assert "********" in out
 
     def test_json_is_one_object_with_typed_values(self, oneflower, context):
         path = context({"FL_NUM_ROUNDS": "5.0", "FL_STRATEGY": "Krum"} | TLS)

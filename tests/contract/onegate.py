@@ -19,7 +19,7 @@ OWN = "FL_CONTRACT"
 A, B = f"{OWN}_A", f"{OWN}_B"
 NOT_AUTHORIZED = "Not authorized"
 # 7.x answers the first whatever the reason is, 6.x the reason itself.
-BROKEN = ("Internal server error", "attribute not found", "Parse error")
+BROKEN = ("Internal server error", "attribute not found", "Parse error", "not a proper XML-RPC call")
 
 # What a body stores; None where the whole of it is refused with 500, and nothing is stored.
 BODIES = {
@@ -52,6 +52,15 @@ BODIES = {
     f"XML{A}=x": {f"ONE_XML{A}": "x"},
     f"{A}=a\\b": {A: '"a"\\b'},
     f"{A}=[]": {},
+    f"{A}=\n": {A: ""},
+    f'{A}=" "': {A: ""},
+    f'{A}="a\\"': {A: '"a""'},
+    f"{A}=x\r\n{B}=y\r\n": {A: "x", B: "y"},
+    f'{A}="v" {B}="w"': {A: "v", B: "w"},
+    f"{A}=100%": {A: "100%"},
+    f"<T><{A}>1</{A}></T>": {A: "1"},
+    f"<T><{A}/></T>": {},
+    " ": {},
     "": {},
     A: None,
     f"{A}=b,c": None,
@@ -61,6 +70,15 @@ BODIES = {
     f"{A}=x\\ny": None,
     f"{A}=x]]>y": None,
     f"{OWN}-A=1": None,
+    f"{OWN} A=1": None,
+    "=x": None,
+    f'{A}="a=b"': None,
+    f'{A}="YWI=="': None,
+    f'{A} = "a"': None,
+    f'{A}="a\nb"': None,
+    f"{A}=\U0001f600": None,
+    f"{A}=a\0b": None,
+    f"{A}=a\x01b": None,
     f'{{"{A}": 1}}': None,
     f"{A}=-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----": None,
     f"{B}=2\n{A}=b,c": None,
@@ -173,6 +191,9 @@ def check_authentication(run):
         "a VM that never was": {"X_ONEGATE_VMID": "2000000000"},
         "an id that is no number": {"X_ONEGATE_VMID": "x"},
     }
+    run.expect(
+        "an id with letters behind it", run.call("GET", "/vm", X_ONEGATE_VMID=f"{run.vm_id}x").status, 200
+    )
     if run.other:
         refusals["the id of another VM"] = {"X_ONEGATE_VMID": run.other}
     for what, headers in refusals.items():
@@ -201,8 +222,12 @@ def check_updates(run):
     form = "application/x-www-form-urlencoded"
     run.put(f"{A}=5", Content_Type=form)
     run.expect("an update with a form's type", run.own(), {A: "5", B: "3"})
+    refused = run.put(f"{A}=100%", Content_Type=form)
+    run.refused("a form with a % alone", refused, 400, ["Invalid query parameters: invalid %-encoding"])
     answer = run.call("PUT", "/vm?type=3", A)
     run.expect("an update of no type", (answer.status, run.own().get(A)), (200, "5"))
+    answer = run.call("PUT", "/vm?type=0", f"{A}=6")
+    run.expect("an update of type 0", (answer.status, run.own().get(A)), (500, "5"))
     run.call("PUT", f"/vms/{run.vm_id}", f"{A}=7")
     run.expect("an update by its own id", run.own().get(A), "7")
 
@@ -217,7 +242,13 @@ def check_erasing(run):
     run.expect("what such erases leave", run.own(), {A: "1", B: "2"})
     answer = run.erase(A)
     run.expect("the erase of a key", (answer.status, answer.text, run.own()), (200, "", {B: "2"}))
-    run.put(f'{A}=""')
+    run.put(f"{A}=1\n{B}=2")
+    run.erase(f" {A}|{B}")
+    run.expect("the erase of A|B", run.own(), {B: "2"})
+    run.put(f"{A}=1")
+    run.erase(f"{A}|USER_TEMPLATE/{B}")
+    run.expect("the erase of A|USER_TEMPLATE/B", run.own(), {})
+    run.put(f'{A}=""\n{B}="2"')
     run.erase(B)
     run.expect("an empty value after another key was erased", run.own(), {A: ""})
 
@@ -233,9 +264,12 @@ def check_restrictions(run):
 
 def check_routes(run):
     unknown = ["OneGate server doesn't support this feature"]
-    for method, path in (("GET", "/nothing"), ("POST", "/vm"), ("DELETE", "/vm"), ("PUT", "/service")):
+    for call in ("GET /nothing", "GET /vm/", "GET /vms", "POST /vm", "DELETE /vm", "PUT /service"):
+        method, path = call.split()
         body = None if method == "GET" else "x"
-        run.refused(f"{method} {path}", run.call(method, path, body), 400, unknown)
+        run.refused(call, run.call(method, path, body), 400, unknown)
+    run.refused("GET /nothing without a token", run.call("GET", "/x", X_ONEGATE_TOKEN=None), 400, unknown)
+    run.expect("GET //vm", run.call("GET", "//vm").status, 200)
 
 
 def check_service(run):

@@ -21,7 +21,8 @@ def _load(folder, name):
     return module
 
 
-oned_template = _load("opennebula", "oned_template")
+_load("opennebula", "oned_template")
+_load("opennebula", "onegate_state")
 onegate_server = _load("opennebula", "onegate_server")
 contract = importlib.util.module_from_spec(
     spec := importlib.util.spec_from_file_location("contract_onegate", Path(__file__).with_name("onegate.py"))

@@ -59,3 +59,10 @@ def test_fields_are_no_format_strings():
 def test_durations_and_sizes_read_well():
     assert [duration(s) for s in (0.4, 59.4, 65, 3725)] == ["0 s", "59 s", "1 min 05 s", "1 h 02 min"]
     assert [size(b) for b in (10, 429726, 2_500_000, 3e9)] == ["0.0 kB", "429.7 kB", "2.5 MB", "3.0 GB"]
+
+
+def test_who_has_which_part_is_told_and_not_of_thousands():
+    event = {"event": "parts_assigned", "round": 3, "members": [12, 11]}
+    assert describe(event, History()) == "round 3: 2 parts of the data: VM 12 0, VM 11 1"
+    event["members"] = list(range(5000))
+    assert describe(event, History()).endswith("VM 7 7 and 4992 more")

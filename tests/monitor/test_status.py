@@ -88,6 +88,15 @@ def test_the_same_is_told_to_programs():
     assert known["left_out"][0]["client"] == "2222"
 
 
+def test_who_has_which_part_is_told():
+    assigned = [at(12, "parts_assigned", round=2, members=[12, 11]) for _ in range(2)]
+    view = fold([*TRAINING, *assigned])
+    assert facts(view, BEGAN)["parts"] == ["12", "11"]
+    assert told([*TRAINING, *assigned])["parts"] == "2: 12, 11 (VM ids, from part 0 on)"
+    assert [moment.name for moment in view.moments].count("parts_assigned") == 1
+    assert "parts" not in told(TRAINING)
+
+
 def test_an_empty_journal_has_a_screen_too():
     screen = told([])
     assert screen["training"] == "not started yet"

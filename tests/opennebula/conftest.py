@@ -28,6 +28,7 @@ def _load(name):
 
 
 _load("oned_template")
+_load("onegate_state")
 onegate_server = _load("onegate_server")
 
 VMS = {

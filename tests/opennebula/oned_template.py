@@ -25,7 +25,8 @@ _AFTER_EQUAL = {
 }
 _C_SPACES = " \t\n\v\f\r"
 _XPATH_NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_.-]*)(?:/([A-Za-z_][A-Za-z0-9_.-]*))?")
-_NO_XML = re.compile(r"[\x00-\x08\v\f\x0e-\x1f]")
+# Control characters, bytes that are no UTF-8 (as Python decodes them) and characters beyond the BMP.
+_NO_XML = re.compile(r"[\x00-\x08\v\f\x0e-\x1f\ud800-\udfff\U00010000-\U0010ffff]")
 
 
 class MalformedError(ValueError):
@@ -85,10 +86,12 @@ def _parse_xml(text):
         root = ET.fromstring(text)
     except ET.ParseError as error:
         raise MalformedError(str(error)) from None
-    return [
+    pairs = [
         (_named(each.tag), {inner.tag.upper(): inner.text or "" for inner in each} or (each.text or ""))
         for each in root
     ]
+    # Empty ones, and those that would end a CDATA section, are taken and vanish: measured 7.4.
+    return [(name, value) for name, value in pairs if value and "]]>" not in value]
 
 
 def append(template, pairs):
@@ -114,16 +117,27 @@ def without(template, path):
     XPathError
         The path is none.
     """
-    path = path.strip(" \t")
+    first, *others = path.split("|")
+    kept, found = _without_one(template, first.strip(" \t"))
+    for other in others:
+        # Only a path from the root of the VM reaches it, for what stands before is put before the first.
+        if other.startswith("USER_TEMPLATE/"):
+            kept, also = _without_one(kept, other.removeprefix("USER_TEMPLATE/"))
+            found = found or also
+    return kept, found
+
+
+def _without_one(template, path):
     if path == "*":
         return {}, bool(template)
-    found = _XPATH_NAME.fullmatch(path)
+    if path == "..":
+        return template, True
+    found = _XPATH_NAME.fullmatch(path.removeprefix("/"))
     if found is None:
-        # A comparison is an expression, but names nothing that could be removed: measured 7.4.
-        is_comparison = re.fullmatch(r'\w+=".*"', path) is not None
-        reason = f"Invalid expression: USER_TEMPLATE/{path}"
-        raise XPathError("node_set must be a Nokogiri::XML::NodeSet" if is_comparison else reason)
+        raise XPathError(_libxml2_says(path))
     name, part = found.groups()
+    if path.startswith("/"):
+        return template, False
     kept = dict(template)
     value = kept.pop(name, None)
     if part is None or value is None:
@@ -131,6 +145,14 @@ def without(template, path):
     if not isinstance(value, dict) or part not in value:
         return template, False
     return {**kept, name: {key: text for key, text in value.items() if key != part}}, True
+
+
+def _libxml2_says(path):
+    """A comparison is an expression, but names nothing that could be removed: measured 7.4."""
+    if re.fullmatch(r'\w+=".*"', path):
+        return "node_set must be a Nokogiri::XML::NodeSet"
+    what = "Unfinished literal" if re.fullmatch(r'\w+="', path) else "Invalid expression"
+    return f"{what}: USER_TEMPLATE/{path}"
 
 
 def written(template):

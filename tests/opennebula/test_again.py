@@ -21,6 +21,7 @@ from oneflower.opennebula.appliance.bootstrap import bootstrap
 from oneflower.opennebula.appliance.configure import configure
 from oneflower.opennebula.appliance.systemd import UnitEndedError
 from oneflower.opennebula.onegate import OneGateError
+from oneflower.parts import Part
 from oneflower.tls import make_authority
 
 IMAGES = {"FL_USE_CASE": "image-classification", "ETH0_IP": "10.77.0.2"}
@@ -30,6 +31,7 @@ IMAGES = {"FL_USE_CASE": "image-classification", "ETH0_IP": "10.77.0.2"}
 def healthy(monkeypatch):
     monkeypatch.setattr(bootstrapping, "superlink_answers", lambda settings, ca: True)
     monkeypatch.setattr(bootstrapping, "HEALTH_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(joining, "PART_TIMEOUT_S", 0.0)  # no SuperLink runs that would hand out parts
 
 
 def outage_until(onegate, hours, second, kind="oned"):
@@ -65,7 +67,7 @@ def test_a_supernode_waits_for_onegate_and_for_its_part(stage_of, onegate, hours
     stage = stage_of("supernode", vm=12, FL_SUPERLINK_ADDRESS="10.77.0.2:9092", FL_TLS_ENABLED="NO")
     outage_until(onegate, hours, 300)
     found = joining.wait_for(stage, stage.settings(), sleep=hours.sleep)
-    assert (found.part.index, found.part.count) == (1, 2)
+    assert found.share.started == Part(index=1, count=2)
 
 
 def test_a_ca_that_an_erase_hides_for_a_moment_is_waited_for(stage_of, onegate, hours, client_of):

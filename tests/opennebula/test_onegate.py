@@ -13,7 +13,6 @@ from oneflower.opennebula.onegate import (
     Access,
     OneGate,
     OneGateError,
-    Part,
     Waiting,
     access,
     access_from,
@@ -21,6 +20,7 @@ from oneflower.opennebula.onegate import (
     own_part,
 )
 from oneflower.opennebula.onegate.encoding import BASE64_KEYS, body, decode, encode
+from oneflower.parts import Part
 
 PEM = '-----BEGIN CERTIFICATE-----\nMIIB,"[]\\=\n-----END CERTIFICATE-----\n'
 
@@ -35,7 +35,7 @@ def test_values_arrive_whole(onegate, client_of):
     assert base64.b64decode(template["FL_CA_CERT"]).decode().startswith(PEM)
 
 
-@given(st.text(max_size=300), st.sampled_from(sorted(BASE64_KEYS)))
+@given(st.text(min_size=1, max_size=300), st.sampled_from(sorted(BASE64_KEYS)))
 def test_any_text_survives_a_base64_key(text, key):
     """Surrogates stand for bytes that are no text: they are replaced, never an error."""
     sent = encode(key, text)
@@ -48,6 +48,13 @@ def test_any_text_survives_a_base64_key(text, key):
 def test_a_value_that_the_parser_might_break_is_not_sent_plain(value):
     with pytest.raises(ValueError, match="BASE64_KEYS"):
         body({"FL_STATE": value})
+
+
+@pytest.mark.parametrize("key", ["FL_STATE", "FL_ERROR"])
+def test_an_empty_value_is_never_sent(key):
+    """OneGate stores a quote for it."""
+    with pytest.raises(ValueError, match="empty"):
+        body({key: ""})
 
 
 @pytest.mark.parametrize("key", ["FL_READY", "NOT_READY", "fl_state", "A=B", ""])

@@ -93,9 +93,40 @@ def test_a_late_change_overtakes_a_newer_one(onegate, ask, template):
 def test_oned_finishes_what_onegate_has_given_up(onegate, ask, template, monkeypatch):
     monkeypatch.setattr(sys.modules["onegate_server"], "WORKED_ON_S", 0.2)
     onegate.state.faults.latency_s = 1.0
-    assert ask("PUT", "/vm", "FL_STATE=training")[0] == 404
+    assert ask("PUT", "/vm", "FL_STATE=training") == (500, "Internal server error")
     assert template == {}
     wait_for(lambda: template == {"FL_STATE": "training"})
+
+
+def test_a_oned_that_hangs_takes_up_what_was_asked(onegate, ask, template):
+    """The client has gone, the token is checked, and the change made, once oned goes on: measured 7.4."""
+    onegate.state.faults.outage = "oned-hangs"
+    with pytest.raises(TimeoutError):
+        ask("PUT", "/vm", "FL_STATE=training", timeout=0.2)
+    onegate.state.faults.outage = ""
+    wait_for(lambda: template == {"FL_STATE": "training"})
+
+
+def test_a_oned_that_hangs_on_ends_in_401(onegate, ask, monkeypatch):
+    monkeypatch.setattr(sys.modules["onegate_server"], "WORKED_ON_S", 0.2)
+    onegate.state.faults.outage = "oned-hangs"
+    assert ask("GET", "/vm") == (401, "Not authorized")
+
+
+def test_an_answer_that_is_lost_is_500_and_the_change_is_made(onegate, ask, template):
+    onegate.state.faults.outage = "oned-cuts"
+    assert ask("PUT", "/vm", "FL_STATE=training") == (500, "Internal server error")
+    assert template == {"FL_STATE": "training"}
+
+
+def test_a_role_whose_vms_are_still_to_come_has_no_nodes(onegate, ask):
+    onegate.state.roles = ("supernode", "other")
+    roles = json.loads(ask("GET", "/service")[1])["SERVICE"]["roles"]
+    assert [(role["name"], len(role["nodes"])) for role in roles] == [
+        ("superlink", 1),
+        ("supernode", 2),
+        ("other", 0),
+    ]
 
 
 def test_few_are_worked_on_at_once(onegate, ask):

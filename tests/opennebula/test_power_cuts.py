@@ -70,6 +70,15 @@ def test_the_boot_runs_it_before_the_stages(root):
     assert "/boot.sh" in (IMAGE / "install.sh").read_text()
 
 
+def test_nothing_sources_the_context(root):
+    """one-apps' report of READY does: `$(...)` of a value would run as root."""
+    script = root / "etc/one-context.d/net-99-report-ready"
+    script.parent.mkdir()
+    script.touch()
+    subprocess.run([IMAGE / "boot.sh", root], check=True)
+    assert not script.exists()
+
+
 def test_a_unit_is_replaced_whole_or_not_at_all(layout, commands, monkeypatch):
     """An empty unit would be loaded by systemd until the stages have run again."""
     path = layout.units / "flower-report.service"

@@ -161,6 +161,11 @@ def test_an_end_that_cannot_be_told_is_not_told_every_second(publisher, gate):
     assert gate.looks - before < 12
 
 
+def test_an_empty_value_is_the_same_as_none(publisher, gate):
+    publisher.offer({"FL_STATE": "training", "FL_ERROR": ""})
+    assert gate.shown == {"FL_STATE": "training"}
+
+
 def test_an_error_that_is_over_is_taken_away(publisher, gate):
     publisher.offer({"FL_STATE": "failed", "FL_ERROR": "x"})
     gate.now = 10

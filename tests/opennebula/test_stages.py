@@ -36,6 +36,7 @@ def healthy(monkeypatch):
     monkeypatch.setattr(bootstrapping, "HEALTH_TIMEOUT_S", 0.0)
     monkeypatch.setattr(joining, "CA_TIMEOUT_S", 0.0)
     monkeypatch.setattr(joining, "DISCOVERY_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(joining, "PART_TIMEOUT_S", 0.0)  # no SuperLink runs that would hand out parts
     return state
 
 
@@ -241,6 +242,19 @@ def test_the_certificate_is_renewed_before_it_expires(stage_of, layout, commands
     assert commands.restarted() == [LINK, SUPERVISOR]
 
 
+@as_root
+@pytest.mark.parametrize("folder", ["data", "models"])
+def test_a_share_of_the_operators_is_left_as_it_is(stage_of, layout, folder):
+    """A share refuses root of a guest what it would do to a folder of its own: nothing is asked of it."""
+    share = getattr(layout, folder)
+    share.mkdir(parents=True)
+    share.chmod(0o750)
+    os.chown(share, 4321, 4321)
+    configure(stage_of("supernode", FL_SUPERLINK_ADDRESS="10.77.0.2:9092", FL_TLS_ENABLED="NO"))
+    found = share.stat()
+    assert (found.st_mode & 0o777, found.st_uid, found.st_gid) == (0o750, 4321, 4321)
+
+
 def operators_own(hosts=("127.0.0.1", "10.77.0.2"), made=None):
     authority = make_authority(made or datetime.now(UTC))
     pair = make_server_certificate(authority, hosts, made or datetime.now(UTC))
@@ -254,6 +268,19 @@ def test_the_operators_own_certificates_are_used(stage_of, layout):
     configure(stage_of("superlink", **IMAGES, **own))
     assert layout.certificates.key.read_bytes() == base64.b64decode(own["FL_SSL_KEYFILE"])
     assert not (layout.authority / "ca.key").exists()
+
+
+@pytest.mark.parametrize("encodings", [0, 1, 2])
+def test_the_operators_own_certificates_are_taken_in_every_form(stage_of, layout, encodings):
+    """The command line of OpenNebula encodes a text64 answer, Sunstone leaves it as it was typed."""
+    own = {name: base64.b64decode(text).decode() for name, text in operators_own().items()}
+    given = dict(own)
+    for _ in range(encodings):
+        given = {name: base64.b64encode(text.encode()).decode() for name, text in given.items()}
+    configure(stage_of("superlink", **IMAGES, **given))
+    certificates = layout.certificates
+    written = [path.read_text() for path in (certificates.ca, certificates.certificate, certificates.key)]
+    assert written == list(own.values())
 
 
 @pytest.mark.parametrize(
@@ -285,7 +312,7 @@ def test_a_supernode_finds_its_superlink_and_its_part(stage_of, onegate, layout,
     boot(stage_of("supernode", vm=12))
     text = (layout.units / NODE).read_text()
     assert '"--superlink" "10.77.0.2:9092"' in text
-    assert '"--node-config" "partition-id=1 num-partitions=2"' in text
+    assert '"--node-config" "partition-id=1 num-partitions=2 member-id=12"' in text
     assert layout.certificates.ca.read_bytes() == superlink_is_up.certificate_pem()
     assert onegate.state.gate_is_open(12)
 
@@ -294,7 +321,8 @@ def test_a_part_is_kept_over_a_reboot(stage_of, onegate, layout, superlink_is_up
     boot(stage_of("supernode", vm=12))
     onegate.state.vms[9] = {"role": "supernode", "ip": "10.77.0.9", "template": {}}
     boot(stage_of("supernode", vm=12))
-    assert json.loads(layout.join.read_text()) == {"vm": "12", "index": 1, "count": 2}
+    kept = {"vm": "12", "index": 1, "count": 2, "member": True}
+    assert json.loads(layout.join.read_text()) == kept
 
 
 def test_the_operators_own_pairs_win(stage_of, layout, superlink_is_up):

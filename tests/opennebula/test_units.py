@@ -91,7 +91,7 @@ def test_checkpoints_are_mounted_where_the_operator_says():
         if m.target == "/data/c p"
     ]
     assert mount.option == "--volume=/opt/flower/checkpoints:/data/c p:rw"
-    assert len(superlink()[0].mounts) == 4
+    assert len(superlink()[0].mounts) == 5
 
 
 @pytest.mark.parametrize("machine", [superlink, supernode])
@@ -188,8 +188,8 @@ def test_the_page_goes_before_the_training_when_memory_runs_out():
 
 
 def test_no_key_reaches_an_environment():
-    pem = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCg=="
-    key = "LS0tLS1CRUdJTiBQUklWQVRFIEtFWS0tLS0tCg=="
+    pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"
+    key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"
     given_values = {
         "FL_SSL_CA_CERTFILE": pem,
         "FL_SSL_CERTFILE": pem,

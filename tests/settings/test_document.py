@@ -21,4 +21,9 @@ def test_every_variable_has_one_row():
 
 def test_no_cell_breaks_its_row():
     rows = [line for line in variables_page().splitlines() if line.startswith("|")]
-    assert {row.count("|") for row in rows} == {7}
+    assert {row.count("|") for row in rows} == {8}
+
+
+def test_what_the_short_form_asks_for_is_marked():
+    marked = {line.split("`")[1] for line in variables_page().splitlines() if " * | " in line}
+    assert marked == {variable.name for variable in TABLE if variable.in_form}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from oneflower.aggregation import bounds as aggregation_bounds
 from oneflower.errors import SettingsError
-from oneflower.settings import STRATEGIES, USE_CASES, Role, resolve
+from oneflower.settings import STRATEGIES, TABLE, USE_CASES, Role, resolve
 from oneflower.settings.quorum import minimum_clients, smallest_trimming
 from oneflower.settings.rules import contradictions
 
@@ -136,6 +136,11 @@ def test_a_parameter_of_another_strategy_is_ignored_and_said_so(name, owner):
     assert info == f"{name} belongs to {owner} and is ignored: FL_STRATEGY is FedAvg"
 
 
+def test_the_defaults_that_a_form_sends_are_no_notice():
+    given = {variable.name: variable.default_text for variable in TABLE}
+    assert _notices(given, "info") == _notices(given, "warning") == []
+
+
 @pytest.mark.parametrize("name", ["FL_CHECKPOINT_INTERVAL", "FL_CHECKPOINT_KEEP"])
 def test_a_checkpoint_setting_without_checkpoints_is_said(name):
     assert _notices({name: "4"}, "info") == [f"{name} has no effect: FL_CHECKPOINT_ENABLED is NO"]
@@ -143,7 +148,7 @@ def test_a_checkpoint_setting_without_checkpoints_is_said(name):
 
 
 def test_certificates_without_tls_are_a_warning():
-    certificate = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0t"
+    certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"
     (warning,) = _notices({"FL_SSL_CA_CERTFILE": certificate, "FL_TLS_ENABLED": "NO"}, "warning")
     assert "FL_TLS_ENABLED is NO" in warning
 

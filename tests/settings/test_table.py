@@ -15,6 +15,7 @@ from oneflower.settings import (
     Role,
     Settings,
     TrainingConfig,
+    asked,
     resolve,
     user_input,
 )
@@ -131,10 +132,10 @@ class TestRow:
         assert set(variable.use_cases) <= set(USE_CASES) - {NO_USE_CASE}
 
     def test_its_input_has_five_parts(self, variable):
-        mandatory, kind, help_text, choices, default = user_input(variable).split("|")
+        mandatory, kind, label, choices, default = user_input(variable).split("|")
         assert mandatory == "O"
         assert kind == variable.kind.value
-        assert help_text
+        assert label == variable.label
         assert default == variable.default_text
         assert tuple(choices.split(",") if choices else ()) == variable.choices
 
@@ -142,9 +143,43 @@ class TestRow:
         """What would end a template string, or be replaced inside it, stands in no input."""
         assert not set(user_input(variable)) & set("\"'\\$`\n")
 
+    def test_its_label_is_a_few_words(self, variable):
+        assert 2 <= len(variable.label.split()) <= 5
+        assert len(variable.label) <= 42
+        assert not variable.label.endswith(".")
+
+    def test_its_label_says_for_which_strategy_or_app_it_is(self, variable):
+        assert all(name in variable.label for name in (*variable.strategies, *variable.use_cases))
+
     def test_its_help_is_one_short_line(self, variable):
         assert len(variable.help) <= 100
         assert not variable.help.endswith(".")
+
+
+def test_labels_are_told_apart():
+    assert len({variable.label for variable in TABLE}) == len(TABLE)
+
+
+def test_the_short_form_is_what_a_first_deployment_needs():
+    """Use case, framework, rounds, strategy, nodes, parameters of strategies, checkpoints; nothing else."""
+    assert [variable.name for variable in asked(TABLE)] == [
+        "FL_USE_CASE",
+        "ML_FRAMEWORK",
+        "FL_NUM_ROUNDS",
+        "FL_STRATEGY",
+        "FL_MIN_FIT_CLIENTS",
+        "FL_MIN_EVALUATE_CLIENTS",
+        "FL_MIN_AVAILABLE_CLIENTS",
+        "FL_PROXIMAL_MU",
+        "FL_SERVER_LR",
+        "FL_CLIENT_LR",
+        "FL_NUM_MALICIOUS",
+        "FL_TRIM_BETA",
+        "FL_CHECKPOINT_ENABLED",
+        "FL_CHECKPOINT_INTERVAL",
+    ]
+    assert asked(TABLE, all_inputs=True) == TABLE
+    assert {name for variable in asked(TABLE) for name in variable.strategies} == set(STRATEGIES) - {"FedAvg"}
 
 
 def test_inputs_read_as_opennebula_writes_them():

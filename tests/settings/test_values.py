@@ -2,6 +2,7 @@
 
 import base64
 import math
+import textwrap
 
 import pytest
 from flwr.common.address import parse_address
@@ -18,8 +19,13 @@ def _parse(name, text):
     return parse_text(BY_NAME[name], text)
 
 
+def _lines(label, body):
+    wrapped = "\n".join(textwrap.wrap(body, 64))
+    return f"-----BEGIN {label}-----\n{wrapped}\n-----END {label}-----\n"
+
+
 def _pem(label, body="AAAA"):
-    return base64.b64encode(f"-----BEGIN {label}-----\n{body}\n-----END {label}-----\n".encode()).decode()
+    return base64.b64encode(_lines(label, body).encode()).decode()
 
 
 ACCEPTED = [
@@ -123,11 +129,17 @@ REFUSED = [
     ("FL_SSL_CERTFILE", "not base64!"),
     ("FL_SSL_CERTFILE", base64.b64encode(b"no pem").decode()),
     ("FL_SSL_CERTFILE", _pem("PRIVATE KEY")),
-    ("FL_SSL_CERTFILE", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"),
+    ("FL_SSL_CERTFILE", "-----BEGIN CERTIFICATE-----\nAAAA\n"),
+    ("FL_SSL_CERTFILE", "-----BEGIN CERTIFICATE-----\nAAA\n-----END CERTIFICATE-----"),
+    ("FL_SSL_CERTFILE", base64.b64encode(base64.b64encode(_pem("CERTIFICATE").encode())).decode()),
     ("FL_SSL_CERTFILE", _pem("CERTIFICATE", "A" * 200_000)),
     ("FL_SSL_CERTFILE", "\u00e9"),
     ("FL_SSL_KEYFILE", _pem("CERTIFICATE")),
     ("FL_SSL_KEYFILE", _pem("ENCRYPTED PRIVATE KEY")),
+    (
+        "FL_SSL_KEYFILE",
+        "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAAAA\n-----END RSA PRIVATE KEY-----",
+    ),
 ]
 
 
@@ -149,10 +161,35 @@ def test_a_key_of_any_kind_is_taken(label):
     assert _parse("FL_SSL_KEYFILE", _pem(label)) == _pem(label)
 
 
-def test_line_breaks_that_base64_adds_are_dropped():
-    wrapped = base64.encodebytes(base64.b64decode(_pem("CERTIFICATE", "A" * 300))).decode()
-    assert "\n" in wrapped.strip()
-    assert _parse("FL_SSL_CERTFILE", wrapped) == _pem("CERTIFICATE", "A" * 300)
+def _blocks(label):
+    block = st.binary(min_size=1, max_size=200).map(lambda der: _lines(label, base64.b64encode(der).decode()))
+    return st.lists(block, min_size=1, max_size=3).map("".join)
+
+
+@given(
+    st.sampled_from([("FL_SSL_CERTFILE", "CERTIFICATE"), ("FL_SSL_KEYFILE", "RSA PRIVATE KEY")]).flatmap(
+        lambda pair: st.tuples(st.just(pair[0]), _blocks(pair[1]))
+    ),
+    st.integers(0, 2),
+    st.sampled_from(["\n", "\r\n", " "]),
+    st.booleans(),
+)
+def test_a_certificate_is_one_setting_in_every_form_that_it_arrives_in(variable, encodings, newline, wrapped):
+    """The command line of OpenNebula encodes an answer itself, Sunstone does not; bundles and CRLF too."""
+    name, pem = variable
+    text = pem.replace("\n", newline)
+    for _ in range(encodings):
+        encode = base64.encodebytes if wrapped else base64.b64encode
+        text = encode(text.encode()).decode()
+    value = _parse(name, text)
+    assert base64.b64decode(value).decode() == pem
+    assert _parse(name, value) == value
+
+
+def test_a_key_that_lies_beside_a_certificate_is_not_kept_with_it():
+    both = _lines("PRIVATE KEY", "AAAA") + "Subject: CN=a\n" + _lines("CERTIFICATE", "BBBB")
+    assert _parse("FL_SSL_CERTFILE", both) == _pem("CERTIFICATE", "BBBB")
+    assert _parse("FL_SSL_KEYFILE", both) == _pem("PRIVATE KEY", "AAAA")
 
 
 def test_a_wrong_case_names_the_right_one():

@@ -112,7 +112,7 @@ class CheckpointReader:
             raise self._refusal(number, damage) from damage
 
     def verify(self, number: int) -> Manifest:
-        """Prove every file of a round and return its manifest; CheckpointError says what is wrong."""
+        """Verify every file of a round and return its manifest; CheckpointError says what is wrong."""
         self._require_round(number)
         try:
             return self._settled(number, self._proven)

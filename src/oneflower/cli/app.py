@@ -4,26 +4,18 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from oneflower.cli.config import ContextOption
+from oneflower.cli.findings import as_rows, has_problem, print_findings
 from oneflower.errors import AppError
-from oneflower.monitor.lines import printable
 from oneflower.settings import Settings, read_context, resolve, run_config
 
-if TYPE_CHECKING:
-    from oneflower.flower.app_check import Finding
-
 app = typer.Typer(help="Apps of your own.", no_args_is_help=True, rich_markup_mode=None)
-
-STYLES = {"ok": "green", "warning": "yellow", "problem": "red", "skipped": "dim"}
 
 
 @app.callback()
@@ -69,40 +61,15 @@ def check(
             clients=clients or _clients(resolution.settings),
             home=Path(home),
         )
-    problems = [finding for finding in findings if finding.outcome == "problem"]
+    unfit = has_problem(findings)
     if as_json:
-        _print_json(folder, findings)
+        document = {"app": str(folder), "ok": not unfit, "checks": as_rows(findings)}
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
     else:
-        _print(folder, findings)
-    if problems:
+        print_findings(findings, str(folder))
+    if unfit:
         raise typer.Exit(AppError.exit_code)
 
 
 def _clients(settings: Settings) -> int:
     return max(settings.min_available_clients, settings.min_fit_clients, settings.min_evaluate_clients)
-
-
-def _print_json(folder: Path, findings: Sequence["Finding"]) -> None:
-    checks = [
-        {"check": each.check, "outcome": each.outcome.value, "found": each.found, "mend": each.mend}
-        for each in findings
-    ]
-    fit = all(each.outcome != "problem" for each in findings)
-    sys.stdout.write(json.dumps({"app": str(folder), "ok": fit, "checks": checks}, indent=2) + "\n")
-
-
-def _print(folder: Path, findings: Sequence["Finding"]) -> None:
-    console = Console(soft_wrap=True)
-    for each in findings:
-        word = Text(f"{each.outcome.value:<9}", style=STYLES[each.outcome.value])
-        console.print(Text.assemble(word, f"{each.check:<16}", printable(each.found)))
-        if each.mend:
-            console.print(Text.assemble(f"{'':<9}{'to mend':<16}", printable(each.mend)), style="dim")
-    console.print(Text(f"{folder}: {_verdict(findings)}", style="bold"))
-
-
-def _verdict(findings: Sequence["Finding"]) -> str:
-    counts = {name: sum(each.outcome == name for each in findings) for name in ("problem", "warning")}
-    if not any(counts.values()):
-        return "everything that was checked is right"
-    return ", ".join(f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts.items() if count)

@@ -12,15 +12,23 @@ from typing import Annotated
 
 import typer
 
-from oneflower.errors import OneflowerError
+from oneflower.cli.doctor import doctor
+from oneflower.errors import OneflowerError, TrainingError
 from oneflower.opennebula.appliance.again import again as run_again
-from oneflower.opennebula.appliance.again import call_off, keep_environment, kept_environment, schedule
+from oneflower.opennebula.appliance.again import (
+    call_off,
+    keep_environment,
+    kept_environment,
+    may_pass,
+    schedule,
+)
 from oneflower.opennebula.appliance.bootstrap import bootstrap as run_bootstrap
 from oneflower.opennebula.appliance.configure import configure as run_configure
 from oneflower.opennebula.appliance.layout import Layout
 from oneflower.opennebula.appliance.report import report as run_report
 from oneflower.opennebula.appliance.stage import Stage
-from oneflower.opennebula.onegate import OneGate, Waiting, access_from
+from oneflower.opennebula.appliance.systemd import UnitEndedError
+from oneflower.opennebula.onegate import OneGate, OneGateError, Waiting, access_from
 from oneflower.opennebula.roles import Machine
 from oneflower.settings import read_context
 
@@ -53,7 +61,12 @@ def again(*, role: RoleOption) -> None:
     """Run both stages of this boot again; flower-again.service does so after a failure that may pass."""
     time.sleep(LONGEST_START_S * random.random())  # noqa: S311 - machines that failed together return apart
     with _stage(role, kept_environment(Layout())) as stage:
-        run_again(stage, (run_configure, run_bootstrap))
+        try:
+            run_again(stage, (run_configure, run_bootstrap))
+        except (OneGateError, UnitEndedError) as error:
+            if may_pass(error):
+                raise
+            raise TrainingError(str(error)) from None
 
 
 @app.command()
@@ -65,6 +78,9 @@ def report(*, role: RoleOption) -> None:
     # What cannot be told now is told with what is true later: one try a call.
     with _stage(role, read_context(Layout().context), Waiting(patience_s=0.0)) as stage:
         run_report(stage, stop)
+
+
+app.command()(doctor)
 
 
 def _run(stage: Stage, run: Callable[[Stage], None]) -> None:

@@ -94,7 +94,7 @@ def verify(
     *,
     path: FolderOption = _DEFAULT_FOLDER,
 ) -> None:
-    """Prove one round, or all: every byte of every file. Exit code 3 if anything is damaged."""
+    """Verify the checksums of one round or all. Exit code 3 if anything is damaged."""
     reader = _reader(path)
     if number is not None:
         manifest = reader.verify(number)

@@ -62,7 +62,7 @@ def check(
     Exit code 0 if the settings are good (warnings do not count), 2 if not. Nothing is started or written.
     """
     resolution = _resolve(context, role)
-    _print_notices(resolution.notices, Console(soft_wrap=True))
+    print_notices(resolution.notices, Console(soft_wrap=True))
     given = sum(not each.is_default for each in resolution.provenance.values())
     warnings = sum(notice.level == "warning" for notice in resolution.notices)
     sys.stdout.write(
@@ -92,7 +92,7 @@ def show(
     print_table(
         ("variable", "value", "from", "default"), [_as_row(variable, resolution) for variable in TABLE]
     )
-    _print_notices(resolution.notices, Console(stderr=True, soft_wrap=True))
+    print_notices(resolution.notices, Console(stderr=True, soft_wrap=True))
 
 
 @app.command("run-config")
@@ -100,7 +100,7 @@ def print_run_config(*, context: ContextOption = None) -> None:
     """Print the run-config that Flower gets, as TOML."""
     resolution = _resolve(context)
     sys.stdout.write(render_run_config(run_config(resolution.settings)))
-    _print_notices(resolution.notices, Console(stderr=True, soft_wrap=True))
+    print_notices(resolution.notices, Console(stderr=True, soft_wrap=True))
 
 
 @app.command()
@@ -164,7 +164,8 @@ def _as_row(variable: Variable, resolution: Resolution) -> tuple[str, str, str, 
     )
 
 
-def _print_notices(notices: Iterable[Notice], console: Console) -> None:
+def print_notices(notices: Iterable[Notice], console: Console) -> None:
+    """Print what the operator should know, a line each."""
     for notice in notices:
         style = "yellow" if notice.level == "warning" else "dim"
         console.print(f"{notice.level}: {notice.text}", style=style, markup=False, highlight=False)

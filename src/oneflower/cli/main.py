@@ -21,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     epilog="Exit codes: 0 done, 1 unexpected, 2 configuration, 3 checkpoint, 4 cluster, 5 app, "
-    "6 training, 7 state folder, 130 interrupted.",
+    "6 training, 7 state folder, 8 problem of a VM, 130 interrupted.",
 )
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from oneflower.flower.fab import Fab
 from oneflower.journal import Journal
-from oneflower.monitor.environment import environment
 from oneflower.monitor.report import SettingRow
 from oneflower.settings import TABLE, Resolution, Settings
 from oneflower.settings.variable import as_text
+from oneflower.versions import environment
 
 MASK = "********"
 

@@ -38,7 +38,7 @@ def status(
 ) -> None:
     """Show a training on one screen: how far it is, who takes part, what is saved, what it waits for.
 
-    It only reads the journal, so it may be said at any time, beside a training or after one.
+    It only reads the journal, so it is safe to run at any time, beside a training or after one.
     """
     path = _journal(state, journal)
     if watch:

@@ -1,13 +1,22 @@
 """`oneflower template`: print what OpenNebula is given, or write all of it."""
 
+import json
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
+from oneflower.cli.config import print_notices
+from oneflower.errors import SettingsError
 from oneflower.opennebula.roles import Machine
+from oneflower.opennebula.templates.answers import service_answers
 from oneflower.opennebula.templates.catalogue import service_text, write_catalogue
+from oneflower.opennebula.templates.disk_image import describe
+from oneflower.opennebula.templates.filesystems import Share
+from oneflower.opennebula.templates.marketplace import image_entry
 from oneflower.opennebula.templates.oneflow import Form
 from oneflower.opennebula.templates.vm import vm_template
 
@@ -17,32 +26,87 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+AllInputs = Annotated[
+    bool, typer.Option("--all-inputs", help="Ask for every variable, not for the short form's alone.")
+]
+FormOption = Annotated[Form, typer.Option(help="6 is read by OneFlow 6.8 to 7.x; 7 by OneFlow 7.x only.")]
+
 
 @app.command()
 def vm(
-    *, role: Annotated[Machine, typer.Option(help="Machine that the template is for.", show_default=False)]
+    *,
+    role: Annotated[Machine, typer.Option(help="Machine that the template is for.", show_default=False)],
+    all_inputs: AllInputs = False,
+    filesystem: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FOLDER=IMAGE",
+            help="Mount an image of type FILESYSTEM (OpenNebula 7.4) on the machine's checkpoints, data or "
+            "models; IMAGE is a name or an id. May be given for each folder.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Print the VM template of a role, for `onetemplate create`."""
-    sys.stdout.write(vm_template(role))
+    sys.stdout.write(vm_template(role, all_inputs=all_inputs, filesystems=_shares(filesystem or [])))
 
 
 @app.command()
 def oneflow(
     *,
-    form: Annotated[
-        Form, typer.Option(help="6 is read by OneFlow 6.8 to 7.x; 7 by OneFlow 7.x only.")
-    ] = Form.SIX,
+    form: FormOption = Form.SIX,
     superlink_template: Annotated[
         int, typer.Option(metavar="ID", min=0, help="Id of the SuperLink's VM template.")
     ] = 0,
     supernode_template: Annotated[
         int, typer.Option(metavar="ID", min=0, help="Id of the SuperNode's VM template.")
     ] = 0,
+    all_inputs: AllInputs = False,
 ) -> None:
     """Print the OneFlow service, for `oneflow-template create`."""
     sys.stdout.write(
-        service_text(form, superlink_template=superlink_template, supernode_template=supernode_template)
+        service_text(
+            form,
+            superlink_template=superlink_template,
+            supernode_template=supernode_template,
+            all_inputs=all_inputs,
+        )
     )
+
+
+@app.command()
+def answers(
+    pairs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME=VALUE]...", help="Variables to set; all others keep their default."),
+    ] = None,
+    *,
+    network: Annotated[
+        int,
+        typer.Option(metavar="ID", min=0, help="Id of the service's virtual network.", show_default=False),
+    ],
+    form: FormOption = Form.SIX,
+    all_inputs: AllInputs = False,
+) -> None:
+    """Print the parameters of a service, for `oneflow-template instantiate ID FILE`.
+
+    The file answers every input, as OneFlow demands. Values are checked as by `oneflower config check`:
+    exit code 2 names all problems at once, and nothing is printed.
+    """
+    values, notices = service_answers(form, pairs or [], network=network, all_inputs=all_inputs)
+    print_notices(notices, Console(stderr=True, soft_wrap=True))
+    sys.stdout.write(json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+
+
+@app.command("image-entry")
+def print_image_entry(
+    *,
+    role: Annotated[Machine, typer.Option(help="Machine that the image is for.", show_default=False)],
+    image: Annotated[Path, typer.Option(metavar="FILE", help="The qcow2 file.", show_default=False)],
+    url: Annotated[str, typer.Option(help="Where the file can be downloaded.", show_default=False)],
+) -> None:
+    """Print the marketplace entry of a disk image that was built: its size, checksums and address."""
+    sys.stdout.write(image_entry(role, built=datetime.now(UTC), published=describe(image, url)))
 
 
 @app.command("all")
@@ -53,3 +117,16 @@ def write_all(
     """Write every generated file of appliances/."""
     for path in write_catalogue(output):
         sys.stdout.write(f"{path}\n")
+
+
+def _shares(pairs: list[str]) -> dict[Share, str]:
+    shares: dict[Share, str] = {}
+    for pair in pairs:
+        folder, _, image = pair.partition("=")
+        if folder not in set(Share) or not image or folder in shares:
+            raise SettingsError(
+                f"--filesystem {pair!r} cannot be read: expected FOLDER=IMAGE, FOLDER being "
+                f"{', '.join(Share)}, each at most once; write for example --filesystem checkpoints=IMAGE"
+            )
+        shares[Share(folder)] = image
+    return shares

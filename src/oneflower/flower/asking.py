@@ -55,14 +55,15 @@ def _ask_once(phases: Phases, config: TrainingConfig, check: Check) -> Collected
     cohort = phases.gather_cohort(needed)
     if len(cohort) < needed:
         return Collected(valid=[], quarantined=0)
-    questions = _questions(cohort, config.seed)
+    phases.assign_parts(0)
+    questions = _questions(cohort, phases.parts.into(ConfigRecord({"server-round": 0, "seed": config.seed})))
     return phases.collect("query", 0, questions, quorum=config.quorum_after, check=check)
 
 
-def _questions(cohort: Iterable[int], seed: int) -> list[Message]:
+def _questions(cohort: Iterable[int], config: ConfigRecord) -> list[Message]:
     return [
         Message(
-            RecordDict({"config": ConfigRecord({"server-round": 0, "seed": seed})}),
+            RecordDict({"config": config}),
             dst_node_id=node_id,
             message_type=MessageType.QUERY,
         )

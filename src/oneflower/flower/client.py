@@ -15,6 +15,7 @@ from flwr.common import Array
 from numpy.typing import NDArray
 
 from oneflower.errors import AppError
+from oneflower.flower.parts import config_of, handed_part, with_part
 
 if TYPE_CHECKING:
     import torch
@@ -39,13 +40,15 @@ class RoundInfo:
     def from_message(cls, message: Message, context: Context) -> "RoundInfo":
         """Read the config record of a message, the seed of the run-config, and the node's partition.
 
+        Where the message hands parts out, the node has the one that it hands to it.
+
         Raises
         ------
         AppError
             A value has the wrong type, or the partition lies outside its number.
         """
-        config: Mapping[str, object] = message.content.config_records.get("config", {})
-        node = context.node_config
+        config = config_of(message)
+        node = with_part(context.node_config, handed_part(config, context.node_config))
         info = cls(
             round=_whole(config, "server-round", 0),
             seed=_whole(config, "seed", _whole(context.run_config, "seed", 0)),

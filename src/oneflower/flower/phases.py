@@ -11,6 +11,7 @@ from flwr.common.constant import ErrorCode
 from oneflower.flower.blame import lacks_evaluate
 from oneflower.flower.client_state import take_mark
 from oneflower.flower.grid import Reply, RoundGrid
+from oneflower.flower.parts import PartTable
 from oneflower.journal import Journal, Unfinished, unfinished_round
 
 FIRST_PAUSE_S = 1.0
@@ -57,6 +58,8 @@ class Phases:
         The nodes that were there when it was last looked; changes of it are told.
     client_state : set of str
         The records that clients keep in their `context.state`, as far as they have shown.
+    parts : PartTable
+        Which part of the data each member has in the round that runs; see `assign_parts`.
     """
 
     grid: RoundGrid
@@ -64,6 +67,7 @@ class Phases:
     round_timeout_s: float
     connected: set[int] = field(default_factory=set)
     client_state: set[str] = field(default_factory=set)
+    parts: PartTable = field(default_factory=PartTable)
 
     def record(self, event: str, **fields: object) -> None:
         """Write an event to the journal, where the training has one."""
@@ -90,6 +94,13 @@ class Phases:
         self._tell_changes(self.grid.online())
         self.grid.set_cohort(cohort)
         return cohort
+
+    def assign_parts(self, server_round: int) -> None:
+        """Take up the table of parts as it is now, for all messages until the next call; tell a change."""
+        if self.parts.look():
+            members = list(self.parts.members)
+            log(INFO, "parts assigned round=%d members=%s", server_round, members)
+            self.record("parts_assigned", round=server_round, members=members)
 
     def _tell_changes(self, nodes: Iterable[int]) -> None:
         """Name the clients that have joined and left since the last time."""

@@ -126,6 +126,7 @@ class RoundLoop:
         started = time.monotonic()
         self.remarks.client_state_lost(last_round)
         left = self.phases.unfinished(last_round)
+        self.phases.assign_parts(last_round)
         if last_round not in result.evaluate_metrics_clientapp:
             self._evaluate_on_clients(last_round, result)
         if left is not None:
@@ -188,6 +189,7 @@ class RoundLoop:
         if len(cohort) < needed:
             reason = f"{len(cohort)} clients connected, {needed} needed"
             return Try(reason=reason, valid=0, needed=needed)
+        self.phases.assign_parts(server_round)
         self._record("round_started", server_round, clients=len(cohort))
         collected = self._collect_updates(server_round, result.arrays)
         valid, quorum = collected.valid, self.config.quorum_after(collected.quarantined)
@@ -212,7 +214,8 @@ class RoundLoop:
         return Try(reason=None, valid=len(valid), needed=quorum)
 
     def _collect_updates(self, server_round: int, arrays: ArrayRecord) -> Collected:
-        messages = self.strategy.configure_train(server_round, arrays, self.train_config, self.phases.grid)
+        config = self.phases.parts.into(self.train_config)
+        messages = self.strategy.configure_train(server_round, arrays, config, self.phases.grid)
         schema = self.strategy.schema(arrays)
         collected = self.phases.collect(
             "train",
@@ -245,12 +248,11 @@ class RoundLoop:
         if len(cohort) < self.config.min_evaluate_clients:
             log(WARNING, "evaluation skipped round=%d connected=%d", server_round, len(cohort))
             return
+        config = self.phases.parts.into(self.evaluate_config)
         collected = self.phases.collect(
             "evaluate",
             server_round,
-            self.strategy.configure_evaluate(
-                server_round, result.arrays, self.evaluate_config, self.phases.grid
-            ),
+            self.strategy.configure_evaluate(server_round, result.arrays, config, self.phases.grid),
             quorum=lambda _: self.config.min_evaluate_clients,
             check=self.strategy.check_evaluation,
         )

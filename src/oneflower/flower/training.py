@@ -17,6 +17,7 @@ from oneflower.flower.grid import RoundGrid
 from oneflower.flower.keeper import Keeper
 from oneflower.flower.kept import Kept
 from oneflower.flower.logs import log_through_flower
+from oneflower.flower.parts import PARTS_VARIABLE, PartTable
 from oneflower.flower.phases import Phases
 from oneflower.flower.remarks import Remarks
 from oneflower.flower.rounds import Ending, EvaluateFn, RoundLoop
@@ -86,7 +87,12 @@ def train(  # noqa: PLR0913 what Flower hands over, the model, and three options
     rule = _stop_rule(config, evaluates=evaluate is not None)
     settings = _decisive(context.run_config)
     with Keeper(config, app=app, journal=journal, versions=versions, settings=settings) as keeper:
-        phases = Phases(grid=_round_grid(grid), journal=journal, round_timeout_s=config.round_timeout)
+        phases = Phases(
+            grid=_round_grid(grid),
+            journal=journal,
+            round_timeout_s=config.round_timeout,
+            parts=PartTable(path=_named(PARTS_VARIABLE)),
+        )
         loop = RoundLoop(
             config=config,
             strategy=strategy,
@@ -119,8 +125,14 @@ def journal_and_facts(run_config: Mapping[str, object]) -> tuple[Journal | None,
 
 
 def _named_journal() -> Journal | None:
-    named = os.environ.get(JOURNAL_VARIABLE)
-    return Journal(Path(named)) if named else None
+    path = _named(JOURNAL_VARIABLE)
+    return Journal(path) if path else None
+
+
+def _named(variable: str) -> Path | None:
+    """Return the path that whoever started this process has put into the environment."""
+    named = os.environ.get(variable)
+    return Path(named) if named else None
 
 
 def _facts(config: TrainingConfig) -> dict[str, object]:

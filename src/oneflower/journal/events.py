@@ -24,6 +24,7 @@ EVENTS: Final[Mapping[str, tuple[str, ...]]] = {
     "training_resumed": ("round", "rounds", "strategy", "parameters", "app", "best_metric"),
     "settings_changed": ("round", "changes"),
     "waiting_for_clients": ("connected", "needed"),
+    "parts_assigned": ("round", "members"),
     "round_started": ("round", "rounds", "clients"),
     "reply_received": ("round", "phase", "client", "seconds"),
     "client_quarantined": ("round", "client", "reason"),

@@ -106,7 +106,8 @@ class History(TrainingView):
     def _on_process_died(self, event: Event) -> None:
         self._mark(event)
 
-    _on_process_started = _on_process_died
+    _on_process_started = _on_settings_changed = _on_evaluation_unavailable = _on_process_died
+    _on_metric_missing = _on_client_state_kept = _on_client_state_lost = _on_process_died
 
     def _on_supervisor_state(self, event: Event) -> None:
         state = str(event["state"])
@@ -174,6 +175,12 @@ class History(TrainingView):
         if client.connected is not False:
             self._mark(event)
         client.connected = False
+
+    def _on_parts_assigned(self, event: Event) -> None:
+        parts = [str(member) for member in event["members"]]
+        if parts != self.parts:
+            self._mark(event)
+        self.parts = parts
 
     def _client(self, name: object) -> Client:
         text = str(name)
@@ -250,12 +257,6 @@ class History(TrainingView):
         tries = f"try {event.get('attempt', '?')} of {event.get('tries', '?')}"
         self.saving = f"the model of round {event['round']} ({tries}): {event.get('reason', '?')}"
         self._mark(event)
-
-    def _on_settings_changed(self, event: Event) -> None:
-        self._mark(event)
-
-    _on_evaluation_unavailable = _on_metric_missing = _on_settings_changed
-    _on_client_state_kept = _on_client_state_lost = _on_settings_changed
 
     def _on_training_finished(self, event: Event) -> None:
         self.finish, self.waiting, self.phase, self.saving = event, "", Phase.FINISHED, ""

@@ -30,6 +30,7 @@ WARNINGS = frozenset(
     }
 )
 
+MOST_PARTS = 8
 LEFT_OUT = "round {round}: client {client} left out: {reason}"
 ROUND_FAILED = (
     "round {round} failed (try {attempt}): {reason}; the model is unchanged, the round is tried again"
@@ -128,6 +129,13 @@ def _lost(event: Event, _view: TrainingView) -> str:
     return f"the run was lost ({event.get('reason', '?')}){again}"
 
 
+def _parts(event: Event, _view: TrainingView) -> str:
+    members = event.get("members") or []
+    shown = ", ".join(f"VM {member} {part}" for part, member in enumerate(members[:MOST_PARTS]))
+    more = f" and {len(members) - MOST_PARTS} more" if len(members) > MOST_PARTS else ""
+    return f"round {event.get('round', '?')}: {len(members)} parts of the data: {shown}{more}"
+
+
 def _app_failed(event: Event, _view: TrainingView) -> str:
     where = event.get("where")
     words = f"the app raised {event.get('error', 'an exception')}: {event.get('reason', '?')}"
@@ -154,6 +162,7 @@ _WRITERS: dict[str, Any] = {
     "training_started": _started,
     "training_resumed": _resumed,
     "waiting_for_clients": _text("waiting for clients: {connected} of {needed} are connected"),
+    "parts_assigned": _parts,
     "round_started": _text("round {round} of {rounds} starts with {clients} clients"),
     "client_quarantined": _text(LEFT_OUT),
     "client_failed": _text(LEFT_OUT),

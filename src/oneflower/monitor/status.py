@@ -42,6 +42,7 @@ def facts(view: TrainingView, now: datetime) -> dict[str, Any]:
         "metrics": view.headline(view.done),
         "best": None if best is None else {"round": best[0], "metric": best[1], "value": best[2]},
         "connected": connected(view),
+        "parts": view.parts,
         "left_out": [_left_out(each) for each in view.left_out[-MOST_LEFT_OUT:]],
         "left_out_total": len(view.left_out),
         "checkpoint": newest
@@ -113,6 +114,8 @@ def _lines(known: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         best = known["best"]
         yield "best", f"{best['metric']} {best['value']:.4f} after round {best['round']}"
     yield "connected", _names(known["connected"])
+    if known["parts"]:
+        yield "parts", f"{_names(known['parts'])} (VM ids, from part 0 on)"
     yield from _left_out_lines(known)
     yield "checkpoint", _checkpoint(known)
     yield "restarts", f"{known['restarts']}, failed tries of a round: {known['failed_rounds']}"

@@ -38,7 +38,8 @@ class TrainingView:
 
     Rounds, checkpoints and clients are by their number or name. ``undone`` are rounds that a crash lost and
     that were, or will be, trained again. ``absent`` holds for a round the clients that are not in its
-    model, with how that came. ``answered`` and ``evaluated`` are of the round that runs.
+    model, with how that came. ``answered`` and ``evaluated`` are of the round that runs. ``parts`` are the
+    machines by the part of the data that they have.
     """
 
     total: int = 0
@@ -75,6 +76,7 @@ class TrainingView:
     answered: dict[str, float | None] = field(default_factory=dict)
     evaluated: set[str] = field(default_factory=set)
     roster: dict[str, Client] = field(default_factory=dict)
+    parts: list[str] = field(default_factory=list)
     undone: list[RoundResult] = field(default_factory=list)
     moments: deque[Moment] = field(default_factory=lambda: deque(maxlen=MOST_MOMENTS))
     failures: Counter[str] = field(default_factory=Counter)

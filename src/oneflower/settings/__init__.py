@@ -2,7 +2,7 @@
 
 from oneflower.settings.context import parse_context, read_context, render_context
 from oneflower.settings.decisive import ENDING, RESUME, ROUNDS, Change, differences, without_operational
-from oneflower.settings.inputs import user_input
+from oneflower.settings.inputs import asked, user_input
 from oneflower.settings.resolve import Provenance, Resolution, resolve
 from oneflower.settings.runconfig import APP_CONFIG_KEYS, render_run_config, run_config
 from oneflower.settings.settings import Settings
@@ -34,6 +34,7 @@ __all__ = [
     "UseCase",
     "Value",
     "Variable",
+    "asked",
     "differences",
     "parse_context",
     "read_context",

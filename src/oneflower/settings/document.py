@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
+from oneflower.settings.inputs import asked
 from oneflower.settings.quorum import bound_formula
 from oneflower.settings.table import TABLE
 from oneflower.settings.variable import Role, Variable
@@ -20,11 +21,18 @@ A USER_INPUTS answer reaches a machine only where the CONTEXT of its VM template
 
     CONTEXT = [ FL_NUM_ROUNDS = "$FL_NUM_ROUNDS", ... ]
 
+The generated templates refer to every variable and ask for the {asked} that a first deployment needs, marked
+with * below. Set any other as an attribute of the VM template (`FL_SEED = "7"`), or make templates that ask
+for all with `oneflower template vm --all-inputs` and `oneflower template oneflow --all-inputs`. A reference
+without an answer arrives as an empty string.
+
 OpenNebula writes it into `context.sh` as `FL_NUM_ROUNDS='5'`. That file is parsed as data and never run:
 `$(...)`, backticks and `$NAME` are plain text.
 
 - `ONEAPP_FL_NUM_ROUNDS` means the same as `FL_NUM_ROUNDS`, and so for every variable. Both with different
   values are a problem; both with one value are that value.
+- A certificate or a key may be PEM, base64 of it, or base64 of that: OpenNebula's command line encodes the
+  answer to a text64 input itself, Sunstone does not. Bundles and any line breaks are accepted.
 - Empty, `null` and `undefined` mean unset, in upper or lower case, as do blanks alone. OpenNebula sends an
   unanswered input as an empty string and applies no default: the defaults below are oneflower's own.
 - The process environment wins over the context file, so that one value can be tried without an edit.
@@ -76,7 +84,7 @@ _SECTIONS = (
 
 def variables_page() -> str:
     """Return the whole page as Markdown."""
-    parts = [_HEAD.format(count=len(TABLE))]
+    parts = [_HEAD.format(count=len(TABLE), asked=len(asked(TABLE)))]
     for role, title, sentence in _SECTIONS:
         rows = _rows(variable for variable in TABLE if variable.role is role)
         parts.append(f"## {title}\n\n{sentence}\n\n" + "\n".join(rows) + "\n")
@@ -85,12 +93,13 @@ def variables_page() -> str:
 
 
 def _rows(variables: Iterable[Variable]) -> Iterator[str]:
-    yield "| variable | type | default | accepted | what it does | run-config key |"
-    yield "|---|---|---|---|---|---|"
+    yield "| variable | label in forms | type | default | accepted | what it does | run-config key |"
+    yield "|---|---|---|---|---|---|---|"
     for variable in variables:
         default = f"`{variable.default_text}`" if variable.default_text else "empty"
         key = f"`{variable.run_config_key}`" if variable.run_config_key else ""
+        label = f"{variable.label} *" if variable.in_form else variable.label
         yield (
-            f"| `{variable.name}` | {variable.kind} | {default} | {variable.accepted} "
+            f"| `{variable.name}` | {label} | {variable.kind} | {default} | {variable.accepted} "
             f"| {variable.help} | {key} |"
         )

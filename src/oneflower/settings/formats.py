@@ -23,6 +23,10 @@ _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9_-]{1,
 # The pattern with which flower-supernode 1.25.0 finds pairs; what it does not find it drops without a word.
 _PAIR = re.compile(r"(\S+?)=('[^']*'|\"[^\"]*\"|\S+)")
 _PEM_LABEL = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----")
+_PEM_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----([^-]*)-----END \1-----")
+_PEM_LINE_CHARACTERS = 64
+# OpenNebula's command line encodes a text64 answer itself, also one that is base64 already.
+_MOST_ENCODINGS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,20 +191,34 @@ def _real_number(text: str) -> str:
 
 
 def _pem(label: str) -> Callable[[str], str]:
+    """Return a parser from PEM, encoded as base64 not at all, once or twice, to one line of base64 of PEM.
+
+    Blocks of another label are dropped: a key that lies beside a certificate must not be handed out with it.
+    """
+
     def parse(text: str) -> str:
-        if "-----BEGIN" in text:
-            raise ValueError("it is PEM text that was not base64-encoded")
-        compact = "".join(text.split())
-        if len(compact) > MAX_TEXT64_LENGTH:
-            raise ValueError(f"it has {len(compact)} characters, {MAX_TEXT64_LENGTH} are the most")
-        try:
-            pem = base64.b64decode(compact, validate=True)
-        except (binascii.Error, ValueError):
-            raise ValueError("it is not base64") from None
+        if len(text) > MAX_TEXT64_LENGTH:
+            raise ValueError(f"it has {len(text)} characters, {MAX_TEXT64_LENGTH} are the most")
+        pem = _decoded(text)
         _check_label(pem, label)
-        return compact
+        blocks = [pair for pair in _PEM_BLOCK.findall(pem) if pair[0].endswith(label.encode())]
+        if not blocks:
+            raise ValueError(f"it is cut off: the line -----END {label}----- is missing")
+        return base64.b64encode(b"".join(_block(*pair) for pair in blocks)).decode()
 
     return parse
+
+
+def _decoded(text: str) -> bytes:
+    content = text.encode("utf-8", "replace")
+    for _ in range(_MOST_ENCODINGS):
+        if b"-----BEGIN" in content:
+            break
+        try:
+            content = base64.b64decode(b"".join(content.split()), validate=True)
+        except binascii.Error:
+            raise ValueError("it is neither PEM nor base64 of PEM") from None
+    return content
 
 
 def _check_label(pem: bytes, label: str) -> None:
@@ -208,9 +226,21 @@ def _check_label(pem: bytes, label: str) -> None:
     if not labels:
         raise ValueError("it decodes to something without a line -----BEGIN ...-----")
     if not any(found.endswith(label) for found in labels):
-        raise ValueError(f"it decodes to {labels[0]}, not to {label}")
-    if "ENCRYPTED PRIVATE KEY" in labels:
+        raise ValueError(f"it holds {labels[0]}, not {label}")
+    if "ENCRYPTED PRIVATE KEY" in labels or b"4,ENCRYPTED" in pem:
         raise ValueError("the key has a passphrase, which nobody could type at boot")
+
+
+def _block(label: bytes, body: bytes) -> bytes:
+    """Write one block the same way whatever its line breaks were; a form may turn them into blanks."""
+    compact = b"".join(body.split())
+    try:
+        base64.b64decode(compact, validate=True)
+    except binascii.Error:
+        raise ValueError(f"what stands after -----BEGIN {label.decode()}----- is not base64") from None
+    starts = range(0, len(compact), _PEM_LINE_CHARACTERS)
+    lines = b"".join(compact[start : start + _PEM_LINE_CHARACTERS] + b"\n" for start in starts)
+    return b"-----BEGIN " + label + b"-----\n" + lines + b"-----END " + label + b"-----\n"
 
 
 VERSION = TextFormat(
@@ -251,12 +281,12 @@ METRIC = TextFormat(
 )
 REAL_NUMBER = TextFormat(expected="a finite number", example="0.95", parse=_real_number)
 CERTIFICATE = TextFormat(
-    expected="a PEM certificate, base64-encoded",
+    expected="a PEM certificate, as it is or in base64",
     example="$(base64 -w0 certificate.pem)",
     parse=_pem("CERTIFICATE"),
 )
 PRIVATE_KEY = TextFormat(
-    expected="a PEM private key without passphrase, base64-encoded",
+    expected="a PEM private key without passphrase, as it is or in base64",
     example="$(base64 -w0 key.pem)",
     parse=_pem("PRIVATE KEY"),
 )

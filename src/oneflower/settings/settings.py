@@ -9,7 +9,8 @@ class Settings:
 
     What each field means, its unit and its bounds stand in `oneflower.settings.table`, and a test holds
     the two equal. `min_fit_clients` and `min_available_clients` are the EFFECTIVE minimums: not below what
-    the strategy needs to keep its guarantee. The `ssl_` fields hold base64 of PEM, or nothing.
+    the strategy needs to keep its guarantee. The `ssl_` fields hold base64 of PEM on one line, or nothing,
+    in whatever form they were given.
     """
 
     flower_version: str

@@ -14,6 +14,7 @@ from oneflower.settings.variable import Kind, Role, Variable
 PROCESSES = (
     Variable(
         name="FL_WARM_EXECUTOR",
+        label="Warm executor",
         kind=Kind.BOOLEAN,
         default=True,
         role=Role.SUPERNODE,
@@ -21,6 +22,7 @@ PROCESSES = (
     ),
     Variable(
         name="FL_FLOWER_WORKAROUNDS",
+        label="Workarounds for Flower defects",
         kind=Kind.BOOLEAN,
         default=True,
         role=Role.BOTH,
@@ -28,6 +30,7 @@ PROCESSES = (
     ),
     Variable(
         name="FL_MAX_RESTARTS",
+        label="Consecutive restarts tolerated",
         kind=Kind.NUMBER,
         default=10,
         minimum=0,
@@ -40,22 +43,25 @@ PROCESSES = (
 SUPERLINK = (
     Variable(
         name="FL_FLEET_API_ADDRESS",
+        label="Fleet API address (host:port)",
         kind=Kind.TEXT,
         default="0.0.0.0:9092",
         format=LISTEN_ADDRESS,
         role=Role.SUPERLINK,
-        help="Where the SuperLink listens for SuperNodes",
+        help="Address where the SuperLink listens for SuperNodes (Fleet API)",
     ),
     Variable(
         name="FL_CONTROL_API_ADDRESS",
+        label="Control API address (host:port)",
         kind=Kind.TEXT,
         default="127.0.0.1:9093",
         format=LISTEN_ADDRESS,
         role=Role.SUPERLINK,
-        help="Where the SuperLink listens for commands",
+        help="Address where the SuperLink listens for commands (Control API)",
     ),
     Variable(
         name="FL_ISOLATION",
+        label="App process isolation",
         kind=Kind.LIST,
         default="subprocess",
         choices=("subprocess", "process"),
@@ -64,6 +70,7 @@ SUPERLINK = (
     ),
     Variable(
         name="FL_DATABASE",
+        label="SuperLink database file",
         kind=Kind.TEXT,
         default="state/state.db",
         format=RELATIVE_PATH,
@@ -72,6 +79,7 @@ SUPERLINK = (
     ),
     Variable(
         name="FL_LOG_LEVEL",
+        label="Log level",
         kind=Kind.LIST,
         default="INFO",
         choices=("DEBUG", "INFO", "WARNING", "ERROR"),
@@ -84,6 +92,7 @@ SUPERLINK = (
 DASHBOARD = (
     Variable(
         name="FL_DASHBOARD_ADDRESS",
+        label="Dashboard address (host:port)",
         kind=Kind.TEXT,
         default="127.0.0.1:8265",
         format=LISTEN_ADDRESS,
@@ -92,18 +101,20 @@ DASHBOARD = (
     ),
     Variable(
         name="FL_DASHBOARD_TOKEN",
+        label="Dashboard access token",
         kind=Kind.PASSWORD,
         default="",
         format=TOKEN,
         secret=True,
         role=Role.SUPERLINK,
-        help="What a reader of the live page must know, 16 characters or more",
+        help="Access token for the live page and the metrics, 16 characters or more",
     ),
 )
 
 TLS = (
     Variable(
         name="FL_TLS_ENABLED",
+        label="Encrypt connections (TLS)",
         kind=Kind.BOOLEAN,
         default=True,
         role=Role.BOTH,
@@ -111,34 +122,38 @@ TLS = (
     ),
     Variable(
         name="FL_SSL_CA_CERTFILE",
+        label="CA certificate (PEM)",
         kind=Kind.TEXT64,
         default="",
         format=CERTIFICATE,
         role=Role.BOTH,
-        help="CA certificate, PEM in base64; empty has one made and handed out",
+        help="CA certificate, PEM or base64 of PEM; if empty, one is made and handed out",
     ),
     Variable(
         name="FL_SSL_CERTFILE",
+        label="SuperLink certificate (PEM)",
         kind=Kind.TEXT64,
         default="",
         format=CERTIFICATE,
         role=Role.SUPERLINK,
-        help="Certificate of the SuperLink, PEM in base64; empty has one made",
+        help="Certificate of the SuperLink, PEM or base64 of PEM; if empty, one is made",
     ),
     Variable(
         name="FL_SSL_KEYFILE",
+        label="SuperLink private key (PEM)",
         kind=Kind.TEXT64,
         default="",
         format=PRIVATE_KEY,
         secret=True,
         role=Role.SUPERLINK,
-        help="Private key of the SuperLink certificate, PEM in base64; empty has one made",
+        help="Private key of the SuperLink certificate, PEM or base64 of PEM; if empty, one is made",
     ),
 )
 
 SUPERNODE = (
     Variable(
         name="FL_SUPERLINK_ADDRESS",
+        label="SuperLink address (host:port)",
         kind=Kind.TEXT,
         default="",
         format=CONNECT_ADDRESS,
@@ -147,6 +162,7 @@ SUPERNODE = (
     ),
     Variable(
         name="FL_NODE_CONFIG",
+        label="Node config (key=value pairs)",
         kind=Kind.TEXT,
         default="",
         format=NODE_CONFIG,
@@ -155,6 +171,7 @@ SUPERNODE = (
     ),
     Variable(
         name="FL_MAX_RETRIES",
+        label="Maximum connection retries",
         kind=Kind.NUMBER,
         default=0,
         minimum=0,
@@ -164,6 +181,7 @@ SUPERNODE = (
     ),
     Variable(
         name="FL_MAX_WAIT_TIME",
+        label="Maximum connection wait (seconds)",
         kind=Kind.NUMBER,
         default=0,
         minimum=0,

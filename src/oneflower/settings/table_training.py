@@ -1,6 +1,6 @@
 """The variables that say what is trained and how: app, rounds, strategy, checkpoints."""
 
-from oneflower.settings.formats import ABSOLUTE_PATH, FLOWER_VERSION, METRIC, REAL_NUMBER, VERSION
+from oneflower.settings.formats import ABSOLUTE_PATH, FLOWER_VERSION, VERSION
 from oneflower.settings.use_cases import FRAMEWORKS, NO_USE_CASE, USE_CASES
 from oneflower.settings.variable import Kind, Role, Variable
 
@@ -9,6 +9,7 @@ STRATEGIES = ("FedAvg", "FedProx", "FedAdam", "Krum", "Bulyan", "FedTrimmedAvg")
 APP = (
     Variable(
         name="FLOWER_VERSION",
+        label="Flower version",
         kind=Kind.TEXT,
         default=FLOWER_VERSION,
         format=VERSION,
@@ -17,6 +18,8 @@ APP = (
     ),
     Variable(
         name="FL_USE_CASE",
+        label="Use case (pre-built app)",
+        in_form=True,
         kind=Kind.LIST,
         default=NO_USE_CASE,
         choices=USE_CASES,
@@ -26,6 +29,8 @@ APP = (
     ),
     Variable(
         name="ML_FRAMEWORK",
+        label="Machine learning framework",
+        in_form=True,
         kind=Kind.LIST,
         default="pytorch",
         choices=FRAMEWORKS,
@@ -35,6 +40,7 @@ APP = (
     ),
     Variable(
         name="FL_BASE_MODEL",
+        label="Base model folder (llm-fine-tuning)",
         kind=Kind.TEXT,
         default="/app/models",
         format=ABSOLUTE_PATH,
@@ -48,6 +54,8 @@ APP = (
 ROUNDS = (
     Variable(
         name="FL_NUM_ROUNDS",
+        label="Number of rounds",
+        in_form=True,
         kind=Kind.NUMBER,
         default=3,
         minimum=1,
@@ -58,15 +66,19 @@ ROUNDS = (
     ),
     Variable(
         name="FL_STRATEGY",
+        label="Aggregation strategy",
+        in_form=True,
         kind=Kind.LIST,
         default="FedAvg",
         choices=STRATEGIES,
         role=Role.SUPERLINK,
         run_config_key="strategy",
-        help="How the updates of the clients become the next global model",
+        help="Rule that combines the updates of the clients into the next global model",
     ),
     Variable(
         name="FL_MIN_FIT_CLIENTS",
+        label="Minimum clients per training round",
+        in_form=True,
         kind=Kind.NUMBER,
         default=2,
         minimum=1,
@@ -77,6 +89,8 @@ ROUNDS = (
     ),
     Variable(
         name="FL_MIN_EVALUATE_CLIENTS",
+        label="Minimum clients per evaluation",
+        in_form=True,
         kind=Kind.NUMBER,
         default=2,
         minimum=0,
@@ -87,6 +101,8 @@ ROUNDS = (
     ),
     Variable(
         name="FL_MIN_AVAILABLE_CLIENTS",
+        label="Clients required to start",
+        in_form=True,
         kind=Kind.NUMBER,
         default=2,
         minimum=1,
@@ -100,6 +116,8 @@ ROUNDS = (
 STRATEGY_PARAMETERS = (
     Variable(
         name="FL_PROXIMAL_MU",
+        label="FedProx proximal regularization term (mu)",
+        in_form=True,
         kind=Kind.FLOAT,
         default=1.0,
         minimum=0,
@@ -110,6 +128,8 @@ STRATEGY_PARAMETERS = (
     ),
     Variable(
         name="FL_SERVER_LR",
+        label="Server learning rate (FedAdam)",
+        in_form=True,
         kind=Kind.FLOAT,
         default=0.1,
         minimum=0,
@@ -121,6 +141,8 @@ STRATEGY_PARAMETERS = (
     ),
     Variable(
         name="FL_CLIENT_LR",
+        label="Client learning rate (FedAdam)",
+        in_form=True,
         kind=Kind.FLOAT,
         default=0.1,
         minimum=0,
@@ -132,6 +154,8 @@ STRATEGY_PARAMETERS = (
     ),
     Variable(
         name="FL_NUM_MALICIOUS",
+        label="Expected malicious clients (Krum/Bulyan)",
+        in_form=True,
         kind=Kind.NUMBER,
         default=0,
         minimum=0,
@@ -143,6 +167,8 @@ STRATEGY_PARAMETERS = (
     ),
     Variable(
         name="FL_TRIM_BETA",
+        label="Trim fraction per tail (FedTrimmedAvg)",
+        in_form=True,
         kind=Kind.FLOAT,
         default=0.2,
         minimum=0,
@@ -158,6 +184,8 @@ STRATEGY_PARAMETERS = (
 CHECKPOINTS = (
     Variable(
         name="FL_CHECKPOINT_ENABLED",
+        label="Save checkpoints",
+        in_form=True,
         kind=Kind.BOOLEAN,
         default=False,
         role=Role.SUPERLINK,
@@ -166,6 +194,8 @@ CHECKPOINTS = (
     ),
     Variable(
         name="FL_CHECKPOINT_INTERVAL",
+        label="Save checkpoint every N rounds",
+        in_form=True,
         kind=Kind.NUMBER,
         default=5,
         minimum=1,
@@ -176,6 +206,7 @@ CHECKPOINTS = (
     ),
     Variable(
         name="FL_CHECKPOINT_PATH",
+        label="Checkpoint folder (in the container)",
         kind=Kind.TEXT,
         default="/app/checkpoints",
         format=ABSOLUTE_PATH,
@@ -185,6 +216,7 @@ CHECKPOINTS = (
     ),
     Variable(
         name="FL_CHECKPOINT_KEEP",
+        label="Checkpoints to keep",
         kind=Kind.NUMBER,
         default=3,
         minimum=2,
@@ -196,6 +228,7 @@ CHECKPOINTS = (
     ),
     Variable(
         name="FL_RESUME",
+        label="Resume from checkpoint",
         kind=Kind.LIST,
         default="auto",
         choices=("auto", "never"),
@@ -208,6 +241,7 @@ CHECKPOINTS = (
 ROUND_LOOP = (
     Variable(
         name="FL_ROUND_TIMEOUT",
+        label="Round timeout (seconds)",
         kind=Kind.NUMBER,
         default=3600,
         minimum=1,
@@ -218,6 +252,7 @@ ROUND_LOOP = (
     ),
     Variable(
         name="FL_ROUND_RETRIES",
+        label="Retries per round",
         kind=Kind.NUMBER,
         default=10,
         minimum=0,
@@ -228,6 +263,7 @@ ROUND_LOOP = (
     ),
     Variable(
         name="FL_SEED",
+        label="Random seed",
         kind=Kind.NUMBER,
         default=42,
         minimum=0,
@@ -238,44 +274,4 @@ ROUND_LOOP = (
     ),
 )
 
-STOPPING = (
-    Variable(
-        name="FL_BEST_METRIC",
-        kind=Kind.TEXT,
-        default="",
-        format=METRIC,
-        role=Role.SUPERLINK,
-        run_config_key="best-metric",
-        help="Metric that says how good a model is, as eval_acc or -eval_loss; empty chooses by name",
-    ),
-    Variable(
-        name="FL_EARLY_STOP_ROUNDS",
-        kind=Kind.NUMBER,
-        default=0,
-        minimum=0,
-        unit="rounds",
-        role=Role.SUPERLINK,
-        run_config_key="early-stop-rounds",
-        help="Rounds without improvement after which the training ends; 0 never ends it early",
-    ),
-    Variable(
-        name="FL_EARLY_STOP_DELTA",
-        kind=Kind.FLOAT,
-        default=0.0,
-        minimum=0,
-        role=Role.SUPERLINK,
-        run_config_key="early-stop-delta",
-        help="Smallest change of FL_BEST_METRIC that is an improvement",
-    ),
-    Variable(
-        name="FL_TARGET_METRIC_VALUE",
-        kind=Kind.TEXT,
-        default="",
-        format=REAL_NUMBER,
-        role=Role.SUPERLINK,
-        run_config_key="target-metric-value",
-        help="Value of FL_BEST_METRIC at which the training ends; empty for none",
-    ),
-)
-
-TRAINING_TABLE = APP + ROUNDS + STRATEGY_PARAMETERS + CHECKPOINTS + ROUND_LOOP + STOPPING
+TRAINING_TABLE = APP + ROUNDS + STRATEGY_PARAMETERS + CHECKPOINTS + ROUND_LOOP

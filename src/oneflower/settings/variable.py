@@ -39,8 +39,13 @@ class Variable:
     ----------
     name
         As the operator writes it: ``FL_NUM_ROUNDS``.
+    label
+        Two to five words that name it in a form, without ``|`` or quotes, so that they fit a USER_INPUTS
+        string. A parameter of a strategy says of which one.
+    in_form
+        The short form asks for it: what a first deployment needs.
     help
-        One line for the operator, without ``|`` or quotes, so that it fits a USER_INPUTS string.
+        One line that explains it in the documents, without ``|`` or quotes.
     unit
         Unit of a number, as a plural noun: ``rounds``, ``seconds``.
     minimum, maximum
@@ -64,10 +69,12 @@ class Variable:
     """
 
     name: str
+    label: str
     kind: Kind
     default: Value
     role: Role
     help: str
+    in_form: bool = False
     unit: str = ""
     minimum: float | None = None
     maximum: float | None = None

@@ -35,6 +35,7 @@ rounds = 1
 results = ""
 act = ""
 wait = 60.0
+members = ""
 """
 APP = '''
 import json, os, pathlib, signal, time
@@ -55,6 +56,9 @@ def main(grid, context):
     for number in range(1, config["rounds"] + 1):
         arrays, about = ArrayRecord([np.arange(1000.0)]), ConfigRecord({"n": number})
         content = RecordDict({"arrays": arrays, "round": about})
+        if config["members"]:
+            members = [int(member) for member in config["members"].split()]
+            content["config"] = ConfigRecord({"partition-members": members})
         started = time.monotonic()
         pending = set(grid.push_messages([Message(content, node, "train") for node in nodes]))
         while pending and time.monotonic() < started + config["wait"]:
@@ -122,11 +126,12 @@ class Federation:
         self.until(self._answers)
         return process
 
-    def supernode(self, index, *, stock=False, through=None, **environ):
+    def supernode(self, index, *, stock=False, through=None, member=None, **environ):
         command = [str(SCRIPTS / "flower-supernode")] if stock else [*LAUNCH, "supernode"]
         command += ["--insecure", "--superlink", through or self.at("fleet")]
         command += ["--clientappio-api-address", self.at(f"node-{index}")]
-        command += ["--node-config", f"partition-id={index}"]
+        known_as = f" member-id={member}" if member else ""
+        command += ["--node-config", f"partition-id={index}{known_as}"]
         return self._start(command, environ)
 
     def _start(self, command, environ):

@@ -4,6 +4,10 @@
 require 'open3'
 
 Result = Struct.new(:stdout, :stderr, :status) do
+    def success?
+        status.success?
+    end
+
     def expect_success
         raise "code #{status.exitstatus}: #{stdout}#{stderr}" unless status.success?
     end

@@ -73,7 +73,7 @@ def own(tmp_path_factory):
 def boot_and_end():
     with opened(own_module.OwnRoot(), Path("/var/tmp")) as lab:
         host = lab.add("superlink", 10)
-        host.boot(wants="basic.target")
+        host.boot(target="basic.target")
         host.run("systemctl", "--version", timeout=30)
 
 

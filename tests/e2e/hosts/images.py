@@ -55,6 +55,10 @@ class Images:
         for name in ("storage.conf", "containers.conf"):
             shutil.copy(HERE / name, disk / "root/etc/containers" / name)
 
+    def usr(self, disk):
+        """Return where files for the host's /usr are put."""
+        return disk / "root/usr"
+
     def options(self, disk):
         """Return what systemd-nspawn mounts into the host."""
         return [f"--bind={disk}/containers:/var/lib/containers", f"--bind-ro={self.store}:/var/lib/images"]
@@ -96,8 +100,7 @@ class Images:
                     built.unlink()
 
     def _root(self):
-        boot = (RECIPE / "boot.sh", RECIPE / "after-power-cut", RECIPE / "oneflower-after-power-cut.service")
-        stamp = digest(RECIPE / "rootfs.sh", RECIPE / "install.sh", *boot)
+        stamp = digest(*sorted(file for file in RECIPE.iterdir() if file.is_file()))
         environ = {"PIP_OPTIONS": "--no-index --find-links /tmp/wheels", "ENGINE_PACKAGES": ENGINE}
         with self._unless("root", stamp) as wanted:
             if wanted:

@@ -22,7 +22,20 @@ GATEWAY = f"{NETWORK}.1"
 ONEGATE_PORT = 5030
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
-ONE_CONTEXT = "opt/one-context"
+# Where one-context and one-apps install what stands in for them here, and with which modes.
+ONE_APPS = {
+    "usr/sbin/one-contextd": 0o755,
+    "usr/bin/onegate": 0o755,
+    "etc/one-context.d/loc-16-gen-env": 0o755,
+    "etc/one-context.d/net-90-service-appliance": 0o755,
+    "etc/one-context.d/net-99-report-ready": 0o755,
+    "etc/one-appliance/service": 0o755,
+    "etc/systemd/system/one-context-local.service": 0o644,
+    "etc/systemd/system/one-context-online.service": 0o644,
+    "etc/systemd/system/one-context.service": 0o644,
+    "etc/systemd/system/one-context-reconfigure.service": 0o644,
+}
+STATUS = "etc/one-appliance/status"
 STOP_S = 30
 
 
@@ -34,6 +47,7 @@ class Lab:
         self.folder, self.kind = folder, kind
         self.tag = f"{TAG}{os.getpid()}"
         self.hosts = []
+        self._gone, self._faults = [], {}
         self._undo = []
         self._onegate = None
         self.events = folder / "onegate.jsonl"
@@ -69,11 +83,22 @@ class Lab:
             ],
         )
 
+    def faults(self, **faults):
+        """Have OneGate do wrong from now on what `onegate_server.Faults` says; without a word nothing."""
+        self._faults = faults
+        self.write_service()
+
+    def scale_in(self, host):
+        """Take a VM out of the service, and its power away."""
+        self.write_service(without=host)
+        host.kill()
+
     def write_service(self, *, without=None):
-        """Say which VMs the service has now."""
-        hosts = [host for host in self.hosts if host is not without]
+        """Say which VMs the service has now; one that is taken out stays out."""
+        self._gone += [without] if without else []
+        hosts = [host for host in self.hosts if host not in self._gone]
         vms = {host.vm: {"role": host.role, "ip": host.address} for host in hosts}
-        content = {"vms": vms, "tokens": {host.vm: host.token for host in hosts}}
+        content = {"vms": vms, "tokens": {host.vm: host.token for host in hosts}, "faults": self._faults}
         whole = self.folder / "service.json.new"
         whole.write_text(json.dumps(content))
         whole.replace(self.folder / "service.json")
@@ -119,22 +144,28 @@ class Host:
         self._make_link()
 
     def _make_disk(self):
-        """What this host writes is its disk, kept over boots; what it is given by one-apps lies there too."""
+        """Make what this host writes, kept over boots, with what an image has after `service install`."""
         (self.disk / "context").mkdir(parents=True)
         self.lab.kind.make(self.disk)
         root = self.disk / "root"
-        for path, source, mode in (
-            (
-                "etc/one-appliance/service.d/appliance.sh",
-                ROOT / f"appliances/oneflower-{self.role}/appliance.sh",
-                0o644,
-            ),
-            ("etc/systemd/system/one-context.service", HERE / "one-context.service", 0o644),
-            (ONE_CONTEXT, HERE / "one_context.py", 0o755),
-        ):
-            (root / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, root / path)
-            (root / path).chmod(mode)
+        for path, mode in ONE_APPS.items():
+            self._install(HERE / "one_apps" / Path(path).name, path, mode)
+        shim = "etc/one-appliance/service.d/appliance.sh"
+        self._install(ROOT / f"appliances/oneflower-{self.role}/appliance.sh", shim, 0o644)
+        wants = root / "etc/systemd/system/multi-user.target.wants"
+        wants.mkdir(exist_ok=True)
+        for name in ("one-context-local", "one-context-online", "one-context"):
+            (wants / f"{name}.service").symlink_to(f"../{name}.service")
+        (root / STATUS).write_text("install_success\n")
+        # By the image's own script, as install.sh does.
+        run(ROOT / "appliances/image/boot.sh", root)
+
+    def _install(self, source, path, mode):
+        first, _, rest = path.partition("/")
+        target = self.lab.kind.usr(self.disk) / rest if first == "usr" else self.disk / "root" / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, target)
+        target.chmod(mode)
 
     def _make_link(self):
         run("ip", "netns", "add", self.name)
@@ -158,7 +189,7 @@ class Host:
         run("ip", "-n", self.name, "addr", "add", f"{self.address}/24", "dev", "eth0")
         run("ip", "-n", self.name, "link", "set", "eth0", "up")
 
-    def boot(self, wants="one-context.service"):
+    def boot(self, target="multi-user.target"):
         """Start the machine with its context, and return when systemd runs."""
         self.write_context()
         self._before = len(self._changes())
@@ -177,11 +208,11 @@ class Host:
             "--timezone=off",
             "--capability=all",
             "--system-call-filter=add_key keyctl bpf @keyring",
-            f"--bind-ro={self.disk}/context:/mnt/context",
+            f"--bind-ro={self.disk}/context:/context",
             *self.lab.kind.options(self.disk),
             "--boot",
             "--",
-            f"systemd.wants={wants}",
+            f"systemd.unit={target}",
         ]
         environ = {
             **os.environ,
@@ -232,6 +263,20 @@ class Host:
                         return int(child)
             time.sleep(0.1)
         raise RuntimeError(f"{self.name} did not boot:\n{(self.disk / 'console.log').read_text()[-3000:]}")
+
+    def update_context(self, **context):
+        """Change context values on the running host, as `onevm updateconf` does: the stages run again."""
+        self.context |= context
+        self.write_context()
+        self.run("systemctl", "start", "one-context-reconfigure.service", timeout=600)
+
+    def has_begun(self):
+        """Whether a stage of this boot has begun: the status alone may be of the boot before."""
+        return Path(f"/proc/{self.init}/root/run/one-appliance-service.pid").exists()
+
+    def stage(self):
+        """What the stage runner says of the stages."""
+        return self.file(STATUS).read_text().strip()
 
     def run(self, *command, check=True, timeout=120):
         """Run a program inside."""

@@ -36,8 +36,11 @@ class OwnRoot:
             "dev",
             "tmp",
             "usr",
+            "var",
         ):
             (root / name).mkdir(parents=True)
+        # Contextualization writes there before systemd-tmpfiles could make it.
+        (root / "var/run").symlink_to("/run")
         for name in MERGED:
             if Path("/", name).is_symlink():
                 (root / name).symlink_to(Path("/", name).readlink())
@@ -56,6 +59,10 @@ class OwnRoot:
         docker.parent.mkdir(parents=True)
         docker.write_text(f"#!/opt/oneflower/venv/bin/python -I\n{(HERE / 'docker_stand_in.py').read_text()}")
         docker.chmod(0o755)
+
+    def usr(self, disk):
+        """Return where files for the host's /usr are put."""
+        return disk / "usr"
 
     def options(self, disk):
         """Return what systemd-nspawn mounts into the host."""

@@ -11,8 +11,9 @@ from flwr.clientapp import ClientApp  # noqa: F401 - the apps of these tests are
 from flwr.common import Error
 from flwr.common.inflatable import get_all_nested_objects
 from flwr.common.inflatable_utils import inflate_object_from_contents
-from flwr.common.serde import context_to_proto
+from flwr.common.serde import context_from_proto, context_to_proto
 from flwr.common.typing import Fab, Run
+from flwr.proto.message_pb2 import Context as ProtoContext
 from flwr.proto.message_pb2 import ObjectTree
 
 from oneflower.flower.fab import build_fab
@@ -47,7 +48,9 @@ class Warm:
     folder: Path
     deadline_s: float = 60.0
     lost: bool = False
+    node_config: dict = field(default_factory=dict)
     nursery: Nursery = field(init=False)
+    kept: Context = field(init=False)  # what the SuperNode keeps for the next message
 
     def __post_init__(self):
         self.nursery = Nursery(self.folder / "flwr")
@@ -69,7 +72,9 @@ class Warm:
         """Run one message; return the reply."""
         message = Message(content or RecordDict(), 1, "train")
         message_id = message.metadata.__dict__["_message_id"] = message.object_id
-        context = Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config={})
+        context = Context(
+            run_id=1, node_id=1, node_config=self.node_config, state=RecordDict(), run_config={}
+        )
         inputs, outputs = new_parcel("inputs"), new_parcel("outputs")
         try:
             parcel = ParcelWriter(inputs)
@@ -80,6 +85,7 @@ class Warm:
             zygote.run(message_id, inputs, outputs, deadline_s=self.deadline_s, lost=lambda: self.lost)
             with Parcel(outputs) as answer:
                 tree = ObjectTree.FromString(answer[TREE])
+                self.kept = context_from_proto(ProtoContext.FromString(answer[CONTEXT]))
                 return inflate_object_from_contents(
                     tree.object_id, {name: answer[name] for name in answer if len(name) == 64}
                 )

@@ -4,6 +4,7 @@ import os
 import time
 
 import pytest
+from flwr.app import ConfigRecord, RecordDict
 from flwr.common.constant import ErrorCode
 
 from oneflower.flower.warm.nursery import ChildEndedError
@@ -87,6 +88,38 @@ def answer(message):
         while not (tmp_path / "left").exists() and time.monotonic() < deadline:
             time.sleep(0.02)
         assert (tmp_path / "left").exists()
+
+
+class TestParts:
+    """A stock app reads its part from `context.node_config`."""
+
+    SOURCE = """
+@app.train()
+def train(message, context):
+    node = context.node_config
+    metrics = MetricRecord({"part": node["partition-id"], "parts": node["num-partitions"]})
+    return Message(RecordDict({"m": metrics}), reply_to=message)
+"""
+
+    @pytest.fixture
+    def node(self, warm):
+        warm.node_config = {"partition-id": 0, "num-partitions": 2, "member-id": 12}
+        return warm.node_config
+
+    def test_it_trains_on_the_part_that_its_message_hands_out(self, warm, node):
+        content = RecordDict({"config": ConfigRecord({"partition-members": [11, 13, 12]})})
+        assert warm.answers(self.SOURCE, content=content) == {"part": 2, "parts": 3}
+        assert warm.kept.node_config == node
+
+    def test_it_keeps_its_own_where_the_message_hands_out_none(self, warm, node):
+        content = RecordDict({"config": ConfigRecord({"server-round": 1})})
+        assert warm.answers(self.SOURCE, content=content) == {"part": 0, "parts": 2}
+
+    def test_a_malformed_table_is_the_error_of_its_message(self, warm, node):
+        content = RecordDict({"config": ConfigRecord({"partition-members": [12, 12]})})
+        error = warm.answers(self.SOURCE, content=content)
+        assert error.code == ErrorCode.CLIENT_APP_RAISED_EXCEPTION
+        assert "partition-members is no table of parts" in error.reason
 
 
 class TestErrors:

@@ -13,8 +13,8 @@ from flwr.server.server_app import LoadServerAppError
 
 from oneflower.checkpoints import model_digest
 from oneflower.errors import OneflowerError, SettingsError
+from oneflower.findings import Finding, ok, problem, skipped, warning
 from oneflower.flower.app_check.client import check_client
-from oneflower.flower.app_check.findings import Finding, ok, problem, skipped, warning
 from oneflower.flower.app_check.probe import Probe, WatchedConfig, first_message, seed_everything
 from oneflower.flower.fab import build_fab, declared_keys
 from oneflower.flower.simulation import components, server_context, unpack

@@ -8,7 +8,7 @@ from flwr.common import ArrayRecord, Message
 
 from oneflower.aggregation import AggregationError, NDArray, model_schema
 from oneflower.checkpoints import model_digest
-from oneflower.flower.app_check.findings import Finding, Outcome, ok, problem, skipped, warning
+from oneflower.findings import Finding, Outcome, ok, problem, skipped, warning
 from oneflower.flower.app_check.probe import Probe
 from oneflower.flower.strategies import array_views
 from oneflower.flower.strategies.checking import check_evaluation, check_reply, metrics_of

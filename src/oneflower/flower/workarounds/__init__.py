@@ -7,6 +7,7 @@ them with the defect, the place in Flower's source, and what follows without.
 from oneflower.flower.workarounds import (
     client_crash,
     exit_lock,
+    handed_parts,
     held_pulls,
     kept_connections,
     lost_messages,
@@ -39,6 +40,7 @@ WORKAROUNDS: tuple[Workaround, ...] = (
     object_backoff.WORKAROUND,
     unwanted_objects.WORKAROUND,
     client_crash.WORKAROUND,
+    handed_parts.WORKAROUND,
     exit_lock.WORKAROUND,
     told_failures.WORKAROUND,
     own_programs.SUPERLINK,

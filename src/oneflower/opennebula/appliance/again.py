@@ -2,11 +2,11 @@
 
 import json
 import logging
-import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from oneflower.errors import AppError, OneflowerError, SettingsError, StateError
-from oneflower.files import read_json
+from oneflower.files import read_json, replace_file
 from oneflower.opennebula.appliance.layout import Layout
 from oneflower.opennebula.appliance.stage import Stage
 from oneflower.opennebula.appliance.systemd import SYSTEMCTL, Unit, UnitEndedError
@@ -93,6 +93,8 @@ def _correct(stage: Stage) -> None:
         log.warning("the status of one-apps was not corrected reason=%s", error)
 
 
-def _replace(path: os.PathLike[str], text: str) -> None:
-    with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123 - in place: the mode is one-apps' own
-        file.write(text)
+def _replace(path: Path, text: str) -> None:
+    """Replace a file of one-apps' whole, with its own mode: a power cut must not leave it empty."""
+    mode = path.stat().st_mode & 0o777
+    replace_file(path, text.encode(), mode=mode)
+    path.chmod(mode)

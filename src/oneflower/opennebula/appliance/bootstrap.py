@@ -109,7 +109,7 @@ def _start_supernode(stage: Stage, resolution: Resolution) -> dict[str, str]:
         f"the SuperLink at {found.address} has not taken this SuperNode",
         HEALTH_TIMEOUT_S,
     )
-    return {"FL_ENDPOINT": found.address}
+    return joining.told(found)
 
 
 def _tell(stage: Stage, told: dict[str, str]) -> None:

@@ -1,7 +1,6 @@
 """The certificates of a machine: made and kept, or the operator's own; never half of them."""
 
 import base64
-import binascii
 import logging
 from collections.abc import Mapping
 from datetime import datetime
@@ -10,7 +9,8 @@ from pathlib import Path
 from oneflower.errors import SettingsError
 from oneflower.opennebula.appliance.layout import Layout
 from oneflower.opennebula.roles import Machine
-from oneflower.settings import Settings
+from oneflower.settings import BY_NAME, Settings
+from oneflower.settings.values import parse_text
 from oneflower.tls import (
     Authority,
     certificate_problems,
@@ -130,8 +130,10 @@ def _write(layout: Layout, path: Path, content: bytes) -> bool:
 
 
 def _pem(environ: Mapping[str, str], name: str) -> bytes | None:
-    text = environ.get(name, "") or environ.get(f"ONEAPP_{name}", "")
+    """Return what the settings make of a certificate; None where it is unset, or refused there."""
+    variable = BY_NAME[name]
+    texts = (environ.get(given, "").strip() for given in (variable.name, variable.alias))
     try:
-        return base64.b64decode("".join(text.split()), validate=True) or None
-    except (binascii.Error, ValueError):
+        return base64.b64decode(str(parse_text(variable, next(filter(None, texts), "")))) or None
+    except ValueError:
         return None

@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from oneflower.errors import ClusterError
@@ -16,8 +17,11 @@ class Commands(Protocol):
         """Run a program to its end and return its output; ClusterError where it fails."""
 
 
+@dataclass(frozen=True, slots=True)
 class SystemCommands:
-    """The real programs."""
+    """The real programs, each given ``timeout_s``."""
+
+    timeout_s: float = TIMEOUT_S
 
     def run(self, *command: str) -> str:
         """Run a program to its end and return its output.
@@ -25,16 +29,24 @@ class SystemCommands:
         Raises
         ------
         ClusterError
-            It is missing, fails, or takes longer than two minutes; with the end of what it said.
+            It is missing, fails, or does not end in time; with the end of what it said.
         """
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+            # A log may hold any bytes.
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=self.timeout_s,
+                check=False,
+            )
         except FileNotFoundError:
             raise ClusterError(
                 f"{command[0]} is not installed: it belongs to the image; build it anew"
             ) from None
         except subprocess.TimeoutExpired:
-            raise ClusterError(f"`{' '.join(command)}` has not ended within {TIMEOUT_S:.0f} s") from None
+            raise ClusterError(f"`{' '.join(command)}` has not ended within {self.timeout_s:.0f} s") from None
         if done.returncode:
             said = (done.stderr or done.stdout).strip()[-1000:] or "it said nothing"
             raise ClusterError(f"`{' '.join(command)}` failed with code {done.returncode}: {said}")

@@ -1,12 +1,14 @@
 """The stage `configure`: everything is checked, then everything is written; nothing is started."""
 
 import logging
+import time
 
 from oneflower.errors import StateError
 from oneflower.opennebula.appliance import services
 from oneflower.opennebula.appliance.addresses import CONTEXT_ADDRESS, certificate_hosts, own_addresses
 from oneflower.opennebula.appliance.certificates import keep_superlink_certificates
 from oneflower.opennebula.appliance.layout import Layout
+from oneflower.opennebula.appliance.parts import Parts
 from oneflower.opennebula.appliance.stage import Stage
 from oneflower.opennebula.appliance.systemd import Unit
 from oneflower.opennebula.appliance.units import Container, container_unit, report_unit
@@ -44,6 +46,7 @@ def configure(stage: Stage) -> None:
         _write_context(stage, resolution)
         if is_superlink:
             write_units(stage, resolution, services.superlink_containers(settings, layout))
+            Parts(stage, time.monotonic).look()
     log.info("configured role=%s tls=%s", stage.machine, settings.tls_enabled)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oneflower.errors import StateError
+from oneflower.files import replace_file
 from oneflower.opennebula.containers import UID
 from oneflower.tls import Certificates, write_private
 
@@ -106,9 +107,24 @@ class Layout:
         return self.root / "run/oneflower/environment.json"
 
     @property
+    def not_mounted(self) -> Path:
+        """The labelled disks that this boot could not mount, one a line: folder and device (mount-disks)."""
+        return self.root / "run/oneflower/not-mounted"
+
+    @property
     def status(self) -> Path:
         """Where one-apps keeps how far the stages came."""
         return self.root / "etc/one-appliance/status"
+
+    @property
+    def service(self) -> Path:
+        """What root decides for the service, mounted read-only on a SuperLink."""
+        return self.base / "service"
+
+    @property
+    def parts(self) -> Path:
+        """Which SuperNode has which part of the data."""
+        return self.service / "parts.json"
 
     @property
     def units(self) -> Path:
@@ -130,18 +146,23 @@ class Layout:
         Raises
         ------
         StateError
-            A folder cannot be made, or the checkpoints cannot be written by the containers' user.
+            A disk of the machine is not mounted, a folder cannot be made, or the checkpoints cannot be
+            written by the containers' user.
         """
+        self._check_mounts()
         for folder, mode, owner in (
             (self.base, 0o755, 0),
             (self.config, 0o700, 0),
             (self.authority, 0o700, 0),
             (self.certs, 0o700, self.uid),
             (self.state, 0o700, self.uid),
-            (self.data, 0o755, 0),
-            (self.models, 0o755, 0),
+            (self.service, 0o755, 0),
         ):
             _make(folder, mode, self._owner(owner))
+        for folder in (self.data, self.models):
+            # What is there is the operator's: a share may belong to nobody that this machine knows.
+            if not folder.is_dir():
+                _make(folder, 0o755, self._owner(0))
         if checkpoints:
             self._make_checkpoints()
 
@@ -161,6 +182,29 @@ class Layout:
             raise StateError(f"cannot write {path}: {error.strerror}; mend that and start again") from None
         return True
 
+    def share(self, path: Path, text: str) -> None:
+        """Write a file of root's that the containers may read; a power cut after it does not undo it."""
+        try:
+            replace_file(path, text.encode(), mode=0o644, umask=False)
+            _sync(path.parent)
+        except OSError as error:
+            raise StateError(f"cannot write {path}: {error.strerror}; mend that and start again") from None
+
+    def _check_mounts(self) -> None:
+        """Refuse to write below a mount point whose disk is there and could not be mounted."""
+        try:
+            lines = self.not_mounted.read_text(encoding="utf-8").splitlines()
+        except OSError:
+            return
+        for name, _, device in (line.partition(" ") for line in lines):
+            folder = self.base / name
+            if not folder.is_mount():
+                raise StateError(
+                    f"{device} is labelled fl-{name} and could not be mounted on {folder}: look at "
+                    f"`journalctl -u oneflower-mount-disks`, repair it (`fsck {device}`), mount it there; the "
+                    "stages run again by themselves"
+                )
+
     def _owner(self, wanted: int) -> int:
         """Return root for what is root's, and on a layout of tests whoever runs them."""
         return wanted or os.getuid()
@@ -170,11 +214,11 @@ class Layout:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             # A share may refuse to change owners, and still be writable.
-            if _trouble(folder, self.uid):
+            if write_trouble(folder, self.uid):
                 os.chown(folder, self.uid, self.uid)
         except OSError as error:
             raise self._not_writable(error.strerror or str(error)) from None
-        trouble = _trouble(folder, self.uid)
+        trouble = write_trouble(folder, self.uid)
         if trouble:
             raise self._not_writable(trouble)
 
@@ -197,24 +241,45 @@ def _make(folder: Path, mode: int, owner: int) -> None:
         raise StateError(f"cannot make {folder}: {error.strerror}; mend that and start again") from None
 
 
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _owners(path: Path) -> tuple[int, int]:
     found = path.stat()
     return found.st_uid, found.st_gid
 
 
-def _trouble(folder: Path, uid: int) -> str:
-    """Create and remove a file as the user that will write there; root could write almost anywhere."""
-    trial = folder / f".trial.{os.getpid()}"
+def write_trouble(folder: Path, uid: int) -> str:
+    """Create and remove a file as the user that will write there; root could write almost anywhere.
+
+    Returns
+    -------
+    str
+        What the system says against it; empty where it works.
+    """
+    trial = str(folder / f".trial.{os.getpid()}")
     for program in ("/usr/bin/touch", "/usr/bin/rm"):
-        done = subprocess.run(
-            [program, "--", str(trial)],
-            user=uid,
-            group=uid,
-            extra_groups=[],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = _run_as(uid, program, "--", trial)
         if done.returncode:
             return done.stderr.strip() or f"{program} failed"
     return ""
+
+
+def read_trouble(folder: Path, uid: int) -> str:
+    """Look for what a user cannot read in a folder and the two levels below; empty where there is nothing."""
+    words = ("-maxdepth", "3", "!", "-readable", "-print", "-quit")
+    done = _run_as(uid, "/usr/bin/find", str(folder), *words)
+    if done.stdout.strip():
+        return f"{done.stdout.strip()} is not readable"
+    return done.stderr.strip() if done.returncode else ""
+
+
+def _run_as(uid: int, *command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, user=uid, group=uid, extra_groups=[], capture_output=True, text=True, check=False
+    )

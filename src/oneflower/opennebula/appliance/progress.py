@@ -27,7 +27,7 @@ class Progress:
         """Fold in one event; one that another version wrote, or a disk damaged, is left alone."""
         try:
             self._take(event)
-        except (KeyError, TypeError, ValueError):
+        except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError):
             self._unknown += 1
 
     def values(self) -> dict[str, str]:
@@ -46,9 +46,7 @@ class Progress:
     def _take(self, event: Mapping[str, Any]) -> None:
         match event["event"]:
             case "training_started" | "training_resumed":
-                self.state, self.error, self.stopped = "training", "", ""
-                self.round, self.rounds = int(event["round"]), int(event["rounds"])
-                self.checkpoint_round = self.round or None
+                self._begin(event)
             case "waiting_for_clients":
                 self.state, self.clients = "waiting", int(event["connected"])
             case "round_started":
@@ -61,6 +59,13 @@ class Progress:
                 self.checkpoint_round, self.error = int(event["round"]), ""
             case "checkpoint_failed":
                 self.error = f"the checkpoint of round {event['round']} failed: {event['reason']}"
+            case "run_submitted" if self.state == "failed":
+                self.state, self.error = "waiting", ""
+            case _:
+                self._end(event)
+
+    def _end(self, event: Mapping[str, Any]) -> None:
+        match event["event"]:
             case "training_saving":
                 self.state = "saving"
                 self.error = f"the model of round {event['round']} is not saved yet: {event['reason']}"
@@ -68,8 +73,15 @@ class Progress:
                 self.state, self.round, self.error = "finished", int(event["round"]), ""
                 self.checkpoint_round = int(event["round"]) if event.get("path") else None
                 self.stopped = str(event.get("stopped") or "")
-            case "training_failed":
+            case "training_failed" | "training_gave_up":
                 self.state, self.error = "failed", str(event["reason"])
+
+    def _begin(self, event: Mapping[str, Any]) -> None:
+        self.state, self.error, self.stopped = "training", "", ""
+        before, self.round, self.rounds = self.round, int(event["round"]), int(event["rounds"])
+        if self.round != before or not self.round:
+            self.loss = None  # it was of another round
+        self.checkpoint_round = self.round or None
 
 
 def _loss(event: Mapping[str, Any]) -> float | None:

@@ -22,6 +22,8 @@ OWN_KEYS = frozenset(
         "FL_ENDPOINT",
         "FL_ERROR",
         "FL_LOSS",
+        "FL_PART",
+        "FL_PARTS",
         "FL_ROUND",
         "FL_ROUNDS",
         "FL_STATE",
@@ -79,6 +81,7 @@ class Publisher:
 
     def offer(self, values: Mapping[str, str]) -> bool:
         """Publish what differs from what OneGate shows, if it is time; tell whether a call was needed."""
+        values = {key: value for key, value in values.items() if value}
         wanted = {key: encode(key, value) for key, value in values.items()}
         now = self._clock()
         if now < self._next and not (self._is_news(wanted) and not self._failures):

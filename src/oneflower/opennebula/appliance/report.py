@@ -12,6 +12,7 @@ from oneflower.opennebula.appliance import join as joining
 from oneflower.opennebula.appliance import services
 from oneflower.opennebula.appliance.bootstrap import superlink_told
 from oneflower.opennebula.appliance.configure import keep_certificates, write_units
+from oneflower.opennebula.appliance.parts import Parts
 from oneflower.opennebula.appliance.progress import Progress
 from oneflower.opennebula.appliance.publisher import Publisher
 from oneflower.opennebula.appliance.stage import Stage
@@ -48,13 +49,15 @@ def report(stage: Stage, stop: threading.Event) -> None:
 def _report_superlink(stage: Stage, onegate: OneGate, stop: threading.Event) -> None:
     publisher = _publisher(onegate)
     next_renewal, trouble = time.monotonic() + RENEW_EVERY_S, ""
+    parts = Parts(stage, time.monotonic, jitter=jitter)
     with following(stage, stop) as snapshot:
         while not stop.wait(POLL_S):
-            _hold_up(stage, publisher, {**({"FL_ERROR": trouble} if trouble else {}), **snapshot()})
+            told = {**({"FL_ERROR": trouble} if trouble else {}), **parts.look()}
+            _hold_up(stage, publisher, {**told, **snapshot()})
             if time.monotonic() > next_renewal:
                 next_renewal += RENEW_EVERY_S
                 trouble = renew(stage)
-        _hold_up(stage, publisher, snapshot())
+        _hold_up(stage, publisher, {**snapshot(), **parts.told})
 
 
 def _publisher(onegate: OneGate) -> Publisher:
@@ -117,7 +120,7 @@ def following(stage: Stage, stop: threading.Event) -> Iterator[Callable[[], dict
 def _report_supernode(stage: Stage, onegate: OneGate, stop: threading.Event) -> None:
     publisher = _publisher(onegate)
     while not stop.is_set():
-        _hold_up(stage, publisher, look(stage))
+        _hold_up(stage, publisher, {**look(stage), **joining.hint(stage)})
         stop.wait(LOOK_EVERY_S * jitter())
 
 
@@ -128,11 +131,11 @@ def look(stage: Stage) -> dict[str, str]:
     """
     try:
         resolution = stage.settings()
-        found = joining.find(stage, resolution)
+        found = joining.find(stage, resolution, running=True)
         if found is not None:
             touched = stage.systemd.start(joining.prepare(stage, resolution, found))
             if touched:
-                stage.stand_by_also({"FL_ENDPOINT": found.address})
+                stage.stand_by_also({"FL_ENDPOINT": "", **joining.told(found)})
                 log.info("followed the SuperLink address=%s units=%s", found.address, ",".join(touched))
     except OneflowerError as error:
         log.warning("superlink not looked up reason=%s", error)

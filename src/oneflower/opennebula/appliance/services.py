@@ -24,7 +24,10 @@ STATE = Path("/app/state")
 CERTS = Path("/app/certs")
 DATA = Path("/app/data")
 MODELS = Path("/app/models")
+SERVICE = Path("/app/service")
 JOURNAL = STATE / "journal.jsonl"
+# What a ServerApp finds through the environment of the SuperLink that starts it.
+_SERVER_APP = {"ONEFLOWER_JOURNAL": str(JOURNAL), "ONEFLOWER_PARTS": str(SERVICE / "parts.json")}
 # What `oneflower dashboard` reads its token from.
 DASHBOARD_TOKEN = "ONEFLOWER_DASHBOARD_TOKEN"  # noqa: S105 - the name of a variable
 
@@ -55,7 +58,7 @@ def environment(container: Container, resolution: Resolution) -> str:
         "FLWR_LOG_LEVEL": resolution.settings.log_level,
         "FLWR_TELEMETRY_ENABLED": "0",
         "HOME": str(STATE),
-        **({"ONEFLOWER_JOURNAL": str(JOURNAL)} if container.machine is Machine.SUPERLINK else {}),
+        **(_SERVER_APP if container.machine is Machine.SUPERLINK else {}),
     }
     return _lines({**given, **own})
 
@@ -169,7 +172,8 @@ def _supervisor(settings: Settings) -> list[str]:
 
 
 def _superlink_mounts(settings: Settings, layout: Layout) -> tuple[Mount, ...]:
-    mounts = (_state(layout), _certs(layout), _data(layout), _models(settings, layout))
+    service = Mount(source=str(layout.service), target=str(SERVICE))
+    mounts = (_state(layout), _certs(layout), _data(layout), _models(settings, layout), service)
     if not settings.checkpoint_enabled:
         return mounts
     target = settings.checkpoint_path

@@ -57,14 +57,16 @@ class Stage:
             raise SettingsError("\n".join(["The certificates cannot be used.", *certificates]))
         return resolution
 
-    def publish(self, values: Mapping[str, str], *, patience_s: float = 0.0) -> None:
-        """Tell OneGate, where there is one; a failure is logged, and hinders nothing."""
+    def publish(self, values: Mapping[str, str], *, patience_s: float = 0.0) -> bool:
+        """Tell OneGate, where there is one; return whether it was told. A failure is logged alone."""
         if self.onegate is None:
-            return
+            return False
         try:
             self.onegate.publish(values, patience_s=patience_s)
         except OneGateError as error:
             log.warning("not published keys=%s reason=%s", ",".join(values), error)
+            return False
+        return True
 
     @contextmanager
     def telling(self) -> Iterator[None]:
@@ -96,4 +98,8 @@ class Stage:
 
 def failure(error: object) -> dict[str, str]:
     """Return what a machine says of itself after an error."""
-    return {"FL_STATE": "failed", "FL_ERROR": str(error)[:MAX_ERROR_CHARACTERS], "READY": "NO"}
+    return {
+        "FL_STATE": "failed",
+        "FL_ERROR": (str(error) or type(error).__name__)[:MAX_ERROR_CHARACTERS],
+        "READY": "NO",
+    }

@@ -68,9 +68,9 @@ StartLimitIntervalSec=0
 
 [Service]
 ExecStart={oneflower} appliance again --role {role}
-# Wrong settings (2) and an app that does not fit (5) stay as they are: errors.py.
+# Wrong settings (2), an app that does not fit (5), what else will not pass (6) stay as they are: errors.py.
 Restart=on-failure
-RestartPreventExitStatus=2 5
+RestartPreventExitStatus=2 5 6
 RestartSec=60
 TimeoutStopSec=30
 UMask=0077

@@ -2,17 +2,36 @@
 
 from oneflower.opennebula.onegate.access import Access, access_from
 from oneflower.opennebula.onegate.client import OneGate, OneGateError, Waiting, jitter
-from oneflower.opennebula.onegate.service import Part, SuperLink, find_superlink, own_part
+from oneflower.opennebula.onegate.service import (
+    NO_PART,
+    PART_KEY,
+    PARTS_KEY,
+    SuperLink,
+    find_superlink,
+    own_part,
+    part_claims,
+    part_word,
+    parts_word,
+    read_part,
+    supernode_ids,
+)
 
 __all__ = [
+    "NO_PART",
+    "PARTS_KEY",
+    "PART_KEY",
     "Access",
     "OneGate",
     "OneGateError",
-    "Part",
     "SuperLink",
     "Waiting",
     "access_from",
     "find_superlink",
     "jitter",
     "own_part",
+    "part_claims",
+    "part_word",
+    "parts_word",
+    "read_part",
+    "supernode_ids",
 ]

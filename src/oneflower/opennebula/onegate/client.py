@@ -161,7 +161,9 @@ class OneGate:
         try:
             return dict(response.json()[key])
         except (ValueError, KeyError, TypeError):
-            raise OneGateError(f"OneGate answered GET {path} with something else than a {key}") from None
+            # A proxy before OneGate may answer in its place for a while.
+            text = f"OneGate answered GET {path} with something else than a {key}"
+            raise OneGateError(text, passing=True) from None
 
     def _call(self, method: str, path: str, patience_s: float | None, **options: Any) -> httpx.Response:
         """Call until it succeeds, is refused for good, or the patience is used up."""
@@ -190,7 +192,7 @@ class OneGate:
                 response = self._http.request(method, path, **options)
         except TimeoutError as error:
             return OneGateError(str(error), passing=True)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             return OneGateError(f"no answer ({type(error).__name__})", passing=True)
         if response.is_success:
             self._proof.accepted()

@@ -30,11 +30,20 @@ def body(values: Mapping[str, str]) -> str:
 
 def encode(key: str, value: str) -> str:
     """Return a value as it stands in a body."""
+    if not value:
+        raise ValueError(
+            f"{key} would be empty, which OneGate stores as a quote: leave the key out, or erase it"
+        )
     if key in BASE64_KEYS:
         return _base64(value)
-    if not _PLAIN.fullmatch(value):
+    if not is_plain(value):
         raise ValueError(f"{key} would be {value!r}, which is no plain word: make it one of BASE64_KEYS")
     return value
+
+
+def is_plain(value: str) -> bool:
+    """Whether a value stands in a body as it is."""
+    return _PLAIN.fullmatch(value) is not None
 
 
 def decode(key: str, value: str) -> str:

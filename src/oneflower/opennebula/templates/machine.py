@@ -1,7 +1,7 @@
 """What a virtual machine of each role is made of: size, disk, context."""
 
 from oneflower.opennebula.roles import Machine
-from oneflower.settings import user_input
+from oneflower.settings import asked, user_input
 
 IMAGES = {Machine.SUPERLINK: "oneflower-superlink", Machine.SUPERNODE: "oneflower-supernode"}
 DISK_MIB = 20480
@@ -18,7 +18,10 @@ FIXED_CONTEXT = {
 
 
 def references(machine: Machine) -> dict[str, str]:
-    """Return ``FL_X: $FL_X``: an input reaches a machine only where the CONTEXT refers to it."""
+    """Return ``FL_X: $FL_X`` of every variable: a value reaches a machine only where CONTEXT refers to it.
+
+    A reference to something that nobody set arrives as an empty string, which means unset.
+    """
     return {variable.name: f"${variable.name}" for variable in machine.variables()}
 
 
@@ -27,11 +30,12 @@ def context(machine: Machine) -> dict[str, str]:
     return {**FIXED_CONTEXT, **references(machine)}
 
 
-def inputs(machine: Machine) -> dict[str, str]:
-    """Return the USER_INPUTS of a role, by variable name."""
-    return {variable.name: user_input(variable) for variable in machine.variables()}
+def inputs(machine: Machine, *, all_inputs: bool = False) -> dict[str, str]:
+    """Return the USER_INPUTS of a role, by variable name: the short form's, or all."""
+    variables = asked(machine.variables(), all_inputs=all_inputs)
+    return {variable.name: user_input(variable) for variable in variables}
 
 
-def inputs_order(machine: Machine) -> str:
+def inputs_order(machine: Machine, *, all_inputs: bool = False) -> str:
     """Return INPUTS_ORDER: OpenNebula would show the inputs in alphabetical order."""
-    return ",".join(inputs(machine))
+    return ",".join(inputs(machine, all_inputs=all_inputs))

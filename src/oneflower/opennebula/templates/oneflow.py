@@ -5,13 +5,16 @@ from typing import Any
 
 from oneflower.opennebula.roles import Machine
 from oneflower.opennebula.templates.syntax import attribute, template, vector
-from oneflower.settings import TABLE, user_input
+from oneflower.settings import TABLE, asked, user_input
 
 NAME = "oneflower"
 DESCRIPTION = "Federated learning with Flower: one SuperLink and its SuperNodes"
 NETWORK = "Private"
-NETWORKS = {NETWORK: "M|network|Network for the cluster||id:0"}
-SUPERNODES = {"cardinality": 2, "min_vms": 2, "max_vms": 10}
+# Without an id: where there is a default, OpenNebula's command line drops the id that is typed.
+NETWORKS = {NETWORK: "M|network|Network for the cluster||id:"}
+# Seconds after a scaling in which OneFlow refuses the next one; its own default is 300.
+COOLDOWN_S = 60
+SUPERNODES = {"cardinality": 2, "min_vms": 2, "max_vms": 10, "cooldown": COOLDOWN_S}
 SUPERLINKS = {"cardinality": 1, "min_vms": 1, "max_vms": 1}
 
 
@@ -22,17 +25,26 @@ class Form(StrEnum):
     SEVEN = "7"
 
 
-def service(form: Form, *, superlink_template: int = 0, supernode_template: int = 0) -> dict[str, Any]:
+def service(
+    form: Form, *, superlink_template: int = 0, supernode_template: int = 0, all_inputs: bool = False
+) -> dict[str, Any]:
     """Return the service template as JSON values.
 
     Parameters
     ----------
     superlink_template, supernode_template
         Ids of the two VM templates on the front-end.
+    all_inputs
+        Ask for every variable, instead of the short form's.
     """
     ids = {Machine.SUPERLINK: superlink_template, Machine.SUPERNODE: supernode_template}
-    role = _role_6 if form is Form.SIX else _role_7
-    inputs = {variable.name: user_input(variable) for variable in TABLE}
+    inputs = {variable.name: user_input(variable) for variable in asked(TABLE, all_inputs=all_inputs)}
+    roles = [
+        _role_6(machine, ids[machine], all_inputs=all_inputs)
+        if form is Form.SIX
+        else _role_7(machine, ids[machine])
+        for machine in Machine
+    ]
     return {
         "name": NAME,
         "description": DESCRIPTION,
@@ -41,16 +53,18 @@ def service(form: Form, *, superlink_template: int = 0, supernode_template: int 
         "networks": NETWORKS,
         # Sunstone prompts for inputs of the service, not for those of a role.
         "custom_attrs" if form is Form.SIX else "user_inputs": inputs,
-        "roles": [role(machine, ids[machine]) for machine in Machine],
+        "roles": roles,
     }
 
 
-def contents_6(machine: Machine) -> str:
+def contents_6(machine: Machine, *, all_inputs: bool = False) -> str:
     """Return what OneFlow 6 adds to the role's VM template.
 
-    Same-name lines only: its ``$KEY`` substitution also hits longer names.
+    Same-name lines only: its ``$KEY`` substitution also hits longer names. Only of what the service asks for:
+    without an answer the text ``$KEY`` itself would be the value.
     """
-    references = [attribute(variable.name, f"${variable.name}") for variable in machine.variables()]
+    variables = asked(machine.variables(), all_inputs=all_inputs)
+    references = [attribute(variable.name, f"${variable.name}") for variable in variables]
     return template([vector("NIC", {"NETWORK_ID": f"${NETWORK}"}), *references])
 
 
@@ -60,11 +74,11 @@ def _order(machine: Machine) -> dict[str, Any]:
     return {"name": machine.value, "parents": [Machine.SUPERLINK.value], **SUPERNODES}
 
 
-def _role_6(machine: Machine, template_id: int) -> dict[str, Any]:
+def _role_6(machine: Machine, template_id: int, *, all_inputs: bool) -> dict[str, Any]:
     return {
         **_order(machine),
         "vm_template": template_id,
-        "vm_template_contents": contents_6(machine),
+        "vm_template_contents": contents_6(machine, all_inputs=all_inputs),
         "elasticity_policies": [],
         "scheduled_policies": [],
     }

@@ -1,4 +1,4 @@
-"""The software that a training runs on, for its report."""
+"""The software that runs here: for the report of a training, and for a bug report."""
 
 import os
 import platform

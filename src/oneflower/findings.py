@@ -5,7 +5,7 @@ from enum import StrEnum
 
 
 class Outcome(StrEnum):
-    """How a check ended; only a PROBLEM makes an app unfit."""
+    """How a check ended; only a PROBLEM changes an exit code."""
 
     OK = "ok"
     WARNING = "warning"

@@ -1,0 +1,1 @@
+../../../one-apps/packer/common.pkr.hcl

@@ -1,0 +1,90 @@
+"""The parts of the data in messages: the ServerApp sends the table, a node finds its own part in it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from logging import WARNING
+from pathlib import Path
+
+from flwr.common import ConfigRecord, Context, Message, log
+from flwr.common.typing import UserConfig
+
+from oneflower.errors import AppError
+from oneflower.parts import Part, Table, checked_table, part_of, read_table
+
+PARTS_VARIABLE = "ONEFLOWER_PARTS"
+"""The environment variable that names the file of the table; without it nobody hands parts out."""
+MEMBERS = "partition-members"
+"""The key of a message's config: member ids, the one at place i has part i."""
+MEMBER = "member-id"
+"""The key of a node's config: the id by which the table knows it."""
+
+
+@dataclass(slots=True, kw_only=True)
+class PartTable:
+    """The table as it was last looked at; empty where nobody hands parts out."""
+
+    path: Path | None = None
+    members: Table = ()
+
+    def look(self) -> bool:
+        """Read the table again and tell whether it has changed; one that cannot be read stays as it was."""
+        if self.path is None:
+            return False
+        try:
+            now = read_table(self.path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return False
+        except (OSError, ValueError) as error:
+            log(WARNING, "parts not read path=%s reason=%s", self.path, error)
+            return False
+        changed, self.members = now != self.members, now
+        return changed
+
+    def into(self, config: ConfigRecord) -> ConfigRecord:
+        """Return the config of a message with the table in it; the very same where there is none."""
+        return ConfigRecord({**config, MEMBERS: list(self.members)}) if self.members else config
+
+
+def handed_part(config: Mapping[str, object], node: Mapping[str, object]) -> Part | None:
+    """Return the part that a message's config hands to a node; None where it hands it none.
+
+    Raises
+    ------
+    AppError
+        The table or the node's id is malformed.
+    """
+    if MEMBERS not in config or MEMBER not in node:
+        return None
+    member = node[MEMBER]
+    if type(member) is not int or member < 0:
+        raise AppError(f"{MEMBER} is {member!r}; expected a whole number from 0. FL_NODE_CONFIG has it")
+    try:
+        return part_of(checked_table(config[MEMBERS]), member)
+    except ValueError as error:
+        raise AppError(f"{MEMBERS} is no table of parts: {error}. The server sent it") from None
+
+
+def with_part(node: UserConfig, part: Part | None) -> UserConfig:
+    """Return a node's config with the part that it was handed; the very same where there is none."""
+    return node if part is None else {**node, "partition-id": part.index, "num-partitions": part.count}
+
+
+def config_of(message: Message) -> Mapping[str, object]:
+    """Return the config record of a message; empty where it has none."""
+    return message.content.config_records.get("config", {}) if message.has_content() else {}
+
+
+@contextmanager
+def own_part(message: Message, context: Context) -> Iterator[None]:
+    """Show an app the part that its message hands to the node, as `partition-id` and `num-partitions`.
+
+    Flower keeps the context for the next message, which may hand out another part or none: the node's own
+    config is put back.
+    """
+    own = context.node_config
+    context.node_config = with_part(own, handed_part(config_of(message), own))
+    try:
+        yield
+    finally:
+        context.node_config = own

@@ -1,0 +1,22 @@
+"""What is wrong with a machine on OpenNebula, and how to mend it; nothing on the machine is changed."""
+
+from oneflower.opennebula.doctor.bundle import refuse_existing, write_bundle
+from oneflower.opennebula.doctor.contents import collect
+from oneflower.opennebula.doctor.find import Found, find_context, find_machine
+from oneflower.opennebula.doctor.host import Host
+from oneflower.opennebula.doctor.masking import Masker, mask_finding, masker_of
+from oneflower.opennebula.doctor.run import examine
+
+__all__ = [
+    "Found",
+    "Host",
+    "Masker",
+    "collect",
+    "examine",
+    "find_context",
+    "find_machine",
+    "mask_finding",
+    "masker_of",
+    "refuse_existing",
+    "write_bundle",
+]

@@ -1,0 +1,84 @@
+"""The machine that is looked at, and what one check has learned for the next."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from oneflower.opennebula.appliance.commands import Commands
+from oneflower.opennebula.appliance.layout import Layout
+from oneflower.opennebula.appliance.stage import Stage
+from oneflower.opennebula.doctor.find import Found
+from oneflower.opennebula.onegate import OneGate
+from oneflower.opennebula.roles import Machine
+from oneflower.settings import Resolution
+
+RUN_AGAIN = "then run the stages again: reboot, or change the context by `onevm updateconf ID FILE --append`"
+
+NOT_CONFIGURED = "configure has not written anything yet"
+
+
+@dataclass(slots=True)
+class Learned:
+    """What was learned so far; None where it was not, because a check found a problem or did not run.
+
+    Attributes
+    ----------
+    clock_lead_s
+        How far this machine's clock is ahead of OneGate's.
+    """
+
+    resolution: Resolution | None = None
+    vm: Mapping[str, Any] | None = None
+    service: Mapping[str, Any] | None = None
+    clock_lead_s: float | None = None
+    docker_answers: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """A machine. ``onegate`` is None without a token, ``found`` is its context and where that was found."""
+
+    machine: Machine
+    found: Found
+    onegate: OneGate | None
+    layout: Layout
+    commands: Commands
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    learned: Learned = field(default_factory=Learned)
+
+    @property
+    def context(self) -> Mapping[str, str]:
+        """The context of the machine."""
+        return self.found.context
+
+    @property
+    def stage(self) -> Stage:
+        """The machine as its stages see it."""
+        return Stage(
+            machine=self.machine,
+            environ=self.context,
+            onegate=self.onegate,
+            layout=self.layout,
+            commands=self.commands,
+            now=self.now,
+        )
+
+    @property
+    def user_template(self) -> Mapping[str, str]:
+        """What OneGate shows of this machine; empty where it was not asked."""
+        return (self.learned.vm or {}).get("USER_TEMPLATE") or {}
+
+    def path(self, text: str) -> Path:
+        """Return a file of the machine."""
+        return self.layout.root / text.lstrip("/")
+
+    def is_configured(self) -> bool:
+        """Whether ``configure`` has begun to write."""
+        return self.layout.base.is_dir()
+
+    def tls_is_on(self) -> bool:
+        """Whether TLS is on; it is by default, and with settings that cannot be read."""
+        resolution = self.learned.resolution
+        return resolution is None or resolution.settings.tls_enabled
