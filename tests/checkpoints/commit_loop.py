@@ -5,8 +5,11 @@ stdin and stdout: a line `go` starts a writer and answers `pid N`; the writer pr
 save; `ended` follows its end.
 """
 
+import itertools
+import math
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,16 +44,26 @@ def commit_forever(root):
             os.write(1, f"acked {number}\n".encode())
 
 
-def serve(root):
+def prune_forever(root):
+    """Commit small checkpoints as fast as it goes, keep two of them and the best, and save some again."""
+    with CheckpointStore(root, retention=retention_of(2)) as store:
+        for number in itertools.count(1):
+            metrics = {"central": {str(number): {"accuracy": math.sin(number)}}}
+            for fill in (0.0, 1.0)[: 1 + (number % 5 == 0)]:
+                arrays = {"weight": np.full(4000, number + fill, np.float32)}
+                store.save(replace(checkpoint(1), round=number, arrays=arrays, metrics=metrics))
+
+
+def serve(root, work):
     """Fork one writer per line of input, and wait for its end before the next."""
     for _ in sys.stdin:
         child = os.fork()
         if child == 0:
             os.write(1, f"pid {os.getpid()}\n".encode())
-            commit_forever(root)
+            work(root)
         os.waitpid(child, 0)
         os.write(1, b"ended\n")
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]))
+    serve(Path(sys.argv[1]), prune_forever if "--pruning" in sys.argv else commit_forever)

@@ -7,6 +7,7 @@ from oneflower.checkpoints.export import FORMATS, export_model
 from oneflower.checkpoints.manifest import SCHEMA, Manifest
 from oneflower.checkpoints.metrics import Metric, normalised
 from oneflower.checkpoints.model import Checkpoint, Metrics, ModelSchema, Resumption, Saved, adopt
+from oneflower.checkpoints.names import HISTORY
 from oneflower.checkpoints.reader import CheckpointInfo, CheckpointReader, MissingRoundError
 from oneflower.checkpoints.retention import (
     KeepAll,
@@ -20,6 +21,7 @@ from oneflower.checkpoints.store import CheckpointStore
 
 __all__ = [
     "FORMATS",
+    "HISTORY",
     "SCHEMA",
     "ArrayChange",
     "BackgroundWriter",

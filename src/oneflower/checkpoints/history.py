@@ -18,7 +18,7 @@ from oneflower.checkpoints.names import HISTORY
 from oneflower.checkpoints.plain import restored, spelled
 from oneflower.errors import AppError
 
-_LINE: Final = re.compile(rb'(\{.*), "sha256": "([0-9a-f]{64})"\}', re.DOTALL)
+_LINE: Final = re.compile(rb'(.*), "sha256": "([0-9a-f]{64})"\}', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

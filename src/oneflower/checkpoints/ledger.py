@@ -160,8 +160,9 @@ def _between(last: int, until: int, rounds: Mapping[str, Any]) -> Iterator[str]:
 def _newest(files: Files, root: Path, committed: Collection[int]) -> Manifest | None:
     """Return the newest manifest that can be read; what is damaged is the concern of whoever loads it."""
     for number in sorted(committed, reverse=True):
-        with suppress(DamagedError):
-            return read_manifest(files, root, number)
+        for _ in range(2):  # a read that fails once is no damage, and would lose the round's metrics
+            with suppress(DamagedError):
+                return read_manifest(files, root, number)
     return None
 
 

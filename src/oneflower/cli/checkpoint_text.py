@@ -4,24 +4,43 @@ import json
 import math
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
-from oneflower.checkpoints import CheckpointInfo, CheckpointReader
+from oneflower.checkpoints import CheckpointInfo, CheckpointReader, Metrics, MissingRoundError
+from oneflower.checkpoints.plain import spelled
 from oneflower.errors import CheckpointError
 
 
-def row_of(reader: CheckpointReader, info: CheckpointInfo, *, proven: bool) -> dict[str, Any]:
-    """Return a committed round as JSON-able fields; `proven` hashes its files."""
+def rows_of(reader: CheckpointReader, *, proven: bool) -> list[dict[str, Any]]:
+    """Return the committed rounds as JSON-able fields; `proven` hashes their files.
+
+    A round that a training beside removes meanwhile is left out.
+    """
+    metrics = reader.metrics()
+    rows = []
+    for info in reader.list():
+        with suppress(MissingRoundError):
+            rows.append(_row(reader, info, metrics, proven=proven))
+    return rows
+
+
+def _row(reader: CheckpointReader, info: CheckpointInfo, metrics: Metrics, *, proven: bool) -> dict[str, Any]:
     problem = info.problem
+    lacking = None
     if proven and problem is None:
         try:
             reader.verify(info.round)
+            lacking = reader.metrics_problem(info.round)
+        except MissingRoundError:
+            raise
         except CheckpointError as error:
             problem = str(error)
     row: dict[str, Any] = {
         "round": info.round,
         "verified": (problem is None) if proven else None,
         "problem": problem,
+        "metrics_problem": lacking,
     }
     if info.manifest is not None:
         content = info.manifest.content
@@ -30,13 +49,19 @@ def row_of(reader: CheckpointReader, info: CheckpointInfo, *, proven: bool) -> d
             "size_bytes": info.manifest.size_bytes,
             "strategy": content["strategy"],
             "sha256": info.manifest.model.sha256,
-            "metrics": {
-                phase: rounds[str(info.round)]
-                for phase, rounds in content["metrics"].items()
-                if isinstance(rounds, dict) and str(info.round) in rounds
-            },
+            "metrics": _metrics_of(info.round, info.manifest.metrics, metrics),
         }
     return row
+
+
+def _metrics_of(number: int, own: Metrics, all_so_far: Metrics) -> dict[str, Any]:
+    """Return a round's metrics: those of its manifest, and what its clients measured after it."""
+    found = {}
+    for part in (own, all_so_far):
+        for phase, rounds in part.items():
+            if isinstance(rounds, Mapping) and str(number) in rounds:
+                found[phase] = spelled(rounds[str(number)])
+    return found
 
 
 def cells_of(row: dict[str, Any]) -> tuple[str, ...]:
@@ -47,6 +72,8 @@ def cells_of(row: dict[str, Any]) -> tuple[str, ...]:
         for name, value in values.items()
     ]
     verified = {True: "yes", False: f"NO: {row['problem']}", None: "not asked"}[row["verified"]]
+    if row["metrics_problem"]:
+        verified += f", METRICS DAMAGED: {row['metrics_problem']}"
     return (
         str(row["round"]),
         row.get("time", "?"),

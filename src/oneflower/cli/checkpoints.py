@@ -1,22 +1,25 @@
 """`oneflower checkpoints`: look at the checkpoints of a training, prove them, export them, go back."""
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from oneflower.checkpoints import (
+    HISTORY,
     CheckpointReader,
     CheckpointStore,
     KeepEvery,
     KeepUnion,
+    MissingRoundError,
     Retention,
     compare,
     export_model,
     retention_of,
 )
-from oneflower.cli.checkpoint_text import cells_of, field_text, number_text, print_json, row_of
+from oneflower.cli.checkpoint_text import cells_of, field_text, number_text, print_json, rows_of
 from oneflower.cli.tables import print_table
 from oneflower.errors import CheckpointError
 
@@ -52,7 +55,7 @@ def list_rounds(
 ) -> None:
     """List the committed rounds: size, metrics, and whether their files verify."""
     reader = _reader(path)
-    rows = [row_of(reader, info, proven=proven) for info in reader.list()]
+    rows = rows_of(reader, proven=proven)
     aside = reader.set_aside()
     if as_json:
         print_json({"path": str(path), "rounds": rows, "set_aside": aside})
@@ -96,28 +99,21 @@ def verify(
 ) -> None:
     """Verify the checksums of one round or all. Exit code 3 if anything is damaged."""
     reader = _reader(path)
-    if number is not None:
-        manifest = reader.verify(number)
-        sys.stdout.write(
-            f"round {number}: good, {manifest.size_bytes} bytes, model {manifest.model.sha256}\n"
-        )
-        return
-    damaged = []
-    for each in reader.rounds():
-        try:
-            manifest = reader.verify(each)
-        except CheckpointError as error:
-            damaged.append(each)
-            sys.stdout.write(f"round {each}: DAMAGED, {error}\n")
-        else:
-            sys.stdout.write(
-                f"round {each}: good, {manifest.size_bytes} bytes, model {manifest.model.sha256}\n"
-            )
+    rounds = reader.rounds() if number is None else (number,)
+    found = {each: _verified(reader, each, asked_for=number is not None) for each in rounds}
+    sys.stdout.writelines(f"round {each}: {told.text}\n" for each, told in found.items())
+    damaged = [str(each) for each, told in found.items() if told.model_damaged]
     if damaged:
         raise CheckpointError(
-            f"{len(damaged)} of {len(reader.rounds())} checkpoints in {path} are damaged: round "
-            f"{', '.join(map(str, damaged))}. The training passes them over; restore their files from a copy "
-            "to use them."
+            f"{len(damaged)} of {len(found)} checkpoints in {path} are damaged: round {', '.join(damaged)}. "
+            "The training passes them over; restore their files from a copy to use them."
+        )
+    lacking = [str(each) for each, told in found.items() if told.metrics_damaged]
+    if lacking:
+        raise CheckpointError(
+            f"the metrics so far of {len(lacking)} of {len(found)} checkpoints in {path} are damaged: round "
+            f"{', '.join(lacking)}. The models are good, and a training resumes from them without those "
+            f"metrics; restore {HISTORY} from a copy to have them back."
         )
 
 
@@ -197,6 +193,30 @@ def rollback(number: RoundArgument, *, path: FolderOption = _DEFAULT_FOLDER) -> 
         later = store.rollback(number)
     listed = ", ".join(map(str, later)) or "none"
     sys.stdout.write(f"The next run resumes at round {number}. Rounds set aside: {listed}\n")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Verified:
+    text: str
+    model_damaged: bool = False
+    metrics_damaged: bool = False
+
+
+def _verified(reader: CheckpointReader, number: int, *, asked_for: bool) -> _Verified:
+    """Verify one round; one that a training beside removes meanwhile is told as removed."""
+    try:
+        manifest = reader.verify(number)
+        problem = reader.metrics_problem(number)
+    except MissingRoundError:
+        if asked_for:
+            raise
+        return _Verified(text="removed meanwhile")
+    except CheckpointError as error:
+        return _Verified(text=f"DAMAGED, {error}", model_damaged=True)
+    good = f"good, {manifest.size_bytes} bytes, model {manifest.model.sha256}"
+    if problem is None:
+        return _Verified(text=good)
+    return _Verified(text=f"{good}; METRICS DAMAGED, {problem}", metrics_damaged=True)
 
 
 def _reader(path: Path) -> CheckpointReader:

@@ -15,6 +15,7 @@ from oneflower.cli.config import ContextOption
 from oneflower.cluster.plan import Plan, make_plan
 from oneflower.journal import follow, read_journal
 from oneflower.monitor.final import ending, final_rows
+from oneflower.monitor.history import History
 from oneflower.monitor.lines import printable
 from oneflower.monitor.progress import PlainProgress
 from oneflower.recovery.finished import finished_already
@@ -23,6 +24,8 @@ from oneflower.recovery.memory import Memory, last_finish, load
 from oneflower.settings import read_context, resolve
 
 DEFAULT_STATE = Path("oneflower-simulation")
+# The lines tell of the last rounds only; a simulation may have many thousands.
+_SHOWN_ROUNDS = 100
 
 
 def simulate(  # noqa: PLR0913 - one parameter an option
@@ -61,7 +64,7 @@ def simulate(  # noqa: PLR0913 - one parameter an option
     resolution = resolve(os.environ, read_context(context) if context else None)
     plan = make_plan(resolution, state=state, nodes=clients, app=app)
     plan.folder.make()
-    progress = PlainProgress(console, quiet=quiet)
+    progress = PlainProgress(console, quiet=quiet, history=History(most_rounds=_SHOWN_ROUNDS))
     for notice in resolution.notices:
         progress.say(f"{notice.level}: {notice.text}", "yellow" if notice.level == "warning" else "")
     # The progress lines say what the log says; who asks for a level gets the log as well.

@@ -4,17 +4,26 @@ from collections.abc import Mapping
 from logging import WARNING
 from typing import Any
 
-from flwr.common import MetricRecord, log
+from flwr.common import ArrayRecord, MetricRecord, log
 from flwr.serverapp.strategy import Result
 
 from oneflower.checkpoints import Metrics, normalised
 from oneflower.errors import AppError
+from oneflower.flower.series import Series
 
 _SERIES = {
     "train": "train_metrics_clientapp",
     "evaluate": "evaluate_metrics_clientapp",
     "central": "evaluate_metrics_serverapp",
 }
+
+
+def new_result(arrays: ArrayRecord) -> Result:
+    """Return Flower's result for a training that begins, with room for the metrics of many rounds."""
+    result = Result(arrays=arrays)
+    for field in _SERIES.values():
+        setattr(result, field, Series())
+    return result
 
 
 def metrics_of(record: MetricRecord | None) -> dict[str, Any]:
@@ -35,7 +44,7 @@ def metrics_since(result: Result, recorded: Mapping[str, int]) -> dict[str, dict
     return {name: _after(getattr(result, field), recorded.get(name, -1)) for name, field in _SERIES.items()}
 
 
-def _after(series: dict[int, MetricRecord], last: int) -> dict[str, dict[str, Any]]:
+def _after(series: Series, last: int) -> dict[str, dict[str, Any]]:
     new = []
     for number in reversed(series):
         if number <= last:

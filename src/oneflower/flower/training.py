@@ -14,6 +14,7 @@ from oneflower.errors import OneflowerError, SettingsError
 from oneflower.flower.asking import Prepare, ask_clients
 from oneflower.flower.failures import tell_known
 from oneflower.flower.grid import RoundGrid
+from oneflower.flower.history import new_result
 from oneflower.flower.keeper import Keeper
 from oneflower.flower.kept import Kept
 from oneflower.flower.logs import log_through_flower
@@ -104,7 +105,7 @@ def train(  # noqa: PLR0913 what Flower hands over, the model, and three options
             stopping=Stopping(rule),
             remarks=Remarks(config=config, phases=phases, notes=keeper.notes),
         )
-        return _run(loop, Result(arrays=arrays), app, prepare)
+        return _run(loop, new_result(arrays), app, prepare)
 
 
 def open_journal(config: TrainingConfig) -> Journal | None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from typing import Any
 
 from oneflower.journal import SupervisorState
 from oneflower.monitor.lines import describe
@@ -34,7 +35,10 @@ class History(TrainingView):
 
     A training that starts from round 1 again forgets what was before; one that resumes after round k
     forgets the rounds after k, which are trained again. ``undone`` keeps the lost rounds for the picture.
+    With ``most_rounds`` only the newest rounds and checkpoints are kept, for what reports no others.
     """
+
+    most_rounds: int | None = None
 
     def take(self, event: Event) -> None:
         """Fold in one event; unknown ones, and fields that are missing, are left alone."""
@@ -229,6 +233,7 @@ class History(TrainingView):
             metrics=metrics,
             time=self.last_time,
         )
+        self._limit(self.rounds)
         self.total = int(event.get("rounds", self.total))
         self.phase, self.losses_in_a_row = Phase.BETWEEN, 0
         if self.supervisor == SupervisorState.TRAINING:
@@ -245,6 +250,11 @@ class History(TrainingView):
             seconds=float(event.get("seconds", 0.0)),
             time=self.last_time,
         )
+        self._limit(self.checkpoints)
+
+    def _limit(self, kept: dict[int, Any]) -> None:
+        if self.most_rounds is not None and len(kept) > self.most_rounds:
+            del kept[next(iter(kept))]
 
     def _on_checkpoint_failed(self, event: Event) -> None:
         self.failed_checkpoints += 1

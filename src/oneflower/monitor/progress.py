@@ -25,9 +25,10 @@ class PlainProgress:
         console: Console,
         *,
         quiet: bool = False,
+        history: History | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self.history = History()
+        self.history = history or History()
         self._console = console
         self._quiet = quiet
         self._since = now()

@@ -3,13 +3,14 @@
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from oneflower.checkpoints import CheckpointInfo, CheckpointReader
+from oneflower.checkpoints import CheckpointInfo, CheckpointReader, MissingRoundError
 from oneflower.errors import CheckpointError, StateError
 from oneflower.monitor.records import SavedCheckpoint
 from oneflower.monitor.view import TrainingView
@@ -91,8 +92,11 @@ class Inspector:
                 _told(saved, Proof.UNREADABLE, str(error)) for _, saved in sorted(view.checkpoints.items())
             )
             return Safety(folder=str(folder), kept=kept)
-        kept = tuple(self._kept(folder, info, view.checkpoints, prove=prove) for info in found)
-        return Safety(folder=str(folder), kept=kept, free_bytes=free_bytes)
+        there = []
+        for info in found:
+            with suppress(MissingRoundError):  # retention let it go since it was listed
+                there.append(self._kept(folder, info, view.checkpoints, prove=prove))
+        return Safety(folder=str(folder), kept=tuple(there), free_bytes=free_bytes)
 
     def _folder(self, view: TrainingView) -> Path | None:
         files = [saved.file for _, saved in sorted(view.checkpoints.items()) if saved.file]
@@ -138,6 +142,8 @@ def _verify(folder: Path, number: int) -> tuple[Proof, str]:
         CheckpointReader(folder).verify(number)
     except StateError as error:
         return Proof.UNREADABLE, str(error)
+    except MissingRoundError:
+        raise
     except CheckpointError as error:
         return Proof.DAMAGED, str(error)
     return Proof.VERIFIED, ""

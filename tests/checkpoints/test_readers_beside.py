@@ -1,0 +1,149 @@
+"""Readers beside a training that commits and prunes as fast as it can find no damage where there is none."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from oneflower.checkpoints import CheckpointReader, CheckpointStore, MissingRoundError, retention_of
+from oneflower.checkpoints.files import OsFiles
+from oneflower.cli.main import main
+from oneflower.errors import CheckpointError
+from oneflower.monitor.safety import Inspector
+from oneflower.monitor.view import TrainingView
+
+LOOP = Path(__file__).with_name("commit_loop.py")
+READS = 2000
+
+
+@pytest.fixture
+def writer(scratch):
+    """Return the folder of a process that commits round after round, keeping the newest two and the best."""
+    root = scratch / "checkpoints"
+    process = subprocess.Popen(
+        [sys.executable, str(LOOP), str(root), "--pruning"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    process.stdin.write("go\n")
+    process.stdin.flush()
+    pid = int(process.stdout.readline().split()[1])
+    deadline = time.monotonic() + 60
+    while len(CheckpointReader(root).rounds()) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    yield root
+    os.kill(pid, signal.SIGKILL)
+    process.stdin.close()
+    process.wait(30)
+    process.stdout.close()
+
+
+def test_no_reader_finds_damage_beside_a_writer_that_prunes(writer, count, caplog):
+    """Rounds come, go, and are saved again with other content while they are read."""
+    reader, reads, removed = CheckpointReader(writer), 0, 0
+    before = reader.rounds()[-1]
+    with caplog.at_level(logging.WARNING):
+        while reads < READS:
+            for number in reader.rounds():
+                reads += 1
+                try:
+                    reader.verify(number)
+                    assert reader.metrics_problem(number) is None
+                except MissingRoundError:
+                    removed += 1
+            for info in reader.list():
+                assert info.problem is None
+                reads += 1
+            newest = reader.latest()
+            assert newest is not None
+            assert list(newest.metrics["central"])[-1] == str(newest.round)
+            reads += 1
+    assert "damaged" not in caplog.text
+    assert removed, "the writer removed nothing while it was read"
+    assert reader.rounds()[-1] > before
+    count("reads beside a writer", reads)
+    count("rounds removed while they were read", removed)
+
+
+def test_the_commands_and_the_page_find_no_damage_beside_a_writer(writer, monkeypatch, capsys, count):
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["oneflower", "checkpoints", *arguments, "--path", str(writer)])
+        try:
+            main()
+        except SystemExit as end:
+            return end.code or 0, capsys.readouterr().out
+        return 0, capsys.readouterr().out
+
+    for _ in range(40):
+        code, out = run("verify")
+        assert (code, "DAMAGED" in out) == (0, False), out
+        code, out = run("list", "--json")
+        assert code == 0
+        assert all(row["verified"] and row["metrics_problem"] is None for row in json.loads(out)["rounds"])
+        assert not Inspector(writer).look(TrainingView()).bad
+        count("commands beside a writer", 2)
+
+
+def test_a_round_that_is_asked_for_and_goes_away_is_told_as_removed(root, make):
+    with CheckpointStore(root, retention=retention_of(2)) as store:
+        for number in (1, 2, 3):
+            store.save(make(number, metrics={}))
+
+        class Racing(OsFiles):
+            """The retention of a training beside: it lets the round go once its manifest was read."""
+
+            def open(self, path):
+                if path.name == "checkpoint_round_2.npz":
+                    store.save(make(4, metrics={}))
+                return super().open(path)
+
+        for read in ("verify", "load"):
+            reader = CheckpointReader(root, files=Racing())
+            with pytest.raises(MissingRoundError, match=r"round 2 .* was removed while it was read"):
+                getattr(reader, read)(2)
+            store.rollback(3)
+            for path in root.glob("*_round_2*"):
+                path.unlink()
+            store.start_afresh()
+            for number in (1, 2, 3):
+                store.save(make(number, metrics={}))
+
+
+def test_a_round_that_is_saved_again_while_it_is_read_is_read_again(root, make, same):
+    with CheckpointStore(root) as store:
+        store.save(make(1))
+        store.save(make(2))
+        saved = []
+
+        class Racing(OsFiles):
+            def open(self, path):
+                if path.name == "checkpoint_round_2.npz" and not saved:
+                    saved.append(store.save(make(2, fill=0.5)))
+                return super().open(path)
+
+        assert same(CheckpointReader(root, files=Racing()).load(2), make(2, fill=0.5))
+
+
+def test_damage_that_stands_is_still_damage(root, make):
+    with CheckpointStore(root) as store:
+        store.save(make(1))
+    (root / "checkpoint_round_1.npz").unlink()
+    reader = CheckpointReader(root)
+    for read in (reader.verify, reader.load):
+        with pytest.raises(
+            CheckpointError, match=r"is damaged: checkpoint_round_1.npz is missing"
+        ) as refusal:
+            read(1)
+        assert not isinstance(refusal.value, MissingRoundError)
+    os.truncate(root / "checkpoint_round_1.json", 10)
+    with pytest.raises(CheckpointError, match="is damaged: the manifest"):
+        reader.verify(1)
