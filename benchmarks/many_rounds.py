@@ -4,8 +4,9 @@
 ``python benchmarks/many_rounds.py --interval 10``        a checkpoint every 10th round
 ``python benchmarks/many_rounds.py --keep 0``             every checkpoint is kept
 
-The model is tiny, so that what is measured is what the rounds leave behind. Each part of the training is a
-hundred rounds; the ratios compare the last with the first, and the memory at the end with that at a tenth.
+The model is tiny, so that what is measured is what the rounds leave behind. A machine that others use is not
+as fast at the end of an hour as at its beginning. So the last hundred rounds are compared with the first side
+by side: a new training and the long one, which resumes, take turns, and the median ratio counts.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import threading
 import time
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
@@ -38,6 +40,25 @@ class Sample:
     cpu_s: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """When each round of a training ended, and samples of its process."""
+
+    ended: dict[int, float]
+    samples: list[Sample]
+
+    def part(self, first: int, count: int = PART) -> tuple[float, float, float]:
+        """Return seconds and processor seconds a round, and memory, of the rounds after `first`.
+
+        The seconds are the median's: one round that waits for another's disk says nothing.
+        """
+        moments = [self.ended[number] for number in range(first, first + count + 1)]
+        inside = [s for s in self.samples if moments[0] <= s.time <= moments[-1]] or self.samples[-1:]
+        cpu = (_cpu_at(self.samples, moments[-1]) - _cpu_at(self.samples, moments[0])) / count
+        wall = median(later - earlier for earlier, later in pairwise(moments))
+        return wall, cpu, median(sample.memory_mib for sample in inside)
+
+
 def main() -> None:
     """Train, and print the parts and the ratios."""
     parser = argparse.ArgumentParser(
@@ -47,21 +68,49 @@ def main() -> None:
     parser.add_argument("--interval", type=int, default=1)
     parser.add_argument("--keep", type=int, default=3)
     parser.add_argument("--clients", type=int, default=2)
+    parser.add_argument("--turns", type=int, default=7, help="how often new and long training take turns")
     parser.add_argument("--json", action="store_true", help="end with one line that holds the ratios")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="oneflower-rounds-") as folder:
-        ended, samples = train(Path(folder), given)
-    ratios = report(ended, samples)
+        ratios = measure(Path(folder), given)
     if given.json:
         print(json.dumps({"ratios": ratios}))
 
 
-def train(folder: Path, given: argparse.Namespace) -> tuple[dict[int, float], list[Sample]]:
-    """Run the training; return when each round ended, and samples of its process."""
+def measure(folder: Path, given: argparse.Namespace) -> dict[str, float]:
+    """Train for long, then take turns; print the parts and return the ratios."""
     from conftest import write_numpy_app
 
+    app = write_numpy_app(folder / "app")
+    whole = train(app, folder / "long", given.rounds, given)
+    print(f"{'rounds':>15}  {'ms a round':>10}  {'CPU ms a round':>14}  {'memory MiB':>10}")
+    last, step = given.rounds, max(PART, given.rounds // 10)
+    for first in sorted({WARM_UP, *range(step, last - PART, step), last - PART}):
+        wall, cpu, memory = whole.part(first)
+        print(f"{first + 1:>7}-{first + PART:<7}  {1000 * wall:>10.2f}  {1000 * cpu:>14.2f}  {memory:>10.1f}")
+    walls, cpus = [], []
+    for turn in range(given.turns):
+        fresh = train(app, folder / f"new-{turn}", WARM_UP + PART, given).part(WARM_UP)
+        begin = last + turn * (WARM_UP + PART)
+        late = train(app, folder / "long", begin + WARM_UP + PART, given).part(begin + WARM_UP)
+        walls.append(late[0] / fresh[0])
+        cpus.append(late[1] / fresh[1])
+        print(f"turn {turn + 1}: after {begin} rounds {1000 * late[0]:.2f} ms, new {1000 * fresh[0]:.2f} ms")
+    tenth, end = whole.part(max(WARM_UP, last // 10))[2], whole.part(last - PART)[2]
+    ratios = {
+        "time_last_100_to_first_100": median(walls),
+        "cpu_last_100_to_first_100": median(cpus),
+        "memory_end_to_a_tenth": end / tenth,
+    }
+    for name, ratio in ratios.items():
+        print(f"{name:<28} {ratio:8.2f}")
+    return ratios
+
+
+def train(app: Path, state: Path, rounds: int, given: argparse.Namespace) -> Trained:
+    """Train until a round, from where the state folder stands."""
     variables = {
-        "FL_NUM_ROUNDS": given.rounds,
+        "FL_NUM_ROUNDS": rounds,
         "FL_CHECKPOINT_ENABLED": "YES",
         "FL_CHECKPOINT_INTERVAL": given.interval,
         "FL_CHECKPOINT_KEEP": given.keep,
@@ -69,7 +118,7 @@ def train(folder: Path, given: argparse.Namespace) -> tuple[dict[int, float], li
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FL_")}
     environment |= {name: str(value) for name, value in variables.items()}
     command = [sys.executable, "-m", "oneflower.cli.main", "simulate", "--clients", str(given.clients)]
-    command += ["--app", str(write_numpy_app(folder / "app")), "--state", str(folder / "state"), "--quiet"]
+    command += ["--app", str(app), "--state", str(state), "--quiet"]
     process = subprocess.Popen(command, env=environment)
     stop, samples = threading.Event(), []
     sampler = threading.Thread(target=_sample, args=(process.pid, stop, samples))
@@ -81,13 +130,13 @@ def train(folder: Path, given: argparse.Namespace) -> tuple[dict[int, float], li
         process.kill()
         stop.set()
         sampler.join()
-    events = read_journal(folder / "state" / "journal.jsonl")
+    events = read_journal(state / "journal.jsonl")
     ended = {
         event["round"]: datetime.fromisoformat(event["time"]).timestamp()
         for event in events
         if event["event"] == "round_completed"
     }
-    return ended, samples
+    return Trained(ended=ended, samples=samples)
 
 
 def _sample(pid: int, stop: threading.Event, samples: list[Sample]) -> None:
@@ -99,37 +148,6 @@ def _sample(pid: int, stop: threading.Event, samples: list[Sample]) -> None:
             return
         used = (int(words[11]) + int(words[12])) / tick
         samples.append(Sample(time=time.time(), memory_mib=int(words[21]) * page / 2**20, cpu_s=used))
-
-
-def report(ended: dict[int, float], samples: list[Sample]) -> dict[str, float]:
-    """Print the parts of a training and return the ratios of its end to its beginning."""
-    rounds, last = sorted(ended), max(ended)
-    print(f"{'rounds':>15}  {'ms a round':>10}  {'CPU ms a round':>14}  {'memory MiB':>10}")
-    shown = sorted({WARM_UP, *range(last // 10, last - PART + 1, max(1, last // 10)), last - PART})
-    for first in shown:
-        wall, cpu, memory = _part(ended, samples, first)
-        print(f"{first + 1:>7}-{first + PART:<7}  {1000 * wall:>10.2f}  {1000 * cpu:>14.2f}  {memory:>10.1f}")
-    early, late = _part(ended, samples, WARM_UP), _part(ended, samples, last - PART)
-    tenth = _part(ended, samples, max(WARM_UP, last // 10))
-    steady = [b - a for a, b in zip(map(ended.get, rounds), map(ended.get, rounds[1:]), strict=False)]
-    print(f"median of all rounds {1000 * median(steady):.2f} ms")
-    ratios = {
-        "time_last_100_to_first_100": late[0] / early[0],
-        "cpu_last_100_to_first_100": late[1] / early[1],
-        "memory_end_to_a_tenth": late[2] / tenth[2],
-        "memory_bytes_a_round": (late[2] - tenth[2]) * 2**20 / (last - last // 10),
-    }
-    for name, ratio in ratios.items():
-        print(f"{name:<28} {ratio:8.2f}")
-    return ratios
-
-
-def _part(ended: dict[int, float], samples: list[Sample], first: int) -> tuple[float, float, float]:
-    """Return seconds, processor seconds and memory of the rounds after `first`; both a round."""
-    begin, end = ended[first], ended[first + PART]
-    inside = [sample for sample in samples if begin <= sample.time <= end] or samples[-1:]
-    cpu = (_cpu_at(samples, end) - _cpu_at(samples, begin)) / PART
-    return (end - begin) / PART, cpu, median(sample.memory_mib for sample in inside)
 
 
 def _cpu_at(samples: list[Sample], moment: float) -> float:
