@@ -14,13 +14,14 @@ from oneflower.opennebula.appliance.again import (
     call_off,
     keep_environment,
     kept_environment,
-    may_pass,
     schedule,
 )
 from oneflower.opennebula.appliance.bootstrap import bootstrap
 from oneflower.opennebula.appliance.configure import configure
+from oneflower.opennebula.appliance.stage import UntoldError, may_pass
 from oneflower.opennebula.appliance.systemd import UnitEndedError
 from oneflower.opennebula.onegate import OneGateError
+from oneflower.opennebula.onegate.encoding import decode
 from oneflower.parts import Part
 from oneflower.tls import make_authority
 
@@ -169,6 +170,44 @@ def test_the_environment_is_kept_as_it_was_and_for_root_alone(layout):
 def test_no_stage_since_the_boot_is_told(layout):
     with pytest.raises(SettingsError, match="no stage has run"):
         kept_environment(layout)
+
+
+def test_a_final_failure_that_could_not_be_told_is_tried_until_it_is(stage_of, onegate, hours):
+    """OneGate may still show READY=YES of the boot before."""
+    stage = stage_of("superlink", vm=10, **IMAGES)
+    configure(stage)
+    bootstrap(stage)
+    onegate.state.faults.outage = "oned"
+    wrong = stage_of("superlink", vm=10, FL_NUM_ROUNDS="0")
+    with pytest.raises(UntoldError, match="FL_NUM_ROUNDS") as caught:
+        configure(wrong)
+    assert may_pass(caught.value)
+    onegate.state.faults.outage = ""
+    assert onegate.state.gate_is_open(10)
+    with pytest.raises(SettingsError):
+        configure(wrong)
+    assert not onegate.state.gate_is_open(10)
+
+
+def test_what_cannot_be_erased_does_not_keep_a_machine_from_ready(stage_of, onegate, hours):
+    """OneGate 7.4 refuses every erase while any value of the VM ends in a backslash."""
+    onegate.state.vms[10]["template"] |= {"NOTE": "C:\\dir\\", "FL_ERROR": "b2xk"}
+    stage = stage_of("superlink", vm=10, **IMAGES)
+    configure(stage)
+    bootstrap(stage)
+    assert onegate.state.gate_is_open(10)
+    assert stage.standing()["READY"] == "YES"
+
+
+def test_a_defect_is_told_too(stage_of, onegate, monkeypatch):
+    def broken(_):
+        raise ZeroDivisionError("division by zero")
+
+    stage = stage_of("superlink", vm=10, **IMAGES)
+    with pytest.raises(ZeroDivisionError), stage.telling():
+        broken(stage)
+    told = decode("FL_ERROR", onegate.state.vms[10]["template"]["FL_ERROR"])
+    assert "unexpected ZeroDivisionError" in told
 
 
 def test_the_report_is_silent_from_a_configure_to_the_end_of_its_bootstrap(stage_of):

@@ -13,20 +13,19 @@ from typing import Annotated
 import typer
 
 from oneflower.cli.doctor import doctor
-from oneflower.errors import OneflowerError, TrainingError
+from oneflower.errors import ClusterError, OneflowerError, TrainingError
 from oneflower.opennebula.appliance.again import again as run_again
 from oneflower.opennebula.appliance.again import (
     call_off,
     keep_environment,
     kept_environment,
-    may_pass,
     schedule,
 )
 from oneflower.opennebula.appliance.bootstrap import bootstrap as run_bootstrap
 from oneflower.opennebula.appliance.configure import configure as run_configure
 from oneflower.opennebula.appliance.layout import Layout
 from oneflower.opennebula.appliance.report import report as run_report
-from oneflower.opennebula.appliance.stage import Stage
+from oneflower.opennebula.appliance.stage import Stage, may_pass
 from oneflower.opennebula.appliance.systemd import UnitEndedError
 from oneflower.opennebula.onegate import OneGate, OneGateError, Waiting, access_from
 from oneflower.opennebula.roles import Machine
@@ -90,6 +89,10 @@ def _run(stage: Stage, run: Callable[[Stage], None]) -> None:
         run(stage)
     except OneflowerError as error:
         schedule(stage, error)
+        raise
+    except Exception as error:
+        # A defect of ours: the stage may not stay undone until somebody reboots the machine.
+        schedule(stage, ClusterError(str(error)))
         raise
 
 

@@ -5,13 +5,12 @@ import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from oneflower.errors import AppError, OneflowerError, SettingsError, StateError
+from oneflower.errors import OneflowerError, SettingsError, StateError
 from oneflower.files import read_json, replace_file
 from oneflower.opennebula.appliance.layout import Layout
-from oneflower.opennebula.appliance.stage import Stage
-from oneflower.opennebula.appliance.systemd import SYSTEMCTL, Unit, UnitEndedError
+from oneflower.opennebula.appliance.stage import Stage, may_pass
+from oneflower.opennebula.appliance.systemd import SYSTEMCTL, Unit
 from oneflower.opennebula.appliance.units import again_unit
-from oneflower.opennebula.onegate import OneGateError
 from oneflower.tls import write_private
 
 log = logging.getLogger(__name__)
@@ -20,13 +19,6 @@ AGAIN = "flower-again.service"
 # An operator reads these of one-apps; they must not go on to say that the stage has failed.
 SUCCESS = "bootstrap_success\n"
 MOTD = "etc/motd"
-
-
-def may_pass(error: OneflowerError) -> bool:
-    """Whether the same stage may succeed later without anybody changing the settings or the app."""
-    if isinstance(error, OneGateError):
-        return error.passing
-    return not isinstance(error, SettingsError | AppError | UnitEndedError)
 
 
 def keep_environment(layout: Layout, environ: Mapping[str, str]) -> None:

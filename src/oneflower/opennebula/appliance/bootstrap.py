@@ -13,6 +13,7 @@ from oneflower.opennebula.appliance.configure import REPORT, report_service, wri
 from oneflower.opennebula.appliance.health import superlink_answers, supernode_is_registered
 from oneflower.opennebula.appliance.stage import Stage
 from oneflower.opennebula.appliance.systemd import SYSTEMCTL, Unit
+from oneflower.opennebula.onegate import OneGateError
 from oneflower.opennebula.roles import Machine
 from oneflower.settings import Resolution, Settings
 from oneflower.tls import write_private
@@ -119,7 +120,12 @@ def _tell(stage: Stage, told: dict[str, str]) -> None:
         return
     # An erase rewrites everything that OneGate shows: nothing of it may come after READY.
     gone = ["FL_ERROR", *({"FL_CA_CERT", "FL_ENDPOINT"} - told.keys())]
-    onegate.erase(gone, patience_s=OUTAGE_S)
+    try:
+        onegate.erase(gone)
+    except OneGateError as error:
+        # The report erases them later. A value of another's that OneGate cannot write back, such as one that
+        # ends in a backslash, makes every erase fail (measured on 7.4).
+        log.warning("not erased keys=%s reason=%s", ",".join(gone), error)
     onegate.publish({**told, "FL_STATE": "waiting", "READY": "YES"}, patience_s=OUTAGE_S)
     stage.stand_by({**told, "READY": "YES"})
     stage.systemd.write([report_service(stage)])

@@ -201,8 +201,8 @@ class Layout:
             if not folder.is_mount():
                 raise StateError(
                     f"{device} is labelled fl-{name} and could not be mounted on {folder}: look at "
-                    f"`journalctl -u oneflower-mount-disks`, repair it (`fsck {device}`), mount it there; the "
-                    "stages run again by themselves"
+                    f"`journalctl -u oneflower-mount-disks`, repair it (`fsck {device}`), mount it. The "
+                    "stages then run again by themselves"
                 )
 
     def _owner(self, wanted: int) -> int:

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from oneflower.errors import OneflowerError, SettingsError
+from oneflower.errors import AppError, ClusterError, OneflowerError, SettingsError
 from oneflower.files import read_json
 from oneflower.opennebula.appliance.certificates import given_problems
 from oneflower.opennebula.appliance.commands import Commands, SystemCommands
 from oneflower.opennebula.appliance.layout import Layout
-from oneflower.opennebula.appliance.systemd import Systemd
+from oneflower.opennebula.appliance.systemd import Systemd, UnitEndedError
 from oneflower.opennebula.onegate import OneGate, OneGateError
 from oneflower.opennebula.onegate.encoding import MAX_ERROR_CHARACTERS
 from oneflower.opennebula.roles import Machine
@@ -22,6 +22,10 @@ log = logging.getLogger(__name__)
 
 # How long a failed stage tries to tell OneGate why.
 TELL_FAILURE_S = 60.0
+
+
+class UntoldError(ClusterError):
+    """A stage has failed for good, and OneGate could not be told: it is run again until it could."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +74,23 @@ class Stage:
 
     @contextmanager
     def telling(self) -> Iterator[None]:
-        """Publish an error before it ends the stage: the operator looks there first."""
+        """Publish an error before it ends the stage: the operator looks there first.
+
+        Raises
+        ------
+        UntoldError
+            The error is final and OneGate could not be told: it may still show READY=YES of the boot before.
+        """
         try:
             yield
         except OneflowerError as error:
-            self.publish(failure(error), patience_s=TELL_FAILURE_S)
+            told = self.publish(failure(error), patience_s=TELL_FAILURE_S)
+            if not (told or self.onegate is None or may_pass(error)):
+                raise UntoldError(str(error)) from error
+            raise
+        except Exception as error:
+            unexpected = f"unexpected {type(error).__name__}: {error}. Please report it"
+            self.publish(failure(unexpected), patience_s=TELL_FAILURE_S)
             raise
 
     def stand_by(self, values: Mapping[str, str]) -> None:
@@ -94,6 +110,13 @@ class Stage:
     def standing(self) -> dict[str, str]:
         """Return what the machine stands by; empty while a stage runs, and after one that failed."""
         return {key: str(value) for key, value in read_json(self.layout.standing).items()}
+
+
+def may_pass(error: OneflowerError) -> bool:
+    """Whether the same stage may succeed later without anybody changing the settings or the app."""
+    if isinstance(error, OneGateError):
+        return error.passing
+    return not isinstance(error, SettingsError | AppError | UnitEndedError)
 
 
 def failure(error: object) -> dict[str, str]:

@@ -26,7 +26,7 @@ def engine(host: Host) -> Iterator[Finding]:
     except ClusterError as error:
         missing = "not installed" in str(error)
         mend = (
-            "use the disk image, which brings Docker, or install a `docker` command (appliances/image/install.sh)"
+            "use the disk image, which brings Docker; on another machine: apt install docker.io"
             if missing
             else "systemctl restart docker; `journalctl -u docker` says why it ended, often a full disk"
         )
