@@ -97,7 +97,7 @@ def verify(
     *,
     path: FolderOption = _DEFAULT_FOLDER,
 ) -> None:
-    """Verify the checksums of one round, or of all. Exit code 3 if anything is damaged."""
+    """Verify the checksums of one round or all. Exit code 3 if anything is damaged."""
     reader = _reader(path)
     rounds = reader.rounds() if number is None else (number,)
     found = {each: _verified(reader, each, asked_for=number is not None) for each in rounds}

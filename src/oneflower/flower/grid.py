@@ -17,8 +17,8 @@ from oneflower.flower.waiting import Owed, Pacing, Phase, Reply
 
 __all__ = ["Pacing", "Reply", "RoundGrid"]
 
+# Flower counts a message's life, 12 h, in the wall clock; one that is set by a day must not end it.
 CLOCK_SLACK_S = 2 * 86400.0
-"""Flower counts a message's life, 12 h, in the wall clock; one that is set by a day must not end it."""
 
 
 class RoundGrid(Grid):
@@ -295,7 +295,6 @@ class RoundGrid(Grid):
         drained = [key for key, owed in self._late.items() if not owed.work or owed.work != wanted]
         for message in self._inner.pull_messages(drained) if drained else ():
             owed = self._late.pop(message.metadata.reply_to_message_id, None)
-            if owed is not None:
-                self._at_work_since.pop(owed.node_id, None)
+            self._at_work_since.pop(owed.node_id if owed else 0, None)
             if owed is not None and not message.has_error():
                 self._suspect_until.pop(owed.node_id, None)

@@ -9,11 +9,11 @@ from typing import Any
 from oneflower.journal import Current, SupervisorState
 from oneflower.kinds import ErrorKind, kind_named
 from oneflower.monitor import records
+from oneflower.monitor.client_history import ClientHistory
 from oneflower.monitor.fields import is_understood, time_of
 from oneflower.monitor.lines import describe
-from oneflower.monitor.reasons import kind_of
-from oneflower.monitor.records import ANSWERED, FAILED, QUARANTINED, Client, Event
-from oneflower.monitor.view import Phase, TrainingView
+from oneflower.monitor.records import Event
+from oneflower.monitor.view import Phase
 from oneflower.quality import wanted_or_automatic
 
 __all__ = ["Event", "History", "fold"]
@@ -23,7 +23,7 @@ BEGINNINGS = frozenset({SupervisorState.WAITING, SupervisorState.SUBMITTING})
 
 
 @dataclass(slots=True)
-class History(TrainingView):
+class History(ClientHistory):
     """The fold of a journal: ``take`` its events in order.
 
     A training that starts from round 1 again forgets what was before; one that resumes after round k
@@ -61,12 +61,6 @@ class History(TrainingView):
         if self.first_time is None:
             self.first_time = time
         self.last_time = time
-
-    def _mark(self, event: Event) -> None:
-        running = self.started_round > self.done
-        self.moments.append(
-            records.Moment(event=event, position=self.done + 0.5 * running, time=self.last_time)
-        )
 
     # --- one method an event, found by its name ----------------------------------------------------
 
@@ -113,7 +107,8 @@ class History(TrainingView):
     def _on_process_died(self, event: Event) -> None:
         self._mark(event)
 
-    _on_process_started = _on_process_died
+    _on_process_started = _on_settings_changed = _on_evaluation_unavailable = _on_process_died
+    _on_metric_missing = _on_client_state_kept = _on_client_state_lost = _on_process_died
 
     def _on_supervisor_state(self, event: Event) -> None:
         state = str(event["state"])
@@ -144,80 +139,6 @@ class History(TrainingView):
         self.round_began = self.last_time
         self.answered.clear()
         self.evaluated.clear()
-
-    def _on_reply_received(self, event: Event) -> None:
-        """Note one of two replies a client and round: nine events of ten, so nothing is looked up twice."""
-        name = event.get("client")
-        if event.get("phase", "train") != "train":
-            self.phase = Phase.EVALUATING
-            if name is not None:
-                self._heard(name)
-                self.evaluated.add(str(name))
-            return
-        self.phase = Phase.TRAINING
-        self.replies += 1
-        if name is None:
-            return
-        client = self._heard(name)
-        client.trained += 1
-        client.train_seconds = self.answered[client.name] = event.get("seconds")
-        number = int(event["round"])
-        client.note(number, ANSWERED)
-        if number in self.absent:
-            self.absent[number].pop(client.name, None)
-
-    def _heard(self, name: object) -> Client:
-        client = self._client(name)
-        client.seen(self.last_time)
-        return client
-
-    def _on_client_joined(self, event: Event) -> None:
-        client = self._client(event["client"])
-        client.seen(self.last_time)
-        client.connected = True
-
-    def _on_client_left(self, event: Event) -> None:
-        client = self._client(event["client"])
-        if client.connected is not False:
-            self._mark(event)
-        client.connected = False
-
-    def _on_parts_assigned(self, event: Event) -> None:
-        parts = [str(member) for member in event["members"]]
-        if parts != self.parts:
-            self._mark(event)
-        self.parts = parts
-
-    def _client(self, name: object) -> Client:
-        text = str(name)
-        client = self.roster.get(text)
-        if client is None:
-            client = self.roster[text] = Client(text)
-        return client
-
-    def _on_client_failed(self, event: Event) -> None:
-        quarantined = event["event"] == "client_quarantined"
-        outcome = QUARANTINED if quarantined else FAILED
-        number, reason = int(event.get("round", 0)), str(event.get("reason", ""))
-        client = self._client(event.get("client", "?"))
-        if not (client.quarantines if quarantined else client.failures):
-            self._mark(event)
-        if quarantined:
-            client.seen(self.last_time)
-        client.quarantines += quarantined
-        client.failures += not quarantined
-        client.last_reason = reason
-        client.note(number, outcome)
-        self.absent.setdefault(number, {})[client.name] = outcome
-        (self.quarantines if quarantined else self.failures)[kind_of(reason)] += 1
-        self.answered.pop(client.name, None)
-        self.left_out.append(
-            records.LeftOut(
-                number=number, client=client.name, reason=reason, outcome=outcome, time=self.last_time
-            )
-        )
-
-    _on_client_quarantined = _on_client_failed
 
     def _on_round_failed(self, event: Event) -> None:
         self.failed_rounds += 1
@@ -256,12 +177,6 @@ class History(TrainingView):
         tries = f"try {event.get('attempt', '?')} of {event.get('tries', '?')}"
         self.saving = f"the model of round {event['round']} ({tries}): {event.get('reason', '?')}"
         self._mark(event)
-
-    def _on_settings_changed(self, event: Event) -> None:
-        self._mark(event)
-
-    _on_evaluation_unavailable = _on_metric_missing = _on_settings_changed
-    _on_client_state_kept = _on_client_state_lost = _on_settings_changed
 
     def _on_training_finished(self, event: Event) -> None:
         self.finish, self.waiting, self.phase, self.saving = event, "", Phase.FINISHED, ""

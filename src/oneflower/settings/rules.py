@@ -133,7 +133,7 @@ def advice(settings: Settings, given: Mapping[str, Given]) -> Iterator[Notice]:
     yield from _minimums(settings)
     yield from _strategy(settings)
     yield from _timeout(settings)
-    yield from _stopping(settings, given)
+    yield from _stopping(settings)
     yield from _without_effect(settings, given)
 
 
@@ -161,7 +161,7 @@ def _timeout(settings: Settings) -> Iterator[Notice]:
         )
 
 
-def _stopping(settings: Settings, given: Mapping[str, Given]) -> Iterator[Notice]:
+def _stopping(settings: Settings) -> Iterator[Notice]:
     stops = settings.early_stop_rounds > 0 or settings.target_metric_value != ""
     if stops and settings.min_evaluate_clients == 0:
         name = "FL_EARLY_STOP_ROUNDS" if settings.early_stop_rounds else "FL_TARGET_METRIC_VALUE"
@@ -170,7 +170,7 @@ def _stopping(settings: Settings, given: Mapping[str, Given]) -> Iterator[Notice
             text=f"{name} is set and FL_MIN_EVALUATE_CLIENTS is 0: no client evaluates, so the training ends "
             "early only if the app evaluates centrally or reports the metric while it trains",
         )
-    if "FL_EARLY_STOP_DELTA" in given and settings.early_stop_rounds == 0:
+    if settings.early_stop_delta and settings.early_stop_rounds == 0:
         yield Notice(level="info", text="FL_EARLY_STOP_DELTA has no effect: FL_EARLY_STOP_ROUNDS is 0")
     if 0 < settings.num_rounds <= settings.early_stop_rounds:
         yield Notice(

@@ -1,6 +1,6 @@
 """The variables that say what is trained and how: app, rounds, strategy, checkpoints."""
 
-from oneflower.settings.formats import ABSOLUTE_PATH, FLOWER_VERSION, METRIC, REAL_NUMBER, VERSION
+from oneflower.settings.formats import ABSOLUTE_PATH, FLOWER_VERSION, VERSION
 from oneflower.settings.use_cases import FRAMEWORKS, NO_USE_CASE, USE_CASES
 from oneflower.settings.variable import Kind, Role, Variable
 
@@ -274,48 +274,4 @@ ROUND_LOOP = (
     ),
 )
 
-STOPPING = (
-    Variable(
-        name="FL_BEST_METRIC",
-        kind=Kind.TEXT,
-        default="",
-        format=METRIC,
-        role=Role.SUPERLINK,
-        run_config_key="best-metric",
-        label="Metric of the best model",
-        help="Metric that says how good a model is, as eval_acc or -eval_loss; empty chooses by name",
-    ),
-    Variable(
-        name="FL_EARLY_STOP_ROUNDS",
-        kind=Kind.NUMBER,
-        default=0,
-        minimum=0,
-        unit="rounds",
-        role=Role.SUPERLINK,
-        run_config_key="early-stop-rounds",
-        label="Rounds without improvement before stopping",
-        help="Rounds without improvement after which the training ends; 0 never ends it early",
-    ),
-    Variable(
-        name="FL_EARLY_STOP_DELTA",
-        kind=Kind.FLOAT,
-        default=0.0,
-        minimum=0,
-        role=Role.SUPERLINK,
-        run_config_key="early-stop-delta",
-        label="Smallest improvement of the metric",
-        help="Smallest change of FL_BEST_METRIC that is an improvement",
-    ),
-    Variable(
-        name="FL_TARGET_METRIC_VALUE",
-        kind=Kind.TEXT,
-        default="",
-        format=REAL_NUMBER,
-        role=Role.SUPERLINK,
-        run_config_key="target-metric-value",
-        label="Metric value at which to stop",
-        help="Value of FL_BEST_METRIC at which the training ends; empty for none",
-    ),
-)
-
-TRAINING_TABLE = APP + ROUNDS + STRATEGY_PARAMETERS + CHECKPOINTS + ROUND_LOOP + STOPPING
+TRAINING_TABLE = APP + ROUNDS + STRATEGY_PARAMETERS + CHECKPOINTS + ROUND_LOOP
