@@ -24,7 +24,7 @@ def root_disk(host: Host) -> Iterator[Finding]:
 
 
 def folder_check(name: str, *, writable: bool) -> Callable[[Host], Iterator[Finding]]:
-    """Return the check of one of /opt/flower's folders; each is a check of its own: a dead share blocks that one only."""
+    """Return the check of one of /opt/flower's folders: a dead share blocks that check alone."""
 
     def look(host: Host) -> Iterator[Finding]:
         folder: Path = getattr(host.layout, name)
