@@ -282,6 +282,10 @@ class Host:
         """Run a program inside."""
         return run("nsenter", "--target", self.init, "--all", "--", *command, check=check, timeout=timeout)
 
+    def says(self, text):
+        """Whether the journal has a text. It does not always know of which unit a line of systemd-cat is."""
+        return text in self.log(lines=1000)
+
     def log(self, unit=None, lines=60):
         units = [f"--unit={unit}"] if unit else []
         return self.run(

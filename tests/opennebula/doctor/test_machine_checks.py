@@ -131,7 +131,7 @@ def test_a_share_that_is_gone_is_told(look, folders, monkeypatch):
 
     monkeypatch.setattr(os, "statvfs", stale)
     state, found, mend = look("checkpoints", writable=True)
-    assert (state, "Stale" in found, "mount it anew" in mend) == ("problem", True, True)
+    assert (state, "Stale" in found, "mount it again" in mend) == ("problem", True, True)
 
 
 # --- Docker ---
@@ -364,7 +364,7 @@ def journal(layout):
     layout.state.mkdir(parents=True)
 
     def write(*events, seconds_ago=600):
-        moment = (NOW - timedelta(seconds=seconds_ago)).isoformat()
+        moment = (datetime.now(UTC) - timedelta(seconds=seconds_ago)).isoformat()
         lines = [json.dumps({"time": moment, **event}) for event in events]
         layout.journal.write_text("\n".join(lines) + "\n")
 

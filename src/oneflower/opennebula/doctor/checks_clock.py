@@ -77,7 +77,7 @@ def _load(path: Path) -> x509.Certificate | Finding:
         )
         return problem(CERTIFICATES, f"{path} is not there", mend)
     except (OSError, ValueError) as error:
-        mend = f"remove {path} and reboot: it is made anew"
+        mend = f"remove {path} and reboot: it is made again"
         return problem(CERTIFICATES, f"{path} cannot be read as a certificate ({error})", mend)
 
 

@@ -14,9 +14,7 @@ CONTEXT, SETTINGS, TOKEN = "context", "settings", "token"
 
 _NUMBERED = re.compile(r"[0-9]+\. ")
 _CERTIFICATE = ("FL_SSL_",)
-_ADD = (
-    'add TOKEN = "YES" to CONTEXT of the VM template, and create the VM anew: OpenNebula makes the token then'
-)
+_ADD = 'add TOKEN = "YES" to CONTEXT of the VM template and create a new VM: OpenNebula makes the token then'
 
 
 def context(host: Host) -> Iterator[Finding]:

@@ -24,7 +24,7 @@ def root_disk(host: Host) -> Iterator[Finding]:
 
 
 def folder_check(name: str, *, writable: bool) -> Callable[[Host], Iterator[Finding]]:
-    """Return the check of one of /opt/flower's folders; each is a check, for a dead share hangs one alone."""
+    """Return the check of one of /opt/flower's folders: a dead share blocks that check alone."""
 
     def look(host: Host) -> Iterator[Finding]:
         folder: Path = getattr(host.layout, name)
@@ -112,7 +112,7 @@ def _access(host: Host, check: str, folder: Path, *, writable: bool) -> Iterator
 
 def _broken(check: str, folder: Path, error: OSError) -> Finding:
     if error.errno in (errno.ESTALE, errno.EIO, errno.ENOTCONN, errno.EHOSTDOWN):
-        mend = f"the share or disk is gone: `findmnt -T {folder}`; mount it anew, then reboot"
+        mend = f"the share or disk is gone: `findmnt -T {folder}`; mount it again, then reboot"
         return problem(check, f"{folder}: {error.strerror}", mend)
     return problem(check, f"{folder}: {error.strerror}", f"findmnt -T {folder}")
 

@@ -26,7 +26,7 @@ from oneflower.opennebula.doctor.host import Host
 BUDGET_S = 85.0
 _USUAL_S = 10.0
 _A_BUNDLE = "run it again with --bundle FILE and report that"
-_A_SHARE = "findmnt; a share that hangs: `umount -fl FOLDER`, mount it anew, and reboot"
+_A_SHARE = "findmnt; a share that hangs: `umount -fl FOLDER`, mount it again, and reboot"
 
 
 @dataclass(frozen=True, slots=True)
