@@ -1,4 +1,4 @@
-"""A supervised training beside another run, on a full disk, with a spoiled database, and stopped processes."""
+"""A supervised training beside another run, on a full disk, with a spoiled database and stopped processes."""
 
 import os
 import signal
