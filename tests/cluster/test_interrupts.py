@@ -10,6 +10,14 @@ import pytest
 from oneflower.cluster.interrupts import SIGNALS, Interrupts
 
 
+@pytest.fixture(autouse=True)
+def handlers():
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("number", SIGNALS)
 def test_the_first_signal_interrupts(number):
     with pytest.raises(KeyboardInterrupt), Interrupts():

@@ -17,6 +17,9 @@ from oneflower.settings import render_context
 
 # Under the timeout of a test, and far above what a busy machine needs.
 WAIT_S = 240.0
+# A shell's background ignores SIGINT, which a child inherits and `oneflower up` respects.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PYPROJECT = """
 [project]

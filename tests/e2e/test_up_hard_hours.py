@@ -123,10 +123,9 @@ class TestTerminals:
         up.start(NUM_ROUNDS=ROUNDS).kill()  # it writes the context
         up._processes[-1].wait()
         shutil.rmtree(up.state, ignore_errors=True)
-        environment = {**os.environ, "TEST_PAUSE_S": "1"}
         process = subprocess.Popen(
             self.command(up, *before),
-            env=environment,
+            env={**os.environ, "TEST_PAUSE_S": "1"},
             stdin=subprocess.DEVNULL,
             start_new_session=True,
             **streams,
@@ -145,6 +144,7 @@ class TestTerminals:
         process = self.start(up, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         up.wait_for("round_started", round=1)
         process.stdout.close()
+        process.stdout = None  # nobody reads it at the end, either
         assert process.wait(timeout=240) == 0
         assert up.events("training_finished")
 

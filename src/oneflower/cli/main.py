@@ -1,6 +1,7 @@
 """The `oneflower` command: one thin module a subcommand, one place where errors become exit codes."""
 
 import os
+import signal
 import sys
 from typing import Annotated
 
@@ -11,6 +12,8 @@ import typer.core
 from oneflower.cli.commands import LazyGroup
 from oneflower.errors import OneflowerError
 from oneflower.flower.programs import GRPC_FORKS
+
+INTERRUPTED = 130
 
 # The help is plain text. Where Rich is there, Typer escapes the brackets of "[required]" for it all the same.
 typer.core.HAS_RICH = False
@@ -49,7 +52,7 @@ def main() -> None:
     """Run the command line and turn an error into its message and exit code."""
     os.environ.setdefault(*GRPC_FORKS)
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        code = app(standalone_mode=False) or 0
     except OneflowerError as error:
         from rich.console import Console  # noqa: PLC0415 - most commands end without an error
 
@@ -57,13 +60,16 @@ def main() -> None:
             f"error: {error}", style="red", markup=False, highlight=False
         )
         sys.exit(error.exit_code)
-    except click.exceptions.Abort:
-        sys.exit(130)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        code = INTERRUPTED
+    if code == INTERRUPTED:
+        # Python puts the default back while it ends: a late signal would give another exit code.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

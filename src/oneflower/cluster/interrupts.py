@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 INTERRUPTED = 130
@@ -43,7 +43,8 @@ class Interrupts:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            # What is left of an interrupted process is its last words.
+            signal.signal(number, handler if self.number is None else _end)
         self._before.clear()
 
     def stopping(self) -> None:
@@ -60,12 +61,16 @@ class Interrupts:
         if self._stopping:
             self._after += 1
             if self._at_once:
-                sys.stdout.flush()
-                os._exit(INTERRUPTED)
+                _end(number, _frame)
             return
         self._stopping = True
         self.number = number
         raise KeyboardInterrupt
+
+
+def _end(_number: int, _frame: FrameType | None) -> NoReturn:
+    sys.stdout.flush()
+    os._exit(INTERRUPTED)
 
 
 def _terminals() -> list[int]:

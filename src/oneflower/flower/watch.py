@@ -13,13 +13,13 @@ from flwr.common import log
 
 from oneflower.flower.lifeline import die_with_parent
 from oneflower.procfs import sign_of
-from oneflower.stalls import STOPPED, STOPPED_S
+from oneflower.stalls import STOPPED
 
 __all__ = ["die_with_parent", "keep_running"]
 
 SHORTEST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 10.0
-GLANCE_S = 2.5 * STOPPED_S
+GLANCE_S = 60.0
 """How often a helper is looked at; later than `Health` would act, which tells what it does."""
 STEADY_S = 30.0
 """Who ran this long is started again at once; who died sooner waits twice as long as the last time."""
