@@ -10,6 +10,7 @@ import typer
 
 from oneflower.cli.sources import DEFAULT_STATE, JournalOption, StateOption, journal_of, read_training
 from oneflower.errors import StateError
+from oneflower.files import replace_file
 from oneflower.monitor.export import as_json
 from oneflower.monitor.report import render_report
 
@@ -56,10 +57,8 @@ def write(content: str, target: Path) -> None:
     if str(target) == "-":
         sys.stdout.write(content)
         return
-    temporary = target.with_name(f".{target.name}.new")
     try:
-        temporary.write_text(content, encoding="utf-8")
-        temporary.replace(target)
+        replace_file(target, content.encode(), mode=0o666)
     except OSError as error:
         raise StateError(
             f"{target} cannot be written ({error.strerror}): expected a file in an existing folder; "

@@ -14,7 +14,7 @@ from rich.text import Text
 from oneflower.cli.config import ContextOption
 from oneflower.cluster.interrupts import Interrupts
 from oneflower.cluster.plan import Plan, make_plan
-from oneflower.journal import follow, read_journal
+from oneflower.journal import follow, read_patiently
 from oneflower.monitor.final import ending, final_rows
 from oneflower.monitor.history import History
 from oneflower.monitor.lines import printable
@@ -86,7 +86,7 @@ def simulate(  # noqa: PLR0913 - one parameter an option
                     home=plan.folder.flwr_home,
                     engine=engine,
                 )
-            finish = last_finish(read_journal(plan.folder.journal)) or {}
+            finish = last_finish(read_patiently(plan.folder.journal)) or {}
         for name, value in final_rows(finish):
             console.print(Text.assemble((f"{name:<16}", "dim"), printable(value)), soft_wrap=True)
 
@@ -100,7 +100,7 @@ def _finished(plan: Plan, clients: int, progress: PlainProgress) -> Mapping[str,
         nodes=clients,
     )
     if plan.settings.resume != "never":
-        events = read_journal(plan.folder.journal)
+        events = read_patiently(plan.folder.journal)
         finish = finished_already(job, load(plan.folder.training), events, say=_warn_with(progress))
         if finish is not None:
             progress.say(f"this training has finished already: {ending(finish)}; nothing was run", "bold")

@@ -1,20 +1,16 @@
 """Where a training's journal is: the options that every command which reads one shares."""
 
-import time
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
 from oneflower.cluster.folder import StateFolder
 from oneflower.errors import StateError
-from oneflower.journal import Event, has_journal, read_journal
+from oneflower.journal import has_journal, read_patiently
 from oneflower.monitor.history import History, fold
 from oneflower.monitor.safety import Inspector, Safety
 
-# A disk that is away for a moment, or a folder whose owner is changed, is back within seconds.
-PATIENCE_S: Final = 5.0
-RETRY_S: Final = 0.2
 DEFAULT_STATE = Path("oneflower-state")
 
 StateOption = Annotated[
@@ -50,7 +46,7 @@ def read_training(state: Path, journal: Path | None = None, *, prove: bool = Tru
     StateError
         There is no journal, or it cannot be read.
     """
-    history = fold(whole_journal(existing(journal_of(state, journal))))
+    history = fold(read_patiently(existing(journal_of(state, journal))))
     return history, Inspector(checkpoints_of(state, journal)).look(history, prove=prove)
 
 
@@ -62,24 +58,6 @@ def existing(path: Path) -> Path:
             "or its journal (--journal FILE)"
         )
     return path
-
-
-def whole_journal(path: Path, *, patience_s: float = PATIENCE_S) -> list[Event]:
-    """Return every event; a journal that cannot be read just now is tried for so long.
-
-    Raises
-    ------
-    StateError
-        It cannot be read: nothing is concluded from a part of it.
-    """
-    deadline = time.monotonic() + patience_s
-    while True:
-        try:
-            return list(read_journal(path))
-        except StateError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(RETRY_S)
 
 
 def missing_extra(command: str, extra: str, error: ImportError) -> StateError:

@@ -22,9 +22,8 @@ from oneflower.cli.sources import (
     StateOption,
     existing,
     journal_of,
-    whole_journal,
 )
-from oneflower.journal import follow
+from oneflower.journal import follow, read_patiently
 from oneflower.monitor.following import Following
 from oneflower.monitor.history import History, fold
 from oneflower.monitor.lines import WARNINGS, describe
@@ -51,7 +50,7 @@ def status(
     if watch:
         _watch(path, as_json=as_json)
         return
-    history = fold(whole_journal(existing(path)))
+    history = fold(read_patiently(existing(path)))
     if as_json:
         sys.stdout.write(_json(history, indent=2))
     else:
@@ -70,7 +69,7 @@ def logs(
 ) -> None:
     """Print what happened to a training, one line an event."""
     path = _journal(state, journal)
-    known = list(_told(whole_journal(path if following else existing(path)), as_json=as_json))
+    known = list(_told(read_patiently(path if following else existing(path)), as_json=as_json))
     skipped = max(0, len(known) - last) if last else 0
     if not following:
         _print(known[skipped:])

@@ -22,7 +22,7 @@ from oneflower.errors import ClusterError, SettingsError, StateError, TrainingEr
 from oneflower.flower.control import ControlClient
 from oneflower.flower.fab import build_fab
 from oneflower.flower.health import Stalled
-from oneflower.journal import Journal, Owner, read_journal, run_of
+from oneflower.journal import Journal, Owner, read_patiently, run_of
 from oneflower.monitor.final import ending, final_rows
 from oneflower.output import steady_output
 from oneflower.procfs import this_process
@@ -98,11 +98,12 @@ def _remember(job: Job, file: Path, journal: Path, *, again: bool) -> Memory | N
     before = load(file)
     for change in changes(before, job.describe()):
         log.warning("configuration changed since the last start: %s", change)
-    finish = finished_already(job, before, read_journal(journal), say=log.warning)
+    events = read_patiently(journal)
+    finish = finished_already(job, before, events, say=log.warning)
     if finish is not None:
         _print_finish(finish, "has finished already; nothing was submitted")
         return None
-    submitted = [event for event in read_journal(journal) if event["event"] == "run_submitted"]
+    submitted = [event for event in events if event["event"] == "run_submitted"]
     runs = [run for event in submitted if (run := run_of(event)) is not None]
     memory = taken_up(before, job.describe(), max_restarts=job.max_restarts, again=again, runs=runs)
     if memory.machine.state is State.GIVEN_UP:

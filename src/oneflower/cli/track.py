@@ -19,10 +19,9 @@ from oneflower.cli.sources import (
     existing,
     journal_of,
     missing_extra,
-    whole_journal,
 )
 from oneflower.errors import OneflowerError, SettingsError, StateError
-from oneflower.journal import follow, of_training
+from oneflower.journal import follow, of_training, read_patiently
 from oneflower.monitor.history import History
 from oneflower.monitor.status import ENDED
 from oneflower.monitor.tracking.tracker import Tracker
@@ -56,7 +55,7 @@ def track(  # noqa: PLR0913 - one parameter an option
         existing(path)
     tracker = _tensorboard(tensorboard) if tensorboard is not None else _mlflow(mlflow or "", experiment)
     with _stopping() as stop:
-        events = of_training(follow(path, stop.reading) if keep_on else whole_journal(path))
+        events = of_training(follow(path, stop.reading) if keep_on else read_patiently(path))
         try:
             view = hand_over(_until_end(events, stop), tracker)
         finally:

@@ -15,8 +15,9 @@ from oneflower.cli.config import ContextOption
 from oneflower.cli.settings_used import app_row, setting_rows
 from oneflower.cluster.plan import Plan, make_plan
 from oneflower.cluster.session import Outcome, Session
+from oneflower.errors import StateError
 from oneflower.files import state_errors
-from oneflower.journal import read_journal
+from oneflower.journal import has_journal, read_patiently
 from oneflower.monitor.final import final_rows
 from oneflower.monitor.history import Event, History, fold
 from oneflower.monitor.lines import duration, metrics_text, printable
@@ -82,7 +83,7 @@ def up(  # noqa: PLR0913 - one parameter an option
     rows = _rows(resolution, plan)
     with Companion(folder=plan.folder, settings=rows, page=dashboard, say=progress.say) as companion:
         outcome = _run(plan, progress, companion, fresh=fresh)
-    _print_end(plan, outcome, fold(read_journal(plan.folder.journal)), console)
+    _print_end(plan, outcome, _history(plan, progress), console)
 
 
 def _run(plan: Plan, progress: PlainProgress, companion: Companion, *, fresh: bool) -> Outcome:
@@ -98,18 +99,27 @@ def _run(plan: Plan, progress: PlainProgress, companion: Companion, *, fresh: bo
         # The report of what there is helps most when something went wrong; it must not hide what did.
         if session.began:
             with suppress(Exception):
-                _report(plan, companion.settings)
+                _report(plan, companion.settings, progress)
             progress.say(f"logs: {plan.folder.logs}, what was reached: {plan.folder.report}", "yellow")
         raise
     if session.began or not plan.folder.report.exists():
         with state_errors(plan.folder.report):
-            _report(plan, companion.settings)
+            _report(plan, companion.settings, progress)
     return outcome
 
 
-def _report(plan: Plan, rows: Sequence[SettingRow]) -> None:
-    if plan.folder.journal.exists():
-        write_report(plan.folder.report, fold(read_journal(plan.folder.journal)), rows)
+def _report(plan: Plan, rows: Sequence[SettingRow], progress: PlainProgress) -> None:
+    if has_journal(plan.folder.journal):
+        write_report(plan.folder.report, _history(plan, progress), rows)
+
+
+def _history(plan: Plan, progress: PlainProgress) -> History:
+    """Return what the journal tells; where it cannot be read now, what was heard of it while it trained."""
+    try:
+        return fold(read_patiently(plan.folder.journal))
+    except StateError as error:
+        progress.say(f"warning: {error}", "yellow")
+        return progress.history
 
 
 def _rows(resolution: Resolution, plan: Plan) -> list[SettingRow]:

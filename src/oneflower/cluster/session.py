@@ -15,7 +15,7 @@ from oneflower.cluster.plan import Plan, certificates_given
 from oneflower.cluster.processes import end, leftovers
 from oneflower.cluster.tls import Certificates, decode_certificates, make_certificates
 from oneflower.files import probe
-from oneflower.journal import Event, Journal, Owner, read_journal
+from oneflower.journal import Event, Journal, Owner, read_patiently
 from oneflower.procfs import this_process
 from oneflower.recovery.finished import finished_already
 from oneflower.recovery.job import Job, changes
@@ -93,7 +93,7 @@ class Session:
         if self.plan.settings.resume == "never":
             return None
         folder = self.plan.folder
-        events = read_journal(folder.journal)
+        events = read_patiently(folder.journal)
         return finished_already(self._job(), load(folder.training), events, say=self.say)
 
     def _job(self) -> Job:

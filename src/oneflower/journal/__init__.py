@@ -2,7 +2,14 @@
 
 from oneflower.journal.events import EVENTS, JOURNAL_SCHEMA, SupervisorState
 from oneflower.journal.owners import Current, of_training, run_of
-from oneflower.journal.reader import Follower, follow, follow_blocks, has_journal, read_journal
+from oneflower.journal.reader import (
+    Follower,
+    follow,
+    follow_blocks,
+    has_journal,
+    read_journal,
+    read_patiently,
+)
 from oneflower.journal.tail import Event, JournalTail
 from oneflower.journal.unfinished import Unfinished, unfinished_round
 from oneflower.journal.writer import LAST_WORDS_S, Journal, Owner
@@ -24,6 +31,7 @@ __all__ = [
     "has_journal",
     "of_training",
     "read_journal",
+    "read_patiently",
     "run_of",
     "unfinished_round",
 ]

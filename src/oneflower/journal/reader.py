@@ -3,6 +3,7 @@
 import errno
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from oneflower.journal.records import Block, events_of
 from oneflower.journal.writer import old_file
 
 POLL_S: Final = 0.2
+# A disk that is away for a moment, or a folder whose owner is changed, is back within seconds.
+PATIENCE_S: Final = 5.0
 _MOST_OLD_FILES: Final = 100
 _BLOCK_BYTES: Final = 256 * 1024
 _HEAD_BYTES: Final = 256
@@ -40,6 +43,24 @@ def read_journal(path: Path) -> Iterator[dict[str, Any]]:
             f"the journal {path} cannot be read: {error.strerror or error}. Check the file, its folder and "
             "its disk, and try again; nothing is lost"
         ) from error
+
+
+def read_patiently(path: Path, *, patience_s: float = PATIENCE_S) -> list[dict[str, Any]]:
+    """Return every event; a journal that cannot be read just now is tried again for so long.
+
+    Raises
+    ------
+    StateError
+        It still cannot be read.
+    """
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            return list(read_journal(path))
+        except StateError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(POLL_S)
 
 
 def has_journal(path: Path) -> bool:

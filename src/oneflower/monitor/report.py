@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from oneflower.files import replace_file
 from oneflower.monitor import panels
 from oneflower.monitor.document import card, document
 from oneflower.monitor.final import NOT_KEPT, ending
@@ -54,15 +55,8 @@ def render_report(
 
 
 def write_report(path: Path, view: TrainingView, settings: Iterable[SettingRow] = ()) -> None:
-    """Write the page beside its place and rename it: a reader sees the old or the new one, whole."""
-    temporary = path.with_name(f".{path.name}.new")
-    page = render_report(view, settings, safety=Inspector().look(view))
-    try:
-        temporary.write_text(page, encoding="utf-8")
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    """Write the page whole: a reader sees the old or the new one, also beside another who writes it."""
+    replace_file(path, render_report(view, settings, safety=Inspector().look(view)).encode(), mode=0o666)
 
 
 def _cards(view: TrainingView, settings: Sequence[SettingRow], safety: Safety) -> list[Html]:

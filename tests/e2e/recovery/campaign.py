@@ -33,12 +33,15 @@ from faults import (
 from scene import Scene
 from up_scene import UpScene
 
+from oneflower.flower.guard import GUARDED
 from oneflower.settings import read_context
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "strategies"
 STRATEGIES = tuple(sorted(path.stem for path in EXAMPLES.glob("*.sh")))
 INTERVALS = (1, 2, 3)
 CLUSTERS = {"up": UpScene, "supervise": Scene}
+# Under a service manager the launcher's guards look after SuperLink and SuperNodes; `up` does it itself.
+ALONE = {"up": {}, "supervise": {GUARDED: None}}
 # What the campaign sets itself. All clients are needed: else the model depends on who was there.
 OURS = ("FL_USE_CASE", "FL_NUM_ROUNDS", "FL_CHECKPOINT_INTERVAL", "FL_CHECKPOINT_ENABLED")
 NOWHERE = "http://127.0.0.1:9"
@@ -144,7 +147,7 @@ def run_case(folder, app, case, *, seed, amounts, expected, proxies=True, say=pr
         app,
         nodes=int(variables["MIN_FIT_CLIENTS"]),
         pause_s=PAUSE_S,
-        extra=PROXIES if proxies else {},
+        extra={**(PROXIES if proxies else {}), **ALONE[case.cluster]},
         **variables,
     )
     try:

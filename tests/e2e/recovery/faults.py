@@ -90,17 +90,15 @@ def make(fault, scene):
 
 
 def choose(scene, target, place):
-    """Return one running process of a kind; a short-lived one is waited for."""
+    """Return one running process of a kind: a short-lived one is waited for, then any other is as good."""
     deadline = time.monotonic() + FIND_S
     while True:
-        found = sorted(
-            (each for each in scene.running() if kind_of(each.pid, scene) == target),
-            key=lambda each: each.pid,
-        )
+        running = sorted(scene.running(), key=lambda each: each.pid)
+        found = [each for each in running if kind_of(each.pid, scene) == target]
+        if time.monotonic() > deadline:
+            found = found or running
         if found:
             return found[int(place * len(found))]
-        if time.monotonic() > deadline:
-            return None
         time.sleep(0.02)
 
 

@@ -199,10 +199,13 @@ class Scene:
                 "FL_CHECKPOINT_PATH": str(self.checkpoints),
                 "FL_CONTROL_API_ADDRESS": self.addresses.control,
             }
-        return base
+        return {name: value for name, value in base.items() if value is not None}
 
     def _marks(self):
-        """Return what every process inherits: how it is found, what the app does, and what the test adds."""
+        """Return what every process inherits: how it is found, what the app does, and what the test adds.
+
+        None takes a variable away.
+        """
         return {
             SCENE: self.token,
             "TEST_PAUSE_S": str(self.pause_s),

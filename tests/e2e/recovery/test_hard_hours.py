@@ -1,4 +1,4 @@
-"""A supervised training beside another run, on a full disk, a damaged database, with stopped processes."""
+"""A supervised training beside another run, on a full disk, with a damaged database and stopped processes."""
 
 import os
 import signal
