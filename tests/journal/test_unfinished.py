@@ -2,9 +2,40 @@
 
 import pytest
 
-from oneflower.journal import Journal, unfinished_round
+from oneflower.journal import Journal, read_backwards, read_journal, reader, unfinished_round
 
 STARTED, AGGREGATED, COMPLETED = "round_started", "round_aggregated", "round_completed"
+
+
+def test_the_journal_is_read_backwards_as_it_is_read_forwards(tmp_path, monkeypatch):
+    """Over rotated files, torn lines, and blocks of any size."""
+    path = tmp_path / "journal.jsonl"
+    journal = Journal(path, max_bytes=2000)
+    for number in range(40):
+        journal.append("round_started", round=number, clients="ü" * number)
+        if number % 7 == 0:
+            with path.open("ab") as file:
+                file.write(b'{"torn\n\xff\n')
+    forwards = list(read_journal(path))
+    assert len(forwards) > 20
+    for size in (1, 7, 100, 1 << 20):
+        monkeypatch.setattr("oneflower.journal.reader._BLOCK_BYTES", size)
+        assert list(read_backwards(path)) == forwards[::-1]
+    assert list(read_backwards(tmp_path / "none")) == []
+
+
+def test_an_unfinished_round_is_found_without_reading_the_whole_journal(tmp_path, monkeypatch):
+    journal = Journal(tmp_path / "journal.jsonl")
+    for number in range(1, 3000):
+        for event in (STARTED, AGGREGATED, COMPLETED):
+            journal.append(event, round=number, valid=3)
+    journal.append(AGGREGATED, round=3000, valid=3)
+    decoded = []
+    real = reader._record
+    monkeypatch.setattr(reader, "_record", lambda line: decoded.append(line) or real(line))
+    assert unfinished_round(journal.path, 3000).valid == 3
+    assert unfinished_round(journal.path, 2999) is None
+    assert len(decoded) < 6000
 
 
 @pytest.mark.parametrize(

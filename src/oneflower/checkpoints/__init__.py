@@ -8,6 +8,7 @@ from oneflower.checkpoints.manifest import SCHEMA, Manifest
 from oneflower.checkpoints.metrics import Metric, normalised
 from oneflower.checkpoints.model import Checkpoint, Metrics, ModelSchema, Resumption, Saved, adopt
 from oneflower.checkpoints.names import HISTORY
+from oneflower.checkpoints.npz import check_storable
 from oneflower.checkpoints.reader import CheckpointInfo, CheckpointReader, MissingRoundError
 from oneflower.checkpoints.retention import (
     KeepAll,
@@ -42,6 +43,7 @@ __all__ = [
     "Retention",
     "Saved",
     "adopt",
+    "check_storable",
     "compare",
     "export_model",
     "model_digest",

@@ -19,6 +19,7 @@ from oneflower.checkpoints import (
     ModelSchema,
     Saved,
     adopt,
+    check_storable,
     retention_of,
 )
 from oneflower.errors import CheckpointError, OneflowerError
@@ -87,8 +88,10 @@ class Keeper:
         Raises
         ------
         CheckpointError
-            The checkpoint is of another model, or made with something else; the text lists the differences.
+            An array of the model cannot be kept. Or the checkpoint is of another model, or made with
+            something else; the text lists the differences.
         """
+        check_storable(array_views(result.arrays))
         if self._store is None:
             return Start(round=0, state={})
         self._store.require_space(array_views(result.arrays))

@@ -24,6 +24,27 @@ def read_journal(path: Path) -> Iterator[dict[str, Any]]:
             yield from block
 
 
+def read_backwards(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the same events, the newest first: what concerns the last rounds is found without reading all."""
+    for file in [path, *reversed(_old_files(path))]:
+        try:
+            with file.open("rb") as lines:
+                yield from _from_the_end(lines)
+        except FileNotFoundError:
+            continue
+
+
+def _from_the_end(lines: BinaryIO) -> Iterator[dict[str, Any]]:
+    begin, pending = lines.seek(0, os.SEEK_END), b""
+    while begin:
+        end, begin = begin, max(0, begin - _BLOCK_BYTES)
+        lines.seek(begin)
+        piece = lines.read(end - begin) + pending
+        pending, whole = piece.split(b"\n", 1) if begin and b"\n" in piece else (piece, b"")
+        yield from reversed(_events(whole))
+    yield from reversed(_events(pending))
+
+
 def follow(path: Path, stop: threading.Event, *, poll_s: float = POLL_S) -> Iterator[dict[str, Any]]:
     """Yield what the journal holds, then each event as it is written, until `stop` is set.
 

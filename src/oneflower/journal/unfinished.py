@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from oneflower.journal.reader import read_journal
+from oneflower.journal.reader import read_backwards
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,20 +18,22 @@ class Unfinished:
 
 def unfinished_round(path: Path, number: int) -> Unfinished | None:
     """Return what the journal has of this round when it was aggregated and not completed since, else None."""
-    started = aggregated = None
-    for event in read_journal(path):
-        if event.get("round") != number:
-            continue
-        match event["event"]:
-            case "round_started":
-                started = event
-            case "round_aggregated":
-                aggregated = event
-            case "round_completed":
-                aggregated = None
-    if aggregated is None:
-        return None
-    seconds = _moment(aggregated) - _moment(started or aggregated)
+    aggregated = None
+    for event in read_backwards(path):
+        match event["event"], event.get("round"):
+            case "round_started", found if found == number:
+                return None if aggregated is None else _unfinished(event, aggregated)
+            case "round_aggregated", found if found == number:
+                aggregated = aggregated or event
+            case "round_completed", found if found == number:
+                break
+            case "round_completed", int(found) if found < number - 1:
+                break  # two rounds back: whatever comes before is of an earlier run of the round
+    return None if aggregated is None else _unfinished(aggregated, aggregated)
+
+
+def _unfinished(started: dict[str, Any], aggregated: dict[str, Any]) -> Unfinished:
+    seconds = _moment(aggregated) - _moment(started)
     return Unfinished(valid=int(aggregated["valid"]), seconds=seconds)
 
 
