@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from oneflower.checkpoints import CheckpointStore, retention_of
+from oneflower.checkpoints import HISTORY, CheckpointStore, retention_of
 from oneflower.checkpoints.files import OsFiles
 
 FEW = 6  # up to so many unsynced names, every combination of them is tried
@@ -194,6 +194,7 @@ class Promise:
     allowed: list
     kept: list
     link_shows: list
+    history: bytes = b""
 
 
 class Scene:
@@ -204,10 +205,9 @@ class Scene:
         self.store = CheckpointStore(root, retention=retention_of(retention), files=self.files)
         self.promises = []
 
-    def promise(self, *allowed, kept=(), link_shows=()):
-        self.promises.append(
-            (len(self.files.operations), Promise(list(allowed), list(kept), list(link_shows)))
-        )
+    def promise(self, *allowed, kept=(), link_shows=(), history=b""):
+        promised = Promise(list(allowed), list(kept), list(link_shows), history)
+        self.promises.append((len(self.files.operations), promised))
 
     def at(self, moment):
         """Return the promise in force after `moment` operations."""
@@ -300,6 +300,20 @@ def start_afresh(scene, make):
     scene.promise(None, kept=kept)
 
 
+def start_afresh_and_save(scene, make):
+    """The metrics of the rounds that were set aside lie beside those of the new training."""
+    kept = [make(1), make(2), make(3)]
+    history = (scene.store.root / HISTORY).read_bytes()
+    scene.promise(make(3), kept=kept, history=history)
+    scene.store.open()
+    scene.promise(make(3), make(2), make(1), None, kept=kept, history=history)
+    scene.store.start_afresh()
+    anew = make(1, fill=0.5)
+    scene.promise(None, anew, kept=kept, history=history)
+    scene.store.save(anew)
+    scene.promise(anew, kept=[*kept, anew], history=history)
+
+
 def set_damage_aside(scene, make):
     kept = [make(1), make(2)]
     scene.promise(make(2), kept=kept)
@@ -322,6 +336,7 @@ SCENES = {
     "save other content": ((2, 3), 0, save_other_content),
     "roll back": ((1, 2, 3), 0, roll_back),
     "start afresh": ((1, 2, 3), 0, start_afresh),
+    "start afresh and save": ((1, 2, 3), 0, start_afresh_and_save),
     "set damage aside": ((1, 2, 3), 0, set_damage_aside),
 }
 
@@ -387,6 +402,8 @@ def check(root, promise, same, kept, *, damage):
     assert damage or not [name for name in names | before if "damaged" in name], (
         "a mere crash looks like damage"
     )
+    files = [path for path in root.iterdir() if path.is_file()] if promise.history else []
+    assert not files or any(path.read_bytes().startswith(promise.history) for path in files)
     for checkpoint in promise.kept:
         assert kept(root, checkpoint), f"round {checkpoint.round} is lost"
 
@@ -427,7 +444,7 @@ def test_the_promise_holds_when_the_power_fails_again_while_the_store_recovers(
         lay_down(state, first)
         before = Disk.of(first)
         again = Scene(first)
-        again.promise(*promise.allowed, kept=promise.kept)
+        again.promise(*promise.allowed, kept=promise.kept, history=promise.history)
         with again.store:
             again.store.latest()
         for second, (worse, _) in enumerate(crash_states(again, before)):
