@@ -305,13 +305,15 @@ def test_a_whole_manifest_or_line_that_is_not_the_one_written_is_not_committed(f
         before = Position(
             size_bytes=(folder / NAME).stat().st_size, sha256=json.loads(lines(folder)[-1])["sha256"]
         )
-        line, _ = render_line(5, accuracy(7), before=before, begin=before.size_bytes)
+        other = {"central": {"5": {"accuracy": 0.07}}}
+        line, _ = render_line(5, other, before=before, begin=before.size_bytes)
+        assert len(line) == len(data)
         return line
 
     for ending, change in (("5.json", another_model), ("history.jsonl", another_line)):
         with CheckpointStore(folder, files=Garbling(ending, change)) as store:
             with pytest.raises(CheckpointError, match="cannot be read back after it was written"):
-                store.save(make(5, size=1))
+                store.save(make(5, size=1, metrics=accuracy(5)))
             assert same(store.latest(), make(4, size=1))
 
 
