@@ -310,7 +310,7 @@ def test_a_whole_manifest_or_line_that_is_not_the_one_written_is_not_committed(f
         assert len(line) == len(data)
         return line
 
-    for ending, change in (("5.json", another_model), ("history.jsonl", another_line)):
+    for ending, change in (("history.jsonl", another_line), ("5.json", another_model)):
         with CheckpointStore(folder, files=Garbling(ending, change)) as store:
             with pytest.raises(CheckpointError, match="cannot be read back after it was written"):
                 store.save(make(5, size=1, metrics=accuracy(5)))
