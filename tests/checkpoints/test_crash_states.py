@@ -17,6 +17,7 @@ import pytest
 
 from oneflower.checkpoints import HISTORY, CheckpointStore, retention_of
 from oneflower.checkpoints.files import OsFiles
+from oneflower.errors import StateError
 
 FEW = 6  # up to so many unsynced names, every combination of them is tried
 
@@ -27,6 +28,7 @@ class RecordingFiles(OsFiles):
     def __init__(self):
         self.operations = []
         self.pointers_fail = False
+        self.last_sync_fails = self._committed = False
         self._descriptors = {}
         self._numbers = itertools.count()
 
@@ -63,6 +65,7 @@ class RecordingFiles(OsFiles):
     def rename(self, old, new):
         super().rename(old, new)
         self.note("rename", old.name, new.name)
+        self._committed = new.name.startswith("checkpoint_round") and new.suffix == ".json"
 
     def unlink(self, path):
         super().unlink(path)
@@ -75,6 +78,8 @@ class RecordingFiles(OsFiles):
         self.note("symlink", target, path.name)
 
     def sync_folder(self, path):
+        if self.last_sync_fails and self._committed:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
         super().sync_folder(path)
         self.note("sync_folder", path)
 
@@ -272,6 +277,19 @@ def save_again(scene, make):
     scene.promise(make(3), kept=[make(2), make(3)], link_shows=[make(3)])
 
 
+def save_again_after_the_last_sync_failed(scene, make):
+    """The manifest has its name, but not durably, and the training was told that the save failed."""
+    scene.promise(make(3))
+    scene.store.open()
+    scene.files.last_sync_fails = scene.files.pointers_fail = True
+    scene.promise(make(3), make(4))
+    with pytest.raises(StateError):
+        scene.store.save(make(4))
+    scene.files.last_sync_fails = False
+    scene.store.save(make(4))
+    scene.promise(make(4))
+
+
 def save_other_content(scene, make):
     kept = [make(2), make(3)]
     scene.promise(make(3), kept=kept, link_shows=[make(3)])
@@ -333,6 +351,7 @@ SCENES = {
     ),
     "note the last evaluation": ((2, 3), 0, note_the_last_evaluation),
     "save again": ((2, 3), 0, save_again),
+    "save again after the last sync failed": ((2, 3), 0, save_again_after_the_last_sync_failed),
     "save other content": ((2, 3), 0, save_other_content),
     "roll back": ((1, 2, 3), 0, roll_back),
     "start afresh": ((1, 2, 3), 0, start_afresh),
