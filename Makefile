@@ -11,7 +11,7 @@ HOST_PACKAGES := systemd-container debootstrap iproute2 podman runc buildah neta
 	fuse-overlayfs ruby-rspec shellcheck yamllint
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check soak torn-writes nightly contract e2e-hosts hosts-packages format clean
+.PHONY: help demo test check soak torn-writes many-rounds nightly contract e2e-hosts hosts-packages format clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  \1\t/' | expand -t 18
@@ -46,8 +46,13 @@ soak: $(DEVELOP) ## Train for MINUTES under random faults from SEED; every round
 	$(BIN)/python tests/e2e/recovery/soak.py --minutes $(MINUTES) --seed $(SEED)
 
 KILLS ?= 20
-torn-writes: $(DEVELOP) ## Kill a cluster KILLS times while it writes a checkpoint of 100 MB; the same model
-	$(BIN)/python tests/e2e/recovery/torn_writes.py --kills $(KILLS) --seed $(SEED)
+MEGABYTES ?= 100
+torn-writes: $(DEVELOP) ## Kill a cluster KILLS times while it writes a checkpoint of MEGABYTES; the same model
+	$(BIN)/python tests/e2e/recovery/torn_writes.py --kills $(KILLS) --seed $(SEED) --megabytes $(MEGABYTES)
+
+ROUNDS ?= 10000
+many-rounds: $(DEVELOP) ## Simulate ROUNDS rounds of a tiny model: what a round costs at the end and at the beginning
+	$(BIN)/python benchmarks/many_rounds.py --rounds $(ROUNDS)
 
 STRATEGIES ?= bulyan fedadam fedavg fedprox fedtrimmedavg krum
 nightly: MINUTES = 240

@@ -22,6 +22,9 @@ SUITES = (
     "test_files.py",
     "test_store.py",
     "test_npz.py",
+    "test_history.py",
+    "test_retention.py",
+    "test_races.py",
     "test_crash_states.py",
     "test_corruption.py",
     "test_faults.py",
@@ -43,6 +46,20 @@ CALLS = (
     (r"^(\s*)if manifest\.round != number:$", r"\1if False:"),
     (r"^(\s*)if list\(manifest\.files\) == records and .*:$", r"\1if True:"),
     (r"^(\s*)fcntl\.flock\(.*\)$", r"\1pass"),
+    # the history: written and proven before the manifest that names it
+    (r"^(\s*)record_history\(.*\)$", r"\1pass"),
+    (r"^(\s*)check_(line|manifest|schema|metrics)\(.*\)$", r"\1pass"),
+    (r"^(\s*)_hide_links\(.*\)$", r"\1pass"),
+    (r"^(\s*)set_history_aside\(.*\)$", r"\1pass"),
+    (r"^(.*)line\.sha256 != position\.sha256:$", r"\1False:"),
+    (r"^(\s*)if _chained\(.*\) != sha256:$", r"\1if False:"),
+    (r"^(\s*)if found != records:$", r"\1if False:"),
+    (r"^(\s*if problem is None and) line != entry\.line:$", r"\1 False:"),
+    (r"^(\s*if ledger\.unreadable) or ledger\.size_bytes != .*:$", r"\1:"),
+    (r"^(\s*)for _ in range\(2\):(.*)$", r"\1for _ in range(1):\2"),
+    # readers beside a writer
+    (r"^(\s*)if not isinstance\(damage\.__cause__, FileNotFoundError\):$", r"\1if True:"),
+    (r"^(\s*)if self\._stands\(manifest\):$", r"\1if True:"),
     (r"^(.*)zlib\.crc32\(data, zlib\.crc32\(header\)\)(.*)$", r"\g<1>0\2"),
 )
 

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from oneflower.checkpoints import CheckpointStore, retention_of
+from oneflower.checkpoints import HISTORY, CheckpointStore, retention_of
 from oneflower.checkpoints.files import OsFiles
+from oneflower.errors import StateError
 
 FEW = 6  # up to so many unsynced names, every combination of them is tried
 
@@ -27,6 +28,7 @@ class RecordingFiles(OsFiles):
     def __init__(self):
         self.operations = []
         self.pointers_fail = False
+        self.last_sync_fails = self._committed = False
         self._descriptors = {}
         self._numbers = itertools.count()
 
@@ -63,6 +65,7 @@ class RecordingFiles(OsFiles):
     def rename(self, old, new):
         super().rename(old, new)
         self.note("rename", old.name, new.name)
+        self._committed = new.name.startswith("checkpoint_round") and new.suffix == ".json"
 
     def unlink(self, path):
         super().unlink(path)
@@ -75,6 +78,8 @@ class RecordingFiles(OsFiles):
         self.note("symlink", target, path.name)
 
     def sync_folder(self, path):
+        if self.last_sync_fails and self._committed:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
         super().sync_folder(path)
         self.note("sync_folder", path)
 
@@ -194,6 +199,7 @@ class Promise:
     allowed: list
     kept: list
     link_shows: list
+    history: bytes = b""
 
 
 class Scene:
@@ -204,10 +210,9 @@ class Scene:
         self.store = CheckpointStore(root, retention=retention_of(retention), files=self.files)
         self.promises = []
 
-    def promise(self, *allowed, kept=(), link_shows=()):
-        self.promises.append(
-            (len(self.files.operations), Promise(list(allowed), list(kept), list(link_shows)))
-        )
+    def promise(self, *allowed, kept=(), link_shows=(), history=b""):
+        promised = Promise(list(allowed), list(kept), list(link_shows), history)
+        self.promises.append((len(self.files.operations), promised))
 
     def at(self, moment):
         """Return the promise in force after `moment` operations."""
@@ -272,6 +277,19 @@ def save_again(scene, make):
     scene.promise(make(3), kept=[make(2), make(3)], link_shows=[make(3)])
 
 
+def save_again_after_the_last_sync_failed(scene, make):
+    """The manifest has its name, but not durably, and the training was told that the save failed."""
+    scene.promise(make(3))
+    scene.store.open()
+    scene.files.last_sync_fails = scene.files.pointers_fail = True
+    scene.promise(make(3), make(4))
+    with pytest.raises(StateError):
+        scene.store.save(make(4))
+    scene.files.last_sync_fails = False
+    scene.store.save(make(4))
+    scene.promise(make(4))
+
+
 def save_other_content(scene, make):
     kept = [make(2), make(3)]
     scene.promise(make(3), kept=kept, link_shows=[make(3)])
@@ -300,6 +318,20 @@ def start_afresh(scene, make):
     scene.promise(None, kept=kept)
 
 
+def start_afresh_and_save(scene, make):
+    """The metrics of the rounds that were set aside lie beside those of the new training."""
+    kept = [make(1), make(2), make(3)]
+    history = (scene.store.root / HISTORY).read_bytes()
+    scene.promise(make(3), kept=kept, history=history)
+    scene.store.open()
+    scene.promise(make(3), make(2), make(1), None, kept=kept, history=history)
+    scene.store.start_afresh()
+    anew = make(1, fill=0.5)
+    scene.promise(None, anew, kept=kept, history=history)
+    scene.store.save(anew)
+    scene.promise(anew, kept=[*kept, anew], history=history)
+
+
 def set_damage_aside(scene, make):
     kept = [make(1), make(2)]
     scene.promise(make(2), kept=kept)
@@ -319,9 +351,11 @@ SCENES = {
     ),
     "note the last evaluation": ((2, 3), 0, note_the_last_evaluation),
     "save again": ((2, 3), 0, save_again),
+    "save again after the last sync failed": ((2, 3), 0, save_again_after_the_last_sync_failed),
     "save other content": ((2, 3), 0, save_other_content),
     "roll back": ((1, 2, 3), 0, roll_back),
     "start afresh": ((1, 2, 3), 0, start_afresh),
+    "start afresh and save": ((1, 2, 3), 0, start_afresh_and_save),
     "set damage aside": ((1, 2, 3), 0, set_damage_aside),
 }
 
@@ -387,6 +421,9 @@ def check(root, promise, same, kept, *, damage):
     assert damage or not [name for name in names | before if "damaged" in name], (
         "a mere crash looks like damage"
     )
+    if promise.history:
+        files = [path for path in root.iterdir() if path.is_file()]
+        assert any(path.read_bytes().startswith(promise.history) for path in files), "metrics are lost"
     for checkpoint in promise.kept:
         assert kept(root, checkpoint), f"round {checkpoint.round} is lost"
 
@@ -427,7 +464,7 @@ def test_the_promise_holds_when_the_power_fails_again_while_the_store_recovers(
         lay_down(state, first)
         before = Disk.of(first)
         again = Scene(first)
-        again.promise(*promise.allowed, kept=promise.kept)
+        again.promise(*promise.allowed, kept=promise.kept, history=promise.history)
         with again.store:
             again.store.latest()
         for second, (worse, _) in enumerate(crash_states(again, before)):

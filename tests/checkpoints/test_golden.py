@@ -1,11 +1,14 @@
-"""Checkpoints that schema 1 wrote, kept in tests/data: every later version loads them, bit for bit.
+"""Checkpoints that each schema wrote, kept in tests/data: every later version loads them, bit for bit.
 
 They were written once, by the first release of the schema, and are never written again: a change that breaks
-this test breaks the resume of trainings that are running somewhere.
+this test breaks the resume of trainings that are running somewhere. `python tests/checkpoints/test_golden.py`
+wrote those of schema 2.
 """
 
 import math
 import shutil
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,7 @@ import numpy as np
 from oneflower.checkpoints import Checkpoint, CheckpointReader, CheckpointStore
 
 GOLDEN = Path(__file__).parents[1] / "data" / "checkpoints-schema-1"
+GOLDEN_2 = Path(__file__).parents[1] / "data" / "checkpoints-schema-2"
 
 WITH_STATE = Checkpoint(
     round=3,
@@ -69,14 +73,83 @@ def test_the_digests_of_schema_1_are_those_of_its_files():
 
 
 def test_a_training_resumes_from_a_folder_of_schema_1(tmp_path, same, make):
-    shutil.copytree(GOLDEN, tmp_path / "c")
-    with CheckpointStore(tmp_path / "c") as store:
+    """And goes on in the present schema, with all metrics so far."""
+    root = tmp_path / "c"
+    shutil.copytree(GOLDEN, root)
+    with CheckpointStore(root) as store:
         assert same(store.latest(), WITHOUT_STATE)
         store.save(make(11))
         assert same(store.latest(), make(11))
+        store.rollback(3)
+        assert same(store.latest(), WITH_STATE)
+        metrics = {"train": {"4": {"train_loss": 1.5}}}
+        store.save(make(4, metrics=metrics))
+        assert repr(store.latest().metrics) == repr(
+            WITH_STATE.metrics | {"train": WITH_STATE.metrics["train"] | metrics["train"]}
+        )
+        assert store.metrics_problem(4) is None
+        assert store.best().round == 3
+    assert same(CheckpointReader(root).load(3), WITH_STATE)
+
+
+def later(number, **metrics):
+    """Return a round after the one with an optimizer, with what was measured since."""
+    return replace(WITH_STATE, round=number, arrays={"w": np.arange(number, dtype="<f4")}, metrics=metrics)
+
+
+ROLLED_BACK = later(4, train={"4": {"train_loss": 9.0}})
+NEWEST = later(
+    4, train={"4": {"train_loss": 1.5}}, central={"4": {"accuracy": 0.5, "per_class": [0.25, 1.0]}}
+)
+NOTED = {"evaluate": {"4": {"eval_acc": math.inf}}}
+
+
+def write_schema_2(root):
+    """Write a folder with all that the schema knows: a history with a branch that was left, and a note."""
+    with CheckpointStore(root, now=lambda: datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)) as store:
+        for checkpoint in (WITH_STATE, ROLLED_BACK):
+            store.save(checkpoint)
+        store.rollback(3)
+        store.save(NEWEST)
+        store.note(NOTED)
+    (root / ".checkpoint.lock").unlink()
+
+
+def metrics_of_schema_2():
+    return {
+        "train": {**WITH_STATE.metrics["train"], **NEWEST.metrics["train"]},
+        "evaluate": {**WITH_STATE.metrics["evaluate"], **NOTED["evaluate"]},
+        "central": {**WITH_STATE.metrics["central"], **NEWEST.metrics["central"]},
+    }
+
+
+def test_checkpoints_of_schema_2_load_bit_for_bit(same):
+    reader = CheckpointReader(GOLDEN_2)
+    assert reader.rounds() == (3, 4)
+    assert same(reader.load(3), WITH_STATE)
+    assert same(reader.load(4), replace(NEWEST, metrics=metrics_of_schema_2()))
+    assert [reader.metrics_problem(number) for number in (3, 4)] == [None, None]
+
+
+def test_the_same_training_still_writes_the_same_folder_of_schema_2(tmp_path):
+    write_schema_2(tmp_path / "c")
+    written = {path.name: path.read_bytes() for path in (tmp_path / "c").iterdir()}
+    assert written == {path.name: path.read_bytes() for path in GOLDEN_2.iterdir()}
+
+
+def test_a_training_resumes_from_a_folder_of_schema_2(tmp_path, make):
+    shutil.copytree(GOLDEN_2, tmp_path / "c", symlinks=True)
+    with CheckpointStore(tmp_path / "c") as store:
+        assert store.best().round == 3
+        store.save(make(5, metrics={"train": {"5": {"train_loss": 1.0}}}))
+        assert list(store.latest().metrics["train"]) == ["1", "2", "3", "4", "5"]
 
 
 def test_the_same_checkpoint_still_writes_the_same_model_file(tmp_path):
     """The digest of a model is part of the schema: it may not change between versions."""
     with CheckpointStore(tmp_path) as store:
         assert {c.round: store.save(c).sha256 for c in (WITH_STATE, WITHOUT_STATE)} == DIGESTS
+
+
+if __name__ == "__main__":
+    write_schema_2(GOLDEN_2)

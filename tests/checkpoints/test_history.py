@@ -292,6 +292,55 @@ def test_what_cannot_be_read_back_is_not_committed(folder, make, same, ending, c
         assert store.metrics_problem(5) is None
 
 
+def another_model(data):
+    content = {key: value for key, value in json.loads(data).items() if key != SELF}
+    content["files"]["model"]["sha256"] = "0" * 64
+    return render(content)
+
+
+def test_a_whole_manifest_or_line_that_is_not_the_one_written_is_not_committed(folder, make, same):
+    """The disk gives back something that is good in itself."""
+
+    def another_line(data):
+        before = Position(
+            size_bytes=(folder / NAME).stat().st_size, sha256=json.loads(lines(folder)[-1])["sha256"]
+        )
+        other = {"central": {"5": {"accuracy": 0.07}}}
+        line, _ = render_line(5, other, before=before, begin=before.size_bytes)
+        assert len(line) == len(data)
+        return line
+
+    for ending, change in (("history.jsonl", another_line), ("5.json", another_model)):
+        with CheckpointStore(folder, files=Garbling(ending, change)) as store:
+            with pytest.raises(CheckpointError, match="cannot be read back after it was written"):
+                store.save(make(5, size=1, metrics=accuracy(5)))
+            assert same(store.latest(), make(4, size=1))
+
+
+def test_metrics_that_no_record_holds_are_no_line_and_no_manifest(folder):
+    """A reader that took them would fail later, where nobody knows why."""
+    matrix = {"central": {"4": {"confusion": [[5, 1], [0, 4]]}}}
+    line, _ = render_line(4, matrix, before=BEGINNING, begin=0)
+    assert "metric 'confusion'" in read_back(line, before=BEGINNING, begin=0)
+    path = folder / "checkpoint_round_4.json"
+    content = {key: value for key, value in json.loads(path.read_bytes()).items() if key != SELF}
+    path.write_bytes(render(content | {"metrics": matrix}))
+    with pytest.raises(CheckpointError, match="metric 'confusion'"):
+        CheckpointReader(folder).load(4)
+
+
+def test_metrics_of_another_training_with_the_same_sizes_are_not_taken(folder, scratch, make):
+    """Their lines are whole, and end where the manifest says; only the SHA-256 is another."""
+    with CheckpointStore(scratch / "other") as store:
+        for number in (1, 2, 3, 4):
+            metrics = {"central": {str(n): {"accuracy": (n + 4) / 100, "loss": 1 / n} for n in (1, 2, 3, 4)}}
+            store.save(make(number, size=1, metrics=metrics))
+    shutil.copy(scratch / "other" / NAME, folder / NAME)
+    reader = CheckpointReader(folder)
+    assert "no line that ends at byte" in reader.metrics_problem(4)
+    assert reader.load(4).metrics == {"central": {"4": make(4).metrics["central"]["4"]}}
+
+
 def test_a_history_that_somebody_removes_between_saves_is_begun_again(folder, make):
     with CheckpointStore(folder) as store:
         store.save(make(5, size=1))

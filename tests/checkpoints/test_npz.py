@@ -8,12 +8,13 @@ import zipfile
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from oneflower.checkpoints import model_digest
-from oneflower.checkpoints.npz import npz_pieces, read_npz
+from oneflower.checkpoints.npz import check_storable, npz_pieces, read_npz
 from oneflower.errors import CheckpointError
 
 DTYPES = (
@@ -96,6 +97,21 @@ def test_large_arrays_are_passed_on_without_a_copy():
 def test_arrays_that_are_not_numbers_are_refused(array):
     with pytest.raises(CheckpointError, match="expected booleans, integers, floats or complex"):
         file_of({"a": array})
+
+
+@pytest.mark.parametrize(
+    ("array", "remedy"),
+    [
+        (np.zeros(2, "V2"), r"has dtype \|V2: .* NumPy has no bfloat16 or float8: send it as float32"),
+        (np.array([None]), "has dtype object: .* send each part as an array of its own"),
+        (np.array(["a"]), "has dtype <U1: .* Text is no weight"),
+        (np.zeros(1, "M8[s]"), r"has dtype datetime64\[s\]: .* \.astype\('int64'\)"),
+        (torch.eye(2).to_sparse(), r"is a torch\.Tensor: expected a NumPy array. .*\.to_dense"),
+    ],
+)
+def test_an_array_that_cannot_be_stored_is_named_with_the_way_to_mend_it(array, remedy):
+    with pytest.raises(CheckpointError, match=f"array 'w' {remedy}"):
+        check_storable({"fine": np.zeros(2), "w": array})
 
 
 def test_a_name_with_nul_is_refused_for_zip_would_cut_it():

@@ -11,10 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from oneflower.checkpoints import CheckpointReader, CheckpointStore, MissingRoundError, retention_of
-from oneflower.checkpoints.files import OsFiles
+from oneflower.checkpoints import CheckpointReader, MissingRoundError
 from oneflower.cli.main import main
-from oneflower.errors import CheckpointError
 from oneflower.monitor.safety import Inspector
 from oneflower.monitor.view import TrainingView
 
@@ -52,7 +50,7 @@ def test_no_reader_finds_damage_beside_a_writer_that_prunes(writer, count, caplo
     reader, reads, removed = CheckpointReader(writer), 0, 0
     before = reader.rounds()[-1]
     with caplog.at_level(logging.WARNING):
-        while reads < READS:
+        while reads < READS or (not removed and reads < 20 * READS):
             for number in reader.rounds():
                 reads += 1
                 try:
@@ -91,59 +89,3 @@ def test_the_commands_and_the_page_find_no_damage_beside_a_writer(writer, monkey
         assert all(row["verified"] and row["metrics_problem"] is None for row in json.loads(out)["rounds"])
         assert not Inspector(writer).look(TrainingView()).bad
         count("commands beside a writer", 2)
-
-
-def test_a_round_that_is_asked_for_and_goes_away_is_told_as_removed(root, make):
-    with CheckpointStore(root, retention=retention_of(2)) as store:
-        for number in (1, 2, 3):
-            store.save(make(number, metrics={}))
-
-        class Racing(OsFiles):
-            """The retention of a training beside: it lets the round go once its manifest was read."""
-
-            def open(self, path):
-                if path.name == "checkpoint_round_2.npz":
-                    store.save(make(4, metrics={}))
-                return super().open(path)
-
-        for read in ("verify", "load"):
-            reader = CheckpointReader(root, files=Racing())
-            with pytest.raises(MissingRoundError, match=r"round 2 .* was removed while it was read"):
-                getattr(reader, read)(2)
-            store.rollback(3)
-            for path in root.glob("*_round_2*"):
-                path.unlink()
-            store.start_afresh()
-            for number in (1, 2, 3):
-                store.save(make(number, metrics={}))
-
-
-def test_a_round_that_is_saved_again_while_it_is_read_is_read_again(root, make, same):
-    with CheckpointStore(root) as store:
-        store.save(make(1))
-        store.save(make(2))
-        saved = []
-
-        class Racing(OsFiles):
-            def open(self, path):
-                if path.name == "checkpoint_round_2.npz" and not saved:
-                    saved.append(store.save(make(2, fill=0.5)))
-                return super().open(path)
-
-        assert same(CheckpointReader(root, files=Racing()).load(2), make(2, fill=0.5))
-
-
-def test_damage_that_stands_is_still_damage(root, make):
-    with CheckpointStore(root) as store:
-        store.save(make(1))
-    (root / "checkpoint_round_1.npz").unlink()
-    reader = CheckpointReader(root)
-    for read in (reader.verify, reader.load):
-        with pytest.raises(
-            CheckpointError, match=r"is damaged: checkpoint_round_1.npz is missing"
-        ) as refusal:
-            read(1)
-        assert not isinstance(refusal.value, MissingRoundError)
-    os.truncate(root / "checkpoint_round_1.json", 10)
-    with pytest.raises(CheckpointError, match="is damaged: the manifest"):
-        reader.verify(1)

@@ -5,9 +5,10 @@ from oneflower.checkpoints.comparison import ArrayChange, compare
 from oneflower.checkpoints.digest import model_digest
 from oneflower.checkpoints.export import FORMATS, export_model
 from oneflower.checkpoints.manifest import SCHEMA, Manifest
-from oneflower.checkpoints.metrics import Metric, normalised
+from oneflower.checkpoints.metrics import Metric, loadable, normalised
 from oneflower.checkpoints.model import Checkpoint, Metrics, ModelSchema, Resumption, Saved, adopt
 from oneflower.checkpoints.names import HISTORY
+from oneflower.checkpoints.npz import check_storable
 from oneflower.checkpoints.reader import CheckpointInfo, CheckpointReader, MissingRoundError
 from oneflower.checkpoints.retention import (
     KeepAll,
@@ -42,8 +43,10 @@ __all__ = [
     "Retention",
     "Saved",
     "adopt",
+    "check_storable",
     "compare",
     "export_model",
+    "loadable",
     "model_digest",
     "normalised",
     "retention_of",

@@ -14,7 +14,7 @@ from oneflower.checkpoints.files import Files
 from oneflower.checkpoints.folder import committed_rounds
 from oneflower.checkpoints.history import BEGINNING, EMPTY, Position, merged, render_line
 from oneflower.checkpoints.manifest import DamagedError, Manifest
-from oneflower.checkpoints.metrics import normalised
+from oneflower.checkpoints.metrics import loadable, normalised
 from oneflower.checkpoints.model import Metrics
 from oneflower.checkpoints.reading import read_history, read_manifest, read_metrics
 from oneflower.errors import AppError
@@ -88,6 +88,7 @@ class Ledger:
         known = read_metrics(newest, history)
         metrics: Metrics = known.metrics
         if newest.history is None:
+            metrics, _ = loadable(metrics)
             ledger.owed = metrics
         elif known.problem is None:
             ledger.position, _ = history.noted_after(newest.history, newest.round)

@@ -86,6 +86,26 @@ def _mapping_hint(value: object) -> str:
     return f"{expected}. Return one, or None where nothing was measured."
 
 
+def loadable(metrics: object) -> tuple[dict[str, dict[str, dict[str, Metric]]], dict[str, str]]:
+    """Return the metrics that can be loaded, and why the others cannot, by phase and name.
+
+    Earlier releases saved whatever an app returned, and then could not resume.
+    """
+    good: dict[str, dict[str, dict[str, Metric]]] = {}
+    reasons: dict[str, str] = {}
+    for phase, rounds in metrics.items() if isinstance(metrics, Mapping) else ():
+        for number, values in rounds.items() if isinstance(rounds, Mapping) else ():
+            if not (isinstance(number, str) and number.isdecimal() and isinstance(values, Mapping)):
+                continue
+            found = good.setdefault(phase, {}).setdefault(number, {})
+            for name, value in values.items():
+                try:
+                    found |= normalised({name: value}, source=f"phase {phase!r}")
+                except AppError as error:
+                    reasons.setdefault(f"{phase} {name}", str(error))
+    return good, reasons
+
+
 def check_metrics(metrics: object) -> None:
     """Raise AppError unless metrics are phase, round as text, name, and numbers in their one form."""
     for phase, rounds in _mapping(metrics, "the metrics").items():

@@ -20,6 +20,15 @@ from oneflower.errors import CheckpointError
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 
 _NUMBER_KINDS: Final = "biufc"
+_CONVERT: Final = "Convert it to numbers, or leave it out of the model."
+_REMEDIES: Final = {
+    "V": "NumPy has no bfloat16 or float8: send it as float32 (tensor.float(), or .astype('float32')).",
+    "O": "Python objects, or rows of different lengths: send each part as an array of its own.",
+    "U": "Text is no weight: keep it beside the model, or send its bytes as uint8.",
+    "S": "Text is no weight: keep it beside the model, or send its bytes as uint8.",
+    "M": "Send dates as integers: .astype('int64').",
+    "m": "Send durations as integers: .astype('int64').",
+}
 _ZIP64: Final = 0xFFFFFFFF
 _NEEDS_ZIP64: Final = 45
 _UTF8_NAME: Final = 0x800
@@ -76,13 +85,19 @@ def npz_schema(file: BinaryIO) -> dict[str, tuple[tuple[int, ...], str]]:
 
 
 def check_storable(arrays: Arrays, names: Sequence[str] | None = None) -> None:
-    """Raise CheckpointError for an array that cannot be stored without pickle."""
+    """Raise CheckpointError for an array that cannot be stored without pickle, with the way to mend it."""
     for name in names or arrays:
-        kind = arrays[name].dtype.kind
-        if kind not in _NUMBER_KINDS:
+        array: object = arrays[name]
+        if not isinstance(array, np.ndarray):
+            kind = f"{type(array).__module__}.{type(array).__name__}"
             raise CheckpointError(
-                f"array {name!r} has dtype {arrays[name].dtype}: expected booleans, integers, "
-                "floats or complex numbers. Convert it (bfloat16 to float32) or leave it out."
+                f"array {name!r} is a {kind}: expected a NumPy array. Make it dense: .toarray() of SciPy, "
+                ".to_dense().numpy() of PyTorch."
+            )
+        if array.dtype.kind not in _NUMBER_KINDS:
+            raise CheckpointError(
+                f"array {name!r} has dtype {array.dtype}: expected booleans, integers, floats or complex "
+                f"numbers. {_REMEDIES.get(array.dtype.kind, _CONVERT)}"
             )
         if "\0" in name:
             raise CheckpointError(f"array name {name!r} holds a NUL character. Rename the array.")

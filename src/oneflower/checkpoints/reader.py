@@ -177,22 +177,32 @@ class CheckpointReader:
                         raise
         except OSError as error:
             raise state_error(error, f"reading the checkpoint of round {number}", self.root) from error
-        raise MissingRoundError(f"the checkpoint of round {number} in {self.root} changes while it is read.")
+        raise self._changing(number)
+
+    def _changing(self, number: int) -> MissingRoundError:
+        return MissingRoundError(
+            f"the checkpoint of round {number} in {self.root} changes while it is read. "
+            "Run the command again."
+        )
 
     def _stands(self, manifest: Manifest) -> bool:
         """Tell whether a manifest is still the round's; MissingRoundError where the round is gone."""
         return self._manifest(manifest.round).content == manifest.content
 
     def _manifest(self, number: int) -> Manifest:
-        try:
-            return read_manifest(self._files, self.root, number)
-        except DamagedError:
-            if number not in self.rounds():
-                raise MissingRoundError(
-                    f"the checkpoint of round {number} in {self.root} was removed while it was read: by "
-                    "retention, or it was set aside. Ask for another round."
-                ) from None
-            raise
+        """Read a round's manifest. One that is missing and yet listed has come back, and is read again."""
+        for _ in range(_MOST_LOOKS):
+            try:
+                return read_manifest(self._files, self.root, number)
+            except DamagedError as damage:
+                if number not in self.rounds():
+                    raise MissingRoundError(
+                        f"the checkpoint of round {number} in {self.root} was removed while it was read: by "
+                        "retention, or it was set aside. Ask for another round."
+                    ) from None
+                if not isinstance(damage.__cause__, FileNotFoundError):
+                    raise
+        raise self._changing(number)
 
     def _info(self, number: int) -> CheckpointInfo:
         try:

@@ -180,7 +180,7 @@ class CheckpointStore(CheckpointReader):
         except OSError as error:
             raise state_error(error, "recording metrics", self.root) from error
         self._known.keep(ledger)
-        self._tidy_pointers()
+        self._after_commit(ledger.number)
 
     def rollback(self, number: int) -> tuple[int, ...]:
         """Make `number` the newest: later rounds are set aside, nothing is deleted. Returns those rounds."""

@@ -7,8 +7,7 @@ from typing import Any
 from flwr.common import ArrayRecord, MetricRecord, log
 from flwr.serverapp.strategy import Result
 
-from oneflower.checkpoints import Metrics, normalised
-from oneflower.errors import AppError
+from oneflower.checkpoints import Metrics, loadable
 from oneflower.flower.series import Series
 
 _SERIES = {
@@ -59,23 +58,10 @@ def restore(result: Result, history: Metrics) -> None:
     Earlier releases saved metrics that Flower's records cannot hold, and then could not resume. Such metrics
     are left out, each name once with a warning.
     """
-    left_out: dict[str, str] = {}
+    good, reasons = loadable(history)
     for name, field in _SERIES.items():
-        series = history.get(name, {})
+        series = good.get(name, {})
         for number in sorted(series, key=int):
-            getattr(result, field)[int(number)] = MetricRecord(_loadable(series[number], name, left_out))
-    for reason in left_out.values():
+            getattr(result, field)[int(number)] = MetricRecord(dict(series[number]))
+    for reason in reasons.values():
         log(WARNING, "metric left out on the resume reason=%s", reason)
-
-
-def _loadable(metrics: Mapping[str, Any], phase: str, left_out: dict[str, str]) -> dict[str, Any]:
-    try:
-        return normalised(metrics, source=phase)
-    except AppError:
-        good: dict[str, Any] = {}
-        for name, value in metrics.items():
-            try:
-                good |= normalised({name: value}, source=f"the {phase} metrics")
-            except AppError as error:
-                left_out.setdefault(f"{phase} {name}", str(error))
-        return good

@@ -19,6 +19,7 @@ from oneflower.checkpoints import (
     ModelSchema,
     Saved,
     adopt,
+    check_storable,
     model_digest,
     retention_of,
 )
@@ -101,10 +102,12 @@ class Keeper:
         Raises
         ------
         CheckpointError
-            The checkpoint is of another model, or made with something else; the text lists the differences.
+            An array of the model cannot be kept. Or the checkpoint is of another model, or made with
+            something else; the text lists the differences.
         SettingsError
             It is of a later round than FL_NUM_ROUNDS, or of a complete training with other settings.
         """
+        check_storable(array_views(result.arrays))
         if self._store is None:
             return Start(round=0)
         self._store.require_space(array_views(result.arrays))

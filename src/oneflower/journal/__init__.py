@@ -7,6 +7,7 @@ from oneflower.journal.reader import (
     follow,
     follow_blocks,
     has_journal,
+    read_backwards,
     read_journal,
     read_patiently,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "follow_blocks",
     "has_journal",
     "of_training",
+    "read_backwards",
     "read_journal",
     "read_patiently",
     "run_of",

@@ -7,9 +7,11 @@ from typing import Any, Final
 from oneflower.journal.events import SupervisorState
 
 # A supervisor writes these of its own training, also when it follows no run just then.
-_SUPERVISION: Final = frozenset({"run_lost", "supervisor_state", "training_gave_up"})
+SUPERVISION: Final = frozenset({"run_lost", "supervisor_state", "training_gave_up"})
 _ENDS: Final = frozenset({SupervisorState.FINISHED, SupervisorState.GIVEN_UP})
 _BEGINNINGS: Final = frozenset({"training_started", "training_resumed"})
+# These say which run a journal is about.
+OWNING: Final = SUPERVISION | _BEGINNINGS | {"run_submitted"}
 
 
 def run_of(event: Mapping[str, Any]) -> int | None:
@@ -34,7 +36,7 @@ class Current:
         run, name = run_of(event), event.get("event")
         if name == "run_submitted":
             self.run, self.supervised = run, True
-        elif name in _SUPERVISION:
+        elif name in SUPERVISION:
             if name == "training_gave_up" or str(event.get("state")) in _ENDS:
                 self.supervised = False
             return True

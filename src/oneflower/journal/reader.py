@@ -39,10 +39,41 @@ def read_journal(path: Path) -> Iterator[dict[str, Any]]:
                 for block in _Place().read_on(lines, last=True):
                     yield from block
     except OSError as error:
-        raise StateError(
-            f"the journal {path} cannot be read: {error.strerror or error}. Check the file, its folder and "
-            "its disk, and try again; nothing is lost"
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> StateError:
+    return StateError(
+        f"the journal {path} cannot be read: {error.strerror or error}. Check the file, its folder and "
+        "its disk, and try again; nothing is lost"
+    )
+
+
+def read_backwards(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the same events, the newest first: what concerns the last rounds is found without reading all.
+
+    Raises
+    ------
+    StateError
+        A file that is there cannot be read.
+    """
+    try:
+        with ExitStack() as stack:
+            for lines in reversed(_all_opened(stack, path)):
+                yield from _from_the_end(lines)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _from_the_end(lines: BinaryIO) -> Iterator[dict[str, Any]]:
+    begin, pending = lines.seek(0, os.SEEK_END), b""
+    while begin:
+        end, begin = begin, max(0, begin - _BLOCK_BYTES)
+        lines.seek(begin)
+        piece = lines.read(end - begin) + pending
+        pending, whole = piece.split(b"\n", 1) if begin and b"\n" in piece else (piece, b"")
+        yield from reversed(events_of(whole))
+    yield from reversed(events_of(pending))
 
 
 def read_patiently(path: Path, *, patience_s: float = PATIENCE_S) -> list[dict[str, Any]]:
