@@ -44,7 +44,6 @@ FLOWER_FOLDER = PACKAGE / "flower"
 TORCH_MODULES = {"oneflower.flower.client", "oneflower.flower.torch_app"}
 MOST_LINES = 300
 LONG_MODULES: dict[str, str] = {  # path below src/oneflower -> why it is one subject
-    "monitor/history.py": "one handler an event, a few lines each: the one reading of the journal",
 }
 
 
