@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from oneflower.errors import StateError
-from oneflower.files import probe, read_json, state_errors, write_atomically, write_json
+from oneflower.files import open_to_read, probe, read_json, state_errors, write_atomically, write_json
 
 
 @pytest.fixture
@@ -81,3 +81,13 @@ def test_a_damaged_or_missing_file_reads_as_empty(tmp_path):
     for text in ("", "{", "[1]", "\udcff"):
         (tmp_path / "bad.json").write_bytes(text.encode(errors="surrogateescape"))
         assert read_json(tmp_path / "bad.json") == {}
+
+
+def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="named pipe"):
+        open_to_read(pipe)
+    assert read_json(pipe) == {}
+    with pytest.raises(IsADirectoryError):
+        open_to_read(tmp_path)

@@ -86,3 +86,20 @@ def test_what_is_written_arrives_and_the_stream_is_wrapped_once(capfd):
     print("hello")  # noqa: T201
     sys.stdout.flush()
     assert first.isatty() is False
+
+
+def test_a_sign_that_the_terminal_does_not_know_ends_no_command():
+    program = """
+from oneflower.cli import main
+main.app = lambda **_: print("mod\\xe8le \\ud800")
+main.main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "mod\\xe8le \\ud800\n")

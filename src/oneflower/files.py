@@ -3,10 +3,11 @@
 import errno
 import json
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from oneflower.errors import StateError
 
@@ -64,10 +65,28 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     write_atomically(path, json.dumps(value, indent=2) + "\n")
 
 
+def open_to_read(path: Path) -> BinaryIO:
+    """Open a file; OSError where it is a pipe, which would be waited for without end."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        require_no_pipe(descriptor)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def require_no_pipe(descriptor: int) -> None:
+    """Raise OSError where an open file is a named pipe."""
+    if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+        raise OSError(errno.EINVAL, "it is a named pipe; expected a file")
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read one JSON object; empty when the file is missing, unreadable or damaged."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        with open_to_read(path) as file:
+            value = json.loads(file.read().decode())
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}

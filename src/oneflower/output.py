@@ -1,6 +1,7 @@
 """Output that cannot be written never ends a training: a closed pipe, a vanished terminal, a full disk."""
 
 import errno
+import io
 import os
 import sys
 from typing import Any, Final, TextIO
@@ -53,3 +54,13 @@ def steady_output() -> None:
             stream = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - for the process's life
         if not isinstance(stream, SteadyStream):
             setattr(sys, name, SteadyStream(stream))
+
+
+def spell_the_unprintable() -> None:
+    r"""Write what a standard stream's encoding has no sign for as ``\xe4`` instead of raising an error.
+
+    A terminal may know ASCII alone, and a path or a metric's name may be no valid text.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

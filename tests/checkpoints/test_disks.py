@@ -136,3 +136,18 @@ def test_a_folder_removed_between_saves_is_made_anew(root, make, same, caplog):
         store.save(make(2))
         assert same(store.latest(), make(2))
     assert "opened anew" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "name", ["checkpoint_history.jsonl", "checkpoint_round_2.npz", "checkpoint_round_2.json"]
+)
+def test_a_named_pipe_in_place_of_a_file_is_damage_and_waited_for_by_nobody(tmp_path, make, name):
+    with CheckpointStore(tmp_path) as store:
+        for number in (1, 2):
+            store.save(make(number))
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    with CheckpointStore(tmp_path) as store:
+        assert store.latest().round == (2 if "history" in name else 1)
+        store.save(make(3))
+        assert store.latest().round == 3

@@ -72,6 +72,8 @@ def test_numbers_that_are_not_finite_are_kept():
         float,
         2**63,
         [2**63],
+        Fraction(10**400),
+        [Fraction(10**400)],
     ],
 )
 def test_what_is_no_number_is_refused_with_its_name_and_what_is_expected(value):

@@ -129,3 +129,40 @@ def test_data_that_do_not_fit_end_with_the_apps_words(simulate, tmp_path):
     done = simulate("--clients", "2")
     assert done.returncode == 5
     assert "expected at least one image of (channels, height, width) = (1, 28, 28)" in done.stderr
+
+
+MAIN = """
+from flwr.serverapp import ServerApp
+app = ServerApp()
+
+@app.main()
+def main(grid, context):
+    raise RuntimeError("by hand")
+"""
+PROJECT = """
+[project]
+name = "raises"
+version = "1.0.0"
+[tool.flwr.app]
+publisher = "tests"
+[tool.flwr.app.components]
+serverapp = "raises.server:app"
+clientapp = "raises.client:app"
+"""
+
+
+@pytest.mark.parametrize("broken", ["server", "client"])
+def test_an_exception_of_the_app_is_told_in_one_line_and_in_the_journal(simulate, tmp_path, broken):
+    package = tmp_path / "raises" / "raises"
+    package.mkdir(parents=True)
+    (package.parent / "pyproject.toml").write_text(PROJECT)
+    (package / "__init__.py").touch()
+    (package / "server.py").write_text(MAIN)
+    client = "from flwr.clientapp import ClientApp\napp = ClientApp()\n"
+    (package / "client.py").write_text(f"{client}1 / 0\n" if broken == "client" else client)
+    done = simulate("--clients", "2", "--app", str(package.parent))
+    assert done.returncode == 5, done.stderr
+    wanted = "the app raised RuntimeError: by hand (raises/server.py:7)"
+    assert ("error: " + wanted if broken == "server" else "division by zero") in done.stderr
+    (told,) = [e for e in read_journal(tmp_path / "state" / "journal.jsonl") if e["event"] == "app_failed"]
+    assert told["kind"] == "app"

@@ -1,5 +1,6 @@
 """A Grid whose clients run in this process behaves as Flower's towards the round loop."""
 
+import pytest
 from flwr.common import Message, MessageType, RecordDict
 from flwr.common.constant import ErrorCode
 
@@ -67,3 +68,11 @@ def test_a_clients_state_lives_from_message_to_message():
     node = next(iter(grid.get_node_ids()))
     calls = [grid.send_and_receive([message_to(node)])[0].content["metrics"]["calls"] for _ in range(3)]
     assert calls == [1, 2, 3]
+
+
+@pytest.mark.parametrize("returned", [None, 5])
+def test_an_app_that_returns_no_message_is_left_out_and_named(returned):
+    grid = LocalGrid(lambda message, context: returned, clients=1, run_config={})
+    (reply,) = grid.send_and_receive([message_to(node) for node in grid.get_node_ids()])
+    assert reply.error.code == ErrorCode.CLIENT_APP_RAISED_EXCEPTION
+    assert f"the ClientApp returned {type(returned).__name__}; expected a Message" in reply.error.reason

@@ -231,3 +231,12 @@ def test_a_journal_that_cannot_be_read_is_no_empty_journal(path):
     path.mkdir(parents=True)
     with pytest.raises(StateError, match="cannot be read"):
         list(read_journal(path))
+
+
+def test_a_journal_that_is_a_named_pipe_is_told_and_waited_for_by_nobody(path, caplog):
+    path.parent.mkdir(parents=True)
+    os.mkfifo(path)
+    Journal(path).append("one")
+    assert "named pipe" in caplog.text
+    with pytest.raises(StateError, match="named pipe"):
+        list(read_journal(path))

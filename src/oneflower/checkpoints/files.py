@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from oneflower.files import open_to_read, require_no_pipe
+
 
 class Files(Protocol):
     """What the store asks of a file system. Each call may raise OSError; `write` may be short."""
@@ -87,11 +89,11 @@ class OsFiles:
 
     def create(self, path: Path) -> int:
         """Create or empty a file for writing."""
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        return _to_write(path, os.O_TRUNC)
 
     def append(self, path: Path) -> int:
         """Open or create a file for writing at its end."""
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        return _to_write(path, os.O_APPEND)
 
     def write(self, descriptor: int, data: memoryview) -> int:
         """Write some bytes."""
@@ -136,9 +138,20 @@ class OsFiles:
 
     def open(self, path: Path) -> BinaryIO:
         """Open for reading, unbuffered readers welcome."""
-        return path.open("rb")
+        return open_to_read(path)
 
     def free_bytes(self, folder: Path) -> int:
         """Return the bytes free to this process."""
         status = os.statvfs(folder)
         return status.f_bavail * status.f_frsize
+
+
+def _to_write(path: Path, how: int) -> int:
+    """Open or create a file; a named pipe is an error at once, whether somebody reads it or not."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC | how, 0o644)
+    try:
+        require_no_pipe(descriptor)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor

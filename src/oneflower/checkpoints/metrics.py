@@ -65,7 +65,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, numbers.Integral):
         return int(value)
     if isinstance(value, numbers.Real):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            return value
     return list(value) if isinstance(value, list | tuple) else value
 
 

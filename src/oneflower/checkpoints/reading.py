@@ -158,7 +158,7 @@ def _raise_if_lost(error: OSError, name: str) -> None:
     """Tell lost bytes from a file that cannot be reached just now, which may be good."""
     if error.errno == errno.ENOENT:
         raise DamagedError(f"{name} is missing") from error
-    if error.errno == errno.EISDIR:
+    if error.errno in (errno.EISDIR, errno.EINVAL):  # a folder or a pipe has the name
         raise DamagedError(f"{name} is no file") from error
     if error.errno == errno.EIO:
         raise DamagedError(f"{name} cannot be read: {error.strerror}") from error

@@ -12,6 +12,7 @@ import typer.core
 from oneflower.cli.commands import LazyGroup
 from oneflower.errors import OneflowerError
 from oneflower.flower.programs import GRPC_FORKS
+from oneflower.output import spell_the_unprintable
 
 INTERRUPTED = 130
 
@@ -51,6 +52,7 @@ def root(
 def main() -> None:
     """Run the command line and turn an error into its message and exit code."""
     os.environ.setdefault(*GRPC_FORKS)
+    spell_the_unprintable()
     try:
         code = app(standalone_mode=False) or 0
     except OneflowerError as error:

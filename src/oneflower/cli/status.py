@@ -30,7 +30,7 @@ from oneflower.monitor.lines import WARNINGS, describe
 from oneflower.monitor.status import facts, lines
 
 JOURNAL_VARIABLE = "ONEFLOWER_JOURNAL"
-LABEL_WIDTH = 13
+LABEL_WIDTH = 15
 WATCH_EVERY_S = 1.0
 STYLES = {"failed": "bold red", "waiting for": "yellow", "left out": "yellow", "": "yellow"}
 

@@ -114,6 +114,8 @@ class LocalGrid(Grid):
         context = self._contexts[message.metadata.dst_node_id]
         try:
             reply = self._client_app(message, context)
+            if not isinstance(reply, Message):
+                raise TypeError(f"the ClientApp returned {type(reply).__name__}; expected a Message")  # noqa: TRY301
         except (Exception, SystemExit) as error:  # noqa: BLE001 a client's own code may raise anything
             log(ERROR, "ClientApp raised an exception", exc_info=error)
             reason = f"{type(error)}:<'{error}'>"

@@ -4,12 +4,13 @@ import importlib.util
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from io import StringIO
+from logging import ERROR
 from pathlib import Path
 from typing import Any, Final
 
 from flwr.cli.install import install_from_fab
 from flwr.clientapp.client_app import LoadClientAppError
-from flwr.common import Context, RecordDict
+from flwr.common import Context, RecordDict, log
 from flwr.common.config import get_fused_config_from_dir, get_project_config, get_project_dir
 from flwr.common.logger import update_console_handler
 from flwr.common.object_ref import load_app
@@ -18,9 +19,10 @@ from flwr.common.typing import Run
 from flwr.server.run_serverapp import run as run_serverapp
 from flwr.supercore.constant import NOOP_FEDERATION
 
-from oneflower.errors import SettingsError, TrainingError
+from oneflower.errors import AppError, OneflowerError, SettingsError, TrainingError
 from oneflower.flower.fab import Fab
 from oneflower.flower.localgrid import LocalGrid
+from oneflower.flower.training import tell_exception, tell_failure
 
 LOCAL: Final = "local"
 RAY: Final = "ray"
@@ -59,7 +61,8 @@ def simulate(
     Raises
     ------
     OneflowerError
-        Whatever the app's training raises; with "ray" a TrainingError, for the engine swallows the cause.
+        Whatever the app's training raises, AppError for an exception of the app's own; with "ray" a
+        TrainingError, for the engine swallows the cause.
     """
     check_engine(engine)
     folder = unpack(fab, home)
@@ -93,10 +96,17 @@ def components(folder: Path) -> tuple[str, str]:
 
 
 def _simulate_here(fab: Fab, folder: Path, clients: int, context: Context) -> None:
-    server, client = components(folder)
-    client_app = load_app(client, LoadClientAppError, str(folder))
-    grid = LocalGrid(client_app, clients=clients, run_config=context.run_config, app=fab.id)
-    run_serverapp(grid=grid, context=context, server_app_dir=str(folder), server_app_attr=server)
+    try:
+        server, client = components(folder)
+        client_app = load_app(client, LoadClientAppError, str(folder))
+        grid = LocalGrid(client_app, clients=clients, run_config=context.run_config, app=fab.id)
+        run_serverapp(grid=grid, context=context, server_app_dir=str(folder), server_app_attr=server)
+    except OneflowerError as error:
+        tell_failure(error, context, app=fab.id)
+        raise
+    except Exception as error:
+        log(ERROR, "ServerApp raised an exception", exc_info=error)
+        raise AppError(tell_exception(error, context, folder=folder, app=fab.id)) from error
 
 
 def _simulate_with_ray(fab: Fab, folder: Path, clients: int, context: Context) -> None:

@@ -12,7 +12,7 @@ from flwr.serverapp.strategy import Result
 
 from oneflower.errors import OneflowerError, SettingsError
 from oneflower.flower.asking import Prepare, ask_clients
-from oneflower.flower.failures import tell_known
+from oneflower.flower.failures import tell_known, tell_unknown
 from oneflower.flower.grid import RoundGrid
 from oneflower.flower.history import new_result
 from oneflower.flower.keeper import Keeper
@@ -129,6 +129,18 @@ def journal_and_facts(
     except SettingsError:
         return _named_journal(run), {}
     return open_journal(config, run), _facts(config)
+
+
+def tell_failure(error: OneflowerError, context: Context, *, app: str) -> None:
+    """Write an error that was raised outside the rounds; what is not known of the training is left out."""
+    journal, facts = journal_and_facts(context.run_config, context.run_id)
+    tell_known(journal, error, **facts, app=app)
+
+
+def tell_exception(error: Exception, context: Context, *, folder: Path, app: str) -> str:
+    """Write an exception of the app's own, and return it as one text for people."""
+    journal, _ = journal_and_facts(context.run_config, context.run_id)
+    return tell_unknown(journal, error, folder=folder, app=app)
 
 
 def _named_journal(run: int | None) -> Journal | None:

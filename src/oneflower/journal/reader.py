@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from oneflower.errors import StateError
+from oneflower.files import open_to_read
 from oneflower.journal.records import Block, events_of
 from oneflower.journal.writer import old_file
 
@@ -264,7 +265,7 @@ def _is_named(lines: BinaryIO, path: Path) -> bool:
 
 def _opened(stack: ExitStack, file: Path) -> BinaryIO | None:
     with suppress(FileNotFoundError):
-        return stack.enter_context(file.open("rb"))
+        return stack.enter_context(open_to_read(file))
     return None
 
 

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from oneflower.files import require_no_pipe
 from oneflower.journal.events import JOURNAL_SCHEMA
 
 log = logging.getLogger(__name__)
@@ -137,9 +138,14 @@ class Journal:
         """Open and lock the file that bears the name now: another process may rotate it in between."""
         while True:
             descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if _still_named(descriptor, self.path):
-                return descriptor
+            try:
+                require_no_pipe(descriptor)  # nobody reads it, and once full it is waited for without end
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                if _still_named(descriptor, self.path):
+                    return descriptor
+            except OSError:
+                os.close(descriptor)
+                raise
             os.close(descriptor)
 
     def _rotate(self) -> int:

@@ -12,7 +12,6 @@ from flwr.server.run_serverapp import run
 from flwr.server.serverapp import app
 
 from oneflower.errors import OneflowerError
-from oneflower.flower.failures import tell_known, tell_unknown
 from oneflower.flower.workarounds.registry import Patch, Program, Workaround
 
 
@@ -42,19 +41,16 @@ def apply(patch: Patch) -> None:
 
 
 def _tell(error: OneflowerError, grid: Grid, context: Context) -> None:
-    """Write an error that was raised outside the rounds; what is not known of the training is left out."""
     # Imported here: every program imports the workarounds, and only a ServerApp has the round loop loaded.
-    from oneflower.flower.training import journal_and_facts  # noqa: PLC0415
+    from oneflower.flower.training import tell_failure  # noqa: PLC0415
 
-    journal, facts = journal_and_facts(context.run_config, context.run_id)
-    tell_known(journal, error, **facts, app=str(grid.run.fab_id))
+    tell_failure(error, context, app=str(grid.run.fab_id))
 
 
 def _tell_unknown(error: Exception, grid: Grid, context: Context, folder: str) -> str:
-    from oneflower.flower.training import journal_and_facts  # noqa: PLC0415 - the same
+    from oneflower.flower.training import tell_exception  # noqa: PLC0415 - the same
 
-    journal, _ = journal_and_facts(context.run_config, context.run_id)
-    return tell_unknown(journal, error, folder=Path(folder), app=str(grid.run.fab_id))
+    return tell_exception(error, context, folder=Path(folder), app=str(grid.run.fab_id))
 
 
 WORKAROUND = Workaround(
