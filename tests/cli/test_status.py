@@ -48,3 +48,10 @@ def test_logs_are_lines_and_may_be_cut_to_the_newest(journal):
 def test_no_journal_is_an_error_that_names_it(tmp_path, command):
     with pytest.raises(StateError, match=r"journal\.jsonl"):
         run(command, "--state", str(tmp_path))
+
+
+def test_every_label_stands_apart_from_its_text(journal):
+    why = {"stopped": "no_improvement", "because": "acc has not improved"}
+    Journal(journal).append("training_finished", round=2, rounds=3, sha256="ab", path="/m.npz", **why)
+    screen = run("status", "--journal", str(journal)).output
+    assert "stopped early  after round 2: acc has not improved" in screen
