@@ -1,15 +1,16 @@
 """Run an app without a cluster: the same rounds over clients in this process, or over Flower's Ray engine."""
 
 import importlib.util
-from collections.abc import Mapping
-from contextlib import redirect_stdout
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from io import StringIO
+from logging import ERROR
 from pathlib import Path
 from typing import Any, Final
 
 from flwr.cli.install import install_from_fab
 from flwr.clientapp.client_app import LoadClientAppError
-from flwr.common import Context, RecordDict
+from flwr.common import Context, RecordDict, log
 from flwr.common.config import get_fused_config_from_dir, get_project_config, get_project_dir
 from flwr.common.logger import update_console_handler
 from flwr.common.object_ref import load_app
@@ -18,9 +19,11 @@ from flwr.common.typing import Run
 from flwr.server.run_serverapp import run as run_serverapp
 from flwr.supercore.constant import NOOP_FEDERATION
 
-from oneflower.errors import SettingsError, TrainingError
+from oneflower.errors import AppError, OneflowerError, SettingsError, TrainingError
 from oneflower.flower.fab import Fab
+from oneflower.flower.failures import has_ended_well, tell_unknown
 from oneflower.flower.localgrid import LocalGrid
+from oneflower.flower.training import journal_and_facts
 
 LOCAL: Final = "local"
 RAY: Final = "ray"
@@ -59,7 +62,8 @@ def simulate(
     Raises
     ------
     OneflowerError
-        Whatever the app's training raises; with "ray" a TrainingError, for the engine swallows the cause.
+        Whatever the app's training raises, AppError for what is not of oneflower; with "ray" a
+        TrainingError, for the engine swallows the cause.
     """
     check_engine(engine)
     folder = unpack(fab, home)
@@ -94,9 +98,29 @@ def components(folder: Path) -> tuple[str, str]:
 
 def _simulate_here(fab: Fab, folder: Path, clients: int, context: Context) -> None:
     server, client = components(folder)
-    client_app = load_app(client, LoadClientAppError, str(folder))
-    grid = LocalGrid(client_app, clients=clients, run_config=context.run_config, app=fab.id)
-    run_serverapp(grid=grid, context=context, server_app_dir=str(folder), server_app_attr=server)
+    with _told(fab, folder, context):
+        client_app = load_app(client, LoadClientAppError, str(folder))
+        grid = LocalGrid(client_app, clients=clients, run_config=context.run_config, app=fab.id)
+        run_serverapp(grid=grid, context=context, server_app_dir=str(folder), server_app_attr=server)
+
+
+@contextmanager
+def _told(fab: Fab, folder: Path, context: Context) -> Iterator[None]:
+    """Write down what the app raises, as a ServerApp's process does, and raise it as AppError.
+
+    `sys.exit` in an app must not end the simulation with an exit code of the app's own.
+    """
+    try:
+        yield
+    except OneflowerError:
+        raise
+    except (Exception, SystemExit) as error:
+        journal, _ = journal_and_facts(context.run_config, _RUN_ID)
+        if isinstance(error, SystemExit) and has_ended_well(journal, error):
+            return
+        log(ERROR, "The app raised an exception", exc_info=error)
+        told = tell_unknown(journal, error, folder=folder, app=fab.id)
+        raise AppError(f"{told}. Mend that and run the same command again") from error
 
 
 def _simulate_with_ray(fab: Fab, folder: Path, clients: int, context: Context) -> None:

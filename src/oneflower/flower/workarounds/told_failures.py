@@ -1,5 +1,6 @@
 """An exception that ends a ServerApp is told: in the journal, and to the SuperLink."""
 
+import traceback
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -7,13 +8,15 @@ from typing import Any
 import grpc
 from flwr.app.exception import AppExitException
 from flwr.common import Context
+from flwr.common.exit import flwr_exit
 from flwr.server import Grid
 from flwr.server.run_serverapp import run
 from flwr.server.serverapp import app
 
 from oneflower.errors import OneflowerError
-from oneflower.flower.failures import tell_known, tell_unknown
+from oneflower.flower.failures import has_ended_well, tell_known, tell_unknown
 from oneflower.flower.workarounds.registry import Patch, Program, Workaround
+from oneflower.journal import Journal
 
 
 class AppRaisedError(Exception):
@@ -21,7 +24,7 @@ class AppRaisedError(Exception):
 
 
 def apply(patch: Patch) -> None:
-    """Write down what the app raises, and hand it on as no RuntimeError."""
+    """Write down what the app raises, and hand it on as no RuntimeError and no SystemExit."""
 
     @wraps(run)
     def run_and_tell(grid: Grid, context: Context, server_app_dir: str, **options: Any) -> Context:
@@ -32,6 +35,13 @@ def apply(patch: Patch) -> None:
         except OneflowerError as error:
             _tell(error, grid, context)
             raise
+        except SystemExit as error:
+            if _is_flowers(error):
+                raise
+            journal, _ = _journal(context)
+            if has_ended_well(journal, error):
+                return context
+            raise AppRaisedError(_tell_unknown(error, grid, context, server_app_dir)) from error
         except Exception as error:
             told = _tell_unknown(error, grid, context, server_app_dir)
             if isinstance(error, AppExitException):
@@ -43,24 +53,33 @@ def apply(patch: Patch) -> None:
 
 def _tell(error: OneflowerError, grid: Grid, context: Context) -> None:
     """Write an error that was raised outside the rounds; what is not known of the training is left out."""
-    # Imported here: every program imports the workarounds, and only a ServerApp has the round loop loaded.
-    from oneflower.flower.training import journal_and_facts  # noqa: PLC0415
-
-    journal, facts = journal_and_facts(context.run_config, context.run_id)
+    journal, facts = _journal(context)
     tell_known(journal, error, **facts, app=str(grid.run.fab_id))
 
 
-def _tell_unknown(error: Exception, grid: Grid, context: Context, folder: str) -> str:
-    from oneflower.flower.training import journal_and_facts  # noqa: PLC0415 - the same
-
-    journal, _ = journal_and_facts(context.run_config, context.run_id)
+def _tell_unknown(error: BaseException, grid: Grid, context: Context, folder: str) -> str:
+    journal, _ = _journal(context)
     return tell_unknown(journal, error, folder=Path(folder), app=str(grid.run.fab_id))
+
+
+def _journal(context: Context) -> tuple[Journal | None, dict[str, object]]:
+    # Imported here: every program imports the workarounds, and only a ServerApp has the round loop loaded.
+    from oneflower.flower.training import journal_and_facts  # noqa: PLC0415
+
+    return journal_and_facts(context.run_config, context.run_id)
+
+
+def _is_flowers(error: SystemExit) -> bool:
+    """Whether Flower ends its process, as its handler of SIGTERM does wherever the app is: exit.py:101."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and frames[-1].filename == flwr_exit.__code__.co_filename
 
 
 WORKAROUND = Workaround(
     name="told-failures",
     # RuntimeError is what Flower itself raises for a run that was refused, and takes an app's own for: its
     # text is dropped, the SuperLink is told nothing, the run stays `running` for a minute, or for ever.
+    # A SystemExit of the app ends the process in the same silence.
     defect="a RuntimeError of the app is swallowed: server/serverapp/app.py:274",
     programs=frozenset({Program.SERVERAPP}),
     sources={
