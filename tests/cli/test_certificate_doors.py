@@ -16,7 +16,7 @@ from oneflower.opennebula.appliance.certificates import given_problems
 from oneflower.opennebula.roles import Machine
 from oneflower.settings import render_context
 from oneflower.tls import make_authority, make_server_certificate, peer_problems
-from oneflower.tls.authority import SERVER_LIFETIME, key_pem
+from oneflower.tls.authority import SERVER_LIFETIME, Authority, key_pem
 
 NOW = datetime.now(UTC)
 HOSTS = ("127.0.0.1", "localhost")
@@ -42,7 +42,23 @@ def nameless(authority):
     return builder.sign(authority.key, hashes.SHA256()).public_bytes(Encoding.PEM), key_pem(key)
 
 
+def issued(root, begins):
+    """Return an authority between the root and a server's certificate."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "between")])
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(root.certificate.subject)
+    builder = builder.public_key(key.public_key()).serial_number(x509.random_serial_number())
+    builder = builder.not_valid_before(begins).not_valid_after(begins + timedelta(days=30))
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    return Authority(certificate=builder.sign(root.key, hashes.SHA256()), key=key)
+
+
 def made(kind):
+    if kind in {"expired between", "chain"}:
+        root = make_authority(NOW)
+        between = issued(root, NOW - timedelta(days=40 if kind == "expired between" else 1))
+        certificate, key = make_server_certificate(between, HOSTS, NOW)
+        return [root.certificate_pem(), certificate + between.certificate_pem(), key]
     old = NOW - SERVER_LIFETIME - timedelta(days=1)
     begins = {"expired": old, "early": NOW + timedelta(days=2)}.get(kind, NOW)
     authority = make_authority(old if kind == "expired" else NOW)
@@ -55,6 +71,7 @@ def made(kind):
 EXPECTED = {
     "expired": "FL_SSL_CERTFILE expired at",
     "early": "FL_SSL_CERTFILE is valid from",
+    "expired between": "certificate 2 of FL_SSL_CERTFILE expired at",
     "no names": "FL_SSL_CERTFILE has no alternative names (subjectAltName)",
     "wrong host": "FL_SSL_CERTFILE does not bear 127.0.0.1, where clients connect: it is for 10.0.0.5, link",
     "other chain": "FL_SSL_CERTFILE was not issued by FL_SSL_CA_CERTFILE",
@@ -100,7 +117,7 @@ def test_every_door_refuses_with_the_same_text(oneflower, variables, kind, door,
     assert not (tmp_path / "state").exists()
 
 
-@pytest.mark.parametrize("variables", ["good"], indirect=True)
+@pytest.mark.parametrize("variables", ["good", "chain"], indirect=True)
 def test_good_ones_pass(oneflower, variables):
     assert oneflower(variables, "config", "check")[0] == 0
     told = {**variables, "FL_SUPERLINK_ADDRESS": "10.0.0.9:9092"}

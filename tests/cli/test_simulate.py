@@ -124,45 +124,99 @@ def test_fewer_clients_than_a_round_waits_for_are_refused(simulate):
     assert "5" in done.stderr
 
 
+SERVER = """
+import sys
+from flwr.app import ArrayRecord
+from flwr.serverapp import ServerApp
+import numpy as np
+from oneflower.flower import train
+{top}
+app = ServerApp()
+
+@app.main()
+def main(grid, context):
+    def evaluate(server_round, arrays):
+        if server_round == 1:
+            {evaluate}
+        return {{"loss": 1.0}}
+
+    train(grid, context, ArrayRecord([np.zeros(2)]), evaluate=evaluate)
+    {end}
+"""
+CLIENT = """
+from flwr.app import Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+{top}
+app = ClientApp()
+
+@app.train()
+def _(message, context):
+    content = RecordDict({{"arrays": message.content["arrays"], "m": MetricRecord({{"num-examples": 1}})}})
+    return Message(content, reply_to=message)
+"""
+PROJECT = """
+[project]
+name = "exits"
+version = "1.0.0"
+[tool.flwr.app]
+publisher = "tests"
+[tool.flwr.app.components]
+serverapp = "exits.server:app"
+clientapp = "exits.client:app"
+"""
+
+
+@pytest.fixture
+def own_app(simulate, tmp_path):
+    """Return a function that simulates an app with these statements in its server and client."""
+
+    def run(*, top="", evaluate="pass", end="", client=""):
+        package = tmp_path / "app" / "exits"
+        package.mkdir(parents=True)
+        (package / "__init__.py").touch()
+        (package.parent / "pyproject.toml").write_text(PROJECT)
+        (package / "server.py").write_text(SERVER.format(top=top, evaluate=evaluate, end=end))
+        (package / "client.py").write_text(CLIENT.format(top=client))
+        done = simulate("--clients", "2", "--app", str(package.parent), FL_MIN_EVALUATE_CLIENTS="0")
+        return done, list(read_journal(tmp_path / "state" / "journal.jsonl"))
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("statements", "said"),
+    [
+        ({"top": "sys.exit('no data')"}, "the app raised SystemExit: no data (exits/server.py:7)"),
+        ({"evaluate": "sys.exit(0)"}, "the app raised SystemExit: 0"),
+        ({"evaluate": "raise TypeError('a defect')"}, "the app raised TypeError: a defect"),
+        ({"client": "raise SystemExit"}, "the app raised SystemExit"),
+        (
+            {"end": "raise RuntimeError('by hand')"},
+            "the app raised RuntimeError: by hand (exits/server.py:18)",
+        ),
+        ({"client": "import nowhere_at_all"}, "the app raised LoadClientAppError"),
+        ({"client": "1 / 0"}, "the app raised LoadClientAppError"),
+    ],
+)
+def test_an_app_that_raises_or_exits_has_failed_and_says_why(own_app, statements, said):
+    """An exit code of the app's own, 0 among them, never becomes the simulation's."""
+    done, events = own_app(**statements)
+    assert done.returncode == 5, done.stderr
+    assert f"error: {said}" in done.stderr
+    (told,) = [event for event in events if event["event"] == "app_failed"]
+    assert told["kind"] == "app"
+    assert ("final model" in done.stdout) == ("end" in statements)
+
+
+def test_an_app_that_exits_with_0_after_its_training_has_ended_well(own_app):
+    done, events = own_app(end="sys.exit(0)")
+    assert done.returncode == 0, done.stderr
+    assert "final model" in done.stdout
+    assert "app_failed" not in [event["event"] for event in events]
+
+
 def test_data_that_do_not_fit_end_with_the_apps_words(simulate, tmp_path):
     np.savez(tmp_path / "data" / "images.npz", x=np.zeros((50, 9, 9), np.float32), y=np.arange(50) % 10)
     done = simulate("--clients", "2")
     assert done.returncode == 5
     assert "expected at least one image of (channels, height, width) = (1, 28, 28)" in done.stderr
-
-
-MAIN = """
-from flwr.serverapp import ServerApp
-app = ServerApp()
-
-@app.main()
-def main(grid, context):
-    raise RuntimeError("by hand")
-"""
-PROJECT = """
-[project]
-name = "raises"
-version = "1.0.0"
-[tool.flwr.app]
-publisher = "tests"
-[tool.flwr.app.components]
-serverapp = "raises.server:app"
-clientapp = "raises.client:app"
-"""
-
-
-@pytest.mark.parametrize("broken", ["server", "client"])
-def test_an_exception_of_the_app_is_told_in_one_line_and_in_the_journal(simulate, tmp_path, broken):
-    package = tmp_path / "raises" / "raises"
-    package.mkdir(parents=True)
-    (package.parent / "pyproject.toml").write_text(PROJECT)
-    (package / "__init__.py").touch()
-    (package / "server.py").write_text(MAIN)
-    client = "from flwr.clientapp import ClientApp\napp = ClientApp()\n"
-    (package / "client.py").write_text(f"{client}1 / 0\n" if broken == "client" else client)
-    done = simulate("--clients", "2", "--app", str(package.parent))
-    assert done.returncode == 5, done.stderr
-    wanted = "the app raised RuntimeError: by hand (raises/server.py:7)"
-    assert ("error: " + wanted if broken == "server" else "division by zero") in done.stderr
-    (told,) = [e for e in read_journal(tmp_path / "state" / "journal.jsonl") if e["event"] == "app_failed"]
-    assert told["kind"] == "app"

@@ -5,7 +5,7 @@ from pathlib import Path
 from weakref import WeakSet
 
 from oneflower.errors import OneflowerError
-from oneflower.journal import LAST_WORDS_S, Journal
+from oneflower.journal import LAST_WORDS_S, Journal, read_journal
 from oneflower.kinds import kind_of
 
 _told: WeakSet[OneflowerError] = WeakSet()
@@ -21,7 +21,7 @@ def tell_known(journal: Journal | None, error: OneflowerError, **facts: object) 
     journal.flush(patience_s=LAST_WORDS_S)
 
 
-def tell_unknown(journal: Journal | None, error: Exception, *, folder: Path, app: str) -> str:
+def tell_unknown(journal: Journal | None, error: BaseException, *, folder: Path, app: str) -> str:
     """Write ``app_failed`` for an exception of the app's own; return it as one text for people.
 
     Parameters
@@ -34,7 +34,18 @@ def tell_unknown(journal: Journal | None, error: Exception, *, folder: Path, app
         told = {"error": name, "kind": kind_of(error), "reason": str(error)}
         journal.append("app_failed", **told, where=where, app=app)
         journal.flush(patience_s=LAST_WORDS_S)
-    return f"the app raised {name}: {error}{f' ({where})' if where else ''}"
+    words = ": ".join(filter(None, [name, str(error)]))
+    return f"the app raised {words}{f' ({where})' if where else ''}"
+
+
+def has_ended_well(journal: Journal | None, error: SystemExit) -> bool:
+    """Whether an app exits with 0 after the training of this process has finished; before, it has failed."""
+    if error.code not in (None, 0) or journal is None or journal.owner is None:
+        return False
+    journal.flush(patience_s=LAST_WORDS_S)
+    own = [event for event in read_journal(journal.path) if event.get("process") == journal.owner.process]
+    words = [event["event"] for event in own if event["event"].startswith("training_")]
+    return bool(words) and words[-1] == "training_finished"
 
 
 def place_of(error: BaseException, folder: Path) -> str:

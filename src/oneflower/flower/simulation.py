@@ -1,8 +1,8 @@
 """Run an app without a cluster: the same rounds over clients in this process, or over Flower's Ray engine."""
 
 import importlib.util
-from collections.abc import Mapping
-from contextlib import redirect_stdout
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from logging import ERROR
 from pathlib import Path
@@ -21,8 +21,9 @@ from flwr.supercore.constant import NOOP_FEDERATION
 
 from oneflower.errors import AppError, OneflowerError, SettingsError, TrainingError
 from oneflower.flower.fab import Fab
+from oneflower.flower.failures import has_ended_well
 from oneflower.flower.localgrid import LocalGrid
-from oneflower.flower.training import tell_exception, tell_failure
+from oneflower.flower.training import journal_and_facts, tell_exception, tell_failure
 
 LOCAL: Final = "local"
 RAY: Final = "ray"
@@ -96,17 +97,31 @@ def components(folder: Path) -> tuple[str, str]:
 
 
 def _simulate_here(fab: Fab, folder: Path, clients: int, context: Context) -> None:
-    try:
-        server, client = components(folder)
+    server, client = components(folder)
+    with _told(fab, folder, context):
         client_app = load_app(client, LoadClientAppError, str(folder))
         grid = LocalGrid(client_app, clients=clients, run_config=context.run_config, app=fab.id)
         run_serverapp(grid=grid, context=context, server_app_dir=str(folder), server_app_attr=server)
+
+
+@contextmanager
+def _told(fab: Fab, folder: Path, context: Context) -> Iterator[None]:
+    """Write down what the app raises, as a ServerApp's process does, and raise it as AppError.
+
+    `sys.exit` in an app must not end the simulation with an exit code of the app's own.
+    """
+    try:
+        yield
     except OneflowerError as error:
         tell_failure(error, context, app=fab.id)
         raise
-    except Exception as error:
-        log(ERROR, "ServerApp raised an exception", exc_info=error)
-        raise AppError(tell_exception(error, context, folder=folder, app=fab.id)) from error
+    except (Exception, SystemExit) as error:
+        journal, _ = journal_and_facts(context.run_config, context.run_id)
+        if isinstance(error, SystemExit) and has_ended_well(journal, error):
+            return
+        log(ERROR, "The app raised an exception", exc_info=error)
+        told = tell_exception(error, context, folder=folder, app=fab.id)
+        raise AppError(f"{told}. Mend that and run the same command again") from error
 
 
 def _simulate_with_ray(fab: Fab, folder: Path, clients: int, context: Context) -> None:

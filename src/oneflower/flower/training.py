@@ -137,7 +137,7 @@ def tell_failure(error: OneflowerError, context: Context, *, app: str) -> None:
     tell_known(journal, error, **facts, app=app)
 
 
-def tell_exception(error: Exception, context: Context, *, folder: Path, app: str) -> str:
+def tell_exception(error: BaseException, context: Context, *, folder: Path, app: str) -> str:
     """Write an exception of the app's own, and return it as one text for people."""
     journal, _ = journal_and_facts(context.run_config, context.run_id)
     return tell_unknown(journal, error, folder=folder, app=app)

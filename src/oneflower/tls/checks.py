@@ -52,9 +52,13 @@ def certificate_problems(  # noqa: PLR0913 - three PEM files, and what they are 
         yield "FL_SSL_CERTFILE holds no certificate that can be read: give it anew as base64 of PEM"
         return
     yield from _dates("FL_SSL_CERTFILE", server, now)
+    chain = x509.load_pem_x509_certificates(certificate)
+    for place, between in enumerate(chain[1:], start=2):
+        if between != authority:  # that one was looked at above
+            yield from _dates(f"certificate {place} of FL_SSL_CERTFILE", between, now)
     if not _is_pair(server, key):
         yield "FL_SSL_KEYFILE is not the key of FL_SSL_CERTFILE: give the pair that belongs together"
-    if authority is not None and not _is_chain([*x509.load_pem_x509_certificates(certificate)], authority):
+    if authority is not None and not _is_chain(chain, authority):
         yield (
             "FL_SSL_CERTFILE was not issued by FL_SSL_CA_CERTFILE: give the CA that signed it, and append "
             "certificates between the two to FL_SSL_CERTFILE"

@@ -140,6 +140,14 @@ class TestErrors:
         assert error.code == ErrorCode.CLIENT_APP_RAISED_EXCEPTION
         assert "bad weather" in error.reason
 
+    @pytest.mark.parametrize("source", ["def answer(message):\n    sys.exit({})\n", "sys.exit({})\n"])
+    @pytest.mark.parametrize("code", ["0", "'no data'"])
+    def test_an_app_that_exits_is_an_error_with_its_words(self, warm, source, code):
+        """As under `oneflower simulate`: the same from all clients ends a training at its second time."""
+        error = warm.answers("import sys\n" + source.format(code) + METRICS)
+        assert error.code == ErrorCode.CLIENT_APP_RAISED_EXCEPTION
+        assert f"<class 'SystemExit'>:<'{code.strip(chr(39))}'>" in error.reason
+
     def test_a_failed_import_is_tried_again_in_a_new_process(self, warm, tmp_path):
         flag = tmp_path / "flag"
         fab = warm.fab(f"import pathlib\nassert pathlib.Path({str(flag)!r}).exists()\n" + METRICS)

@@ -5,6 +5,7 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from oneflower.errors import AppError
+from oneflower.flower.client_state import take_mark
 from oneflower.flower.parts import MEMBER, MEMBERS
 from oneflower.flower.workarounds.handed_parts import WORKAROUND
 
@@ -44,6 +45,20 @@ def test_the_app_trains_on_the_part_that_its_message_hands_out(call, seen, apply
     context = call([11, 13, 12])
     assert seen == [(2, 3)]
     assert context.node_config == {"partition-id": 0, "num-partitions": 2, MEMBER: 12}
+
+
+def test_state_that_the_app_keeps_is_marked_as_by_the_warm_executor(apply):
+    apply(WORKAROUND)
+    app = ClientApp()
+
+    @app.train()
+    def _(message, context):
+        context.state["counter"] = ConfigRecord({"calls": 1})
+        return Message(RecordDict(), reply_to=message)
+
+    asked = RecordDict({"config": ConfigRecord({"server-round": 1, "seed": 1})})
+    context = Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config={})
+    assert take_mark(app(message=Message(asked, 1, "train"), context=context)) == ["counter"]
 
 
 def test_a_malformed_table_ends_the_message(call, seen, apply):

@@ -178,6 +178,39 @@ def test_an_error_that_the_training_told_already_is_told_once(run, journal, appl
     assert len(told(journal)) == 1
 
 
+@pytest.mark.parametrize("code", ["'no data'", "0", "3", ""])
+def test_an_app_that_exits_before_its_training_is_done_has_failed(run, journal, apply, code):
+    """With 0, too: Flower's process would end, and the run would stay `running` without it."""
+    apply(WORKAROUND)
+    status = run(f"import sys; sys.exit({code})")
+    assert (status.status, status.sub_status) == ("finished", "failed")
+    assert "the app raised SystemExit" in status.details
+    (event,) = told(journal)
+    assert (event["event"], event["error"], event["kind"]) == ("app_failed", "SystemExit", "app")
+    assert event["where"] == "raising_app.py:5"
+
+
+def test_an_app_that_exits_with_0_when_its_training_is_done_has_ended_well(run, journal, apply):
+    apply(WORKAROUND)
+    status = run(
+        "from oneflower.flower import training; import sys; "
+        "training.journal_and_facts(context.run_config)[0].append('training_finished', round=2); sys.exit()"
+    )
+    assert status.sub_status == "completed"
+    assert [event["event"] for event in told(journal)] == ["training_finished"]
+
+
+def test_an_exit_of_flowers_own_is_no_failure_of_the_app(run, journal, apply):
+    """As at SIGTERM, whose handler exits wherever the app happens to be."""
+    apply(WORKAROUND)
+    with pytest.raises(SystemExit):
+        run(
+            "from flwr.common.exit import flwr_exit; import sys; "
+            "exec(compile('sys.exit(1)', flwr_exit.__code__.co_filename, 'exec'))"
+        )
+    assert told(journal) == []
+
+
 def test_a_superlink_that_has_gone_is_no_failure_of_the_app(run, journal, apply):
     apply(WORKAROUND)
     run("import grpc; raise grpc.RpcError('the connection was closed')")

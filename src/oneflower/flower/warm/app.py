@@ -48,7 +48,7 @@ def run_app(app: ClientApp, inputs: Parcel, message_id: str, outputs: ParcelWrit
     try:
         with own_part(message, context):
             reply = app(message=message, context=context)
-    except Exception as error:  # noqa: BLE001 - whatever the app raises becomes an error reply
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the app raises becomes an error reply
         reply = Message(error_of(error), reply_to=message)
     mark_state(reply, message, context)
     write_reply(outputs, reply)
@@ -66,7 +66,7 @@ def write_reply(outputs: ParcelWriter, reply: Message) -> None:
             outputs.add(object_id, part.deflate())
 
 
-def error_of(error: Exception) -> Error:
+def error_of(error: BaseException) -> Error:
     """Return the error that Flower replies with: run_clientapp.py:139."""
     log(ERROR, "ClientApp raised an exception", exc_info=error)
     if isinstance(error, LoadClientAppError):

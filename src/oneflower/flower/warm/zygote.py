@@ -85,7 +85,7 @@ class Zygote:
                 fab_hash=app["fab_hash"],
                 flwr_dir=Path(app["flwr_dir"]),
             )
-        except Exception as failure:  # noqa: BLE001 - whatever the app raises at import becomes an error reply
+        except (Exception, SystemExit) as failure:  # noqa: BLE001 - what the app raises becomes an error reply
             error = error_of(failure)
             link.send(self._channel, {"loaded": False, "code": error.code, "reason": error.reason})
             return

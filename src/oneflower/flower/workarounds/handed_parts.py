@@ -1,10 +1,11 @@
-"""A ClientApp in a process of Flower's own sees the part of the data that its message hands to the node."""
+"""A ClientApp in a process of Flower's own has its part of the data, and its state is told of."""
 
 from functools import wraps
 
 from flwr.clientapp import ClientApp
 from flwr.common import Context, Message
 
+from oneflower.flower.client_state import mark_state
 from oneflower.flower.parts import own_part
 from oneflower.flower.workarounds.registry import Patch, Program, Workaround
 
@@ -16,7 +17,9 @@ def apply(patch: Patch) -> None:
     @wraps(call)
     def call_with_part(self: ClientApp, message: Message, context: Context) -> Message:
         with own_part(message, context):
-            return call(self, message, context)
+            reply = call(self, message, context)
+        mark_state(reply, message, context)
+        return reply
 
     patch(ClientApp, "__call__", call_with_part)
 
