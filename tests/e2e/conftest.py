@@ -42,11 +42,13 @@ from oneflower.flower import train
 
 app = ServerApp()
 VALUES = int(os.environ.get("TEST_VALUES", "8"))
+MORE = int(os.environ.get("TEST_ARRAYS", "1")) - 1
 
 
 @app.main()
 def main(grid, context):
-    start = ArrayRecord({"w": Array(np.zeros(VALUES, np.float32)), "count": Array(np.array(0))})
+    more = {f"more.{i}": Array(np.full(VALUES, i, np.float32)) for i in range(MORE)}
+    start = ArrayRecord({"w": Array(np.zeros(VALUES, np.float32)), "count": Array(np.array(0)), **more})
     train(grid, context, start, evaluate=evaluate)
 
 
@@ -75,7 +77,9 @@ def train(message, context):
     arrays = {name: array.numpy() for name, array in message.content["arrays"].items()}
     if arrays["w"].size > BLOCK:  # on a cluster, where no other client shares the record
         message.content["arrays"].clear()  # a model of a gigabyte need not be here twice
-    step(arrays["w"], rng)
+    for name in arrays:
+        if arrays[name].ndim:
+            step(arrays[name], rng)
     metrics = MetricRecord({"num-examples": 10 + info.partition_id})
     record = ArrayRecord({name: Array(arrays.pop(name)) for name in list(arrays)})
     return Message(RecordDict({"arrays": record, "metrics": metrics}), reply_to=message)

@@ -148,6 +148,27 @@ def test_other_ways_to_run_the_processes_train_as_well(up, variables):
     assert "round 1 of 1 done" in output
 
 
+def test_a_model_of_many_small_arrays_is_the_same_packed_and_plain(up):
+    """Our executor in its two ways, and stock Flower, whose app is asked once and then let be."""
+    ways = {
+        "warm": {},
+        "cold": {"WARM_EXECUTOR": "NO"},
+        "plain": {"FLOWER_WORKAROUNDS": "NO", "WARM_EXECUTOR": "NO"},
+    }
+    models, packed = set(), {}
+    for way, variables in ways.items():
+        code, output = up.run(
+            "--fresh", environ={"TEST_ARRAYS": "40"}, NUM_ROUNDS="2", LOG_LEVEL="INFO", **variables
+        )
+        assert code == 0, output
+        models.add(up.events("training_finished")[-1]["sha256"])
+        log = (up.state / "logs" / "superlink.log").read_text()
+        packed[way] = log.count("answer=yes"), log.count("answer=no")
+    assert len(models) == 1
+    assert packed["warm"][0] == packed["cold"][0] == packed["plain"][1] > 0
+    assert packed["plain"][0] == packed["warm"][1] == packed["cold"][1] == 0
+
+
 def test_what_the_checkpoint_store_says_is_in_the_log_at_the_level_that_was_asked_for(up):
     code, output = up.run(CHECKPOINT_KEEP="2", LOG_LEVEL="INFO")
     assert code == 0, output

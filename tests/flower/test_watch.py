@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from oneflower.flower.watch import keep_running
+from oneflower.flower.watch import keep_running, look_after_parent
+from oneflower.procfs import sign_of
+from oneflower.stalls import STOPPED
 
 PARENT = """
 import os, subprocess, sys, time
@@ -79,3 +81,23 @@ def test_a_command_that_ends_is_started_again_after_growing_pauses(tmp_path):
     assert starts.read_text(encoding="ascii").count("x") == 3
     assert len(ends) == 3
     assert pauses == sorted(pauses)
+
+
+def test_a_helper_continues_its_parent_that_is_stopped_at_two_looks(monkeypatch):
+    """Its guard would have done it after 10 s: it has died, and a stopped program starts no other."""
+    program = [sys.executable, "-c", "import time; time.sleep(600)"]
+    with subprocess.Popen(program) as parent:
+        looked = []
+
+        def pause(seconds):
+            looked.append(sign_of(parent.pid).state)
+            if len(looked) == 1:
+                parent.send_signal(signal.SIGSTOP)
+                until(lambda: sign_of(parent.pid).state == STOPPED)
+            elif len(looked) == 4:
+                parent.kill()
+                parent.wait()
+
+        look_after_parent(parent.pid, sleep=pause).join(60)
+    assert looked[1] == STOPPED
+    assert STOPPED not in looked[2:]

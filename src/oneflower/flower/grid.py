@@ -13,6 +13,7 @@ from flwr.common import Message, RecordDict, log
 from flwr.common.typing import Run
 from flwr.server import Grid
 
+from oneflower.flower.packing_grid import PackingGrid
 from oneflower.flower.waiting import Owed, Pacing, Phase, Reply
 
 __all__ = ["Pacing", "Reply", "RoundGrid"]
@@ -27,7 +28,7 @@ class RoundGrid(Grid):
     Parameters
     ----------
     inner : Grid
-        Flower's Grid, or a `LocalGrid`.
+        Flower's Grid, a `PackingGrid` around it, or a `LocalGrid`.
     pacing : Pacing
         How often it asks, how long it is patient.
     clock, sleep : callable
@@ -187,6 +188,8 @@ class RoundGrid(Grid):
 
     def _send(self, messages: list[Message], timeout_s: float, work: str) -> Phase:
         self._drain_late(work)
+        if isinstance(self._inner, PackingGrid):
+            self._inner.greet(messages)
         kind = messages[0].metadata.message_type if messages else ""
         phase = Phase(started=self._clock(), timeout_s=timeout_s, message_type=kind, work=work)
         for message in messages:

@@ -121,8 +121,10 @@ def _look_after(program: str, arguments: Sequence[str], environ: Mapping[str, st
     """Start a guard beside a program that nobody looks after, and give a SuperLink a database it can read."""
     from flwr.common import log  # noqa: PLC0415 - after the environment is prepared
 
-    from oneflower.flower.watch import keep_running  # noqa: PLC0415 - the same
+    from oneflower.flower.watch import keep_running, look_after_parent  # noqa: PLC0415 - the same
 
+    if program == "superexec":
+        look_after_parent(os.getppid())
     database = value_of("--database", arguments)
     if program == "superlink" and database:
         aside = set_aside_damaged(Path(database))

@@ -68,7 +68,7 @@ class Stopping:
                 self._note(f"{origin} {name}")
 
     def restart(self) -> None:
-        """Count the patience anew from here: the operator has asked for more rounds."""
+        """Count the patience from here: the operator has asked for more rounds."""
         for leader in self._leaders.values():
             leader.since = 0
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from flwr.common import ArrayRecord, ConfigRecord, Context, log
 from flwr.server import Grid
+from flwr.server.grid import GrpcGrid
 from flwr.serverapp.strategy import Result
 
 from oneflower.errors import OneflowerError, SettingsError
@@ -18,6 +19,7 @@ from oneflower.flower.history import new_result
 from oneflower.flower.keeper import Keeper
 from oneflower.flower.kept import Kept
 from oneflower.flower.logs import log_through_flower
+from oneflower.flower.packing_grid import PackingGrid
 from oneflower.flower.parts import PARTS_VARIABLE, PartTable
 from oneflower.flower.phases import Phases
 from oneflower.flower.remarks import Remarks
@@ -199,7 +201,9 @@ def _stop_rule(config: TrainingConfig, *, evaluates: bool) -> StopRule:
 
 
 def _round_grid(grid: Grid) -> RoundGrid:
-    return grid if isinstance(grid, RoundGrid) else RoundGrid(grid)
+    if isinstance(grid, RoundGrid):
+        return grid
+    return RoundGrid(PackingGrid(grid) if isinstance(grid, GrpcGrid) else grid)
 
 
 def _run(loop: RoundLoop, result: Result, app: str, prepare: Prepare | None) -> Result:

@@ -1,4 +1,4 @@
-"""A helper process that is started again when it dies, and that dies with this one."""
+"""A helper process that is started again when it dies, dies with this one, and continues it when stopped."""
 
 import os
 import select
@@ -12,15 +12,17 @@ from logging import WARNING
 from flwr.common import log
 
 from oneflower.flower.lifeline import die_with_parent
-from oneflower.procfs import sign_of
+from oneflower.procfs import send, sign_of
 from oneflower.stalls import STOPPED
 
-__all__ = ["die_with_parent", "keep_running"]
+__all__ = ["die_with_parent", "keep_running", "look_after_parent"]
 
 SHORTEST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 10.0
 GLANCE_S = 60.0
 """How often a helper is looked at; later than `Health` would act, which tells what it does."""
+PARENT_GLANCE_S = 25.0
+"""How often a helper looks at its parent; one that is stopped at two looks has lost its guard."""
 STEADY_S = 30.0
 """Who ran this long is started again at once; who died sooner waits twice as long as the last time."""
 
@@ -41,6 +43,27 @@ def keep_running(
     )
     thread.start()
     return thread
+
+
+def look_after_parent(parent_pid: int, *, sleep: Callable[[float], object] = time.sleep) -> threading.Thread:
+    """Continue the parent where it has been stopped for long: its guard may have died in that time.
+
+    A stopped program cannot start its guard again; one that is continued does.
+    """
+    thread = threading.Thread(target=_look_at, args=(parent_pid, sleep), name="parent", daemon=True)
+    thread.start()
+    return thread
+
+
+def _look_at(parent_pid: int, sleep: Callable[[float], object]) -> None:
+    looks = 0
+    while (sign := sign_of(parent_pid)) is not None:
+        looks = looks + 1 if sign.state == STOPPED else 0
+        if looks == 2:
+            log(WARNING, "the parent %d was stopped by a signal (SIGSTOP): continued", parent_pid)
+            send(sign.identity, signal.SIGCONT)
+            looks = 0
+        sleep(PARENT_GLANCE_S)
 
 
 def _watch(

@@ -109,7 +109,7 @@ def test_a_stopped_executor_does_not_hold_up_a_lost_run(scene, undisturbed):
     assert site.events("process_stalled")[0]["role"] == "superexec"
 
 
-@pytest.mark.parametrize("victim", ["supernode", "warm"])
+@pytest.mark.parametrize("victim", ["supernode", "supernode and guard", "warm"])
 def test_a_supernode_without_a_supervisor_has_a_guard_of_its_own(scene, undisturbed, victim, monkeypatch):
     """As on an appliance, where the SuperNode has a machine to itself."""
     site = scene(NUM_ROUNDS="5")
@@ -133,5 +133,8 @@ def test_a_supernode_without_a_supervisor_has_a_guard_of_its_own(scene, undistur
     ]
     assert stopped
     os.kill(stopped[0].pid, signal.SIGSTOP)
+    if victim == "supernode and guard":
+        (guard,) = [each for each in found if "oneflower.flower.guard" in command_line(each.pid)]
+        os.kill(guard.pid, signal.SIGKILL)
     assert site.finish()["sha256"] == undisturbed(NUM_ROUNDS="5")
     assert "was stopped by a signal" in site.log("supernode-1")

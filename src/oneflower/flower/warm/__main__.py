@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from oneflower.flower.watch import die_with_parent
+from oneflower.flower.watch import die_with_parent, look_after_parent
 from oneflower.output import steady_output
 
 
@@ -19,6 +19,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     steady_output()
     if arguments.parent_pid is not None:
         die_with_parent(arguments.parent_pid)
+        look_after_parent(arguments.parent_pid)
     os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
     from flwr.common.config import get_flwr_dir  # noqa: PLC0415 - after the environment is prepared
 

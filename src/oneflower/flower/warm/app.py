@@ -20,6 +20,7 @@ from flwr.common.serde import context_from_proto, context_to_proto, message_to_p
 from flwr.proto.message_pb2 import Context as ProtoContext
 
 from oneflower.flower.client_state import mark_state
+from oneflower.flower.packing import answer
 from oneflower.flower.parts import own_part
 from oneflower.flower.warm.parcel import Parcel, ParcelWriter
 
@@ -47,7 +48,7 @@ def run_app(app: ClientApp, inputs: Parcel, message_id: str, outputs: ParcelWrit
     message.metadata.__dict__["_message_id"] = message_id
     try:
         with own_part(message, context):
-            reply = app(message=message, context=context)
+            reply = answer(app, message, context)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the app raises becomes an error reply
         reply = Message(error_of(error), reply_to=message)
     mark_state(reply, message, context)

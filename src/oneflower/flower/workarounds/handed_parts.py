@@ -1,11 +1,12 @@
 """A ClientApp in a process of Flower's own has its part of the data, and its state is told of."""
 
-from functools import wraps
+from functools import partial, wraps
 
 from flwr.clientapp import ClientApp
 from flwr.common import Context, Message
 
 from oneflower.flower.client_state import mark_state
+from oneflower.flower.packing import answer
 from oneflower.flower.parts import own_part
 from oneflower.flower.workarounds.registry import Patch, Program, Workaround
 
@@ -17,7 +18,7 @@ def apply(patch: Patch) -> None:
     @wraps(call)
     def call_with_part(self: ClientApp, message: Message, context: Context) -> Message:
         with own_part(message, context):
-            reply = call(self, message, context)
+            reply = answer(partial(call, self), message, context)
         mark_state(reply, message, context)
         return reply
 

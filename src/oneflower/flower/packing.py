@@ -1,0 +1,131 @@
+"""Small arrays travel together: Flower makes each array of a message two objects with a call each.
+
+A call takes milliseconds, so a model of 300 small arrays took 8 s a round that one array of the same size did
+in half a second. Here the small arrays of a record become one, which lists their names, types and shapes, and
+is taken apart at the other end. The values are the very same bytes.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from flwr.common import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
+from flwr.common.constant import MessageType
+
+SMALL_BYTES: Final = 1 << 20
+"""An array below this costs more by its calls than by its bytes."""
+FEWEST: Final = 16
+"""A record with fewer small arrays is sent as it is."""
+PACKED: Final = "oneflower-packed"
+"""The name of the array that holds the small ones."""
+_FORMAT: Final = "oneflower.arrays.1"
+_LENGTH_BYTES: Final = 8
+_GREETING: Final = "oneflower-packing"
+
+Call = Callable[[Message, Context], Message]
+
+
+class PackingError(ValueError):
+    """A packed array is not as `pack` makes it."""
+
+
+def pack(content: RecordDict) -> RecordDict | None:
+    """Return the content with its small arrays packed; None where that is not worth it."""
+    packed = {name: packed_record(record) for name, record in content.array_records.items()}
+    if not any(packed.values()):
+        return None
+    return RecordDict({name: packed.get(name) or record for name, record in content.items()})
+
+
+def packed_record(record: ArrayRecord) -> ArrayRecord | None:
+    """Return a record whose small arrays are one; None where there are few of them."""
+    small = {name: array for name, array in record.items() if len(array.data) < SMALL_BYTES}
+    if len(small) < FEWEST or PACKED in record:
+        return None
+    index = [
+        [name, array.dtype, list(array.shape), array.stype, len(array.data)] if name in small else [name]
+        for name, array in record.items()
+    ]
+    head = json.dumps(index).encode()
+    data = b"".join(
+        [len(head).to_bytes(_LENGTH_BYTES, "big"), head, *(array.data for array in small.values())]
+    )
+    together = Array(dtype="uint8", shape=(len(data),), stype=_FORMAT, data=data)
+    rest = {name: array for name, array in record.items() if name not in small}
+    return ArrayRecord({**rest, PACKED: together})
+
+
+def unpack(content: RecordDict) -> bool:
+    """Put the small arrays back in their places; tell whether there were any.
+
+    Raises
+    ------
+    PackingError
+        What is packed does not belong together; nothing was changed.
+    """
+    plain = {name: _plain(record) for name, record in content.array_records.items() if _is_packed(record)}
+    for name, record in plain.items():
+        content[name] = record
+    return bool(plain)
+
+
+def answer(call: Call, message: Message, context: Context) -> Message:
+    """Call a ClientApp as if nothing were packed; a reply to a packed message is packed, too."""
+    if is_greeting(message):
+        return Message(RecordDict({_GREETING: ConfigRecord({"format": _FORMAT})}), reply_to=message)
+    was_packed = message.has_content() and unpack(message.content)
+    reply = call(message, context)
+    packed = pack(reply.content) if was_packed and reply.has_content() else None
+    if packed is not None:
+        reply.content = packed
+    return reply
+
+
+def greeting(node_id: int) -> Message:
+    """Ask a node whether it can unpack; one without this module answers with an error of its app."""
+    content = RecordDict({_GREETING: ConfigRecord({"format": _FORMAT})})
+    return Message(content, node_id, MessageType.QUERY)
+
+
+def is_greeting(message: Message) -> bool:
+    """Tell whether a message, or an answer, is of `greeting`, in the format of this version."""
+    if not message.has_content() or set(message.content) != {_GREETING}:
+        return False
+    record = message.content[_GREETING]
+    return isinstance(record, ConfigRecord) and record.get("format") == _FORMAT
+
+
+def _is_packed(record: ArrayRecord) -> bool:
+    return PACKED in record and record[PACKED].stype == _FORMAT
+
+
+def _plain(record: ArrayRecord) -> ArrayRecord:
+    rest = {name: array for name, array in record.items() if name != PACKED}
+    try:
+        arrays = dict(_taken_apart(record[PACKED].data, rest))
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        raise PackingError(f"the packed arrays cannot be taken apart: {error!r}") from error
+    if rest:
+        raise PackingError("arrays stand beside the packed ones that their list does not name")
+    return ArrayRecord(arrays)
+
+
+def _taken_apart(data: bytes, rest: dict[str, Array]) -> Iterator[tuple[str, Array]]:
+    at = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "big")
+    if not _LENGTH_BYTES <= at <= len(data):
+        raise ValueError(f"a list of {at - _LENGTH_BYTES} bytes in {len(data)}")
+    index: list[list[Any]] = json.loads(data[_LENGTH_BYTES:at])
+    names = [entry[0] for entry in index]
+    if len(set(names)) < len(names):
+        raise ValueError("a name stands twice in the list")
+    for name, *form in index:
+        if not form:
+            yield name, rest.pop(name)
+            continue
+        dtype, shape, stype, size = form
+        if type(size) is not int or not 0 <= size <= len(data) - at:
+            raise ValueError(f"array {name!r} of {size!r} bytes, {len(data) - at} are left")
+        yield name, Array(dtype=dtype, shape=tuple(shape), stype=stype, data=data[at : at + size])
+        at += size
+    if at != len(data):
+        raise ValueError(f"{len(data) - at} bytes too many")

@@ -1,0 +1,145 @@
+"""A Grid that packs the small arrays of messages to those nodes that can unpack them."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from logging import INFO, WARNING
+from typing import Final
+
+from flwr.common import ArrayRecord, Message, RecordDict, log
+from flwr.common.constant import ErrorCode
+from flwr.common.typing import Run
+from flwr.server import Grid
+
+from oneflower.flower.packing import PackingError, greeting, is_greeting, packed_record, unpack
+
+GREETING_S: Final = 30.0
+"""A node that has not answered by then gets its first message as it is."""
+POLL_S, POLL_PER_NODE_S = 0.1, 1 / 50
+# What the app of a node without our executor answers to a greeting.
+_NO: Final = frozenset({ErrorCode.CLIENT_APP_RAISED_EXCEPTION, ErrorCode.LOAD_CLIENT_APP_EXCEPTION})
+
+
+class PackingGrid(Grid):
+    """Packs what is pushed, unpacks what is pulled, and learns who can, by asking each node once.
+
+    Parameters
+    ----------
+    inner : Grid
+        Flower's Grid of a real cluster.
+    clock, sleep : callable
+        Seconds that only grow; a pause in seconds.
+    """
+
+    def __init__(
+        self,
+        inner: Grid,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._inner = inner
+        self._clock = clock
+        self._sleep = sleep
+        self._can: dict[int, bool] = {}
+        self._asked: dict[str, int] = {}
+        self._last: tuple[ArrayRecord, ArrayRecord | None] | None = None
+
+    def set_run(self, run_id: int) -> None:
+        """Set the run of the inner Grid."""
+        self._inner.set_run(run_id)
+
+    @property
+    def run(self) -> Run:
+        """Run information of the inner Grid."""
+        return self._inner.run
+
+    def create_message(
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
+    ) -> Message:
+        """Create a message; deprecated in Flower, kept for apps that call it."""
+        return self._inner.create_message(content, message_type, dst_node_id, group_id, ttl)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Return the nodes that are online."""
+        return self._inner.get_node_ids()
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        """Send through the inner Grid, as it is."""
+        return self._inner.send_and_receive(messages, timeout=timeout)
+
+    def greet(self, messages: Sequence[Message]) -> None:
+        """Ask the unknown receivers of many small arrays whether they can unpack; wait for their answers."""
+        wanted = {message.metadata.dst_node_id for message in messages if self._is_worth_it(message)}
+        if wanted - self._can.keys():
+            self._ask(sorted(wanted - self._can.keys() - set(self._asked.values())))
+        deadline = self._clock() + GREETING_S
+        while wanted & set(self._asked.values()):
+            self._listen()
+            if self._clock() >= deadline:
+                break
+            if wanted & set(self._asked.values()):
+                self._sleep(max(POLL_S, POLL_PER_NODE_S * len(self._asked)))
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Push messages, packed for those who can unpack them."""
+        return self._inner.push_messages([self._packed(message) for message in messages])
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterator[Message]:
+        """Pull replies and take them apart; one that cannot be is left for the checks of the round."""
+        for message in self._inner.pull_messages(message_ids):
+            if message.has_content():
+                try:
+                    unpack(message.content)
+                except PackingError as error:
+                    log(WARNING, "reply of node=%d: %s", message.metadata.src_node_id, error)
+            elif message.error.code in _NO:
+                self._can.pop(message.metadata.src_node_id, None)  # its program may be another one now
+            yield message
+
+    def _is_worth_it(self, message: Message) -> bool:
+        records = message.content.array_records.values() if message.has_content() else ()
+        return any(self._together(record) for record in records)
+
+    def _together(self, record: ArrayRecord) -> ArrayRecord | None:
+        """Pack a record; all messages of a phase share one, which is packed once."""
+        if self._last is None or self._last[0] is not record:
+            self._last = record, packed_record(record)
+        return self._last[1]
+
+    def _packed(self, message: Message) -> Message:
+        metadata = message.metadata
+        if not self._can.get(metadata.dst_node_id) or not self._is_worth_it(message):
+            return message
+        records = message.content.items()
+        content = {
+            name: (self._together(record) if isinstance(record, ArrayRecord) else None) or record
+            for name, record in records
+        }
+        return Message(
+            RecordDict(content),
+            metadata.dst_node_id,
+            metadata.message_type,
+            ttl=metadata.ttl,
+            group_id=metadata.group_id,
+        )
+
+    def _ask(self, nodes: Sequence[int]) -> None:
+        for node in nodes:
+            for message_id in self._inner.push_messages([greeting(node)]):
+                if message_id:
+                    self._asked[str(message_id)] = node
+
+    def _listen(self) -> None:
+        for answer in self._inner.pull_messages(list(self._asked)):
+            node = self._asked.pop(answer.metadata.reply_to_message_id, None)
+            if node is None or (answer.has_error() and answer.error.code not in _NO):
+                continue  # the node has died, or its executor: it is asked again
+            self._can[node] = is_greeting(answer)
+            log(INFO, "small arrays are packed node=%d answer=%s", node, "yes" if self._can[node] else "no")
