@@ -49,7 +49,7 @@ class Known:
             self.drop()  # somebody has changed the file, or it can be read again
             ledger = self.now()
         if ledger.unreadable:
-            self._begin_history_anew()
+            self._begin_history_again()
             ledger = self.of(None)
         self.drop()
         if number is None or ledger.number < number:
@@ -61,7 +61,7 @@ class Known:
         self._ledger = ledger if ledger.whole else None
 
     def drop(self) -> None:
-        """Read anew when asked next."""
+        """Read again when asked next."""
         self._ledger = None
 
     def forget(self, rounds: Collection[int]) -> None:
@@ -69,7 +69,7 @@ class Known:
         if self._ledger is not None:
             self._ledger.committed.difference_update(rounds)
 
-    def _begin_history_anew(self) -> None:
+    def _begin_history_again(self) -> None:
         try:
             set_history_aside(self._files, self._root, "damaged")
         except OSError as error:

@@ -159,7 +159,7 @@ class CheckpointReader:
         return checkpoint
 
     def _history(self, manifest: Manifest) -> History:
-        """Return the history, read anew where what was read lacks what the manifest names: it has grown."""
+        """Return the history, read again where what was read lacks what the manifest names: it has grown."""
         known, position = self._read_history, manifest.history
         if known is None or (position is not None and known.problem(position)):
             known = self._read_history = history_as_it_is(self._files, self.root)

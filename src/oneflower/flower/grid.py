@@ -168,7 +168,7 @@ class RoundGrid(Grid):
         enough : callable
             True once the replies so far are a quorum; then the rest gets a grace period only.
         work : str
-            What the messages ask for. A node that owes the answer to the same work is not asked anew: its
+            What the messages ask for. A node that owes the answer to the same work is not asked again: its
             answer counts when it comes. Empty: answers to earlier messages are of no use.
 
         Yields

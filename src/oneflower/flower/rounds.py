@@ -78,7 +78,7 @@ class RoundLoop:
         """Continue after `last_round` (0: from the start) to the last round, and say which that was.
 
         `more_rounds` says that the operator has raised FL_NUM_ROUNDS since: a training that had ended early
-        for want of improvement goes on, and gets its patience anew.
+        for want of improvement goes on, and gets its patience back.
 
         Raises
         ------

@@ -136,7 +136,7 @@ class Follower:
     ``trouble`` says why the last attempt could not read; empty where it could, or where there is no journal.
     ``beginnings`` counts how often reading has begun at the journal's start: once, and again where what was
     read is not in its files any more, because they were cut, replaced or taken away. Who folds the events
-    begins anew then, too.
+    begins from the start then, too.
     """
 
     def __init__(self, path: Path) -> None:
@@ -148,7 +148,7 @@ class Follower:
     def blocks(
         self, stop: threading.Event, at_end: threading.Event, *, poll_s: float = POLL_S
     ) -> Iterator[Block]:
-        """See `follow_blocks`; `at_end` is cleared while reading begins anew."""
+        """See `follow_blocks`; `at_end` is cleared while reading begins from the start."""
         while True:
             stopped = stop.is_set()
             yield from self._read_all(at_end)
