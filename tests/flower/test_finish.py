@@ -168,6 +168,16 @@ def test_a_resume_with_other_settings_says_so(strategy, setting, value, said, tm
     assert said in changed[0]["changes"]
 
 
+def test_a_folder_that_was_moved_knows_its_settings(federation, tmp_path):
+    """Nothing beside the checkpoints is needed for it: the manifest has them."""
+    federation.settings = {"local-epochs": 1}
+    federation.train(num_server_rounds=2)
+    federation.folder = federation.folder.rename(tmp_path / "elsewhere")
+    (federation.folder / "journal.jsonl").unlink()
+    federation.train(local_epochs=2)
+    assert events(federation, "settings_changed")[0]["changes"] == ["local-epochs was 1, is 2"]
+
+
 def test_another_number_of_clients_is_said(federation, monkeypatch):
     monkeypatch.setenv("ONEFLOWER_CLIENTS", "3")
     federation.train(num_server_rounds=2)

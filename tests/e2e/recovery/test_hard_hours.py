@@ -1,8 +1,10 @@
 """A supervised training beside another run, on a full disk, with a damaged database and stopped processes."""
 
 import os
+import shutil
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -138,3 +140,34 @@ def test_a_supernode_without_a_supervisor_has_a_guard_of_its_own(scene, undistur
         os.kill(guard.pid, signal.SIGKILL)
     assert site.finish()["sha256"] == undisturbed(NUM_ROUNDS="5")
     assert "was stopped by a signal" in site.log("supernode-1")
+
+
+@pytest.fixture
+def set_clock(tmp_path, monkeypatch):
+    """Return a function that sets the wall clock of all processes started since, in seconds from now."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler for the clock")
+    library, offset = tmp_path / "set_clock.so", tmp_path / "offset"
+    source = Path(__file__).parent / "set_clock.c"
+    subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-o", library, source], check=True)
+    offset.write_text("0")
+    monkeypatch.setenv("LD_PRELOAD", str(library))
+    monkeypatch.setenv("SET_CLOCK", str(offset))
+    return lambda seconds: offset.write_text(str(seconds))
+
+
+def test_a_wall_clock_that_is_set_back_by_a_day_holds_up_no_round(scene, set_clock):
+    """A node that dies then is waited for until its lease of a minute ends, not for a day."""
+    site = scene(
+        MIN_FIT_CLIENTS="2", MIN_AVAILABLE_CLIENTS="2", MIN_EVALUATE_CLIENTS="2", ROUND_TIMEOUT="900"
+    )
+    site.start()
+    site.wait_for("round_started", round=3)
+    set_clock(-86400)
+    site.hold_down("supernode-2")
+    site.wait_for("round_completed", round=3, valid=2)
+    site.start("supernode-2")
+    site.finish()
+    assert rounds(site) == list(range(1, 7))
+    assert not site.events("run_lost", "round_failed")
