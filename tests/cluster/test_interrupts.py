@@ -12,7 +12,9 @@ from oneflower.cluster.interrupts import SIGNALS, Interrupts
 
 @pytest.fixture(autouse=True)
 def handlers():
+    """The tests may run under `nohup`, which ignores SIGHUP."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

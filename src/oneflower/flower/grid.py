@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from logging import INFO, WARNING
 
-from flwr.common import Message, RecordDict, log
-from flwr.common.typing import Run
+from flwr.common import Message, log
 from flwr.server import Grid
 
+from oneflower.flower.grid_around import GridAround
 from oneflower.flower.packing_grid import PackingGrid
 from oneflower.flower.waiting import Owed, Pacing, Phase, Reply
 
@@ -22,7 +22,7 @@ __all__ = ["Pacing", "Reply", "RoundGrid"]
 CLOCK_SLACK_S = 2 * 86400.0
 
 
-class RoundGrid(Grid):
+class RoundGrid(GridAround):
     """A Grid for rounds: adaptive polling, work sent again to a silent node, late replies drained.
 
     Parameters
@@ -43,7 +43,7 @@ class RoundGrid(Grid):
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._pacing = pacing or Pacing()
         self._clock = clock
         self._sleep = sleep
@@ -53,36 +53,6 @@ class RoundGrid(Grid):
         self._at_work_since: dict[int, float] = {}
         self._suspect_until: dict[int, float] = {}
         self._usual_s: dict[tuple[str, int], float] = {}
-
-    # --- Flower's Grid, delegated -----------------------------------------------------------------
-
-    def set_run(self, run_id: int) -> None:
-        """Set the run of the inner Grid."""
-        self._inner.set_run(run_id)
-
-    @property
-    def run(self) -> Run:
-        """Run information of the inner Grid."""
-        return self._inner.run
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        """Create a message; deprecated in Flower, kept for apps that call it."""
-        return self._inner.create_message(content, message_type, dst_node_id, group_id, ttl)
-
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Push messages through the inner Grid."""
-        return self._inner.push_messages(messages)
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Pull replies through the inner Grid."""
-        return self._inner.pull_messages(message_ids)
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None

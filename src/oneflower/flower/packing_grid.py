@@ -7,9 +7,9 @@ from typing import Final
 
 from flwr.common import ArrayRecord, Message, RecordDict, log
 from flwr.common.constant import ErrorCode
-from flwr.common.typing import Run
 from flwr.server import Grid
 
+from oneflower.flower.grid_around import GridAround
 from oneflower.flower.packing import PackingError, greeting, is_greeting, packed_record, unpack
 
 GREETING_S: Final = 30.0
@@ -19,7 +19,7 @@ POLL_S, POLL_PER_NODE_S = 0.1, 1 / 50
 _NO: Final = frozenset({ErrorCode.CLIENT_APP_RAISED_EXCEPTION, ErrorCode.LOAD_CLIENT_APP_EXCEPTION})
 
 
-class PackingGrid(Grid):
+class PackingGrid(GridAround):
     """Packs what is pushed, unpacks what is pulled, and learns who can, by asking each node once.
 
     Parameters
@@ -37,42 +37,12 @@ class PackingGrid(Grid):
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._clock = clock
         self._sleep = sleep
         self._can: dict[int, bool] = {}
         self._asked: dict[str, int] = {}
         self._last: tuple[ArrayRecord, ArrayRecord | None] | None = None
-
-    def set_run(self, run_id: int) -> None:
-        """Set the run of the inner Grid."""
-        self._inner.set_run(run_id)
-
-    @property
-    def run(self) -> Run:
-        """Run information of the inner Grid."""
-        return self._inner.run
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        """Create a message; deprecated in Flower, kept for apps that call it."""
-        return self._inner.create_message(content, message_type, dst_node_id, group_id, ttl)
-
-    def get_node_ids(self) -> Iterable[int]:
-        """Return the nodes that are online."""
-        return self._inner.get_node_ids()
-
-    def send_and_receive(
-        self, messages: Iterable[Message], *, timeout: float | None = None
-    ) -> Iterable[Message]:
-        """Send through the inner Grid, as it is."""
-        return self._inner.send_and_receive(messages, timeout=timeout)
 
     def greet(self, messages: Sequence[Message]) -> None:
         """Ask the unknown receivers of many small arrays whether they can unpack; wait for their answers."""
