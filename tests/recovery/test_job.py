@@ -113,6 +113,17 @@ class TestTheModelIsReadBack:
         gone = {**FINISH, "path": str(tmp_path / "gone.npz")}
         assert finished_already(job(), memory_of(job()), [gone]) is None
 
+    @pytest.mark.parametrize("wanted", ["2", "3"])
+    def test_a_training_that_was_rolled_back_goes_on(self, job, kept, wanted):
+        """With FL_NUM_ROUNDS as it was, and with that of the round that it was rolled back to."""
+        with CheckpointStore(Path(kept["path"]).parent) as store:
+            store.rollback(2)
+        said = []
+        given = job(FL_NUM_ROUNDS=wanted)
+        assert finished_already(given, memory_of(job()), [kept], said.append) is None
+        assert len(said) == 1
+        assert "round 3, which is not kept any more: it goes on after round 2, the newest one" in said[0]
+
     def test_another_rounds_model_is_not_taken_for_it(self, job, kept):
         """An earlier release could tell round 3's digest beside the file of round 2."""
         wrong = {**kept, "round": 6, "rounds": 6}

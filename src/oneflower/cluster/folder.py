@@ -100,8 +100,9 @@ class StateFolder:
             except BlockingIOError:
                 file.seek(0)
                 raise ClusterError(
-                    f"{self.root} is in use by `oneflower up` with pid {file.read().strip() or 'unknown'}: "
-                    "wait for it, end it, or give another folder with --state"
+                    f"{self.root} is in use by `oneflower up` or `simulate` with pid "
+                    f"{file.read().strip() or 'unknown'}: wait for it, end it, or give another folder "
+                    "with --state"
                 ) from None
             with state_errors(self.root):
                 file.truncate(0)

@@ -34,6 +34,11 @@ def finished_already(
     wanted, changed = int(job.run_config[ROUNDS]), changes(before, job.describe())
     if _goes_further(finish, done, wanted, {change.key for change in changed}):
         return None
+    newest = _newest_kept(finish, job)
+    if newest is not None and newest < done:
+        goes_on = f"goes on after round {newest}, the newest one" if newest else "starts with round 1"
+        say(f"the training had finished round {done}, which is not kept any more: it {goes_on}")
+        return None
     other = [change for change in changed if change.key not in ENDING | {"app-hash"}]
     if other:
         listed = "; ".join(str(change) for change in other)
@@ -61,6 +66,16 @@ def _goes_further(finish: Mapping[str, Any], done: int, wanted: int, changed: se
     if not finish.get("stopped"):
         return wanted > done
     return wanted > int(finish.get("rounds", done)) or bool(changed & (ENDING - {ROUNDS}))
+
+
+def _newest_kept(finish: Mapping[str, Any], job: Job) -> int | None:
+    """Return the newest round that is kept, 0 without any; None for a training whose model never was.
+
+    `oneflower checkpoints rollback` sets the rounds aside that a finish was told of.
+    """
+    if not finish.get("path"):
+        return None
+    return max(max(CheckpointReader(folder).rounds(), default=0) for folder in _folders(finish, job))
 
 
 def _proven(
