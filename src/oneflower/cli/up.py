@@ -148,7 +148,7 @@ def _print_end(plan: Plan, outcome: Outcome, history: History, console: Console)
         if (outcome.finish or {}).get("stopped")
         else f"FL_NUM_ROUNDS above {history.done}"
     )
-    advice = f"Raise {further} to go on, or say --fresh to train anew."
+    advice = f"Raise {further} to go on, or say --fresh to train from round 1."
     console.print(Text(advice), soft_wrap=True)
 
 

@@ -17,7 +17,8 @@ def require_rounds(checkpoint: Checkpoint, config: TrainingConfig, kept: Iterabl
         f"FL_NUM_ROUNDS is {wanted}, and the newest checkpoint in {config.checkpoint_path} is of round "
         f"{done}: the model of one round is never given out as another's. Set FL_NUM_ROUNDS to {done} or "
         "more; or go back with `oneflower checkpoints rollback N` to a round N that is kept "
-        f"({', '.join(map(str, kept))}); or set FL_RESUME=never, or another FL_CHECKPOINT_PATH, to start anew"
+        f"({', '.join(map(str, kept))}); or set FL_RESUME=never, or another FL_CHECKPOINT_PATH, "
+        "to start from round 1"
     )
 
 
@@ -32,7 +33,7 @@ def require_versions(checkpoint: Checkpoint, versions: Mapping[str, str], path: 
         raise CheckpointError(
             f"the checkpoint of round {checkpoint.round} in {path} was made with something else: "
             f"{'; '.join(different)}. Expected the same. Give it back, name another FL_CHECKPOINT_PATH, or "
-            "set FL_RESUME=never to start anew"
+            "set FL_RESUME=never to start from round 1"
         )
 
 

@@ -129,7 +129,7 @@ def _look_after(program: str, arguments: Sequence[str], environ: Mapping[str, st
     if program == "superlink" and database:
         aside = set_aside_damaged(Path(database))
         if aside is not None:
-            log(WARNING, "%s is no database any more: kept as %s, and made anew", database, aside)
+            log(WARNING, "%s is no database any more: kept as %s, and a new one is made", database, aside)
     if program in GUARDED_PROGRAMS and GUARDED not in environ:
         guard = [sys.executable, "-P", "-m", "oneflower.flower.guard", str(os.getpid())]
         keep_running(guard, name="guard")

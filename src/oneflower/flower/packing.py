@@ -23,15 +23,20 @@ _LENGTH_BYTES: Final = 8
 _GREETING: Final = "oneflower-packing"
 
 Call = Callable[[Message, Context], Message]
+Together = Callable[[ArrayRecord], ArrayRecord | None]
 
 
 class PackingError(ValueError):
     """A packed array is not as `pack` makes it."""
 
 
-def pack(content: RecordDict) -> RecordDict | None:
-    """Return the content with its small arrays packed; None where that is not worth it."""
-    packed = {name: packed_record(record) for name, record in content.array_records.items()}
+def pack(content: RecordDict, together: Together | None = None) -> RecordDict | None:
+    """Return the content with its small arrays packed; None where that is not worth it.
+
+    ``together`` stands in for `packed_record`, to remember what it has packed.
+    """
+    together = together or packed_record
+    packed = {name: together(record) for name, record in content.array_records.items()}
     if not any(packed.values()):
         return None
     return RecordDict({name: packed.get(name) or record for name, record in content.items()})

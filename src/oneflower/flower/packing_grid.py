@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from logging import INFO, WARNING
 from typing import Final
 
-from flwr.common import ArrayRecord, Message, RecordDict, log
+from flwr.common import ArrayRecord, Message, log
 from flwr.common.constant import ErrorCode
 from flwr.server import Grid
 
 from oneflower.flower.grid_around import GridAround
-from oneflower.flower.packing import PackingError, greeting, is_greeting, packed_record, unpack
+from oneflower.flower.packing import PackingError, greeting, is_greeting, pack, packed_record, unpack
 
 GREETING_S: Final = 30.0
 """A node that has not answered by then gets its first message as it is."""
@@ -85,15 +85,13 @@ class PackingGrid(GridAround):
 
     def _packed(self, message: Message) -> Message:
         metadata = message.metadata
-        if not self._can.get(metadata.dst_node_id) or not self._is_worth_it(message):
+        if not self._can.get(metadata.dst_node_id) or not message.has_content():
             return message
-        records = message.content.items()
-        content = {
-            name: (self._together(record) if isinstance(record, ArrayRecord) else None) or record
-            for name, record in records
-        }
+        content = pack(message.content, self._together)
+        if content is None:
+            return message
         return Message(
-            RecordDict(content),
+            content,
             metadata.dst_node_id,
             metadata.message_type,
             ttl=metadata.ttl,
