@@ -21,10 +21,11 @@ from flwr.app import Array, ArrayRecord, Message
 from flwr.serverapp import strategy as flower
 
 from oneflower.checkpoints import Checkpoint, CheckpointReader, model_digest
-from oneflower.cluster.plan import make_plan
-from oneflower.flower import simulation, training
-from oneflower.flower.strategies import array_views, build_strategy
+from oneflower.lab import simulation
+from oneflower.local_cluster.plan import make_plan
 from oneflower.settings import TrainingConfig, read_context, resolve
+from oneflower.training import train as training
+from oneflower.training.strategies import array_views, build_strategy
 
 ROOT = Path(__file__).parents[1]
 Builder = Callable[[TrainingConfig], Any]

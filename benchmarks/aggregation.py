@@ -28,8 +28,8 @@ import numpy as np
 from flwr.common import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import strategy as flower
 
-from oneflower.flower import strategies as ours
-from oneflower.flower.strategies import array_views
+from oneflower.training import strategies as ours
+from oneflower.training.strategies import array_views
 
 RULES = ("FedAvg", "FedAdam", "FedTrimmedAvg", "Krum", "Bulyan")
 FRACTIONS = (1 / 2, 1 / 4, 1 / 8)  # and what is left

@@ -25,10 +25,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from oneflower.cluster.ports import free_ports
 from oneflower.errors import ClusterError
 from oneflower.flower.control import ControlClient
 from oneflower.flower.fab import build_fab
+from oneflower.local_cluster.ports import free_ports
 
 HERE = Path(__file__).parent
 APP = HERE / "faults_app"

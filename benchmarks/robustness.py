@@ -24,8 +24,8 @@ import numpy as np
 from flwr.common import Array, ArrayRecord, Context, Message, MessageType, RecordDict
 from flwr.server.run_serverapp import run as run_serverapp
 
-from oneflower.flower.localgrid import LocalGrid
 from oneflower.journal import read_journal
+from oneflower.lab.localgrid import LocalGrid
 from oneflower.settings import APP_CONFIG_KEYS
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -21,11 +21,11 @@ from pathlib import Path
 
 import numpy as np
 
-from oneflower.cluster.folder import StateFolder
-from oneflower.cluster.local import ClusterOptions, LocalCluster
 from oneflower.errors import OneflowerError
-from oneflower.flower.data_source import package_file
 from oneflower.flower.fab import build_fab
+from oneflower.local_cluster.folder import StateFolder
+from oneflower.local_cluster.local import ClusterOptions, LocalCluster
+from oneflower.sdk.data_source import package_file
 from oneflower.settings import resolve
 
 HERE = Path(__file__).parent

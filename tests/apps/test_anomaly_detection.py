@@ -12,8 +12,8 @@ from anomaly_detection.model import Autoencoder, Layers
 from flwr.app import Context, Message, MetricRecord, RecordDict
 
 from oneflower.errors import AppError, TrainingError
-from oneflower.flower.data_source import DataSource
-from oneflower.flower.localgrid import LocalGrid
+from oneflower.lab.localgrid import LocalGrid
+from oneflower.sdk.data_source import DataSource
 
 APP = Path(__file__).parents[2] / "apps" / "anomaly-detection"
 COLUMNS = data.Columns(num_features=3, label="anomaly")

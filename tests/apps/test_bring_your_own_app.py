@@ -9,7 +9,7 @@ import pytest
 from flwr.app import Context, RecordDict
 
 from oneflower.flower.fab import build_fab
-from oneflower.flower.localgrid import LocalGrid
+from oneflower.lab.localgrid import LocalGrid
 
 PAGE = Path(__file__).parents[2] / "docs" / "bring-your-own-app.md"
 FILES = re.compile(r"^```(?:python|toml) file=(\S+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)

@@ -16,9 +16,9 @@ from image_classification.model import ImageShape, Net, initial_model
 from PIL import Image
 
 from oneflower.errors import AppError
-from oneflower.flower.client import RoundInfo
-from oneflower.flower.data_source import DataSource
-from oneflower.flower.torch_app import model_arrays
+from oneflower.sdk.client import RoundInfo
+from oneflower.sdk.data_source import DataSource
+from oneflower.sdk.torch_app import model_arrays
 
 APP = Path(__file__).parents[2] / "apps" / "image-classification"
 SMALL = {"image-size": 8, "num-classes": 3, "local-epochs": 1, "batch-size": 8}

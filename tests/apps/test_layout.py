@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from oneflower.apps_catalogue.create import PROJECT
 from oneflower.settings import APP_CONFIG_KEYS, TABLE
-from oneflower.starter.write import PROJECT
 
 APPS = sorted(path for path in (Path(__file__).parents[2] / "apps").iterdir() if path.is_dir())
 # The starter app leaves them to `build_fab`, as a user's app may.

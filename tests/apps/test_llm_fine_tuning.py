@@ -15,12 +15,12 @@ from tiny_model import write_pairs, write_tiny_model
 
 from oneflower.checkpoints import CheckpointReader
 from oneflower.errors import AppError, CheckpointError, StateError
-from oneflower.flower.client import RoundInfo
-from oneflower.flower.data_source import DataSource
-from oneflower.flower.localgrid import LocalGrid
-from oneflower.flower.torch_app import model_arrays, trained_names
-from oneflower.models import fingerprint
-from oneflower.models.adapter import export_adapter
+from oneflower.lab.localgrid import LocalGrid
+from oneflower.sdk.client import RoundInfo
+from oneflower.sdk.data_source import DataSource
+from oneflower.sdk.language_models import fingerprint
+from oneflower.sdk.language_models.adapter import export_adapter
+from oneflower.sdk.torch_app import model_arrays, trained_names
 
 APP = Path(__file__).parents[2] / "apps" / "llm-fine-tuning"
 SMALL = {"lora-rank": 2, "lora-alpha": 4, "max-length": 32, "batch-size": 4, "max-steps": 3, "seed": 1}

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from oneflower.flower.app_check import check_app
 from oneflower.journal import read_journal
+from oneflower.lab.app_check import check_app
 from oneflower.settings import resolve, run_config
 
 ROOT = Path(__file__).parents[2]

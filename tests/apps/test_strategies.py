@@ -7,8 +7,8 @@ import pytest
 from flwr.app import Context, RecordDict
 from tiny_model import write_pairs, write_tiny_model
 
-from oneflower.flower import train
-from oneflower.flower.localgrid import LocalGrid
+from oneflower.lab.localgrid import LocalGrid
+from oneflower.sdk import train
 from oneflower.settings import STRATEGIES
 
 NODES = {"Krum": 5, "Bulyan": 7, "FedTrimmedAvg": 5}

@@ -6,9 +6,9 @@ import pytest
 
 from oneflower.cli import companion
 from oneflower.cli.companion import Companion
-from oneflower.cluster.folder import StateFolder
 from oneflower.errors import StateError
 from oneflower.journal import read_journal
+from oneflower.local_cluster.folder import StateFolder
 from oneflower.monitor.history import fold
 from oneflower.monitor.report import SettingRow
 

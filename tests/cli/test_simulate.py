@@ -129,7 +129,7 @@ import sys
 from flwr.app import ArrayRecord
 from flwr.serverapp import ServerApp
 import numpy as np
-from oneflower.flower import train
+from oneflower.sdk import train
 {top}
 app = ServerApp()
 

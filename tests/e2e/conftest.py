@@ -10,8 +10,8 @@ from contextlib import suppress
 
 import pytest
 
-from oneflower.cluster.processes import MARKER
 from oneflower.journal import read_journal
+from oneflower.local_cluster.processes import MARKER
 from oneflower.procfs import with_environment
 from oneflower.settings import render_context
 
@@ -38,7 +38,7 @@ import os
 import numpy as np
 from flwr.app import Array, ArrayRecord, MetricRecord
 from flwr.serverapp import ServerApp
-from oneflower.flower import train
+from oneflower.sdk import train
 
 app = ServerApp()
 VALUES = int(os.environ.get("TEST_VALUES", "8"))
@@ -62,7 +62,7 @@ from contextlib import suppress
 import numpy as np
 from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
-from oneflower.flower.client import RoundInfo, derived_seed
+from oneflower.sdk.client import RoundInfo, derived_seed
 
 app = ClientApp()
 PAUSE_S = float(os.environ.get("TEST_PAUSE_S", "0"))

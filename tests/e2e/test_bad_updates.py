@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from oneflower.checkpoints import CheckpointReader
-from oneflower.flower.client import derived_seed
+from oneflower.sdk.client import derived_seed
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 

@@ -6,7 +6,7 @@ import socket
 import numpy as np
 import pytest
 
-from oneflower.cluster.processes import MARKER
+from oneflower.local_cluster.processes import MARKER
 from oneflower.procfs import with_environment
 
 pytestmark = pytest.mark.e2e

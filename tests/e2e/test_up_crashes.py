@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from oneflower.cluster.processes import MARKER
 from oneflower.flower.programs import program_of
+from oneflower.local_cluster.processes import MARKER
 from oneflower.procfs import command_line, parent_of, with_environment
 
 pytestmark = pytest.mark.e2e

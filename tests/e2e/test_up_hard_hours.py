@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from oneflower.cluster.processes import MARKER
 from oneflower.flower.programs import WARM, program_of
+from oneflower.local_cluster.processes import MARKER
 from oneflower.procfs import command_line, with_environment
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]

@@ -6,13 +6,13 @@ import time
 
 import pytest
 
-from oneflower.cluster import commands
-from oneflower.cluster.commands import Addresses
-from oneflower.cluster.ports import LOOPBACK, free_ports
-from oneflower.cluster.tls import make_certificates
 from oneflower.errors import AppError, ClusterError
 from oneflower.flower.control import ControlClient
 from oneflower.flower.fab import build_fab
+from oneflower.local_cluster import commands
+from oneflower.local_cluster.commands import Addresses
+from oneflower.local_cluster.ports import LOOPBACK, free_ports
+from oneflower.local_cluster.tls import make_certificates
 from oneflower.settings import resolve
 
 WAIT_S = 60.0

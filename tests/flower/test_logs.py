@@ -12,7 +12,7 @@ from flwr.common.logger import FLOWER_LOGGER, ConsoleHandler
 from oneflower.checkpoints import CheckpointReader
 from oneflower.flower.logs import OURS, ThroughFlower, log_through_flower
 
-from .conftest import Federation
+from ..federation import Federation
 
 
 @pytest.fixture

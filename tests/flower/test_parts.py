@@ -7,15 +7,15 @@ from flwr.common import Array
 
 from oneflower.checkpoints import model_digest
 from oneflower.errors import AppError
-from oneflower.flower.client import RoundInfo
-from oneflower.flower.localgrid import LocalGrid
 from oneflower.flower.parts import MEMBER, MEMBERS, PARTS_VARIABLE, PartTable, own_part
-from oneflower.flower.strategies import array_views
-from oneflower.flower.training import train
 from oneflower.journal import read_journal
+from oneflower.lab.localgrid import LocalGrid
 from oneflower.parts import table_text
+from oneflower.sdk.client import RoundInfo
+from oneflower.training.strategies import array_views
+from oneflower.training.train import train
 
-from .conftest import local_update, numpy_app
+from ..federation import local_update, numpy_app
 
 # Members, and what each computed once, when it joined, as (partition-id, num-partitions).
 AT_JOIN = {11: (1, 2), 12: (2, 3), 13: (2, 3)}

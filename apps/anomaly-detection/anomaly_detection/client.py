@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from anomaly_detection.data import Columns, Rows, client_rows
 from anomaly_detection.model import Autoencoder, Layers, row_errors
 from anomaly_detection.moments import Moments
-from oneflower.flower.client import RoundInfo, set_determinism
-from oneflower.flower.data_source import DataSource
-from oneflower.flower.options import LocalOptions
-from oneflower.flower.torch_app import fit, load_arrays, model_arrays, reply, shuffled
+from oneflower.sdk.client import RoundInfo, set_determinism
+from oneflower.sdk.data_source import DataSource
+from oneflower.sdk.options import LocalOptions
+from oneflower.sdk.torch_app import fit, load_arrays, model_arrays, reply, shuffled
 
 app = ClientApp()
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from oneflower.errors import AppError
-from oneflower.flower.client import RoundInfo
-from oneflower.flower.data_source import DataSource, package_file
-from oneflower.flower.options import option
+from oneflower.sdk.client import RoundInfo
+from oneflower.sdk.data_source import DataSource, package_file
+from oneflower.sdk.options import option
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet", ".npz")
 REGIMES = 10

@@ -13,12 +13,12 @@ from anomaly_detection import metrics
 from anomaly_detection.data import Columns, Rows, held_out_rows, shuttle_file
 from anomaly_detection.model import Autoencoder, Layers, initial_model, row_errors
 from anomaly_detection.moments import Moments, median, pooled
-from oneflower.flower import train
-from oneflower.flower.asking import Ask
-from oneflower.flower.data_source import DataSource
-from oneflower.flower.options import option
-from oneflower.flower.partition import hold_out
-from oneflower.flower.torch_app import load_arrays, model_arrays
+from oneflower.sdk import train
+from oneflower.sdk.data_source import DataSource
+from oneflower.sdk.options import option
+from oneflower.sdk.partition import hold_out
+from oneflower.sdk.torch_app import load_arrays, model_arrays
+from oneflower.training.asking import Ask
 
 app = ServerApp()
 

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from image_classification.data import Images, client_images
 from image_classification.model import ImageShape, Net, score
-from oneflower.flower.client import RoundInfo, set_determinism
-from oneflower.flower.data_source import DataSource
-from oneflower.flower.options import LocalOptions
-from oneflower.flower.torch_app import fit, load_arrays, model_arrays, reply, shuffled
+from oneflower.sdk.client import RoundInfo, set_determinism
+from oneflower.sdk.data_source import DataSource
+from oneflower.sdk.options import LocalOptions
+from oneflower.sdk.torch_app import fit, load_arrays, model_arrays, reply, shuffled
 
 app = ClientApp()
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from image_classification.model import ImageShape
 from oneflower.errors import AppError
-from oneflower.flower.client import RoundInfo
-from oneflower.flower.data_source import DataSource, package_file
+from oneflower.sdk.client import RoundInfo
+from oneflower.sdk.data_source import DataSource, package_file
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp"}
 

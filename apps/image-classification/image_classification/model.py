@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from oneflower.flower.client import set_determinism
-from oneflower.flower.options import option
+from oneflower.sdk.client import set_determinism
+from oneflower.sdk.options import option
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

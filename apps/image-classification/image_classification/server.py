@@ -9,10 +9,10 @@ from flwr.serverapp import Grid, ServerApp
 
 from image_classification.data import held_out_images, mnist_file
 from image_classification.model import ImageShape, Net, initial_model, score
-from oneflower.flower import train
-from oneflower.flower.data_source import DataSource
-from oneflower.flower.options import option
-from oneflower.flower.torch_app import load_arrays, model_arrays
+from oneflower.sdk import train
+from oneflower.sdk.data_source import DataSource
+from oneflower.sdk.options import option
+from oneflower.sdk.torch_app import load_arrays, model_arrays
 
 app = ServerApp()
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from llm_fine_tuning.model import IGNORED, Batch, device
 from oneflower.errors import AppError
-from oneflower.flower.client import RoundInfo
-from oneflower.flower.data_source import DataSource, package_file
-from oneflower.flower.options import option
+from oneflower.sdk.client import RoundInfo
+from oneflower.sdk.data_source import DataSource, package_file
+from oneflower.sdk.options import option
 
 PROMPT_NAMES = ("prompt", "instruction")
 REPLY_NAMES = ("reply", "response", "output")

@@ -6,10 +6,10 @@ from flwr.clientapp import ClientApp
 
 from my_app.data import Batch, load
 from my_app.model import loss_of, new_model, score
-from oneflower.flower.client import RoundInfo, set_determinism
-from oneflower.flower.data_source import DataSource
-from oneflower.flower.options import LocalOptions
-from oneflower.flower.torch_app import fit, load_arrays, model_arrays, reply, shuffled
+from oneflower.sdk.client import RoundInfo, set_determinism
+from oneflower.sdk.data_source import DataSource
+from oneflower.sdk.options import LocalOptions
+from oneflower.sdk.torch_app import fit, load_arrays, model_arrays, reply, shuffled
 
 app = ClientApp()
 

@@ -6,11 +6,11 @@ from flwr.serverapp import Grid, ServerApp
 
 from my_app.data import load
 from my_app.model import new_model, score
-from oneflower.flower import train
-from oneflower.flower.client import set_determinism
-from oneflower.flower.data_source import DataSource
-from oneflower.flower.options import option
-from oneflower.flower.torch_app import load_arrays, model_arrays
+from oneflower.sdk import train
+from oneflower.sdk.client import set_determinism
+from oneflower.sdk.data_source import DataSource
+from oneflower.sdk.options import option
+from oneflower.sdk.torch_app import load_arrays, model_arrays
 
 app = ServerApp()
 

@@ -35,7 +35,7 @@ def main(grid: Grid, context: Context) -> None:
             timeout=PATIENCE_S,
         )
     else:
-        from oneflower.flower import train
+        from oneflower.sdk import train
 
         train(grid, context, arrays)
     note(str(config["trace-path"]), "server_ended")
@@ -46,7 +46,7 @@ def initial_arrays(model: str, megabytes: int) -> ArrayRecord:
     if model == "cnn":
         from image_classification.model import ImageShape, initial_model
 
-        from oneflower.flower.torch_app import model_arrays
+        from oneflower.sdk.torch_app import model_arrays
 
         return model_arrays(initial_model(ImageShape(size=28, channels=1, num_classes=10), 42))
     rng = np.random.default_rng(0)

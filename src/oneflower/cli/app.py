@@ -41,15 +41,15 @@ def check(
     """Say what an app lacks, and how to mend it.
 
     Its server is run up to round 1, and one client is trained a few times, all in this process: is it a
-    Flower app, does the server call oneflower.flower.train, are its run-config keys declared, do the replies
+    Flower app, does the server call oneflower.sdk.train, are its run-config keys declared, do the replies
     hold what they must (num-examples among it), do equal seed, round and partition give equal bytes, does
     the client honour proximal-mu (mu 0 against a large mu) and lr.
 
     Exit code 0 where there is no problem (warnings do not count), 5 where there is one, 2 for wrong settings.
     """
     # Imported here: it loads Flower's engine, and the app.
-    from oneflower.flower.app_check import check_app  # noqa: PLC0415
-    from oneflower.flower.simulation import set_log_level  # noqa: PLC0415
+    from oneflower.lab.app_check import check_app  # noqa: PLC0415
+    from oneflower.lab.simulation import set_log_level  # noqa: PLC0415
 
     resolution = resolve(os.environ, read_context(context) if context else None)
     chosen = not resolution.provenance["FL_LOG_LEVEL"].is_default

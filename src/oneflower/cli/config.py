@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 
 from oneflower.cli.tables import print_table
-from oneflower.cluster.ports import LOOPBACK
 from oneflower.errors import StateError
+from oneflower.local_cluster.ports import LOOPBACK
 from oneflower.settings import (
     TABLE,
     Kind,
@@ -133,7 +133,7 @@ def _resolve(context: Path | None, role: Role = Role.BOTH) -> Resolution:
 
 def _check_certificates(settings: Settings, role: Role) -> None:
     """Raise SettingsError where they cannot work here, or where SuperNodes are told to connect."""
-    from oneflower.cluster.tls import check_certificates  # noqa: PLC0415 - most contexts hold none
+    from oneflower.local_cluster.tls import check_certificates  # noqa: PLC0415 - most contexts hold none
 
     told = settings.superlink_address.rpartition(":")[0]
     hosts = [] if role is Role.SUPERNODE else [LOOPBACK, *([told] if told else [])]

@@ -7,7 +7,7 @@ import typer
 
 from oneflower.checkpoints import CheckpointReader
 from oneflower.errors import CheckpointError
-from oneflower.models.adapter import export_adapter as write_adapter
+from oneflower.sdk.language_models.adapter import export_adapter as write_adapter
 
 
 def export_adapter(

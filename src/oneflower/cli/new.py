@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from oneflower.starter import write_app
+from oneflower.apps_catalogue import write_app
 
 
 def new(

@@ -12,18 +12,18 @@ from rich.console import Console
 from rich.text import Text
 
 from oneflower.cli.config import ContextOption
-from oneflower.cluster.interrupts import Interrupts
-from oneflower.cluster.plan import Plan, make_plan
 from oneflower.journal import follow, read_patiently
+from oneflower.local_cluster.interrupts import Interrupts
+from oneflower.local_cluster.plan import Plan, make_plan
 from oneflower.monitor.final import ending, final_rows
 from oneflower.monitor.history import History
 from oneflower.monitor.lines import printable
 from oneflower.monitor.progress import PlainProgress
 from oneflower.output import steady_output
-from oneflower.recovery.finished import finished_already
-from oneflower.recovery.job import Job
-from oneflower.recovery.memory import Memory, last_finish, load
 from oneflower.settings import read_context, resolve
+from oneflower.supervisor.finished import finished_already
+from oneflower.supervisor.job import Job
+from oneflower.supervisor.memory import Memory, last_finish, load
 
 DEFAULT_STATE = Path("oneflower-simulation")
 # The lines tell of the last rounds only; a simulation may have many thousands.
@@ -59,7 +59,7 @@ def simulate(  # noqa: PLR0913 - one parameter an option
     that has finished is not run again.
     """
     # Imported here: a command that simulates nothing need not import Flower's engine.
-    from oneflower.flower import simulation  # noqa: PLC0415
+    from oneflower.lab import simulation  # noqa: PLC0415
 
     steady_output()
     console = Console()

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from oneflower.cluster.folder import StateFolder
 from oneflower.errors import StateError
 from oneflower.journal import has_journal, read_patiently
+from oneflower.local_cluster.folder import StateFolder
 from oneflower.monitor.history import History, fold
 from oneflower.monitor.safety import Inspector, Safety
 

@@ -14,26 +14,26 @@ import typer
 
 from oneflower.cli.config import ContextOption
 from oneflower.cli.settings_used import app_row, setting_rows, write_settings_used
-from oneflower.cluster.interrupts import INTERRUPTED, Interrupts
-from oneflower.cluster.plan import find_app
-from oneflower.cluster.ports import LOOPBACK
-from oneflower.cluster.tls import check_certificates
 from oneflower.errors import ClusterError, SettingsError, StateError, TrainingError
 from oneflower.flower.control import ControlClient
 from oneflower.flower.fab import build_fab
 from oneflower.flower.health import Stalled
 from oneflower.journal import Journal, Owner, read_patiently, run_of
+from oneflower.local_cluster.interrupts import INTERRUPTED, Interrupts
+from oneflower.local_cluster.plan import find_app
+from oneflower.local_cluster.ports import LOOPBACK
+from oneflower.local_cluster.tls import check_certificates
 from oneflower.monitor.final import ending, final_rows
 from oneflower.output import steady_output
 from oneflower.procfs import this_process
-from oneflower.recovery.finished import finished_already
-from oneflower.recovery.job import Job, changes
-from oneflower.recovery.machine import State
-from oneflower.recovery.memory import Memory, load, locked, taken_up
-from oneflower.recovery.place import Beside
-from oneflower.recovery.processes import FlowerProcesses
-from oneflower.recovery.supervisor import Supervisor
 from oneflower.settings import Settings, read_context, resolve, run_config
+from oneflower.supervisor.finished import finished_already
+from oneflower.supervisor.job import Job, changes
+from oneflower.supervisor.machine import State
+from oneflower.supervisor.memory import Memory, load, locked, taken_up
+from oneflower.supervisor.place import Beside
+from oneflower.supervisor.processes import FlowerProcesses
+from oneflower.supervisor.supervisor import Supervisor
 from oneflower.tls import certificate_problems
 
 JOURNAL_VARIABLE = "ONEFLOWER_JOURNAL"

@@ -13,11 +13,11 @@ from rich.text import Text
 from oneflower.cli.companion import Companion
 from oneflower.cli.config import ContextOption
 from oneflower.cli.settings_used import app_row, setting_rows
-from oneflower.cluster.plan import Plan, make_plan
-from oneflower.cluster.session import Outcome, Session
 from oneflower.errors import StateError
 from oneflower.files import state_errors
 from oneflower.journal import has_journal, read_patiently
+from oneflower.local_cluster.plan import Plan, make_plan
+from oneflower.local_cluster.session import Outcome, Session
 from oneflower.monitor.final import final_rows
 from oneflower.monitor.history import Event, History, fold
 from oneflower.monitor.lines import duration, metrics_text, printable

@@ -1,17 +1,16 @@
-"""The only folder that imports flwr: strategies, round loop, records, control API."""
+"""What talks to Flower: grid, records, control API, app bundles, launchers.
 
-from typing import TYPE_CHECKING
+`oneflower.flower.train` and the modules that apps import are in `oneflower.sdk`; the old names work for one
+release.
+"""
 
-if TYPE_CHECKING:
-    from oneflower.flower.training import train
+import importlib
 
-__all__ = ["train"]
+from oneflower.flower._moved import warn_moved
 
 
 def __getattr__(name: str) -> object:
-    """Import `train` where it is asked for: a client, and every command, does without the server's side."""
     if name == "train":
-        from oneflower.flower.training import train  # noqa: PLC0415
-
-        return train
+        warn_moved("oneflower.flower.train", "oneflower.sdk.train")
+        return importlib.import_module("oneflower.sdk").train
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,12 +1,21 @@
-"""Why a ServerApp ended: an exception that leaves it is in the journal once, wherever it was raised."""
+"""The journal of a run, and why its ServerApp ended: an exception that leaves it is written once."""
 
+import os
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from weakref import WeakSet
 
-from oneflower.errors import OneflowerError
-from oneflower.journal import LAST_WORDS_S, Journal, read_journal
+from flwr.common import Context
+
+from oneflower.errors import OneflowerError, SettingsError
+from oneflower.journal import LAST_WORDS_S, Journal, Owner, read_journal
 from oneflower.kinds import kind_of
+from oneflower.procfs import this_process
+from oneflower.settings import TrainingConfig, training_config
+
+JOURNAL_VARIABLE = "ONEFLOWER_JOURNAL"
+"""The environment variable by which whoever starts the SuperLink tells the ServerApp where the journal is."""
 
 _told: WeakSet[OneflowerError] = WeakSet()
 
@@ -56,3 +65,62 @@ def place_of(error: BaseException, folder: Path) -> str:
         if Path(frame.filename).is_relative_to(folder)
     ]
     return frames[-1] if frames else ""
+
+
+def open_journal(config: TrainingConfig, run: int | None = None) -> Journal | None:
+    """Return the journal where the environment names it, else the one beside the checkpoints, if any.
+
+    Its events belong to a run: several may write one journal.
+    """
+    named = _named_journal(run)
+    if named is not None or not config.checkpoint_enabled:
+        return named
+    return _owned(Path(config.checkpoint_path) / "journal.jsonl", run)
+
+
+def journal_and_facts(
+    run_config: Mapping[str, object], run: int | None = None
+) -> tuple[Journal | None, dict[str, object]]:
+    """Return the journal and what is known of a training, even of one whose run-config is wrong."""
+    try:
+        config = training_config(run_config)
+    except SettingsError:
+        return _named_journal(run), {}
+    return open_journal(config, run), facts_of(config)
+
+
+def tell_failure(error: OneflowerError, context: Context, *, app: str) -> None:
+    """Write an error that was raised outside the rounds; what is not known of the training is left out."""
+    journal, facts = journal_and_facts(context.run_config, context.run_id)
+    tell_known(journal, error, **facts, app=app)
+
+
+def tell_exception(error: BaseException, context: Context, *, folder: Path, app: str) -> str:
+    """Write an exception of the app's own, and return it as one text for people."""
+    journal, _ = journal_and_facts(context.run_config, context.run_id)
+    return tell_unknown(journal, error, folder=folder, app=app)
+
+
+def _named_journal(run: int | None) -> Journal | None:
+    path = named_path(JOURNAL_VARIABLE)
+    return _owned(path, run) if path else None
+
+
+def named_path(variable: str) -> Path | None:
+    """Return the path that whoever started this process has put into the environment."""
+    named = os.environ.get(variable)
+    return Path(named) if named else None
+
+
+def _owned(path: Path, run: int | None) -> Journal:
+    return Journal(path, owner=Owner(process=this_process(), run=run))
+
+
+def facts_of(config: TrainingConfig) -> dict[str, object]:
+    """Return what every event that begins or ends a training says of it."""
+    return {
+        "rounds": config.num_rounds,
+        "strategy": config.strategy,
+        "parameters": config.strategy_parameters(),
+        "best_metric": config.best_metric,
+    }

@@ -111,7 +111,7 @@ def _program(argv: Sequence[str]) -> tuple[str, list[str]]:
 def _apply_workarounds(program: str) -> None:
     from flwr.common import log  # noqa: PLC0415 - after the environment is prepared
 
-    from oneflower.flower.workarounds import WORKAROUNDS, Program, apply  # noqa: PLC0415 - the same
+    from oneflower.flower.v1_25.workarounds import WORKAROUNDS, Program, apply  # noqa: PLC0415 - the same
 
     names = apply(WORKAROUNDS, Program(program))
     log(INFO, "workarounds applied program=%s names=%s", program, ",".join(names))
@@ -158,7 +158,7 @@ def _with_warm_executor(arguments: Sequence[str]) -> list[str]:
     """
     if value_of("--isolation", arguments) == "process":
         return list(arguments)
-    from oneflower.flower.warm.start import keep_executor_running  # noqa: PLC0415 - imports flwr
+    from oneflower.flower.v1_25.warm.start import keep_executor_running  # noqa: PLC0415 - imports flwr
 
     keep_executor_running(value_of("--clientappio-api-address", arguments) or "")
     return [*arguments, "--isolation", "process"]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 LAUNCHER: Final = "oneflower.flower.launch"
-WARM: Final = "oneflower.flower.warm"
+WARM: Final = "oneflower.flower.v1_25.warm"
 LOOPS: Final = frozenset({"superlink", "supernode", "superexec"})
 # Where nothing can be forked, Python tries fork() after vfork(); gRPC ends its threads for it and cannot
 # start them again: every later call would wait for ever (grpc, doc/fork_support.md).

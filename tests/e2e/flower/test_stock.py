@@ -28,7 +28,7 @@ def test_with_both_switches_off_it_is_flower_itself(federation):
     federation.run(nodes=1)
     commands = " ".join(federation.alive().values())
     assert "flower-superexec" in commands
-    assert "oneflower.flower.warm" not in commands
+    assert "oneflower.flower.v1_25.warm" not in commands
 
 
 def test_without_the_warm_executor_each_message_has_a_new_process(federation):
@@ -36,4 +36,4 @@ def test_without_the_warm_executor_each_message_has_a_new_process(federation):
     federation.supernode(0, FL_WARM_EXECUTOR="NO")
     lines = federation.run(nodes=1, rounds=2)
     assert [line["error"] for line in lines if "node" in line] == [None, None]
-    assert "oneflower.flower.warm" not in " ".join(federation.alive().values())
+    assert "oneflower.flower.v1_25.warm" not in " ".join(federation.alive().values())

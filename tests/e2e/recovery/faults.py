@@ -108,12 +108,12 @@ def kind_of(pid, scene):
     if head and pid == head.pid:
         return HEAD
     command = command_line(pid)
-    if "oneflower.flower.warm.zygote" in command:
-        forked = "oneflower.flower.warm.zygote" in command_line(parent_of(pid) or 0)
+    if "oneflower.flower.v1_25.warm.zygote" in command:
+        forked = "oneflower.flower.v1_25.warm.zygote" in command_line(parent_of(pid) or 0)
         return "child" if forked else "zygote"
     if "oneflower.flower.guard" in command:
         return GUARD
-    if "oneflower.flower.warm" in command:
+    if "oneflower.flower.v1_25.warm" in command:
         return "warm executor"
     program = program_of(command)
     if program == "superexec":

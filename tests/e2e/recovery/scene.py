@@ -10,11 +10,11 @@ import threading
 import time
 from pathlib import Path
 
-from oneflower.cluster import commands
-from oneflower.cluster.ports import free_ports
-from oneflower.cluster.processes import end
 from oneflower.flower.programs import program_of
 from oneflower.journal import read_journal
+from oneflower.local_cluster import commands
+from oneflower.local_cluster.ports import free_ports
+from oneflower.local_cluster.processes import end
 from oneflower.procfs import command_line, identify, send, session_of, with_environment
 from oneflower.settings import resolve
 

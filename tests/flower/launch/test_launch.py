@@ -24,7 +24,7 @@ def started(monkeypatch):
     for program, (_, _, command) in launch.ENTRY_POINTS.items():
         monkeypatch.setitem(launch.ENTRY_POINTS, program, ("made_up_flower", "run", command))
     monkeypatch.setattr(launch, "_apply_workarounds", calls.workarounds.append)
-    monkeypatch.setattr("oneflower.flower.warm.start.keep_executor_running", calls.executor.append)
+    monkeypatch.setattr("oneflower.flower.v1_25.warm.start.keep_executor_running", calls.executor.append)
 
     def start(program, *arguments, **environ):
         launch.start(program, arguments, environ)

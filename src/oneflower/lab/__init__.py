@@ -1,0 +1,1 @@
+"""Simulation and the check of an app: one process, no cluster."""

@@ -1,0 +1,160 @@
+"""All checks of an app, one after another."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from flwr.clientapp.client_app import LoadClientAppError
+from flwr.common import ArrayRecord, Context
+from flwr.common.object_ref import load_app
+from flwr.server.server_app import LoadServerAppError
+
+from oneflower.checkpoints import model_digest
+from oneflower.errors import OneflowerError, SettingsError
+from oneflower.findings import Finding, ok, problem, skipped, warning
+from oneflower.flower.fab import build_fab, declared_keys
+from oneflower.flower.failures import JOURNAL_VARIABLE
+from oneflower.journal import read_journal
+from oneflower.lab.app_check.client import check_client
+from oneflower.lab.app_check.probe import Probe, WatchedConfig, first_message, seed_everything
+from oneflower.lab.simulation import components, server_context, unpack
+from oneflower.settings import APP_CONFIG_KEYS, training_config
+from oneflower.training.strategies import array_views
+
+PACKS, KEYS, SERVER, INITIAL, CLIENT = "flower-app", "run-config", "server", "initial-model", "client"
+FOR_THE_CHECK: Mapping[str, Any] = {
+    "strategy": "FedProx",
+    "proximal-mu": 1.0,
+    "num-server-rounds": 1,
+    "checkpoint-enabled": False,
+    "resume": "never",
+    "round-retries": 0,
+}
+"""FedProx sends a mu, one round is enough, and nothing is written beside what the check itself writes."""
+
+HOW_TO_PACK = "Mend what is listed, in pyproject.toml and beside it"
+HOW_TO_DECLARE = "Declare the key with its default in [tool.flwr.app.config] of pyproject.toml"
+HOW_TO_START = "Mend the server; `oneflower simulate --clients 2 --app DIR` shows the whole trace"
+HOW_TO_CALL = (
+    "In @app.main() call oneflower.sdk.train(grid, context, arrays) in place of the strategy's start: "
+    "until then FL_STRATEGY, FL_NUM_ROUNDS, checkpoints and resume do nothing"
+)
+HOW_TO_BE_HEARD = (
+    "Write the app with Flower's Message API: @app.main() of the ServerApp calls oneflower.sdk.train, and "
+    "@app.train() of the ClientApp answers. A server_fn or client_fn of older Flower does not fit"
+)
+HOW_TO_BEGIN_ALIKE = "Seed before the model is made: set_determinism(context.run_config['seed'], 0, 0)"
+
+
+def check_app(app_dir: Path, *, run_config: Mapping[str, Any], clients: int, home: Path) -> list[Finding]:
+    """Check an app; its code is loaded and run in this process.
+
+    Parameters
+    ----------
+    app_dir
+        The app's folder.
+    run_config
+        What the settings say; the check's own keys come on top.
+    clients
+        How many clients the server sees. One of them is asked.
+    home
+        A folder for the unpacked app and the journal.
+    """
+    try:
+        fab = build_fab(app_dir)
+        folder = unpack(fab, home)
+        context = server_context(folder, {**run_config, **FOR_THE_CHECK})
+    except (OneflowerError, ValueError, OSError) as error:
+        return [problem(PACKS, str(error), HOW_TO_PACK)]
+    server, client = components(folder)
+    findings = [ok(PACKS, f"{fab.id} {fab.version}: serverapp {server}, clientapp {client}")]
+    watched = WatchedConfig(context.run_config)
+    context.run_config = watched
+    findings += _check_running(folder, context, clients, fab.id, home)
+    return [findings[0], _check_keys(app_dir, watched), *findings[1:]]
+
+
+def _check_running(folder: Path, context: Context, clients: int, app: str, home: Path) -> list[Finding]:
+    """Load both parts, run the server twice up to its first message, then the client."""
+    server_name, client_name = components(folder)
+    try:
+        client = load_app(client_name, LoadClientAppError, str(folder))
+    except (Exception, SystemExit) as error:  # noqa: BLE001  an app's code may raise anything
+        return [problem(CLIENT, f"it cannot be loaded: {_said(error)}", "Mend the client, or install that")]
+    journal = home / "journal.jsonl"
+    try:
+        server = load_app(server_name, LoadServerAppError, str(folder))
+        with _journal_at(journal):
+            seed_everything(1)
+            probe = first_message(server, client, context=context, clients=clients, app=app)
+            seed_everything(2)
+            again = first_message(server, client, context=context, clients=clients, app=app)
+    except (Exception, SystemExit) as error:  # noqa: BLE001  an app's code may raise anything
+        return [problem(SERVER, f"it does not get to round 1: {_said(error)}", HOW_TO_START)]
+    if probe is None or again is None:
+        return [problem(SERVER, "it ends without a training message to any client", HOW_TO_BE_HEARD)]
+    return [_server(journal), _initial_model(probe, again), *check_client(probe)]
+
+
+def _server(journal: Path) -> Finding:
+    if any(event["event"] == "training_started" for event in read_journal(journal)):
+        return ok(SERVER, "it calls oneflower.sdk.train")
+    return problem(SERVER, "it trains without oneflower.sdk.train", HOW_TO_CALL)
+
+
+def _initial_model(probe: Probe, again: Probe) -> Finding:
+    first, second = probe.arrays, again.arrays
+    if first is None or second is None:
+        return skipped(INITIAL, "the server's message does not hold one array record")
+    if _digest(first) == _digest(second):
+        return ok(INITIAL, "one seed gives one model before round 1")
+    return problem(INITIAL, "one seed gave two models before round 1", HOW_TO_BEGIN_ALIKE)
+
+
+def _digest(record: ArrayRecord) -> str:
+    return model_digest(array_views(record))
+
+
+def _check_keys(app_dir: Path, watched: WatchedConfig) -> Finding:
+    """Say which keys are missing, and which of oneflower's have a default that cannot be."""
+    declared = declared_keys(app_dir)
+    try:
+        training_config(declared)
+    except SettingsError as error:
+        return problem(KEYS, str(error).replace("\n", "; "), "Give the key a default of the accepted form")
+    if watched.missed:
+        names = ", ".join(sorted(watched.missed))
+        return problem(KEYS, f"the app needs keys that it does not declare: {names}", HOW_TO_DECLARE)
+    if watched.optional:
+        names = ", ".join(sorted(watched.optional))
+        return warning(KEYS, f"nobody can set keys that are read and not declared: {names}", HOW_TO_DECLARE)
+    own = len(set(declared) - set(APP_CONFIG_KEYS))
+    missing = len(set(APP_CONFIG_KEYS) - set(declared))
+    added = f", {missing} are added when the app is packed" if missing else ""
+    return ok(
+        KEYS,
+        f"the app declares {own} keys of its own and {len(APP_CONFIG_KEYS) - missing} of oneflower's "
+        f"{len(APP_CONFIG_KEYS)}{added}",
+    )
+
+
+def _said(error: BaseException) -> str:
+    cause = error.__cause__
+    text = str(error) if isinstance(error, OneflowerError) else f"{type(error).__name__}: {error}"
+    return f"{text} ({type(cause).__name__}: {cause})" if cause is not None else text
+
+
+@contextmanager
+def _journal_at(path: Path) -> Iterator[None]:
+    """Have oneflower.sdk.train write where we look: the journal shows that it was called."""
+    before = os.environ.get(JOURNAL_VARIABLE)
+    os.environ[JOURNAL_VARIABLE] = str(path)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[JOURNAL_VARIABLE]
+        else:
+            os.environ[JOURNAL_VARIABLE] = before

@@ -1,0 +1,173 @@
+"""What one client's replies show: is the contract kept, is it deterministic, does it heed mu and lr."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from flwr.common import ArrayRecord, Message
+
+from oneflower.aggregation import AggregationError, NDArray, model_schema
+from oneflower.checkpoints import model_digest
+from oneflower.findings import Finding, Outcome, ok, problem, skipped, warning
+from oneflower.lab.app_check.probe import Probe
+from oneflower.training.strategies import array_views
+from oneflower.training.strategies.checking import check_evaluation, check_reply, metrics_of
+
+WEIGHT = "num-examples"
+TRAIN, REPEATS, MU, LR = "train-reply", "determinism", "proximal-mu", "learning-rate"
+EVALUATE = "evaluate-reply"
+LARGE_MUS = (10.0, 1.0, 0.1)
+"""Tried in turn: a step overshoots where lr times mu is above 2, and the learning rate is the app's own."""
+STATISTICS = ("running_mean", "running_var")
+"""What batch normalisation counts is sent with the weights; no term holds it."""
+NO_FUNCTION = "No evaluate function registered"
+
+HOW_TO_REPLY = (
+    "Reply to train with one ArrayRecord of the same names, shapes and dtypes that came, and one "
+    "MetricRecord that holds num-examples; oneflower.sdk.torch_app.reply makes both"
+)
+HOW_TO_REPEAT = (
+    "Call oneflower.sdk.client.set_determinism(info.seed, info.round, info.partition_id) before the model "
+    "and the data loader are made, and shuffle with the generator that it gives: "
+    "DataLoader(..., generator=generator)"
+)
+HOW_TO_HOLD_ON = (
+    "Add oneflower.sdk.client.proximal_term(model, global_arrays, info.proximal_mu) to the loss of every "
+    "step, where info = RoundInfo.from_message(message, context) and global_arrays are the arrays that came; "
+    "or train with oneflower.sdk.torch_app.fit"
+)
+HOW_TO_TAKE_LR = (
+    "Build the optimizer with lr=info.lr or your own: info.lr is None where the server sends none"
+)
+HOW_TO_EVALUATE = "Reply to evaluate with one MetricRecord that holds num-examples and what was measured"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Update:
+    """A model that came back: its digest, and how far its weights are from those that were sent."""
+
+    digest: str
+    distance: float
+
+
+def check_client(probe: Probe) -> list[Finding]:
+    """Train one client several times and evaluate it once."""
+    sent = probe.arrays
+    if sent is None:
+        return [problem(TRAIN, "the server's message does not hold one array record", HOW_TO_REPLY)]
+    try:
+        schema = model_schema(array_views(sent))
+    except AggregationError as error:
+        return [problem(TRAIN, f"the server sends a model that cannot be averaged: {error}", HOW_TO_REPLY)]
+    reply = probe.ask(told={"proximal-mu": 0.0})
+    if reason := check_reply(reply, schema, WEIGHT):
+        untold = [skipped(name, "the client does not train") for name in (REPEATS, MU, LR)]
+        return [problem(TRAIN, reason, HOW_TO_REPLY), *untold, _evaluation(probe)]
+    plain = _update(reply, sent)
+    weight = metrics_of(reply)[WEIGHT]
+    findings = [ok(TRAIN, f"{len(sent)} arrays and {WEIGHT} {weight:g}, as they must be")]
+    findings.append(_determinism(probe, plain, sent))
+    # Drawn with the same luck, a client that seeds nothing can be judged too.
+    if findings[-1].outcome is Outcome.OK or _trained(probe, sent, luck=1, mu=0.0) == plain:
+        findings += [_proximal(probe, plain, sent), _learning_rate(probe, plain, sent)]
+    else:
+        findings += [
+            skipped(name, "no two of its trainings are alike, whatever is seeded") for name in (MU, LR)
+        ]
+    return [*findings, _evaluation(probe)]
+
+
+def _determinism(probe: Probe, plain: Update, sent: ArrayRecord) -> Finding:
+    again = _trained(probe, sent, luck=2, mu=0.0)
+    if again is None:
+        return problem(REPEATS, "the client failed when it got the same message again", HOW_TO_REPEAT)
+    if again.digest == plain.digest:
+        return ok(REPEATS, "the same seed, round and partition gave the same bytes twice")
+    return problem(
+        REPEATS,
+        "the same seed, round and partition gave two models: a training that was resumed does not end with "
+        "the bytes of one that was not",
+        HOW_TO_REPEAT,
+    )
+
+
+def _proximal(probe: Probe, plain: Update, sent: ArrayRecord) -> Finding:
+    distances = [f"{plain.distance:.3g} with mu 0"]
+    for mu in LARGE_MUS:
+        held = _trained(probe, sent, luck=1, mu=mu)
+        if held is not None and held.digest == plain.digest:
+            return problem(
+                MU,
+                f"the client ignores proximal-mu: with mu 0 and with mu {mu:g} its update is the same to the "
+                f"last byte. FL_STRATEGY=FedProx would train as FedAvg does, whatever FL_PROXIMAL_MU says. "
+                f"(One step a round has no proximal term either: it starts at the global model)",
+                HOW_TO_HOLD_ON,
+            )
+        distance = math.nan if held is None else held.distance
+        distances.append(f"{distance:.3g} with mu {mu:g}")
+        if distance < plain.distance:
+            return ok(MU, f"the update's distance to the global model is {', '.join(distances)}")
+    return problem(
+        MU,
+        f"mu changes the update and does not hold it: its distance to the global model is "
+        f"{', '.join(distances)}",
+        HOW_TO_HOLD_ON,
+    )
+
+
+def _learning_rate(probe: Probe, plain: Update, sent: ArrayRecord) -> Finding:
+    given = probe.config.get("lr")
+    lr = given / 2 if isinstance(given, float) else 1.234e-4
+    reply = _trained(probe, sent, luck=1, mu=0.0, lr=lr)
+    if reply is None:
+        return problem(LR, f"the client fails where the server sends lr={lr:g}", HOW_TO_TAKE_LR)
+    if reply.digest != plain.digest:
+        return ok(LR, "the client trains with the lr that the server sends")
+    return warning(
+        LR, "the client ignores lr: FL_CLIENT_LR does nothing under FL_STRATEGY=FedAdam", HOW_TO_TAKE_LR
+    )
+
+
+def _evaluation(probe: Probe) -> Finding:
+    reply = probe.ask("evaluate")
+    if reply.has_error() and NO_FUNCTION in (reply.error.reason or ""):
+        return warning(
+            EVALUATE,
+            "the client has no @app.evaluate(): only the server can measure the model",
+            HOW_TO_EVALUATE,
+        )
+    if reason := check_evaluation(reply, WEIGHT):
+        return problem(EVALUATE, reason, HOW_TO_EVALUATE)
+    measured = sorted(set(metrics_of(reply)) - {WEIGHT})
+    if not measured:
+        return warning(EVALUATE, f"the client sends {WEIGHT} and measures nothing", HOW_TO_EVALUATE)
+    return ok(EVALUATE, f"{WEIGHT} and {', '.join(measured)}")
+
+
+def _trained(
+    probe: Probe, sent: ArrayRecord, *, luck: int, mu: float, lr: float | None = None
+) -> Update | None:
+    """Train once; None where the client fails, as one does whose loss became infinite."""
+    reply = probe.ask(luck=luck, told={"proximal-mu": mu} | ({} if lr is None else {"lr": lr}))
+    if check_reply(reply, model_schema(array_views(sent)), WEIGHT):
+        return None
+    return _update(reply, sent)
+
+
+def _update(reply: Message, sent: ArrayRecord) -> Update:
+    (record,) = reply.content.array_records.values()
+    views, origin = array_views(record), array_views(sent)
+    return Update(
+        digest=model_digest(views),
+        distance=math.sqrt(sum(_squared(views[name], origin[name]) for name in origin if _is_weight(name))),
+    )
+
+
+def _is_weight(name: str) -> bool:
+    return name.rpartition(".")[2] not in STATISTICS
+
+
+def _squared(one: NDArray, other: NDArray) -> float:
+    if one.dtype.kind != "f":
+        return 0.0
+    return float(np.square(one.astype(np.float64) - other.astype(np.float64)).sum())

@@ -1,0 +1,154 @@
+"""Run an app's server up to its first training message, and give that message to a client again and again."""
+
+import random
+import sys
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from flwr.clientapp import ClientApp
+from flwr.common import ArrayRecord, ConfigRecord, Context, Message, RecordDict
+from flwr.serverapp import ServerApp
+
+from oneflower.errors import AppError
+from oneflower.lab.localgrid import LocalGrid
+
+CONFIG = "config"
+"""The record in which every strategy of Flower sends what a client is told."""
+PATIENCE = 5
+"""How often a server may look for clients and send nothing: Flower waits three seconds each time."""
+
+
+class WatchedConfig(dict[str, Any]):
+    """A run-config that remembers which keys were read and are not declared.
+
+    Attributes
+    ----------
+    missed
+        Keys that had to be there.
+    optional
+        Keys for which the reader had a default.
+    """
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        super().__init__(values)
+        self.missed: set[str] = set()
+        self.optional: set[str] = set()
+
+    def __missing__(self, key: str) -> Any:
+        """Remember the key; it is an error all the same."""
+        self.missed.add(key)
+        raise KeyError(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return a value, and remember a key that has none."""
+        if key not in self:
+            self.optional.add(key)
+        return super().get(key, default)
+
+
+class _FirstMessageError(Exception):
+    """Leaves the server's code with the message that it wanted to send."""
+
+    def __init__(self, message: Message) -> None:
+        super().__init__("the first training message")
+        self.message = message
+
+
+class _ProbeGrid(LocalGrid):
+    """A LocalGrid that stops the server at its first training message."""
+
+    def __init__(self, client_app: ClientApp, *, clients: int, run_config: WatchedConfig, app: str) -> None:
+        super().__init__(client_app, clients=clients, run_config=run_config, app=app)
+        self._looks = 0
+        for context in self._contexts.values():
+            context.run_config = run_config
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Return every client's id; a server that only ever looks is waiting for more of them."""
+        self._looks += 1
+        if self._looks > PATIENCE:
+            raise AppError(
+                f"it waits for more than {len(self._contexts)} clients; expected a training message. Say "
+                f"--clients N with as many as the server asks for"
+            )
+        return super().get_node_ids()
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Queue what is no training message."""
+        messages = list(messages)
+        self._looks = 0
+        for message in messages:
+            if message.metadata.message_type.partition(".")[0] == "train":
+                raise _FirstMessageError(message)
+        return super().push_messages(messages)
+
+    def answer(self, message: Message) -> Message:
+        """Run one client with no memory of the messages before."""
+        self._contexts[message.metadata.dst_node_id].state = RecordDict()
+        (reply,) = self.pull_messages(super().push_messages([message]))
+        return reply
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """A client that can be asked, and the server's first training message to it."""
+
+    message: Message
+    grid: _ProbeGrid
+
+    @property
+    def arrays(self) -> ArrayRecord | None:
+        """The model that the server sent; None where it is not one array record."""
+        records = list(self.message.content.array_records.values())
+        return records[0] if len(records) == 1 else None
+
+    @property
+    def config(self) -> Mapping[str, object]:
+        """What the client was told."""
+        return self.message.content.config_records.get(CONFIG, {})
+
+    def ask(
+        self, category: str = "train", *, luck: int = 1, told: Mapping[str, float] | None = None
+    ) -> Message:
+        """Give the client the message once more, with some keys of its config set.
+
+        `luck` seeds the global random generators: a client that seeds nothing draws the same for the same
+        luck, and shows with another that it hangs on it.
+        """
+        content = deepcopy(self.message.content)
+        config = {**content.config_records.get(CONFIG, {}), **(told or {})}
+        content[CONFIG] = ConfigRecord(config)
+        seed_everything(luck)
+        return self.grid.answer(Message(content, self.message.metadata.dst_node_id, category))
+
+
+def first_message(
+    server: ServerApp, client: ClientApp, *, context: Context, clients: int, app: str
+) -> Probe | None:
+    """Run the server until it wants a client to train; None where it ends without.
+
+    Raises
+    ------
+    Exception
+        Whatever the server's code raises.
+    """
+    if not isinstance(context.run_config, WatchedConfig):
+        raise TypeError("the context's run-config is not watched")
+    grid = _ProbeGrid(client, clients=clients, run_config=context.run_config, app=app)
+    try:
+        server(grid, context)
+    except _FirstMessageError as sent:
+        return Probe(message=sent.message, grid=grid)
+    return None
+
+
+def seed_everything(luck: int) -> None:
+    """Seed the global generators of Python, NumPy and, where the app has loaded it, PyTorch."""
+    random.seed(luck)
+    np.random.seed(luck)  # noqa: NPY002  the generator that an app may use without saying so
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.manual_seed(luck)

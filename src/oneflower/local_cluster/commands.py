@@ -1,0 +1,108 @@
+"""The argument lists and the environment of Flower's processes."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from oneflower.flower import arguments
+from oneflower.flower.guard import GUARDED
+from oneflower.flower.programs import LAUNCHER
+from oneflower.local_cluster.ports import LOOPBACK
+from oneflower.local_cluster.processes import MARKER
+from oneflower.local_cluster.tls import Certificates
+from oneflower.proxies import direct_loopback
+from oneflower.settings import Settings
+
+# -P: the state folder, where the processes run, is no place to import from.
+LAUNCH = (sys.executable, "-P", "-m", LAUNCHER)
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addresses:
+    """Where the processes of one boot listen, each as ``host:port``."""
+
+    fleet: str
+    control: str
+    serverappio: str
+    clientappio: tuple[str, ...]
+
+
+def superlink(
+    addresses: Addresses, settings: Settings, *, database: Path, storage: Path, tls: Certificates | None
+) -> list[str]:
+    """Return the SuperLink's command; its AppIo API stays on loopback, for it speaks no TLS."""
+    places = arguments.SuperLinkPlaces(
+        fleet=addresses.fleet,
+        control=addresses.control,
+        serverappio=addresses.serverappio,
+        database=str(database),
+        storage=str(storage),
+    )
+    return [*LAUNCH, *arguments.superlink(settings, places, tls)]
+
+
+def supernode(
+    index: int, nodes: int, addresses: Addresses, settings: Settings, *, tls: Certificates | None
+) -> list[str]:
+    """Return the command of SuperNode number ``index`` (from 0) of ``nodes``."""
+    told = arguments.supernode(
+        settings,
+        superlink_address=addresses.fleet,
+        clientappio=addresses.clientappio[index],
+        node_config=node_config(index, nodes, settings.node_config),
+        ca=str(tls.ca) if tls else None,
+    )
+    return [*LAUNCH, *told]
+
+
+def superexec(plugin: str, appio_address: str) -> list[str]:
+    """Return the command of an executor of its own (FL_ISOLATION=process): serverapp or clientapp."""
+    return [*LAUNCH, *arguments.superexec(plugin, appio_address)]
+
+
+def node_config(index: int, nodes: int, extra: str) -> str:
+    """Return a SuperNode's configuration: its part of the data, then the operator's own pairs."""
+    computed = {"partition-id": index, "num-partitions": nodes}
+    return arguments.node_config({**computed, **arguments.node_pairs(extra), **computed})
+
+
+def environment(
+    base: Mapping[str, str], settings: Settings, *, nodes: int, token: str, flwr_home: Path
+) -> dict[str, str]:
+    """Return what every process of the cluster inherits.
+
+    The context's own variables are left out: it may hold keys, and what a process needs it is told.
+    """
+    kept = {name: value for name, value in base.items() if not name.startswith(("FL_", "ONEAPP_"))}
+    return {
+        **dict.fromkeys(THREAD_VARIABLES, str(threads(nodes, os.cpu_count() or 1))),
+        **kept,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), base.get("PATH", os.defpath)]),
+        "PYTHONUNBUFFERED": "1",
+        **direct_loopback(base),
+        MARKER: token,
+        GUARDED: "YES",
+        "FLWR_HOME": str(flwr_home),
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_LOG_LEVEL": settings.log_level,
+        "FL_LOG_LEVEL": settings.log_level,
+        "FL_WARM_EXECUTOR": _yes_no(settings.warm_executor),
+        "FL_FLOWER_WORKAROUNDS": _yes_no(settings.flower_workarounds),
+    }
+
+
+def threads(nodes: int, cores: int) -> int:
+    """Return each process's share of the cores: all nodes train at the same time."""
+    return max(1, cores // nodes)
+
+
+def hosts() -> Sequence[str]:
+    """Return the names that the SuperLink's certificate must bear on this machine."""
+    return (LOOPBACK, "localhost")
+
+
+def _yes_no(value: bool) -> str:
+    return "YES" if value else "NO"

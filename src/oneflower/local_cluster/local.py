@@ -1,0 +1,265 @@
+"""A SuperLink and its SuperNodes on this machine, as one thing that starts, is tended, and stops."""
+
+import re
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from oneflower.errors import ClusterError
+from oneflower.files import state_errors
+from oneflower.flower.control import ControlClient
+from oneflower.flower.health import Stalled
+from oneflower.local_cluster import commands
+from oneflower.local_cluster.children import Children, Death
+from oneflower.local_cluster.commands import Addresses
+from oneflower.local_cluster.folder import StateFolder
+from oneflower.local_cluster.ports import LOOPBACK, check_free, free_ports
+from oneflower.local_cluster.processes import ProcessTable
+from oneflower.local_cluster.spawn import tail
+from oneflower.local_cluster.tls import Certificates
+from oneflower.settings import Settings
+
+START_TIMEOUT_S = 60.0
+# A SuperNode imports Flower when it starts; on few cores many of them take turns.
+START_TIMEOUT_PER_NODE_S = 10.0
+STOP_GRACE_S = 5.0
+POLL_S = 0.1
+PORT_ATTEMPTS = 3
+PORT_TAKEN = "already in use"
+SUPERLINK = "superlink"
+SUPEREXEC = "superexec"
+# What a SuperNode logs when it has registered.
+NODE_ID = re.compile(r"SuperNode ID: (\d+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterOptions:
+    """What a cluster is made of. A port of None means: take a free one."""
+
+    nodes: int
+    settings: Settings
+    environ: Mapping[str, str]
+    fleet_port: int | None = None
+    control_port: int | None = None
+    tls: Certificates | None = None
+
+
+class LocalCluster:
+    """Real Flower processes in their own sessions, each of which dies with this process.
+
+    ``start`` returns when the SuperLink knows all nodes online. Everything is to be called from the main
+    thread (see ``spawn``).
+    """
+
+    def __init__(self, folder: StateFolder, options: ClusterOptions) -> None:
+        self._folder = folder
+        self._options = options
+        self._children = self._no_children()
+        self._addresses: Addresses | None = None
+        self._control: ControlClient | None = None
+
+    @property
+    def addresses(self) -> Addresses:
+        """Where this boot listens; ClusterError before the start."""
+        if self._addresses is None:
+            raise ClusterError("the cluster has not been started")
+        return self._addresses
+
+    @property
+    def control(self) -> ControlClient:
+        """The SuperLink's Control API; ClusterError before the start."""
+        if self._control is None:
+            raise ClusterError("the cluster has not been started")
+        return self._control
+
+    def check_ports(self) -> None:
+        """Raise a ClusterError that names a port of the operator's that is taken."""
+        for port, variable in (
+            (self._options.fleet_port, "FL_FLEET_API_ADDRESS"),
+            (self._options.control_port, "FL_CONTROL_API_ADDRESS"),
+        ):
+            if port is not None:
+                check_free(port, variable)
+
+    def start(self) -> None:
+        """Boot everything from nothing and wait until all nodes are online.
+
+        Raises
+        ------
+        ClusterError
+            A port is taken, a process died (with the end of its log), or nothing answers in time.
+        StateError
+            The state folder cannot be written.
+        """
+        self.check_ports()
+        for attempt in range(1, PORT_ATTEMPTS + 1):
+            try:
+                return self._boot()
+            except ClusterError as error:
+                self.stop(grace_s=0.0)
+                # Another program may take a free port between its choice and its use.
+                if PORT_TAKEN not in str(error) or attempt == PORT_ATTEMPTS:
+                    raise
+        return None
+
+    def stop(self, *, grace_s: float = STOP_GRACE_S, hurry: Callable[[], bool] = lambda: False) -> None:
+        """End every process of this boot, also those that Flower has started, and wait for them."""
+        if self._control:
+            self._control.close()
+            self._control = None
+        self._children.end_all(grace_s=grace_s, hurry=hurry)
+
+    @property
+    def nodes(self) -> int:
+        """The number of SuperNodes."""
+        return self._options.nodes
+
+    def is_up(self) -> bool:
+        """Whether the SuperLink of this boot runs."""
+        return self._control is not None and all(death.role != SUPERLINK for death in self.deaths())
+
+    def online(self) -> int:
+        """Count the SuperNodes that the SuperLink holds to be online."""
+        return sum(node.online for node in self.control.nodes())
+
+    def deaths(self) -> list[Death]:
+        """List the processes that no longer do their work."""
+        return self._children.deaths()
+
+    def stalled(self) -> list[Stalled]:
+        """Continue or end the processes that do not move; return what was done."""
+        return self._children.stalled()
+
+    def restart(self, role: str) -> None:
+        """Start a SuperNode (or an executor) anew; what is left of the old one is ended first."""
+        self._children.end_one(role)
+        kind, _, index = role.partition("-")
+        if role == SUPEREXEC:
+            self._spawn(SUPEREXEC, commands.superexec("serverapp", self.addresses.serverappio))
+        elif kind == SUPEREXEC:
+            self._spawn_executor(role, int(index))
+        else:
+            self._spawn_supernode(int(index))
+
+    def forget(self, role: str) -> None:
+        """Tell the SuperLink that a SuperNode is dead, so that no round waits for it."""
+        if role.startswith(SUPEREXEC):
+            return
+        # One that had not registered yet, or has said goodbye, is not on the list.
+        with suppress(ClusterError, OSError):
+            ids = NODE_ID.findall(self._folder.log(role).read_text(encoding="utf-8", errors="replace"))
+            self.control.unregister(int(ids[-1]) if ids else 0)
+
+    def tails(self) -> str:
+        """Return the end of the SuperLink's log, where the ServerApp writes too."""
+        return tail(self._folder.log(SUPERLINK))
+
+    def _boot(self) -> None:
+        self._fresh_folders()
+        self._addresses = self._choose_addresses()
+        self._children = self._no_children()
+        self._children.table.open()
+        self._spawn_superlink()
+        tls = self._options.tls
+        self._control = ControlClient(self.addresses.control, tls.ca.read_bytes() if tls else None)
+        self._wait("the SuperLink does not answer", self._answers)
+        for index in range(self._options.nodes):
+            self._spawn_supernode(index)
+        self._wait("not all SuperNodes have come online", lambda: self.online() >= self._options.nodes)
+
+    def _wait(self, failure: str, condition: Callable[[], bool]) -> None:
+        timeout_s = START_TIMEOUT_S + START_TIMEOUT_PER_NODE_S * self._options.nodes
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            self._children.check_alive()
+            self._children.stalled()
+            if time.monotonic() > deadline:
+                raise ClusterError(f"{failure} within {timeout_s:.0f} s\n{self._children.tails()}")
+            time.sleep(POLL_S)
+
+    def _answers(self) -> bool:
+        try:
+            self.control.nodes()
+        except ClusterError:
+            return False
+        return True
+
+    def _no_children(self) -> Children:
+        # The launcher itself starts a dead executor again, as one of its workarounds.
+        watched = not (self._own_executors() or self._options.settings.flower_workarounds)
+        return Children(table=ProcessTable(path=self._folder.processes), executors_stay_dead=watched)
+
+    def _fresh_folders(self) -> None:
+        """Begin without Flower's old state: ids of an earlier boot would be sampled for 60 s."""
+        for folder in (self._folder.superlink, self._folder.flwr_home):
+            _make_anew(folder)
+        with state_errors(self._folder.superlink):
+            self._database().parent.mkdir(parents=True, exist_ok=True)
+
+    def _database(self) -> Path:
+        return self._folder.superlink / self._options.settings.database
+
+    def _choose_addresses(self) -> Addresses:
+        options = self._options
+        fleet, control, *rest = [f"{LOOPBACK}:{port}" for port in free_ports(3 + options.nodes)]
+        return Addresses(
+            fleet=f"{LOOPBACK}:{options.fleet_port}" if options.fleet_port else fleet,
+            control=f"{LOOPBACK}:{options.control_port}" if options.control_port else control,
+            serverappio=rest[0],
+            clientappio=tuple(rest[1:]),
+        )
+
+    def _spawn_superlink(self) -> None:
+        command = commands.superlink(
+            self.addresses,
+            self._options.settings,
+            database=self._database(),
+            storage=self._folder.superlink / "ffs",
+            tls=self._options.tls,
+        )
+        self._spawn(SUPERLINK, command)
+        if self._own_executors():
+            self._spawn(SUPEREXEC, commands.superexec("serverapp", self.addresses.serverappio))
+
+    def _spawn_supernode(self, index: int) -> None:
+        options = self._options
+        command = commands.supernode(index, options.nodes, self.addresses, options.settings, tls=options.tls)
+        self._spawn(f"supernode-{index}", command)
+        role = f"{SUPEREXEC}-{index}"
+        if self._own_executors() and role not in self._children:
+            self._spawn_executor(role, index)
+
+    def _spawn_executor(self, role: str, index: int) -> None:
+        self._spawn(role, commands.superexec("clientapp", self.addresses.clientappio[index]))
+
+    def _own_executors(self) -> bool:
+        return self._options.settings.isolation == "process"
+
+    def _spawn(self, role: str, command: list[str]) -> None:
+        options = self._options
+        # Flower writes an app's files in place: one node would read another's half of them, or the half
+        # that it was killed in the middle of.
+        home = self._folder.flwr_home / role
+        _make_anew(home)
+        environment = commands.environment(
+            options.environ,
+            options.settings,
+            nodes=options.nodes,
+            token=self._children.table.token,
+            flwr_home=home,
+        )
+        if role in (SUPERLINK, SUPEREXEC):  # the ServerApp is their child
+            environment["ONEFLOWER_JOURNAL"] = str(self._folder.journal)
+            environment["ONEFLOWER_CLIENTS"] = str(self._options.nodes)
+        log = self._folder.log(role)
+        self._children.spawn(role, command, environment=environment, log=log, folder=self._folder.root)
+
+
+def _make_anew(folder: Path) -> None:
+    """Empty a folder that holds nothing but what Flower can write again."""
+    with state_errors(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)

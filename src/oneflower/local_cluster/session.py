@@ -1,0 +1,162 @@
+"""One `oneflower up`: the folder is taken, the cluster boots, the training runs, nothing is left behind."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from oneflower.files import probe
+from oneflower.journal import Event, Journal, Owner, read_patiently
+from oneflower.local_cluster import commands
+from oneflower.local_cluster.folder import set_aside
+from oneflower.local_cluster.interrupts import Interrupts
+from oneflower.local_cluster.local import ClusterOptions, LocalCluster
+from oneflower.local_cluster.place import ClusterPlace
+from oneflower.local_cluster.plan import Plan, certificates_given
+from oneflower.local_cluster.processes import end, leftovers
+from oneflower.local_cluster.tls import Certificates, decode_certificates, make_certificates
+from oneflower.procfs import this_process
+from oneflower.supervisor.finished import finished_already
+from oneflower.supervisor.job import Job, changes
+from oneflower.supervisor.memory import Memory, load
+from oneflower.supervisor.supervisor import Supervisor
+
+LEFTOVER_GRACE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How it went. ``finish`` is the journal's ``training_finished``; empty for an app that writes none."""
+
+    finish: Mapping[str, Any]
+    trained: bool
+
+
+@dataclass(slots=True, kw_only=True)
+class Session:
+    """A plan and those who want to hear: ``say`` gets lines of text, ``on_event`` the journal's events.
+
+    ``began`` tells after a failure whether the folder holds this plan's training, or still another's.
+    """
+
+    plan: Plan
+    environ: Mapping[str, str]
+    say: Callable[[str], None]
+    on_event: Callable[[Event], None]
+    began: bool = False
+
+    def run(self, *, fresh: bool = False) -> Outcome:
+        """Train to the end, or find that it is done already.
+
+        Parameters
+        ----------
+        fresh : bool
+            Set an old state aside first (renamed, never deleted).
+
+        Raises
+        ------
+        OneflowerError
+            Whatever went wrong; every process that was started has ended by then.
+        """
+        with Interrupts() as interrupts:
+            if fresh:
+                self._set_aside(interrupts)
+            self.plan.folder.make()
+            with self.plan.folder.lock():
+                self._end_leftovers(interrupts)
+                finish = self._finished()
+                if finish is not None:
+                    return Outcome(finish=finish, trained=False)
+                return Outcome(finish=self._train(interrupts), trained=True)
+
+    def _set_aside(self, interrupts: Interrupts) -> None:
+        folder = self.plan.folder
+        checkpoints = Path(self.plan.settings.checkpoint_path)
+        if folder.is_used():
+            folder.make()
+            with folder.lock():
+                self._end_leftovers(interrupts)
+                self.say(f"the old state is kept as {set_aside(folder.root)}")
+        if self.plan.settings.checkpoint_enabled and checkpoints.is_dir() and any(checkpoints.iterdir()):
+            self.say(f"the old checkpoints are kept as {set_aside(checkpoints)}")
+
+    def _end_leftovers(self, interrupts: Interrupts) -> None:
+        path = self.plan.folder.processes
+        count = end(lambda: leftovers(path), grace_s=LEFTOVER_GRACE_S, hurry=interrupts.hurry)
+        if count:
+            self.say(f"ended {count} processes that a killed `oneflower up` had left running")
+        path.unlink(missing_ok=True)
+
+    def _finished(self) -> Mapping[str, Any] | None:
+        """Return how this training has finished already; FL_RESUME=never asks for another one."""
+        if self.plan.settings.resume == "never":
+            return None
+        folder = self.plan.folder
+        events = read_patiently(folder.journal)
+        return finished_already(self._job(), load(folder.training), events, say=self.say)
+
+    def _job(self) -> Job:
+        plan = self.plan
+        return Job(
+            fab=plan.fab,
+            run_config=plan.run_config(),
+            max_restarts=plan.settings.max_restarts,
+            nodes=plan.nodes,
+        )
+
+    def _train(self, interrupts: Interrupts) -> Mapping[str, Any]:
+        plan, job = self.plan, self._job()
+        cluster = LocalCluster(
+            plan.folder,
+            ClusterOptions(
+                nodes=plan.nodes,
+                settings=plan.settings,
+                environ=self.environ,
+                fleet_port=plan.fleet_port,
+                control_port=plan.control_port,
+                tls=self._certificates(),
+            ),
+        )
+        cluster.check_ports()
+        self._prepare(job)
+        self.began = True
+        journal = Journal(plan.folder.journal, owner=Owner(process=this_process()))
+        place = ClusterPlace(cluster, journal, clock=time.monotonic)
+        try:
+            self.say(f"starting a SuperLink and {plan.nodes} SuperNodes; logs in {plan.folder.logs}")
+            # What does not come up the first time is told at once, not tried again and again.
+            place.bring_up(anew=False)
+            return Supervisor(
+                place=place,
+                job=job,
+                memory=Memory.fresh(job.describe(), max_restarts=job.max_restarts),
+                memory_file=plan.folder.training,
+                journal=journal,
+                on_event=self.on_event,
+                say=self.say,
+            ).run()
+        finally:
+            interrupts.stopping()
+            cluster.stop(hurry=interrupts.hurry)
+
+    def _prepare(self, job: Job) -> None:
+        """Write what can be written, so that a folder that cannot be is found before anything starts."""
+        for change in changes(load(self.plan.folder.training), job.describe()):
+            self.say(f"changed since the last start: {change}")
+        if self.plan.settings.checkpoint_enabled:
+            probe(Path(self.plan.settings.checkpoint_path))
+        self.plan.folder.keep_old_logs()
+
+    def _certificates(self) -> Certificates | None:
+        settings, folder = self.plan.settings, self.plan.folder.tls
+        if not self.plan.tls:
+            return None
+        if certificates_given(settings):
+            return decode_certificates(
+                folder,
+                ca=settings.ssl_ca_certfile,
+                certificate=settings.ssl_certfile,
+                key=settings.ssl_keyfile,
+            )
+        return make_certificates(folder, commands.hosts())

@@ -1,0 +1,84 @@
+"""Start one process of the cluster: argument list, own session, log file, tied to this process's life."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from oneflower.errors import ClusterError
+from oneflower.files import state_errors
+from oneflower.local_cluster import guard
+from oneflower.procfs import Identity, identify
+
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+TAIL_LINES = 15
+TAIL_BYTES = 8192
+
+
+@dataclass(slots=True, kw_only=True)
+class Child:
+    """A process that this one has started, and waits for."""
+
+    role: str
+    identity: Identity
+    log: Path
+    popen: subprocess.Popen[bytes]
+
+    @property
+    def pid(self) -> int:
+        """The process id, also the id of its session and group."""
+        return self.identity.pid
+
+    def exit_code(self) -> int | None:
+        """Return its exit code (negative: the signal that ended it); None while it runs. Reaps it."""
+        return self.popen.poll()
+
+
+def spawn(
+    role: str, command: Sequence[str], *, environment: Mapping[str, str], log: Path, folder: Path
+) -> Child:
+    """Start a process that dies with this one.
+
+    To be called in a thread that lives as long as the process shall: the kernel's death signal is sent
+    when the *thread* that started it ends.
+
+    Raises
+    ------
+    StateError
+        The log cannot be written.
+    ClusterError
+        The program cannot be started.
+    """
+    guarded = [sys.executable, "-I", "-S", guard.__file__, str(os.getpid()), *command]
+    with state_errors(log), log.open("ab") as output:
+        try:
+            popen = subprocess.Popen(
+                guarded,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=dict(environment),
+                cwd=folder,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ClusterError(f"cannot start the {role} ({command[0]}): {error.strerror}") from error
+    identity = identify(popen.pid)
+    if identity is None:
+        popen.wait()
+        raise ClusterError(f"the {role} ended at once with code {popen.returncode}\n{tail(log)}")
+    return Child(role=role, identity=identity, log=log, popen=popen)
+
+
+def tail(log: Path) -> str:
+    """Return the last lines of a log, for the text of an error."""
+    with suppress(OSError), log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - TAIL_BYTES))
+        text = COLOURS.sub("", file.read().decode(errors="replace"))
+        lines = text.splitlines()[-TAIL_LINES:]
+        return "\n".join([f"The end of {log}:", *(f"  | {line}" for line in lines)])
+    return f"Its log {log} cannot be read."

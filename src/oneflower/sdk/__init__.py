@@ -1,0 +1,17 @@
+"""What apps import: `train` for the server, and helpers for clients, PyTorch, data and run-config options."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from oneflower.training.train import train
+
+__all__ = ["train"]
+
+
+def __getattr__(name: str) -> object:
+    """Import `train` where it is asked for: a client, and every command, does without the server's side."""
+    if name == "train":
+        from oneflower.training.train import train  # noqa: PLC0415
+
+        return train
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,128 @@
+"""What the PyTorch apps share: records and state dicts, one local training loop, one form of reply."""
+
+import math
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from itertools import islice
+from typing import TypeVar
+
+import torch
+from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
+from torch import Tensor, nn
+
+from oneflower.errors import AppError
+from oneflower.sdk.client import proximal_term
+from oneflower.sdk.options import LocalOptions
+
+Batch = TypeVar("Batch")
+
+
+def trained_names(model: nn.Module) -> set[str]:
+    """Give the names of the trainable parameters: what travels where only an adapter is trained."""
+    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def model_arrays(model: nn.Module, names: Collection[str] | None = None) -> ArrayRecord:
+    """Give every parameter and buffer by its name, or those of `names` only."""
+    return ArrayRecord({name: value.cpu() for name, value in _state(model, names).items()})
+
+
+def load_arrays(
+    model: nn.Module, arrays: ArrayRecord, names: Collection[str] | None = None
+) -> dict[str, Tensor]:
+    """Put the arrays into the model and give them back as tensors by name, for the proximal term.
+
+    Raises
+    ------
+    AppError
+        Names or shapes are not the model's (or not those of `names`).
+    """
+    given = {name: torch.from_numpy(array.numpy()) for name, array in arrays.items()}
+    expected = _state(model, names)
+    problems = [f"missing {name}" for name in expected if name not in given]
+    problems += [f"unknown {name}" for name in given if name not in expected]
+    problems += [
+        f"{name} has shape {tuple(given[name].shape)}, expected {tuple(value.shape)}"
+        for name, value in expected.items()
+        if name in given and given[name].shape != value.shape
+    ]
+    if problems:
+        raise AppError(
+            f"the arrays that came are not this model's: {'; '.join(problems[:5])}"
+            f"{f' and {len(problems) - 5} more' if len(problems) > 5 else ''}. "
+            f"Server and clients must run the same version of the app with the same model keys"
+        )
+    model.load_state_dict(given, strict=names is None)
+    return given
+
+
+def _state(model: nn.Module, names: Collection[str] | None) -> dict[str, Tensor]:
+    return {name: value for name, value in model.state_dict().items() if names is None or name in names}
+
+
+def shuffled(
+    count: int, options: LocalOptions, generator: torch.Generator, *, whole_batches: bool = False
+) -> Iterator[Tensor]:
+    """Give the row numbers of each batch, int64 (rows,), in a new order every epoch.
+
+    `whole_batches` leaves out the few rows that do not fill a batch: they would bend the statistics of batch
+    normalisation. Fewer rows than a batch are one batch all the same.
+    """
+    size = min(options.batch_size, count)
+    used = count // size * size if whole_batches else count
+    for _ in range(options.epochs):
+        yield from torch.split(torch.randperm(count, generator=generator)[:used], size)
+
+
+def fit(  # noqa: PLR0913  one local training is made of these seven
+    model: nn.Module,
+    batches: Iterable[Batch],
+    loss_of: Callable[[nn.Module, Batch], Tensor],
+    optimizer: torch.optim.Optimizer,
+    *,
+    global_arrays: Mapping[str, Tensor],
+    proximal_mu: float,
+    accumulate: int = 1,
+) -> float:
+    """Train one step every `accumulate` batches; give the mean loss of the data, without the proximal term.
+
+    Raises
+    ------
+    AppError
+        There is no batch, or a loss is nan or infinite.
+    """
+    model.train()
+    losses: list[float] = []
+    remaining = iter(batches)
+    while group := list(islice(remaining, accumulate)):
+        optimizer.zero_grad()
+        for batch in group:
+            loss = loss_of(model, batch)
+            losses.append(_finite(loss, len(losses) + 1))
+            (loss / len(group)).backward()  # type: ignore[no-untyped-call]
+        if proximal_mu:
+            proximal_term(model, global_arrays, proximal_mu).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    if not losses:
+        raise AppError("there is no batch to train on; expected at least one. Give this node data")
+    return sum(losses) / len(losses)
+
+
+def _finite(loss: Tensor, batch: int) -> float:
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        raise AppError(
+            f"the loss became {value} at local batch {batch}; expected a finite number. Lower the learning "
+            f"rate (learning-rate, or FL_CLIENT_LR with FedAdam) or clean the data"
+        )
+    return value
+
+
+def reply(message: Message, metrics: Mapping[str, float | int], arrays: ArrayRecord | None = None) -> Message:
+    """Answer a message with metrics, and with the arrays of what was trained.
+
+    `num-examples` must be among the metrics: it is the weight of this client in every mean.
+    """
+    content = RecordDict({"metrics": MetricRecord(dict(metrics))})
+    if arrays is not None:
+        content["arrays"] = arrays
+    return Message(content=content, reply_to=message)

@@ -1,5 +1,0 @@
-"""What `oneflower new` writes: a small app that already runs, a copy of apps/my-app."""
-
-from oneflower.starter.write import write_app
-
-__all__ = ["write_app"]

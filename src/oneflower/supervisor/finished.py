@@ -1,0 +1,111 @@
+"""Whether a training is done: told by its journal, and believed once its model has been read back."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from oneflower.checkpoints import CheckpointReader
+from oneflower.errors import CheckpointError, SettingsError
+from oneflower.journal import Event
+from oneflower.settings import ENDING, ROUNDS
+from oneflower.supervisor.job import Job, changes
+from oneflower.supervisor.memory import Memory, finish_of
+
+
+def finished_already(
+    job: Job, before: Memory | None, events: Iterable[Event], *, say: Callable[[str], object]
+) -> Mapping[str, Any] | None:
+    """Return the finish of the training, when there is nothing left to do and its model is proven.
+
+    More rounds than it has had are something to do, and so is another rule for its early end. A model that
+    is gone or damaged is something to do, too: `say` gets what is wrong, and the training resumes.
+
+    Raises
+    ------
+    SettingsError
+        It has finished, and another one, or one of fewer rounds, is asked for now.
+    StateError
+        The checkpoint folder cannot be read now, so that nothing can be claimed.
+    """
+    finish = finish_of(before, events)
+    if finish is None:
+        return None
+    done = int(finish.get("round", job.run_config[ROUNDS] if before is None else before.training[ROUNDS]))
+    wanted, changed = int(job.run_config[ROUNDS]), changes(before, job.describe())
+    if _goes_further(finish, done, wanted, {change.key for change in changed}):
+        return None
+    newest = _newest_kept(finish, job)
+    if newest is not None and newest < done:
+        goes_on = f"goes on after round {newest}, the newest one" if newest else "starts with round 1"
+        say(f"the training had finished round {done}, which is not kept any more: it {goes_on}")
+        return None
+    other = [change for change in changed if change.key not in ENDING | {"app-hash"}]
+    if other:
+        listed = "; ".join(str(change) for change in other)
+        raise SettingsError(
+            f"the training here has finished round {done}, with other settings: {listed}. "
+            "Give a new training another state folder and another FL_CHECKPOINT_PATH (`oneflower up --fresh` "
+            f"sets the old ones aside), or raise FL_NUM_ROUNDS above {done} to train this model further"
+        )
+    if wanted < done:
+        raise SettingsError(too_few_rounds(wanted, done, "the training here has finished"))
+    return _proven(finish, done, job, say)
+
+
+def too_few_rounds(wanted: int, done: int, what: str) -> str:
+    """Say why a training that is further than FL_NUM_ROUNDS is not done with it, and what to do."""
+    return (
+        f"FL_NUM_ROUNDS is {wanted}, and {what} round {done}: the model of one round is never given out as "
+        f"another's. Set FL_NUM_ROUNDS to {done} or more; or go back with `oneflower checkpoints rollback "
+        f"{wanted}` where round {wanted} is kept (`oneflower checkpoints list`); or start a new training in "
+        "another folder"
+    )
+
+
+def _goes_further(finish: Mapping[str, Any], done: int, wanted: int, changed: set[str]) -> bool:
+    if not finish.get("stopped"):
+        return wanted > done
+    return wanted > int(finish.get("rounds", done)) or bool(changed & (ENDING - {ROUNDS}))
+
+
+def _newest_kept(finish: Mapping[str, Any], job: Job) -> int | None:
+    """Return the newest round that is kept, 0 without any; None for a training whose model never was.
+
+    `oneflower checkpoints rollback` sets the rounds aside that a finish was told of.
+    """
+    if not finish.get("path"):
+        return None
+    return max(max(CheckpointReader(folder).rounds(), default=0) for folder in _folders(finish, job))
+
+
+def _proven(
+    finish: Mapping[str, Any], done: int, job: Job, say: Callable[[str], object]
+) -> Mapping[str, Any] | None:
+    """Read the model back; return the finish with what the store has proven, or None where it has not."""
+    if not finish.get("path"):
+        return finish  # it was not kept, and never said to be
+    problems = []
+    for folder in _folders(finish, job):
+        try:
+            manifest = CheckpointReader(folder).verify(done)
+        except CheckpointError as error:
+            problems.append(str(error))
+            continue
+        if manifest.model.sha256 == finish.get("sha256"):
+            path = str(folder / manifest.model.name)
+            return {**finish, "round": manifest.round, "path": path, "sha256": manifest.model.sha256}
+        problems.append(f"round {done} in {folder} is another model than the one that was finished.")
+    say(
+        f"the training had finished round {done}, but its model is not as it was saved: {problems[0]} "
+        "The training resumes from the newest good checkpoint"
+    )
+    return None
+
+
+def _folders(finish: Mapping[str, Any], job: Job) -> Iterator[Path]:
+    """Yield where the model may lie: where it was, and where the settings say that checkpoints are."""
+    there = Path(str(finish["path"])).parent
+    yield there
+    now = Path(str(job.run_config["checkpoint-path"]))
+    if job.checkpoints and now != there:
+        yield now

@@ -1,0 +1,1 @@
+"""Strategies, rounds and checkpoints of one training, run inside a ServerApp."""

@@ -1,0 +1,202 @@
+"""One phase of a round: send, check every reply as it comes, name every client that was left out."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from logging import INFO, WARNING
+
+from flwr.common import Message, log
+from flwr.common.constant import ErrorCode
+
+from oneflower.flower.client_state import take_mark
+from oneflower.flower.grid import Reply, RoundGrid
+from oneflower.flower.parts import PartTable
+from oneflower.journal import Journal, Unfinished, unfinished_round
+from oneflower.training.blame import lacks_evaluate
+
+FIRST_PAUSE_S = 1.0
+LONGEST_PAUSE_S = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collected:
+    """The replies of a phase that passed their check, and how many others were quarantined.
+
+    `raised` holds for each client whose app raised an exception what it said, `silent` counts those that are
+    connected and have not answered in time.
+    """
+
+    valid: list[Message]
+    quarantined: int
+    asked: int = 0
+    raised: tuple[str, ...] = ()
+    silent: int = 0
+
+
+# The client's app is at fault, not its machine or the way to it.
+RAISED = frozenset(
+    {
+        ErrorCode.LOAD_CLIENT_APP_EXCEPTION,
+        ErrorCode.CLIENT_APP_RAISED_EXCEPTION,
+        ErrorCode.MOD_FAILED_PRECONDITION,
+    }
+)
+
+Check = Callable[[Message], str | None]
+"""Returns why a reply cannot be used, or None."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phases:
+    """Runs phases over a grid and writes what happened to the log and the journal.
+
+    Parameters
+    ----------
+    round_timeout_s : float
+        How long a phase waits for its clients, and how long it waits for clients to connect.
+    connected : set of int
+        The nodes that were there when it was last looked; changes of it are told.
+    parts : PartTable
+        Which part of the data each member has in the round that runs; see `assign_parts`.
+    client_state : set of str
+        The records that clients keep in their `context.state`, as far as they have shown.
+    """
+
+    grid: RoundGrid
+    journal: Journal | None
+    round_timeout_s: float
+    connected: set[int] = field(default_factory=set)
+    parts: PartTable = field(default_factory=PartTable)
+    client_state: set[str] = field(default_factory=set)
+
+    def record(self, event: str, **fields: object) -> None:
+        """Write an event to the journal, where the training has one."""
+        if self.journal is not None:
+            self.journal.append(event, **fields)
+
+    def back_off(self, attempt: int) -> None:
+        """Give clients time to come back after a failed try: 1, 2, 4 s and so on, half a minute at most."""
+        self.grid.pause(min(FIRST_PAUSE_S * 2.0 ** (attempt - 1), LONGEST_PAUSE_S))
+
+    def unfinished(self, number: int) -> Unfinished | None:
+        """Return what the journal has of a round that a crash interrupted before its end was told."""
+        return None if self.journal is None else unfinished_round(self.journal.path, number)
+
+    def gather_cohort(self, needed: int) -> list[int]:
+        """Wait for `needed` nodes, visibly; return those that are there, fewer after the timeout."""
+
+        def report(connected: int) -> None:
+            log(INFO, "waiting for clients connected=%d needed=%d", connected, needed)
+            self.record("waiting_for_clients", connected=connected, needed=needed)
+
+        self._tell_changes(self.grid.online())
+        cohort = self.grid.wait_for_nodes(needed, timeout_s=self.round_timeout_s, on_wait=report)
+        self._tell_changes(self.grid.online())
+        self.grid.set_cohort(cohort)
+        return cohort
+
+    def assign_parts(self, server_round: int) -> None:
+        """Take up the table of parts as it is now, for all messages until the next call; tell a change."""
+        if self.parts.look():
+            members = list(self.parts.members)
+            log(INFO, "parts assigned round=%d members=%s", server_round, members)
+            self.record("parts_assigned", round=server_round, members=members)
+
+    def _tell_changes(self, nodes: Iterable[int]) -> None:
+        """Name the clients that have joined and left since the last time."""
+        now = set(nodes)
+        for event, changed in (
+            ("client_left", self.connected - now),
+            ("client_joined", now - self.connected),
+        ):
+            for node_id in sorted(changed):
+                log(INFO, "%s client=%d connected=%d", event.replace("_", " "), node_id, len(now))
+                self.record(event, client=str(node_id), connected=len(now))
+        self.connected.clear()
+        self.connected.update(now)
+
+    def collect(
+        self,
+        phase: str,
+        server_round: int,
+        messages: Iterable[Message],
+        *,
+        quorum: Callable[[int], int],
+        check: Check,
+    ) -> Collected:
+        """Exchange the messages of one phase and check every reply.
+
+        `quorum` returns how many valid replies are enough, given the number of quarantined ones.
+        """
+        started = time.monotonic()
+        valid: list[Message] = []
+        quarantined, raised = 0, []
+        asked = list(messages)
+        replies = self.grid.exchange(
+            asked,
+            timeout_s=self.round_timeout_s,
+            enough=lambda: len(valid) >= quorum(quarantined),
+            work=_work(phase, server_round, asked),
+        )
+        answered = set()
+        for reply in replies:
+            answered.add(reply.node_id)
+            if self._accept(phase, server_round, reply, check):
+                valid.append(reply.message)
+            elif not reply.message.has_error():
+                quarantined += 1
+            elif reply.message.error.code in RAISED:
+                raised.append(reply.message.error.reason or "no reason given")
+        missing = sorted({message.metadata.dst_node_id for message in asked} - answered)
+        silent = self._leave_out_silent(phase, server_round, missing, time.monotonic() - started)
+        return Collected(
+            valid=valid, quarantined=quarantined, asked=len(asked), raised=tuple(raised), silent=silent
+        )
+
+    def _leave_out_silent(
+        self, phase: str, server_round: int, missing: Iterable[int], waited_s: float
+    ) -> int:
+        """Name those that have not answered; return how many of them are connected still."""
+        nodes = list(missing)
+        online = set(self.grid.online()) if nodes else set()
+        for node_id in nodes:
+            reason = f"no answer to {phase} in {waited_s:.0f} s"
+            if node_id in online:
+                since_s = self.grid.silent_s(node_id) or waited_s
+                reason = f"{reason}: still connected, working since {since_s:.0f} s"
+            self.leave_out("client_failed", server_round, node_id, reason)
+        return len(online.intersection(nodes))
+
+    def _accept(self, phase: str, server_round: int, reply: Reply, check: Check) -> bool:
+        if reply.message.has_error():
+            reason = reply.message.error.reason or "no reason given"
+            if not (phase == "evaluate" and lacks_evaluate([reason])):  # that is no failure of a client
+                self.leave_out("client_failed", server_round, reply.node_id, reason)
+            return False
+        self.client_state.update(take_mark(reply.message))
+        rejected = check(reply.message)
+        if rejected is not None:
+            self.leave_out("client_quarantined", server_round, reply.node_id, rejected)
+            return False
+        self.record(
+            "reply_received",
+            round=server_round,
+            phase=phase,
+            client=str(reply.node_id),
+            seconds=reply.seconds,
+        )
+        return True
+
+    def leave_out(self, event: str, server_round: int, node_id: int, reason: str) -> None:
+        """Name a client that takes no part in this round, and why."""
+        log(
+            WARNING, "%s round=%d client=%d reason=%s", event.replace("_", " "), server_round, node_id, reason
+        )
+        self.record(event, round=server_round, client=str(node_id), reason=reason)
+
+
+def _work(phase: str, server_round: int, messages: list[Message]) -> str:
+    """Return what messages ask for; the model of a round stays the same until its updates are valid."""
+    records = messages[0].content.config_records.items() if messages else ()
+    config = sorted((name, sorted(record.items())) for name, record in records)
+    return f"{phase} {server_round} {config!r}"

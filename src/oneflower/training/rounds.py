@@ -1,0 +1,268 @@
+"""The round loop: Flower's strategy hooks, with true round numbers, a quorum, and nothing lost on the way."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from logging import INFO, WARNING
+
+from flwr.common import ArrayRecord, ConfigRecord, MetricRecord, log
+from flwr.serverapp.strategy import Result
+
+from oneflower.checkpoints import normalised
+from oneflower.errors import AppError, TrainingError
+from oneflower.settings import TrainingConfig
+from oneflower.training.blame import lacks_evaluate, shared_exception
+from oneflower.training.checkpoint_keeping import CheckpointKeeper
+from oneflower.training.history import round_metrics
+from oneflower.training.phases import Collected, Phases
+from oneflower.training.remarks import Remarks
+from oneflower.training.stopping import Stop, Stopping
+from oneflower.training.strategies import OneflowerStrategy
+
+EvaluateFn = Callable[[int, ArrayRecord], MetricRecord | Mapping[str, object] | None]
+
+# The round from which the patience of early stopping counts, in a checkpoint's notes.
+PATIENCE_FROM = "patience_from"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Try:
+    """One try of a round: why it failed, or None, and its valid updates beside how many were needed.
+
+    Where too few clients were connected, ``needed`` is how many must be. ``silent`` counts those that were
+    at work still when the time was over, ``shared`` is the exception that all clients have raised.
+    """
+
+    reason: str | None
+    valid: int
+    needed: int
+    silent: int = 0
+    shared: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """The last round of a training, and why it is the last, where FL_NUM_ROUNDS says more."""
+
+    round: int
+    stop: Stop | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundLoop:
+    """Run the rounds of one training.
+
+    Parameters
+    ----------
+    train_config, evaluate_config : ConfigRecord
+        What every train or evaluate message carries besides the round, the seed and the strategy's own.
+    evaluate : callable, optional
+        Central evaluation: (round, arrays) to metrics.
+    stopping : Stopping
+        Says after each round whether it was the last.
+    remarks : Remarks
+        Says once what the clients have shown of their app.
+    """
+
+    config: TrainingConfig
+    strategy: OneflowerStrategy
+    phases: Phases
+    keeper: CheckpointKeeper
+    evaluate: EvaluateFn | None
+    train_config: ConfigRecord
+    evaluate_config: ConfigRecord
+    stopping: Stopping
+    remarks: Remarks
+
+    def run(self, result: Result, last_round: int, *, more_rounds: bool = False) -> Ending:
+        """Continue after `last_round` (0: from the start) to the last round, and say which that was.
+
+        `more_rounds` says that the operator has raised FL_NUM_ROUNDS since: a training that had ended early
+        for want of improvement goes on, and gets its patience back.
+
+        Raises
+        ------
+        TrainingError
+            A round missed its quorum once more than FL_ROUND_RETRIES times.
+        AppError
+            Every client raised the same exception twice, or the central evaluation returned no metrics.
+        """
+        if last_round == 0:
+            self._evaluate_centrally(0, result)
+        elif last_round < self.config.num_rounds or self.phases.unfinished(last_round):
+            self._take_up(last_round, result)
+        self._recall(last_round, result, more_rounds=more_rounds)
+        for server_round in range(last_round + 1, self.config.num_rounds + 1):
+            if stop := self.stopping.stop():
+                log(INFO, "training ends early round=%d because=%s", server_round - 1, stop.because)
+                return Ending(round=server_round - 1, stop=stop)
+            self._run_round(server_round, result)
+            self.stopping.take(server_round, round_metrics(result, server_round))
+            self.remarks.missing(server_round, self.stopping.missing())
+        return Ending(round=max(last_round, self.config.num_rounds), stop=None)
+
+    def _recall(self, last_round: int, result: Result, *, more_rounds: bool) -> None:
+        """Go through what was measured before a resume, so that the decision is that of the whole history."""
+        since = int(self.keeper.notes.get(PATIENCE_FROM, 0))
+        for number in range(1, last_round + 1):
+            self.stopping.take(number, round_metrics(result, number))
+            if number == since:
+                self.stopping.restart()
+        if more_rounds and self.stopping.stop():
+            self.stopping.restart()
+            self.keeper.notes[PATIENCE_FROM] = last_round
+
+    def _run_round(self, server_round: int, result: Result) -> None:
+        started = time.monotonic()
+        valid = self._train_until_quorum(server_round, result)
+        self.remarks.client_state(server_round)
+        self._evaluate_centrally(server_round, result)
+        self.keeper.keep(server_round, result, self.strategy)
+        self._evaluate_on_clients(server_round, result)
+        self._complete(server_round, result, valid, time.monotonic() - started)
+
+    def _take_up(self, last_round: int, result: Result) -> None:
+        """Do what the checkpoint's round lacks: its evaluation, which follows the checkpoint, and its end."""
+        started = time.monotonic()
+        self.remarks.client_state_lost(last_round)
+        left = self.phases.unfinished(last_round)
+        self.phases.assign_parts(last_round)
+        if last_round not in result.evaluate_metrics_clientapp:
+            self._evaluate_on_clients(last_round, result)
+        if left is not None:
+            self._complete(last_round, result, left.valid, left.seconds + time.monotonic() - started)
+
+    def _complete(self, server_round: int, result: Result, valid: int, seconds: float) -> None:
+        metrics = {f"{name}_metrics": values for name, values in round_metrics(result, server_round).items()}
+        log(INFO, "round completed round=%d/%d valid=%d", server_round, self.config.num_rounds, valid)
+        self._record("round_completed", server_round, valid=valid, seconds=seconds, **metrics)
+
+    def _record(self, event: str, server_round: int, **fields: object) -> None:
+        self.phases.record(event, round=server_round, rounds=self.config.num_rounds, **fields)
+
+    # --- training ---------------------------------------------------------------------------------
+
+    def _train_until_quorum(self, server_round: int, result: Result) -> int:
+        """Try one round until enough updates are valid; return their number. The model changes only then."""
+        before: Try | None = None
+        for attempt in range(1, self.config.round_retries + 2):
+            tried = self._attempt(server_round, result)
+            if tried.reason is None:
+                return tried.valid
+            log(WARNING, "round failed round=%d attempt=%d reason=%s", server_round, attempt, tried.reason)
+            self._record(
+                "round_failed",
+                server_round,
+                attempt=attempt,
+                reason=tried.reason,
+                valid=tried.valid,
+                needed=tried.needed,
+            )
+            if tried.shared and before and before.shared == tried.shared:
+                raise AppError(
+                    f"every client raised the same exception in two tries of round {server_round}: "
+                    f"{tried.shared}. Mend the app; `oneflower app check` runs it on one client"
+                )
+            before = tried
+            if attempt <= self.config.round_retries:
+                self.phases.back_off(attempt)
+        raise TrainingError(
+            f"round {server_round} missed its quorum {attempt} times; the last time: {tried.reason}. "
+            f"The model is that of round {server_round - 1}. {self._advice(tried)}, "
+            f"or raise FL_ROUND_RETRIES (now {self.config.round_retries})"
+        )
+
+    def _advice(self, tried: Try) -> str:
+        if tried.silent:
+            return (
+                f"{tried.silent} clients were connected and at work still when FL_ROUND_TIMEOUT (now "
+                f"{self.config.round_timeout} s) was over: raise it above what a client takes"
+            )
+        return (
+            "Mend the clients that the log names as failed or quarantined, or lower FL_MIN_FIT_CLIENTS (now "
+            f"{self.config.min_fit_clients})"
+        )
+
+    def _attempt(self, server_round: int, result: Result) -> Try:
+        needed = max(self.config.min_available_clients, self.config.quorum)
+        cohort = self.phases.gather_cohort(needed)
+        if len(cohort) < needed:
+            reason = f"{len(cohort)} clients connected, {needed} needed"
+            return Try(reason=reason, valid=0, needed=needed)
+        self.phases.assign_parts(server_round)
+        self._record("round_started", server_round, clients=len(cohort))
+        collected = self._collect_updates(server_round, result.arrays)
+        valid, quorum = collected.valid, self.config.quorum_after(collected.quarantined)
+        if len(valid) < quorum:
+            at_work = f", {collected.silent} clients still at work" if collected.silent else ""
+            return Try(
+                reason=f"{len(valid)} valid updates, {quorum} needed{at_work}",
+                valid=len(valid),
+                needed=quorum,
+                silent=collected.silent,
+                shared=shared_exception(collected.raised, collected.asked),
+            )
+        self.strategy.leave_out(collected.quarantined)
+        started = time.monotonic()
+        arrays, metrics = self.strategy.aggregate_train(server_round, valid)
+        if arrays is None:
+            return Try(reason="the strategy gave no model", valid=len(valid), needed=quorum)
+        seconds = time.monotonic() - started
+        self._record("round_aggregated", server_round, valid=len(valid), seconds=seconds)
+        result.arrays = arrays
+        result.train_metrics_clientapp[server_round] = metrics or MetricRecord()
+        return Try(reason=None, valid=len(valid), needed=quorum)
+
+    def _collect_updates(self, server_round: int, arrays: ArrayRecord) -> Collected:
+        config = self.phases.parts.into(self.train_config)
+        messages = self.strategy.configure_train(server_round, arrays, config, self.phases.grid)
+        schema = self.strategy.schema(arrays)
+        collected = self.phases.collect(
+            "train",
+            server_round,
+            messages,
+            quorum=self.config.quorum_after,
+            check=lambda message: self.strategy.check_reply(message, schema),
+        )
+        checked = self.strategy.check_together(collected.valid)
+        for rejected in checked.rejected:
+            self.phases.leave_out("client_quarantined", server_round, rejected.node_id, rejected.reason)
+        quarantined = collected.quarantined + len(checked.rejected)
+        return replace(collected, valid=checked.valid, quarantined=quarantined)
+
+    # --- evaluation -------------------------------------------------------------------------------
+
+    def _evaluate_centrally(self, server_round: int, result: Result) -> None:
+        measured = None if self.evaluate is None else self.evaluate(server_round, result.arrays)
+        if measured is None:
+            return
+        metrics = normalised(measured, source=f"the central evaluation of round {server_round}")
+        log(INFO, "central evaluation round=%d metrics=%s", server_round, metrics)
+        result.evaluate_metrics_serverapp[server_round] = MetricRecord(metrics)
+
+    def _evaluate_on_clients(self, server_round: int, result: Result) -> None:
+        """Evaluate on the clients; too few answers leave the round without these metrics, and say so."""
+        if self.config.min_evaluate_clients == 0 or self.remarks.no_evaluate:
+            return
+        cohort = self.phases.gather_cohort(self.config.min_evaluate_clients)
+        if len(cohort) < self.config.min_evaluate_clients:
+            log(WARNING, "evaluation skipped round=%d connected=%d", server_round, len(cohort))
+            return
+        config = self.phases.parts.into(self.evaluate_config)
+        collected = self.phases.collect(
+            "evaluate",
+            server_round,
+            self.strategy.configure_evaluate(server_round, result.arrays, config, self.phases.grid),
+            quorum=lambda _: self.config.min_evaluate_clients,
+            check=self.strategy.check_evaluation,
+        )
+        if lacks_evaluate(collected.raised):
+            self.remarks.no_evaluation(server_round)
+            return
+        replies = collected.valid
+        if len(replies) < self.config.min_evaluate_clients:
+            log(WARNING, "evaluation without quorum round=%d valid=%d", server_round, len(replies))
+            return
+        metrics = self.strategy.aggregate_evaluate(server_round, replies)
+        if metrics is not None:
+            result.evaluate_metrics_clientapp[server_round] = metrics

@@ -1,0 +1,202 @@
+"""What an app's `@app.main()` calls: strategy, checkpoints, resume and quorum, all from the run-config."""
+
+import os
+from collections.abc import Mapping
+from functools import partial
+from logging import INFO, WARNING
+
+from flwr.common import ArrayRecord, ConfigRecord, Context, log
+from flwr.server import Grid
+from flwr.server.grid import GrpcGrid
+from flwr.serverapp.strategy import Result
+
+from oneflower.errors import OneflowerError, SettingsError
+from oneflower.flower.failures import facts_of, named_path, open_journal, tell_known
+from oneflower.flower.grid import RoundGrid
+from oneflower.flower.logs import log_through_flower
+from oneflower.flower.packing_grid import PackingGrid
+from oneflower.flower.parts import PARTS_VARIABLE, PartTable
+from oneflower.journal import LAST_WORDS_S
+from oneflower.settings import TrainingConfig, training_config, without_operational
+from oneflower.training.asking import Prepare, ask_clients
+from oneflower.training.checkpoint_keeping import CheckpointKeeper
+from oneflower.training.history import new_result
+from oneflower.training.kept import Kept
+from oneflower.training.phases import Phases
+from oneflower.training.remarks import Remarks
+from oneflower.training.rounds import Ending, EvaluateFn, RoundLoop
+from oneflower.training.stopping import Stopping, StopRule
+from oneflower.training.strategies import build_strategy
+
+CLIENTS_VARIABLE = "ONEFLOWER_CLIENTS"
+"""The same for how many clients there are, where that is known: it decides how data are divided."""
+
+
+def train(  # noqa: PLR0913 what Flower hands over, the model, and three options
+    grid: Grid,
+    context: Context,
+    arrays: ArrayRecord,
+    evaluate: EvaluateFn | None = None,
+    *,
+    train_config: Mapping[str, int | float | str | bool] | None = None,
+    evaluate_config: Mapping[str, int | float | str | bool] | None = None,
+    prepare: Prepare | None = None,
+    versions: Mapping[str, str] | None = None,
+) -> Result:
+    """Train as the run-config says, from the newest checkpoint where there is one.
+
+    Parameters
+    ----------
+    grid, context
+        What Flower hands to `@app.main()`.
+    arrays : ArrayRecord
+        The model before round 1. It is replaced by the checkpoint's on a resume, and must be of its form.
+    evaluate : callable, optional
+        Central evaluation, (round, arrays) to metrics by name: before round 1 and after every round.
+    train_config, evaluate_config : mapping, optional
+        What every message to the clients carries besides `server-round`, `seed` and the strategy's own keys.
+    prepare : callable, optional
+        Asks the clients before round 1 and gives the model of round 0, (arrays, ask) to arrays; not called on
+        a resume, because the checkpoint holds what came of it.
+    versions : mapping, optional
+        What else the model is made with, such as a base model's hash: kept in every checkpoint's manifest; a
+        resume with another value is refused.
+
+    Returns
+    -------
+    Result
+        Flower's own: the final arrays, and metrics by true round number, those before a resume too.
+
+    Raises
+    ------
+    SettingsError
+        A run-config value is wrong, or does not fit the training that the checkpoint folder holds.
+    CheckpointError, StateError
+        The checkpoint folder cannot be used, its newest checkpoint is of another model, or the last round
+        could not be saved.
+    TrainingError
+        A round missed its quorum too often.
+    AppError
+        The central evaluation returned what is no metric, or every client raised the same exception twice.
+    """
+    log_through_flower()
+    config = training_config(context.run_config)
+    journal = open_journal(config, context.run_id)
+    app = str(grid.run.fab_id) or config.use_case
+    strategy = build_strategy(config)
+    rule = _stop_rule(config, evaluates=evaluate is not None)
+    settings = _decisive(context.run_config)
+    with CheckpointKeeper(config, app=app, journal=journal, versions=versions, settings=settings) as keeper:
+        phases = Phases(
+            grid=_round_grid(grid),
+            journal=journal,
+            round_timeout_s=config.round_timeout,
+            parts=PartTable(path=named_path(PARTS_VARIABLE)),
+        )
+        loop = RoundLoop(
+            config=config,
+            strategy=strategy,
+            phases=phases,
+            keeper=keeper,
+            evaluate=evaluate,
+            train_config=ConfigRecord({"seed": config.seed, **(train_config or {})}),
+            evaluate_config=ConfigRecord({"seed": config.seed, **(evaluate_config or {})}),
+            stopping=Stopping(rule),
+            remarks=Remarks(config=config, phases=phases, notes=keeper.notes),
+        )
+        return _run(loop, new_result(arrays), app, prepare)
+
+
+def _decisive(run_config: Mapping[str, object]) -> dict[str, object]:
+    """Return what decides the model, the app's own keys and the number of clients among them."""
+    clients = os.environ.get(CLIENTS_VARIABLE, "")
+    return {
+        **without_operational(run_config),
+        **({"clients": int(clients)} if clients.isdecimal() else {}),
+    }
+
+
+def _stop_rule(config: TrainingConfig, *, evaluates: bool) -> StopRule:
+    """Return when the training ends early; SettingsError where nothing could tell."""
+    rule = StopRule(
+        wanted=config.quality,
+        patience=config.early_stop_rounds,
+        delta=config.early_stop_delta,
+        target=config.target,
+    )
+    if rule.target is not None and not config.best_metric:
+        raise SettingsError(
+            f"FL_TARGET_METRIC_VALUE is {config.target_metric_value} and FL_BEST_METRIC is empty: expected "
+            "the metric that shall reach it; set FL_BEST_METRIC"
+        )
+    if rule.active and not (evaluates or config.min_evaluate_clients or config.best_metric):
+        raise SettingsError(
+            "FL_EARLY_STOP_ROUNDS is set, the app does not evaluate centrally and FL_MIN_EVALUATE_CLIENTS is "
+            "0: nothing says how good a model is; have the clients evaluate, name a metric of their training "
+            "with FL_BEST_METRIC, or set FL_EARLY_STOP_ROUNDS=0"
+        )
+    return rule
+
+
+def _round_grid(grid: Grid) -> RoundGrid:
+    if isinstance(grid, RoundGrid):
+        return grid
+    return RoundGrid(PackingGrid(grid) if isinstance(grid, GrpcGrid) else grid)
+
+
+def _run(loop: RoundLoop, result: Result, app: str, prepare: Prepare | None) -> Result:
+    """Restore, run the rounds, and write how the training began and ended."""
+    config, phases = loop.config, loop.phases
+    facts = {**facts_of(config), "app": app}
+    done = 0
+    try:
+        start = loop.keeper.restore(result)
+        done = start.round
+        loop.strategy.load_state_arrays(start.state)
+        _announce(loop, facts, done)
+        if done == 0 and prepare is not None:
+            result.arrays = prepare(result.arrays, partial(ask_clients, phases, config))
+        ending = loop.run(result, done, more_rounds=0 < start.total_rounds < config.num_rounds)
+        done = ending.round
+        kept = loop.keeper.finish(ending.round, result, loop.strategy, phases.back_off)
+    except OneflowerError as error:
+        tell_known(phases.journal, error, round=done, **facts)
+        raise
+    _tell_finished(loop, ending, kept, facts)
+    if phases.journal is not None:
+        phases.journal.flush(patience_s=LAST_WORDS_S)
+    return result
+
+
+def _tell_finished(loop: RoundLoop, ending: Ending, kept: Kept, facts: Mapping[str, object]) -> None:
+    """Say that the training is done: what is told of the model is what the store has proven."""
+    stop = ending.stop
+    log(INFO, "training finished round=%d sha256=%s path=%s", kept.round, kept.sha256, kept.path or "-")
+    if kept.path is None:
+        log(WARNING, "the model was not kept: FL_CHECKPOINT_ENABLED is NO")
+    loop.phases.record(
+        "training_finished",
+        round=kept.round,
+        sha256=kept.sha256,
+        path=None if kept.path is None else str(kept.path),
+        stopped=None if stop is None else stop.reason.value,
+        because=None if stop is None else stop.because,
+        **facts,
+    )
+
+
+def _announce(loop: RoundLoop, facts: Mapping[str, object], done: int) -> None:
+    """Say what is about to be trained, and with what, before the first round."""
+    config = loop.config
+    loop.strategy.summary()
+    if done >= config.num_rounds:
+        log(INFO, "training is complete already round=%d rounds=%d", done, config.num_rounds)
+    elif done:
+        log(INFO, "training resumed after round=%d rounds=%d", done, config.num_rounds)
+    elif not config.checkpoint_enabled:
+        log(
+            WARNING,
+            "checkpointing is off: a crash starts this training from round 1. "
+            "Set FL_CHECKPOINT_ENABLED=YES to go on from the newest checkpoint instead",
+        )
+    loop.phases.record("training_resumed" if done else "training_started", round=done, **facts)

@@ -1,0 +1,113 @@
+"""`oneflower new` writes an app that is one, under the name that was given, and overwrites nothing."""
+
+import ast
+import os
+
+import pytest
+from typer.testing import CliRunner
+
+from oneflower.apps_catalogue import write_app
+from oneflower.apps_catalogue.create import package_name
+from oneflower.apps_catalogue.folders import app_folder
+from oneflower.cli.main import app as command
+from oneflower.errors import SettingsError, StateError
+from oneflower.flower.fab import build_fab
+
+
+def test_it_writes_a_flower_app_in_the_common_layout(tmp_path):
+    folder = write_app("fish-counter", tmp_path)
+    assert folder == tmp_path / "fish-counter"
+    assert {path.name for path in (folder / "fish_counter").iterdir()} == {
+        "__init__.py",
+        "client.py",
+        "data.py",
+        "model.py",
+        "server.py",
+    }
+    assert build_fab(folder).id == "me/fish-counter"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fish-counter"]
+
+
+def test_no_trace_of_the_templates_name_is_left(tmp_path):
+    folder = write_app("fish", tmp_path)
+    for path in folder.rglob("*"):
+        assert "my" not in path.name
+        if path.is_file():
+            text = path.read_text(encoding="utf-8")
+            assert "my-app" not in text
+            assert "my_app" not in text
+            if path.suffix == ".py":
+                ast.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("", "no name of a project"),
+        ("My-App", "no name of a project"),
+        ("9lives", "no name of a project"),
+        ("a/b", "no name of a project"),
+        ("../up", "no name of a project"),
+        ("a--b", "no name of a project"),
+        ("-a", "no name of a project"),
+        ("a b", "no name of a project"),
+        ("größe", "no name of a project"),
+        ("x" * 65, "no name of a project"),
+        ("class", "a word of Python's own"),
+        ("json", "has a module json already"),
+        ("torch", "has a module torch already"),
+        ("oneflower", "has a module oneflower already"),
+    ],
+)
+def test_a_name_that_cannot_be_an_apps_is_refused_and_nothing_is_written(tmp_path, name, reason):
+    with pytest.raises(SettingsError, match=reason):
+        write_app(name, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_dash_becomes_an_underscore_in_the_package():
+    assert package_name("a-b_c2") == "a_b_c2"
+
+
+@pytest.mark.parametrize("make", ["mkdir", "touch", "symlink"])
+def test_what_exists_is_not_touched(tmp_path, make):
+    taken = tmp_path / "taken"
+    if make == "symlink":
+        taken.symlink_to(tmp_path / "nowhere")
+    else:
+        getattr(taken, make)()
+    before = os.lstat(taken)
+    with pytest.raises(StateError, match="exists already"):
+        write_app("taken", tmp_path)
+    assert os.lstat(taken) == before
+
+
+def test_a_failure_leaves_no_half_an_app(tmp_path, monkeypatch):
+    def full(*_args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.rename", full)
+    with pytest.raises(StateError, match="No space left"):
+        write_app("fish", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_says_what_to_do_next_and_has_exit_codes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(command, ["new", "fish"])
+    assert result.exit_code == 0
+    assert "fish/fish/client.py" in result.output
+    assert "oneflower up --app fish" in result.output
+    assert isinstance(CliRunner().invoke(command, ["new", "fish"]).exception, StateError)
+    assert isinstance(CliRunner().invoke(command, ["new", "Fish"]).exception, SettingsError)
+
+
+def test_a_package_of_the_source_tree_holds_every_file_of_the_template():
+    """Hatchling packs all of apps but what git ignores."""
+    template = app_folder("my-app")
+    names = {path.relative_to(template).as_posix() for path in template.rglob("*.*") if path.suffix != ".pyc"}
+    assert names == {
+        "README.md",
+        "pyproject.toml",
+        *(f"my_app/{name}.py" for name in ("__init__", "client", "data", "model", "server")),
+    }

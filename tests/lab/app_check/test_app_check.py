@@ -1,0 +1,263 @@
+"""`oneflower app check` names what an app lacks: the starter app, whole, and broken in one place."""
+
+import importlib.util
+import json
+import shutil
+from itertools import count
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from oneflower.apps_catalogue import write_app
+from oneflower.cli.main import app as command
+from oneflower.lab.app_check import check_app
+from oneflower.settings import resolve, run_config
+
+APPS = Path(__file__).parents[3] / "apps"
+TINY_MODEL = APPS.parent / "tests" / "apps" / "tiny_model.py"
+CHECKS = [
+    "flower-app",
+    "run-config",
+    "server",
+    "initial-model",
+    "train-reply",
+    "determinism",
+    "proximal-mu",
+    "learning-rate",
+    "evaluate-reply",
+]
+SEEDED = "generator = set_determinism(info.seed, info.round, info.partition_id)"
+# Draws from the global generator, which nobody seeds.
+UNSEEDED = "generator = torch.Generator().manual_seed(int(torch.randint(0, 2**31, ())))"
+# Draws from the machine's own entropy.
+UNSEEDABLE = "generator = torch.Generator()\n    generator.seed()"
+HOLDS_ON = "proximal_mu=info.proximal_mu,"
+OWN_STRATEGY = """\
+    from flwr.serverapp.strategy import FedAvg
+    FedAvg().start(grid=grid, initial_arrays=model_arrays(model), num_rounds=1)
+"""
+OLDER_API = """\
+import numpy as np
+from flwr.common import ndarrays_to_parameters
+from flwr.server import ServerApp, ServerAppComponents, ServerConfig
+from flwr.server.strategy import FedAvg
+
+
+def server_fn(context):
+    strategy = FedAvg(initial_parameters=ndarrays_to_parameters([np.zeros(3)]))
+    return ServerAppComponents(strategy=strategy, config=ServerConfig(num_rounds=1))
+
+
+app = ServerApp(server_fn=server_fn)
+"""
+NUMBERS = count()
+IGNORES_MU = ("client", HOLDS_ON, "proximal_mu=0.0,")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.delenv("ONEFLOWER_DATA", raising=False)
+    # A name of its own: Flower leaves the last app that it loaded on Python's path.
+    return write_app(f"fish{next(NUMBERS)}", tmp_path)
+
+
+def break_(folder, part, old, new):
+    path = folder / folder.name / f"{part}.py" if part != "pyproject" else folder / "pyproject.toml"
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def findings(folder, tmp_path, *broken, clients=2):
+    for each in broken:
+        break_(folder, *each)
+    found = check_app(
+        folder, run_config=run_config(resolve({}).settings), clients=clients, home=tmp_path / "home"
+    )
+    return {each.check: each for each in found}
+
+
+def outcomes(found):
+    return {name: each.outcome.value for name, each in found.items() if each.outcome != "ok"}
+
+
+def test_the_starter_app_has_everything(folder, tmp_path):
+    found = findings(folder, tmp_path)
+    assert list(found) == CHECKS
+    assert outcomes(found) == {}
+    assert "with mu 0" in found["proximal-mu"].found
+
+
+@pytest.mark.parametrize("name", ["image-classification", "anomaly-detection"])
+def test_the_ready_made_apps_have_everything(name, tmp_path, monkeypatch):
+    monkeypatch.delenv("ONEFLOWER_DATA", raising=False)
+    assert outcomes(findings(APPS / name, tmp_path)) == {}
+
+
+def test_the_language_model_app_has_everything(tmp_path, monkeypatch):
+    """Its base model comes by FL_BASE_MODEL, as under `oneflower up`."""
+    # By its file: Flower keeps account of sys.path itself, and fails where a fixture puts an older one back.
+    spec = importlib.util.spec_from_file_location("tiny_model", TINY_MODEL)
+    tiny_model = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tiny_model)
+    (tmp_path / "data").mkdir()
+    tiny_model.write_pairs(tmp_path / "data" / "pairs.jsonl")
+    monkeypatch.setenv("ONEFLOWER_DATA", str(tmp_path / "data"))
+    model = tiny_model.write_tiny_model(tmp_path / "tiny")
+    given = {"FL_USE_CASE": "llm-fine-tuning", "FL_BASE_MODEL": str(model)}
+    found = check_app(
+        APPS / "llm-fine-tuning",
+        run_config=run_config(resolve(given).settings),
+        clients=2,
+        home=tmp_path / "home",
+    )
+    assert [(each.check, each.found) for each in found if each.outcome != "ok"] == []
+
+
+def test_a_client_that_ignores_mu_is_told_so_plainly(folder, tmp_path):
+    found = findings(folder, tmp_path, IGNORES_MU)
+    assert outcomes(found) == {"proximal-mu": "problem"}
+    assert "the client ignores proximal-mu" in found["proximal-mu"].found
+    assert "FL_STRATEGY=FedProx would train as FedAvg does" in found["proximal-mu"].found
+    assert "proximal_term(model, global_arrays, info.proximal_mu)" in found["proximal-mu"].mend
+
+
+def test_a_client_that_ignores_mu_is_found_out_even_where_it_seeds_nothing(folder, tmp_path):
+    found = findings(folder, tmp_path, IGNORES_MU, ("client", SEEDED, UNSEEDED))
+    assert outcomes(found) == {"determinism": "problem", "proximal-mu": "problem"}
+    assert "ignores proximal-mu" in found["proximal-mu"].found
+
+
+def test_an_unseeded_client_that_honours_mu_is_no_problem_of_mu(folder, tmp_path):
+    found = findings(folder, tmp_path, ("client", SEEDED, UNSEEDED))
+    assert outcomes(found) == {"determinism": "problem"}
+    assert "set_determinism" in found["determinism"].mend
+
+
+def test_a_client_that_nothing_can_seed_is_not_judged_by_chance(folder, tmp_path):
+    found = findings(folder, tmp_path, ("client", SEEDED, UNSEEDABLE))
+    assert outcomes(found) == {
+        "determinism": "problem",
+        "proximal-mu": "skipped",
+        "learning-rate": "skipped",
+    }
+
+
+def test_a_term_with_the_wrong_sign_does_not_hold_the_update(folder, tmp_path):
+    found = findings(folder, tmp_path, ("client", HOLDS_ON, "proximal_mu=-info.proximal_mu,"))
+    assert outcomes(found) == {"proximal-mu": "problem"}
+    assert "does not hold it" in found["proximal-mu"].found
+
+
+def test_a_client_that_ignores_the_servers_lr_is_warned_of(folder, tmp_path):
+    found = findings(folder, tmp_path, ("client", "info.lr or options.lr", "options.lr"))
+    assert outcomes(found) == {"learning-rate": "warning"}
+    assert "FL_CLIENT_LR" in found["learning-rate"].found
+
+
+def test_a_reply_without_num_examples_is_a_problem(folder, tmp_path):
+    found = findings(folder, tmp_path, ("client", '"num-examples": len(rows), ', ""))
+    assert found["train-reply"].outcome == "problem"
+    assert "num-examples" in found["train-reply"].found
+    assert {found[name].outcome for name in ("determinism", "proximal-mu", "learning-rate")} == {"skipped"}
+
+
+def test_a_client_that_fails_is_quoted(folder, tmp_path):
+    found = findings(folder, tmp_path, ("client", SEEDED, "raise ValueError('no fish today')"))
+    assert "no fish today" in found["train-reply"].found
+
+
+def test_a_client_without_evaluation_is_warned_of(folder, tmp_path):
+    found = findings(folder, tmp_path, ("client", "@app.evaluate()\n", ""))
+    assert outcomes(found) == {"evaluate-reply": "warning"}
+
+
+def test_an_evaluation_without_num_examples_is_a_problem(folder, tmp_path):
+    broken = ("client", '"num-examples": len(validation[1]), ', "")
+    assert outcomes(findings(folder, tmp_path, broken)) == {"evaluate-reply": "problem"}
+
+
+@pytest.mark.parametrize(
+    ("read", "outcome"),
+    [("context.run_config['depth']", "problem"), ("context.run_config.get('depth', 3)", "warning")],
+)
+def test_keys_that_are_read_and_not_declared_are_named(folder, tmp_path, read, outcome):
+    broken = ("client", "options = DEFAULTS", f"_depth = {read}\n    options = DEFAULTS")
+    found = findings(folder, tmp_path, broken)
+    assert found["run-config"].outcome == outcome
+    assert "depth" in found["run-config"].found
+
+
+def test_a_default_that_a_key_of_oneflowers_cannot_have_is_a_problem(folder, tmp_path):
+    broken = ("pyproject", "local-epochs = 2", "local-epochs = 2\ntrim-beta = 0.9")
+    found = findings(folder, tmp_path, broken)
+    assert outcomes(found)["run-config"] == "problem"
+    assert "trim-beta" in found["run-config"].found
+
+
+def test_a_server_with_a_strategy_of_its_own_is_a_problem(folder, tmp_path):
+    broken = (
+        "server",
+        "    train(grid, context, model_arrays(model), evaluate=evaluate)",
+        OWN_STRATEGY,
+    )
+    found = findings(folder, tmp_path, broken)
+    assert outcomes(found) == {"server": "problem"}
+    assert "oneflower.sdk.train(grid, context, arrays)" in found["server"].mend
+
+
+def test_an_unseeded_first_model_is_a_problem(folder, tmp_path):
+    found = findings(folder, tmp_path, ("server", "    set_determinism(seed, 0, 0)\n", ""))
+    assert outcomes(found) == {"initial-model": "problem"}
+
+
+@pytest.mark.parametrize(
+    ("part", "check"), [("server", "server"), ("client", "client")], ids=["server", "client"]
+)
+def test_a_part_that_cannot_be_imported_is_named(folder, tmp_path, part, check):
+    found = findings(folder, tmp_path, (part, "app = ", "import no_such_package\napp = "))
+    assert found[check].outcome == "problem"
+    assert "no_such_package" in found[check].found
+
+
+def test_a_server_that_sends_nothing_is_a_problem(folder, tmp_path):
+    broken = ("server", "    train(grid, context, model_arrays(model), evaluate=evaluate)", "    return")
+    assert "without a training message" in findings(folder, tmp_path, broken)["server"].found
+
+
+def test_what_is_no_flower_app_is_said_at_once(tmp_path):
+    found = findings(tmp_path, tmp_path)
+    assert list(found) == ["flower-app"]
+    assert "no pyproject.toml" in found["flower-app"].found
+
+
+def test_the_command_has_exit_codes_and_json(folder):
+    result = CliRunner().invoke(command, ["app", "check", str(folder), "--json"])
+    assert result.exit_code == 0
+    document = json.loads(result.stdout)
+    assert document["ok"] is True
+    assert [each["check"] for each in document["checks"]] == CHECKS
+    break_(folder, *IGNORES_MU)
+    result = CliRunner().invoke(command, ["app", "check", str(folder)])
+    assert result.exit_code == 5
+    assert "problem  proximal-mu" in result.stdout
+    assert "1 problem" in result.stdout.splitlines()[-1]
+    shutil.rmtree(folder)
+    result = CliRunner().invoke(command, ["app", "check", str(folder), "--json"])
+    assert result.exit_code == 5
+    assert json.loads(result.stdout)["ok"] is False
+
+
+def test_an_app_of_flowers_older_api_is_told_which_one_fits(folder, tmp_path):
+    path = folder / folder.name / "server.py"
+    path.write_text(OLDER_API, encoding="utf-8")
+    found = findings(folder, tmp_path)
+    assert outcomes(found) == {"server": "problem"}
+    assert "Message API" in found["server"].mend
+
+
+def test_a_server_that_waits_for_more_clients_is_not_waited_for(folder, tmp_path):
+    found = findings(folder, tmp_path, clients=1)
+    assert "waits for more than 1 clients" in found["server"].found
+    assert "--clients" in found["server"].found

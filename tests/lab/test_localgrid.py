@@ -1,0 +1,78 @@
+"""A Grid whose clients run in this process behaves as Flower's towards the round loop."""
+
+import pytest
+from flwr.common import Message, MessageType, RecordDict
+from flwr.common.constant import ErrorCode
+
+from oneflower.lab.localgrid import LocalGrid
+
+from ..federation import initial_arrays, local_update, numpy_app
+
+
+def message_to(node):
+    from flwr.common import ConfigRecord
+
+    content = RecordDict({"arrays": initial_arrays(), "config": ConfigRecord({"seed": 1, "server-round": 1})})
+    return Message(content, node, MessageType.TRAIN)
+
+
+def test_each_client_holds_its_own_partition():
+    seen = []
+
+    def update(message, context):
+        seen.append((context.node_config["partition-id"], context.node_config["num-partitions"]))
+        return local_update(message, context)
+
+    grid = LocalGrid(numpy_app(update), clients=3, run_config={})
+    replies = grid.send_and_receive([message_to(node) for node in grid.get_node_ids()])
+    assert seen == [(0, 3), (1, 3), (2, 3)]
+    assert [reply.metadata.src_node_id for reply in replies] == list(grid.get_node_ids())
+
+
+def test_a_client_runs_when_its_reply_is_pulled():
+    """So that its reply is checked before the next one starts, and one client's memory is held at a time."""
+    ran = []
+
+    def update(message, context):
+        ran.append(context.node_config["partition-id"])
+        return local_update(message, context)
+
+    grid = LocalGrid(numpy_app(update), clients=2, run_config={})
+    replies = grid.pull_messages(grid.push_messages([message_to(node) for node in grid.get_node_ids()]))
+    assert ran == []
+    next(replies)
+    assert ran == [0]
+
+
+def test_an_exception_becomes_the_error_reply_of_a_supernode():
+    def update(message, context):
+        raise ZeroDivisionError("by hand")
+
+    grid = LocalGrid(numpy_app(update), clients=1, run_config={})
+    (reply,) = grid.send_and_receive([message_to(node) for node in grid.get_node_ids()])
+    assert reply.error.code == ErrorCode.CLIENT_APP_RAISED_EXCEPTION
+    assert reply.error.reason == "<class 'ZeroDivisionError'>:<'by hand'>"
+
+
+def test_a_clients_state_lives_from_message_to_message():
+    """Flower keeps `context.state` between the messages of one run."""
+    from flwr.common import ConfigRecord
+
+    def update(message, context):
+        record = context.state.config_records.setdefault("memory", ConfigRecord({"calls": 0}))
+        record["calls"] += 1
+        arrays, metrics = local_update(message, context)
+        return arrays, {**metrics, "calls": record["calls"]}
+
+    grid = LocalGrid(numpy_app(update), clients=1, run_config={})
+    node = next(iter(grid.get_node_ids()))
+    calls = [grid.send_and_receive([message_to(node)])[0].content["metrics"]["calls"] for _ in range(3)]
+    assert calls == [1, 2, 3]
+
+
+@pytest.mark.parametrize("returned", [None, 5])
+def test_an_app_that_returns_no_message_is_left_out_and_named(returned):
+    grid = LocalGrid(lambda message, context: returned, clients=1, run_config={})
+    (reply,) = grid.send_and_receive([message_to(node) for node in grid.get_node_ids()])
+    assert reply.error.code == ErrorCode.CLIENT_APP_RAISED_EXCEPTION
+    assert f"the ClientApp returned {type(returned).__name__}; expected a Message" in reply.error.reason

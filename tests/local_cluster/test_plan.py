@@ -1,0 +1,116 @@
+"""What an `up` does is decided and checked before anything is started or written."""
+
+import importlib.util
+
+import pytest
+
+from oneflower.errors import AppError, SettingsError
+from oneflower.local_cluster.plan import certificates_given, find_app, make_plan
+from oneflower.settings import resolve
+
+
+@pytest.fixture
+def plan(tiny_app, tmp_path):
+    def make(nodes=None, **given):
+        return make_plan(resolve({}, given), state=tmp_path / "state", nodes=nodes, app=tiny_app)
+
+    return make
+
+
+def texts(plan):
+    return [notice.text for notice in plan.notices]
+
+
+def test_nothing_is_written(plan, tmp_path):
+    plan()
+    assert not (tmp_path / "state").exists()
+
+
+def test_nodes_default_to_what_a_round_waits_for(plan):
+    assert plan().nodes == 2
+    assert plan(FL_MIN_AVAILABLE_CLIENTS="4").nodes == 4
+    assert plan(FL_MIN_FIT_CLIENTS="5").nodes == 5
+    assert plan(FL_STRATEGY="Krum", FL_NUM_MALICIOUS="2").nodes == 7
+
+
+def test_more_nodes_are_welcome(plan):
+    assert plan(nodes=6).nodes == 6
+
+
+def test_too_few_nodes_are_refused_with_both_numbers(plan):
+    with pytest.raises(
+        SettingsError, match=r"--nodes 3.*waits for 7.*FL_MIN_AVAILABLE_CLIENTS.*--nodes 7"
+    ) as caught:
+        plan(nodes=3, FL_STRATEGY="Krum", FL_NUM_MALICIOUS="2")
+    assert caught.value.exit_code == 2
+
+
+def test_checkpoints_go_into_the_state_folder_unless_told_otherwise(plan, tmp_path):
+    assert plan().settings.checkpoint_path == str(tmp_path / "state" / "checkpoints")
+    assert plan(FL_CHECKPOINT_PATH="/data/c").settings.checkpoint_path == "/data/c"
+    assert plan().run_config()["checkpoint-path"] == str(tmp_path / "state" / "checkpoints")
+
+
+def test_ports_are_free_ones_unless_told_otherwise(plan):
+    assert (plan().fleet_port, plan().control_port) == (None, None)
+    asked = plan(FL_FLEET_API_ADDRESS="0.0.0.0:19092", FL_CONTROL_API_ADDRESS="127.0.0.1:19093")
+    assert (asked.fleet_port, asked.control_port) == (19092, 19093)
+    assert any("FL_FLEET_API_ADDRESS" in text and "127.0.0.1 only" in text for text in texts(asked))
+    assert not any("FL_CONTROL_API_ADDRESS" in text for text in texts(asked))
+
+
+def test_tls_is_off_on_loopback_unless_the_context_says_yes(plan):
+    assert not plan().tls
+    assert plan(FL_TLS_ENABLED="YES").tls
+    assert not plan(FL_TLS_ENABLED="NO").tls
+    assert not certificates_given(plan(FL_TLS_ENABLED="YES").settings)
+
+
+def test_checkpoints_that_are_off_are_warned_of(plan):
+    assert any("FL_CHECKPOINT_ENABLED=YES" in text for text in texts(plan()))
+    assert not any("FL_CHECKPOINT_ENABLED=YES" in text for text in texts(plan(FL_CHECKPOINT_ENABLED="YES")))
+
+
+def test_no_use_case_and_no_app_says_what_to_set(tmp_path):
+    with pytest.raises(SettingsError, match=r"FL_USE_CASE.*--app"):
+        make_plan(resolve({}, {}), state=tmp_path)
+
+
+def test_a_prebuilt_app_is_found():
+    assert (find_app("image-classification") / "pyproject.toml").is_file()
+
+
+def test_an_app_that_this_installation_lacks_is_told():
+    with pytest.raises(SettingsError, match="does not hold that app"):
+        find_app("no-such-app")
+
+
+def test_a_folder_that_is_no_app_is_refused(tmp_path):
+    with pytest.raises(AppError, match=r"pyproject\.toml") as caught:
+        make_plan(resolve({}, {}), state=tmp_path / "state", app=tmp_path)
+    assert caught.value.exit_code == 5
+
+
+def test_an_app_whose_packages_are_missing_is_refused_with_what_to_install(tmp_path, monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name in ("peft", "transformers") else found(name)
+    )
+    resolution = resolve({}, {"FL_USE_CASE": "llm-fine-tuning"})
+    with pytest.raises(SettingsError, match=r"transformers and peft.*oneflower\[apps,llm\]") as caught:
+        make_plan(resolution, state=tmp_path / "state")
+    assert "What fits" in str(caught.value)
+    assert not (tmp_path / "state").exists()
+    make_plan(resolve({}, {"FL_USE_CASE": "image-classification"}), state=tmp_path / "state")
+
+
+def test_a_base_model_that_is_not_there_is_refused_before_anything_starts(tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    given = {"FL_USE_CASE": "llm-fine-tuning", "FL_BASE_MODEL": str(tmp_path / "typo")}
+    with pytest.raises(AppError, match="typo holds 0 base models"):
+        make_plan(resolve({}, given), state=tmp_path / "state")
+    assert not (tmp_path / "state").exists()
+    (tmp_path / "typo").mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / "typo" / name).touch()
+    assert make_plan(resolve({}, given), state=tmp_path / "state").run_config()["base-model"].endswith("typo")

@@ -1,0 +1,98 @@
+"""A process that dies comes back, later each time; a dead SuperLink is left to the supervisor."""
+
+import errno
+
+import pytest
+
+from oneflower.errors import ClusterError, SettingsError, StateError
+from oneflower.flower.health import Stalled
+from oneflower.journal import Journal, read_journal
+from oneflower.local_cluster.children import Death
+from oneflower.local_cluster.restarter import HEALTHY_AFTER_S, ProcessRestarter
+from oneflower.stalls import Act
+
+NODE = Death(role="supernode-1", reason="killed by signal 9")
+
+
+@pytest.fixture
+def keeper(cluster, clock, tmp_path):
+    return ProcessRestarter(cluster=cluster, journal=Journal(tmp_path / "journal.jsonl"), clock=clock)
+
+
+def seconds_until_restart(keeper, cluster, clock):
+    cluster.dead, cluster.acts, began = [NODE], [], clock.now
+    while not cluster.acts:
+        keeper.tend()
+        clock.sleep(0.5)
+    return clock.now - began - 0.5
+
+
+def test_a_dead_node_is_restarted_after_a_moment(keeper, cluster, clock, tmp_path):
+    assert seconds_until_restart(keeper, cluster, clock) == 1.0
+    assert cluster.acts == ["restart supernode-1"]
+    assert cluster.forgotten == ["supernode-1"]
+    events = [(event["event"], event["role"]) for event in read_journal(tmp_path / "journal.jsonl")]
+    assert events == [("process_died", "supernode-1"), ("process_started", "supernode-1")]
+
+
+def test_each_death_in_a_row_waits_longer_up_to_a_bound(keeper, cluster, clock):
+    waits = [seconds_until_restart(keeper, cluster, clock) for _ in range(7)]
+    assert waits == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+
+
+def test_a_node_that_was_healthy_starts_again_soon(keeper, cluster, clock):
+    for _ in range(4):
+        seconds_until_restart(keeper, cluster, clock)
+    clock.sleep(HEALTHY_AFTER_S + 1)
+    assert seconds_until_restart(keeper, cluster, clock) == 1.0
+
+
+def test_an_executor_of_its_own_is_restarted_too(keeper, cluster, clock):
+    cluster.dead = [Death(role="superexec", reason="exit code 1")]
+    for _ in range(4):
+        keeper.tend()
+        clock.sleep(0.5)
+    assert cluster.acts == ["restart superexec"]
+
+
+def test_a_dead_superlink_is_left_to_the_supervisor(keeper, cluster):
+    cluster.dead = [Death(role="superlink", reason="exit code 1")]
+    keeper.tend()
+    assert cluster.acts == []
+
+
+def test_a_healthy_cluster_is_left_alone(keeper, cluster):
+    keeper.tend()
+    assert cluster.acts == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.EAGAIN, "no process left"), ClusterError("cannot start it"), StateError("disk full")],
+)
+def test_a_start_that_the_system_refuses_is_told_and_tried_again(keeper, cluster, clock, tmp_path, error):
+    """No process, no memory, no disk is left for the moment: nothing ends but the try."""
+    cluster.dead, cluster.refusals = [NODE], [error, error]
+    for _ in range(40):
+        keeper.tend()
+        clock.sleep(0.5)
+        cluster.dead = [NODE] if cluster.acts == [] else []
+    assert cluster.acts == ["restart supernode-1"] * 3
+    told = [(event["event"], event.get("reason", "")) for event in read_journal(tmp_path / "journal.jsonl")]
+    assert [name for name, _ in told] == ["process_died"] * 3 + ["process_started"]
+    assert str(error) in told[1][1]
+
+
+def test_a_start_that_can_never_be_is_an_error(keeper, cluster, clock):
+    cluster.dead, cluster.refusals = [NODE], [SettingsError("no such program")]
+    keeper.tend()
+    clock.sleep(2)
+    with pytest.raises(SettingsError):
+        keeper.tend()
+
+
+def test_what_was_done_to_a_process_that_did_not_move_is_told(keeper, cluster, tmp_path):
+    cluster.stalls = [Stalled(role="supernode-0", pid=5, reason="it hangs", act=Act.ENDED)]
+    keeper.tend()
+    (event,) = read_journal(tmp_path / "journal.jsonl")
+    assert (event["event"], event["role"], event["done"]) == ("process_stalled", "supernode-0", "ended")

@@ -1,0 +1,91 @@
+"""A child has its own session and log, and dies with its parent, however the parent dies."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from oneflower.errors import ClusterError, StateError
+from oneflower.local_cluster.spawn import spawn, tail
+from oneflower.procfs import identify, is_alive, session_of
+
+WAIT_S = 10.0
+PARENT = """
+import sys, time
+from pathlib import Path
+from oneflower.local_cluster.spawn import spawn
+child = spawn("node", ["/bin/sleep", "60"], environment={}, log=Path(sys.argv[1]), folder=Path("/"))
+print(child.pid, flush=True)
+time.sleep(60)
+"""
+
+
+def run(tmp_path, script, **environment):
+    return spawn(
+        "node",
+        [sys.executable, "-c", script],
+        environment=environment,
+        log=tmp_path / "node.log",
+        folder=tmp_path,
+    )
+
+
+def test_a_child_runs_in_its_own_session_with_its_environment_folder_and_log(tmp_path):
+    child = run(tmp_path, "import os; print(os.getsid(0), os.getcwd(), sorted(os.environ))", A="1")
+    assert child.popen.wait(timeout=WAIT_S) == 0
+    words = child.log.read_text()
+    assert words.startswith(f"{child.pid} {tmp_path} ")
+    assert "'A'" in words
+    assert "PATH" not in words
+
+
+def test_the_recorded_identity_is_the_programs(tmp_path):
+    child = run(tmp_path, "import time; time.sleep(60)")
+    try:
+        assert session_of(child.pid) == child.pid
+        assert is_alive(child.identity)
+        assert child.exit_code() is None
+    finally:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.popen.wait()
+    assert child.exit_code() == -signal.SIGKILL
+
+
+def test_a_child_dies_with_a_parent_that_is_killed(tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(tmp_path / "log")], stdout=subprocess.PIPE
+    ) as parent:
+        child = identify(int(parent.stdout.readline()))
+        assert child is not None
+        parent.kill()
+    deadline = time.monotonic() + WAIT_S
+    while is_alive(child):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_program_that_does_not_exist_ends_with_a_log(tmp_path):
+    child = spawn("node", ["/no/such"], environment={}, log=tmp_path / "log", folder=tmp_path)
+    assert child.popen.wait(timeout=WAIT_S) != 0
+    assert "No such file" in tail(child.log)
+
+
+def test_a_folder_that_does_not_exist_is_told(tmp_path):
+    with pytest.raises(ClusterError, match="node"):
+        spawn("node", ["/bin/true"], environment={}, log=tmp_path / "log", folder=tmp_path / "none")
+
+
+def test_a_log_that_cannot_be_written_is_told(tmp_path):
+    with pytest.raises(StateError, match="none"):
+        spawn("node", ["/bin/true"], environment={}, log=tmp_path / "none" / "log", folder=tmp_path)
+
+
+def test_the_tail_of_a_log_is_its_last_lines(tmp_path):
+    (tmp_path / "log").write_text("\n".join(str(n) for n in range(10000)))
+    lines = tail(tmp_path / "log").splitlines()
+    assert len(lines) == 16
+    assert lines[-1] == "  | 9999"
+    assert "cannot be read" in tail(tmp_path / "none")

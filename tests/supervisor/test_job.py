@@ -1,0 +1,228 @@
+"""A finished training is known as finished; another one asked for in its place is not taken for it."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from oneflower.checkpoints import Checkpoint, CheckpointStore
+from oneflower.errors import SettingsError
+from oneflower.supervisor import finished
+from oneflower.supervisor.job import changes
+from oneflower.supervisor.machine import State
+from oneflower.supervisor.memory import Memory, last_finish, load, taken_up
+
+FINISH = {"event": "training_finished", "round": 3, "rounds": 3, "sha256": "ab", "path": None}
+
+
+def finished_already(job, before, events, say=print):
+    return finished.finished_already(job, before, events, say=say)
+
+
+def memory_of(job, state=State.WAITING, **fields):
+    memory = Memory.fresh(job.describe(), max_restarts=job.max_restarts)
+    return dataclasses.replace(memory, machine=dataclasses.replace(memory.machine, state=state, **fields))
+
+
+def test_a_first_start_has_nothing_finished_and_nothing_changed(job):
+    assert finished_already(job(), None, []) is None
+    assert changes(None, job().describe()) == []
+
+
+def test_the_same_training_is_finished(job):
+    assert finished_already(job(), memory_of(job()), [FINISH])["sha256"] == "ab"
+
+
+def test_the_marker_tells_it_where_the_app_writes_no_journal(job):
+    before = dataclasses.replace(memory_of(job(), State.FINISHED), finish={})
+    assert finished_already(job(), before, []) == {}
+    assert finished_already(job(FL_NUM_ROUNDS="4"), before, []) is None
+
+
+def test_more_rounds_go_on_and_fewer_are_refused(job):
+    before = memory_of(job())
+    assert finished_already(job(FL_NUM_ROUNDS="4"), before, [FINISH]) is None
+    with pytest.raises(SettingsError, match="FL_NUM_ROUNDS is 2, and the training here has finished round 3"):
+        finished_already(job(FL_NUM_ROUNDS="2"), before, [FINISH])
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"FL_STRATEGY": "FedAdam"}, "strategy was FedAvg, is FedAdam"),
+        ({"FL_SEED": "7"}, "seed was 42, is 7"),
+        ({"nodes": 3}, "nodes was 2, is 3"),
+    ],
+)
+def test_another_training_is_refused_with_what_differs(job, given, said):
+    with pytest.raises(SettingsError, match=said) as caught:
+        finished_already(job(**given), memory_of(job()), [FINISH])
+    assert "--fresh" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "given", [{"FL_LOG_LEVEL": "DEBUG"}, {"FL_ROUND_TIMEOUT": "5"}, {"FL_CHECKPOINT_ENABLED": "YES"}]
+)
+def test_how_it_runs_does_not_make_it_another_training(job, given):
+    assert finished_already(job(**given), memory_of(job()), [FINISH])
+
+
+def test_changed_code_is_the_same_training_that_is_done(job):
+    before = memory_of(job())
+    assert finished_already(job(code=b"other"), before, [FINISH])
+    assert [change.key for change in changes(before, job(code=b"other").describe())] == ["app-hash"]
+
+
+class TestTheModelIsReadBack:
+    """That a training has finished is told from the store, not from a line that was once written."""
+
+    @pytest.fixture
+    def kept(self, tmp_path):
+        """Return the finish of a training whose rounds 2 and 3 are kept."""
+        with CheckpointStore(tmp_path / "checkpoints") as store:
+            for number in (2, 3):
+                arrays = {"w": np.full(1000, number, np.float32)}
+                saved = store.save(
+                    Checkpoint(
+                        round=number,
+                        total_rounds=3,
+                        arrays=arrays,
+                        strategy="FedAvg",
+                        parameters={},
+                        app="a",
+                        seed=1,
+                    )
+                )
+        return {**FINISH, "sha256": saved.sha256, "path": str(saved.path)}
+
+    def test_a_good_one_is_told_with_its_file_and_digest(self, job, kept):
+        told = finished_already(job(), memory_of(job()), [kept])
+        assert (told["round"], told["path"], told["sha256"]) == (3, kept["path"], kept["sha256"])
+
+    def test_a_flipped_bit_is_named_and_trained_again(self, job, kept):
+        path, said = Path(kept["path"]), []
+        data = bytearray(path.read_bytes())
+        data[-200] ^= 4
+        path.write_bytes(bytes(data))
+        assert finished_already(job(), memory_of(job()), [kept], said.append) is None
+        assert "round 3" in said[0]
+        assert "is damaged: checkpoint_round_3.npz has SHA-256" in said[0]
+
+    def test_one_that_has_vanished_is_trained_again(self, job, tmp_path):
+        gone = {**FINISH, "path": str(tmp_path / "gone.npz")}
+        assert finished_already(job(), memory_of(job()), [gone]) is None
+
+    @pytest.mark.parametrize("wanted", ["2", "3"])
+    def test_a_training_that_was_rolled_back_goes_on(self, job, kept, wanted):
+        """With FL_NUM_ROUNDS as it was, and with that of the round that it was rolled back to."""
+        with CheckpointStore(Path(kept["path"]).parent) as store:
+            store.rollback(2)
+        said = []
+        given = job(FL_NUM_ROUNDS=wanted)
+        assert finished_already(given, memory_of(job()), [kept], said.append) is None
+        assert len(said) == 1
+        assert "round 3, which is not kept any more: it goes on after round 2, the newest one" in said[0]
+
+    def test_another_rounds_model_is_not_taken_for_it(self, job, kept):
+        """An earlier release could tell round 3's digest beside the file of round 2."""
+        wrong = {**kept, "round": 6, "rounds": 6}
+        assert finished_already(job(FL_NUM_ROUNDS="6"), None, [wrong]) is None
+        assert finished_already(job(), None, [{**kept, "sha256": "ab"}]) is None
+
+    def test_a_checkpoint_folder_that_was_moved_is_found_where_the_settings_say(self, job, kept, tmp_path):
+        (tmp_path / "checkpoints").rename(tmp_path / "moved")
+        there = {"FL_CHECKPOINT_ENABLED": "YES", "FL_CHECKPOINT_PATH": str(tmp_path / "moved")}
+        told = finished_already(job(**there), None, [kept])
+        assert told["path"] == str(tmp_path / "moved" / "checkpoint_round_3.npz")
+
+
+STOPPED = {**FINISH, "round": 3, "rounds": 9, "stopped": "no_improvement", "because": "flat"}
+
+
+class TestStoppedEarly:
+    """A training that ended before FL_NUM_ROUNDS is done until the operator asks for more."""
+
+    @pytest.fixture
+    def before(self, job):
+        return memory_of(job(FL_NUM_ROUNDS="9", FL_EARLY_STOP_ROUNDS="2"))
+
+    def test_it_is_done(self, job, before):
+        told = finished_already(job(FL_NUM_ROUNDS="9", FL_EARLY_STOP_ROUNDS="2"), before, [STOPPED])
+        assert (told["round"], told["because"]) == (3, "flat")
+
+    @pytest.mark.parametrize(
+        "given",
+        [
+            {"FL_NUM_ROUNDS": "10", "FL_EARLY_STOP_ROUNDS": "2"},
+            {"FL_NUM_ROUNDS": "9", "FL_EARLY_STOP_ROUNDS": "3"},
+            {"FL_NUM_ROUNDS": "9", "FL_EARLY_STOP_ROUNDS": "2", "FL_EARLY_STOP_DELTA": "0.1"},
+            {"FL_NUM_ROUNDS": "9", "FL_EARLY_STOP_ROUNDS": "0"},
+        ],
+    )
+    def test_more_rounds_or_another_rule_go_on(self, job, before, given):
+        assert finished_already(job(**given), before, [STOPPED]) is None
+
+    def test_fewer_rounds_that_it_never_reached_change_nothing(self, job, before):
+        given = {"FL_NUM_ROUNDS": "5", "FL_EARLY_STOP_ROUNDS": "2"}
+        assert finished_already(job(**given), before, [STOPPED])["round"] == 3
+
+    def test_another_seed_is_refused(self, job, before):
+        given = {"FL_NUM_ROUNDS": "9", "FL_EARLY_STOP_ROUNDS": "2", "FL_SEED": "7"}
+        with pytest.raises(SettingsError, match="seed was 42, is 7"):
+            finished_already(job(**given), before, [STOPPED])
+
+
+def test_a_state_folder_of_an_earlier_release_has_changed_in_nothing(job):
+    """It knows nothing of how a training ends early."""
+    before = memory_of(job())
+    new = ("best-metric", "early-stop-rounds", "early-stop-delta", "target-metric-value")
+    old = {key: value for key, value in before.training.items() if key not in new}
+    assert changes(dataclasses.replace(before, training=old), job().describe()) == []
+
+
+@pytest.mark.parametrize(
+    "later", ["run_submitted", "training_started", "training_resumed", "training_failed"]
+)
+def test_a_training_that_began_after_the_finish_is_not_finished(later):
+    assert last_finish([FINISH, {"event": "cluster_started"}]) == FINISH
+    assert last_finish([FINISH, {"event": later}]) is None
+
+
+class TestTakenUp:
+    """What an earlier supervisor knew counts as long as the training is the same."""
+
+    def test_the_run_and_the_losses_are_kept(self, job):
+        before = memory_of(job(), State.TRAINING, run=5, losses=2)
+        machine = taken_up(before, job().describe(), max_restarts=10).machine
+        assert (machine.state, machine.run, machine.losses) == (State.WAITING, 5, 2)
+
+    def test_another_configuration_starts_over(self, job):
+        before = memory_of(job(), State.TRAINING, run=5, losses=2)
+        machine = taken_up(before, job(FL_SEED="7").describe(), max_restarts=10).machine
+        assert (machine.run, machine.losses) == (None, 0)
+
+    def test_given_up_stays_given_up_until_something_changes(self, job):
+        before = memory_of(job(), State.GIVEN_UP, reason="ten losses")
+        training = job().describe()
+        assert taken_up(before, training, max_restarts=10).machine.state is State.GIVEN_UP
+        for again in (
+            taken_up(before, training, max_restarts=10, again=True),
+            taken_up(before, job(FL_SEED="7").describe(), max_restarts=10),
+            taken_up(dataclasses.replace(before, boot="another"), training, max_restarts=10),
+        ):
+            assert (again.machine.state, again.machine.losses) == (State.WAITING, 0)
+
+    def test_what_is_saved_is_what_is_loaded(self, job, tmp_path):
+        before = dataclasses.replace(memory_of(job(), State.LOST, run=3), finish={"round": 1}, began=True)
+        before.save(tmp_path / "training.json")
+        assert load(tmp_path / "training.json") == before
+
+    @pytest.mark.parametrize("text", ["", "{", "[]", '{"v": 1}', '{"v": 9, "training": {}}'])
+    def test_a_damaged_memory_is_none(self, tmp_path, text):
+        (tmp_path / "training.json").write_text(text)
+        assert load(tmp_path / "training.json") is None
+
+    def test_a_damaged_machine_starts_over(self, tmp_path):
+        (tmp_path / "training.json").write_text('{"v": 1, "training": {"seed": 1}, "machine": {"run": "x"}}')
+        assert load(tmp_path / "training.json").machine.state is State.WAITING

@@ -1,0 +1,344 @@
+"""A run ends well, fails for good, or is lost; each is told from the others, whatever Flower says."""
+
+import pytest
+
+from oneflower.errors import AppError, CheckpointError, StateError, TrainingError
+from oneflower.procfs import Identity
+from oneflower.supervisor import watch as w
+from oneflower.supervisor.processes import Work
+from oneflower.supervisor.watch import AppFailed, EnvironmentFailed, RunLost, Watch
+
+FINISHED = {"event": "training_finished", "round": 3}
+FAILED = {"event": "training_failed", "reason": "round 2 missed its quorum"}
+NO_HEARTBEAT = "No heartbeat received from the run."
+ROUND_TIMEOUT_S = 100.0
+
+
+@pytest.fixture
+def watch(played):
+    played.control.known[1] = ("running", "", "")
+    made = watching(played)
+    made.take({"event": "run_submitted", "run": 1})
+    assert not made.look()
+    return made
+
+
+def watching(played, run_id=1, **options):
+    return Watch(
+        run_id=run_id,
+        control=played.control,
+        sight=played.processes.look,
+        work=played.processes.work,
+        round_timeout_s=ROUND_TIMEOUT_S,
+        clock=played.clock,
+        **options,
+    )
+
+
+def finish(played, outcome, details=""):
+    played.control.known[1] = ("finished", outcome, details)
+
+
+def test_a_completed_run_is_over(watch, played):
+    finish(played, "completed")
+    assert watch.look()
+
+
+def test_events_before_the_submission_belong_to_another_run(played):
+    watch = watching(played, 2)
+    for event in ({"event": "run_submitted", "run": 1}, {"event": "round_completed", "round": 1}, FAILED):
+        watch.take(event)
+    assert (watch.rounds, watch.ending, watch.began) == (0, None, False)
+    watch.take({"event": "run_submitted", "run": 2})
+    watch.take({"event": "training_resumed", "round": 1})
+    watch.take({"event": "round_completed", "round": 2})
+    assert (watch.rounds, watch.began) == (1, True)
+
+
+def test_a_finish_in_the_journal_counts_even_if_the_serverapp_hangs_at_its_exit(watch, played):
+    watch.take(FINISHED)
+    assert not watch.look()
+    played.clock.sleep(w.EXIT_GRACE_S + 1)
+    assert watch.look()
+
+
+def test_a_superlink_that_dies_after_the_finish_loses_nothing(watch, played):
+    watch.take(FINISHED)
+    played.processes.superlink, played.processes.apps = None, ()
+    played.clock.sleep(w.APP_GONE_S + 1)
+    assert watch.look()
+
+
+def test_running_without_a_serverapp_is_lost(watch, played):
+    """Flower keeps such a run `running` for a minute, or for ever."""
+    played.processes.apps = ()
+    played.clock.sleep(1)
+    assert not watch.look()
+    played.clock.sleep(w.APP_GONE_S)
+    with pytest.raises(RunLost, match="ServerApp") as caught:
+        watch.look()
+    assert not caught.value.superlink
+
+
+def test_a_runtime_error_of_the_app_is_told_from_a_kill(watch, played):
+    """Flower swallows it: the run stays `running`, and the log says no more than this."""
+    played.processes.apps = ()
+    played.control.log = "ERROR : Failed to start run.\n"
+    played.clock.sleep(w.APP_GONE_S + 1)
+    with pytest.raises(AppFailed, match="RuntimeError"):
+        watch.look()
+
+
+def test_the_journal_tells_the_kind_of_a_failure_before_any_log(watch, played):
+    watch.take({"event": "training_failed", "error": "AppError", "reason": "3 channels"})
+    played.control.log = "oneflower.errors.CheckpointError: of an earlier run\n"
+    finish(played, "failed", "3 channels")
+    with pytest.raises(AppError, match="3 channels"):
+        watch.look()
+
+
+def test_a_kind_that_is_not_known_here_is_a_failed_training(watch, played):
+    watch.take({"event": "training_failed", "error": "Novelty", "reason": "of a later version"})
+    finish(played, "failed", "of a later version")
+    with pytest.raises(TrainingError, match="later version"):
+        watch.look()
+
+
+def test_a_serverapp_that_has_not_started_yet_is_waited_for(played):
+    played.control.known[1] = ("starting", "", "")
+    played.processes.apps = ()
+    watch = watching(played)
+    while played.clock.now < 1000 + w.NEVER_SEEN_S:
+        assert not watch.look()
+        played.clock.sleep(5)
+    assert not watch.look()
+    played.clock.sleep(5)
+    with pytest.raises(RunLost, match="no ServerApp has started"):
+        watch.look()
+
+
+def test_the_serverapp_of_a_run_that_is_taken_up_again_must_be_there(played):
+    played.control.known[1] = ("running", "", "")
+    played.processes.apps = ()
+    watch = watching(played, adopted=True)
+    assert not watch.look()
+    played.clock.sleep(w.APP_GONE_S + 1)
+    with pytest.raises(RunLost, match="ServerApp"):
+        watch.look()
+
+
+def test_a_superlink_that_has_ended_is_a_loss_at_once(watch, played):
+    played.processes.superlink = None
+    with pytest.raises(RunLost, match="SuperLink has ended") as caught:
+        watch.look()
+    assert caught.value.superlink
+
+
+def test_a_superlink_that_was_started_anew_has_lost_the_run(watch, played):
+    """Its database says `running` for a minute more."""
+    played.processes.superlink = Identity(pid=10, start_ticks=2)
+    with pytest.raises(RunLost, match="started anew") as caught:
+        watch.look()
+    assert not caught.value.superlink
+
+
+def test_a_superlink_that_knows_the_run_no_more_has_lost_it(watch, played):
+    del played.control.known[1]
+    with pytest.raises(RunLost, match="knows no run 1"):
+        watch.look()
+
+
+def test_an_executor_that_stays_dead_costs_the_superlink(played):
+    played.control.known[1] = ("pending", "", "")
+    played.processes.apps = played.processes.executors = ()
+    watch = watching(played)
+    assert not watch.look()
+    played.clock.sleep(w.EXECUTOR_GONE_S + 1)
+    with pytest.raises(RunLost, match="executor") as caught:
+        watch.look()
+    assert caught.value.superlink
+
+
+def test_an_executor_is_not_missed_while_the_serverapp_works(watch, played):
+    played.processes.executors = ()
+    for _ in range(10):
+        played.clock.sleep(w.EXECUTOR_GONE_S)
+        assert not watch.look()
+
+
+def test_a_slow_training_is_let_alone_and_one_that_does_nothing_is_dead(watch, played):
+    watch.take({"event": "training_started", "round": 0})
+    for _ in range(10):
+        played.clock.sleep(2 * ROUND_TIMEOUT_S)
+        watch.take({"event": "waiting_for_clients"})
+        assert not watch.look()
+    played.clock.sleep(2 * ROUND_TIMEOUT_S + w.STALL_MARGIN_S + 1)
+    with pytest.raises(RunLost, match="has done nothing"):
+        watch.look()
+
+
+def hours_of(watch, played, work):
+    """Look every minute for as long as no silence is borne, and twice that."""
+    for minute in range(1, 2 * int(2 * ROUND_TIMEOUT_S + w.STALL_MARGIN_S) // 60):
+        played.processes.done = work(minute)
+        played.clock.sleep(60)
+        assert not watch.look()
+
+
+def test_an_app_that_writes_no_journal_is_never_called_dead_for_it(watch, played):
+    """It waits for its clients: its main thread wakes, and uses next to nothing."""
+    hours_of(watch, played, lambda minute: Work(cpu_s=0.01 * minute, turns=minute))
+
+
+def test_a_long_evaluation_is_let_alone(watch, played):
+    watch.take({"event": "training_started", "round": 0})
+    hours_of(watch, played, lambda minute: Work(cpu_s=30.0 * minute, turns=0))
+
+
+def test_what_threads_beside_the_work_do_is_no_work(watch, played):
+    """Flower's heartbeat and log threads of a ServerApp that hangs go on."""
+    watch.take({"event": "training_started", "round": 0})
+    with pytest.raises(RunLost, match="has done nothing"):
+        hours_of(watch, played, lambda minute: Work(cpu_s=0.3 * minute, turns=minute))
+
+
+def test_a_serverapp_that_is_alive_and_never_begins_is_acted_on(watch, played):
+    """It hangs while it imports, or loads its data."""
+    with pytest.raises(RunLost, match="has not begun"):
+        hours_of(watch, played, lambda minute: Work(cpu_s=0.3 * minute, turns=0))
+
+
+@pytest.mark.parametrize("visible", [True, False])
+def test_a_run_that_nobody_takes_up_costs_the_superlink_although_an_executor_lives(played, visible):
+    played.control.known[1] = ("pending", "", "")
+    played.processes.apps, played.processes.visible = (), visible
+    watch = watching(played)
+    assert not watch.look()
+    played.clock.sleep(w.PENDING_S + 1)
+    with pytest.raises(RunLost, match="no executor") as caught:
+        watch.look()
+    assert caught.value.superlink
+
+
+class TestOwners:
+    """Events and processes of another run in the same place are not this one's."""
+
+    @pytest.mark.parametrize(
+        "name", ["training_failed", "training_finished", "app_failed", "round_completed"]
+    )
+    def test_another_runs_event_changes_nothing(self, watch, played, name):
+        watch.take({"event": name, "run": 2, "round": 1, "reason": "the folder is locked"})
+        assert (watch.ending, watch.rounds) == (None, 0)
+        played.clock.sleep(w.EXIT_GRACE_S + 1)
+        assert not watch.look()
+
+    def test_its_own_event_counts_whatever_was_submitted_since(self, watch):
+        watch.take({"event": "run_submitted", "run": 2})
+        watch.take({"event": "round_completed", "run": 1, "round": 1})
+        watch.take({"event": "round_completed", "round": 2})
+        assert watch.rounds == 1
+
+    def test_another_runs_serverapp_does_not_hide_the_death_of_its_own(self, watch, played):
+        other = Identity(pid=99, start_ticks=1)
+        played.processes.apps, played.processes.runs = (other,), {other: 2}
+        played.clock.sleep(w.APP_GONE_S + 1)
+        with pytest.raises(RunLost, match="process has ended"):
+            watch.look()
+
+
+class TestKinds:
+    """What passes by itself is a loss; what does not is the end."""
+
+    @pytest.mark.parametrize("name", ["StateError", "CheckpointError", "AppError", "Novelty"])
+    def test_the_journal_says_that_it_passes(self, watch, played, name):
+        event = {"event": "training_failed", "run": 1, "error": name, "kind": "environment", "reason": "full"}
+        watch.take(event)
+        finish(played, "failed", "full")
+        with pytest.raises(EnvironmentFailed, match="full"):
+            watch.look()
+
+    def test_an_exception_of_the_app_that_passes_is_not_the_apps(self, watch, played):
+        watch.take(
+            {"event": "app_failed", "run": 1, "error": "OSError", "kind": "environment", "reason": "ESTALE"}
+        )
+        finish(played, "failed", "the app raised OSError")
+        with pytest.raises(EnvironmentFailed):
+            watch.look()
+
+    def test_without_the_journal_the_log_names_the_class(self, watch, played):
+        played.control.log = "oneflower.errors.StateError: the disk is full\n"
+        finish(played, "failed", "the disk is full")
+        with pytest.raises(EnvironmentFailed):
+            watch.look()
+
+    def test_a_wrong_path_is_final(self, watch, played):
+        event = {
+            "event": "training_failed",
+            "run": 1,
+            "error": "StateError",
+            "kind": "settings",
+            "reason": "a file",
+        }
+        watch.take(event)
+        finish(played, "failed", "a file")
+        with pytest.raises(StateError) as caught:
+            watch.look()
+        assert caught.value.passing is False
+
+
+def test_a_run_without_heartbeat_is_lost(watch, played):
+    finish(played, "failed", NO_HEARTBEAT)
+    with pytest.raises(RunLost) as caught:
+        watch.look()
+    assert not isinstance(caught.value, AppFailed)
+
+
+def test_an_exception_of_the_app_is_told_as_such(watch, played):
+    finish(played, "failed", "division by zero")
+    with pytest.raises(AppFailed, match="division by zero"):
+        watch.look()
+
+
+@pytest.mark.parametrize("kind", [AppError, CheckpointError, TrainingError])
+def test_an_error_of_oneflower_keeps_its_kind(watch, played, kind):
+    """Flower hands on the text of an exception, and the log has its class."""
+    finish(played, "failed", "the images have 3 channels, the model expects 1")
+    played.control.log = (
+        "oneflower.errors.StateError: an earlier one that was handled\n"
+        f"Traceback (most recent call last):\noneflower.errors.{kind.__name__}: the images have 3 channels\n"
+    )
+    with pytest.raises(kind, match="3 channels, the model expects 1") as caught:
+        watch.look()
+    assert caught.value.exit_code == kind.exit_code
+
+
+@pytest.mark.parametrize("name", ["NoSuchError", "__builtins__", "OneflowerErrors"])
+def test_a_log_cannot_name_any_other_class(watch, played, name):
+    finish(played, "failed", "text")
+    played.control.log = f"oneflower.errors.{name}: text\n"
+    with pytest.raises(AppFailed):
+        watch.look()
+
+
+def test_a_training_that_failed_by_its_own_word_failed(watch, played):
+    watch.take(FAILED)
+    finish(played, "failed")
+    with pytest.raises(TrainingError, match="missed its quorum"):
+        watch.look()
+
+
+def test_a_run_that_somebody_stopped_is_not_started_again(watch, played):
+    finish(played, "stopped")
+    with pytest.raises(TrainingError, match="stopped"):
+        watch.look()
+
+
+def test_a_short_silence_is_borne_and_a_long_one_is_a_loss(watch, played):
+    played.control.silent = True
+    assert not watch.look()
+    played.clock.sleep(w.SILENT_S / 2)
+    assert not watch.look()
+    played.clock.sleep(w.SILENT_S)
+    with pytest.raises(RunLost, match="nothing answers") as caught:
+        watch.look()
+    assert caught.value.superlink

@@ -1,0 +1,83 @@
+"""What an app asks of all clients before round 1: a quorum, a fixed order, and never on a resume."""
+
+import numpy as np
+import pytest
+from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.common import Array
+
+from oneflower.errors import TrainingError
+from oneflower.lab.localgrid import LocalGrid
+from oneflower.training.train import train
+
+
+class Federation:
+    """Three clients that answer a query with their partition and never move the model."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.asked = []
+        self.silent = set()
+        self.order = []
+
+    def client(self, message, context):
+        part = context.node_config["partition-id"]
+        arrays = message.content.array_records.get("arrays", ArrayRecord())
+        if message.metadata.message_type == "query":
+            self.asked.append((part, dict(message.content["config"])))
+            if part in self.silent:
+                raise ValueError("no")
+            arrays = ArrayRecord({"part": Array(np.full(2, part))})
+        metrics = MetricRecord({"num-examples": 1, "loss": 0.5})
+        return Message(RecordDict({"arrays": arrays, "metrics": metrics}), reply_to=message)
+
+    def prepare(self, arrays, ask):
+        answers = ask(lambda message: None if message.content["metrics"]["num-examples"] == 1 else "no")
+        self.order = [int(answer.content["arrays"]["part"].numpy()[0]) for answer in answers]
+        return ArrayRecord({"w": Array(np.full(2, float(sum(self.order))))})
+
+    def train(self, node_ids=(5, 6, 7), **settings):
+        config = {"num-server-rounds": 1, "round-retries": 0, "seed": 4, "min-available-clients": 3}
+        config |= {"checkpoint-enabled": True, "checkpoint-path": str(self.folder)}
+        config |= {key.replace("_", "-"): value for key, value in settings.items()}
+        grid = LocalGrid(self.client, clients=3, run_config=config, node_ids=node_ids)
+        context = Context(run_id=1, node_id=0, node_config={}, state=RecordDict(), run_config=config)
+        arrays = ArrayRecord({"w": Array(np.zeros(2))})
+        return train(grid, context, arrays, prepare=self.prepare)
+
+
+@pytest.fixture
+def federation(tmp_path):
+    return Federation(tmp_path / "checkpoints")
+
+
+def test_every_client_is_asked_once_and_the_answers_make_the_first_model(federation):
+    result = federation.train()
+    assert sorted(part for part, _ in federation.asked) == [0, 1, 2]
+    assert federation.asked[0][1] == {"server-round": 0, "seed": 4}
+    assert result.arrays["w"].numpy().tolist() == [3.0, 3.0]
+
+
+def test_the_order_of_the_answers_hangs_on_their_content(federation):
+    federation.train()
+    first = federation.order
+    federation.train(node_ids=(99, 1, 50), resume="never")
+    assert federation.order == first
+
+
+def test_a_resume_asks_nobody(federation):
+    federation.train()
+    federation.asked.clear()
+    result = federation.train(num_server_rounds=2)
+    assert federation.asked == []
+    assert result.arrays["w"].numpy().tolist() == [3.0, 3.0]
+
+
+def test_a_client_that_fails_is_left_out_above_the_quorum(federation):
+    federation.silent = {2}
+    assert federation.train(min_fit_clients=2).arrays["w"].numpy().tolist() == [1.0, 1.0]
+
+
+def test_below_the_quorum_the_training_fails_in_words(federation):
+    federation.silent = {1, 2}
+    with pytest.raises(TrainingError, match="1 valid answers, 2 needed"):
+        federation.train()

@@ -1,0 +1,148 @@
+"""A training that ends early: it says why, keeps its last round, and ends alike after any kill."""
+
+import pytest
+from flwr.common import MetricRecord
+
+from oneflower.checkpoints import CheckpointReader
+from oneflower.errors import SettingsError
+from oneflower.flower.grid import RoundGrid
+from oneflower.training.checkpoint_keeping import CheckpointKeeper
+
+from ..federation import Federation, local_loss, numpy_app
+from .test_training import Killed, digest, events
+
+# Best in round 3; three rounds without improvement end with round 6.
+ACCURACY = [0.1, 0.5, 0.6, 0.7, 0.69, 0.7, 0.65, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9]
+RULE = {"num_server_rounds": 12, "checkpoint_interval": 4, "early_stop_rounds": 3}
+
+
+def central(server_round, _arrays):
+    return MetricRecord({"accuracy": ACCURACY[server_round]})
+
+
+def on_clients(server_round, arrays):
+    return {**local_loss(server_round, arrays), "eval_acc": ACCURACY[server_round]}
+
+
+def finish_of(federation):
+    return events(federation, "training_finished")[-1]
+
+
+def test_it_ends_before_its_last_round_says_why_and_keeps_that_round(federation, tmp_path):
+    expected = digest(Federation(folder=tmp_path / "other").train(num_server_rounds=6))
+    federation.train(evaluate=central, **RULE)
+    told = finish_of(federation)
+    assert (told["round"], told["rounds"], told["stopped"]) == (6, 12, "no_improvement")
+    assert "central accuracy was 0.7 after round 3" in told["because"]
+    assert told["sha256"] == expected
+    assert CheckpointReader(federation.folder).verify(6).model.sha256 == expected
+
+
+def test_a_metric_of_the_clients_decides_too(federation):
+    federation.app = numpy_app(evaluation=on_clients)
+    federation.train(evaluate=None, best_metric="eval_acc", **RULE)
+    assert finish_of(federation)["round"] == 6
+    assert "evaluate eval_acc" in finish_of(federation)["because"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "target", "end"), [("accuracy", "0.65", 3), ("accuracy", "0.8", 7), ("-accuracy", "0.55", 1)]
+)
+def test_a_target_ends_it_when_it_is_reached(federation, metric, target, end):
+    federation.train(evaluate=central, num_server_rounds=12, best_metric=metric, target_metric_value=target)
+    assert (finish_of(federation)["round"], finish_of(federation)["stopped"]) == (end, "target_reached")
+
+
+@pytest.mark.parametrize("where", ["before the decision", "after it", "after the save"])
+def test_a_kill_around_the_decision_changes_nothing(where, federation, monkeypatch, tmp_path):
+    other = Federation(folder=tmp_path / "other", app=numpy_app(evaluation=on_clients))
+    federation.app = numpy_app(evaluation=on_clients)
+    rule = {"evaluate": None, "best_metric": "eval_acc", **RULE}
+    expected = digest(other.train(**rule))
+
+    def die(*_args, **_options):
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        if where == "before the decision":
+            dying = {6: Killed}
+
+            def evaluation(server_round, arrays):
+                if server_round in dying:
+                    raise Killed
+                return on_clients(server_round, arrays)
+
+            federation.app = numpy_app(evaluation=evaluation)
+        elif where == "after it":
+            patched.setattr(CheckpointKeeper, "finish", die)
+        else:
+            patched.setattr("oneflower.training.train._tell_finished", die)
+        with pytest.raises(Killed):
+            federation.train(**rule)
+    federation.app = numpy_app(evaluation=on_clients)
+    federation.train(**rule)
+    assert finish_of(federation)["sha256"] == expected
+    assert finish_of(federation)["because"] == finish_of(other)["because"]
+
+
+def test_started_again_it_is_done_at_once(federation):
+    federation.train(evaluate=central, **RULE)
+    federation.train(evaluate=central, **RULE)
+    first, second = events(federation, "training_finished")
+    assert {**first, "time": ""} == {**second, "time": ""}
+
+
+def test_a_longer_patience_trains_further(federation):
+    federation.train(evaluate=central, **RULE)
+    federation.train(evaluate=central, **{**RULE, "early_stop_rounds": 4})
+    assert (finish_of(federation)["round"], finish_of(federation)["stopped"]) == (11, "no_improvement")
+
+
+def test_more_rounds_train_further_with_the_patience_anew(federation, tmp_path, monkeypatch):
+    flat = {"evaluate": lambda _number, _arrays: MetricRecord({"accuracy": 0.5}), "early_stop_rounds": 3}
+    federation.train(num_server_rounds=10, **flat)
+    assert finish_of(federation)["round"] == 4
+    with monkeypatch.context() as patched:
+        patched.setattr(CheckpointKeeper, "finish", lambda *_: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            federation.train(num_server_rounds=20, **flat)
+    federation.train(num_server_rounds=20, **flat)  # killed on its way, it decides alike
+    assert (finish_of(federation)["round"], finish_of(federation)["stopped"]) == (7, "no_improvement")
+    longer = digest(Federation(folder=tmp_path / "other").train(num_server_rounds=7))
+    assert finish_of(federation)["sha256"] == longer
+
+
+def test_without_checkpoints_it_ends_early_too(federation, tmp_path, monkeypatch):
+    monkeypatch.setenv("ONEFLOWER_JOURNAL", str(tmp_path / "journal.jsonl"))
+    result = federation.train(evaluate=central, **{**RULE, "checkpoint_enabled": False})
+    assert max(result.train_metrics_clientapp) == 6
+
+
+def test_with_nothing_that_measures_it_is_refused(federation):
+    with pytest.raises(SettingsError, match="nothing says how good a model is"):
+        federation.train(evaluate=None, min_evaluate_clients=0, **RULE)
+
+
+def test_a_target_without_a_metric_is_refused(federation):
+    with pytest.raises(SettingsError, match="FL_BEST_METRIC is empty"):
+        federation.train(target_metric_value="0.5")
+
+
+def test_a_metric_that_is_not_measured_is_said_once(federation):
+    federation.train(evaluate=central, best_metric="eval_auc", early_stop_rounds=1)
+    told = events(federation, "metric_missing")
+    assert [event["round"] for event in told] == [1]
+    assert "central accuracy" in told[0]["reason"]
+    assert finish_of(federation)["stopped"] is None
+
+
+def test_a_round_costs_the_same_whatever_came_before(federation, monkeypatch):
+    """Early stopping looks at each round once."""
+    looked = []
+    from oneflower.training.stopping import Stopping
+
+    take = Stopping.take
+    monkeypatch.setattr(Stopping, "take", lambda self, n, m: (looked.append(n), take(self, n, m)))
+    monkeypatch.setattr(RoundGrid, "pause", lambda *_: None)
+    federation.train(num_server_rounds=8)
+    assert looked == list(range(1, 9))
