@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from oneflower.apps_catalogue.find import find_app
 from oneflower.cli.config import ContextOption
 from oneflower.cli.settings_used import app_row, setting_rows, write_settings_used
 from oneflower.errors import ClusterError, SettingsError, StateError, TrainingError
@@ -20,7 +21,6 @@ from oneflower.flower.fab import build_fab
 from oneflower.flower.health import Stalled
 from oneflower.journal import Journal, Owner, read_patiently, run_of
 from oneflower.local_cluster.interrupts import INTERRUPTED, Interrupts
-from oneflower.local_cluster.plan import find_app
 from oneflower.local_cluster.ports import LOOPBACK
 from oneflower.local_cluster.tls import check_certificates
 from oneflower.monitor.final import ending, final_rows
