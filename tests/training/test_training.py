@@ -9,9 +9,8 @@ from flwr.common import Array, ArrayRecord
 
 from oneflower.checkpoints import CheckpointReader, model_digest
 from oneflower.errors import CheckpointError, StateError, TrainingError
-from oneflower.flower.failures import JOURNAL_VARIABLE
 from oneflower.flower.grid import RoundGrid
-from oneflower.journal import read_journal
+from oneflower.journal import JOURNAL_VARIABLE, read_journal
 from oneflower.lab.localgrid import LocalGrid
 from oneflower.training.strategies import array_views
 

@@ -19,7 +19,7 @@ from oneflower.errors import ClusterError, SettingsError, StateError, TrainingEr
 from oneflower.flower.control import ControlClient
 from oneflower.flower.fab import build_fab
 from oneflower.flower.health import Stalled
-from oneflower.journal import Journal, Owner, read_patiently, run_of
+from oneflower.journal import JOURNAL_VARIABLE, Journal, Owner, read_patiently, run_of
 from oneflower.local_cluster.interrupts import INTERRUPTED, Interrupts
 from oneflower.local_cluster.ports import LOOPBACK
 from oneflower.local_cluster.tls import check_certificates
@@ -36,7 +36,6 @@ from oneflower.supervisor.processes import FlowerProcesses
 from oneflower.supervisor.supervisor import Supervisor
 from oneflower.tls import certificate_problems
 
-JOURNAL_VARIABLE = "ONEFLOWER_JOURNAL"
 MEMORY_NAME = "training.json"
 
 log = logging.getLogger("oneflower.supervise")
