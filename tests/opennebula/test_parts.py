@@ -221,7 +221,7 @@ class TestASuperNode:
     def test_it_starts_with_the_part_that_it_was_given(self, boot, superlink, node_config):
         superlink("12:11")
         boot()
-        assert node_config() == "partition-id=0 num-partitions=2 member-id=12"
+        assert node_config() == "partition-id=0 num-partitions=2 member-id=12 client-name='vm-12'"
 
     @pytest.mark.parametrize("table", ["11", None])
     def test_a_new_one_asks_for_a_part_and_waits_for_it(
@@ -257,10 +257,10 @@ class TestASuperNode:
         superlink("12:11")
         look(stage)
         assert commands.restarted() == []
-        assert node_config() == "partition-id=1 num-partitions=2 member-id=12"
+        assert node_config() == "partition-id=1 num-partitions=2 member-id=12 client-name='vm-12'"
         assert joining.hint(stage) == {"FL_PART": "0-2"}
         boot()
-        assert node_config() == "partition-id=0 num-partitions=2 member-id=12"
+        assert node_config() == "partition-id=0 num-partitions=2 member-id=12 client-name='vm-12'"
 
     def test_what_it_was_told_survives_a_superlink_without_a_table(self, boot, superlink, client_of):
         superlink("12:11")
@@ -273,7 +273,7 @@ class TestASuperNode:
     def test_a_table_that_makes_no_sense_is_none(self, boot, superlink, onegate, node_config, said):
         onegate.state.vms[10]["template"]["FL_PARTS"] = said
         boot()
-        assert node_config() == "partition-id=1 num-partitions=2 member-id=12"
+        assert node_config() == "partition-id=1 num-partitions=2 member-id=12 client-name='vm-12'"
 
     @pytest.mark.parametrize("own", ["partition-id=7 num-partitions=9", "partition-id=0", "num-partitions=9"])
     def test_a_part_of_the_operators_is_never_replaced(self, boot, superlink, node_config, own):
@@ -287,25 +287,25 @@ class TestASuperNode:
     def test_other_pairs_of_the_operators_leave_it_a_member(self, boot, superlink, node_config):
         superlink("12:11")
         boot(FL_NODE_CONFIG="gpu=1")
-        assert node_config() == "partition-id=0 num-partitions=2 member-id=12 gpu=1"
+        assert node_config() == "partition-id=0 num-partitions=2 member-id=12 client-name='vm-12' gpu=1"
 
     def test_it_is_no_member_of_a_superlink_elsewhere(self, boot, superlink, node_config):
         """There the same VM id may be another machine's."""
         superlink("12:11")
         stage = boot(FL_SUPERLINK_ADDRESS="192.0.2.9:9092")
-        assert node_config() == "partition-id=1 num-partitions=2"
+        assert node_config() == "partition-id=1 num-partitions=2 client-name='vm-12'"
         assert joining.hint(stage) == {}
 
     def test_it_is_a_member_where_the_address_is_that_of_its_own_service(self, boot, superlink, node_config):
         superlink("12:11")
         boot(FL_SUPERLINK_ADDRESS="10.77.0.2:9092")
-        assert node_config() == "partition-id=0 num-partitions=2 member-id=12"
+        assert node_config() == "partition-id=0 num-partitions=2 member-id=12 client-name='vm-12'"
 
     def test_what_an_older_version_kept_is_understood(self, boot, superlink, layout, node_config):
         layout.config.mkdir(parents=True)
         layout.join.write_text(json.dumps({"vm": "12", "index": 2, "count": 3}))
         boot()
-        assert node_config() == "partition-id=2 num-partitions=3 member-id=12"
+        assert node_config() == "partition-id=2 num-partitions=3 member-id=12 client-name='vm-12'"
 
     def test_its_report_tells_onegate(self, boot, onegate):
         stage, stop = boot(), threading.Event()

@@ -312,7 +312,7 @@ def test_a_supernode_finds_its_superlink_and_its_part(stage_of, onegate, layout,
     boot(stage_of("supernode", vm=12))
     text = (layout.units / NODE).read_text()
     assert '"--superlink" "10.77.0.2:9092"' in text
-    assert '"--node-config" "partition-id=1 num-partitions=2 member-id=12"' in text
+    assert "partition-id=1 num-partitions=2 member-id=12 client-name='vm-12'" in text
     assert layout.certificates.ca.read_bytes() == superlink_is_up.certificate_pem()
     assert onegate.state.gate_is_open(12)
 
@@ -321,13 +321,14 @@ def test_a_part_is_kept_over_a_reboot(stage_of, onegate, layout, superlink_is_up
     boot(stage_of("supernode", vm=12))
     onegate.state.vms[9] = {"role": "supernode", "ip": "10.77.0.9", "template": {}}
     boot(stage_of("supernode", vm=12))
-    kept = {"vm": "12", "index": 1, "count": 2, "member": True}
+    kept = {"vm": "12", "index": 1, "count": 2, "member": True, "name": "vm-12"}
     assert json.loads(layout.join.read_text()) == kept
 
 
 def test_the_operators_own_pairs_win(stage_of, layout, superlink_is_up):
     boot(stage_of("supernode", vm=12, FL_NODE_CONFIG='partition-id=7 site="north"'))
-    assert r'"partition-id=7 num-partitions=2 site=\"north\""' in (layout.units / NODE).read_text()
+    expected = r'''"partition-id=7 num-partitions=2 client-name='vm-12' site=\"north\""'''
+    assert expected in (layout.units / NODE).read_text()
 
 
 def test_a_base_model_of_its_own_reaches_a_supernodes_app(stage_of, layout, superlink_is_up):

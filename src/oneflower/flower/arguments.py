@@ -11,6 +11,11 @@ from oneflower.tls import Certificates
 PAIR = re.compile(r"(\S+?)=('[^']*'|\"[^\"]*\"|\S+)")
 
 
+NAME = "client-name"
+"""The key of a node's config: what its client is called in place of its machine's name."""
+LONGEST_NAME = 64
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SuperLinkPlaces:
     """Where a SuperLink listens (``host:port``), and where it keeps its database and files."""
@@ -57,6 +62,12 @@ def superexec(plugin: str, appio_address: str) -> list[str]:
 def node_pairs(text: str) -> dict[str, str]:
     """Read a node config as Flower does; a value keeps its quotes."""
     return dict(PAIR.findall(text))
+
+
+def client_name(text: str) -> str:
+    """Return a name as a node config can hold it: letters, digits, and dashes for all else."""
+    plain = re.sub(r"[()]", "", text)  # OneFlow calls a VM supernode_0_(service_7)
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", plain)[:LONGEST_NAME].strip("-")
 
 
 def node_config(pairs: Mapping[str, object]) -> str:

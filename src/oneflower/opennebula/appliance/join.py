@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from oneflower.errors import ClusterError
-from oneflower.flower.arguments import node_pairs
+from oneflower.flower.arguments import NAME, client_name, node_pairs
 from oneflower.opennebula.appliance import services
 from oneflower.opennebula.appliance.certificates import keep_supernode_ca
 from oneflower.opennebula.appliance.configure import write_units
@@ -24,6 +24,7 @@ from oneflower.opennebula.onegate import (
     part_word,
     read_part,
     supernode_ids,
+    vm_name,
 )
 from oneflower.opennebula.onegate.encoding import is_plain
 from oneflower.parts import Part, part_of
@@ -54,11 +55,14 @@ class Share:
     member
         The SuperLink that it joins is its service's and hands it parts. It hands none to a node whose part
         the operator chose.
+    name
+        The VM's name, which the training shows in place of Flower's id; empty where nobody said.
     """
 
     started: Part | None = None
     told: Part | None = None
     member: bool = False
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,10 +110,13 @@ def find(stage: Stage, resolution: Resolution, *, running: bool = False) -> Join
     member = is_ours and not is_pinned and _vm_id(stage) in map(str, supernode_ids(service))
     told = (part_of(found.parts, int(_vm_id(stage))) if member else None) or kept.told
     known = (kept.started or told) if running else (told or kept.started)
+    started = known or own_part(service, _vm_id(stage))
+    # Another name would restart a node that is running, too; and what has no part is not kept.
+    name = kept.name or (vm_name(service, _vm_id(stage)) if started and not running else "")
     return Join(
         address=settings.superlink_address or found.address,
         ca=found.ca,
-        share=Share(started=known or own_part(service, _vm_id(stage)), told=told, member=member),
+        share=Share(started=started, told=told, member=member, name=name),
         waits=member and known is None,
     )
 
@@ -206,7 +213,8 @@ def pairs(resolution: Resolution, share: Share, vm_id: str) -> Mapping[str, obje
     computed = {"partition-id": part.index, "num-partitions": part.count} if part else {}
     member = {"member-id": vm_id} if share.member else {}
     model = {} if given.is_default else {"base-model": f"'{settings.base_model}'"}
-    return {**computed, **member, **model, **node_pairs(settings.node_config)}
+    name = {NAME: f"'{share.name}'"} if share.name else {}
+    return {**computed, **member, **model, **name, **node_pairs(settings.node_config)}
 
 
 def hint(stage: Stage) -> dict[str, str]:
@@ -230,6 +238,7 @@ def _kept(stage: Stage) -> Share:
             started=Part(index=int(kept["index"]), count=int(kept["count"])),
             told=read_part(str(kept.get("told"))),
             member=kept.get("member") is True,
+            name=client_name(str(kept.get("name", ""))),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return Share()
@@ -239,6 +248,12 @@ def _keep(stage: Stage, share: Share) -> None:
     part, told = share.started, share.told
     if part is None:
         return
-    kept = {"vm": _vm_id(stage), "index": part.index, "count": part.count, "member": share.member}
+    kept = {
+        "vm": _vm_id(stage),
+        "index": part.index,
+        "count": part.count,
+        "member": share.member,
+        "name": share.name,
+    }
     more = {"told": part_word(told)} if told else {}
     stage.layout.write(stage.layout.join, json.dumps({**kept, **more}) + "\n")

@@ -14,6 +14,7 @@ from oneflower.opennebula.onegate.service import (
     parts_word,
     read_part,
     supernode_ids,
+    vm_name,
 )
 
 __all__ = [
@@ -34,4 +35,5 @@ __all__ = [
     "parts_word",
     "read_part",
     "supernode_ids",
+    "vm_name",
 ]

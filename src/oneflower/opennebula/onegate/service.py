@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from oneflower.flower.arguments import client_name
 from oneflower.opennebula.onegate.encoding import decode
 from oneflower.opennebula.roles import Machine
 from oneflower.parts import Part, Table
@@ -64,6 +65,12 @@ def supernode_ids(service: Mapping[str, Any]) -> frozenset[int]:
     nodes = [node for role in _roles(service, Machine.SUPERNODE) for node in role.get("nodes") or []]
     given = [str(node.get("deploy_id", (_vm(node) or {}).get("ID"))) for node in nodes]
     return frozenset(int(text) for text in given if _ID.fullmatch(text))
+
+
+def vm_name(service: Mapping[str, Any], vm_id: str) -> str:
+    """Return the name of a SuperNode's VM, for people; empty where the service does not tell it."""
+    names = (vm.get("NAME") for vm in _vms(service, Machine.SUPERNODE) if str(vm.get("ID")) == vm_id)
+    return client_name(str(next(names, None) or ""))
 
 
 def part_claims(service: Mapping[str, Any]) -> dict[int, Part | None]:
