@@ -1,6 +1,6 @@
 """What users of Flower's own strategies rely on, re-expressed from the behaviour its unit tests describe.
 
-Where ours differs on purpose, the test says so and docs/decisions/033-flowers-own-tests.md says why.
+Where ours differs on purpose, the test says so and docs/decisions/033-our-strategies-differ-from-flowers-in-seven-points.md says why.
 """
 
 import numpy as np
