@@ -1,9 +1,9 @@
 """The systemd units: each a container in the foreground, by an argument list and without a shell."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from oneflower.opennebula.containers import UID, image
+from oneflower.opennebula.rendering import render
 from oneflower.opennebula.roles import Machine
 
 DOCKER = "/usr/bin/docker"
@@ -21,60 +21,6 @@ RESTRICTIONS = (
     # systemd's journal has every line already.
     "--log-driver=none",
 )
-
-_CONTAINER = """\
-# Written by `oneflower appliance`; changes here are lost.
-[Unit]
-Description={description}
-After=docker.service network-online.target{after}
-Wants=docker.service network-online.target
-StartLimitIntervalSec=0
-
-[Service]
-ExecStartPre=-{docker} rm --force {name}
-ExecStart={command}
-ExecStop={docker} stop --time {stop_s} {name}
-{restart}
-RestartSec=10
-TimeoutStartSec=0
-TimeoutStopSec=30
-"""
-_FOR_EVER = "Restart=always"
-# A supervisor has an end, good or bad, and then stays as it is: 2 settings, 5 app, 6 training, errors.py.
-_TO_THE_END = "Restart=on-failure\nRestartPreventExitStatus=2 5 6\nRemainAfterExit=yes"
-
-_REPORT = """\
-# Written by `oneflower appliance`; changes here are lost.
-[Unit]
-Description=Report of a oneflower {label} to OneGate
-After=network-online.target
-StartLimitIntervalSec=0
-
-[Service]
-ExecStart={oneflower} appliance report --role {role}
-Restart=always
-RestartSec=10
-UMask=0077
-NoNewPrivileges=yes
-"""
-
-
-_AGAIN = """\
-# Written by `oneflower appliance`; changes here are lost.
-[Unit]
-Description=Run the failed stages of a oneflower {label} again
-After=network-online.target
-StartLimitIntervalSec=0
-
-[Service]
-ExecStart={oneflower} appliance again --role {role}
-# Wrong settings (2), an app that does not fit (5), what else will not pass (6) stay as they are: errors.py.
-Restart=on-failure
-RestartPreventExitStatus=2 5 6
-RestartSec=60
-TimeoutStopSec=30
-UMask=0077
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,35 +80,23 @@ class Container:
 
 def container_unit(container: Container) -> str:
     """Return the unit's text."""
-    return _CONTAINER.format(
-        description=container.description,
-        after=f" {container.after}" if container.after else "",
-        docker=DOCKER,
+    return render(
+        "units/container.service",
         name=container.name,
-        command=command_line(container.command()),
+        description=container.description,
+        after=container.after,
+        command=container.command(),
+        supervises=container.supervises,
+        docker=DOCKER,
         stop_s=STOP_S,
-        restart=_TO_THE_END if container.supervises else _FOR_EVER,
     )
 
 
 def report_unit(machine: Machine) -> str:
     """Return the unit of the report to OneGate."""
-    return _REPORT.format(label=machine.label, role=machine.value, oneflower=ONEFLOWER)
+    return render("units/report.service", label=machine.label, role=machine, oneflower=ONEFLOWER)
 
 
 def again_unit(machine: Machine) -> str:
     """Return the unit that runs failed stages again."""
-    return _AGAIN.format(label=machine.label, role=machine.value, oneflower=ONEFLOWER)
-
-
-def command_line(arguments: Sequence[str]) -> str:
-    r"""Write arguments so that systemd gives them to the program as they are.
-
-    ``%`` and ``$`` would be expanded; a backslash and a quote would end or change a word: systemd.service(5).
-    """
-    return " ".join(_quoted(argument) for argument in arguments)
-
-
-def _quoted(argument: str) -> str:
-    text = argument.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
-    return f'"{text}"'
+    return render("units/again.service", label=machine.label, role=machine, oneflower=ONEFLOWER)

@@ -4,16 +4,19 @@ import json
 from pathlib import Path
 
 from oneflower.errors import StateError
-from oneflower.opennebula.containers import image
 from oneflower.opennebula.roles import Machine
 from oneflower.opennebula.templates import machine as machines
 from oneflower.opennebula.templates import marketplace
-from oneflower.opennebula.templates.certification import certification_test
+from oneflower.opennebula.templates.appliance_folder import (
+    appliance_script,
+    certification_test,
+    changelog,
+    readme,
+    service_readme,
+)
 from oneflower.opennebula.templates.oneflow import Form, service
 from oneflower.opennebula.templates.packer import makefile, packer_files
-from oneflower.opennebula.templates.readme import changelog, readme, service_readme
 from oneflower.opennebula.templates.repositories import REPOSITORIES, Link
-from oneflower.opennebula.templates.shim import appliance_script
 from oneflower.opennebula.templates.vm import vm_template
 
 SERVICE_FOLDER = "oneflower-service"
@@ -97,6 +100,6 @@ def _machine_files(machine: Machine) -> dict[str, str]:
         "metadata.yaml": marketplace.metadata(machine),
         "context.yaml": marketplace.certification_context(machine),
         "tests.yaml": marketplace.certification_list(machine),
-        f"tests/{marketplace.certification_file(machine)}": certification_test(machine, image(machine)),
+        f"tests/{marketplace.certification_file(machine)}": certification_test(machine),
     }
     return {f"{name}/{file}": text for file, text in files.items()}

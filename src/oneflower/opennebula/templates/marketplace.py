@@ -17,6 +17,7 @@ PUBLISHER = "oneflower"
 OPENNEBULA_VERSIONS = "6.8, 6.10, 7.0"
 RELEASED = datetime(2025, 12, 1, tzinfo=UTC)
 BUILD = 1
+RELEASE = f"{__version__}-{BUILD}-{RELEASED:%Y%m%d}"
 # The server adds the folder of its logos.
 LOGO = "oneflower.png"
 SERVICE_NAME = "oneflower"
