@@ -14,8 +14,8 @@ from oneflower.opennebula.appliance.configure import configure
 from oneflower.opennebula.appliance.progress import Progress
 from oneflower.opennebula.appliance.report import following, look
 from oneflower.opennebula.appliance.units import again_unit
+from oneflower.opennebula.doctor.host import end_of
 from oneflower.opennebula.doctor.masking import Masker
-from oneflower.opennebula.doctor.text import end_of
 from oneflower.opennebula.onegate import OneGateError
 from oneflower.opennebula.onegate.service import find_superlink
 from oneflower.opennebula.roles import Machine

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from oneflower.opennebula.roles import Machine
-from oneflower.opennebula.templates.appliance_folder import certification_test
+from oneflower.opennebula.templates.catalogue import certification_test
 
 OF_A_VM = {"ssh"}
 OF_A_RESULT = {

@@ -15,10 +15,9 @@ from oneflower.opennebula.roles import Machine
 from oneflower.opennebula.templates.answers import service_answers
 from oneflower.opennebula.templates.catalogue import service_text, write_catalogue
 from oneflower.opennebula.templates.disk_image import describe
-from oneflower.opennebula.templates.filesystems import Share
 from oneflower.opennebula.templates.marketplace import image_entry
 from oneflower.opennebula.templates.oneflow import Form
-from oneflower.opennebula.templates.vm import vm_template
+from oneflower.opennebula.templates.vm import Share, vm_template
 
 app = typer.Typer(
     help="Templates for OpenNebula, generated from the table of variables.",

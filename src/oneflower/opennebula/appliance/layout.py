@@ -7,7 +7,7 @@ from pathlib import Path
 
 from oneflower.errors import StateError
 from oneflower.files import replace_file
-from oneflower.opennebula.containers import UID
+from oneflower.opennebula.roles import CONTAINER_UID
 from oneflower.tls import Certificates, write_private
 
 
@@ -24,7 +24,7 @@ class Layout:
     """
 
     root: Path = Path("/")
-    uid: int = UID
+    uid: int = CONTAINER_UID
 
     @property
     def base(self) -> Path:

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from oneflower.opennebula.containers import UID, image
 from oneflower.opennebula.rendering import render
-from oneflower.opennebula.roles import Machine
+from oneflower.opennebula.roles import CONTAINER_UID, Machine
 
 DOCKER = "/usr/bin/docker"
 ONEFLOWER = "/opt/oneflower/venv/bin/oneflower"
@@ -70,12 +69,16 @@ class Container:
 
     def command(self) -> list[str]:
         """Return the ``docker run`` that stays in the foreground."""
-        options = [f"--name={self.name}", f"--user={UID}:{UID}", f"--env-file={self.environment}"]
+        options = [
+            f"--name={self.name}",
+            f"--user={CONTAINER_UID}:{CONTAINER_UID}",
+            f"--env-file={self.environment}",
+        ]
         options += [mount.option for mount in self.mounts]
         options += ["--pid=host"] if self.supervises else ["--init"]
         options += ["--entrypoint=oneflower"] if self.runs_oneflower else []
         options += ["--oom-score-adj=500"] if self.expendable else []
-        return [DOCKER, "run", "--rm", *RESTRICTIONS, *options, image(self.machine), *self.arguments]
+        return [DOCKER, "run", "--rm", *RESTRICTIONS, *options, self.machine.container_image, *self.arguments]
 
 
 def container_unit(container: Container) -> str:

@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from oneflower.errors import ClusterError
 from oneflower.findings import Finding, ok, problem, skipped
 from oneflower.opennebula.appliance.units import DOCKER
-from oneflower.opennebula.containers import image as image_of
-from oneflower.opennebula.doctor.host import Host
-from oneflower.opennebula.doctor.text import last_error
+from oneflower.opennebula.doctor.host import Host, last_error
 
 ENGINE, IMAGE = "docker", "image"
 INFO = (
@@ -55,7 +53,7 @@ def engine(host: Host) -> Iterator[Finding]:
 
 def image(host: Host) -> Iterator[Finding]:
     """See that the image of the role is there: nothing is pulled."""
-    name = image_of(host.machine)
+    name = host.machine.container_image
     if not host.learned.docker_answers:
         yield skipped(IMAGE, "Docker does not answer")
         return

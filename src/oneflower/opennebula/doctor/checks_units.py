@@ -9,8 +9,7 @@ from oneflower.opennebula.appliance import services
 from oneflower.opennebula.appliance.configure import REPORT
 from oneflower.opennebula.appliance.health import supernode_is_registered
 from oneflower.opennebula.appliance.systemd import JOURNALCTL, SYSTEMCTL
-from oneflower.opennebula.doctor.host import Host
-from oneflower.opennebula.doctor.text import last_error
+from oneflower.opennebula.doctor.host import Host, last_error
 from oneflower.opennebula.roles import Machine
 from oneflower.settings import NO_USE_CASE
 

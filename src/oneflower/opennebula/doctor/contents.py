@@ -16,10 +16,9 @@ from oneflower.opennebula.appliance.configure import REPORT
 from oneflower.opennebula.appliance.systemd import JOURNALCTL, SYSTEMCTL
 from oneflower.opennebula.appliance.units import DOCKER
 from oneflower.opennebula.doctor.bundle import MEMBER_BYTES, Member
-from oneflower.opennebula.doctor.host import Host
+from oneflower.opennebula.doctor.host import Host, end_of
 from oneflower.opennebula.doctor.masking import MASK, is_secret
 from oneflower.opennebula.doctor.one_apps import LOGS, status_of
-from oneflower.opennebula.doctor.text import end_of
 from oneflower.settings import TABLE, resolve
 from oneflower.versions import environment
 

@@ -1,5 +1,8 @@
-"""The machine that is looked at, and what one check has learned for the next."""
+"""The machine that doctor examines, what its checks have found out, and how they read its logs."""
 
+import os
+import re
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,6 +20,11 @@ from oneflower.settings import Resolution
 RUN_AGAIN = "then run the stages again: reboot, or change the context by `onevm updateconf ID FILE --append`"
 
 NOT_CONFIGURED = "configure has not written anything yet"
+
+_ERROR = re.compile(
+    r"\b(error|failed|failure|cannot|refused|denied|exception|fatal|critical)\b", re.IGNORECASE
+)
+_LONGEST_LINE = 300
 
 
 @dataclass(slots=True)
@@ -82,3 +90,28 @@ class Host:
         """Whether TLS is on; it is by default, and with settings that cannot be read."""
         resolution = self.learned.resolution
         return resolution is None or resolution.settings.tls_enabled
+
+
+def end_of(path: Path, size_bytes: int) -> str:
+    """Return the last whole lines of a file; empty if it cannot be read."""
+    try:
+        # The containers' user may have put a link to a file of root's there, or a pipe without a writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return ""
+            size = file.seek(0, 2)
+            file.seek(max(0, size - size_bytes))
+            content = file.read(size_bytes)
+    except OSError:
+        return ""
+    if size > size_bytes:
+        content = content.partition(b"\n")[2]
+    return content.decode("utf-8", errors="replace")
+
+
+def last_error(log: str) -> str:
+    """Return the last line that mentions an error, else the last line, shortened."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    errors = [line for line in lines if _ERROR.search(line)]
+    return (errors or lines or [""])[-1][:_LONGEST_LINE]

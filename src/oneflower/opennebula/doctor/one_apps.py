@@ -6,8 +6,7 @@ from pathlib import Path
 
 from oneflower.findings import Finding, ok, problem, warning
 from oneflower.opennebula.appliance.again import AGAIN, SUCCESS
-from oneflower.opennebula.doctor.host import Host
-from oneflower.opennebula.doctor.text import end_of, last_error
+from oneflower.opennebula.doctor.host import Host, end_of, last_error
 
 STAGES = "stages"
 PID = "run/one-appliance-service.pid"
