@@ -12,7 +12,7 @@ import pytest
 from oneflower.errors import ClusterError
 from oneflower.opennebula.appliance.layout import Layout
 from oneflower.opennebula.appliance.stage import Stage
-from oneflower.opennebula.onegate import Access, OneGate, Waiting
+from oneflower.opennebula.onegate import Access, OneGate, RetryPolicy
 from oneflower.opennebula.roles import CONTAINER_UID, Machine
 
 
@@ -78,7 +78,7 @@ def client_of(onegate, hours):
         )
         key = (access.endpoint, access.vm_id, access.token)
         if key not in opened:  # a client reads all certificates of the system when it is made
-            opened[key] = OneGate(access, waiting=Waiting(clock=hours.clock, sleep=hours.sleep))
+            opened[key] = OneGate(access, retries=RetryPolicy(clock=hours.clock, sleep=hours.sleep))
         return opened[key]
 
     yield make

@@ -1,4 +1,4 @@
-"""Certificates: an authority of one's own, server certificates from it, and checks of given ones."""
+"""TLS: create a certificate authority and server certificates, and check certificates."""
 
 from oneflower.tls.authority import (
     Authority,

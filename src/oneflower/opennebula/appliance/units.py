@@ -1,4 +1,4 @@
-"""The systemd units: each a container in the foreground, by an argument list and without a shell."""
+"""The systemd units: each runs a container in the foreground, by an argument list without a shell."""
 
 from dataclasses import dataclass
 
@@ -17,14 +17,14 @@ RESTRICTIONS = (
     "--read-only",
     "--tmpfs=/tmp:rw,size=1g,mode=1777",
     "--shm-size=1g",
-    # systemd's journal has every line already.
+    # systemd's journal already has every line.
     "--log-driver=none",
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mount:
-    """A folder of the machine inside a container; read-only unless said otherwise."""
+    """A folder of the machine mounted in a container."""
 
     source: str
     target: str
@@ -43,12 +43,11 @@ class Container:
     Attributes
     ----------
     runs_oneflower
-        It runs `oneflower` in place of a Flower program.
+        Whether it runs `oneflower` instead of a Flower program.
     supervises
-        It sees the processes of the others (to end those that hang; they are of the same user), and comes to
-        an end.
+        Whether it ends by itself, and sees the processes of the other containers to end those that hang.
     expendable
-        When memory runs out the kernel ends it before a training.
+        Whether the machine is READY without it, and the kernel ends it first when memory runs out.
     """
 
     name: str
@@ -68,7 +67,7 @@ class Container:
         return f"{self.name}.service"
 
     def command(self) -> list[str]:
-        """Return the ``docker run`` that stays in the foreground."""
+        """Return the ``docker run`` command, which stays in the foreground."""
         options = [
             f"--name={self.name}",
             f"--user={CONTAINER_UID}:{CONTAINER_UID}",
@@ -96,10 +95,10 @@ def container_unit(container: Container) -> str:
 
 
 def report_unit(machine: Machine) -> str:
-    """Return the unit of the report to OneGate."""
+    """Return the unit that reports to OneGate."""
     return render("units/report.service", label=machine.label, role=machine, oneflower=ONEFLOWER)
 
 
 def again_unit(machine: Machine) -> str:
-    """Return the unit that runs failed stages again."""
+    """Return the unit that repeats failed stages."""
     return render("units/again.service", label=machine.label, role=machine, oneflower=ONEFLOWER)

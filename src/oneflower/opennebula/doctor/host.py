@@ -17,7 +17,7 @@ from oneflower.opennebula.onegate import OneGate
 from oneflower.opennebula.roles import Machine
 from oneflower.settings import Resolution
 
-RUN_AGAIN = "then run the stages again: reboot, or change the context by `onevm updateconf ID FILE --append`"
+RUN_AGAIN = "then repeat the stages: reboot, or change the context with `onevm updateconf ID FILE --append`"
 
 NOT_CONFIGURED = "configure has not written anything yet"
 
@@ -28,8 +28,8 @@ _LONGEST_LINE = 300
 
 
 @dataclass(slots=True)
-class Learned:
-    """What was learned so far; None where it was not, because a check found a problem or did not run.
+class Facts:
+    """What earlier checks have found out; None if they found a problem or did not run.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Learned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """A machine. ``onegate`` is None without a token, ``found`` is its context and where that was found."""
+    """A machine; ``onegate`` is None without a token, ``found`` is its context with its origin."""
 
     machine: Machine
     found: Found
@@ -54,7 +54,7 @@ class Host:
     layout: Layout
     commands: Commands
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    learned: Learned = field(default_factory=Learned)
+    facts: Facts = field(default_factory=Facts)
 
     @property
     def context(self) -> Mapping[str, str]:
@@ -75,20 +75,20 @@ class Host:
 
     @property
     def user_template(self) -> Mapping[str, str]:
-        """What OneGate shows of this machine; empty where it was not asked."""
-        return (self.learned.vm or {}).get("USER_TEMPLATE") or {}
+        """The values that OneGate shows of this machine; empty if it was not asked."""
+        return (self.facts.vm or {}).get("USER_TEMPLATE") or {}
 
     def path(self, text: str) -> Path:
         """Return a file of the machine."""
         return self.layout.root / text.lstrip("/")
 
     def is_configured(self) -> bool:
-        """Whether ``configure`` has begun to write."""
+        """Whether ``configure`` has started to write."""
         return self.layout.base.is_dir()
 
     def tls_is_on(self) -> bool:
-        """Whether TLS is on; it is by default, and with settings that cannot be read."""
-        resolution = self.learned.resolution
+        """Whether TLS is enabled; assumed if the settings are not valid."""
+        resolution = self.facts.resolution
         return resolution is None or resolution.settings.tls_enabled
 
 
