@@ -100,6 +100,12 @@ def _rows(variables: Iterable[Variable]) -> Iterator[str]:
         key = f"`{variable.run_config_key}`" if variable.run_config_key else ""
         label = f"{variable.label} *" if variable.in_form else variable.label
         yield (
-            f"| `{variable.name}` | {label} | {variable.kind} | {default} | {variable.accepted} "
+            f"| {_anchored(variable.name)} | {label} | {variable.kind} | {default} | {variable.accepted} "
             f"| {variable.help} | {key} |"
         )
+
+
+def _anchored(name: str) -> str:
+    """Return the name as a link to itself: `variables.md#fl_strategy` leads to the row of FL_STRATEGY."""
+    anchor = name.lower()
+    return f'<a id="{anchor}"></a>[`{name}`](#{anchor})'
