@@ -19,7 +19,9 @@ An operator sets these {count} variables and nothing else. All are optional.
 
 A USER_INPUTS answer reaches a machine only where the CONTEXT of its VM template refers to it:
 
-    CONTEXT = [ FL_NUM_ROUNDS = "$FL_NUM_ROUNDS", ... ]
+```text
+CONTEXT = [ FL_NUM_ROUNDS = "$FL_NUM_ROUNDS", ... ]
+```
 
 The generated templates refer to every variable and ask for the {asked} that a first deployment needs, marked
 with * below. Set any other as an attribute of the VM template (`FL_SEED = "7"`), or make templates that ask
