@@ -8,12 +8,11 @@ from oneflower.settings.formats import LISTEN_ADDRESS, is_loopback, split_addres
 from oneflower.settings.quorum import bound_formula, minimum_clients, raised_minimums, smallest_trimming
 from oneflower.settings.settings import Settings
 from oneflower.settings.sources import Given, Notice
-from oneflower.settings.table import TABLE
+from oneflower.settings.table import PEM_VARIABLES, TABLE
 from oneflower.settings.use_cases import NO_USE_CASE, use_case_of
-from oneflower.settings.values import Text, Text64, Value, as_text
+from oneflower.settings.values import Text, Value, as_text
 from oneflower.settings.variable import Role
 
-_PEMS = tuple(row.name for row in TABLE if isinstance(row.kind, Text64))
 _LISTENING = tuple(row for row in TABLE if row.kind == Text(LISTEN_ADDRESS))
 # Flower reports a dead node within 60 s; below this a slow client cannot be told from a dead one.
 _LEASE_S = 65
@@ -76,8 +75,8 @@ def fits(values: Mapping[str, Value]) -> bool:
 
 
 def _certificates(given: frozenset[str], role: Role) -> Iterator[str]:
-    present = [name for name in _PEMS if name in given]
-    missing = [name for name in _PEMS if name not in given]
+    present = [name for name in PEM_VARIABLES if name in given]
+    missing = [name for name in PEM_VARIABLES if name not in given]
     ca_of_a_supernode = present == ["FL_SSL_CA_CERTFILE"] and role is not Role.SUPERLINK
     if present and missing and not ca_of_a_supernode:
         yield (
@@ -211,6 +210,6 @@ def _without_effect(settings: Settings, given: Mapping[str, Given]) -> Iterator[
             )
         if row.needs in off:
             yield Notice(
-                level="warning" if row.name in _PEMS else "info",
+                level="warning" if row.name in PEM_VARIABLES else "info",
                 text=f"{row.name} has no effect: {row.needs} is {as_text(False)}",
             )

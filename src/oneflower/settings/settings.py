@@ -3,16 +3,15 @@
 from dataclasses import dataclass
 
 from oneflower.settings.formats import (
-    CERTIFICATE,
     CONNECT_ADDRESS,
     FLOWER_VERSION,
     LISTEN_ADDRESS,
     NODE_CONFIG,
-    PRIVATE_KEY,
     RELATIVE_PATH,
     TOKEN,
     VERSION,
 )
+from oneflower.settings.pem import CERTIFICATE, PRIVATE_KEY
 from oneflower.settings.training import TrainingConfig
 from oneflower.settings.use_cases import FRAMEWORKS
 from oneflower.settings.values import Boolean, Choice, Integer, Password, Text, Text64

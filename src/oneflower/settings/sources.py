@@ -12,8 +12,9 @@ from oneflower.settings.variable import Variable
 # An unanswered input arrives as an empty string, and from Sunstone 7.2 as JavaScript's words for nothing.
 _UNSET = frozenset({"", "null", "undefined"})
 _SHOWN_CHARACTERS = 60
-# Two variables do not start with FL_; other programs' names may look alike, so only a near miss is reported.
-_FOREIGN_PREFIXES = ("FLOWER_", "ML_")
+_PREFIX = "FL_"
+# Some variables start otherwise, as names of other programs do: there only a near miss is reported.
+_OTHER_PREFIXES = tuple(f"{name.partition('_')[0]}_" for name in BY_NAME if not name.startswith(_PREFIX))
 
 
 class Source(StrEnum):
@@ -111,8 +112,8 @@ def _unknown(values: Mapping[str, str], source: Source) -> Iterator[Notice]:
         bare = name.removeprefix("ONEAPP_")
         if bare in BY_NAME:
             continue
-        ours = bare.upper().startswith("FL_")
-        if not ours and not bare.upper().startswith(_FOREIGN_PREFIXES):
+        ours = bare.upper().startswith(_PREFIX)
+        if not ours and not bare.upper().startswith(_OTHER_PREFIXES):
             continue
         near = difflib.get_close_matches(bare.upper(), BY_NAME, n=1, cutoff=0.6 if ours else 0.85)
         if not ours and not near:
