@@ -67,7 +67,7 @@ Warnings, which do not prevent it:
 
 - Krum needs n >= {krum} clients and Bulyan n >= {bulyan}, where f is FL_NUM_MALICIOUS. If
   FL_MIN_AVAILABLE_CLIENTS or FL_MIN_FIT_CLIENTS is lower, it is RAISED to that number, so that the guarantee
-  holds in every round. The warning states both numbers.
+  applies in every round. The warning states both numbers.
 - FL_MIN_FIT_CLIENTS or FL_MIN_EVALUATE_CLIENTS is greater than FL_MIN_AVAILABLE_CLIENTS: a round waits for
   the larger number.
 - FL_STRATEGY=FedProx with FL_PROXIMAL_MU=0 is FedAvg.

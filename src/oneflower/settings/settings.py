@@ -22,7 +22,7 @@ from oneflower.settings.variable import Consumer, Role, variable
 class Settings(TrainingConfig):
     """All settings, and their rows. What an app reads is declared in TrainingConfig, the rest here.
 
-    The `ssl_` fields hold base64 of PEM on one line, or nothing, in whatever form they were given.
+    The `ssl_` fields are base64 of PEM on one line, or empty, in whatever form they were given.
     """
 
     flower_version: str = variable(

@@ -27,7 +27,7 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """Something that the operator should know and that stops nothing."""
+    """Something that the operator should know, and that does not prevent a start."""
 
     level: Literal["warning", "info"]
     text: str
@@ -35,7 +35,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """A value as an operator gave it: under which name, as which text without blanks around, and where."""
+    """A value as an operator gave it: the name, the text without blanks around it, and the source."""
 
     name: str
     text: str
@@ -44,7 +44,7 @@ class Given:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collected:
-    """What the sources hold: the value that counts for each variable that is set, and what was odd."""
+    """What the sources contain: the value of each variable that is set, problems and notices."""
 
     given: Mapping[str, Given]
     problems: tuple[str, ...]
@@ -57,7 +57,7 @@ def is_unset(text: str) -> bool:
 
 
 def shown(variable: Variable, text: str) -> str:
-    """Quote a value for a message: escaped, shortened, and not at all where it is secret."""
+    """Quote a value for a message: escaped and shortened, and only its length if it is secret."""
     if variable.secret:
         return f"(secret, {len(text)} characters)"
     if len(text) > _SHOWN_CHARACTERS:

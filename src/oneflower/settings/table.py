@@ -12,7 +12,7 @@ from oneflower.settings.variable import ROW, Consumer, Effect, Variable
 
 
 def _rows() -> Iterator[Variable]:
-    """Yield the row of each field, and those of the strategies where their field stands."""
+    """Yield the row of each field, and the rows of the strategies in place of `parameters`."""
     in_run_config = {field.name for field in fields(TrainingConfig)}
     for field in fields(Settings):
         rows = (field.metadata[ROW],) if ROW in field.metadata else STRATEGY_ROWS
