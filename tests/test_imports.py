@@ -21,7 +21,7 @@ LAYERS = {
     "sdk": 5,
     "training": 4,
     "flower": 3,
-    "aggregation": 2,
+    "aggregation": 1,
     "checkpoints": 2,
     "settings": 2,
     "apps_catalogue": 1,

@@ -1,37 +1,29 @@
 """Bulyan: Krum iterated to select, then a mean around the median of each coordinate."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from oneflower.aggregation.blocks import Allocate, BlockRule, Rows, combine, new_array
-from oneflower.aggregation.bounds import require
-from oneflower.aggregation.krum import Distances, krum_scores, squared_distances
+from oneflower.aggregation.blocks import BlockRule, Rows, combine
+from oneflower.aggregation.distances import Distances, krum_scores, squared_distances
+from oneflower.aggregation.mean import mean_of
 from oneflower.aggregation.networks import Wires, sorting_network
-from oneflower.aggregation.trimmed import mean_of
-from oneflower.aggregation.updates import Aggregate, NDArray, Update, ordered
+from oneflower.aggregation.parameter import NUM_MALICIOUS, Values
+from oneflower.aggregation.spec import Aggregate, Bound, Family, Round, State, StrategySpec
+from oneflower.aggregation.updates import Arrays, NDArray, Ordered
 
 
-def bulyan(updates: Iterable[Update], num_malicious: int, *, allocate: Allocate = new_array) -> Aggregate:
+def apply(updates: Ordered, _model: Arrays, state: State, values: Values, this_round: Round) -> Aggregate:
     """Select theta = n - 2f updates by iterated Krum; average the theta - 2f values nearest each median.
 
     El Mhamdi et al. 2018, "The Hidden Vulnerability of Distributed Learning in Byzantium", section 4.
     Of two values equally far from the median the smaller is taken.
-
-    Raises
-    ------
-    AggregationError
-        There are fewer than 4f + 3 updates, or they are not of one form.
     """
-    candidates = ordered(updates)
-    require("Bulyan", candidates, num_malicious)
-    theta = len(candidates) - 2 * num_malicious
-    used = [candidates[i] for i in iterated_krum(squared_distances(candidates), num_malicious, theta)]
-    return Aggregate(
-        arrays=combine(used, lambda size, dtype: bulyan_rule(theta, num_malicious, size, dtype), allocate),
-        used=tuple(used),
-    )
+    malicious = NUM_MALICIOUS.of(values)
+    theta = len(updates) - 2 * malicious
+    used = tuple(updates[i] for i in iterated_krum(squared_distances(updates), malicious, theta))
+    model = combine(used, lambda size, dtype: bulyan_rule(theta, malicious, size, dtype), this_round.allocate)
+    return Aggregate(model=model, state=state, used=used)
 
 
 def iterated_krum(distances: Distances, num_malicious: int, count: int) -> list[int]:
@@ -100,3 +92,17 @@ class _Replacer:
         np.bitwise_xor(bits, source.view(self._bits), out=change)
         np.bitwise_and(change, mask, out=change)
         np.bitwise_xor(bits, change, out=bits)
+
+
+SPEC = StrategySpec(
+    name="Bulyan",
+    family=Family.ROBUST,
+    summary="Krum's choice, then a trimmed mean; withstands one bad client of seven",
+    source="El Mhamdi et al. 2018",
+    apply=apply,
+    weights_by_examples=False,
+    parameters=(NUM_MALICIOUS,),
+    bound=Bound(4, 3),  # section 4
+    example_clients=7,
+    differs_from_flower="Krum is iterated, as in the paper; Flower's ranks the updates once",
+)

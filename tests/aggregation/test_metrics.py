@@ -3,14 +3,17 @@
 import math
 
 import pytest
-from flwr.common import MetricRecord, RecordDict
 
-from oneflower.training.strategies.metrics import weighted_metrics
+from oneflower.aggregation import weighted_metrics
+
+from .conftest import update
 
 
 def average(*clients):
-    records = [RecordDict({"metrics": MetricRecord({"n": weight, **values})}) for weight, values in clients]
-    return dict(weighted_metrics(records, "n"))
+    sent = [
+        update({}, num_examples=weight, **values, **{"num-examples": weight}) for weight, values in clients
+    ]
+    return weighted_metrics(sent)
 
 
 def test_metrics_are_weighted_and_the_weight_is_not_one_of_them():

@@ -1,14 +1,13 @@
-"""Krum, and the distances that Bulyan shares."""
+"""Distances between updates, and Krum's scores of them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from oneflower.aggregation.blocks import BLOCK, Rows, blocks, require_one_form
-from oneflower.aggregation.bounds import require
-from oneflower.aggregation.updates import Aggregate, NDArray, Update, ordered
+from oneflower.aggregation.blocks import BLOCK, Rows, blocks
+from oneflower.aggregation.updates import NDArray, Update
 
 Distances = npt.NDArray[np.float64]
 
@@ -21,24 +20,6 @@ LONGEST_DOT = 8_192
 
 TRUSTED_SHARE = 0.01
 """Below this share of ||x||^2 + ||y||^2 their difference is not taken from inner products."""
-
-
-def krum(updates: Iterable[Update], num_malicious: int) -> Aggregate:
-    """Return the update whose n - f - 2 nearest others are nearest to it.
-
-    Blanchard et al. 2017, "Machine Learning with Adversaries: Byzantine Tolerant Gradient Descent",
-    section 4: s(i) = sum over i -> j of ||V_i - V_j||^2. Ties go to the first in the fixed order.
-
-    Raises
-    ------
-    AggregationError
-        There are fewer than 2f + 3 updates, or they are not of one form.
-    """
-    candidates = ordered(updates)
-    require("Krum", candidates, num_malicious)
-    scores = krum_scores(squared_distances(candidates), num_malicious)
-    chosen = candidates[int(np.argmin(scores))]
-    return Aggregate(arrays=chosen.arrays, used=(chosen,))
 
 
 def krum_scores(distances: Distances, num_malicious: int) -> Distances:
@@ -70,13 +51,7 @@ def squared_distances(updates: Sequence[Update]) -> Distances:
 
     BatchNorm's batch counters are left out: they would outweigh the weights by orders of magnitude and
     say only how many examples a client has.
-
-    Raises
-    ------
-    AggregationError
-        The updates are not of one form.
     """
-    require_one_form(updates)
     columns = [
         [update.arrays[name].reshape(-1) for update in updates]
         for name, array in updates[0].arrays.items()

@@ -1,11 +1,15 @@
-"""The server's Adam step."""
+"""The server's Adam step, and what all server optimizers share with it."""
 
 import numpy as np
 import pytest
 
-from oneflower.aggregation import AdamParameters, AggregationError, adam_step, initial_state
+from oneflower.aggregation import AggregationError, Round, ordered, spec_of
+from oneflower.aggregation.optimizers import BETA_1, BETA_2, TAU
 
-PARAMETERS = AdamParameters()
+from ..conftest import update, values_of
+
+ADAM = spec_of("FedAdam")
+LR = 0.1
 
 
 def model(seed, dtype=np.float32):
@@ -13,27 +17,29 @@ def model(seed, dtype=np.float32):
     return {"w": rng.standard_normal((40, 1000)).astype(dtype), "b": rng.standard_normal(7).astype(dtype)}
 
 
-def naive(current, means, parameters=PARAMETERS):
+def naive(current, means):
     """Reddi et al. 2021, algorithm 2, in float64, with Flower's bias correction."""
     x = {k: a.astype(np.float64) for k, a in current.items()}
     m = v = dict.fromkeys(x, 0.0)
     for t, mean in enumerate(means, start=1):
         delta = {k: mean[k] - x[k] for k in x}
-        m = {k: parameters.beta_1 * m[k] + (1 - parameters.beta_1) * delta[k] for k in x}
-        v = {k: parameters.beta_2 * v[k] + (1 - parameters.beta_2) * delta[k] ** 2 for k in x}
-        lr = (
-            parameters.server_lr
-            * np.sqrt(1 - parameters.beta_2 ** (t + 1))
-            / (1 - parameters.beta_1 ** (t + 1))
-        )
-        x = {k: x[k] + lr * m[k] / (np.sqrt(v[k]) + parameters.tau) for k in x}
+        m = {k: BETA_1 * m[k] + (1 - BETA_1) * delta[k] for k in x}
+        v = {k: BETA_2 * v[k] + (1 - BETA_2) * delta[k] ** 2 for k in x}
+        lr = LR * np.sqrt(1 - BETA_2 ** (t + 1)) / (1 - BETA_1 ** (t + 1))
+        x = {k: x[k] + lr * m[k] / (np.sqrt(v[k]) + TAU) for k in x}
     return x
 
 
+def step(current, mean, state, number=1):
+    values = values_of(ADAM, server_lr=LR)
+    return ADAM.aggregate(ordered([update(mean)]), current, state, values, Round(number=number))
+
+
 def run(current, means, state=None, first=1):
-    state = state or initial_state(current)
+    state = state or ADAM.init(current)
     for t, mean in enumerate(means, start=first):
-        current = adam_step(current, {k: a.copy() for k, a in mean.items()}, state, PARAMETERS, t)
+        aggregate = step(current, mean, state, t)
+        current, state = aggregate.model, aggregate.state
     return current, state
 
 
@@ -44,7 +50,7 @@ def test_five_rounds_are_those_of_the_paper(dtype, tolerance):
     current, means = model(0, dtype), [model(i, dtype) for i in range(1, 6)]
     result, state = run(current, means)
     for name, expected in naive(current, means).items():
-        assert result[name].dtype == state.m[name].dtype == dtype
+        assert result[name].dtype == state[f"m/{name}"].dtype == dtype
         np.testing.assert_allclose(result[name], expected, rtol=0, atol=tolerance)
 
 
@@ -68,9 +74,9 @@ def test_measured_statistics_and_counters_take_the_mean_as_it_is():
         "bn.num_batches_tracked": np.array(5),
     }
     mean = {name: np.array(array * 0 + 2).astype(array.dtype) for name, array in current.items()}
-    state = initial_state(current)
-    result = adam_step(current, mean, state, PARAMETERS, 1)
-    assert set(state.m) == set(state.v) == {"w"}
+    state = ADAM.init(current)
+    assert set(state) == {"m/w", "v/w"}
+    result = step(current, mean, state).model
     for name in current:
         assert (result[name] == 2).all() == (name != "w")
 
@@ -88,11 +94,8 @@ def test_the_current_model_is_only_read():
 )
 def test_a_model_of_another_form_is_refused_before_anything_changes(change):
     current = model(0)
-    state = initial_state(current)
-    for current_, mean, state_ in (
-        (current, change(model(1)), state),
-        (current, model(1), initial_state(change(current))),
-    ):
+    state = ADAM.init(current)
+    for mean, of_another in ((change(model(1)), state), (model(1), ADAM.init(change(current)))):
         with pytest.raises(AggregationError, match="one form"):
-            adam_step(current_, mean, state_, PARAMETERS, 1)
-        assert not any(array.any() for array in (*state_.m.values(), *state_.v.values()))
+            step(current, mean, of_another)
+        assert not any(array.any() for array in of_another.values())

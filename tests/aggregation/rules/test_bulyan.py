@@ -3,12 +3,16 @@
 import numpy as np
 import pytest
 
-from oneflower.aggregation import AggregationError, bulyan
-from oneflower.aggregation.bulyan import iterated_krum
-from oneflower.aggregation.krum import krum_scores
+from oneflower.aggregation import AggregationError, spec_of
+from oneflower.aggregation.distances import krum_scores
+from oneflower.aggregation.rules.bulyan import iterated_krum
 
-from .conftest import random_updates, stacked, updates
-from .test_krum import naive_distances
+from ..conftest import RULES, random_updates, stacked, updates
+from ..test_distances import naive_distances
+
+
+def bulyan(given, malicious):
+    return RULES["Bulyan"](given, num_malicious=malicious)
 
 
 def naive_bulyan(values, num_malicious):
@@ -47,8 +51,8 @@ def test_it_is_the_papers_definition(count, malicious):
     given = random_updates(count, 501, seed=count)
     expected, selected = naive_bulyan(stacked(given), malicious)
     result = bulyan(given, malicious)
-    assert [int(u.client[1:]) for u in result.used] == selected
-    np.testing.assert_allclose(result.arrays["w"], expected, rtol=0, atol=1e-6)
+    assert [u.client for u in result.used] == selected
+    np.testing.assert_allclose(result.model["w"], expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
@@ -56,13 +60,13 @@ def test_it_is_the_papers_definition_in_other_dtypes(dtype):
     given = random_updates(11, 333, dtype=dtype)
     wide = np.float64 if dtype == np.float64 else np.float32
     expected, _ = naive_bulyan(stacked(given).astype(wide), 2)
-    np.testing.assert_allclose(bulyan(given, 2).arrays["w"], expected, rtol=0, atol=4 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(bulyan(given, 2).model["w"], expected, rtol=0, atol=4 * np.finfo(dtype).eps)
 
 
 def test_a_model_longer_than_a_block_is_treated_alike_throughout():
     given = random_updates(7, 100_003)
     expected, _ = naive_bulyan(stacked(given), 1)
-    np.testing.assert_allclose(bulyan(given, 1).arrays["w"], expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(bulyan(given, 1).model["w"], expected, rtol=0, atol=1e-6)
 
 
 def test_of_two_values_equally_far_from_the_median_the_smaller_is_taken():
@@ -72,12 +76,12 @@ def test_of_two_values_equally_far_from_the_median_the_smaller_is_taken():
     values = sorted(float(u.arrays["w"][0]) for u in result.used)
     expected, _ = naive_bulyan(stacked(given), 4)
     assert len(values) == 11
-    np.testing.assert_allclose(result.arrays["w"], expected)
+    np.testing.assert_allclose(result.model["w"], expected)
 
 
 def test_without_malicious_clients_it_is_the_plain_mean():
     given = random_updates(5, 40)
-    np.testing.assert_allclose(bulyan(given, 0).arrays["w"], stacked(given).mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(bulyan(given, 0).model["w"], stacked(given).mean(axis=0), atol=1e-6)
 
 
 def test_krum_is_iterated_and_not_read_off_once():
@@ -91,7 +95,7 @@ def test_krum_is_iterated_and_not_read_off_once():
 def test_colluding_outliers_do_not_move_the_result():
     honest = [np.asarray(u.arrays["w"]) for u in random_updates(9, 200)]
     attack = np.full(200, 1e6, np.float32)
-    result = bulyan(updates(*honest, attack, attack), 2).arrays["w"]
+    result = bulyan(updates(*honest, attack, attack), 2).model["w"]
     assert np.abs(result).max() < 3
 
 
@@ -99,3 +103,7 @@ def test_colluding_outliers_do_not_move_the_result():
 def test_fewer_updates_than_the_bound_are_refused(count, malicious):
     with pytest.raises(AggregationError, match=rf"given {count}.*at least {4 * malicious + 3}"):
         bulyan(random_updates(count, 2), malicious)
+
+
+def test_the_bound_is_that_of_the_paper():
+    assert [spec_of("Bulyan").minimum_updates({"num_malicious": f}) for f in range(3)] == [3, 7, 11]

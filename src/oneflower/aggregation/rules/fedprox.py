@@ -1,0 +1,34 @@
+"""FedProx: FedAvg on the server, a proximal term in the loss of the clients."""
+
+from oneflower.aggregation.parameter import Parameter, Values
+from oneflower.aggregation.rules.fedavg import apply
+from oneflower.aggregation.spec import Family, StrategySpec
+
+PROXIMAL_MU = Parameter(
+    name="proximal_mu",
+    default=1.0,
+    minimum=0.0,
+    example=0.1,
+    client_key="proximal-mu",
+    label="Proximal term weight mu",
+    help="Weight mu of the proximal term in the loss of the clients",
+)
+
+
+def advice(values: Values, _clients: int) -> str | None:
+    """Say where the proximal term is switched off."""
+    if PROXIMAL_MU.of(values):
+        return None
+    return f"{PROXIMAL_MU.variable} is 0: FedProx without its proximal term is FedAvg"
+
+
+SPEC = StrategySpec(
+    name="FedProx",
+    family=Family.MEAN,
+    summary="The clients stay near the global model; for data that differ from node to node",
+    source="Li et al. 2020, equation 2",
+    apply=apply,
+    weights_by_examples=True,
+    parameters=(PROXIMAL_MU,),
+    advice=advice,
+)
