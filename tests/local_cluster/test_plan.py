@@ -4,8 +4,9 @@ import importlib.util
 
 import pytest
 
+from oneflower.apps_catalogue.find import find_app
 from oneflower.errors import AppError, SettingsError
-from oneflower.local_cluster.plan import certificates_given, find_app, make_plan
+from oneflower.local_cluster.plan import certificates_given, make_plan
 from oneflower.settings import resolve
 
 

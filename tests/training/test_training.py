@@ -10,10 +10,9 @@ from flwr.common import Array, ArrayRecord, MetricRecord, RecordDict
 from oneflower.aggregation import SPECS
 from oneflower.checkpoints import CheckpointReader, model_digest
 from oneflower.errors import CheckpointError, StateError, TrainingError
-from oneflower.flower.failures import JOURNAL_VARIABLE
 from oneflower.flower.grid import RoundGrid
 from oneflower.flower.records import array_views
-from oneflower.journal import read_journal
+from oneflower.journal import JOURNAL_VARIABLE, read_journal
 from oneflower.lab.localgrid import LocalGrid
 
 from ..federation import Federation, initial_arrays, local_update, numpy_app

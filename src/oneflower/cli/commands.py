@@ -34,7 +34,11 @@ COMMANDS: Final[Mapping[str, Listed]] = {
         "status",
         "Show a training on one screen: how far it is, who takes part, what is saved, what it waits for.",
     ),
-    "logs": Listed("status", "logs", "Print what happened to a training, one line an event."),
+    "logs": Listed(
+        "logs",
+        "logs",
+        "Print what happened to a training, one line an event, or the log of one of its processes.",
+    ),
     "dashboard": Listed(
         "dashboard",
         "dashboard",

@@ -12,6 +12,7 @@ from oneflower.errors import ClusterError
 from oneflower.files import state_errors
 from oneflower.flower.control import ControlClient
 from oneflower.flower.health import Stalled
+from oneflower.journal import JOURNAL_VARIABLE
 from oneflower.local_cluster import commands
 from oneflower.local_cluster.children import Children, Death
 from oneflower.local_cluster.commands import Addresses
@@ -252,7 +253,7 @@ class LocalCluster:
             flwr_home=home,
         )
         if role in (SUPERLINK, SUPEREXEC):  # the ServerApp is their child
-            environment["ONEFLOWER_JOURNAL"] = str(self._folder.journal)
+            environment[JOURNAL_VARIABLE] = str(self._folder.journal)
             environment["ONEFLOWER_CLIENTS"] = str(self._options.nodes)
         log = self._folder.log(role)
         self._children.spawn(role, command, environment=environment, log=log, folder=self._folder.root)

@@ -1,19 +1,18 @@
 """What one `up` shall do, decided and checked before anything is started or written."""
 
-import importlib.util
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from oneflower.apps_catalogue.folders import app_folder
+from oneflower.apps_catalogue.find import check_installed, find_app
 from oneflower.errors import SettingsError
 from oneflower.flower.fab import Fab, build_fab
 from oneflower.local_cluster.folder import StateFolder
 from oneflower.local_cluster.ports import LOOPBACK
 from oneflower.local_cluster.tls import check_certificates
 from oneflower.sdk.language_models import base_model_folder
-from oneflower.settings import NO_USE_CASE, Notice, Resolution, Settings, run_config, use_case_of, what_fits
+from oneflower.settings import Notice, Resolution, Settings, run_config
 
 ADDRESSES = {"fleet_port": "FL_FLEET_API_ADDRESS", "control_port": "FL_CONTROL_API_ADDRESS"}
 CLIENT_MINIMUMS = ("min_available_clients", "min_fit_clients", "min_evaluate_clients")
@@ -80,39 +79,6 @@ def make_plan(
         control_port=_port(resolution, ADDRESSES["control_port"]),
         notices=(*resolution.notices, *_notices(resolution)),
     )
-
-
-def find_app(use_case: str) -> Path:
-    """Return the folder of a pre-built app: inside the installed package, or beside the source tree.
-
-    Raises
-    ------
-    SettingsError
-        FL_USE_CASE is none, or this installation does not hold the app.
-    """
-    if use_case == NO_USE_CASE:
-        raise SettingsError(
-            "no app was chosen: set FL_USE_CASE in the context (for example image-classification), "
-            "or give the folder of a Flower app with --app"
-        )
-    folder = app_folder(use_case)
-    if folder is not None:
-        return folder
-    raise SettingsError(
-        f"FL_USE_CASE={use_case}: this installation does not hold that app; choose another, "
-        "or give the folder of a Flower app with --app"
-    )
-
-
-def check_installed(use_case: str) -> None:
-    """Raise SettingsError where a package that a pre-built app needs is not installed here."""
-    app = use_case_of(use_case)
-    missing = [name for name in app.packages if importlib.util.find_spec(name) is None] if app else []
-    if app and missing:
-        raise SettingsError(
-            f"FL_USE_CASE={use_case} needs {' and '.join(missing)}, which this machine does not have: "
-            f"pip install 'oneflower[{app.extras}]', or choose what fits what is installed\n{what_fits()}"
-        )
 
 
 def check_base_model(settings: Settings) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oneflower.flower import arguments
+from oneflower.journal import JOURNAL_VARIABLE
 from oneflower.opennebula.appliance.layout import Layout
 from oneflower.opennebula.appliance.units import Container, Mount
 from oneflower.opennebula.roles import Machine
@@ -27,7 +28,7 @@ MODELS = Path("/app/models")
 SERVICE = Path("/app/service")
 JOURNAL = STATE / "journal.jsonl"
 # What a ServerApp finds through the environment of the SuperLink that starts it.
-_SERVER_APP = {"ONEFLOWER_JOURNAL": str(JOURNAL), "ONEFLOWER_PARTS": str(SERVICE / "parts.json")}
+_SERVER_APP = {JOURNAL_VARIABLE: str(JOURNAL), "ONEFLOWER_PARTS": str(SERVICE / "parts.json")}
 # What `oneflower dashboard` reads its token from.
 DASHBOARD_TOKEN = "ONEFLOWER_DASHBOARD_TOKEN"  # noqa: S105 - the name of a variable
 
