@@ -15,16 +15,8 @@ from oneflower.checkpoints import model_digest
 from oneflower.errors import OneflowerError, SettingsError
 from oneflower.findings import Finding, ok, problem, skipped, warning
 from oneflower.flower.fab import build_fab, declared_keys
-<<<<<<< HEAD
-from oneflower.flower.failures import JOURNAL_VARIABLE
 from oneflower.flower.records import array_views
-from oneflower.journal import read_journal
-||||||| 3a17e9e
-from oneflower.flower.failures import JOURNAL_VARIABLE
-from oneflower.journal import read_journal
-=======
 from oneflower.journal import JOURNAL_VARIABLE, read_journal
->>>>>>> main
 from oneflower.lab.app_check.client import check_client
 from oneflower.lab.app_check.probe import Probe, WatchedConfig, first_message, seed_everything
 from oneflower.lab.simulation import components, server_context, unpack
