@@ -1,14 +1,10 @@
 """The arguments of Flower's programs, for ``python -m oneflower.flower.launch``."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from oneflower.settings import Settings
 from oneflower.tls import Certificates
-
-# Flower's own reading of a node config (flwr/common/config.py, parse_config_args).
-PAIR = re.compile(r"(\S+?)=('[^']*'|\"[^\"]*\"|\S+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +48,6 @@ def supernode(
 def superexec(plugin: str, appio_address: str) -> list[str]:
     """Return the arguments of an executor of its own (FL_ISOLATION=process): serverapp or clientapp."""
     return ["superexec", "--insecure", "--plugin-type", plugin, "--appio-api-address", appio_address]
-
-
-def node_pairs(text: str) -> dict[str, str]:
-    """Read a node config as Flower does; a value keeps its quotes."""
-    return dict(PAIR.findall(text))
 
 
 def node_config(pairs: Mapping[str, object]) -> str:

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from oneflower.settings import TABLE, Role, Variable
+from oneflower.settings import TABLE, Consumer, Role, Variable
 
 
 class Machine(StrEnum):
@@ -15,6 +15,11 @@ class Machine(StrEnum):
     def role(self) -> Role:
         """The same as the variable table says it."""
         return Role.SUPERLINK if self is Machine.SUPERLINK else Role.SUPERNODE
+
+    @property
+    def consumer(self) -> Consumer:
+        """Its Flower process, which hands its environment on to the programs that it starts."""
+        return Consumer.SUPERLINK if self is Machine.SUPERLINK else Consumer.SUPERNODE
 
     @property
     def label(self) -> str:

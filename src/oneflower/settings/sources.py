@@ -12,7 +12,7 @@ from oneflower.settings.variable import Variable
 # An unanswered input arrives as an empty string, and from Sunstone 7.2 as JavaScript's words for nothing.
 _UNSET = frozenset({"", "null", "undefined"})
 _SHOWN_CHARACTERS = 60
-# Two variables do not start with FL_; other programs' names may look alike, so only a near miss is told.
+# Two variables do not start with FL_; other programs' names may look alike, so only a near miss is reported.
 _FOREIGN_PREFIXES = ("FLOWER_", "ML_")
 
 
@@ -51,7 +51,7 @@ class Collected:
 
 
 def is_unset(text: str) -> bool:
-    """Tell whether `text` is one of the forms in which OpenNebula sends an unanswered input."""
+    """Whether `text` is one of the forms in which OpenNebula sends an unanswered input."""
     return text.strip().lower() in _UNSET
 
 
@@ -92,7 +92,7 @@ def _contradictions(variable: Variable, found: list[Given]) -> Iterator[str]:
             plain, alias = (shown(variable, each.text) for each in texts)
             yield (
                 f"{variable.name} is {plain} and {variable.alias} is {alias} ({source}): "
-                f"expected one value, the two names mean the same variable; remove one of them"
+                f"expected one value, for the two names mean the same variable; remove one of them"
             )
 
 
@@ -119,5 +119,5 @@ def _unknown(values: Mapping[str, str], source: Source) -> Iterator[Notice]:
             continue
         meant = f"; did you mean {near[0]}?" if near else ""
         yield Notice(
-            level="warning", text=f"{name[:80]!r} ({source}) is no known variable and is ignored{meant}"
+            level="warning", text=f"{name[:80]!r} ({source}) is not a known variable and is ignored{meant}"
         )

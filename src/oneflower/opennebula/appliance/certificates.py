@@ -10,7 +10,6 @@ from oneflower.errors import SettingsError
 from oneflower.opennebula.appliance.layout import Layout
 from oneflower.opennebula.roles import Machine
 from oneflower.settings import BY_NAME, Settings
-from oneflower.settings.values import parse_text
 from oneflower.tls import (
     Authority,
     certificate_problems,
@@ -130,6 +129,6 @@ def _pem(environ: Mapping[str, str], name: str) -> bytes | None:
     variable = BY_NAME[name]
     texts = (environ.get(given, "").strip() for given in (variable.name, variable.alias))
     try:
-        return base64.b64decode(str(parse_text(variable, next(filter(None, texts), "")))) or None
+        return base64.b64decode(str(variable.parse(next(filter(None, texts), "")))) or None
     except ValueError:
         return None

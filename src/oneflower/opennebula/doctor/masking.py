@@ -15,8 +15,8 @@ from oneflower.opennebula.appliance.layout import Layout
 from oneflower.opennebula.appliance.services import DASHBOARD_TOKEN
 from oneflower.opennebula.doctor.find import Found
 from oneflower.settings import TABLE
+from oneflower.settings.variable import MASK
 
-MASK = "********"
 # A shorter text stands in too many innocent places; it is masked where its variable is named.
 SHORTEST = 4
 # Base64 is wrapped and shortened: a piece of this length of a secret is one.

@@ -52,7 +52,8 @@ service_help() {{
 def appliance_script(machine: Machine) -> str:
     """Return the role's appliance.sh."""
     rows = (
-        (variable.name, "configure", variable.help, f"O|{variable.kind}") for variable in machine.variables()
+        (variable.name, "configure", variable.help, f"O|{variable.kind.input_type}")
+        for variable in machine.variables()
     )
     params = "\n".join("    " + " ".join(_single_quoted(word) for word in row) for row in rows)
     return _TEXT.format(title=machine.label, role=machine.value, version=__version__, params=params)
