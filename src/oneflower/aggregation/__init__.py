@@ -16,7 +16,7 @@ from oneflower.aggregation.checks import (
 from oneflower.aggregation.comparison import LONGEST_REASON, Checked, Rejection, check_together
 from oneflower.aggregation.errors import AggregationError
 from oneflower.aggregation.metrics import weighted_metrics
-from oneflower.aggregation.parameter import NUM_MALICIOUS, Parameter, Values
+from oneflower.aggregation.parameter import NUM_MALICIOUS, AnyParameter, Parameter, Values
 from oneflower.aggregation.registry import PARAMETERS, SPECS, readers, spec_of
 from oneflower.aggregation.spec import Aggregate, Bound, Family, Round, State, StrategySpec
 from oneflower.aggregation.updates import WEIGHT, Arrays, NDArray, Ordered, Update, form_of, ordered
@@ -30,6 +30,7 @@ __all__ = [
     "Aggregate",
     "AggregationError",
     "Allocate",
+    "AnyParameter",
     "ArraySpec",
     "Arrays",
     "Bound",

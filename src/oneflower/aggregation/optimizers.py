@@ -25,7 +25,7 @@ SERVER_LR = Parameter(
     minimum=0.0,
     exclusive=True,
     label="Server learning rate",
-    help="Learning rate eta of the server",
+    help="Learning rate eta of the server's optimizer",
 )
 CLIENT_LR = Parameter(
     name="client_lr",
@@ -34,7 +34,7 @@ CLIENT_LR = Parameter(
     exclusive=True,
     client_key="lr",
     label="Client learning rate",
-    help="Learning rate eta_l, sent to the clients as lr",
+    help="Learning rate eta_l of the clients, sent to them as lr",
 )
 BETA_1 = 0.9
 """Decay of the first moment."""

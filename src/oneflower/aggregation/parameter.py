@@ -80,6 +80,6 @@ NUM_MALICIOUS = Parameter(
     unit="clients",
     example=1,
     label="Expected malicious clients",
-    help="Malicious clients f to withstand",
+    help="Malicious clients f to tolerate",
 )
 """A quarantined client is one of these, and the bound of a robust rule is a function of them."""

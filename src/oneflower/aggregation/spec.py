@@ -103,6 +103,8 @@ class StrategySpec:
         The paper.
     weights_by_examples
         Whether num-examples, which a client chooses, is a weight of its update.
+    advice, advice_help
+        What an operator should know of the values, and when that is so, in one line for the documents.
     check_state
         Returns what is wrong with the values of a state from a checkpoint, or None.
     example_clients
@@ -121,6 +123,7 @@ class StrategySpec:
     parameters: tuple[AnyParameter, ...] = ()
     bound: Bound = field(default_factory=Bound)
     advice: Advice = lambda _values, _clients: None
+    advice_help: str = ""
     check_state: Callable[[State], str | None] = lambda _state: None
     example_clients: int = 3
     differs_from_flower: str = ""

@@ -10,8 +10,8 @@ PROXIMAL_MU = Parameter(
     minimum=0.0,
     example=0.1,
     client_key="proximal-mu",
-    label="Proximal term weight mu",
-    help="Weight mu of the proximal term in the loss of the clients",
+    label="Proximal term weight",
+    help="Weight mu of the proximal term in the loss of the clients; 0 is FedAvg",
 )
 
 
@@ -31,4 +31,5 @@ SPEC = StrategySpec(
     weights_by_examples=True,
     parameters=(PROXIMAL_MU,),
     advice=advice,
+    advice_help="FL_PROXIMAL_MU is 0, which is FedAvg",
 )

@@ -19,7 +19,7 @@ TRIM_BETA = Parameter(
     maximum=0.5,
     exclusive=True,
     label="Trim fraction per tail",
-    help="Fraction to trim from each tail",
+    help="Fraction of the updates to trim from each tail, coordinate by coordinate",
 )
 _MORE_CLIENTS_THAN_EXIST = 10**9
 
@@ -80,5 +80,6 @@ SPEC = StrategySpec(
     weights_by_examples=False,
     parameters=(TRIM_BETA,),
     advice=advice,
+    advice_help="nothing would be trimmed with FL_MIN_FIT_CLIENTS clients; the warning states how many trim",
     example_clients=5,
 )
