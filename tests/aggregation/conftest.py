@@ -13,8 +13,7 @@ FEWEST = max(spec.example_clients for spec in SPECS)
 
 def values_of(spec, **values):
     """Return the parameters of the spec's example, but for those given."""
-    examples = {p.name: p.default if p.example is None else p.example for p in spec.parameters}
-    return spec.values(**examples | values)
+    return spec.values(**spec.example | values)
 
 
 def aggregate(name, given, model=None, number=1, **values):

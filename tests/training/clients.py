@@ -1,58 +1,24 @@
 """Replies as clients send them, and every strategy with Flower's own of the same name beside it."""
 
-from inspect import signature
-
 import numpy as np
 from flwr.app import Error
-from flwr.common import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
-from flwr.serverapp import strategy as flower
+from flwr.common import Array, ArrayRecord, Message, MetricRecord, RecordDict
 
 from oneflower.aggregation import SPECS, check_together, model_schema, spec_of
 from oneflower.training.replies import ReplyError, parse_update
 from oneflower.training.strategy import Strategy
 
+from ..flower_side import having_sent
+
 NAMES = tuple(spec.name for spec in SPECS)
 # Enough updates for each of them, with one malicious client assumed.
 FEWEST = max(spec.example_clients for spec in SPECS)
-# What Flower's constructors call our parameters, where they do not call them the same.
-ALIASES = {
-    "server_lr": {"eta", "server_learning_rate"},
-    "client_lr": {"eta_l"},
-    "num_malicious": {"num_malicious_nodes"},
-    "trim_beta": {"beta"},
-}
-
-
-class NodeGrid:
-    """As much of a Grid as sampling needs."""
-
-    def __init__(self, count):
-        self._count = count
-
-    def get_node_ids(self):
-        return range(1, self._count + 1)
-
-
-def example_values(name, **values):
-    """Return the parameters of the strategy's example, but for those given."""
-    parameters = spec_of(name).parameters
-    examples = {p.name: p.default if p.example is None else p.example for p in parameters}
-    return spec_of(name).values(**examples | values)
 
 
 def ours(name, **values):
-    return Strategy(spec=spec_of(name), values=example_values(name, **values))
-
-
-def flowers(name):
-    """Return Flower's strategy of this name with the same parameters."""
-    kind = getattr(flower, name)
-    known = set(signature(kind).parameters)
-    options = {}
-    for parameter, value in example_values(name).items():
-        (option,) = known & {parameter, *ALIASES.get(parameter, ())}
-        options[option] = value
-    return kind(**options)
+    """Return a strategy with the parameters of its example, but for those given."""
+    spec = spec_of(name)
+    return Strategy(spec=spec, values=spec.values(**spec.example | values))
 
 
 def record(arrays):
@@ -131,8 +97,7 @@ def aggregated(strategy, start, messages, server_round=1):
 
 def flower_aggregated(strategy, start, messages, server_round=1):
     """Return the same of a strategy of Flower's, which takes the replies apart."""
-    sent = record(start)
-    list(strategy.configure_train(server_round, sent, ConfigRecord(), NodeGrid(60)))
+    having_sent(strategy, record(start), server_round, nodes=60)
     arrays, metrics = strategy.aggregate_train(server_round, messages)
     return numpy_of(arrays), dict(metrics)
 

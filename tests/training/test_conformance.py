@@ -9,13 +9,12 @@ from flwr.serverapp import strategy as flower
 
 from oneflower.aggregation import AggregationError, Family, spec_of
 
+from ..flower_side import flowers
 from .clients import (
     FEWEST,
     NAMES,
     aggregated,
-    example_values,
     flower_aggregated,
-    flowers,
     model,
     numpy_of,
     ours,
@@ -32,7 +31,7 @@ stateful = pytest.mark.parametrize("name", [n for n in NAMES if spec_of(n).init(
 
 
 def fewest(name):
-    return max(2, spec_of(name).minimum_updates(example_values(name)))
+    return max(2, spec_of(name).minimum_updates(spec_of(name).example))
 
 
 def rounds(strategy, start, numbers, count=FEWEST):
@@ -54,7 +53,7 @@ def test_flower_has_a_strategy_of_that_name(name):
 def test_benign_float32_gives_flowers_result(name, count):
     """To 1e-6 of the model's size, for three rounds, each from the model and the state of the one before."""
     count = count if isinstance(count, int) else fewest(name)
-    strategy, theirs, current = ours(name), flowers(name), model(size=200)
+    strategy, theirs, current = ours(name), flowers(name, spec_of(name).example), model(size=200)
     for number in (1, 2, 3):
         given = replies(count, current, seed=number)
         arrays, metrics = aggregated(strategy, current, copy.deepcopy(given), number)
@@ -72,7 +71,7 @@ def test_benign_float32_gives_flowers_result(name, count):
 def test_a_difference_from_flower_that_is_documented_exists(name):
     start, given = model(size=200), replies(12, model(size=200))
     arrays, _ = aggregated(ours(name), start, copy.deepcopy(given))
-    expected, _ = flower_aggregated(flowers(name), start, given)
+    expected, _ = flower_aggregated(flowers(name, spec_of(name).example), start, given)
     assert any(np.abs(arrays[key].numpy() - array).max() > 1e-4 for key, array in expected.items())
 
 
@@ -93,7 +92,7 @@ def test_a_model_of_a_million_values(name):
     start = {"w": np.zeros(1_000_000, np.float32)}
     given = replies(FEWEST, start)
     result = numpy_of(aggregated(ours(name), start, copy.deepcopy(given))[0])["w"]
-    expected, _ = flower_aggregated(flowers(name), start, given)
+    expected, _ = flower_aggregated(flowers(name, spec_of(name).example), start, given)
     np.testing.assert_allclose(result, expected["w"], rtol=1e-6, atol=1e-6)
     assert np.isfinite(result).all()
 
@@ -162,7 +161,7 @@ def test_arrays_keep_the_order_of_the_model_that_was_sent(name):
 
 @every
 def test_too_few_updates_raise_an_error_that_says_how_many_are_needed(name):
-    needed = spec_of(name).minimum_updates(example_values(name))
+    needed = spec_of(name).minimum_updates(spec_of(name).example)
     with pytest.raises(
         AggregationError, match=f"given {needed - 1} valid updates; expected at least {needed}"
     ):

@@ -11,7 +11,8 @@ from oneflower.errors import CheckpointError
 from oneflower.settings import training_config
 from oneflower.training.strategy import build_strategy
 
-from .clients import NAMES, NodeGrid, example_values, model, ours, record
+from ..flower_side import NodeGrid
+from .clients import NAMES, model, ours, record
 
 every = pytest.mark.parametrize("name", NAMES)
 
@@ -39,7 +40,7 @@ def logged(action):
 
 @every
 def test_parameters_come_from_the_settings_and_are_logged_by_name(name):
-    values = example_values(name)
+    values = spec_of(name).example
     strategy = built(name, **values)
     assert strategy.spec is spec_of(name)
     assert strategy.values == values
@@ -74,7 +75,7 @@ def test_a_message_carries_the_model_the_round_and_the_strategys_own_keys(name):
 
 
 def test_clients_are_sent_what_is_theirs():
-    sent = {spec.name: spec.to_clients(example_values(spec.name)) for spec in SPECS}
+    sent = {spec.name: spec.to_clients(spec.example) for spec in SPECS}
     assert sent["FedProx"] == {"proximal-mu": 0.1}
     assert sent["FedAdam"] == {"lr": 0.1}
     assert sent["FedAvg"] == sent["Krum"] == {}

@@ -18,11 +18,7 @@ from oneflower.lab.localgrid import LocalGrid
 from ..federation import Federation, initial_arrays, local_update, numpy_app
 
 STRATEGIES = {
-    spec.name: (
-        spec.example_clients,
-        {p.key: p.example for p in spec.parameters if p.example is not None},
-    )
-    for spec in SPECS
+    spec.name: (spec.example_clients, {p.key: p.of(spec.example) for p in spec.parameters}) for spec in SPECS
 }
 
 

@@ -24,8 +24,6 @@ class Parameter(Generic[Number]):
         Bounds, included unless `exclusive`.
     label, help
         Two to five words for a form, and one line for the documents; neither names a strategy.
-    example
-        The value in `examples/strategies`; the default where it is None.
     client_key
         The key under which the clients are sent the value; empty where it stays on the server.
     """
@@ -38,7 +36,6 @@ class Parameter(Generic[Number]):
     maximum: Number | None = None
     exclusive: bool = False
     unit: str = ""
-    example: Number | None = None
     client_key: str = ""
 
     @property
@@ -78,7 +75,6 @@ NUM_MALICIOUS = Parameter(
     default=0,
     minimum=0,
     unit="clients",
-    example=1,
     label="Expected malicious clients",
     help="Malicious clients f to tolerate",
 )

@@ -107,8 +107,8 @@ class StrategySpec:
         What an operator should know of the values, and when that is so, in one line for the documents.
     check_state
         Returns what is wrong with the values of a state from a checkpoint, or None.
-    example_clients
-        Nodes of the example in `examples/strategies`.
+    example_clients, example_values
+        Nodes of the example in `examples/strategies`, and its parameters where they are not the defaults.
     differs_from_flower
         How the numbers differ from those of Flower's class, and why; empty where they are the same.
     """
@@ -126,7 +126,13 @@ class StrategySpec:
     advice_help: str = ""
     check_state: Callable[[State], str | None] = lambda _state: None
     example_clients: int = 3
+    example_values: Values = field(default_factory=dict)
     differs_from_flower: str = ""
+
+    @property
+    def example(self) -> dict[str, float]:
+        """The value of every parameter in the example."""
+        return self.values(**self.example_values)
 
     def values(self, **given: float) -> dict[str, float]:
         """Return the value of every parameter: those given, and the defaults of the others.

@@ -15,10 +15,7 @@ def example_contexts() -> Mapping[str, str]:
 def example_context(spec: StrategySpec) -> str:
     """Return a context that trains the image app with a strategy, for five rounds."""
     clients = str(spec.example_clients)
-    parameters = {
-        parameter.variable: as_text(parameter.default if parameter.example is None else parameter.example)
-        for parameter in spec.parameters
-    }
+    parameters = {each.variable: as_text(each.of(spec.example)) for each in spec.parameters}
     variables = {
         "FL_USE_CASE": "image-classification",
         "FL_STRATEGY": spec.name,

@@ -102,6 +102,7 @@ SPEC = StrategySpec(
     apply=apply,
     weights_by_examples=False,
     parameters=(NUM_MALICIOUS,),
+    example_values={"num_malicious": 1},
     bound=Bound(4, 3),  # section 4
     example_clients=7,
     differs_from_flower="Krum is iterated, as in the paper; Flower's ranks the updates once",

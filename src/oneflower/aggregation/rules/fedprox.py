@@ -8,7 +8,6 @@ PROXIMAL_MU = Parameter(
     name="proximal_mu",
     default=1.0,
     minimum=0.0,
-    example=0.1,
     client_key="proximal-mu",
     label="Proximal term weight",
     help="Weight mu of the proximal term in the loss of the clients; 0 is FedAvg",
@@ -30,6 +29,7 @@ SPEC = StrategySpec(
     apply=apply,
     weights_by_examples=True,
     parameters=(PROXIMAL_MU,),
+    example_values={"proximal_mu": 0.1},
     advice=advice,
     advice_help="FL_PROXIMAL_MU is 0, which is FedAvg",
 )

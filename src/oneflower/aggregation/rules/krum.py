@@ -32,6 +32,7 @@ SPEC = StrategySpec(
     apply=apply,
     weights_by_examples=False,
     parameters=(NUM_MALICIOUS,),
+    example_values={"num_malicious": 1},
     bound=Bound(2, 3),  # proposition 1
     example_clients=5,
 )
