@@ -22,6 +22,7 @@ from oneflower.errors import SettingsError
 
 from .conftest import FEWEST, random_updates, values_of
 
+DOCS = Path(__file__).parents[2] / "docs" / "aggregation.md"
 TESTS = Path(__file__).parent / "rules"
 every = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
 each = pytest.mark.parametrize("parameter", PARAMETERS, ids=lambda parameter: parameter.name)
@@ -30,6 +31,23 @@ each = pytest.mark.parametrize("parameter", PARAMETERS, ids=lambda parameter: pa
 def test_every_module_among_the_rules_is_a_strategy_of_its_name():
     modules = {path.stem for path in Path(*rules.__path__).glob("*.py")} - {"__init__"}
     assert modules == {spec.name.lower() for spec in SPECS}
+
+
+def test_the_table_in_the_docs_is_that_of_the_specs():
+    """By hand is what the rule does; what it needs and takes is held here."""
+    page = DOCS.read_text(encoding="utf-8")
+    lines = page.partition("| FL_STRATEGY |")[2].partition("\n\n")[0].splitlines()[2:]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    table = {cells[0]: cells[2:] for cells in rows}
+    assert table == {
+        spec.name: [
+            str(spec.bound),
+            "yes" if spec.weights_by_examples else "no",
+            ", ".join(f"`{parameter.variable}`" for parameter in spec.parameters),
+        ]
+        for spec in SPECS
+    }
+    assert list(table) == [spec.name for spec in SPECS]
 
 
 def test_names_are_told_apart():
