@@ -102,6 +102,13 @@ def _step_array(rows: list[NDArray], step: Step) -> None:
         np.add(x, delta, out=mean)
 
 
+def average_into(m: NDArray, delta: NDArray) -> None:
+    """Set the first moment m = b1 m + (1 - b1) delta."""
+    kind = m.dtype.type
+    np.multiply(m, kind(BETA_1), out=m)
+    np.add(m, np.multiply(delta, kind(1 - BETA_1)), out=m)
+
+
 def adapt(delta: NDArray, m: NDArray, v: NDArray, lr: float) -> None:
     """Set delta = lr * m / (sqrt(v) + tau), the change that the adaptive optimizers make."""
     kind = delta.dtype.type

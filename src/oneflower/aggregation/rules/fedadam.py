@@ -11,6 +11,7 @@ from oneflower.aggregation.optimizers import (
     SERVER_LR,
     Step,
     adapt,
+    average_into,
     check_moments,
     server_step,
     zero_moments,
@@ -44,8 +45,7 @@ def adam(lr: float) -> Step:
 
     def step(delta: NDArray, moments: tuple[NDArray, ...]) -> None:
         (m, v), kind = moments, delta.dtype.type
-        np.multiply(m, kind(BETA_1), out=m)
-        np.add(m, np.multiply(delta, kind(1 - BETA_1)), out=m)
+        average_into(m, delta)
         np.multiply(v, kind(BETA_2), out=v)
         np.multiply(delta, delta, out=delta)
         np.multiply(delta, kind(1 - BETA_2), out=delta)
