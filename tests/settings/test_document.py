@@ -16,7 +16,16 @@ def test_the_checked_in_page_is_current():
 
 def test_every_variable_has_one_row():
     page = variables_page()
-    assert [page.count(f"| `{variable.name}` |") for variable in TABLE] == [1] * len(TABLE)
+    assert [page.count(f"[`{variable.name}`]") for variable in TABLE] == [1] * len(TABLE)
+
+
+def test_every_row_has_an_anchor_of_the_variables_name():
+    """Other pages and bookmarks lead to `variables.md#fl_strategy`: the anchor is the name."""
+    rows = [line for line in variables_page().splitlines() if line.startswith("| <a ")]
+    assert {row.split("`")[1] for row in rows} == {variable.name for variable in TABLE}
+    for row in rows:
+        name = row.split("`")[1]
+        assert row.startswith(f'| <a id="{name.lower()}"></a>[`{name}`](#{name.lower()}) |')
 
 
 def test_no_cell_breaks_its_row():

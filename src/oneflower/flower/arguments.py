@@ -1,10 +1,15 @@
 """The arguments of Flower's programs, for ``python -m oneflower.flower.launch``."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from oneflower.settings import Settings
 from oneflower.tls import Certificates
+
+NAME = "client-name"
+"""The key of a node's config: what its client is called in place of its machine's name."""
+LONGEST_NAME = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +53,12 @@ def supernode(
 def superexec(plugin: str, appio_address: str) -> list[str]:
     """Return the arguments of an executor of its own (FL_ISOLATION=process): serverapp or clientapp."""
     return ["superexec", "--insecure", "--plugin-type", plugin, "--appio-api-address", appio_address]
+
+
+def client_name(text: str) -> str:
+    """Return a name as a node config can hold it: letters, digits, and dashes for all else."""
+    plain = re.sub(r"[()]", "", text)  # OneFlow calls a VM supernode_0_(service_7)
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", plain)[:LONGEST_NAME].strip("-")
 
 
 def node_config(pairs: Mapping[str, object]) -> str:

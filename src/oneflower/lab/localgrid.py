@@ -2,16 +2,15 @@
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from logging import ERROR
 
-from flwr.app.error import Error
 from flwr.clientapp import ClientApp
-from flwr.common import Context, Message, RecordDict, log
-from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
+from flwr.common import Context, Message, RecordDict
+from flwr.common.constant import SUPERLINK_NODE_ID
 from flwr.common.typing import Run, UserConfigValue
 from flwr.server import Grid
 
-from oneflower.flower.client_state import mark_state
+from oneflower.flower.arguments import NAME
+from oneflower.flower.client_mark import mark_reply, raised_reply
 
 
 class LocalGrid(Grid):
@@ -51,7 +50,11 @@ class LocalGrid(Grid):
             node_id: Context(
                 run_id=1,
                 node_id=node_id,
-                node_config={"partition-id": partition, "num-partitions": clients},
+                node_config={
+                    "partition-id": partition,
+                    "num-partitions": clients,
+                    NAME: f"client-{partition}",
+                },
                 state=RecordDict(),
                 run_config=dict(run_config),
             )
@@ -117,8 +120,6 @@ class LocalGrid(Grid):
             if not isinstance(reply, Message):
                 raise TypeError(f"the ClientApp returned {type(reply).__name__}; expected a Message")  # noqa: TRY301
         except (Exception, SystemExit) as error:  # noqa: BLE001 a client's own code may raise anything
-            log(ERROR, "ClientApp raised an exception", exc_info=error)
-            reason = f"{type(error)}:<'{error}'>"
-            return Message(Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=reason), reply_to=message)
-        mark_state(reply, message, context)
+            return raised_reply(error, message, context)
+        mark_reply(reply, message, context)
         return reply

@@ -67,7 +67,8 @@ def superexec(plugin: str, appio_address: str) -> list[str]:
 def node_config(index: int, nodes: int, extra: str) -> str:
     """Return a SuperNode's configuration: its part of the data, then the operator's own pairs."""
     computed = {"partition-id": index, "num-partitions": nodes}
-    return arguments.node_config({**computed, **node_pairs(extra), **computed})
+    name = {arguments.NAME: f"'supernode-{index}'"}
+    return arguments.node_config({**computed, **name, **node_pairs(extra), **computed})
 
 
 def environment(

@@ -20,6 +20,7 @@ from oneflower.settings.strategy_rows import STRATEGIES
 from oneflower.settings.table import (
     APP_CONFIG_KEYS,
     BY_NAME,
+    PEM_VARIABLES,
     TABLE,
     asked,
     read_by,
@@ -36,6 +37,7 @@ __all__ = [
     "BY_NAME",
     "ENDING",
     "NO_USE_CASE",
+    "PEM_VARIABLES",
     "RESUME",
     "ROUNDS",
     "STRATEGIES",

@@ -18,7 +18,9 @@ them, `oneflower config show` shows each value and its source.
 
 A USER_INPUTS answer reaches a machine only where the CONTEXT of its VM template refers to it:
 
-    CONTEXT = [ FL_NUM_ROUNDS = "$FL_NUM_ROUNDS", ... ]
+```text
+CONTEXT = [ FL_NUM_ROUNDS = "$FL_NUM_ROUNDS", ... ]
+```
 
 The generated templates refer to every variable and ask for the {asked} that a first deployment needs, marked
 with * below. Set any other as an attribute of the VM template (`FL_SEED = "7"`), or make templates that ask
@@ -67,7 +69,7 @@ Warnings, which do not prevent it:
 
 - A strategy needs a minimum number of clients to keep its guarantee: {bounds}, where f is
   FL_NUM_MALICIOUS. If FL_MIN_AVAILABLE_CLIENTS or FL_MIN_FIT_CLIENTS is lower, it is RAISED to that number,
-  so that the guarantee holds in every round. The warning states both numbers.
+  so that the guarantee applies in every round. The warning states both numbers.
 - FL_MIN_FIT_CLIENTS or FL_MIN_EVALUATE_CLIENTS is greater than FL_MIN_AVAILABLE_CLIENTS: a round waits for
   the larger number.
 {advice}
@@ -107,6 +109,12 @@ def _rows(variables: Iterable[Variable]) -> Iterator[str]:
         key = f"`{variable.run_config_key}`" if variable.run_config_key else ""
         label = f"{variable.label} *" if variable.in_form else variable.label
         yield (
-            f"| `{variable.name}` | {label} | {variable.kind.input_type} | {default} | {variable.accepted} "
-            f"| {variable.help} | {', '.join(variable.consumers.labels)} | {key} |"
+            f"| {_anchored(variable.name)} | {label} | {variable.kind.input_type} | {default} "
+            f"| {variable.accepted} | {variable.help} | {', '.join(variable.consumers.labels)} | {key} |"
         )
+
+
+def _anchored(name: str) -> str:
+    """Return the name as a link to itself: `variables.md#fl_strategy` leads to the row of FL_STRATEGY."""
+    anchor = name.lower()
+    return f'<a id="{anchor}"></a>[`{name}`](#{anchor})'

@@ -63,7 +63,7 @@ def resolve(
     Raises
     ------
     SettingsError
-        Holding every problem, each with the value given, what was expected and how to mend it.
+        Listing every problem, each with the value given, what was expected and how to fix it.
     """
     collected = collect(environ, context or {})
     values, problems = _parse_all(collected.given)
@@ -85,12 +85,12 @@ def resolve(
 def resolve_for(consumers: Consumer, environ: Mapping[str, str]) -> Settings:
     """Parse what a process reads from its own environment; every other setting has its default.
 
-    Nothing else is looked at, and no rule across variables applies: who started the process has checked them.
+    Other variables are ignored, and no rule across variables applies: what started the process checks them.
 
     Raises
     ------
     SettingsError
-        Holding every problem of these variables.
+        Listing every problem of these variables.
     """
     names = {name for row in read_by(consumers) for name in (row.name, row.alias)}
     collected = collect({name: text for name, text in environ.items() if name in names}, {})
@@ -102,7 +102,7 @@ def resolve_for(consumers: Consumer, environ: Mapping[str, str]) -> Settings:
 
 
 def _parse_all(given: Mapping[str, Given]) -> tuple[dict[str, Value], list[str]]:
-    """Return the values that are right on their own, by field, and what is wrong with the others."""
+    """Return the values that are valid on their own, by field, and the problems of the others."""
     values: dict[str, Value] = {}
     problems: list[str] = []
     for variable in TABLE:
@@ -127,11 +127,11 @@ def _problem(variable: Variable, given: Given, reason: str) -> str:
     hint = f" ({variable.hint})" if variable.hint else ""
     return (
         f"{given.name} is {shown(variable, given.text)} ({given.source}): {reason}; "
-        f"expected {variable.accepted}{hint}; {_mend(variable, given.text)}"
+        f"expected {variable.accepted}{hint}; {_remedy(variable, given.text)}"
     )
 
 
-def _mend(variable: Variable, text: str) -> str:
+def _remedy(variable: Variable, text: str) -> str:
     near = variable.kind.near(text) if isinstance(variable.kind, Choice) else None
     if near:
         return f"did you mean {variable.name}='{near}'?"

@@ -1,4 +1,4 @@
-"""Rules across variables: what contradicts, what is raised, what has no effect."""
+"""Rules across variables: contradictions, raised minimums, and settings without effect."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -8,22 +8,21 @@ from oneflower.aggregation import NUM_MALICIOUS, spec_of
 from oneflower.settings.formats import LISTEN_ADDRESS, is_loopback, split_address
 from oneflower.settings.settings import Settings
 from oneflower.settings.sources import Given, Notice
-from oneflower.settings.table import TABLE
+from oneflower.settings.table import PEM_VARIABLES, TABLE
 from oneflower.settings.use_cases import NO_USE_CASE, use_case_of
-from oneflower.settings.values import Text, Text64, Value, as_text
+from oneflower.settings.values import Text, Value, as_text
 from oneflower.settings.variable import Role
 
-_PEMS = tuple(row.name for row in TABLE if isinstance(row.kind, Text64))
 _LISTENING = tuple(row for row in TABLE if row.kind == Text(LISTEN_ADDRESS))
-# Flower reports a dead node within 60 s; below this a slow client cannot be told from a dead one.
+# Flower reports a dead node within 60 s; with a shorter timeout a slow client looks like a dead one.
 _LEASE_S = 65
 _WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104  (compared with, not listened on)
 
 
 def contradictions(given: Mapping[str, Given], values: Mapping[str, Value], role: Role) -> Iterator[str]:
-    """Yield the problems that only show when values are seen together.
+    """Yield the contradictions between values.
 
-    `values` holds, by field name, those that are right on their own.
+    `values` contains, by field, the values that are valid on their own.
     """
     yield from _certificates(frozenset(given), role)
     yield from _addresses(values)
@@ -71,13 +70,13 @@ def _framework(values: Mapping[str, Value]) -> Iterator[str]:
 
 
 def fits(values: Mapping[str, Value]) -> bool:
-    """Whether app and framework are right, each on its own and together."""
+    """Whether app and framework are valid, each on its own and together."""
     return {"use_case", "ml_framework"} <= values.keys() and not any(_framework(values))
 
 
 def _certificates(given: frozenset[str], role: Role) -> Iterator[str]:
-    present = [name for name in _PEMS if name in given]
-    missing = [name for name in _PEMS if name not in given]
+    present = [name for name in PEM_VARIABLES if name in given]
+    missing = [name for name in PEM_VARIABLES if name not in given]
     ca_of_a_supernode = present == ["FL_SSL_CA_CERTFILE"] and role is not Role.SUPERLINK
     if present and missing and not ca_of_a_supernode:
         yield (
@@ -137,7 +136,7 @@ def _strategy_text(settings: Settings) -> str:
 
 
 def advice(settings: Settings, given: Mapping[str, Given]) -> Iterator[Notice]:
-    """Yield what is allowed and probably not meant; `settings` hold the effective minimums."""
+    """Yield what is valid and probably not intended; `settings` have the effective minimums."""
     yield from _minimums(settings)
     yield from _strategy(settings)
     yield from _timeout(settings)
@@ -194,7 +193,7 @@ def _strategy(settings: Settings) -> Iterator[Notice]:
 def _without_effect(settings: Settings, given: Mapping[str, Given]) -> Iterator[Notice]:
     off = {row.name for row in TABLE if settings.value_of(row) is False}
     for row in TABLE:
-        # A form sends the default of everything that it asks for: only what differs was meant.
+        # A form sends the default of everything that it asks for: only other values were intended.
         if row.name not in given or settings.value_of(row) == row.default:
             continue
         if row.strategies and settings.strategy not in row.strategies:
@@ -211,6 +210,6 @@ def _without_effect(settings: Settings, given: Mapping[str, Given]) -> Iterator[
             )
         if row.needs in off:
             yield Notice(
-                level="warning" if row.name in _PEMS else "info",
+                level="warning" if row.name in PEM_VARIABLES else "info",
                 text=f"{row.name} has no effect: {row.needs} is {as_text(False)}",
             )

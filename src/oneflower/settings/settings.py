@@ -3,16 +3,15 @@
 from dataclasses import dataclass
 
 from oneflower.settings.formats import (
-    CERTIFICATE,
     CONNECT_ADDRESS,
     FLOWER_VERSION,
     LISTEN_ADDRESS,
     NODE_CONFIG,
-    PRIVATE_KEY,
     RELATIVE_PATH,
     TOKEN,
     VERSION,
 )
+from oneflower.settings.pem import CERTIFICATE, PRIVATE_KEY
 from oneflower.settings.training import TrainingConfig
 from oneflower.settings.use_cases import FRAMEWORKS
 from oneflower.settings.values import Boolean, Choice, Integer, Password, Text, Text64
@@ -23,7 +22,7 @@ from oneflower.settings.variable import Consumer, Role, variable
 class Settings(TrainingConfig):
     """All settings, and their rows. What an app reads is declared in TrainingConfig, the rest here.
 
-    The `ssl_` fields hold base64 of PEM on one line, or nothing, in whatever form they were given.
+    The `ssl_` fields are base64 of PEM on one line, or empty, in whatever form they were given.
     """
 
     flower_version: str = variable(

@@ -7,12 +7,12 @@ from types import MappingProxyType
 from oneflower.settings.settings import Settings
 from oneflower.settings.strategy_rows import STRATEGY_ROWS
 from oneflower.settings.training import TrainingConfig
-from oneflower.settings.values import Value
+from oneflower.settings.values import Text64, Value
 from oneflower.settings.variable import ROW, Consumer, Effect, Variable
 
 
 def _rows() -> Iterator[Variable]:
-    """Yield the row of each field, and those of the strategies where their field stands."""
+    """Yield the row of each field, and the rows of the strategies in place of `parameters`."""
     in_run_config = {field.name for field in fields(TrainingConfig)}
     for field in fields(Settings):
         rows = (field.metadata[ROW],) if ROW in field.metadata else STRATEGY_ROWS
@@ -30,6 +30,8 @@ BY_KEY: Mapping[str, Variable] = MappingProxyType(
     {row.run_config_key: row for row in TABLE if row.run_config_key}
 )
 """The variables in Flower's run-config, by their keys."""
+PEM_VARIABLES: tuple[str, ...] = tuple(row.name for row in TABLE if isinstance(row.kind, Text64))
+"""The names of the CA certificate, the SuperLink's certificate and its key, in this order."""
 APP_CONFIG_KEYS: Mapping[str, Value] = MappingProxyType({key: row.default for key, row in BY_KEY.items()})
 """Every key with its default: what a packed app declares, because Flower refuses to set any other key."""
 

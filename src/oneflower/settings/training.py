@@ -170,7 +170,7 @@ class TrainingConfig:
     )
     round_retries: int = variable(
         name="FL_ROUND_RETRIES",
-        label="Retries per round",
+        label="Further attempts per round",
         kind=Integer(unit="attempts"),
         default=10,
         role=Role.SUPERLINK,

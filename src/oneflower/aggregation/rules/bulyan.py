@@ -97,7 +97,7 @@ class _Replacer:
 SPEC = StrategySpec(
     name="Bulyan",
     family=Family.ROBUST,
-    summary="Krum's choice, then a trimmed mean; withstands one bad client of seven",
+    summary="Krum's selection, then a trimmed mean; tolerates one malicious client of seven",
     source="El Mhamdi et al. 2018",
     apply=apply,
     weights_by_examples=False,

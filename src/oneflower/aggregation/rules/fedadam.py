@@ -58,7 +58,7 @@ def adam(lr: float) -> Step:
 SPEC = StrategySpec(
     name="FedAdam",
     family=Family.SERVER_OPTIMIZER,
-    summary="The server steps by Adam along the clients' mean; the clients train with FL_CLIENT_LR",
+    summary="The server takes an Adam step along the clients' mean change; they train with FL_CLIENT_LR",
     source="Reddi et al. 2021",
     init=zero_moments(*MOMENTS),
     apply=apply,

@@ -14,7 +14,7 @@ def apply(updates: Ordered, _model: Arrays, state: State, _values: Values, this_
 SPEC = StrategySpec(
     name="FedAvg",
     family=Family.MEAN,
-    summary="Federated averaging: the mean of all clients, weighted by their numbers of examples",
+    summary="Federated averaging: the mean of all updates, weighted by their number of examples",
     source="McMahan et al. 2017",
     apply=apply,
     weights_by_examples=True,

@@ -24,7 +24,7 @@ def advice(values: Values, _clients: int) -> str | None:
 SPEC = StrategySpec(
     name="FedProx",
     family=Family.MEAN,
-    summary="The clients stay near the global model; for data that differ from node to node",
+    summary="A proximal term keeps the clients near the global model; for data that differ between nodes",
     source="Li et al. 2020, equation 2",
     apply=apply,
     weights_by_examples=True,

@@ -74,7 +74,7 @@ def smallest_trimming(beta: float) -> int | None:
 SPEC = StrategySpec(
     name="FedTrimmedAvg",
     family=Family.ROBUST,
-    summary="Trimmed mean: the largest and the smallest fifth of every coordinate are left out",
+    summary="Trimmed mean: per coordinate, the largest and the smallest fifth of the values are discarded",
     source="Yin et al. 2018, definition 2",
     apply=apply,
     weights_by_examples=False,

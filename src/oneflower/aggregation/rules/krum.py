@@ -27,7 +27,7 @@ def krum(updates: Ordered, num_malicious: int) -> Update:
 SPEC = StrategySpec(
     name="Krum",
     family=Family.ROBUST,
-    summary="One client's model a round, the one nearest to the others; withstands one bad client of five",
+    summary="Selects the one model nearest to the others; tolerates one malicious client of five",
     source="Blanchard et al. 2017",
     apply=apply,
     weights_by_examples=False,

@@ -19,7 +19,7 @@ from flwr.common.message import remove_content_from_message
 from flwr.common.serde import context_from_proto, context_to_proto, message_to_proto
 from flwr.proto.message_pb2 import Context as ProtoContext
 
-from oneflower.flower.client_state import mark_state
+from oneflower.flower.client_mark import mark_reply, raised_reply
 from oneflower.flower.packing import answer
 from oneflower.flower.parts import own_part
 from oneflower.flower.v1_25.warm.parcel import Parcel, ParcelWriter
@@ -50,8 +50,8 @@ def run_app(app: ClientApp, inputs: Parcel, message_id: str, outputs: ParcelWrit
         with own_part(message, context):
             reply = answer(app, message, context)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the app raises becomes an error reply
-        reply = Message(error_of(error), reply_to=message)
-    mark_state(reply, message, context)
+        reply = raised_reply(error, message, context)
+    mark_reply(reply, message, context)
     write_reply(outputs, reply)
     outputs.add(CONTEXT, context_to_proto(context).SerializeToString())
     outputs.close()

@@ -1,11 +1,11 @@
-"""A ClientApp in a process of Flower's own has its part of the data, and its state is told of."""
+"""A ClientApp in a process of Flower's own has its part of the data, and says who it is."""
 
 from functools import partial, wraps
 
 from flwr.clientapp import ClientApp
 from flwr.common import Context, Message
 
-from oneflower.flower.client_state import mark_state
+from oneflower.flower.client_mark import mark_reply, raised_reply
 from oneflower.flower.packing import answer
 from oneflower.flower.parts import own_part
 from oneflower.flower.v1_25.workarounds.registry import Patch, Program, Workaround
@@ -17,9 +17,12 @@ def apply(patch: Patch) -> None:
 
     @wraps(call)
     def call_with_part(self: ClientApp, message: Message, context: Context) -> Message:
-        with own_part(message, context):
-            reply = answer(partial(call, self), message, context)
-        mark_state(reply, message, context)
+        try:
+            with own_part(message, context):
+                reply = answer(partial(call, self), message, context)
+        except Exception as error:  # noqa: BLE001 - Flower would make the same reply, without the mark
+            return raised_reply(error, message, context)
+        mark_reply(reply, message, context)
         return reply
 
     patch(ClientApp, "__call__", call_with_part)
