@@ -11,6 +11,7 @@ from flwr.serverapp.strategy import FedAvg
 
 from oneflower.aggregation import (
     Arrays,
+    Form,
     NDArray,
     Ordered,
     Round,
@@ -24,9 +25,6 @@ from oneflower.aggregation import (
 from oneflower.errors import CheckpointError
 from oneflower.flower.records import NewModel
 from oneflower.settings import TrainingConfig
-
-Form = Mapping[str, tuple[tuple[int, ...], object]]
-"""Shape and dtype by array name."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -131,13 +129,16 @@ def _differs(found: Form, expected: Form) -> str | None:
     """Return the first array that is missing, unknown or of another form, or None."""
     for name in (*expected, *found):
         if found.get(name) != expected.get(name):
-            there, here = (_form_text(forms.get(name)) for forms in (found, expected))
+            there, here = (_form_text(name, forms) for forms in (found, expected))
             return f"its array {name!r} is {there}; expected {here}"
     return None
 
 
-def _form_text(form: tuple[tuple[int, ...], object] | None) -> str:
-    return "absent" if form is None else f"{form[1]} {list(form[0])}"
+def _form_text(name: str, forms: Form) -> str:
+    if name not in forms:
+        return "absent"
+    shape, dtype = forms[name]
+    return f"{dtype} {list(shape)}"
 
 
 def build_strategy(config: TrainingConfig) -> Strategy:
