@@ -35,6 +35,7 @@ LAYERS = {
     "apps_catalogue/folders": 1,
     "files": 1,
     "findings": 1,
+    "language_models": 1,
     "versions": 1,
     "parts": 1,
     "quality": 1,

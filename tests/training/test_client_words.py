@@ -8,7 +8,7 @@ from flwr.clientapp import ClientApp
 from flwr.common import ConfigRecord, Context
 
 from oneflower.errors import AppError, TrainingError
-from oneflower.flower.client_state import mark_state
+from oneflower.flower.client_call import mark_state
 from oneflower.flower.grid import RoundGrid
 from oneflower.lab.localgrid import LocalGrid
 from oneflower.training.blame import lacks_evaluate, shared_exception

@@ -4,14 +4,20 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from logging import ERROR
 
-from flwr.app.error import Error
-from flwr.clientapp import ClientApp
-from flwr.common import Context, Message, RecordDict, log
-from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
-from flwr.common.typing import Run, UserConfigValue
-from flwr.server import Grid
-
-from oneflower.flower.client_state import mark_state
+from oneflower.flower.api import (
+    ClientApp,
+    Context,
+    Error,
+    ErrorCode,
+    Grid,
+    Message,
+    RecordDict,
+    Run,
+    UserConfigValue,
+    log,
+)
+from oneflower.flower.client_call import mark_state
+from oneflower.flower.door import names
 
 
 class LocalGrid(Grid):
@@ -45,8 +51,7 @@ class LocalGrid(Grid):
         app: str = "",
     ) -> None:
         self._client_app = client_app
-        self._run = Run.create_empty(run_id=1)
-        self._run.fab_id = app
+        self._run = names.new_run(run_id=1, fab_id=app)
         self._contexts = {
             node_id: Context(
                 run_id=1,
@@ -88,9 +93,7 @@ class LocalGrid(Grid):
         ids = []
         for message in messages:
             message_id = f"{len(self._queue)}-{message.metadata.dst_node_id}-{time.monotonic_ns()}"
-            vars(message.metadata).update(
-                _run_id=self._run.run_id, _src_node_id=SUPERLINK_NODE_ID, _message_id=message_id
-            )
+            names.address(message, run_id=self._run.run_id, message_id=message_id)
             self._queue[message_id] = message
             ids.append(message_id)
         return ids

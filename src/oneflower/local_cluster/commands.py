@@ -91,6 +91,7 @@ def environment(
         "FL_LOG_LEVEL": settings.log_level,
         "FL_WARM_EXECUTOR": _yes_no(settings.warm_executor),
         "FL_FLOWER_WORKAROUNDS": _yes_no(settings.flower_workarounds),
+        "FL_FLOWER_SPEEDUPS": _yes_no(settings.flower_speedups),
     }
 
 

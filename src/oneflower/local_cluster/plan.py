@@ -9,10 +9,10 @@ from typing import Any
 from oneflower.apps_catalogue.folders import app_folder
 from oneflower.errors import SettingsError
 from oneflower.flower.fab import Fab, build_fab
+from oneflower.language_models import base_model_folder
 from oneflower.local_cluster.folder import StateFolder
 from oneflower.local_cluster.ports import LOOPBACK
 from oneflower.local_cluster.tls import check_certificates
-from oneflower.sdk.language_models import base_model_folder
 from oneflower.settings import NO_USE_CASE, Notice, Resolution, Settings, run_config, use_case_of, what_fits
 
 ADDRESSES = {"fleet_port": "FL_FLEET_API_ADDRESS", "control_port": "FL_CONTROL_API_ADDRESS"}

@@ -41,6 +41,7 @@ class Settings:
     target_metric_value: str
     warm_executor: bool
     flower_workarounds: bool
+    flower_speedups: bool
     max_restarts: int
     fleet_api_address: str
     control_api_address: str

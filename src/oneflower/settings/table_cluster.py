@@ -29,6 +29,14 @@ PROCESSES = (
         help="Guard against the known defects of Flower 1.25.0",
     ),
     Variable(
+        name="FL_FLOWER_SPEEDUPS",
+        label="Speed-ups for Flower",
+        kind=Kind.BOOLEAN,
+        default=True,
+        role=Role.BOTH,
+        help="Apply the workarounds that only save time; without effect where FL_FLOWER_WORKAROUNDS is NO",
+    ),
+    Variable(
         name="FL_MAX_RESTARTS",
         label="Consecutive restarts tolerated",
         kind=Kind.NUMBER,

@@ -5,10 +5,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from logging import INFO, WARNING
 
-from flwr.common import Message, log
-from flwr.common.constant import ErrorCode
-
-from oneflower.flower.client_state import take_mark
+from oneflower.flower.api import ErrorCode, Message, log
+from oneflower.flower.client_call import take_mark
 from oneflower.flower.grid import Reply, RoundGrid
 from oneflower.flower.parts import PartTable
 from oneflower.journal import Journal, Unfinished, unfinished_round

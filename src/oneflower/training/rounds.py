@@ -5,11 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from logging import INFO, WARNING
 
-from flwr.common import ArrayRecord, ConfigRecord, MetricRecord, log
-from flwr.serverapp.strategy import Result
-
 from oneflower.checkpoints import normalised
 from oneflower.errors import AppError, TrainingError
+from oneflower.flower.api import ArrayRecord, ConfigRecord, MetricRecord, Result, log
 from oneflower.settings import TrainingConfig
 from oneflower.training.blame import lacks_evaluate, shared_exception
 from oneflower.training.checkpoint_keeping import CheckpointKeeper

@@ -4,11 +4,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from flwr.common import ArrayRecord, Message
 
 from oneflower.aggregation import AggregationError, NDArray, model_schema
 from oneflower.checkpoints import model_digest
 from oneflower.findings import Finding, Outcome, ok, problem, skipped, warning
+from oneflower.flower.api import ArrayRecord, Message
 from oneflower.lab.app_check.probe import Probe
 from oneflower.training.strategies import array_views
 from oneflower.training.strategies.checking import check_evaluation, check_reply, metrics_of

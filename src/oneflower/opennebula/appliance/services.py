@@ -34,7 +34,7 @@ DASHBOARD_TOKEN = "ONEFLOWER_DASHBOARD_TOKEN"  # noqa: S105 - the name of a vari
 # They hold PEM, which the containers find as files.
 _FILES = frozenset({"FL_SSL_CA_CERTFILE", "FL_SSL_CERTFILE", "FL_SSL_KEYFILE"})
 # The variables that Flower's programs and their launcher read; the supervisor reads all.
-_PROCESSES = ("FL_FLOWER_WORKAROUNDS", "FL_LOG_LEVEL", "FL_WARM_EXECUTOR")
+_PROCESSES = ("FL_FLOWER_SPEEDUPS", "FL_FLOWER_WORKAROUNDS", "FL_LOG_LEVEL", "FL_WARM_EXECUTOR")
 
 
 def environment(container: Container, resolution: Resolution) -> str:

@@ -4,10 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from logging import INFO, WARNING
 from typing import Any
 
-from flwr.common import ArrayRecord, ConfigRecord, Message, MetricRecord, log
-from flwr.server import Grid
-from flwr.serverapp.strategy import FedAvg
-
 from oneflower.aggregation import (
     Aggregate,
     AggregationError,
@@ -19,13 +15,14 @@ from oneflower.aggregation import (
     model_schema,
     weighted_mean,
 )
+from oneflower.flower.api import ArrayRecord, ConfigRecord, Grid, Message, MetricRecord, log, strategy
 from oneflower.flower.records import NewModel, array_views
 from oneflower.training.strategies import checking
 from oneflower.training.strategies.checking import Checked, Rejection
 from oneflower.training.strategies.metrics import weighted_metrics
 
 
-class OneflowerStrategy(FedAvg):
+class OneflowerStrategy(strategy.FedAvg):
     """Flower's FedAvg with checked replies and our weighted mean; the base of all six.
 
     The options are those of the Flower class of the same name. A round goes: `configure_train`, then

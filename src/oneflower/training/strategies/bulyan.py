@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from flwr.serverapp import strategy as flower
-
 from oneflower.aggregation import Aggregate, Allocate, Update, bulyan
 from oneflower.aggregation.bulyan import iterated_krum
+from oneflower.flower.api import strategy as flower
 from oneflower.training.strategies.base import OneflowerStrategy
 
 

@@ -5,8 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
-from flwr.common import Array, ArrayRecord, Message, MetricRecord, RecordDict
-
 from oneflower.aggregation import (
     AggregationError,
     NDArray,
@@ -17,6 +15,7 @@ from oneflower.aggregation import (
     ordered,
 )
 from oneflower.aggregation.checks import check_array, check_names
+from oneflower.flower.api import Array, ArrayRecord, Message, MetricRecord, RecordDict
 from oneflower.flower.records import array_view, array_views
 
 LONGEST_REASON = 300

@@ -4,9 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from flwr.common import ArrayRecord, ConfigRecord, Message
-from flwr.server import Grid
-from flwr.serverapp import strategy as flower
 
 from oneflower.aggregation import (
     AdamParameters,
@@ -22,6 +19,8 @@ from oneflower.aggregation import (
     weighted_mean,
 )
 from oneflower.errors import CheckpointError
+from oneflower.flower.api import ArrayRecord, ConfigRecord, Grid, Message
+from oneflower.flower.api import strategy as flower
 from oneflower.flower.records import array_views
 from oneflower.training.strategies.base import OneflowerStrategy
 

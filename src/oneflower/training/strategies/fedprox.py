@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from flwr.serverapp import strategy as flower
-
+from oneflower.flower.api import strategy as flower
 from oneflower.training.strategies.base import OneflowerStrategy
 
 

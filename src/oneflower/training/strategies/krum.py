@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from flwr.serverapp import strategy as flower
-
 from oneflower.aggregation import Aggregate, Allocate, Update, krum
+from oneflower.flower.api import strategy as flower
 from oneflower.training.strategies.base import OneflowerStrategy
 
 

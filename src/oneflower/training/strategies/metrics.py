@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from flwr.common import MetricRecord, RecordDict
+from oneflower.flower.api import MetricRecord, RecordDict
 
 Value = int | float | list[int] | list[float]
 
