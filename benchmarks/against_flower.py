@@ -1,10 +1,10 @@
-"""The same training with Flower's own numbers and with ours: final hashes, their distance, what each learnt.
+"""Compare trainings with Flower's aggregation and with ours: final SHA-256, largest difference, accuracy.
 
 ``python benchmarks/against_flower.py [--contexts DIR] [--rounds N] [--as-it-is]``
 
-One training a context of ``examples/strategies`` and a side: the real app on its real data, its clients in
-this process, everything of oneflower but the aggregation, for which one side calls Flower's own method. With
-``--as-it-is`` it is not helped over what ends it: arrays without dimensions, counters that turn into floats.
+Each context of ``examples/strategies`` is trained twice: the real app on its real data, its clients in this
+process, all of oneflower except that one side aggregates with Flower's own method. Without ``--as-it-is``,
+Flower's side gets help with what would end it: arrays without dimensions, counters that turn into floats.
 """
 
 import argparse
@@ -34,7 +34,7 @@ HEAD = ("strategy", "clients", "SHA-256, Flower", "ours", "largest difference", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How one training ended: its last checkpoint, or the words with which it failed."""
+    """The result of one training: its last checkpoint, or the error with which it failed."""
 
     checkpoint: Checkpoint | None = None
     failure: str = ""
@@ -64,7 +64,7 @@ def as_it_is(config: TrainingConfig) -> Any:
 
 
 def helped(config: TrainingConfig) -> Any:
-    """Return the same, helped over arrays without dimensions and over dtypes that change."""
+    """Return the same, with help for arrays without dimensions and for dtypes that change."""
     strategy = as_it_is(config)
     method = strategy.aggregate_train
 
@@ -92,7 +92,7 @@ def record_of(arrays: Mapping[str, Any]) -> ArrayRecord:
 
 
 def train(context: Path, builder: Builder, rounds: int, folder: Path) -> tuple[Outcome, int]:
-    """Train what a context asks for; return how it ended and with how many clients."""
+    """Train a context; return its result and the number of clients."""
     resolution = resolve({}, {**read_context(context), "FL_NUM_ROUNDS": str(rounds)})
     clients = max(3, resolution.settings.min_available_clients)
     plan = make_plan(resolution, state=folder, nodes=clients, app=None)
@@ -104,13 +104,13 @@ def train(context: Path, builder: Builder, rounds: int, folder: Path) -> tuple[O
             simulation.simulate(
                 plan.fab, clients=clients, run_config=run_config, home=plan.folder.flwr_home, engine="local"
             )
-        except Exception as error:  # noqa: BLE001 - whatever Flower's numbers raise is the result
+        except Exception as error:  # noqa: BLE001 - an exception of Flower's aggregation is a result
             return Outcome(failure=f"{type(error).__name__}: {str(error).splitlines()[0][:60]}"), clients
     return Outcome(checkpoint=CheckpointReader(Path(str(run_config["checkpoint-path"]))).latest()), clients
 
 
 def difference(one: Outcome, other: Outcome) -> str:
-    """Return the largest difference of a value, as a share of the largest value of its array."""
+    """Return the largest difference of a value, relative to the largest value of its array."""
     if one.checkpoint is None or other.checkpoint is None:
         return "none"
     shares = [
@@ -123,15 +123,13 @@ def difference(one: Outcome, other: Outcome) -> str:
 
 
 def main() -> None:
-    """Print a row a strategy."""
+    """Print one row per strategy."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--contexts", type=Path, default=ROOT / "examples" / "strategies")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument(
-        "--as-it-is", action="store_true", help="do not help Flower's numbers over what ends them"
-    )
+    parser.add_argument("--as-it-is", action="store_true", help="give Flower's aggregation no help")
     given = parser.parse_args()
     theirs: Builder = as_it_is if given.as_it_is else helped
     print(f"| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}")

@@ -1,14 +1,14 @@
-"""Each aggregation rule against Flower's own: time, peak memory, share of a memory copy's bandwidth.
+"""Compare each aggregation rule with Flower's: time, peak memory, share of a memory copy's bandwidth.
 
     python benchmarks/aggregation.py                                # the whole grid, some minutes
     python benchmarks/aggregation.py --clients 10 --values 1e7      # one cell of it
 
-Both sides turn the same replies into a new ArrayRecord through the strategy's own `aggregate_train`, one
-after the other in one process; the ratio is that of their medians on the wall clock. On a machine with
-other work the ratio in processor seconds is the steadier one. The model has four float32 arrays. Peak
-memory is what is allocated beyond the replies, in models, in a call of its own. Bandwidth counts each
-update read once and the result written once, over a plain copy of all updates timed in the same rounds.
-Ours checks replies as they arrive, before this; what a check costs is a line of its own.
+Both sides turn the same replies into a new ArrayRecord through the strategy's own `aggregate_train`,
+alternating in one process. The ratio is that of their wall-clock medians. On a machine with other work, the
+ratio in processor seconds is the more stable one. The model has four float32 arrays. Peak memory is the
+memory allocated beyond the replies, in models, measured in a separate call. Bandwidth counts each update
+read once and the result written once, relative to a plain copy of all updates timed in the same rounds. Our
+strategies check replies as they arrive, before aggregation; the cost of a check is a separate line.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from oneflower.training import strategies as ours
 from oneflower.training.strategies import array_views
 
 RULES = ("FedAvg", "FedAdam", "FedTrimmedAvg", "Krum", "Bulyan")
-FRACTIONS = (1 / 2, 1 / 4, 1 / 8)  # and what is left
+FRACTIONS = (1 / 2, 1 / 4, 1 / 8)  # and the rest
 COLUMNS = {
     "flower_ms": "Flower ms",
     "ours_ms": "ours ms",
@@ -45,7 +45,7 @@ COLUMNS = {
 
 
 class Nodes:
-    """As much of a Grid as `configure_train` asks for."""
+    """The part of a Grid that `configure_train` needs."""
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -57,7 +57,7 @@ class Nodes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """The model that was sent and what each client sent back."""
+    """The model that was sent, and each client's reply."""
 
     sent: ArrayRecord
     returned: list[ArrayRecord]
@@ -68,7 +68,7 @@ class Round:
         return sum(array.nbytes for array in array_views(self.sent).values())
 
     def replies(self) -> list[Message]:
-        """Return fresh replies: Flower's Bulyan and FedTrimmedAvg take theirs apart."""
+        """Return new replies: Flower's Bulyan and FedTrimmedAvg modify theirs."""
         return [_reply(ArrayRecord(dict(r)), node_id) for node_id, r in enumerate(self.returned, start=1)]
 
 
@@ -101,7 +101,7 @@ def _reply(arrays: ArrayRecord, node_id: int) -> Message:
 
 
 def make_strategy(module: Any, rule: str, this: Round) -> Any:
-    """Return a strategy that has just sent the model; f is the largest that Bulyan bears."""
+    """Return a strategy that has just sent the model; f is the largest that Bulyan allows."""
     clients = len(this.returned)
     options = {"num_malicious_nodes": (clients - 3) // 4} if rule in {"Krum", "Bulyan"} else {}
     strategy = getattr(module, rule)(**options)
@@ -111,14 +111,14 @@ def make_strategy(module: Any, rule: str, this: Round) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:
-    """What one call took: seconds on the wall, and seconds of all processors together."""
+    """The cost of one call: wall-clock seconds, and processor seconds of all cores."""
 
     wall: float
     processor: float
 
 
 def spent(action: Callable[[], object]) -> Spent:
-    """Time one call, with the garbage of the one before cleared away first."""
+    """Time one call, after collecting the garbage of the previous one."""
     gc.collect()
     processor, wall = time.process_time(), time.perf_counter()
     action()
@@ -126,7 +126,7 @@ def spent(action: Callable[[], object]) -> Spent:
 
 
 def peak_bytes(strategy: Any, replies: list[Message], server_round: int) -> int:
-    """Return what one aggregation allocates at its peak."""
+    """Return the peak of the memory that one aggregation allocates."""
     gc.collect()
     tracemalloc.start()
     strategy.aggregate_train(server_round, replies)
@@ -150,7 +150,7 @@ def copier(this: Round) -> Callable[[], None]:
 
 
 def compare(rule: str, this: Round, repeats: int) -> dict[str, float]:
-    """Time both sides and a copy in turn, then measure their memory."""
+    """Time both sides and a copy alternately, then measure their memory."""
     sides = {"flower": make_strategy(flower, rule, this), "ours": make_strategy(ours, rule, this)}
     copy = copier(this)
     times: dict[str, list[Spent]] = {"flower": [], "ours": [], "copy": []}
@@ -179,14 +179,14 @@ def compare(rule: str, this: Round, repeats: int) -> dict[str, float]:
 
 
 def check_ms(this: Round, repeats: int) -> float:
-    """Return the milliseconds that checking one reply takes, which happens while others are awaited."""
+    """Return the milliseconds needed to check one reply, which happens while others are awaited."""
     strategy = ours.FedAvg()
     schema, reply = strategy.schema(this.sent), this.replies()[0]
     return 1e3 * median(spent(lambda: strategy.check_reply(reply, schema)).wall for _ in range(repeats + 2))
 
 
 def main() -> None:
-    """Print a line a cell, then the ratios as one line of JSON if asked."""
+    """Print one line per cell, then with --json the ratios as one line of JSON."""
     options = _options()
     logging.getLogger("flwr").setLevel(logging.ERROR)
     print(f"NumPy {np.__version__}, Python {platform.python_version()}, {platform.machine()}")
@@ -217,7 +217,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--clients", type=int, nargs="+", default=[5, 10, 50])
     parser.add_argument("--values", type=float, nargs="+", default=[1e5, 1e7], help="values in a model")
     parser.add_argument("--rules", nargs="+", choices=RULES, default=RULES)
-    parser.add_argument("--repeats", type=int, default=5, help="calls of each side, in turn")
+    parser.add_argument("--repeats", type=int, default=5, help="calls of each side, alternating")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     return parser.parse_args()
 

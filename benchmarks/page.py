@@ -1,11 +1,11 @@
-"""How heavy the live page is, and how soon a browser shows it: 200 clients and 1,000 rounds beside 5 and 20.
+"""Measure the dashboard's size and speed with 5 clients and 20 rounds, and with 200 clients and 1,000.
 
     python benchmarks/page.py [--json]
 
 Needs the extra `dashboard`, playwright and Debian's chromium. Times are chromium's own: from the request to
-the first picture, and from an event in the journal to the page that shows it. `fold_ms` is the reading of
-the journal alone; `answer_ms` and `whole_ms` are from the server's start to its first page, and to one with
-all of it.
+the first picture, and from an event in the journal to the page that shows it. `fold_ms` is only the reading
+of the journal; `answer_ms` and `whole_ms` are from the server's start to its first page, and to a complete
+page.
 """
 
 import argparse
@@ -41,7 +41,7 @@ PAINT = """() => new Promise((resolve) => {
 
 
 def scenes() -> Any:
-    """Load the module that plays trainings into journals."""
+    """Load the module that writes journals of artificial trainings."""
     spec = importlib.util.spec_from_file_location("scenes", SCENES)
     assert spec is not None
     assert spec.loader is not None
@@ -52,7 +52,7 @@ def scenes() -> Any:
 
 @contextmanager
 def served(journal: Path, done: int) -> Iterator[tuple[str, dict[str, float]]]:
-    """Serve a journal; give the address, and milliseconds to the first page and to one that has all."""
+    """Serve a journal; return the address, and milliseconds to the first page and to a complete one."""
     began = time.monotonic()
     with beside(journal, journal.parent, 0) as address:
         page = fetch(address)
@@ -71,7 +71,7 @@ def fetch(address: str) -> str:
 
 
 def weigh(address: str) -> dict[str, int]:
-    """Return the bytes that a first visit transfers, packed as the server packs them."""
+    """Return the bytes that a first visit transfers, compressed as the server does it."""
     page, script = fetch(address).encode(), fetch(f"{address}assets/page.js").encode()
     return {"bytes": len(page) + len(script), "packed": len(gzip.compress(page)) + len(gzip.compress(script))}
 
@@ -129,7 +129,7 @@ def main() -> None:
         small = measure(browser, 5, 20)
         large = measure(browser, 200, 1000)
         browser.close()
-    print(f"load of this machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
+    print(f"load average of this machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
     print(f"{'':20}{'5 x 20':>12}{'200 x 1,000':>14}{'ratio':>9}")
     for name, value in small.items():
         print(f"{name:20}{value:12,.0f}{large[name]:14,.0f}{large[name] / value:9.1f}")

@@ -1,8 +1,8 @@
-"""Seconds from the kill of a SuperLink (its whole tree, -9) to the next completed round, and where they go.
+"""Measure the seconds from the kill (-9) of a SuperLink's process tree to the next completed round, by step.
 
-Beside them what a `flwr run` by hand needs at the least, on the same machine, with the same launchers: from
-the command, to a SuperLink and SuperNodes that are up already, to the first completed round. A person has to
-notice first and bring the SuperLink up, and without a checkpoint begins at round 1.
+For comparison: the minimum that a `flwr run` by hand needs on the same machine with the same launchers,
+from the command, on a cluster that is already up, to the first completed round. In practice a person must
+first notice the failure and restart the SuperLink, and without a checkpoint the training starts at round 1.
 """
 
 import argparse
@@ -71,7 +71,7 @@ def by_hand(folder: Path, app: Path) -> float:
 
 
 def wait_for_nodes(control: ControlClient, nodes: int) -> None:
-    """Wait until so many SuperNodes are registered."""
+    """Wait until the given number of SuperNodes is registered."""
     while True:
         with suppress(ClusterError):
             if len(control.nodes()) == nodes:
@@ -80,10 +80,10 @@ def wait_for_nodes(control: ControlClient, nodes: int) -> None:
 
 
 def main() -> None:
-    """Kill so often as the command line says, and print the medians."""
+    """Kill as often as the command line says, and print the medians."""
     parser = argparse.ArgumentParser(description="Seconds from the kill of a SuperLink to the next round")
     parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--by-hand", type=int, default=3, metavar="N", help="runs that are started by hand")
+    parser.add_argument("--by-hand", type=int, default=3, metavar="N", help="runs started by hand")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="recovery-") as folder:

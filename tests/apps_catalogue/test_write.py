@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from oneflower.apps_catalogue import write_app
 from oneflower.apps_catalogue.create import package_name
-from oneflower.apps_catalogue.folders import app_folder
+from oneflower.apps_catalogue.find import app_folder
 from oneflower.cli.main import app as command
 from oneflower.errors import SettingsError, StateError
 from oneflower.flower.fab import build_fab

@@ -59,15 +59,21 @@ def test_unlimited_retries_leave_the_flags_out():
 
 
 def test_a_node_knows_its_part_of_the_data():
-    assert value(supernode(), "--node-config") == "partition-id=0 num-partitions=3"
+    assert value(supernode(), "--node-config") == "partition-id=0 num-partitions=3 client-name='supernode-0'"
 
 
 @pytest.mark.parametrize(
     ("extra", "expected"),
     [
-        ("", "partition-id=1 num-partitions=4"),
-        ("device='cuda 0' n=5", "partition-id=1 num-partitions=4 device='cuda 0' n=5"),
-        ("partition-id=7 num-partitions=9 a=1", "partition-id=1 num-partitions=4 a=1"),
+        ("", "partition-id=1 num-partitions=4 client-name='supernode-1'"),
+        (
+            "device='cuda 0' n=5",
+            "partition-id=1 num-partitions=4 client-name='supernode-1' device='cuda 0' n=5",
+        ),
+        (
+            "partition-id=7 num-partitions=9 a=1",
+            "partition-id=1 num-partitions=4 client-name='supernode-1' a=1",
+        ),
     ],
 )
 def test_own_pairs_follow_and_the_computed_ones_stay(extra, expected):

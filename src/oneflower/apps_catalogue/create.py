@@ -7,7 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from oneflower.apps_catalogue.folders import app_folder
+from oneflower.apps_catalogue.find import app_folder
 from oneflower.errors import SettingsError, StateError
 
 PROJECT, PACKAGE = "my-app", "my_app"

@@ -20,8 +20,9 @@ from oneflower.checkpoints import (
     retention_of,
 )
 from oneflower.cli.checkpoint_text import cells_of, field_text, number_text, print_json, rows_of
+from oneflower.cli.sources import DEFAULT_CHECKPOINTS, checkpoint_folder
 from oneflower.cli.tables import print_table
-from oneflower.errors import CheckpointError
+from oneflower.errors import CheckpointError, SettingsError
 
 app = typer.Typer(
     help="List, prove, compare and export the checkpoints of a training, or go back to one.",
@@ -29,31 +30,34 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+FolderArgument = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[PATH]",
+        show_default=False,
+        help="The checkpoint folder, or the state folder of a training.",
+    ),
+]
 FolderOption = Annotated[
     Path,
-    typer.Option(
-        "--path",
-        metavar="DIR",
-        envvar="FL_CHECKPOINT_PATH",
-        help="The checkpoint folder.",
-    ),
+    typer.Option("--path", metavar="DIR", envvar="FL_CHECKPOINT_PATH", help="The same, in place of PATH."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 RoundArgument = Annotated[int, typer.Argument(metavar="ROUND", min=0)]
 
-_DEFAULT_FOLDER = Path("/app/checkpoints")
-
 
 @app.command("list")
 def list_rounds(
+    where: FolderArgument = None,
     *,
-    path: FolderOption = _DEFAULT_FOLDER,
+    path: FolderOption = DEFAULT_CHECKPOINTS,
     as_json: JsonOption = False,
     proven: Annotated[
         bool, typer.Option("--verify/--no-verify", help="Hash every file, which reads them all.")
     ] = True,
 ) -> None:
     """List the committed rounds: size, metrics, and whether their files verify."""
+    path = checkpoint_folder(where, path)
     reader = _reader(path)
     rows = rows_of(reader, proven=proven)
     aside = reader.set_aside()
@@ -71,9 +75,15 @@ def list_rounds(
 
 
 @app.command()
-def show(number: RoundArgument, *, path: FolderOption = _DEFAULT_FOLDER, as_json: JsonOption = False) -> None:
+def show(
+    number: RoundArgument,
+    where: FolderArgument = None,
+    *,
+    path: FolderOption = DEFAULT_CHECKPOINTS,
+    as_json: JsonOption = False,
+) -> None:
     """Show everything that a round's manifest says, after proving its files."""
-    content = dict(_reader(path).verify(number).content)
+    content = dict(_reader(checkpoint_folder(where, path)).verify(number).content)
     if as_json:
         print_json(content)
         return
@@ -93,11 +103,20 @@ def show(number: RoundArgument, *, path: FolderOption = _DEFAULT_FOLDER, as_json
 
 @app.command()
 def verify(
-    number: Annotated[int | None, typer.Argument(metavar="[ROUND]", min=0, show_default=False)] = None,
+    what: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[ROUND] [PATH]",
+            show_default=False,
+            help="One round, all if not given; and the checkpoint folder, or the state folder of a training.",
+        ),
+    ] = None,
     *,
-    path: FolderOption = _DEFAULT_FOLDER,
+    path: FolderOption = DEFAULT_CHECKPOINTS,
 ) -> None:
     """Verify the checksums of one round or all. Exit code 3 if anything is damaged."""
+    number, where = _round_and_folder(what or [])
+    path = checkpoint_folder(where, path)
     reader = _reader(path)
     rounds = reader.rounds() if number is None else (number,)
     found = {each: _verified(reader, each, asked_for=number is not None) for each in rounds}
@@ -121,12 +140,13 @@ def verify(
 def diff(
     first: Annotated[int, typer.Argument(metavar="A", min=0)],
     second: Annotated[int, typer.Argument(metavar="B", min=0)],
+    where: FolderArgument = None,
     *,
-    path: FolderOption = _DEFAULT_FOLDER,
+    path: FolderOption = DEFAULT_CHECKPOINTS,
     as_json: JsonOption = False,
 ) -> None:
     """Compare the models of two rounds: the largest and the mean absolute change of each array."""
-    reader = _reader(path)
+    reader = _reader(checkpoint_folder(where, path))
     changes = compare(reader.load(first).arrays, reader.load(second).arrays)
     if as_json:
         rows = [{"name": c.name, "largest": c.largest, "mean": c.mean, "note": c.note} for c in changes]
@@ -140,8 +160,9 @@ def diff(
 
 @app.command()
 def prune(
+    where: FolderArgument = None,
     *,
-    path: FolderOption = _DEFAULT_FOLDER,
+    path: FolderOption = DEFAULT_CHECKPOINTS,
     keep: Annotated[
         int, typer.Option(min=0, envvar="FL_CHECKPOINT_KEEP", help="Newest rounds to keep; 0 keeps all.")
     ] = 3,
@@ -149,6 +170,7 @@ def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
 ) -> None:
     """Remove old checkpoints. The newest that verifies and the best always stay, damaged ones too."""
+    path = checkpoint_folder(where, path)
     _reader(path)
     policy: Retention = retention_of(keep)
     if every:
@@ -165,8 +187,9 @@ def prune(
 @app.command()
 def export(
     number: RoundArgument,
+    where: FolderArgument = None,
     *,
-    path: FolderOption = _DEFAULT_FOLDER,
+    path: FolderOption = DEFAULT_CHECKPOINTS,
     kind: Annotated[
         str, typer.Option("--format", metavar="npz|pt|safetensors", help="The file's format.")
     ] = "npz",
@@ -181,13 +204,16 @@ def export(
 ) -> None:
     """Write a round's model as a file that NumPy, PyTorch (weights_only=True) or safetensors opens."""
     target = output or Path(f"model_round_{number}.{kind}")
-    export_model(_reader(path).load(number).arrays, target, kind)
+    export_model(_reader(checkpoint_folder(where, path)).load(number).arrays, target, kind)
     sys.stdout.write(f"{target}\n")
 
 
 @app.command()
-def rollback(number: RoundArgument, *, path: FolderOption = _DEFAULT_FOLDER) -> None:
+def rollback(
+    number: RoundArgument, where: FolderArgument = None, *, path: FolderOption = DEFAULT_CHECKPOINTS
+) -> None:
     """Make a round the newest, so that the next run resumes there. Later rounds are set aside."""
+    path = checkpoint_folder(where, path)
     _reader(path)
     with CheckpointStore(path) as store:
         later = store.rollback(number)
@@ -219,11 +245,20 @@ def _verified(reader: CheckpointReader, number: int, *, asked_for: bool) -> _Ver
     return _Verified(text=f"{good}; METRICS DAMAGED, {problem}", metrics_damaged=True)
 
 
+def _round_and_folder(given: list[str]) -> tuple[int | None, Path | None]:
+    """Return the round and the folder of ``[ROUND] [PATH]``, either of which may be missing."""
+    rounds = [int(each) for each in given if each.isdecimal()]
+    folders = [Path(each) for each in given if not each.isdecimal()]
+    if len(rounds) > 1 or len(folders) > 1:
+        raise SettingsError(f"{' '.join(given)}: expected one round and one folder at most")
+    return next(iter(rounds), None), next(iter(folders), None)
+
+
 def _reader(path: Path) -> CheckpointReader:
     """Return a reader of a folder that exists: these commands must not make one by a mistyped name."""
     if not path.is_dir():
         raise CheckpointError(
             f"the checkpoint folder {path} is not there. "
-            "Give the training's with --path or FL_CHECKPOINT_PATH."
+            "Give the training's as PATH, with --path or in FL_CHECKPOINT_PATH."
         )
     return CheckpointReader(path)

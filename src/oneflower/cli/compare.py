@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from oneflower.cli.report import write
-from oneflower.cli.sources import read_training
+from oneflower.cli.sources import read_training, source_of
 from oneflower.errors import SettingsError
 from oneflower.monitor.compare import HEADS, Result, cells, comparison_page, results
 from oneflower.monitor.figure import figure
@@ -71,9 +71,7 @@ def _names(directories: Sequence[Path]) -> Mapping[str, Path]:
 
 
 def _read(path: Path) -> TrainingView:
-    if path.is_file():
-        return read_training(path.parent, path, prove=False)[0]
-    return read_training(path, prove=False)[0]
+    return read_training(source_of(path, None, None), prove=False)[0]
 
 
 def _text(rows: Sequence[Result]) -> str:

@@ -7,12 +7,11 @@ from typing import Annotated
 import typer
 
 from oneflower.cli.sources import (
-    DEFAULT_STATE,
     JournalOption,
+    PathArgument,
     StateOption,
-    checkpoints_of,
-    journal_of,
     missing_extra,
+    source_of,
 )
 from oneflower.errors import SettingsError
 
@@ -22,8 +21,9 @@ DEFAULT_PORT = 8265
 
 
 def dashboard(  # noqa: PLR0913 - one parameter an option
+    path: PathArgument = None,
     *,
-    state: StateOption = DEFAULT_STATE,
+    state: StateOption = None,
     journal: JournalOption = None,
     host: Annotated[
         str,
@@ -56,6 +56,7 @@ def dashboard(  # noqa: PLR0913 - one parameter an option
         from oneflower.monitor.web.live import Live  # noqa: PLC0415
     except ImportError as error:
         raise missing_extra("oneflower dashboard", "dashboard", error) from error
+    source = source_of(path, state, journal)
     secret = _read_token(token_file) if token_file else token
     access.check_access(host, secret)
     listener = server.listen(host, port)
@@ -63,7 +64,7 @@ def dashboard(  # noqa: PLR0913 - one parameter an option
         f"The page is at {server.address(listener)} (Ctrl-C ends it; the training does not notice).\n"
     )
     sys.stdout.flush()
-    live = Live(journal_of(state, journal), folder=checkpoints_of(state, journal))
+    live = Live(source.journal, folder=source.checkpoints)
     server.serve(listener, live, access.Token(secret))
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from oneflower.checkpoints import CheckpointReader
+from oneflower.cli.sources import DEFAULT_CHECKPOINTS, checkpoint_folder
 from oneflower.errors import CheckpointError
 from oneflower.language_models.adapter import export_adapter as write_adapter
 
@@ -15,8 +16,13 @@ def export_adapter(
     *,
     path: Annotated[
         Path,
-        typer.Option("--path", metavar="DIR", envvar="FL_CHECKPOINT_PATH", help="The checkpoint folder."),
-    ] = Path("/app/checkpoints"),
+        typer.Option(
+            "--path",
+            metavar="DIR",
+            envvar="FL_CHECKPOINT_PATH",
+            help="The checkpoint folder, or the state folder of a training.",
+        ),
+    ] = DEFAULT_CHECKPOINTS,
     number: Annotated[
         int | None,
         typer.Option("--round", metavar="N", min=1, help="The newest if not given.", show_default=False),
@@ -31,7 +37,7 @@ def export_adapter(
     ] = None,
 ) -> None:
     """Write the LoRA adapter of a checkpoint as a folder that peft's own loader opens."""
-    reader = CheckpointReader(path)
+    reader = CheckpointReader(checkpoint_folder(None, path))
     checkpoint = reader.latest() if number is None else reader.load(number)
     if checkpoint is None:
         raise CheckpointError(

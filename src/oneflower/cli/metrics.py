@@ -3,10 +3,17 @@
 import sys
 from datetime import UTC, datetime
 
-from oneflower.cli.sources import DEFAULT_STATE, JournalOption, StateOption, missing_extra, read_training
+from oneflower.cli.sources import (
+    JournalOption,
+    PathArgument,
+    StateOption,
+    missing_extra,
+    read_training,
+    source_of,
+)
 
 
-def metrics(*, state: StateOption = DEFAULT_STATE, journal: JournalOption = None) -> None:
+def metrics(path: PathArgument = None, *, state: StateOption = None, journal: JournalOption = None) -> None:
     """Print a training's metrics once, for a look or for node_exporter's textfile folder.
 
     A running training is better scraped at /metrics of `oneflower dashboard`.
@@ -15,5 +22,5 @@ def metrics(*, state: StateOption = DEFAULT_STATE, journal: JournalOption = None
         from oneflower.monitor.metrics import exposition  # noqa: PLC0415 - an extra
     except ImportError as error:
         raise missing_extra("oneflower metrics", "dashboard", error) from error
-    view, safety = read_training(state, journal, prove=False)
+    view, safety = read_training(source_of(path, state, journal), prove=False)
     sys.stdout.write(exposition(view, safety, datetime.now(UTC)).decode())

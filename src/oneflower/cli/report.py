@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from oneflower.cli.sources import DEFAULT_STATE, JournalOption, StateOption, journal_of, read_training
+from oneflower.cli.sources import JournalOption, PathArgument, StateOption, read_training, source_of
 from oneflower.errors import StateError
 from oneflower.files import replace_file
 from oneflower.monitor.export import as_json
@@ -33,8 +33,9 @@ OutputOption = Annotated[
 
 
 def report(
+    path: PathArgument = None,
     *,
-    state: StateOption = DEFAULT_STATE,
+    state: StateOption = None,
     journal: JournalOption = None,
     form: Annotated[Format, typer.Option("--format", help="html or json.")] = Format.HTML,
     output: OutputOption = None,
@@ -43,12 +44,13 @@ def report(
 
     A training may be running; the report is of this moment. Every checkpoint's files are verified for it.
     """
-    view, safety = read_training(state, journal)
+    source = source_of(path, state, journal)
+    view, safety = read_training(source)
     if form is Format.JSON:
         content, target = json.dumps(as_json(view, safety), indent=2) + "\n", output or Path("-")
     else:
         content = render_report(view, safety=safety)
-        target = output or journal_of(state, journal).with_name("report.html")
+        target = output or source.journal.with_name("report.html")
     write(content, target)
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from oneflower.cli.config import ContextOption
-from oneflower.journal import follow, read_patiently
+from oneflower.journal import JOURNAL_VARIABLE, follow, read_patiently
 from oneflower.local_cluster.interrupts import Interrupts
 from oneflower.local_cluster.plan import Plan, make_plan
 from oneflower.monitor.final import ending, final_rows
@@ -73,7 +73,7 @@ def simulate(  # noqa: PLR0913 - one parameter an option
     # The progress lines say what the log says; who asks for a level gets the log as well.
     chosen = not resolution.provenance["FL_LOG_LEVEL"].is_default
     simulation.set_log_level(resolution.settings.log_level if chosen else "WARNING")
-    os.environ["ONEFLOWER_JOURNAL"] = str(plan.folder.journal)
+    os.environ[JOURNAL_VARIABLE] = str(plan.folder.journal)
     os.environ["ONEFLOWER_CLIENTS"] = str(clients)
     with Interrupts(at_once=True), plan.folder.lock():
         finish = _finished(plan, clients, progress)

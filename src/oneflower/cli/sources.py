@@ -1,44 +1,86 @@
 """Where a training's journal is: the options that every command which reads one shares."""
 
+import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from oneflower.errors import StateError
-from oneflower.journal import has_journal, read_patiently
+from oneflower.errors import SettingsError, StateError
+from oneflower.journal import JOURNAL_VARIABLE, has_journal, read_patiently
 from oneflower.local_cluster.folder import StateFolder
 from oneflower.monitor.history import History, fold
 from oneflower.monitor.safety import Inspector, Safety
 
 DEFAULT_STATE = Path("oneflower-state")
+DEFAULT_CHECKPOINTS = Path("/app/checkpoints")
 
-StateOption = Annotated[
-    Path,
-    typer.Option(
-        "--state",
-        metavar="DIR",
+PathArgument = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[PATH]",
         show_default=False,
-        help=f"State folder of `oneflower up`; {DEFAULT_STATE} if not given.",
+        help=f"State folder of a training, or its journal; {DEFAULT_STATE} if not given.",
     ),
+]
+StateOption = Annotated[
+    Path | None,
+    typer.Option("--state", metavar="DIR", show_default=False, help="The state folder, in place of PATH."),
 ]
 JournalOption = Annotated[
     Path | None,
-    typer.Option("--journal", metavar="FILE", help="A journal.jsonl, in place of a state folder."),
+    typer.Option("--journal", metavar="FILE", help="A journal.jsonl, in place of PATH."),
 ]
 
 
-def journal_of(state: Path, journal: Path | None) -> Path:
-    """Return the journal's place; it need not exist."""
-    return journal or StateFolder(state).journal
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a training is read from. Nothing of it need exist.
+
+    ``checkpoints`` holds as long as the journal has named no other folder.
+    """
+
+    journal: Path
+    checkpoints: Path
+    logs: Path
 
 
-def checkpoints_of(state: Path, journal: Path | None) -> Path:
-    """Return where checkpoints lie as long as the journal has named none."""
-    return journal.parent if journal else StateFolder(state).checkpoints
+def source_of(path: Path | None, state: Path | None, journal: Path | None) -> Source:
+    """Return what a command's PATH, --state or --journal names.
+
+    Without any of them it is the journal of this machine's SuperLink, where the environment names one, else
+    `DEFAULT_STATE`.
+
+    Raises
+    ------
+    SettingsError
+        More than one is given.
+    """
+    given = [each for each in (path, state, journal) if each is not None]
+    if len(given) > 1:
+        raise SettingsError(
+            f"{' and '.join(map(str, given))} were given: expected one place, as PATH, --state or --journal"
+        )
+    if path is not None and not path.is_dir() and (path.is_file() or path.suffix == ".jsonl"):
+        journal = path
+    named = os.environ.get(JOURNAL_VARIABLE)
+    if not given and named:
+        journal = Path(named)
+    folder = StateFolder(path or state or DEFAULT_STATE)
+    if journal is None:
+        return Source(folder.journal, folder.checkpoints, folder.logs)
+    return Source(journal, journal.parent, journal.parent / "logs")
 
 
-def read_training(state: Path, journal: Path | None = None, *, prove: bool = True) -> tuple[History, Safety]:
+def checkpoint_folder(where: Path | None, path: Path) -> Path:
+    """Return the folder of checkpoints that a command's PATH, else --path names; it may be a state folder."""
+    named = where or path
+    inside = StateFolder(named).checkpoints
+    return inside if inside.is_dir() else named
+
+
+def read_training(source: Source, *, prove: bool = True) -> tuple[History, Safety]:
     """Read a training from its journal, and look at its checkpoints.
 
     Raises
@@ -46,16 +88,15 @@ def read_training(state: Path, journal: Path | None = None, *, prove: bool = Tru
     StateError
         There is no journal, or it cannot be read.
     """
-    history = fold(read_patiently(existing(journal_of(state, journal))))
-    return history, Inspector(checkpoints_of(state, journal)).look(history, prove=prove)
+    history = fold(read_patiently(existing(source.journal)))
+    return history, Inspector(source.checkpoints).look(history, prove=prove)
 
 
 def existing(path: Path) -> Path:
     """Return the path of a journal; StateError where there is none."""
     if not has_journal(path):
         raise StateError(
-            f"there is no journal {path}: expected the state folder of a training (--state DIR), "
-            "or its journal (--journal FILE)"
+            f"there is no journal {path}: expected the state folder of a training, or its journal"
         )
     return path
 

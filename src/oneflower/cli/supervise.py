@@ -12,15 +12,15 @@ from typing import Annotated, Any
 
 import typer
 
+from oneflower.apps_catalogue.find import find_app
 from oneflower.cli.config import ContextOption
 from oneflower.cli.settings_used import app_row, setting_rows, write_settings_used
 from oneflower.errors import ClusterError, SettingsError, StateError, TrainingError
 from oneflower.flower.control import ControlClient
 from oneflower.flower.fab import build_fab
 from oneflower.flower.health import Stalled
-from oneflower.journal import Journal, Owner, read_patiently, run_of
+from oneflower.journal import JOURNAL_VARIABLE, Journal, Owner, read_patiently, run_of
 from oneflower.local_cluster.interrupts import INTERRUPTED, Interrupts
-from oneflower.local_cluster.plan import find_app
 from oneflower.local_cluster.ports import LOOPBACK
 from oneflower.local_cluster.tls import check_certificates
 from oneflower.monitor.final import ending, final_rows
@@ -36,7 +36,6 @@ from oneflower.supervisor.processes import FlowerProcesses
 from oneflower.supervisor.supervisor import Supervisor
 from oneflower.tls import certificate_problems
 
-JOURNAL_VARIABLE = "ONEFLOWER_JOURNAL"
 MEMORY_NAME = "training.json"
 
 log = logging.getLogger("oneflower.supervise")

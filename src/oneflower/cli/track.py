@@ -13,12 +13,12 @@ from typing import Annotated, Any
 import typer
 
 from oneflower.cli.sources import (
-    DEFAULT_STATE,
     JournalOption,
+    PathArgument,
     StateOption,
     existing,
-    journal_of,
     missing_extra,
+    source_of,
 )
 from oneflower.errors import OneflowerError, SettingsError, StateError
 from oneflower.journal import follow, of_training, read_patiently
@@ -29,8 +29,9 @@ from oneflower.monitor.tracking.tracker import track as hand_over
 
 
 def track(  # noqa: PLR0913 - one parameter an option
+    where: PathArgument = None,
     *,
-    state: StateOption = DEFAULT_STATE,
+    state: StateOption = None,
     journal: JournalOption = None,
     tensorboard: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write TensorBoard event files into this folder.")
@@ -50,7 +51,7 @@ def track(  # noqa: PLR0913 - one parameter an option
     """
     if (tensorboard is None) == (mlflow is None):
         raise SettingsError("expected one tracker: give --tensorboard DIR or --mlflow URI")
-    path = journal_of(state, journal)
+    path = source_of(where, state, journal).journal
     if not keep_on:
         existing(path)
     tracker = _tensorboard(tensorboard) if tensorboard is not None else _mlflow(mlflow or "", experiment)

@@ -8,13 +8,10 @@ from weakref import WeakSet
 
 from oneflower.errors import OneflowerError, SettingsError
 from oneflower.flower.api import Context
-from oneflower.journal import LAST_WORDS_S, Journal, Owner, read_journal
+from oneflower.journal import JOURNAL_VARIABLE, LAST_WORDS_S, Journal, Owner, read_journal
 from oneflower.kinds import kind_of
 from oneflower.procfs import this_process
 from oneflower.settings import TrainingConfig, training_config
-
-JOURNAL_VARIABLE = "ONEFLOWER_JOURNAL"
-"""The environment variable by which whoever starts the SuperLink tells the ServerApp where the journal is."""
 
 _told: WeakSet[OneflowerError] = WeakSet()
 

@@ -1,17 +1,17 @@
 """Start one of Flower's programs in this process, with the workarounds for the installed Flower.
 
-``python -m oneflower.flower.launch superlink|supernode ARGS...`` takes Flower's own flags and reads three
-variables. FL_FLOWER_WORKAROUNDS (YES) applies the workarounds, FL_FLOWER_SPEEDUPS (YES) those among them that
-only save time, and FL_WARM_EXECUTOR (YES) lets a SuperNode run its ClientApps in forked children of a warm
-process. The programs that Flower starts itself are started through here too. A Flower that oneflower does not
-support is refused with exit code 4 before anything of it is imported.
+``python -m oneflower.flower.launch superlink|supernode ARGS...`` takes Flower's own flags, and from its
+environment the variables that a SuperLink or a SuperNode reads (`oneflower.settings.Consumer`):
+FL_FLOWER_WORKAROUNDS applies the workarounds, FL_FLOWER_SPEEDUPS those among them that only save time, and
+FL_WARM_EXECUTOR lets a SuperNode run its ClientApps in forked children of one warm process. The programs that
+Flower starts itself are started through here, too. A Flower that oneflower does not support is refused with
+exit code 4 before anything of it is imported.
 """
 
 import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from oneflower.errors import OneflowerError, SettingsError
@@ -22,7 +22,7 @@ from oneflower.flower.version import supported_room
 from oneflower.flower.watch import keep_running, look_after_parent
 from oneflower.output import steady_output
 from oneflower.proxies import direct_loopback, proxy_variable
-from oneflower.settings import resolve
+from oneflower.settings import Consumer, resolve_for
 
 log = logging.getLogger(__name__)
 
@@ -36,17 +36,8 @@ LOOPBACK_FLAGS = {
     "supernode": {"--clientappio-api-address": "127.0.0.1:9094"},
 }
 GUARDED_PROGRAMS = frozenset({"superlink", "supernode", "superexec"})
-SWITCHES = ("FL_FLOWER_WORKAROUNDS", "FL_FLOWER_SPEEDUPS", "FL_WARM_EXECUTOR")
+CONSUMERS = Consumer.SUPERLINK | Consumer.SUPERNODE
 USAGE = f"usage: python -m oneflower.flower.launch {'|'.join(PROGRAMS)} ARGS... (Flower's own flags)"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Switches:
-    """Which changes to Flower are wanted; without the workarounds there are no speed-ups either."""
-
-    workarounds: bool
-    speedups: bool
-    warm_executor: bool
 
 
 def main(argv: Sequence[str]) -> None:
@@ -63,7 +54,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def start(program: str, arguments: Sequence[str], environ: Mapping[str, str]) -> None:
-    """Apply what the switches say and call Flower's entry point, which does not return."""
+    """Apply the settings of the environment and call Flower's entry point, which does not return."""
     # Imported here: Flower reads the environment when it is imported.
     from oneflower.flower.door import entry_points, warm_executor  # noqa: PLC0415
     from oneflower.flower.logs import log_through_flower  # noqa: PLC0415
@@ -72,17 +63,17 @@ def start(program: str, arguments: Sequence[str], environ: Mapping[str, str]) ->
     if program == WARM_EXECUTOR:
         warm_executor.run(arguments)
         return
-    chosen = switches(environ)
+    settings = resolve_for(CONSUMERS, environ)
     arguments = with_loopback(program, arguments)
     entry_point = entry_points.ENTRY_POINTS[program]
     function = entry_point.load()
-    if chosen.workarounds:
-        _apply_workarounds(program, speedups=chosen.speedups)
+    if settings.flower_workarounds:
+        _apply_workarounds(program, speedups=settings.flower_speedups)
         _look_after(program, arguments, environ)
     if program == "supernode":
         _name_proxy(value_of("--superlink", arguments) or "")
-    # Who asks for --isolation process runs an executor of their own.
-    if program == "supernode" and chosen.warm_executor and value_of("--isolation", arguments) != "process":
+    # A SuperNode with --isolation process has an executor that somebody else runs.
+    if program == "supernode" and settings.warm_executor and value_of("--isolation", arguments) != "process":
         warm_executor.keep_running(value_of("--clientappio-api-address", arguments) or "")
         arguments += ["--isolation", "process"]
     sys.argv = [entry_point.command, *arguments]
@@ -103,17 +94,6 @@ def prepare_environment(program: str) -> None:
     scripts = str(Path(sys.executable).parent)
     if scripts not in os.environ.get("PATH", "").split(os.pathsep):
         os.environ["PATH"] = os.pathsep.join(filter(None, [scripts, os.environ.get("PATH", "")]))
-
-
-def switches(environ: Mapping[str, str]) -> Switches:
-    """Read the three variables; SettingsError where one is not YES or NO."""
-    names = [prefix + name for name in SWITCHES for prefix in ("", "ONEAPP_")]
-    settings = resolve({name: environ[name] for name in names if name in environ}).settings
-    return Switches(
-        workarounds=settings.flower_workarounds,
-        speedups=settings.flower_speedups,
-        warm_executor=settings.warm_executor,
-    )
 
 
 def with_loopback(program: str, arguments: Sequence[str]) -> list[str]:

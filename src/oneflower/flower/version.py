@@ -13,9 +13,20 @@ PACKAGES: Final = ("flwr", "flwr-nightly")
 """The distributions that install Flower, as Flower itself looks for them (flwr/common/version.py)."""
 
 
-@cache
 def supported_room() -> str:
     """Return the name of the folder for the installed Flower.
+
+    Raises
+    ------
+    FlowerVersionError
+        Flower is not installed, or in a version that has no folder.
+    """
+    return ROOMS[supported_version()]
+
+
+@cache
+def supported_version() -> str:
+    """Return the version of the installed Flower.
 
     Raises
     ------
@@ -28,7 +39,7 @@ def supported_room() -> str:
     if found.version not in ROOMS:
         folder = found.locate_file("")
         raise FlowerVersionError(f"Flower {found.version} is installed in {folder}. {_how_to_mend()}")
-    return ROOMS[found.version]
+    return found.version
 
 
 def exit_unless_supported() -> None:

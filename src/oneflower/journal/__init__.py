@@ -13,11 +13,12 @@ from oneflower.journal.reader import (
 )
 from oneflower.journal.tail import Event, JournalTail
 from oneflower.journal.unfinished import Unfinished, unfinished_round
-from oneflower.journal.writer import LAST_WORDS_S, Journal, Owner
+from oneflower.journal.writer import JOURNAL_VARIABLE, LAST_WORDS_S, Journal, Owner
 
 __all__ = [
     "EVENTS",
     "JOURNAL_SCHEMA",
+    "JOURNAL_VARIABLE",
     "LAST_WORDS_S",
     "Current",
     "Event",

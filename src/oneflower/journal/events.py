@@ -74,6 +74,7 @@ EVENTS: Final[Mapping[str, tuple[str, ...]]] = {
     "settings_used": ("settings", "environment"),
     "client_joined": ("client", "connected"),
     "client_left": ("client", "connected"),
+    "client_named": ("client", "name", "partition"),
     "cluster_started": ("nodes", "fleet"),
     "process_died": ("role", "reason"),
     "process_started": ("role",),

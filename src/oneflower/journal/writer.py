@@ -20,6 +20,8 @@ from oneflower.journal.events import JOURNAL_SCHEMA
 
 log = logging.getLogger(__name__)
 
+JOURNAL_VARIABLE: Final = "ONEFLOWER_JOURNAL"
+"""The environment variable by which whoever starts a SuperLink names the journal."""
 MAX_BYTES: Final = 32 * 1024 * 1024
 OLD_FILES: Final = 3
 RETRY_S: Final = 0.2

@@ -2,21 +2,10 @@
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from logging import ERROR
 
-from oneflower.flower.api import (
-    ClientApp,
-    Context,
-    Error,
-    ErrorCode,
-    Grid,
-    Message,
-    RecordDict,
-    Run,
-    UserConfigValue,
-    log,
-)
-from oneflower.flower.client_call import mark_state
+from oneflower.flower.api import ClientApp, Context, Grid, Message, RecordDict, Run, UserConfigValue
+from oneflower.flower.arguments import NAME
+from oneflower.flower.client_mark import mark_reply, raised_reply
 from oneflower.flower.door import names
 
 
@@ -56,7 +45,11 @@ class LocalGrid(Grid):
             node_id: Context(
                 run_id=1,
                 node_id=node_id,
-                node_config={"partition-id": partition, "num-partitions": clients},
+                node_config={
+                    "partition-id": partition,
+                    "num-partitions": clients,
+                    NAME: f"client-{partition}",
+                },
                 state=RecordDict(),
                 run_config=dict(run_config),
             )
@@ -120,8 +113,6 @@ class LocalGrid(Grid):
             if not isinstance(reply, Message):
                 raise TypeError(f"the ClientApp returned {type(reply).__name__}; expected a Message")  # noqa: TRY301
         except (Exception, SystemExit) as error:  # noqa: BLE001 a client's own code may raise anything
-            log(ERROR, "ClientApp raised an exception", exc_info=error)
-            reason = f"{type(error)}:<'{error}'>"
-            return Message(Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=reason), reply_to=message)
-        mark_state(reply, message, context)
+            return raised_reply(error, message, context)
+        mark_reply(reply, message, context)
         return reply

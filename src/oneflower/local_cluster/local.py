@@ -12,10 +12,12 @@ from oneflower.errors import ClusterError
 from oneflower.files import state_errors
 from oneflower.flower.control import ControlClient
 from oneflower.flower.health import Stalled
+from oneflower.journal import JOURNAL_VARIABLE
 from oneflower.local_cluster import commands
 from oneflower.local_cluster.children import Children, Death
 from oneflower.local_cluster.commands import Addresses
 from oneflower.local_cluster.folder import StateFolder
+from oneflower.local_cluster.plan import ADDRESSES
 from oneflower.local_cluster.ports import LOOPBACK, check_free, free_ports
 from oneflower.local_cluster.processes import ProcessTable
 from oneflower.local_cluster.spawn import tail
@@ -77,10 +79,8 @@ class LocalCluster:
 
     def check_ports(self) -> None:
         """Raise a ClusterError that names a port of the operator's that is taken."""
-        for port, variable in (
-            (self._options.fleet_port, "FL_FLEET_API_ADDRESS"),
-            (self._options.control_port, "FL_CONTROL_API_ADDRESS"),
-        ):
+        for name, variable in ADDRESSES.items():
+            port = getattr(self._options, name)
             if port is not None:
                 check_free(port, variable)
 
@@ -252,7 +252,7 @@ class LocalCluster:
             flwr_home=home,
         )
         if role in (SUPERLINK, SUPEREXEC):  # the ServerApp is their child
-            environment["ONEFLOWER_JOURNAL"] = str(self._folder.journal)
+            environment[JOURNAL_VARIABLE] = str(self._folder.journal)
             environment["ONEFLOWER_CLIENTS"] = str(self._options.nodes)
         log = self._folder.log(role)
         self._children.spawn(role, command, environment=environment, log=log, folder=self._folder.root)

@@ -1,22 +1,20 @@
 """What one `up` shall do, decided and checked before anything is started or written."""
 
-import importlib.util
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from oneflower.apps_catalogue.folders import app_folder
+from oneflower.apps_catalogue.find import check_installed, find_app
 from oneflower.errors import SettingsError
 from oneflower.flower.fab import Fab, build_fab
 from oneflower.language_models import base_model_folder
 from oneflower.local_cluster.folder import StateFolder
 from oneflower.local_cluster.ports import LOOPBACK
 from oneflower.local_cluster.tls import check_certificates
-from oneflower.settings import NO_USE_CASE, Notice, Resolution, Settings, run_config, use_case_of, what_fits
+from oneflower.settings import BY_NAME, Notice, Resolution, Settings, run_config, strategy_rows
+from oneflower.settings.formats import split_address
 
 ADDRESSES = {"fleet_port": "FL_FLEET_API_ADDRESS", "control_port": "FL_CONTROL_API_ADDRESS"}
-CLIENT_MINIMUMS = ("min_available_clients", "min_fit_clients", "min_evaluate_clients")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,39 +80,6 @@ def make_plan(
     )
 
 
-def find_app(use_case: str) -> Path:
-    """Return the folder of a pre-built app: inside the installed package, or beside the source tree.
-
-    Raises
-    ------
-    SettingsError
-        FL_USE_CASE is none, or this installation does not hold the app.
-    """
-    if use_case == NO_USE_CASE:
-        raise SettingsError(
-            "no app was chosen: set FL_USE_CASE in the context (for example image-classification), "
-            "or give the folder of a Flower app with --app"
-        )
-    folder = app_folder(use_case)
-    if folder is not None:
-        return folder
-    raise SettingsError(
-        f"FL_USE_CASE={use_case}: this installation does not hold that app; choose another, "
-        "or give the folder of a Flower app with --app"
-    )
-
-
-def check_installed(use_case: str) -> None:
-    """Raise SettingsError where a package that a pre-built app needs is not installed here."""
-    app = use_case_of(use_case)
-    missing = [name for name in app.packages if importlib.util.find_spec(name) is None] if app else []
-    if app and missing:
-        raise SettingsError(
-            f"FL_USE_CASE={use_case} needs {' and '.join(missing)}, which this machine does not have: "
-            f"pip install 'oneflower[{app.extras}]', or choose what fits what is installed\n{what_fits()}"
-        )
-
-
 def check_base_model(settings: Settings) -> None:
     """Raise AppError where a pre-built app wants a base model and there is not one."""
     if "base-model" in run_config(settings):
@@ -123,14 +88,15 @@ def check_base_model(settings: Settings) -> None:
 
 def check_nodes(settings: Settings, nodes: int | None) -> int:
     """Return how many clients a round waits for; SettingsError when fewer nodes are asked for."""
-    minimums = {f"FL_{field.upper()}": int(getattr(settings, field)) for field in CLIENT_MINIMUMS}
+    minimums = settings.clients_needed
     needed = max(minimums.values())
     if nodes is not None and nodes < needed:
         names = ", ".join(name for name, value in minimums.items() if value == needed)
+        parameters = [f", {row.name}={settings.value_of(row)}" for row in strategy_rows(settings.strategy)]
         raise SettingsError(
-            f"--nodes {nodes} starts {nodes} clients, but every round waits for {needed} ({names}, "
-            f"with what FL_STRATEGY={settings.strategy} and FL_NUM_MALICIOUS={settings.num_malicious} need): "
-            f"it would wait for ever. Say --nodes {needed} or more, or lower what asks for them."
+            f"--nodes {nodes} starts {nodes} clients, but every round waits for {needed} ({names}; "
+            f"FL_STRATEGY={settings.strategy}{''.join(parameters)}): it would wait for ever. Give --nodes "
+            f"{needed} or more, or lower the variables."
         )
     return needed
 
@@ -151,8 +117,7 @@ def _port(resolution: Resolution, variable: str) -> int | None:
     """Return the port that the operator asked for; the host is always loopback here."""
     if resolution.provenance[variable].is_default:
         return None
-    address = str(getattr(resolution.settings, variable.removeprefix("FL_").lower()))
-    return int(re.split(":", address)[-1])
+    return split_address(str(resolution.settings.value_of(BY_NAME[variable])))[1]
 
 
 def _notices(resolution: Resolution) -> list[Notice]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from logging import INFO, WARNING
 
 from oneflower.flower.api import ErrorCode, Message, log
-from oneflower.flower.client_call import take_mark
+from oneflower.flower.client_mark import ClientMark, take_mark
 from oneflower.flower.grid import Reply, RoundGrid
 from oneflower.flower.parts import PartTable
 from oneflower.journal import Journal, Unfinished, unfinished_round
@@ -56,6 +56,8 @@ class Phases:
         The nodes that were there when it was last looked; changes of it are told.
     parts : PartTable
         Which part of the data each member has in the round that runs; see `assign_parts`.
+    names : dict of int to str
+        What the nodes are called, as far as their clients have said; it labels what is shown.
     client_state : set of str
         The records that clients keep in their `context.state`, as far as they have shown.
     """
@@ -65,6 +67,7 @@ class Phases:
     round_timeout_s: float
     connected: set[int] = field(default_factory=set)
     parts: PartTable = field(default_factory=PartTable)
+    names: dict[int, str] = field(default_factory=dict)
     client_state: set[str] = field(default_factory=set)
 
     def record(self, event: str, **fields: object) -> None:
@@ -108,7 +111,7 @@ class Phases:
             ("client_joined", now - self.connected),
         ):
             for node_id in sorted(changed):
-                log(INFO, "%s client=%d connected=%d", event.replace("_", " "), node_id, len(now))
+                log(INFO, "%s client=%s connected=%d", event.replace("_", " "), self.label(node_id), len(now))
                 self.record(event, client=str(node_id), connected=len(now))
         self.connected.clear()
         self.connected.update(now)
@@ -166,12 +169,14 @@ class Phases:
         return len(online.intersection(nodes))
 
     def _accept(self, phase: str, server_round: int, reply: Reply, check: Check) -> bool:
+        mark = take_mark(reply.message)
+        self.client_state.update(mark.state)
+        self._name(reply.node_id, mark)
         if reply.message.has_error():
             reason = reply.message.error.reason or "no reason given"
             if not (phase == "evaluate" and lacks_evaluate([reason])):  # that is no failure of a client
                 self.leave_out("client_failed", server_round, reply.node_id, reason)
             return False
-        self.client_state.update(take_mark(reply.message))
         rejected = check(reply.message)
         if rejected is not None:
             self.leave_out("client_quarantined", server_round, reply.node_id, rejected)
@@ -185,10 +190,33 @@ class Phases:
         )
         return True
 
+    def _name(self, node_id: int, mark: ClientMark) -> None:
+        """Take up what a client calls itself; two that are there at once are told apart by their parts."""
+        if not mark.name:
+            return
+        others = {name for node, name in self.names.items() if node != node_id and node in self.connected}
+        name = mark.name
+        if name in others:
+            name = f"{name}/{str(node_id)[-6:] if mark.partition is None else mark.partition}"
+        if self.names.get(node_id) == name or name in others:
+            return
+        self.names[node_id] = name
+        log(INFO, "client named client=%d name=%s partition=%s", node_id, name, mark.partition)
+        self.record("client_named", client=str(node_id), name=name, partition=mark.partition)
+
+    def label(self, node_id: int) -> str:
+        """Return what a node is called: its name, Flower's id as long as it has told none."""
+        return self.names.get(node_id, str(node_id))
+
     def leave_out(self, event: str, server_round: int, node_id: int, reason: str) -> None:
         """Name a client that takes no part in this round, and why."""
         log(
-            WARNING, "%s round=%d client=%d reason=%s", event.replace("_", " "), server_round, node_id, reason
+            WARNING,
+            "%s round=%d client=%s reason=%s",
+            event.replace("_", " "),
+            server_round,
+            self.label(node_id),
+            reason,
         )
         self.record(event, round=server_round, client=str(node_id), reason=reason)
 

@@ -1,6 +1,7 @@
 """What users of Flower's own strategies rely on, re-expressed from the behaviour its unit tests describe.
 
-Where ours differs on purpose, the test says so and docs/decisions/033-flowers-own-tests.md says why.
+Where ours differ on purpose, the test says so. The reasons:
+docs/decisions/033-our-strategies-differ-from-flowers-in-seven-points.md
 """
 
 import numpy as np

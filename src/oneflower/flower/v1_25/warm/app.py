@@ -19,7 +19,7 @@ from flwr.common.message import remove_content_from_message
 from flwr.common.serde import context_from_proto, context_to_proto, message_to_proto
 from flwr.proto.message_pb2 import Context as ProtoContext
 
-from oneflower.flower.client_call import call_client
+from oneflower.flower.client_mark import call_client, raised_reply
 from oneflower.flower.v1_25.names import set_message_id
 from oneflower.flower.v1_25.warm.parcel import Parcel, ParcelWriter
 
@@ -48,7 +48,7 @@ def run_app(app: ClientApp, inputs: Parcel, message_id: str, outputs: ParcelWrit
     try:
         reply = call_client(app, message, context)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the app raises becomes an error reply
-        reply = Message(error_of(error), reply_to=message)
+        reply = raised_reply(error, message, context)
     write_reply(outputs, reply)
     outputs.add(CONTEXT, context_to_proto(context).SerializeToString())
     outputs.close()
