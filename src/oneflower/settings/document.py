@@ -109,8 +109,8 @@ def _rows(variables: Iterable[Variable]) -> Iterator[str]:
         key = f"`{variable.run_config_key}`" if variable.run_config_key else ""
         label = f"{variable.label} *" if variable.in_form else variable.label
         yield (
-            f"| {_anchored(variable.name)} | {label} | {variable.kind.input_type} | {default} | {variable.accepted} "
-            f"| {variable.help} | {', '.join(variable.consumers.labels)} | {key} |"
+            f"| {_anchored(variable.name)} | {label} | {variable.kind.input_type} | {default} "
+            f"| {variable.accepted} | {variable.help} | {', '.join(variable.consumers.labels)} | {key} |"
         )
 
 
