@@ -34,6 +34,7 @@ LAYERS = {
     "output": 1,
     "files": 1,
     "findings": 1,
+    "language_models": 1,
     "versions": 1,
     "parts": 1,
     "quality": 1,

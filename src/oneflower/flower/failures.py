@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from weakref import WeakSet
 
-from flwr.common import Context
-
 from oneflower.errors import OneflowerError, SettingsError
+from oneflower.flower.api import Context
 from oneflower.journal import JOURNAL_VARIABLE, LAST_WORDS_S, Journal, Owner, read_journal
 from oneflower.kinds import kind_of
 from oneflower.procfs import this_process

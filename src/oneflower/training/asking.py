@@ -4,10 +4,8 @@ import hashlib
 from collections.abc import Callable, Iterable
 from logging import WARNING
 
-from flwr.common import ArrayRecord, ConfigRecord, Message, RecordDict, log
-from flwr.common.constant import MessageType
-
 from oneflower.errors import TrainingError
+from oneflower.flower.api import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict, log
 from oneflower.settings import TrainingConfig
 from oneflower.training.phases import Collected, Parse, Phases
 from oneflower.training.replies import ReplyError

@@ -8,8 +8,6 @@ from logging import ERROR, INFO, WARNING
 from pathlib import Path
 from typing import Any, Self
 
-from flwr.common import log
-from flwr.serverapp.strategy import Result
 from numpy.typing import NDArray
 
 from oneflower.checkpoints import (
@@ -24,6 +22,7 @@ from oneflower.checkpoints import (
     retention_of,
 )
 from oneflower.errors import CheckpointError, OneflowerError
+from oneflower.flower.api import Result, log
 from oneflower.flower.records import array_views, to_record
 from oneflower.journal import Journal
 from oneflower.settings import TrainingConfig

@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 from logging import INFO, WARNING
 from typing import Generic, TypeVar
 
-from flwr.common import Message, log
-from flwr.common.constant import ErrorCode
-
+from oneflower.flower.api import ErrorCode, Message, log
 from oneflower.flower.client_mark import ClientMark, take_mark
 from oneflower.flower.grid import Reply, RoundGrid
 from oneflower.flower.parts import PartTable

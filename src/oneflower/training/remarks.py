@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from logging import WARNING
 from typing import Any, Final
 
-from flwr.common import log
-
+from oneflower.flower.api import log
 from oneflower.settings import TrainingConfig
 from oneflower.training.phases import Phases
 

@@ -2,8 +2,6 @@
 
 from typing import TypeVar, cast
 
-from flwr.common import ArrayRecord, Message, MetricRecord, RecordDict
-
 from oneflower.aggregation import (
     LONGEST_REASON,
     WEIGHT,
@@ -15,6 +13,7 @@ from oneflower.aggregation import (
     check_names,
     check_num_examples,
 )
+from oneflower.flower.api import ArrayRecord, Message, MetricRecord, RecordDict
 from oneflower.flower.records import array_view
 
 Record = TypeVar("Record", ArrayRecord, MetricRecord)

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from functools import partial
 from logging import INFO, WARNING
 
-from flwr.common import ArrayRecord, ConfigRecord, MetricRecord, log
-from flwr.serverapp.strategy import Result
-
 from oneflower.aggregation import Arrays, Checked, Update, check_together, model_schema, weighted_metrics
 from oneflower.checkpoints import normalised
 from oneflower.errors import AppError, TrainingError
+from oneflower.flower.api import ArrayRecord, ConfigRecord, MetricRecord, Result, log
 from oneflower.flower.records import array_views
 from oneflower.settings import TrainingConfig
 from oneflower.training.blame import lacks_evaluate, shared_exception

@@ -5,12 +5,8 @@ from collections.abc import Mapping
 from functools import partial
 from logging import INFO, WARNING
 
-from flwr.common import ArrayRecord, ConfigRecord, Context, log
-from flwr.server import Grid
-from flwr.server.grid import GrpcGrid
-from flwr.serverapp.strategy import Result
-
 from oneflower.errors import OneflowerError, SettingsError
+from oneflower.flower.api import ArrayRecord, ConfigRecord, Context, Grid, GrpcGrid, Result, log
 from oneflower.flower.failures import facts_of, named_path, open_journal, tell_known
 from oneflower.flower.grid import RoundGrid
 from oneflower.flower.logs import log_through_flower
