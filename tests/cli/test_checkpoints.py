@@ -239,7 +239,7 @@ def test_export_names_the_formats_and_the_place_that_cannot_be_written(oneflower
     assert "expected one of npz, pt, safetensors" in err
     code, _, err = oneflower("export", 2, "--output", tmp_path / "none" / "m.npz", "--path", folder)
     assert code == 7
-    assert "The folder is not there" in err
+    assert "The folder does not exist" in err
 
 
 def test_export_writes_beside_you_when_no_place_is_given(oneflower, folder, tmp_path, monkeypatch):

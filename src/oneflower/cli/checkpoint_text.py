@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from oneflower.checkpoints import CheckpointInfo, CheckpointReader, Metrics, MissingRoundError
-from oneflower.checkpoints.plain import spelled
+from oneflower.checkpoints.metrics import to_json
 from oneflower.errors import CheckpointError
 
 
@@ -60,7 +60,7 @@ def _metrics_of(number: int, own: Metrics, all_so_far: Metrics) -> dict[str, Any
     for part in (own, all_so_far):
         for phase, rounds in part.items():
             if isinstance(rounds, Mapping) and str(number) in rounds:
-                found[phase] = spelled(rounds[str(number)])
+                found[phase] = to_json(rounds[str(number)])
     return found
 
 
