@@ -105,10 +105,10 @@ def test_the_shuttle_sensors_are_the_default():
     [
         ("a,b,c\n1,2,x\n", "could not convert string 'x'"),
         ("a,b,c\n1,2,\n", "cannot be read"),
-        ("a,b,c\n1,2\n", "3 names over 2 columns"),
+        ("a,b,c\n1,2\n", "3 names for 2 columns"),
         ("a,b\n1,2\n", r"shape \(1, 2\) without the label; expected at least one row of 3"),
-        ("a,b,c\n1,2,nan\n", "no finite numbers"),
-        ("a,b,c\n1,2,1e300\n", "no finite numbers"),
+        ("a,b,c\n1,2,nan\n", "not finite numbers"),
+        ("a,b,c\n1,2,1e300\n", "not finite numbers"),
         ("a,b,c,anomaly\n1,2,3,7\n", "labels other than 0 and 1"),
     ],
 )

@@ -186,8 +186,8 @@ def archive(x=None, y=None):
         (archive(y=np.arange(5)), "one label each"),
         (archive(y=np.arange(6)), "integers from 0 to 2"),
         (archive(y=np.zeros(6)), "integers from 0 to 2"),
-        (archive(np.full((6, 8, 8), np.nan)), "no finite numbers"),
-        (archive(np.full((6, 8, 8), "a")), "no finite numbers"),
+        (archive(np.full((6, 8, 8), np.nan)), "not finite numbers"),
+        (archive(np.full((6, 8, 8), "a")), "not finite numbers"),
         ({"x": np.zeros((6, 8, 8))}, "the arrays x"),
         (archive(np.full((6, 8, 8), None)), "cannot be read"),
     ],
@@ -215,7 +215,7 @@ def test_another_number_of_class_folders_and_a_broken_image_are_refused(tmp_path
         data.load_images(tmp_path, SHAPE)
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "x.png").write_bytes(b"no image")
-    with pytest.raises(AppError, match="no readable image"):
+    with pytest.raises(AppError, match="not a readable image"):
         data.load_images(tmp_path, SHAPE)
 
 

@@ -112,12 +112,12 @@ def test_the_keys_of_other_data_sets_are_understood(tmp_path):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("{", "line 1 is no pair"),
+        ("{", "line 1 is not a pair"),
         ('{"prompt": "a"}', "no text under reply or response or output"),
         ('{"prompt": "", "reply": "b"}', "no text under prompt"),
         ('{"prompt": 3, "reply": "b"}', "no text under prompt"),
-        ("[1]", "line 1 is no pair"),
-        ("", "no pair; expected at least one file"),
+        ("[1]", "line 1 is not a pair"),
+        ("", "without a pair; expected a file"),
     ],
 )
 def test_a_line_that_is_not_a_pair_is_refused_with_the_reason(tmp_path, line, words):
@@ -203,7 +203,7 @@ def test_another_base_model_than_the_servers_is_refused(config, tmp_path):
 
 
 def test_targets_that_the_model_lacks_are_refused(config):
-    with pytest.raises(AppError, match="mend base-model or lora-targets"):
+    with pytest.raises(AppError, match="fix base-model or lora-targets"):
         train_once(config | {"lora-targets": "no_such_module"})
 
 

@@ -77,7 +77,7 @@ def test_an_existing_folder_is_not_changed(tmp_path, make):
     else:
         getattr(taken, make)()
     before = os.lstat(taken)
-    with pytest.raises(StateError, match="exists already"):
+    with pytest.raises(StateError, match="already exists"):
         write_app("taken", tmp_path)
     assert os.lstat(taken) == before
 

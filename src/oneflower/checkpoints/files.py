@@ -160,7 +160,7 @@ def _open_to_write(path: Path, flags: int) -> int:
 
 
 _HINTS: Final = {
-    errno.ENOSPC: "The disk is full: free space, enlarge the disk, or lower FL_CHECKPOINT_KEEP.",
+    errno.ENOSPC: "The disk is full: free space on it, enlarge it, or lower FL_CHECKPOINT_KEEP.",
     errno.EDQUOT: "The disk quota is used up: raise it, free space, or lower FL_CHECKPOINT_KEEP.",
     errno.EROFS: "The disk is mounted read-only: mount it writable, or choose another path.",
     errno.ENOENT: "The folder does not exist: create it or mount its disk, or choose another path.",

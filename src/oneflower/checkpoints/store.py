@@ -108,7 +108,7 @@ class CheckpointStore(CheckpointReader):
         if free < needed:
             raise StateError(
                 f"the disk of {self.root} has {free} bytes free, a checkpoint of this model takes {needed}. "
-                "Free space, enlarge the disk, or lower FL_CHECKPOINT_KEEP."
+                "Free space on it, enlarge it, or lower FL_CHECKPOINT_KEEP."
             )
 
     def recorded(self) -> dict[str, int]:
