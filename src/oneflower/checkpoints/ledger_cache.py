@@ -1,26 +1,25 @@
-"""The ledger of a folder: read when it is first asked for, and again when it may not be true any more."""
+"""Cache of a folder's ledger: read on first use, and again when it may be out of date."""
 
 import logging
 from collections.abc import Collection
 from pathlib import Path
 
-from oneflower.checkpoints.files import Files
+from oneflower.checkpoints.files import Files, state_error
 from oneflower.checkpoints.folder import set_history_aside
 from oneflower.checkpoints.ledger import Ledger
 from oneflower.checkpoints.names import HISTORY
-from oneflower.checkpoints.trouble import state_error
 from oneflower.quality import Wanted
 
 log = logging.getLogger(__name__)
 
 
-class Known:
-    """What the store knows of its folder. StateError where that cannot be read.
+class LedgerCache:
+    """The ledger of one folder, read when needed. Raises StateError if it cannot be read.
 
     Parameters
     ----------
     wanted : Wanted | None
-        By what rounds are judged; as the newest manifest says where it is not given.
+        The metric that ranks the rounds; None takes the one in the newest manifest.
     """
 
     def __init__(self, files: Files, root: Path, wanted: Wanted | None) -> None:
@@ -29,47 +28,50 @@ class Known:
         self._wanted = wanted
         self._ledger: Ledger | None = None
 
-    def now(self) -> Ledger:
-        """Return what is known of the whole folder."""
+    def current(self) -> Ledger:
+        """Return the ledger of all committed rounds."""
         if self._ledger is None:
-            self._ledger = self.of(None)
+            self._ledger = self.read(None)
         return self._ledger
 
-    def of(self, rounds: Collection[int] | None) -> Ledger:
-        """Read what would be known if these rounds alone were committed."""
+    def read(self, rounds: Collection[int] | None) -> Ledger:
+        """Read the ledger as it would be if only these rounds were committed; None means all."""
         try:
             return Ledger.read(self._files, self._root, wanted=self._wanted, rounds=rounds)
         except OSError as error:
-            raise state_error(error, "reading what is committed", self._root) from error
+            raise state_error(error, "reading the committed rounds", self._root) from error
 
-    def before(self, number: int | None) -> Ledger:
-        """Hand out what a commit of round `number`, or a note, goes on from, until it is given to `keep`."""
-        ledger = self.now()
+    def take(self, number: int | None) -> Ledger:
+        """Return the ledger that a commit of round `number` extends; None extends the newest round.
+
+        The caller changes it, so it leaves the cache until `put_back`.
+        """
+        ledger = self.current()
         if ledger.unreadable or ledger.size_bytes != self._history_size():
-            self.drop()  # somebody has changed the file, or it can be read again
-            ledger = self.now()
+            self.invalidate()  # another program has changed the file, or it can be read again
+            ledger = self.current()
         if ledger.unreadable:
-            self._begin_history_again()
-            ledger = self.of(None)
-        self.drop()
+            self._restart_history()
+            ledger = self.read(None)
+        self.invalidate()
         if number is None or ledger.number < number:
             return ledger
-        return self.of([other for other in ledger.committed if other < number])
+        return self.read([other for other in ledger.committed if other < number])
 
-    def keep(self, ledger: Ledger) -> None:
-        """Take back what was handed out, after its commit, unless later rounds are committed beside it."""
+    def put_back(self, ledger: Ledger) -> None:
+        """Cache a ledger after its commit, unless it lacks later rounds that are committed too."""
         self._ledger = ledger if ledger.whole else None
 
-    def drop(self) -> None:
-        """Read again when asked next."""
+    def invalidate(self) -> None:
+        """Drop the cached ledger: the next use reads the folder."""
         self._ledger = None
 
     def forget(self, rounds: Collection[int]) -> None:
-        """Note that retention has removed rounds."""
+        """Remove rounds that retention has deleted."""
         if self._ledger is not None:
             self._ledger.committed.difference_update(rounds)
 
-    def _begin_history_again(self) -> None:
+    def _restart_history(self) -> None:
         try:
             set_history_aside(self._files, self._root, "damaged")
         except OSError as error:

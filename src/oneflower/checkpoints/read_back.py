@@ -1,14 +1,14 @@
-"""Read back what was written, by the reader's own parsers, before anything is committed.
+"""Read back what was written, with the reader's own parsers, before the commit.
 
-What cannot be read back is refused while the checkpoint before is the newest: found at a resume, it would
-end every resume. The parts that are parsed are read, not the arrays' data.
+A file that cannot be parsed is rejected while the previous checkpoint is still the newest: once committed,
+it would make every resume fail. Manifest, history line and array headers are read, not the array data.
 """
 
 import zipfile
 from pathlib import Path
 
 from oneflower.checkpoints.files import Files
-from oneflower.checkpoints.history import read_back
+from oneflower.checkpoints.history import line_problem
 from oneflower.checkpoints.ledger import Entry
 from oneflower.checkpoints.manifest import DamagedError, FileRecord, parse
 from oneflower.checkpoints.model import ModelSchema
@@ -18,7 +18,7 @@ from oneflower.errors import CheckpointError
 
 
 def check_schema(files: Files, root: Path, name: str, arrays: Arrays) -> None:
-    """Raise CheckpointError unless the file under its temporary name holds arrays of this form."""
+    """Raise CheckpointError unless the temporary file holds arrays with these names, shapes and dtypes."""
     try:
         with files.open(temporary(root / name)) as file:
             found = ModelSchema(arrays=npz_schema(file))
@@ -29,7 +29,7 @@ def check_schema(files: Files, root: Path, name: str, arrays: Arrays) -> None:
 
 
 def check_manifest(files: Files, root: Path, number: int, records: list[FileRecord]) -> None:
-    """Raise CheckpointError unless the manifest under its temporary name is one, and names these files."""
+    """Raise CheckpointError unless the temporary manifest is valid and names these files."""
     name = manifest_name(number)
     with files.open(temporary(root / name)) as file:
         data = file.read()
@@ -42,19 +42,19 @@ def check_manifest(files: Files, root: Path, number: int, records: list[FileReco
 
 
 def check_line(files: Files, root: Path, entry: Entry) -> None:
-    """Raise CheckpointError unless the line lies where it was written and goes on from the one before it."""
+    """Raise CheckpointError unless the line is where it was written and follows its predecessor."""
     with files.open(root / HISTORY) as file:
         file.seek(entry.begin)
         line = file.read(len(entry.line))
-    problem = read_back(line, before=entry.before, begin=entry.begin)
+    problem = line_problem(line, before=entry.before, begin=entry.begin)
     if problem is None and line != entry.line:
-        problem = "is another than was written"
+        problem = "differs from what was written"
     if problem is not None:
         raise _unreadable(HISTORY, f"the line at byte {entry.begin} {problem}")
 
 
 def _unreadable(name: str, problem: str) -> CheckpointError:
     return CheckpointError(
-        f"{name} cannot be read back after it was written: {problem}. Nothing was committed; the checkpoint "
-        "before stays the newest. Check the disk (dmesg, smartctl)."
+        f"{name} cannot be read back after it was written: {problem}. Nothing was committed; the previous "
+        "checkpoint stays the newest. Check the disk (dmesg, smartctl)."
     )
