@@ -104,7 +104,7 @@ def describe(  # noqa: PLR0913 - what a manifest says
         "files": {"model": _file(model), "state": None if state is None else _file(state)},
         "arrays": _schema_rows(ModelSchema.of(checkpoint.arrays)),
         "state_arrays": _schema_rows(ModelSchema.of(checkpoint.state)),
-        "best": None if best is None else asdict(best),
+        "best": None if best is None else best.fields,
         "best_metric": best_metric,
         "metrics": spelled(own_metrics(checkpoint)),
         "history": {"name": HISTORY, **asdict(history)},

@@ -19,7 +19,8 @@ from oneflower.errors import ClusterError, SettingsError, StateError, TrainingEr
 from oneflower.flower.control import ControlClient
 from oneflower.flower.fab import build_fab
 from oneflower.flower.health import Stalled
-from oneflower.journal import JOURNAL_VARIABLE, Journal, Owner, read_patiently, run_of
+from oneflower.journal import JOURNAL_VARIABLE, Journal, Owner, read_patiently
+from oneflower.journal.legacy import run_of
 from oneflower.local_cluster.interrupts import INTERRUPTED, Interrupts
 from oneflower.local_cluster.ports import LOOPBACK
 from oneflower.local_cluster.tls import check_certificates

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from oneflower.files import require_no_pipe
-from oneflower.journal.events import JOURNAL_SCHEMA
+from oneflower.journal.codec import line_of
+from oneflower.journal.events import Entry, Event
 
 log = logging.getLogger(__name__)
 
@@ -91,17 +92,39 @@ class Journal:
         self._old_files = old_files
         self._now = now
 
-    def append(self, event: str, **fields: Any) -> None:
-        """Write one event with its fields and the time in UTC."""
+    def append(self, event: Event | str, *, run: int | None = None, **fields: Any) -> None:
+        """Write one event with the time in UTC and its owner; of another run than the owner's with `run`.
+
+        An event with a field that is not what it must be is a defect of whoever writes it: it is logged as
+        an error and not written.
+        """
+        if isinstance(event, str):  # until the last writer of these is gone
+            self._write_line(self._old_line(event, fields if run is None else {**fields, "run": run}), event)
+            return
+        owner = self.owner or Owner(process="")
+        entry = Entry(
+            time=self._now(), event=event, run=owner.run if run is None else run, process=owner.process
+        )
+        try:
+            line = line_of(entry)
+        except ValueError as error:
+            log.error(  # noqa: TRY400
+                "event refused event=%s path=%s reason=%s", event.tag, self.path, error
+            )
+            return
+        self._write_line(line, event.tag)
+
+    def _old_line(self, event: str, fields: Mapping[str, Any]) -> bytes:
         owner = {} if self.owner is None else self.owner.fields()
-        head = {"v": JOURNAL_SCHEMA, "time": self._now().isoformat(), "event": event}
-        record = {**head, **owner, **plain(fields)}
-        line = json.dumps(record, ensure_ascii=False, allow_nan=False).encode(errors="replace") + b"\n"
+        record = {"v": 1, "time": self._now().isoformat(), "event": event, **owner, **plain(fields)}
+        return json.dumps(record, ensure_ascii=False, allow_nan=False).encode(errors="replace") + b"\n"
+
+    def _write_line(self, line: bytes, name: str) -> None:
         with self._lock:
             self._held.append(line)
             problem = self._write_held()
         if problem is not None:
-            log.warning("journal not written event=%s path=%s reason=%s", event, self.path, problem)
+            log.warning("journal not written event=%s path=%s reason=%s", name, self.path, problem)
 
     def flush(self, *, patience_s: float = 0.0) -> bool:
         """Write what was held back, trying again for so long; return whether everything is written."""

@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 
 from oneflower.errors import ClusterError
 from oneflower.files import read_json, state_errors, write_json
-from oneflower.journal import Event, of_training
+from oneflower.journal.legacy import Event, of_training
 from oneflower.procfs import boot_id
 from oneflower.supervisor.machine import Machine, State, resumed
 

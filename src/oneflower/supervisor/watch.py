@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from oneflower import errors
 from oneflower.errors import ClusterError, OneflowerError, TrainingError
 from oneflower.flower.control import ControlClient, RunState
-from oneflower.journal import Event, run_of
+from oneflower.journal import Event
+from oneflower.journal.legacy import run_of
 from oneflower.kinds import ErrorKind, kind_named, kind_of, may_pass
 from oneflower.procfs import Identity
 from oneflower.supervisor.processes import Sight, Work

@@ -11,7 +11,7 @@ from flwr.common.constant import ErrorCode
 from oneflower.flower.client_mark import ClientMark, take_mark
 from oneflower.flower.grid import Reply, RoundGrid
 from oneflower.flower.parts import PartTable
-from oneflower.journal import Journal, Unfinished, unfinished_round
+from oneflower.journal import Aggregated, Journal, unfinished_round
 from oneflower.training.blame import lacks_evaluate
 
 FIRST_PAUSE_S = 1.0
@@ -81,7 +81,7 @@ class Phases:
         """Give clients time to come back after a failed try: 1, 2, 4 s and so on, half a minute at most."""
         self.grid.pause(min(FIRST_PAUSE_S * 2.0 ** (attempt - 1), LONGEST_PAUSE_S))
 
-    def unfinished(self, number: int) -> Unfinished | None:
+    def unfinished(self, number: int) -> Aggregated | None:
         """Return what the journal has of a round that a crash interrupted before its end was told."""
         return None if self.journal is None else unfinished_round(self.journal.path, number)
 

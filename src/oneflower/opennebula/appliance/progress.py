@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from oneflower.journal import Current
+from oneflower.journal.legacy import Current
 
 # Where a loss was measured, the most telling first: on held-out data, by the clients, while they trained.
 _ORIGINS = ("central_metrics", "evaluate_metrics", "train_metrics")
