@@ -1,59 +1,161 @@
-"""Which metric says how good a model is, and which way is better: one answer for all that ask.
+"""Which metric says how good a model is, and which way is better: one table for all that ask.
 
-Retention, the best checkpoint, early stopping, the status, the page and the report read it here. A metric is
-named ``origin name``, as in ``central accuracy``: where it was measured, and what the app calls it.
+Retention, the best checkpoint, early stopping, the status, the page and the report read it here. A metric has
+an origin, which is where it was measured, and the name that the app gives it: together a `Measure`.
 """
 
 import math
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
-# Where a metric was measured, the most telling first: on held-out data, by the clients, while they trained.
-ORIGINS: Final = ("central", "evaluate", "train")
-LOSS: Final = "loss"
-QUALITY: Final = "quality"
 AUTOMATIC: Final = ""
-_QUALITY_WORDS: Final = ("acc", "auc", "precision", "recall", "f1")
-
-RoundMetrics = Mapping[str, float]
-"""The numbers of one round by ``origin name``; `flat` makes them of metrics by origin."""
 
 
-def family(name: str) -> str | None:
+class Origin(StrEnum):
+    """Where a metric was measured, the most telling first.
+
+    On the server's held-out data, on the clients' own held-out data, while the clients trained.
+    """
+
+    CENTRAL = "central"
+    EVALUATE = "evaluate"
+    TRAIN = "train"
+
+
+ORIGINS: Final = tuple(Origin)
+
+
+class Measure(NamedTuple):
+    """What was measured: the origin and the app's own name for it."""
+
+    origin: Origin
+    name: str
+
+    @property
+    def text(self) -> str:
+        """The measure as people, FL_BEST_METRIC and the manifests name it: ``central loss``."""
+        return f"{self.origin} {self.name}"
+
+
+@lru_cache(maxsize=4096)
+def measure(origin: Origin, name: str) -> Measure:
+    """Return a measure; one object for the thousands of rounds that a reader keeps."""
+    return Measure(origin, name)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A number, or a list of numbers, that was measured; NaN stands for every number that is not finite."""
+
+    origin: Origin
+    name: str
+    value: float | tuple[float, ...]
+
+    @property
+    def measure(self) -> Measure:
+        """What was measured."""
+        return measure(self.origin, self.name)
+
+
+class Family(StrEnum):
+    """What a metric tells."""
+
+    LOSS = "loss"
+    QUALITY = "quality"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of the table: metrics whose name contains ``word`` are of this family.
+
+    ``label`` is what people call such a metric; empty for the app's own name.
+    """
+
+    word: str
+    family: Family
+    label: str = ""
+
+    def covers(self, name: str) -> bool:
+        """Whether a metric of this name is meant."""
+        return self.word in name.lower()
+
+
+TABLE: Final = (
+    Row(word="loss", family=Family.LOSS, label="loss"),
+    Row(word="acc", family=Family.QUALITY, label="accuracy"),
+    Row(word="auc", family=Family.QUALITY),
+    Row(word="precision", family=Family.QUALITY),
+    Row(word="recall", family=Family.QUALITY),
+    Row(word="f1", family=Family.QUALITY),
+)
+"""The first row that covers a metric decides; of several qualities the earlier row's is more telling.
+
+A loss is better when it is lower, a quality when it is higher. FL_BEST_METRIC is a row before all others: it
+names one metric, and with a sign which way that gets better (`Wanted`).
+"""
+
+RoundMetrics = Mapping[Measure, float]
+"""The numbers of one round; `flat` makes them of metrics by origin."""
+
+
+@lru_cache(maxsize=4096)
+def row_of(name: str) -> int | None:
+    """Return the place in the table of the first row that covers a metric."""
+    return next((place for place, row in enumerate(TABLE) if row.covers(name)), None)
+
+
+def family(found: Measure) -> Family | None:
     """Return whether a metric is a loss, a quality, or neither."""
-    measure = name.lower()
-    if "loss" in measure:
-        return LOSS
-    return QUALITY if any(word in measure for word in _QUALITY_WORDS) else None
+    place = row_of(found.name)
+    return None if place is None else TABLE[place].family
 
 
-def in_order(names: Iterable[str]) -> list[str]:
-    """Sort metric names, the most telling origin first."""
-    return sorted(names, key=lambda name: (ORIGINS.index(name.partition(" ")[0]), name))
+def label(found: Measure) -> str:
+    """Return what people call a metric: loss, accuracy, or the app's own name."""
+    place = row_of(found.name)
+    return (TABLE[place].label if place is not None else "") or found.name
 
 
-def primary(names: Iterable[str], wanted: str) -> str | None:
-    """Return the most telling metric of a family: accuracy, then AUC, then others; None without one."""
-    of_family = [name for name in in_order(names) if family(name) == wanted]
-    return min(of_family, key=_rank, default=None)
+def in_order(measures: Iterable[Measure]) -> list[Measure]:
+    """Sort metrics, the most telling origin first."""
+    return sorted(measures, key=lambda each: (ORIGINS.index(each.origin), each.name))
 
 
-def _rank(name: str) -> tuple[int, int, str]:
-    origin, _, measure = name.partition(" ")
-    words = [index for index, word in enumerate(_QUALITY_WORDS) if word in measure.lower()]
-    return ORIGINS.index(origin), min(words, default=-1), name
+def primary(measures: Iterable[Measure], wanted: Family) -> Measure | None:
+    """Return the most telling metric of a family, by its origin, then by its row; None without one."""
+    return min((each for each in measures if family(each) is wanted), key=_rank, default=None)
 
 
-def flat(metrics: Mapping[str, Mapping[str, Any] | None]) -> dict[str, float]:
-    """Return a round's metrics by origin as finite numbers by ``origin name``, without lists and text."""
+def _rank(found: Measure) -> tuple[int, int, str]:
+    places = [at for at, row in enumerate(TABLE) if row.family is Family.QUALITY and row.covers(found.name)]
+    return ORIGINS.index(found.origin), min(places, default=-1), found.name
+
+
+def flat(metrics: Mapping[str, Mapping[str, Any] | None]) -> dict[Measure, float]:
+    """Return a round's metrics by origin as finite numbers, without lists and text."""
     return {
-        sys.intern(f"{origin} {name}"): number  # one text for the thousands of rounds that a reader keeps
+        measure(origin, name): number
         for origin in ORIGINS
         for name, value in (metrics.get(origin) or {}).items()
         if (number := _finite(value)) is not None
     }
+
+
+def as_metrics(metrics: Mapping[str, Mapping[str, Any]]) -> tuple[Metric, ...]:
+    """Return a round's metrics by origin as they stand in an event: numbers, and lists of numbers."""
+    return tuple(
+        Metric(origin, name, tuple(value) if isinstance(value, list | tuple) else value)
+        for origin in ORIGINS
+        for name, value in metrics.get(origin, {}).items()
+    )
+
+
+def numbers(metrics: Iterable[Metric]) -> dict[Measure, float]:
+    """Return metrics as finite numbers, without lists."""
+    return {each.measure: found for each in metrics if (found := _finite(each.value)) is not None}
 
 
 def _finite(value: object) -> float | None:
@@ -68,13 +170,13 @@ def _finite(value: object) -> float | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """The metric that FL_BEST_METRIC names. ``origin`` is empty where any will do, the most telling first.
+    """The row of the table that FL_BEST_METRIC adds. ``origin`` is None for the most telling one that has it.
 
     ``name`` is empty for the automatic choice: the most telling accuracy, AUC, precision, recall or F1,
     else the most telling loss.
     """
 
-    origin: str
+    origin: Origin | None
     name: str
     higher: bool
 
@@ -88,11 +190,10 @@ class Wanted:
             No name, or a loss for which higher would be better; the text says what to write.
         """
         sign, bare = (text[0], text[1:].strip()) if text[:1] in ("+", "-") else ("", text.strip())
-        origin, _, rest = bare.partition(" ")
-        origin, name = (origin, rest.strip()) if origin in ORIGINS and rest.strip() else ("", bare)
+        origin, name = _origin_and_name(bare)
         if sign and not name:
             raise ValueError(f"{text!r}: expected a metric's name after {sign!r}, as in -eval_loss")
-        if name and not sign and family(name) == LOSS:
+        if name and not sign and _is_loss(name):
             raise ValueError(
                 f"{text!r}: a loss is better when it is lower. Write -{bare}, or +{bare} if higher is better"
             )
@@ -101,28 +202,46 @@ class Wanted:
     @property
     def text(self) -> str:
         """The value of FL_BEST_METRIC that means this."""
-        sign = "-" if not self.higher else "+" if family(self.name) == LOSS else ""
-        return f"{sign}{self.origin} {self.name}".replace(f"{sign} ", sign, 1) if self.name else AUTOMATIC
-
-    def choose(self, names: Iterable[str]) -> str | None:
-        """Return which of the metrics measured so far is the quality, None where none is."""
-        there = list(names)
         if not self.name:
-            return primary(there, QUALITY) or primary(there, LOSS)
+            return AUTOMATIC
+        sign = "-" if not self.higher else "+" if _is_loss(self.name) else ""
+        return f"{sign}{self.origin} {self.name}" if self.origin else f"{sign}{self.name}"
+
+    def choose(self, measures: Iterable[Measure]) -> Measure | None:
+        """Return which of the metrics measured so far is the quality, None where none is."""
+        there = list(measures)
+        if not self.name:
+            return primary(there, Family.QUALITY) or primary(there, Family.LOSS)
         origins = (self.origin,) if self.origin else ORIGINS
-        return next((full for o in origins if (full := f"{o} {self.name}") in there), None)
+        return next((full for o in origins if (full := measure(o, self.name)) in there), None)
 
-    def higher_is_better(self, metric: str) -> bool:
+    def higher_is_better(self, metric: Measure) -> bool:
         """Tell which way a metric gets better."""
-        return self.higher if self.name else family(metric) != LOSS
+        return self.higher if self.name else family(metric) is not Family.LOSS
 
-    def better(self, metric: str, value: float, than: float | None, *, delta: float = 0.0) -> bool:
+    def better(self, metric: Measure, value: float, than: float | None, *, delta: float = 0.0) -> bool:
         """Tell whether a value beats another by more than `delta`; NaN and infinity never do."""
         if not math.isfinite(value):
             return False
         if than is None:
             return True
         return value - than > delta if self.higher_is_better(metric) else than - value > delta
+
+
+def _origin_and_name(text: str) -> tuple[Origin | None, str]:
+    origin, _, name = text.partition(" ")
+    return (Origin(origin), name.strip()) if origin in set(Origin) and name.strip() else (None, text)
+
+
+def _is_loss(name: str) -> bool:
+    place = row_of(name)
+    return place is not None and TABLE[place].family is Family.LOSS
+
+
+def measure_named(text: str) -> Measure | None:
+    """Read what `Measure.text` wrote into a manifest; None for what is no such text."""
+    origin, name = _origin_and_name(text)
+    return None if origin is None else measure(origin, name)
 
 
 def wanted_or_automatic(text: object) -> Wanted:
@@ -138,9 +257,14 @@ class Best:
     """The best round, and the metric and value that make it so."""
 
     round: int
-    metric: str
+    metric: Measure
     value: float
     higher: bool
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Return it as a manifest holds it."""
+        return {"round": self.round, "metric": self.metric.text, "value": self.value, "higher": self.higher}
 
 
 @dataclass(slots=True)
@@ -153,7 +277,7 @@ class BestSoFar:
 
     wanted: Wanted = field(default_factory=lambda: Wanted.parse(AUTOMATIC))
     delta: float = 0.0
-    _leaders: dict[str, tuple[int, float]] = field(default_factory=dict)
+    _leaders: dict[Measure, tuple[int, float]] = field(default_factory=dict)
 
     def take(self, number: int, metrics: RoundMetrics) -> None:
         """Note a round's metrics."""

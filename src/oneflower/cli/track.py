@@ -21,7 +21,8 @@ from oneflower.cli.sources import (
     source_of,
 )
 from oneflower.errors import OneflowerError, SettingsError, StateError
-from oneflower.journal import follow, of_training, read_patiently
+from oneflower.journal import follow, read_patiently
+from oneflower.journal.legacy import of_training
 from oneflower.monitor.history import History
 from oneflower.monitor.status import ENDED
 from oneflower.monitor.tracking.tracker import Tracker

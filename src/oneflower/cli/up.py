@@ -144,7 +144,7 @@ def _print_end(plan: Plan, outcome: Outcome, history: History, console: Console)
         return
     further = (
         f"FL_EARLY_STOP_ROUNDS or FL_NUM_ROUNDS (now {history.total})"
-        if (outcome.finish or {}).get("stopped")
+        if outcome.finish is not None and outcome.finish.stopped
         else f"FL_NUM_ROUNDS above {history.done}"
     )
     advice = f"Raise {further} to continue, or use --fresh to start from round 1."
@@ -152,8 +152,8 @@ def _print_end(plan: Plan, outcome: Outcome, history: History, console: Console)
 
 
 def _summary(plan: Plan, outcome: Outcome, history: History) -> Iterable[tuple[str, str]]:
-    finish = outcome.finish or {}
-    done = finish.get("round", history.done)
+    finish = outcome.finish
+    done = finish.round if finish is not None else history.done
     yield "rounds", f"{done} of {history.total}" if history.total else "not told by the app"
     yield "strategy", f"{plan.settings.strategy} with {plan.nodes} nodes"
     if history.rounds:

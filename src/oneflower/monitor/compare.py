@@ -10,7 +10,7 @@ from oneflower.monitor.lines import duration, metric_text
 from oneflower.monitor.picture import Curves, Points, draw
 from oneflower.monitor.report import POLICY
 from oneflower.monitor.view import TrainingView
-from oneflower.quality import LOSS, QUALITY, primary
+from oneflower.quality import Family, primary
 
 HEADS: Final = (
     "Training",
@@ -52,7 +52,7 @@ def results(trainings: Mapping[str, TrainingView]) -> list[Result]:
 
 def comparison_page(trainings: Mapping[str, TrainingView]) -> str:
     """Return one HTML file with pictures and the table; it opens offline and runs no script."""
-    families = (("accuracy", "Accuracy", QUALITY), ("loss", "Loss", LOSS))
+    families = (("accuracy", "Accuracy", Family.QUALITY), ("loss", "Loss", Family.LOSS))
     cards = [
         card(name, heading, draw(picture(trainings, family, f"{heading} by round")))
         for name, heading, family in families
@@ -67,14 +67,14 @@ def comparison_page(trainings: Mapping[str, TrainingView]) -> str:
     )
 
 
-def picture(trainings: Mapping[str, TrainingView], family: str, title: str) -> Curves:
+def picture(trainings: Mapping[str, TrainingView], family: Family, title: str) -> Curves:
     """Return the most telling measure of a family of every training, over the same rounds."""
     lines = {name: points(view, family) for name, view in trainings.items()}
     numbers = [number for found in lines.values() for number, _ in found]
     return Curves(title=title, lines=lines, first=min(numbers, default=1), last=max(numbers, default=2))
 
 
-def points(view: TrainingView, family: str) -> Points:
+def points(view: TrainingView, family: Family) -> Points:
     """Return the values of a training's most telling measure of a family."""
     name = primary(view.metric_names(), family)
     if name is None:

@@ -8,7 +8,7 @@ from oneflower.monitor.html import Html, el, join
 from oneflower.monitor.picture import LINE_STYLES, Curves, Points, summary, usable
 from oneflower.monitor.scale import Scale, axis, round_ticks
 from oneflower.monitor.view import TrainingView
-from oneflower.quality import LOSS, QUALITY
+from oneflower.quality import Family
 
 WIDTH, HEIGHT, GAP = 460, 300, 40
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 34, 34
@@ -31,8 +31,8 @@ text { font: 12px system-ui, "DejaVu Sans", sans-serif; fill: #6b7785; }
 def figure(trainings: Mapping[str, TrainingView]) -> str:
     """Return quality and loss of the trainings, side by side, with one legend."""
     panels = [
-        picture(trainings, QUALITY, "Accuracy by round"),
-        picture(trainings, LOSS, "Loss by round"),
+        picture(trainings, Family.QUALITY, "Accuracy by round"),
+        picture(trainings, Family.LOSS, "Loss by round"),
     ]
     rows = -(-len(trainings) // 4)
     width, height = 2 * WIDTH + GAP, HEIGHT + ROW_HEIGHT * rows + 10

@@ -6,7 +6,8 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from oneflower.journal import Current, SupervisorState
+from oneflower.journal import SupervisorState
+from oneflower.journal.legacy import Current
 from oneflower.kinds import ErrorKind, kind_named
 from oneflower.monitor import records
 from oneflower.monitor.client_history import ClientHistory

@@ -2,26 +2,17 @@
 
 from collections.abc import Mapping
 
-from oneflower.quality import LOSS, QUALITY, family, primary
+from oneflower.quality import Family, Measure, label, primary
 
 
-def label(name: str) -> str:
-    """Return what people call a metric: loss, accuracy, or the app's own word."""
-    measure = name.partition(" ")[2]
-    if family(name) == LOSS:
-        return "loss"
-    return "accuracy" if "acc" in measure.lower() else measure
-
-
-def headline(metrics: Mapping[str, float]) -> dict[str, float]:
+def headline(metrics: Mapping[Measure, float]) -> dict[str, float]:
     """Return the loss and the quality of a round, each from the most telling origin that has it.
 
     Without an accuracy two qualities are told, as an area under a curve and the precision: one alone flatters
     where what is looked for is rare.
     """
-    found = [primary(metrics, LOSS), quality := primary(metrics, QUALITY)]
+    found = [primary(metrics, Family.LOSS), quality := primary(metrics, Family.QUALITY)]
     if quality and label(quality) != "accuracy":
-        origin = quality.split(maxsplit=1)[0]
-        others = [name for name in metrics if name != quality and name.startswith(origin)]
-        found.append(primary(others, QUALITY))
+        others = [name for name in metrics if name != quality and name.origin is quality.origin]
+        found.append(primary(others, Family.QUALITY))
     return {label(name): metrics[name] for name in found if name}

@@ -97,7 +97,7 @@ class TrainingCollector(Collector):
         )
         last = self._view.rounds.get(self._view.done)
         for name, value in (last.metrics if last else {}).items():
-            origin, _, metric = name.partition(" ")
+            origin, metric = name
             family.add_metric([origin, metric], value)
         yield family
 

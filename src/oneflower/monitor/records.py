@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Self
 
-from oneflower.quality import ORIGINS, flat
+from oneflower.quality import ORIGINS, Measure, flat
 
 Event = Mapping[str, Any]
 
@@ -24,7 +24,7 @@ class RoundResult:
     number: int
     valid: int
     seconds: float
-    metrics: Mapping[str, float]
+    metrics: Mapping[Measure, float]
     time: datetime | None = None
 
     @classmethod

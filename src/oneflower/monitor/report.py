@@ -1,10 +1,10 @@
 """The report of a training: one file that opens without a network and runs no script."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from oneflower.files import replace_file
+from oneflower.journal.events import SettingRow
 from oneflower.monitor import panels
 from oneflower.monitor.document import card, document
 from oneflower.monitor.final import NOT_KEPT, ending
@@ -19,15 +19,6 @@ POLICY = Html(
     '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
     "style-src 'unsafe-inline'; img-src data:\">\n"
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SettingRow:
-    """A setting as the report shows it: secrets are masked before they come here."""
-
-    variable: str
-    value: str
-    source: str
 
 
 def render_report(

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from oneflower.monitor import measures
 from oneflower.monitor.records import Client, Event, LeftOut, Moment, RoundResult, SavedCheckpoint
-from oneflower.quality import AUTOMATIC, Wanted, best_of, in_order
+from oneflower.quality import AUTOMATIC, Measure, Wanted, best_of, in_order, label
 
 # Time left is told from the pace of the last rounds.
 PACE_ROUNDS: Final = 5
@@ -113,7 +113,7 @@ class TrainingView:
             return None
         return sum(recent) / len(recent) * max(0, self.total - self.done)
 
-    def metric_names(self) -> list[str]:
+    def metric_names(self) -> list[Measure]:
         """Return the names of all metrics, the most telling origin first."""
         return in_order({name for result in self.rounds.values() for name in result.metrics})
 
@@ -124,4 +124,4 @@ class TrainingView:
     def best(self) -> tuple[int, str, float] | None:
         """Return the best round with its measure: the one of FL_BEST_METRIC, else the most telling."""
         found = best_of({number: result.metrics for number, result in self.rounds.items()}, self.quality)
-        return None if found is None else (found.round, measures.label(found.metric), found.value)
+        return None if found is None else (found.round, label(found.metric), found.value)

@@ -6,6 +6,7 @@ from oneflower.monitor.lines import metric_text
 from oneflower.monitor.panels.curves import PLACES
 from oneflower.monitor.records import FAILED, QUARANTINED
 from oneflower.monitor.view import TrainingView
+from oneflower.quality import Measure
 
 
 def rounds(view: TrainingView, *, most: int | None = None) -> Html:
@@ -26,6 +27,6 @@ def rounds(view: TrainingView, *, most: int | None = None) -> Html:
     return join([table("Rounds", heads, rows), more])
 
 
-def _head(name: str) -> str:
-    origin, _, metric = name.partition(" ")
+def _head(name: Measure) -> str:
+    origin, metric = name
     return f"{PLACES[origin]}: {metric}"

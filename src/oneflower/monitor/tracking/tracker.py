@@ -57,7 +57,7 @@ def _number(event: Event) -> int:
 
 def scalars(result: RoundResult, left_out: int) -> dict[str, float]:
     """Return a round's numbers under the names that every tracker uses, for example ``central/loss``."""
-    metrics = {name.replace(" ", "/", 1): value for name, value in result.metrics.items()}
+    metrics = {f"{name.origin}/{name.name}": value for name, value in result.metrics.items()}
     return {
         **metrics,
         "round/seconds": result.seconds,
