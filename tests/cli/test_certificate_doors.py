@@ -70,10 +70,10 @@ def made(kind):
 
 EXPECTED = {
     "expired": "FL_SSL_CERTFILE expired at",
-    "early": "FL_SSL_CERTFILE is valid from",
+    "early": "FL_SSL_CERTFILE is not valid before",
     "expired between": "certificate 2 of FL_SSL_CERTFILE expired at",
     "no names": "FL_SSL_CERTFILE has no alternative names (subjectAltName)",
-    "wrong host": "FL_SSL_CERTFILE does not bear 127.0.0.1, where clients connect: it is for 10.0.0.5, link",
+    "wrong host": "FL_SSL_CERTFILE is not valid for 127.0.0.1, where clients connect, but for 10.0.0.5, link",
     "other chain": "FL_SSL_CERTFILE was not issued by FL_SSL_CA_CERTFILE",
 }
 
@@ -121,7 +121,7 @@ def test_every_door_refuses_with_the_same_text(oneflower, variables, kind, door,
 def test_good_ones_pass(oneflower, variables):
     assert oneflower(variables, "config", "check")[0] == 0
     told = {**variables, "FL_SUPERLINK_ADDRESS": "10.0.0.9:9092"}
-    assert "does not bear 10.0.0.9" in oneflower(told, "config", "check")[1]
+    assert "is not valid for 10.0.0.9" in oneflower(told, "config", "check")[1]
     assert given_problems(Machine.SUPERLINK, variables, NOW) == []
 
 
@@ -151,7 +151,7 @@ def test_what_a_server_shows_is_looked_at(tmp_path):
         (found,) = peer_problems(f"127.0.0.1:{server.getsockname()[1]}", NOW, timeout_s=30)
         thread.join()
     assert "the certificate of the SuperLink at 127.0.0.1" in found
-    assert "does not bear 127.0.0.1" in found
+    assert "is not valid for 127.0.0.1" in found
 
 
 def test_a_wildcard_covers_one_label():

@@ -14,8 +14,8 @@ from oneflower.opennebula.appliance.configure import configure
 from oneflower.opennebula.appliance.progress import Progress
 from oneflower.opennebula.appliance.report import following, look
 from oneflower.opennebula.appliance.units import again_unit
+from oneflower.opennebula.doctor.host import end_of
 from oneflower.opennebula.doctor.masking import Masker
-from oneflower.opennebula.doctor.text import end_of
 from oneflower.opennebula.onegate import OneGateError
 from oneflower.opennebula.onegate.service import find_superlink
 from oneflower.opennebula.roles import Machine
@@ -52,7 +52,7 @@ def test_a_new_run_is_no_longer_the_failed_one(end):
     assert "FL_ERROR" not in told
 
 
-def test_a_loss_is_of_the_round_that_is_told():
+def test_a_loss_is_of_the_round_that_is_reported():
     assert "FL_LOSS" not in values_after(STARTED, COMPLETED, STARTED)
     resumed = {"event": "training_resumed", "round": 2, "rounds": 9}
     assert "FL_LOSS" not in values_after(STARTED, COMPLETED, resumed)
@@ -81,7 +81,7 @@ def test_no_event_ends_the_reading_of_the_journal(stage_of, layout, odd):
 @pytest.fixture
 def quick(monkeypatch):
     monkeypatch.setattr(bootstrapping, "HEALTH_TIMEOUT_S", 0.0)
-    monkeypatch.setattr(joining, "PART_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(joining, "PARTITION_TIMEOUT_S", 0.0)
 
 
 @pytest.mark.usefixtures("quick")
@@ -110,7 +110,7 @@ def test_what_is_no_address_names_no_superlink(word):
 
 @pytest.mark.usefixtures("quick")
 def test_a_part_is_asked_for_until_onegate_was_told(stage_of, onegate, client_of, monkeypatch):
-    monkeypatch.setattr(joining, "PART_TIMEOUT_S", 60.0)
+    monkeypatch.setattr(joining, "PARTITION_TIMEOUT_S", 60.0)
     client_of(10).publish({"FL_ENDPOINT": "10.77.0.2:9092", "FL_PARTS": "11"})
     stage = stage_of("supernode", vm=12, FL_TLS_ENABLED="NO")
     publish, tries = stage.onegate.publish, []
@@ -126,7 +126,7 @@ def test_a_part_is_asked_for_until_onegate_was_told(stage_of, onegate, client_of
             client_of(10).publish({"FL_PARTS": "11:12"})
 
     monkeypatch.setattr(stage.onegate, "publish", lossy)
-    assert joining.wait_for(stage, stage.settings(), sleep=sleep).share.started.index == 1
+    assert joining.wait_for(stage, stage.settings(), sleep=sleep).assignment.started.index == 1
     assert len(tries) == 2
 
 

@@ -70,7 +70,7 @@ def test_a_round_tells_its_number_and_the_most_telling_loss():
         ),
     ],
 )
-def test_each_event_is_told(event, expected):
+def test_each_event_is_reported(event, expected):
     assert expected.items() <= values_after(STARTED, event).items()
 
 
@@ -223,7 +223,7 @@ def test_the_journal_reaches_onegate(stage_of, onegate, layout, monkeypatch):
     try:
         time.sleep(0.5)
         assert not template, "a stage speaks for the machine until it has succeeded"
-        stage.stand_by({"READY": "YES", "FL_ENDPOINT": "10.77.0.2:9092"})
+        stage.record_published({"READY": "YES", "FL_ENDPOINT": "10.77.0.2:9092"})
         wait_for(lambda: template.get("FL_STATE") == "waiting")
         assert template["READY"] == "YES"
         journal = Journal(layout.journal)

@@ -36,7 +36,7 @@ def healthy(monkeypatch):
     monkeypatch.setattr(bootstrapping, "HEALTH_TIMEOUT_S", 0.0)
     monkeypatch.setattr(joining, "CA_TIMEOUT_S", 0.0)
     monkeypatch.setattr(joining, "DISCOVERY_TIMEOUT_S", 0.0)
-    monkeypatch.setattr(joining, "PART_TIMEOUT_S", 0.0)  # no SuperLink runs that would hand out parts
+    monkeypatch.setattr(joining, "PARTITION_TIMEOUT_S", 0.0)  # no SuperLink runs that would hand out parts
     return state
 
 
@@ -131,10 +131,10 @@ def test_ready_comes_with_everything_and_after_health(stage_of, onegate):
 def test_a_superlink_that_does_not_answer_is_not_ready(stage_of, onegate, healthy):
     healthy["superlink"] = False
     configure(stage_of("superlink", vm=10, **IMAGES))
-    with pytest.raises(ClusterError, match="does not answer"):
+    with pytest.raises(ClusterError, match="does not respond"):
         bootstrap(stage_of("superlink", vm=10, **IMAGES))
     assert not onegate.state.gate_is_open(10)
-    assert "does not answer" in decode("FL_ERROR", onegate.state.vms[10]["template"]["FL_ERROR"])
+    assert "does not respond" in decode("FL_ERROR", onegate.state.vms[10]["template"]["FL_ERROR"])
 
 
 def test_a_unit_that_ends_at_once_is_not_ready(stage_of, onegate, commands):
@@ -361,7 +361,7 @@ def test_a_supernode_without_a_ca_does_not_start(stage_of, client_of, commands, 
 
 def test_a_supernode_that_is_not_registered_is_not_ready(stage_of, onegate, commands, superlink_is_up):
     commands.said = "INFO :      Starting Flower SuperNode"
-    with pytest.raises(ClusterError, match="has not taken this SuperNode"):
+    with pytest.raises(ClusterError, match="has not registered this SuperNode"):
         boot(stage_of("supernode", vm=12))
     assert not onegate.state.gate_is_open(12)
 
@@ -384,7 +384,7 @@ def test_an_address_that_is_given_needs_no_service(stage_of, layout, onegate):
     assert '"--superlink" "10.0.0.5:9092"' in (layout.units / NODE).read_text()
 
 
-def test_no_superlink_in_time_is_told(stage_of, onegate, monkeypatch):
+def test_no_superlink_in_time_is_reported(stage_of, onegate, monkeypatch):
     monkeypatch.setattr(joining, "DISCOVERY_TIMEOUT_S", 0.0)
     configure(stage_of("supernode", vm=12))
     with pytest.raises(ClusterError, match="FL_SUPERLINK_ADDRESS"):

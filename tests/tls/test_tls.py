@@ -55,7 +55,7 @@ def test_every_mistake_is_named_with_its_variable(authority, pair):
     [
         (NOW + SERVER_LIFETIME + timedelta(days=1), "FL_SSL_CERTFILE expired"),
         (NOW + AUTHORITY_LIFETIME + timedelta(days=1), "FL_SSL_CA_CERTFILE expired"),
-        (NOW - timedelta(days=1), "FL_SSL_CA_CERTFILE is valid from"),
+        (NOW - timedelta(days=1), "FL_SSL_CA_CERTFILE is not valid before"),
     ],
 )
 def test_a_certificate_out_of_its_time_is_refused(authority, pair, now, expected):

@@ -75,7 +75,7 @@ COMMANDS: Final[Mapping[str, Listed]] = {
     "appliance": Listed(
         "appliance",
         "app",
-        "The stages of a virtual machine on OpenNebula; one-apps calls them at every boot.",
+        "Stages of a virtual machine on OpenNebula, which one-apps runs at every boot.",
     ),
     "checkpoints": Listed(
         "checkpoints",
@@ -84,7 +84,7 @@ COMMANDS: Final[Mapping[str, Listed]] = {
     ),
     "config": Listed("config", "app", "Check and show the FL_* variables, and what Flower gets from them."),
     "models": Listed("models", "app", "Base models for the llm-fine-tuning app."),
-    "template": Listed("template", "app", "Templates for OpenNebula, generated from the table of variables."),
+    "template": Listed("template", "app", "Generate templates for OpenNebula from the table of variables."),
 }
 
 

@@ -65,7 +65,7 @@ def test_a_training_goes_from_contexts_to_a_model_through_every_crash(service, w
     nodes[0].cut()
     cut_at = completed(link)
     time.sleep(90)
-    nodes[0].mend()
+    nodes[0].restore_link()
     tell("link mended")
     if cut_at < ROUNDS:
         wait("a round more is complete", lambda: completed(link) > cut_at, describe=lambda: failure_of(link))

@@ -44,27 +44,27 @@ def training(host: Host) -> Iterator[Finding]:
     if error is None:
         yield ok(JOURNAL, text)
     elif progress.state == "failed" or error["event"] == "training_gave_up":
-        mend = "mend that; a reboot, or changed settings, tries again. `oneflower logs --journal` has it all"
-        yield problem(JOURNAL, f"{text}; {_line(error)}", f"{mend} ({host.layout.journal})")
+        fix = "fix that; a reboot, or changed settings, tries again. `oneflower logs --journal` has it all"
+        yield problem(JOURNAL, f"{text}; {_line(error)}", f"{fix} ({host.layout.journal})")
     else:
-        mend = "nothing, if it goes on: the supervisor starts it again; `journalctl -u flower-supervisor`"
-        yield warning(JOURNAL, f"{text}; {_line(error)}", mend)
+        fix = "nothing, if it goes on: the supervisor starts it again; `journalctl -u flower-supervisor`"
+        yield warning(JOURNAL, f"{text}; {_line(error)}", fix)
 
 
 def shown(host: Host) -> Iterator[Finding]:
     """Compare READY and FL_STATE of OneGate with what this machine knows of itself."""
     template = host.user_template
-    if host.learned.vm is None:
+    if host.facts.vm is None:
         yield skipped(SHOWN, "OneGate did not answer")
         return
     text = f"READY={template.get('READY', 'nothing')}, FL_STATE={template.get('FL_STATE', 'nothing')}"
     if template.get("FL_ERROR"):
         state = template.get("FL_STATE")
         bad = problem if state == "failed" else warning
-        yield bad(SHOWN, f"{text}; FL_ERROR: {_error_of(template)}", "mend what it says")
-    if one_apps.has_ended_well(host) and template.get("READY") != "YES":
-        mend = f"{REPORT} puts that right within a minute: run doctor again; else {_RESTART}"
-        yield problem(SHOWN, f"{text}, although bootstrap has ended well", mend)
+        yield bad(SHOWN, f"{text}; FL_ERROR: {_error_of(template)}", "fix what it says")
+    if one_apps.has_succeeded(host) and template.get("READY") != "YES":
+        fix = f"{REPORT} puts that right within a minute: run doctor again; else {_RESTART}"
+        yield problem(SHOWN, f"{text}, although bootstrap has ended well", fix)
     elif stale := _stale(host, template):
         yield warning(SHOWN, f"{text}; the journal says otherwise: {stale}", _RESTART)
     elif not template.get("FL_ERROR"):

@@ -1,4 +1,4 @@
-"""One call to OneGate at a time from a VM: stages, report and doctor are processes of their own."""
+"""Make one call to OneGate at a time from a VM, across the processes of stages, report and doctor."""
 
 import fcntl
 import os
@@ -11,17 +11,17 @@ POLL_S = 0.2
 
 
 @contextmanager
-def taking_turns(
+def exclusive_call(
     path: Path | None, clock: Callable[[], float], sleep: Callable[[float], None]
 ) -> Iterator[None]:
-    """Hold the file's lock; without a path, or where it cannot be made, nothing is locked.
+    """Hold the lock of a file; do nothing without a path or if the file cannot be created.
 
-    The lock ends with its process, however that ends.
+    The lock ends with its process.
 
     Raises
     ------
     TimeoutError
-        Another process holds it for two minutes: longer than its call may take.
+        Another process has held the lock for two minutes, longer than a call may take.
     """
     descriptor = _opened(path)
     if descriptor is None:
@@ -52,6 +52,6 @@ def _lock(descriptor: int, clock: Callable[[], float], sleep: Callable[[float], 
         except BlockingIOError:
             if clock() > deadline:
                 raise TimeoutError(
-                    f"another process of this VM has spoken to OneGate for {LONGEST_WAIT_S:.0f} s"
+                    f"another process of this VM has been calling OneGate for {LONGEST_WAIT_S:.0f} s"
                 ) from None
             sleep(POLL_S)
