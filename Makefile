@@ -11,7 +11,7 @@ HOST_PACKAGES := systemd-container debootstrap iproute2 podman runc buildah neta
 	fuse-overlayfs ruby-rspec shellcheck yamllint
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check soak torn-writes many-rounds nightly contract e2e-hosts hosts-packages format clean
+.PHONY: help demo test check docs soak torn-writes many-rounds nightly contract e2e-hosts hosts-packages format clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  \1\t/' | expand -t 18
@@ -39,6 +39,9 @@ check: $(DEVELOP) ## Run ruff, mypy --strict, the import rule and the unit tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -m 'not e2e and not netns and not slow and not hosts and not browser'
+
+docs: $(DEVELOP) ## Build the documentation into site/, strictly; open site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 MINUTES ?= 30
 SEED ?= 1
@@ -77,4 +80,4 @@ format: $(DEVELOP) ## Format the code and apply ruff's fixes
 	$(BIN)/ruff check --fix .
 
 clean: ## Remove the environment, the caches and the demo's state
-	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .demo site .mypy_cache .ruff_cache .pytest_cache .hypothesis

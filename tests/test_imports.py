@@ -32,7 +32,6 @@ LAYERS = {
     "proxies": 1,
     "kinds": 1,
     "output": 1,
-    "apps_catalogue/folders": 1,
     "files": 1,
     "findings": 1,
     "versions": 1,

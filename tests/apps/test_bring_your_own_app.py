@@ -12,7 +12,7 @@ from oneflower.flower.fab import build_fab
 from oneflower.lab.localgrid import LocalGrid
 
 PAGE = Path(__file__).parents[2] / "docs" / "bring-your-own-app.md"
-FILES = re.compile(r"^```(?:python|toml) file=(\S+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+FILES = re.compile(r'^```(?:python|toml) title="(\S+)"\n(.*?)^```$', re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture

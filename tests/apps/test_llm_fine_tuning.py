@@ -77,7 +77,6 @@ def test_the_apps_own_keys_are_declared_with_the_defaults_of_the_code():
     assert data.Encoding.from_run_config(declared) == data.Encoding.from_run_config({})
     assert client.LocalOptions.from_run_config(declared) == client.LocalOptions.from_run_config({})
     assert data.data_source(declared) == data.data_source({})
-    assert declared["base-model"] == "/app/models"
 
 
 # --- data ------------------------------------------------------------------------------------------

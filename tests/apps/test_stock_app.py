@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 STOCK = ROOT / "tests" / "data" / "stock-app"
 PAGE = (ROOT / "docs" / "bring-your-own-app.md").read_text(encoding="utf-8")
 STEPS = re.split(r"^\*\*Step \d\. ", PAGE, flags=re.MULTILINE)
-DIFF = re.compile(r"^```diff file=(\S+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+DIFF = re.compile(r'^```diff title="(\S+)"\n(.*?)^```$', re.DOTALL | re.MULTILINE)
 SHOWN = re.compile(r"^(ok|problem|warning) +([a-z-]+) +(.*)$", re.MULTILINE)
 UNFIT = ["server", "initial-model", "determinism", "proximal-mu"]
 WAIT_S = 240

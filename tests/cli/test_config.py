@@ -155,6 +155,7 @@ class TestShow:
             "given_as": "FL_NUM_ROUNDS",
             "raised_to": None,
             "role": "SuperLink",
+            "consumers": ["ServerApp", "supervisor"],
         }
         assert document["variables"]["FL_MIN_FIT_CLIENTS"]["raised_to"] == 3
         assert document["notices"][0]["level"] == "warning"

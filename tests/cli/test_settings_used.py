@@ -6,9 +6,10 @@ import pytest
 
 from oneflower.cli import supervise as command
 from oneflower.cli.main import main
-from oneflower.cli.settings_used import MASK, setting_rows
+from oneflower.cli.settings_used import setting_rows
 from oneflower.journal import read_journal
 from oneflower.settings import TABLE, resolve
+from oneflower.settings.variable import MASK
 
 TOKEN = "0123456789abcdef"
 

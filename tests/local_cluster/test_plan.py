@@ -100,7 +100,7 @@ def test_an_app_whose_packages_are_missing_is_refused_with_what_to_install(tmp_p
     resolution = resolve({}, {"FL_USE_CASE": "llm-fine-tuning"})
     with pytest.raises(SettingsError, match=r"transformers and peft.*oneflower\[apps,llm\]") as caught:
         make_plan(resolution, state=tmp_path / "state")
-    assert "What fits" in str(caught.value)
+    assert "Apps and frameworks" in str(caught.value)
     assert not (tmp_path / "state").exists()
     make_plan(resolve({}, {"FL_USE_CASE": "image-classification"}), state=tmp_path / "state")
 

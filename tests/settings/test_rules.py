@@ -192,7 +192,7 @@ def test_what_fits_is_shown_where_app_and_framework_do_not(environ):
 def test_what_fits_is_not_shown_for_other_problems():
     with pytest.raises(SettingsError) as caught:
         resolve({"FL_NUM_ROUNDS": "0"})
-    assert "What fits" not in str(caught.value)
+    assert "Apps and frameworks" not in str(caught.value)
 
 
 def test_an_app_of_another_framework_is_a_contradiction():
@@ -216,8 +216,8 @@ def test_a_metric_is_taken_as_it_is_written(text):
         ({"FL_BEST_METRIC": "eval_loss"}, "Write -eval_loss"),
         ({"FL_BEST_METRIC": "-"}, "expected a metric's name after '-'"),
         ({"FL_TARGET_METRIC_VALUE": "0.9"}, "FL_BEST_METRIC is empty"),
-        ({"FL_TARGET_METRIC_VALUE": "high", "FL_BEST_METRIC": "acc"}, "it is no finite number"),
-        ({"FL_TARGET_METRIC_VALUE": "1e999", "FL_BEST_METRIC": "acc"}, "it is no finite number"),
+        ({"FL_TARGET_METRIC_VALUE": "high", "FL_BEST_METRIC": "acc"}, "it is not a finite number"),
+        ({"FL_TARGET_METRIC_VALUE": "1e999", "FL_BEST_METRIC": "acc"}, "it is not a finite number"),
         ({"FL_EARLY_STOP_ROUNDS": "-1"}, "it is too small"),
         ({"FL_EARLY_STOP_DELTA": "-0.1"}, "it is too small"),
     ],

@@ -1,6 +1,5 @@
 """What travels to the ServerApp: the keys, their TOML, and what the ServerApp reads back."""
 
-import dataclasses
 import tomllib
 
 import pytest
@@ -14,6 +13,8 @@ from oneflower.settings import (
     APP_CONFIG_KEYS,
     STRATEGIES,
     TABLE,
+    differences,
+    missing_keys,
     render_run_config,
     resolve,
     run_config,
@@ -59,9 +60,9 @@ class TestStrategies:
         override = flatten_dict(tomllib.loads(render_run_config(run_config(settings))))
         sent = user_config_from_proto(user_config_to_proto(override))
         config = training_config(fuse_dicts(dict(APP_CONFIG_KEYS), sent))
-        assert dataclasses.asdict(config) == {
-            field.name: getattr(settings, field.name) for field in dataclasses.fields(config)
-        }
+        for row in TABLE:
+            if row.run_config_key:
+                assert config.value_of(row) == settings.value_of(row)
 
     def test_its_parameters_are_listed(self, strategy):
         parameters = training_config({"strategy": strategy}).strategy_parameters()
@@ -72,6 +73,24 @@ def test_the_keys_of_an_app_are_every_key_with_its_default():
     assert dict(APP_CONFIG_KEYS) == {v.run_config_key: v.default for v in TABLE if v.run_config_key}
     assert APP_CONFIG_KEYS["num-server-rounds"] == 3
     assert training_config(APP_CONFIG_KEYS) == training_config({})
+
+
+def test_a_release_without_a_variable_trained_as_its_default_does():
+    """A finished training of an earlier release is no other one because a variable was added since."""
+    before = {key: value for key, value in APP_CONFIG_KEYS.items() if key != "trim-beta"}
+    assert differences(before, APP_CONFIG_KEYS) == differences(APP_CONFIG_KEYS, before) == []
+    (change,) = differences(before, {**APP_CONFIG_KEYS, "trim-beta": 0.3})
+    assert str(change) == "trim-beta was 0.2, is 0.3"
+
+
+def test_a_key_of_the_app_that_is_missing_is_a_difference():
+    assert [str(change) for change in differences({}, {"local-epochs": 2})] == ["local-epochs was None, is 2"]
+
+
+def test_missing_keys_are_listed_with_the_defaults_that_replace_them():
+    assert missing_keys(APP_CONFIG_KEYS) == {}
+    found = missing_keys({"num-server-rounds": 5, "batch-size": 32})
+    assert found == {key: value for key, value in APP_CONFIG_KEYS.items() if key != "num-server-rounds"}
 
 
 def test_keys_of_the_app_itself_are_left_alone():

@@ -12,6 +12,7 @@ from oneflower.errors import CheckpointError, StateError, TrainingError
 from oneflower.flower.grid import RoundGrid
 from oneflower.journal import JOURNAL_VARIABLE, read_journal
 from oneflower.lab.localgrid import LocalGrid
+from oneflower.settings import missing_keys
 from oneflower.training.strategies import array_views
 
 from ..federation import Federation, initial_arrays, local_update, numpy_app
@@ -439,3 +440,17 @@ def test_initial_arrays_are_left_alone(federation):
     before = model_digest(array_views(arrays))
     federation.train(arrays=ArrayRecord(dict(arrays)))
     assert model_digest(array_views(arrays)) == before
+
+
+def test_an_app_that_flower_packed_trains_with_defaults_and_the_log_lists_them(federation, caplog):
+    """`flwr run` adds no keys of oneflower's: what an operator set in FL_* variables is not there."""
+    federation.train()
+    (warning,) = [each.getMessage() for each in caplog.records if "run-config keys" in each.getMessage()]
+    assert "strategy=FedAvg" in warning
+    assert "early-stop-rounds=0" in warning
+    assert "num-server-rounds" not in warning
+    caplog.clear()
+    federation.train(
+        **{key.replace("-", "_"): value for key, value in missing_keys(federation.run_config()).items()}
+    )
+    assert "run-config keys" not in caplog.text

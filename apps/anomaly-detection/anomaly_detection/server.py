@@ -15,7 +15,7 @@ from anomaly_detection.model import Autoencoder, Layers, initial_model, row_erro
 from anomaly_detection.moments import Moments, median, pooled
 from oneflower.sdk import train
 from oneflower.sdk.data_source import DataSource
-from oneflower.sdk.options import option
+from oneflower.sdk.options import option, training_config
 from oneflower.sdk.partition import hold_out
 from oneflower.sdk.torch_app import load_arrays, model_arrays
 from oneflower.training.asking import Ask
@@ -29,14 +29,13 @@ ROBUST = ("Krum", "Bulyan", "FedTrimmedAvg")
 def main(grid: Grid, context: Context) -> None:
     """Train with the strategy, the rounds and the checkpoints that the run-config names."""
     layers = Layers.from_run_config(context.run_config)
-    seed = option(context.run_config, "seed", 42, at_least=0)
-    robust = option(context.run_config, "strategy", "FedAvg") in ROBUST
+    config = training_config(context.run_config)
     train(
         grid,
         context,
-        model_arrays(initial_model(layers, seed)),
-        evaluate=evaluation(context, layers, seed),
-        prepare=partial(standardise, robust=robust),
+        model_arrays(initial_model(layers, config.seed)),
+        evaluate=evaluation(context, layers, config.seed),
+        prepare=partial(standardise, robust=config.strategy in ROBUST),
     )
 
 

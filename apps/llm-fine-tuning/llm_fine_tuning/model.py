@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from oneflower.errors import AppError
 from oneflower.sdk.client import set_determinism
 from oneflower.sdk.language_models import base_model_folder
-from oneflower.sdk.options import option
+from oneflower.sdk.options import option, training_config
 
 # No hub at run time: a model is a folder, and a typing error in its name is no reason to ask the network.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -61,7 +61,7 @@ class Batch:
 def base_folder(run_config: Mapping[str, object], node_config: Mapping[str, object] | None = None) -> Path:
     """Find the base model: the node's own `base-model`, that of the run (FL_BASE_MODEL), or the cache."""
     own = option(node_config or {}, "base-model", "")
-    return base_model_folder(Path(own or option(run_config, "base-model", "/app/models")))
+    return base_model_folder(Path(own or training_config(run_config).base_model))
 
 
 def device() -> torch.device:

@@ -14,7 +14,7 @@ from llm_fine_tuning.data import Encoding, corpus_folder, data_source, held_out_
 from llm_fine_tuning.model import Adapter, adapted_model, base_folder, mean_loss, tokenizer_of
 from oneflower.sdk import train
 from oneflower.sdk.language_models import fingerprint
-from oneflower.sdk.options import option
+from oneflower.sdk.options import training_config
 from oneflower.sdk.torch_app import load_arrays, model_arrays, trained_names
 
 app = ServerApp()
@@ -23,7 +23,7 @@ app = ServerApp()
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Train with the strategy, the rounds and the checkpoints that the run-config names."""
-    seed = option(context.run_config, "seed", 42, at_least=0)
+    seed = training_config(context.run_config).seed
     folder = base_folder(context.run_config)
     adapter = Adapter.from_run_config(context.run_config)
     model = adapted_model(folder, adapter, seed)

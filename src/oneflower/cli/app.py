@@ -13,7 +13,7 @@ import typer
 from oneflower.cli.config import ContextOption
 from oneflower.cli.findings import as_rows, has_problem, print_findings
 from oneflower.errors import AppError
-from oneflower.settings import Settings, read_context, resolve, run_config
+from oneflower.settings import read_context, resolve, run_config
 
 app = typer.Typer(help="Apps of your own.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -58,7 +58,7 @@ def check(
         findings = check_app(
             folder,
             run_config=run_config(resolution.settings),
-            clients=clients or _clients(resolution.settings),
+            clients=clients or max(resolution.settings.clients_needed.values()),
             home=Path(home),
         )
     unfit = has_problem(findings)
@@ -69,7 +69,3 @@ def check(
         print_findings(findings, str(folder))
     if unfit:
         raise typer.Exit(AppError.exit_code)
-
-
-def _clients(settings: Settings) -> int:
-    return max(settings.min_available_clients, settings.min_fit_clients, settings.min_evaluate_clients)

@@ -15,20 +15,20 @@ from oneflower.errors import StateError
 from oneflower.local_cluster.ports import LOOPBACK
 from oneflower.settings import (
     TABLE,
-    Kind,
     Notice,
     Resolution,
     Role,
     Settings,
     Value,
     Variable,
+    as_text,
     read_context,
     render_run_config,
     resolve,
     run_config,
 )
 from oneflower.settings.document import variables_page
-from oneflower.settings.variable import as_text
+from oneflower.settings.values import Text64
 
 app = typer.Typer(
     help="Check and show the FL_* variables, and what Flower gets from them.",
@@ -44,8 +44,6 @@ ContextOption = Annotated[
         help="OpenNebula context.sh to read; it is parsed, never run. The environment wins over it.",
     ),
 ]
-
-_MASK = "********"
 
 
 @app.command()
@@ -141,13 +139,12 @@ def _check_certificates(settings: Settings, role: Role) -> None:
 
 
 def _value(variable: Variable, resolution: Resolution) -> Value:
-    value: Value = getattr(resolution.settings, variable.field)
-    return _MASK if variable.secret and value else value
+    return variable.masked(resolution.settings.value_of(variable))
 
 
 def _as_json(variable: Variable, resolution: Resolution) -> dict[str, Any]:
     provenance = resolution.provenance[variable.name]
-    given = _MASK if variable.secret and provenance.given else provenance.given
+    given = None if provenance.given is None else variable.masked(provenance.given)
     return {
         "value": _value(variable, resolution),
         "default": variable.default,
@@ -156,12 +153,13 @@ def _as_json(variable: Variable, resolution: Resolution) -> dict[str, Any]:
         "given_as": None if provenance.is_default else provenance.name,
         "raised_to": provenance.raised_to,
         "role": variable.role.value,
+        "consumers": variable.consumers.labels,
     }
 
 
 def _cell(variable: Variable, value: Value) -> str:
     text = as_text(value)
-    is_long = variable.kind is Kind.TEXT64 and text and not variable.secret
+    is_long = isinstance(variable.kind, Text64) and text and not variable.secret
     return f"({len(text)} characters)" if is_long else text
 
 

@@ -7,10 +7,6 @@ from dataclasses import dataclass
 from oneflower.settings import Settings
 from oneflower.tls import Certificates
 
-# Flower's own reading of a node config (flwr/common/config.py, parse_config_args).
-PAIR = re.compile(r"(\S+?)=('[^']*'|\"[^\"]*\"|\S+)")
-
-
 NAME = "client-name"
 """The key of a node's config: what its client is called in place of its machine's name."""
 LONGEST_NAME = 64
@@ -57,11 +53,6 @@ def supernode(
 def superexec(plugin: str, appio_address: str) -> list[str]:
     """Return the arguments of an executor of its own (FL_ISOLATION=process): serverapp or clientapp."""
     return ["superexec", "--insecure", "--plugin-type", plugin, "--appio-api-address", appio_address]
-
-
-def node_pairs(text: str) -> dict[str, str]:
-    """Read a node config as Flower does; a value keeps its quotes."""
-    return dict(PAIR.findall(text))
 
 
 def client_name(text: str) -> str:

@@ -1,8 +1,9 @@
 """Start Flower's own entry points in this process, with the workarounds that Flower 1.25.0 needs.
 
-``python -m oneflower.flower.launch superlink|supernode ARGS...`` takes Flower's own flags, and two variables.
-FL_FLOWER_WORKAROUNDS (YES) applies the workarounds; FL_WARM_EXECUTOR (YES) lets a SuperNode run its
-ClientApps in forked children of a warm process. The programs that Flower starts come through here too.
+``python -m oneflower.flower.launch superlink|supernode ARGS...`` takes Flower's own flags, and from its
+environment the variables that a SuperLink or a SuperNode reads (`oneflower.settings.Consumer`):
+FL_FLOWER_WORKAROUNDS applies the workarounds, FL_WARM_EXECUTOR lets a SuperNode run its ClientApps in forked
+children of one warm process. The programs that Flower starts come through here, too.
 """
 
 import importlib
@@ -18,7 +19,7 @@ from oneflower.flower.guard import GUARDED
 from oneflower.flower.programs import GRPC_FORKS, LOOPS, value_of
 from oneflower.output import steady_output
 from oneflower.proxies import direct_loopback, proxy_variable
-from oneflower.settings import resolve
+from oneflower.settings import Consumer, resolve_for
 
 ENTRY_POINTS = {
     "superlink": ("flwr.server.app", "run_superlink", "flower-superlink"),
@@ -36,7 +37,7 @@ LOOPBACK_FLAGS = {
     "supernode": {"--clientappio-api-address": "127.0.0.1:9094"},
 }
 GUARDED_PROGRAMS = frozenset({"superlink", "supernode", "superexec"})
-SWITCHES = ("FL_FLOWER_WORKAROUNDS", "FL_WARM_EXECUTOR")
+CONSUMERS = Consumer.SUPERLINK | Consumer.SUPERNODE
 USAGE = "usage: python -m oneflower.flower.launch superlink|supernode ARGS... (Flower's own flags)"
 
 
@@ -53,17 +54,17 @@ def main(argv: Sequence[str]) -> None:
 
 
 def start(program: str, arguments: Sequence[str], environ: Mapping[str, str]) -> None:
-    """Apply what the switches say and call Flower's entry point, which does not come back."""
-    workarounds, warm = switches(environ)
+    """Apply the settings of the environment and call Flower's entry point, which does not return."""
+    settings = resolve_for(CONSUMERS, environ)
     arguments = with_loopback(program, arguments)
     module, function, command = ENTRY_POINTS[program]
     entry_point = getattr(importlib.import_module(module), function)
-    if workarounds:
+    if settings.flower_workarounds:
         _apply_workarounds(program)
         _look_after(program, arguments, environ)
     if program == "supernode":
         _name_proxy(value_of("--superlink", arguments) or "")
-    if program == "supernode" and warm:
+    if program == "supernode" and settings.warm_executor:
         arguments = _with_warm_executor(arguments)
     sys.argv = [command, *arguments]
     entry_point()
@@ -83,13 +84,6 @@ def prepare_environment(program: str) -> None:
     scripts = str(Path(sys.executable).parent)
     if scripts not in os.environ.get("PATH", "").split(os.pathsep):
         os.environ["PATH"] = os.pathsep.join(filter(None, [scripts, os.environ.get("PATH", "")]))
-
-
-def switches(environ: Mapping[str, str]) -> tuple[bool, bool]:
-    """Return FL_FLOWER_WORKAROUNDS and FL_WARM_EXECUTOR; SettingsError where one is not YES or NO."""
-    names = [prefix + name for name in SWITCHES for prefix in ("", "ONEAPP_")]
-    settings = resolve({name: environ[name] for name in names if name in environ}).settings
-    return settings.flower_workarounds, settings.warm_executor
 
 
 def with_loopback(program: str, arguments: Sequence[str]) -> list[str]:

@@ -13,7 +13,8 @@ from oneflower.local_cluster.ports import LOOPBACK
 from oneflower.local_cluster.processes import MARKER
 from oneflower.local_cluster.tls import Certificates
 from oneflower.proxies import direct_loopback
-from oneflower.settings import Settings
+from oneflower.settings import Consumer, Settings, as_text, read_by
+from oneflower.settings.formats import node_pairs
 
 # -P: the state folder, where the processes run, is no place to import from.
 LAUNCH = (sys.executable, "-P", "-m", LAUNCHER)
@@ -67,7 +68,7 @@ def node_config(index: int, nodes: int, extra: str) -> str:
     """Return a SuperNode's configuration: its part of the data, then the operator's own pairs."""
     computed = {"partition-id": index, "num-partitions": nodes}
     name = {arguments.NAME: f"'supernode-{index}'"}
-    return arguments.node_config({**computed, **name, **arguments.node_pairs(extra), **computed})
+    return arguments.node_config({**computed, **name, **node_pairs(extra), **computed})
 
 
 def environment(
@@ -75,7 +76,7 @@ def environment(
 ) -> dict[str, str]:
     """Return what every process of the cluster inherits.
 
-    The context's own variables are left out: it may hold keys, and what a process needs it is told.
+    Of the variables only those are passed on that a SuperLink or a SuperNode reads: a context may hold keys.
     """
     kept = {name: value for name, value in base.items() if not name.startswith(("FL_", "ONEAPP_"))}
     return {
@@ -89,9 +90,10 @@ def environment(
         "FLWR_HOME": str(flwr_home),
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_LOG_LEVEL": settings.log_level,
-        "FL_LOG_LEVEL": settings.log_level,
-        "FL_WARM_EXECUTOR": _yes_no(settings.warm_executor),
-        "FL_FLOWER_WORKAROUNDS": _yes_no(settings.flower_workarounds),
+        **{
+            row.name: as_text(settings.value_of(row))
+            for row in read_by(Consumer.SUPERLINK | Consumer.SUPERNODE)
+        },
     }
 
 
@@ -103,7 +105,3 @@ def threads(nodes: int, cores: int) -> int:
 def hosts() -> Sequence[str]:
     """Return the names that the SuperLink's certificate must bear on this machine."""
     return (LOOPBACK, "localhost")
-
-
-def _yes_no(value: bool) -> str:
-    return "YES" if value else "NO"

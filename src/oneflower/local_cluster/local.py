@@ -17,6 +17,7 @@ from oneflower.local_cluster import commands
 from oneflower.local_cluster.children import Children, Death
 from oneflower.local_cluster.commands import Addresses
 from oneflower.local_cluster.folder import StateFolder
+from oneflower.local_cluster.plan import ADDRESSES
 from oneflower.local_cluster.ports import LOOPBACK, check_free, free_ports
 from oneflower.local_cluster.processes import ProcessTable
 from oneflower.local_cluster.spawn import tail
@@ -78,10 +79,8 @@ class LocalCluster:
 
     def check_ports(self) -> None:
         """Raise a ClusterError that names a port of the operator's that is taken."""
-        for port, variable in (
-            (self._options.fleet_port, "FL_FLEET_API_ADDRESS"),
-            (self._options.control_port, "FL_CONTROL_API_ADDRESS"),
-        ):
+        for name, variable in ADDRESSES.items():
+            port = getattr(self._options, name)
             if port is not None:
                 check_free(port, variable)
 

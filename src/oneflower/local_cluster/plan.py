@@ -1,6 +1,5 @@
 """What one `up` shall do, decided and checked before anything is started or written."""
 
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,10 @@ from oneflower.local_cluster.folder import StateFolder
 from oneflower.local_cluster.ports import LOOPBACK
 from oneflower.local_cluster.tls import check_certificates
 from oneflower.sdk.language_models import base_model_folder
-from oneflower.settings import Notice, Resolution, Settings, run_config
+from oneflower.settings import BY_NAME, Notice, Resolution, Settings, run_config, strategy_rows
+from oneflower.settings.formats import split_address
 
 ADDRESSES = {"fleet_port": "FL_FLEET_API_ADDRESS", "control_port": "FL_CONTROL_API_ADDRESS"}
-CLIENT_MINIMUMS = ("min_available_clients", "min_fit_clients", "min_evaluate_clients")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,14 +88,15 @@ def check_base_model(settings: Settings) -> None:
 
 def check_nodes(settings: Settings, nodes: int | None) -> int:
     """Return how many clients a round waits for; SettingsError when fewer nodes are asked for."""
-    minimums = {f"FL_{field.upper()}": int(getattr(settings, field)) for field in CLIENT_MINIMUMS}
+    minimums = settings.clients_needed
     needed = max(minimums.values())
     if nodes is not None and nodes < needed:
         names = ", ".join(name for name, value in minimums.items() if value == needed)
+        parameters = [f", {row.name}={settings.value_of(row)}" for row in strategy_rows(settings.strategy)]
         raise SettingsError(
-            f"--nodes {nodes} starts {nodes} clients, but every round waits for {needed} ({names}, "
-            f"with what FL_STRATEGY={settings.strategy} and FL_NUM_MALICIOUS={settings.num_malicious} need): "
-            f"it would wait for ever. Say --nodes {needed} or more, or lower what asks for them."
+            f"--nodes {nodes} starts {nodes} clients, but every round waits for {needed} ({names}; "
+            f"FL_STRATEGY={settings.strategy}{''.join(parameters)}): it would wait for ever. Give --nodes "
+            f"{needed} or more, or lower the variables."
         )
     return needed
 
@@ -117,8 +117,7 @@ def _port(resolution: Resolution, variable: str) -> int | None:
     """Return the port that the operator asked for; the host is always loopback here."""
     if resolution.provenance[variable].is_default:
         return None
-    address = str(getattr(resolution.settings, variable.removeprefix("FL_").lower()))
-    return int(re.split(":", address)[-1])
+    return split_address(str(resolution.settings.value_of(BY_NAME[variable])))[1]
 
 
 def _notices(resolution: Resolution) -> list[Notice]:

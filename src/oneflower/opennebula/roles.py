@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 from oneflower import __version__
-from oneflower.settings import TABLE, Role, Variable
+from oneflower.settings import TABLE, Consumer, Role, Variable
 
 CONTAINER_UID = 49999
 """User and group of every process in the containers; Flower's own images call it `app`."""
@@ -19,6 +19,11 @@ class Machine(StrEnum):
     def role(self) -> Role:
         """The role in the table of variables."""
         return Role.SUPERLINK if self is Machine.SUPERLINK else Role.SUPERNODE
+
+    @property
+    def consumer(self) -> Consumer:
+        """Its Flower process, which hands its environment on to the programs that it starts."""
+        return Consumer.SUPERLINK if self is Machine.SUPERLINK else Consumer.SUPERNODE
 
     @property
     def label(self) -> str:

@@ -17,7 +17,7 @@ from oneflower.flower.logs import log_through_flower
 from oneflower.flower.packing_grid import PackingGrid
 from oneflower.flower.parts import PARTS_VARIABLE, PartTable
 from oneflower.journal import LAST_WORDS_S
-from oneflower.settings import TrainingConfig, training_config, without_operational
+from oneflower.settings import TrainingConfig, as_text, missing_keys, training_config, without_operational
 from oneflower.training.asking import Prepare, ask_clients
 from oneflower.training.checkpoint_keeping import CheckpointKeeper
 from oneflower.training.history import new_result
@@ -81,6 +81,7 @@ def train(  # noqa: PLR0913 what Flower hands over, the model, and three options
     """
     log_through_flower()
     config = training_config(context.run_config)
+    _warn_of_defaults(context.run_config)
     journal = open_journal(config, context.run_id)
     app = str(grid.run.fab_id) or config.use_case
     strategy = build_strategy(config)
@@ -105,6 +106,19 @@ def train(  # noqa: PLR0913 what Flower hands over, the model, and three options
             remarks=Remarks(config=config, phases=phases, notes=keeper.notes),
         )
         return _run(loop, new_result(arrays), app, prepare)
+
+
+def _warn_of_defaults(run_config: Mapping[str, object]) -> None:
+    """Log which of oneflower's keys the run lacks: Flower has packed the app."""
+    missing = missing_keys(run_config)
+    if missing:
+        log(
+            WARNING,
+            "the app was packed without oneflower's run-config keys, so FL_* variables do not set them; "
+            "defaults are used: %s. Start the app with `oneflower supervise --app DIR`, or declare the keys "
+            "in its pyproject.toml",
+            ", ".join(f"{key}={as_text(value)}" for key, value in missing.items()),
+        )
 
 
 def _decisive(run_config: Mapping[str, object]) -> dict[str, object]:

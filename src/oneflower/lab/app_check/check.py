@@ -117,7 +117,7 @@ def _digest(record: ArrayRecord) -> str:
 
 
 def _check_keys(app_dir: Path, watched: WatchedConfig) -> Finding:
-    """Say which keys are missing, and which of oneflower's have a default that cannot be."""
+    """Name the keys that the app reads and does not declare, and invalid defaults of oneflower's keys."""
     declared = declared_keys(app_dir)
     try:
         training_config(declared)
@@ -129,14 +129,10 @@ def _check_keys(app_dir: Path, watched: WatchedConfig) -> Finding:
     if watched.optional:
         names = ", ".join(sorted(watched.optional))
         return warning(KEYS, f"nobody can set keys that are read and not declared: {names}", HOW_TO_DECLARE)
-    own = len(set(declared) - set(APP_CONFIG_KEYS))
-    missing = len(set(APP_CONFIG_KEYS) - set(declared))
-    added = f", {missing} are added when the app is packed" if missing else ""
-    return ok(
-        KEYS,
-        f"the app declares {own} keys of its own and {len(APP_CONFIG_KEYS) - missing} of oneflower's "
-        f"{len(APP_CONFIG_KEYS)}{added}",
-    )
+    own = set(declared) - set(APP_CONFIG_KEYS)
+    defaults = ", ".join(sorted(set(declared) - own))
+    also = f"; FL_* variables replace its defaults of {defaults}" if defaults else ""
+    return ok(KEYS, f"the app declares {len(own)} keys of its own{also}")
 
 
 def _said(error: BaseException) -> str:

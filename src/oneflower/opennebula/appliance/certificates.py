@@ -9,8 +9,7 @@ from pathlib import Path
 from oneflower.errors import SettingsError
 from oneflower.opennebula.appliance.layout import Layout
 from oneflower.opennebula.roles import Machine
-from oneflower.settings import BY_NAME, Settings
-from oneflower.settings.values import parse_text
+from oneflower.settings import BY_NAME, PEM_VARIABLES, Settings
 from oneflower.tls import (
     Authority,
     certificate_problems,
@@ -26,15 +25,13 @@ log = logging.getLogger(__name__)
 
 LOCAL = "127.0.0.1"
 
-_VARIABLES = ("FL_SSL_CA_CERTFILE", "FL_SSL_CERTFILE", "FL_SSL_KEYFILE")
-
 
 def given_problems(machine: Machine, environ: Mapping[str, str], now: datetime) -> list[str]:
     """Return the problems of the operator's certificates; their encoding is checked with the settings.
 
     The certificate must also be valid for ``LOCAL``, where the machine's own services connect.
     """
-    ca, certificate, key = (base64.b64encode(_pem(environ, name) or b"").decode() for name in _VARIABLES)
+    ca, certificate, key = (base64.b64encode(_pem(environ, name) or b"").decode() for name in PEM_VARIABLES)
     if machine is Machine.SUPERNODE:
         return checks.given_problems(now, ca=ca)
     return checks.given_problems(now, ca=ca, certificate=certificate, key=key, hosts=(LOCAL,))
@@ -131,6 +128,6 @@ def _pem(environ: Mapping[str, str], name: str) -> bytes | None:
     variable = BY_NAME[name]
     texts = (environ.get(given, "").strip() for given in (variable.name, variable.alias))
     try:
-        return base64.b64decode(str(parse_text(variable, next(filter(None, texts), "")))) or None
+        return base64.b64decode(str(variable.parse(next(filter(None, texts), "")))) or None
     except ValueError:
         return None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from oneflower.errors import ClusterError
-from oneflower.flower.arguments import NAME, client_name, node_pairs
+from oneflower.flower.arguments import NAME, client_name
 from oneflower.opennebula.appliance import services
 from oneflower.opennebula.appliance.certificates import ensure_supernode_ca
 from oneflower.opennebula.appliance.configure import write_units
@@ -29,6 +29,7 @@ from oneflower.opennebula.onegate import (
 from oneflower.opennebula.onegate.encoding import is_plain
 from oneflower.parts import Part, part_of
 from oneflower.settings import Resolution
+from oneflower.settings.formats import node_pairs
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from oneflower.journal import JOURNAL_VARIABLE
 from oneflower.opennebula.appliance.layout import Layout
 from oneflower.opennebula.appliance.units import Container, Mount
 from oneflower.opennebula.roles import Machine
-from oneflower.settings import NO_USE_CASE, Resolution, Settings
+from oneflower.settings import NO_USE_CASE, Consumer, Resolution, Settings, read_by
 from oneflower.settings.formats import split_address
 from oneflower.tls import Certificates
 
@@ -32,34 +32,28 @@ _SERVER_APP = {JOURNAL_VARIABLE: str(JOURNAL), "ONEFLOWER_PARTS": str(SERVICE / 
 # `oneflower dashboard` reads its token from this variable.
 DASHBOARD_TOKEN = "ONEFLOWER_DASHBOARD_TOKEN"  # noqa: S105 - the name of a variable
 
-# They contain PEM, which the containers read from files.
-_FILES = frozenset({"FL_SSL_CA_CERTFILE", "FL_SSL_CERTFILE", "FL_SSL_KEYFILE"})
-# The variables that Flower's programs and their launcher read; the supervisor reads all.
-_PROCESSES = ("FL_FLOWER_WORKAROUNDS", "FL_LOG_LEVEL", "FL_WARM_EXECUTOR")
-
 
 def environment(container: Container, resolution: Resolution) -> str:
     """Return the env-file of a container: the operator's variables that it reads, and what Flower needs.
 
-    Docker reads each line literally, and the settings refuse control characters, so a value cannot end its
-    line and begin another.
+    A change of a variable that it does not read must not restart it. Docker reads each line literally, and
+    the settings refuse control characters, so a value cannot end its line and begin another.
     """
-    given = {
-        variable.name: resolution.provenance[variable.name].given or ""
-        for variable in container.machine.variables()
-        if not resolution.provenance[variable.name].is_default and variable.name not in _FILES
-    }
     if container.name == DASHBOARD_NAME:
         return _dashboard_environment(resolution.settings)
-    if container.name != SUPERVISOR_NAME:
-        # A change of a variable that they do not read must not restart them.
-        given = {name: given[name] for name in _PROCESSES if name in given}
+    machine = container.machine
+    consumer = Consumer.SUPERVISOR if container.supervises else machine.consumer
+    given = {
+        variable.name: resolution.provenance[variable.name].given or ""
+        for variable in read_by(consumer)
+        if variable in machine.variables() and not resolution.provenance[variable.name].is_default
+    }
     own = {
         "FLWR_HOME": str(STATE / "flwr-home"),
         "FLWR_LOG_LEVEL": resolution.settings.log_level,
         "FLWR_TELEMETRY_ENABLED": "0",
         "HOME": str(STATE),
-        **(_SERVER_APP if container.machine is Machine.SUPERLINK else {}),
+        **(_SERVER_APP if machine is Machine.SUPERLINK else {}),
     }
     return _lines({**given, **own})
 

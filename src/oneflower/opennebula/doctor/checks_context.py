@@ -8,12 +8,11 @@ from oneflower.errors import SettingsError
 from oneflower.findings import Finding, ok, problem, warning
 from oneflower.opennebula.doctor.host import RUN_AGAIN, Host
 from oneflower.opennebula.roles import Machine
-from oneflower.settings import TABLE, resolve
+from oneflower.settings import PEM_VARIABLES, TABLE, resolve
 
 CONTEXT, SETTINGS, TOKEN = "context", "settings", "token"
 
 _NUMBERED = re.compile(r"[0-9]+\. ")
-_CERTIFICATE = ("FL_SSL_",)
 _ADD = 'add TOKEN = "YES" to CONTEXT of the VM template and create another VM, which then gets a token'
 
 
@@ -101,7 +100,7 @@ def _problems(report: str) -> list[str]:
     lines = [
         _NUMBERED.sub("", line, count=1)
         for line in report.splitlines()
-        if _NUMBERED.match(line) or line.startswith(_CERTIFICATE)
+        if _NUMBERED.match(line) or line.startswith(PEM_VARIABLES)
     ]
     return lines or [report]
 

@@ -17,9 +17,10 @@ from oneflower.opennebula.appliance.systemd import JOURNALCTL, SYSTEMCTL
 from oneflower.opennebula.appliance.units import DOCKER
 from oneflower.opennebula.doctor.bundle import MEMBER_BYTES, Member
 from oneflower.opennebula.doctor.host import Host, end_of
-from oneflower.opennebula.doctor.masking import MASK, is_secret
+from oneflower.opennebula.doctor.masking import is_secret
 from oneflower.opennebula.doctor.one_apps import LOGS, status_of
 from oneflower.settings import TABLE, resolve
+from oneflower.settings.variable import MASK
 from oneflower.versions import environment
 
 COLLECT_S = 60.0
@@ -110,8 +111,9 @@ def _settings(host: Host) -> str:
     for variable in TABLE:
         known = provenance.get(variable.name)
         given = known.given if known else host.context.get(variable.name) or host.context.get(variable.alias)
-        shown = MASK if variable.secret and given else given
-        lines.append(f"{variable.name}={shown}" if given else f"{variable.name} has its default")
+        lines.append(
+            f"{variable.name}={variable.masked(given)}" if given else f"{variable.name} has its default"
+        )
     rest = host.context.keys() - {name for variable in TABLE for name in (variable.name, variable.alias)}
     for name in sorted(rest):
         is_shown = CONTEXT_ADDRESS.fullmatch(name) or name in _SHOWN_OF_CONTEXT

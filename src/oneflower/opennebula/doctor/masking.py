@@ -15,8 +15,8 @@ from oneflower.opennebula.appliance.layout import Layout
 from oneflower.opennebula.appliance.services import DASHBOARD_TOKEN
 from oneflower.opennebula.doctor.find import Found
 from oneflower.settings import TABLE
+from oneflower.settings.variable import MASK
 
-MASK = "********"
 # A shorter text occurs in too many places; it is masked only after the name of its variable.
 SHORTEST = 4
 # Base64 may be wrapped or truncated: so many characters of a secret are masked too.

@@ -56,11 +56,12 @@ def build_strategy(config: TrainingConfig) -> OneflowerStrategy:
 
 
 def _own_options(config: TrainingConfig) -> dict[str, Any]:
+    given = config.parameters
     options: dict[str, dict[str, Any]] = {
-        "FedProx": {"proximal_mu": config.proximal_mu},
-        "FedAdam": {"eta": config.server_lr, "eta_l": config.client_lr},
-        "Krum": {"num_malicious_nodes": config.num_malicious},
-        "Bulyan": {"num_malicious_nodes": config.num_malicious},
-        "FedTrimmedAvg": {"beta": config.trim_beta},
+        "FedProx": {"proximal_mu": given["proximal_mu"]},
+        "FedAdam": {"eta": given["server_lr"], "eta_l": given["client_lr"]},
+        "Krum": {"num_malicious_nodes": given["num_malicious"]},
+        "Bulyan": {"num_malicious_nodes": given["num_malicious"]},
+        "FedTrimmedAvg": {"beta": given["trim_beta"]},
     }
     return options.get(config.strategy, {})
