@@ -18,8 +18,7 @@ from rich.text import Text
 
 from oneflower.cli.sources import JournalOption, PathArgument, StateOption, existing, source_of
 from oneflower.errors import SettingsError, StateError
-from oneflower.journal import follow, read_patiently
-from oneflower.monitor.history import History
+from oneflower.journal import TrainingState, follow, read_patiently
 from oneflower.monitor.lines import WARNINGS, describe, printable
 
 POLL_S: Final = 0.2
@@ -67,7 +66,7 @@ def _print(told: Iterable[Text]) -> None:
 
 
 def _told(events: Iterable[dict[str, Any]], *, as_json: bool) -> Iterator[Text]:
-    history = History()
+    history = TrainingState()
     for event in events:
         own = history.take(event)
         if as_json:

@@ -12,11 +12,10 @@ from rich.console import Console
 from rich.text import Text
 
 from oneflower.cli.config import ContextOption
-from oneflower.journal import JOURNAL_VARIABLE, follow, read_patiently
+from oneflower.journal import JOURNAL_VARIABLE, TrainingState, follow, read_patiently
 from oneflower.local_cluster.interrupts import Interrupts
 from oneflower.local_cluster.plan import Plan, make_plan
 from oneflower.monitor.final import ending, final_rows
-from oneflower.monitor.history import History
 from oneflower.monitor.lines import printable
 from oneflower.monitor.progress import PlainProgress
 from oneflower.output import steady_output
@@ -67,7 +66,7 @@ def simulate(  # noqa: PLR0913 - one parameter an option
     resolution = resolve(os.environ, read_context(context) if context else None)
     plan = make_plan(resolution, state=state, nodes=clients, app=app)
     plan.folder.make()
-    progress = PlainProgress(console, quiet=quiet, history=History(most_rounds=_SHOWN_ROUNDS))
+    progress = PlainProgress(console, quiet=quiet, history=TrainingState(most_rounds=_SHOWN_ROUNDS))
     for notice in resolution.notices:
         progress.say(f"{notice.level}: {notice.text}", "yellow" if notice.level == "warning" else "")
     # The progress lines say what the log says; who asks for a level gets the log as well.

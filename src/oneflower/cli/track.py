@@ -21,9 +21,8 @@ from oneflower.cli.sources import (
     source_of,
 )
 from oneflower.errors import OneflowerError, SettingsError, StateError
-from oneflower.journal import follow, read_patiently
+from oneflower.journal import TrainingState, follow, read_patiently
 from oneflower.journal.legacy import of_training
-from oneflower.monitor.history import History
 from oneflower.monitor.status import ENDED
 from oneflower.monitor.tracking.tracker import Tracker
 from oneflower.monitor.tracking.tracker import track as hand_over
@@ -106,7 +105,7 @@ class _Stop:
 
 def _until_end(events: Iterable[dict[str, Any]], stop: _Stop) -> Iterator[dict[str, Any]]:
     """Stop following when the training has ended for good and nothing of it is left to read."""
-    view = History()
+    view = TrainingState()
     for event in events:
         view.take(event)
         yield event

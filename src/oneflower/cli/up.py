@@ -15,11 +15,10 @@ from oneflower.cli.config import ContextOption
 from oneflower.cli.settings_used import app_row, setting_rows
 from oneflower.errors import StateError
 from oneflower.files import state_errors
-from oneflower.journal import has_journal, read_patiently
+from oneflower.journal import TrainingState, has_journal, read_patiently, reduce
 from oneflower.local_cluster.plan import Plan, make_plan
 from oneflower.local_cluster.session import Outcome, Session
 from oneflower.monitor.final import final_rows
-from oneflower.monitor.history import Event, History, fold
 from oneflower.monitor.lines import duration, metrics_text, printable
 from oneflower.monitor.progress import LiveProgress, PlainProgress
 from oneflower.monitor.report import SettingRow, write_report
@@ -113,10 +112,10 @@ def _report(plan: Plan, rows: Sequence[SettingRow], progress: PlainProgress) -> 
         write_report(plan.folder.report, _history(plan, progress), rows)
 
 
-def _history(plan: Plan, progress: PlainProgress) -> History:
+def _history(plan: Plan, progress: PlainProgress) -> TrainingState:
     """Return what the journal tells; where it cannot be read now, what was heard of it while it trained."""
     try:
-        return fold(read_patiently(plan.folder.journal))
+        return reduce(read_patiently(plan.folder.journal))
     except StateError as error:
         progress.say(f"warning: {error}", "yellow")
         return progress.history
@@ -135,7 +134,7 @@ def _print_notices(notices: Iterable[Notice], console: Console, *, quiet: bool) 
             console.print(text, soft_wrap=True)
 
 
-def _print_end(plan: Plan, outcome: Outcome, history: History, console: Console) -> None:
+def _print_end(plan: Plan, outcome: Outcome, history: TrainingState, console: Console) -> None:
     if not outcome.trained:
         text = f"The training in {plan.folder.root} has finished already; nothing was started."
         console.print(Text(text, style="bold"), soft_wrap=True)
@@ -152,7 +151,7 @@ def _print_end(plan: Plan, outcome: Outcome, history: History, console: Console)
     console.print(Text(advice), soft_wrap=True)
 
 
-def _summary(plan: Plan, outcome: Outcome, history: History) -> Iterable[tuple[str, str]]:
+def _summary(plan: Plan, outcome: Outcome, history: TrainingState) -> Iterable[tuple[str, str]]:
     finish = outcome.finish or {}
     done = finish.get("round", history.done)
     yield "rounds", f"{done} of {history.total}" if history.total else "not told by the app"

@@ -6,15 +6,15 @@ from datetime import datetime
 from math import isfinite
 from typing import Any, Final
 
-from oneflower.monitor.records import Client, Moment
+from oneflower.journal import TrainingState
+from oneflower.journal.state.records import Client, Moment
 from oneflower.monitor.safety import Safety
 from oneflower.monitor.standing import standing
-from oneflower.monitor.view import TrainingView
 
 SCHEMA: Final = 1
 
 
-def as_json(view: TrainingView, safety: Safety | None = None) -> dict[str, Any]:
+def as_json(view: TrainingState, safety: Safety | None = None) -> dict[str, Any]:
     """Return everything that is known as JSON values. Times are ISO 8601 in UTC, sizes bytes."""
     best = view.best()
     document = {
@@ -58,7 +58,7 @@ def as_json(view: TrainingView, safety: Safety | None = None) -> dict[str, Any]:
     return plain
 
 
-def _client(view: TrainingView, client: Client) -> dict[str, Any]:
+def _client(view: TrainingState, client: Client) -> dict[str, Any]:
     return {
         "client": client.name,
         "standing": standing(view, client).name.lower(),

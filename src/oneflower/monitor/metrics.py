@@ -8,10 +8,11 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from oneflower.codes import Phase
+from oneflower.journal import TrainingState
 from oneflower.monitor import reasons
 from oneflower.monitor.safety import Proof, Safety
 from oneflower.monitor.standing import Standing, standing
-from oneflower.monitor.view import Phase, TrainingView
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 PREFIX: Final = "oneflower"
@@ -22,7 +23,7 @@ Family = GaugeMetricFamily | CounterMetricFamily
 class TrainingCollector(Collector):
     """Turns a training into metric families. Times are seconds, sizes bytes, as Prometheus wants them."""
 
-    def __init__(self, view: TrainingView, safety: Safety, now: datetime) -> None:
+    def __init__(self, view: TrainingState, safety: Safety, now: datetime) -> None:
         self._view, self._safety, self._now = view, safety, now
 
     def collect(self) -> Iterator[Family]:
@@ -102,7 +103,7 @@ class TrainingCollector(Collector):
         yield family
 
 
-def exposition(view: TrainingView, safety: Safety, now: datetime) -> bytes:
+def exposition(view: TrainingState, safety: Safety, now: datetime) -> bytes:
     """Return the metrics in Prometheus' text form."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(TrainingCollector(view, safety, now))
@@ -112,7 +113,7 @@ def exposition(view: TrainingView, safety: Safety, now: datetime) -> bytes:
 def names() -> set[str]:
     """Return every metric's name as a query has to write it."""
     found = set()
-    for family in TrainingCollector(TrainingView(), Safety(), datetime.now().astimezone()).collect():
+    for family in TrainingCollector(TrainingState(), Safety(), datetime.now().astimezone()).collect():
         found.add(f"{family.name}_total" if family.type == "counter" else family.name)
     return found
 

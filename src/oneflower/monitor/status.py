@@ -5,13 +5,14 @@ from datetime import datetime
 from pathlib import PurePath
 from typing import Any, Final
 
+from oneflower.codes import Phase
+from oneflower.journal import TrainingState
+from oneflower.journal.state.records import LeftOut
 from oneflower.journal.writer import plain
 from oneflower.monitor.final import final_rows
 from oneflower.monitor.lines import duration, metrics_text, printable, size
-from oneflower.monitor.records import LeftOut
 from oneflower.monitor.standing import Standing, standing
 from oneflower.monitor.supervision import AWAITED, supervision
-from oneflower.monitor.view import Phase, TrainingView
 
 MOST_LEFT_OUT: Final = 5
 MOST_NAMES: Final = 8
@@ -22,7 +23,7 @@ FINAL: Final = ("round", "path", "sha256", "stopped", "because")
 ENDED: Final = frozenset({Phase.FINISHED, Phase.FAILED})
 
 
-def facts(view: TrainingView, now: datetime) -> dict[str, Any]:
+def facts(view: TrainingState, now: datetime) -> dict[str, Any]:
     """Return the status as plain values; a number that is not known is None, times are seconds ago."""
     newest = view.checkpoints.get(max(view.checkpoints, default=0))
     best = view.best()
@@ -66,7 +67,7 @@ def facts(view: TrainingView, now: datetime) -> dict[str, Any]:
     }
 
 
-def connected(view: TrainingView) -> list[str]:
+def connected(view: TrainingState) -> list[str]:
     """Return the names of the clients that are there, as far as the journal tells."""
     told = [client for client in view.roster.values() if client.connected is not None]
     if told:
@@ -74,7 +75,7 @@ def connected(view: TrainingView) -> list[str]:
     return sorted(client.name for client in view.roster.values() if standing(view, client) in HERE)
 
 
-def waiting_for(view: TrainingView) -> str:
+def waiting_for(view: TrainingState) -> str:
     """Say what has to happen for the training to go on; empty when nothing is left to happen."""
     if view.phase in ENDED:
         return ""
@@ -95,13 +96,13 @@ def waiting_for(view: TrainingView) -> str:
     }.get(view.phase, "the next round")
 
 
-def lines(view: TrainingView, now: datetime) -> Iterator[tuple[str, str]]:
+def lines(view: TrainingState, now: datetime) -> Iterator[tuple[str, str]]:
     """Yield the status as a label and a text each; a label is empty where the one above goes on."""
     for label, text in _lines(view, facts(view, now)):
         yield label, printable(text)
 
 
-def _lines(view: TrainingView, known: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _lines(view: TrainingState, known: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     parameters = ", ".join(f"{name} {value}" for name, value in known["parameters"].items())
     strategy = f"{known['strategy']}{f' ({parameters})' if parameters else ''}"
     yield from _journal_lines(view)
@@ -132,14 +133,14 @@ def _lines(view: TrainingView, known: Mapping[str, Any]) -> Iterator[tuple[str, 
         yield "last event", f"{duration(known['seconds_since_last_event'])} ago"
 
 
-def _journal_lines(view: TrainingView) -> Iterator[tuple[str, str]]:
+def _journal_lines(view: TrainingState) -> Iterator[tuple[str, str]]:
     if view.trouble:
         yield "journal", f"cannot be read: {view.trouble}; what follows was known before"
     if view.begins_late:
         yield "journal", f"begins with round {view.first_told}: counts are of what is in it"
 
 
-def _supervision(view: TrainingView, now: datetime) -> dict[str, Any] | None:
+def _supervision(view: TrainingState, now: datetime) -> dict[str, Any] | None:
     told = supervision(view)
     if told is None:
         return None

@@ -47,7 +47,9 @@ class TrainingState:
     trouble
         Why the journal cannot be read just now; set by whoever reads it. Then this is what was known before.
     rounds, checkpoints, roster
-        By their number or name.
+        By their number or Flower's id.
+    names
+        What each of Flower's ids, those of earlier starts too, calls itself.
     absent
         For a round the clients that are not in its model, with how that came.
     aggregated
@@ -107,6 +109,7 @@ class TrainingState:
     checkpoint_failure: CheckpointFailed | None = None
 
     roster: dict[str, Client] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
     parts: tuple[int, ...] = ()
     left_out: list[LeftOut] = field(default_factory=list)
     absent: dict[int, dict[str, Outcome]] = field(default_factory=dict)

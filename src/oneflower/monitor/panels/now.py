@@ -3,10 +3,11 @@
 from collections import Counter
 from collections.abc import Mapping
 
+from oneflower.codes import Phase
+from oneflower.journal import TrainingState
 from oneflower.monitor.html import Html, el, join, moment, note
 from oneflower.monitor.standing import SIGNS, Standing, standing
 from oneflower.monitor.supervision import Supervision, supervision
-from oneflower.monitor.view import Phase, TrainingView
 
 # So many signs fit into two or three lines; more of them are drawn smaller.
 MANY = 48
@@ -18,13 +19,13 @@ IDLE = {
 }
 
 
-def doing(view: TrainingView) -> Html:
+def doing(view: TrainingState) -> Html:
     """Return the round that runs with its phase and a sign for every client, and the supervisor below it."""
     told = supervision(view)
     return join([_training(view), None if told is None else _supervisor(told)])
 
 
-def _training(view: TrainingView) -> Html:
+def _training(view: TrainingState) -> Html:
     if view.trouble and not view.events:
         return note("The journal has not been read yet.")
     if view.phase is Phase.WAITING:
@@ -40,7 +41,7 @@ def _training(view: TrainingView) -> Html:
     return join([_round(view), _steps(view), _answers(view), _signs(here)])
 
 
-def _from(view: TrainingView) -> str:
+def _from(view: TrainingState) -> str:
     return (
         f"after round {max(view.checkpoints)}, its newest checkpoint" if view.checkpoints else "from round 1"
     )
@@ -67,7 +68,7 @@ def _supervisor(told: Supervision) -> Html:
     )
 
 
-def _round(view: TrainingView) -> Html:
+def _round(view: TrainingState) -> Html:
     attempt = f", try {view.attempt}" if view.attempt > 1 else ""
     return el(
         "p",
@@ -77,7 +78,7 @@ def _round(view: TrainingView) -> Html:
     )
 
 
-def _steps(view: TrainingView) -> Html:
+def _steps(view: TrainingState) -> Html:
     """Return the steps of a round with the present one marked."""
     steps = {Phase.TRAINING: "training", Phase.EVALUATING: "evaluating", Phase.BETWEEN: "done"}
     present = list(steps).index(view.phase) if view.phase in steps else -1
@@ -93,7 +94,7 @@ def _steps(view: TrainingView) -> Html:
     return el("ol", *items, class_="steps", aria_label="Steps of a round")
 
 
-def _answers(view: TrainingView) -> Html:
+def _answers(view: TrainingState) -> Html:
     if view.phase is Phase.EVALUATING:
         return el("p", f"{len(view.evaluated)} clients have evaluated the new model.")
     return el("p", f"{view.replies} of {view.clients} clients have answered with an update.")
