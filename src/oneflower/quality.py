@@ -157,6 +157,15 @@ def flat(metrics: Mapping[str, Mapping[str, Any] | None]) -> dict[Measure, float
     }
 
 
+def as_metrics(metrics: Mapping[str, Mapping[str, Any]]) -> tuple[Metric, ...]:
+    """Return a round's metrics by origin as they stand in an event: numbers, and lists of numbers."""
+    return tuple(
+        Metric(origin, name, tuple(value) if isinstance(value, list | tuple) else value)
+        for origin in ORIGINS
+        for name, value in metrics.get(origin, {}).items()
+    )
+
+
 def numbers(metrics: Iterable[Metric]) -> dict[Measure, float]:
     """Return metrics as finite numbers, without lists."""
     return {each.measure: found for each in metrics if (found := _finite(each.value)) is not None}

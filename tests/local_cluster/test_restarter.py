@@ -4,12 +4,12 @@ import errno
 
 import pytest
 
+from oneflower.codes import StallAct, StallCode
 from oneflower.errors import ClusterError, SettingsError, StateError
 from oneflower.flower.health import Stalled
 from oneflower.journal import Journal, read_journal
 from oneflower.local_cluster.children import Death
 from oneflower.local_cluster.restarter import HEALTHY_AFTER_S, ProcessRestarter
-from oneflower.stalls import Act
 
 NODE = Death(role="supernode-1", reason="killed by signal 9")
 
@@ -92,7 +92,9 @@ def test_a_start_that_can_never_be_is_an_error(keeper, cluster, clock):
 
 
 def test_what_was_done_to_a_process_that_did_not_move_is_told(keeper, cluster, tmp_path):
-    cluster.stalls = [Stalled(role="supernode-0", pid=5, reason="it hangs", act=Act.ENDED)]
+    cluster.stalls = [
+        Stalled(role="supernode-0", pid=5, act=StallAct.ENDED, code=StallCode.HANGS, reason="it hangs")
+    ]
     keeper.tend()
     (event,) = read_journal(tmp_path / "journal.jsonl")
     assert (event["event"], event["role"], event["done"]) == ("process_stalled", "supernode-0", "ended")

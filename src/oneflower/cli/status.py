@@ -14,8 +14,9 @@ from rich.text import Text
 
 from oneflower.cli.sources import JournalOption, PathArgument, StateOption, existing, source_of
 from oneflower.journal import TrainingState, read_patiently, reduce
+from oneflower.monitor.export import short_document
 from oneflower.monitor.following import Following
-from oneflower.monitor.status import facts, lines
+from oneflower.monitor.status import lines
 
 LABEL_WIDTH = 15
 WATCH_EVERY_S = 1.0
@@ -73,4 +74,4 @@ def _screen(history: TrainingState) -> Group:
 
 
 def _json(history: TrainingState, indent: int | None = None) -> str:
-    return json.dumps(facts(history, datetime.now(UTC)), indent=indent) + "\n"
+    return json.dumps(short_document(history, datetime.now(UTC)), indent=indent) + "\n"

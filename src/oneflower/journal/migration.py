@@ -22,11 +22,12 @@ FIRST_SCHEMA: Final = 1
 Record = Mapping[str, Any]
 Words = tuple[tuple[str, tuple[str, ...]], ...]
 
-_STATES: Final = {
+STATES: Final[Mapping[str, str]] = {
     "waiting for the SuperLink": SupervisorState.WAITING,
     "backing off": SupervisorState.BACKING_OFF,
     "given up": SupervisorState.GIVEN_UP,
 }
+"""The states that schema 1 wrote in other words; ``training.json`` did so, too."""
 # The first code of which a word stands in the reason.
 _LEFT_OUT: Final[Words] = (
     (LeftOutCode.NOT_FINITE, ("NaN or infinity",)),
@@ -87,7 +88,7 @@ def _coded(words: Words, other: str) -> Callable[[Record], Record]:
 
 def _supervisor(record: Record) -> Record:
     state, reason = record.get("state"), record.get("reason", "")
-    code = _STATES.get(state, state) if isinstance(state, str) else state
+    code = STATES.get(state, state) if isinstance(state, str) else state
     return {"state": code, "reason": "" if reason == "the supervisor has started" else reason}
 
 

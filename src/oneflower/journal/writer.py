@@ -18,6 +18,7 @@ from typing import Any, Final
 from oneflower.files import require_no_pipe
 from oneflower.journal.codec import line_of
 from oneflower.journal.events import Entry, Event
+from oneflower.journal.heartbeat import Heartbeat
 
 log = logging.getLogger(__name__)
 
@@ -72,20 +73,23 @@ class Journal:
 
     A journal that cannot be written is logged and never raises: a full disk must not end a training. Its
     events are held back, and written in their order with the first that can be.
-    At `max_bytes` the file is renamed to `<name>.1` (and so on up to `old_files`) and begun anew.
+    The heartbeat beats with every event, also with one that cannot be written. At `max_bytes` the file is
+    renamed to `<name>.1` (and so on up to `old_files`), and another is begun.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - three of them are for tests
         self,
         path: Path,
         *,
         owner: Owner | None = None,
+        heartbeat: Heartbeat | None = None,
         max_bytes: int = MAX_BYTES,
         old_files: int = OLD_FILES,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.path = path
         self.owner = owner
+        self._heartbeat = heartbeat
         self._held: deque[bytes] = deque(maxlen=MOST_HELD)
         self._lock = threading.Lock()
         self._max_bytes = max_bytes
@@ -101,6 +105,8 @@ class Journal:
         if isinstance(event, str):  # until the last writer of these is gone
             self._write_line(self._old_line(event, fields if run is None else {**fields, "run": run}), event)
             return
+        if self._heartbeat is not None:
+            self._heartbeat.beat()
         owner = self.owner or Owner(process="")
         entry = Entry(
             time=self._now(), event=event, run=owner.run if run is None else run, process=owner.process

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from oneflower.errors import OneflowerError
 from oneflower.journal import Journal
+from oneflower.journal.events import ProcessDied, ProcessStarted
 from oneflower.kinds import may_pass
 from oneflower.local_cluster.local import SUPERLINK, LocalCluster
 
@@ -44,8 +45,7 @@ class ProcessRestarter:
     def tend(self) -> None:
         """Restart the processes that are due; the SuperLink itself is the supervisor's business."""
         for stalled in self.cluster.stalled():
-            told = {"role": stalled.role, "done": stalled.act, "reason": stalled.reason}
-            self.journal.append("process_stalled", **told)
+            self.journal.append(stalled.event)
         now = self.clock()
         for death in self.cluster.deaths():
             if death.role == SUPERLINK:
@@ -58,7 +58,7 @@ class ProcessRestarter:
 
     def _later(self, role: str, reason: str, now: float) -> None:
         self._due[role] = self._backoffs.setdefault(role, Backoff()).next_start(now)
-        self.journal.append("process_died", role=role, reason=reason)
+        self.journal.append(ProcessDied(role=role, reason=reason))
 
     def _restart(self, role: str, now: float) -> None:
         """Start it again, or later where the system has no process, memory or disk for it now."""
@@ -70,4 +70,4 @@ class ProcessRestarter:
             self._later(role, f"it cannot be started: {error}", now)
             return
         del self._due[role]
-        self.journal.append("process_started", role=role)
+        self.journal.append(ProcessStarted(role=role))

@@ -1,6 +1,6 @@
 """Journal events as lines of text for people, and how such texts write numbers, durations and names."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import PurePath
 from typing import Any, Final
 
@@ -98,6 +98,17 @@ def ending(finish: e.TrainingFinished) -> str:
     """Return after which round the training ended, and why, where that was not the last one asked for."""
     done = f"round {finish.round} of {finish.rounds or '?'}"
     return f"{done}, stopped early: {finish.because}" if finish.because else done
+
+
+def final_rows(finish: e.TrainingFinished | None) -> Iterator[tuple[str, str]]:
+    """Yield what is told of the final model; only that for an app that tells nothing."""
+    if finish is None:
+        yield "final model", "not told by the app"
+        return
+    if finish.because:
+        yield "stopped early", f"after round {finish.round}: {finish.because}"
+    yield "final model", finish.path or NOT_KEPT
+    yield "SHA-256", finish.sha256 or "not told by the app"
 
 
 def saving_text(saving: e.TrainingSaving) -> str:

@@ -8,9 +8,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from oneflower.codes import Phase
+from oneflower.codes import LeftOutCode, Phase
 from oneflower.journal import TrainingState
-from oneflower.monitor import reasons
 from oneflower.monitor.safety import Proof, Safety
 from oneflower.monitor.standing import Standing, standing
 
@@ -140,13 +139,13 @@ def _info(name: str, text: str, labels: dict[str, str]) -> GaugeMetricFamily:
 def _states(name: str, text: str, present: Phase, every: list[Phase]) -> GaugeMetricFamily:
     family = GaugeMetricFamily(f"{PREFIX}_{name}", text, labels=["phase"])
     for phase in every:
-        family.add_metric([phase.name.lower()], phase is present)
+        family.add_metric([phase.value], phase is present)
     return family
 
 
 def _by_reason(name: str, text: str, found: Any) -> CounterMetricFamily:
-    """Every kind is always there: a series that appears with its first failure hides it from `increase`."""
+    """Every code is always there: a series that appears with its first failure hides it from `increase`."""
     family = CounterMetricFamily(f"{PREFIX}_{name}", text, labels=["reason"])
-    for kind in reasons.KINDS:
-        family.add_metric([kind], found[kind])
+    for code in LeftOutCode:
+        family.add_metric([code.value], found[code])
     return family

@@ -28,6 +28,7 @@ SIGNS: Final = {
     Standing.ANSWERED: "✓",
     Standing.GONE: "○",
 }
+HERE: Final = frozenset({Standing.ANSWERED, Standing.WAITED_FOR, Standing.QUARANTINED})
 TROUBLED: Final = frozenset({Standing.QUARANTINED, Standing.FAILED, Standing.ABSENT})
 
 
@@ -39,15 +40,26 @@ def standing(view: TrainingState, client: Client) -> Standing:
         return Standing.ABSENT
     last, outcome = next(reversed(client.rounds.items()), (0, None))
     current = max(view.started_round, view.done)
-    if outcome and last >= current:
-        return Standing(outcome)
-    recent = bool(outcome) and last == current - 1
+    if outcome is not None and last >= current:
+        return Standing(outcome.value)
+    recent = outcome is not None and last == current - 1
     running = view.started_round > view.done and view.phase is Phase.TRAINING
-    if running and (client.connected or (recent and outcome != Outcome.FAILED)):
+    if running and (client.connected or (recent and outcome is not Outcome.FAILED)):
         return Standing.WAITED_FOR
-    if recent or (client.connected and outcome):
-        return Standing(outcome)
+    if outcome is not None and (recent or client.connected):
+        return Standing(outcome.value)
     return Standing.WAITED_FOR if client.connected else Standing.ABSENT
+
+
+def connected(state: TrainingState) -> list[str]:
+    """Return what the clients are called that are there, as far as the journal tells."""
+    told = [client for client in state.roster.values() if client.connected is not None]
+    here = (
+        [client for client in told if client.connected]
+        if told
+        else [client for client in state.roster.values() if standing(state, client) in HERE]
+    )
+    return sorted(client.shown for client in here)
 
 
 def by_trouble(view: TrainingState) -> list[tuple[Client, Standing]]:

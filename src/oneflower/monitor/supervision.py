@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from oneflower.journal import SupervisorState, TrainingState
+from oneflower.codes import ENDED, Phase, SupervisorState
+from oneflower.journal import TrainingState
 from oneflower.monitor.lines import duration
 
 STYLES: Final[Mapping[str, str]] = {
@@ -27,6 +28,10 @@ DOING: Final[Mapping[str, str]] = {
     SupervisorState.GIVEN_UP: "starts it no more: mend the cause, then start the training again",
 }
 
+# A training that is silent for so long, and for so many of its usual rounds, may hang or be gone.
+SILENT_S: Final = 120.0
+SILENT_ROUNDS: Final = 3.0
+QUIET: Final = ENDED | {Phase.NOTHING}
 RETURNS: Final = frozenset({SupervisorState.SUBMITTING, SupervisorState.TRAINING})
 
 
@@ -100,3 +105,12 @@ def _in_a_row(view: TrainingState) -> str:
     rows = (row for row in view.settings if row.variable == "FL_MAX_RESTARTS")
     most = next((f" of {row.value} allowed" for row in rows), "")
     return f", {view.losses_in_a_row}{most} in a row without a completed round"
+
+
+def silence_s(state: TrainingState, now: datetime) -> float | None:
+    """Return for how long nothing was written, where that is longer than the training's pace explains."""
+    if state.phase in QUIET or state.last_time is None:
+        return None
+    silent_s = (now - state.last_time).total_seconds()
+    usual_s = state.rounds[state.done].seconds if state.rounds else 0.0
+    return silent_s if silent_s > max(SILENT_S, SILENT_ROUNDS * usual_s) else None

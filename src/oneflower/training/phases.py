@@ -8,10 +8,22 @@ from logging import INFO, WARNING
 from flwr.common import Message, log
 from flwr.common.constant import ErrorCode
 
+from oneflower.codes import LeftOutCode, Task
 from oneflower.flower.client_mark import ClientMark, take_mark
 from oneflower.flower.grid import Reply, RoundGrid
 from oneflower.flower.parts import PartTable
-from oneflower.journal import Aggregated, Journal, unfinished_round
+from oneflower.journal import Aggregated, Event, Journal, unfinished_round
+from oneflower.journal.events import (
+    ClientFailed,
+    ClientJoined,
+    ClientLeft,
+    ClientLeftOut,
+    ClientNamed,
+    ClientQuarantined,
+    PartsAssigned,
+    ReplyReceived,
+    WaitingForClients,
+)
 from oneflower.training.blame import lacks_evaluate
 
 FIRST_PAUSE_S = 1.0
@@ -39,6 +51,15 @@ RAISED = frozenset(
         ErrorCode.LOAD_CLIENT_APP_EXCEPTION,
         ErrorCode.CLIENT_APP_RAISED_EXCEPTION,
         ErrorCode.MOD_FAILED_PRECONDITION,
+    }
+)
+
+# The node is gone, or its answer was lost on the way.
+UNAVAILABLE = frozenset(
+    {
+        ErrorCode.NODE_UNAVAILABLE,
+        ErrorCode.MESSAGE_UNAVAILABLE,
+        ErrorCode.REPLY_MESSAGE_UNAVAILABLE,
     }
 )
 
@@ -72,10 +93,10 @@ class Phases:
     names: dict[int, str] = field(default_factory=dict)
     client_state: set[str] = field(default_factory=set)
 
-    def record(self, event: str, **fields: object) -> None:
+    def record(self, event: Event) -> None:
         """Write an event to the journal, where the training has one."""
         if self.journal is not None:
-            self.journal.append(event, **fields)
+            self.journal.append(event)
 
     def back_off(self, attempt: int) -> None:
         """Give clients time to come back after a failed try: 1, 2, 4 s and so on, half a minute at most."""
@@ -90,7 +111,7 @@ class Phases:
 
         def report(connected: int) -> None:
             log(INFO, "waiting for clients connected=%d needed=%d", connected, needed)
-            self.record("waiting_for_clients", connected=connected, needed=needed)
+            self.record(WaitingForClients(connected=connected, needed=needed))
 
         self._tell_changes(self.grid.online())
         cohort = self.grid.wait_for_nodes(needed, timeout_s=self.round_timeout_s, on_wait=report)
@@ -103,18 +124,16 @@ class Phases:
         if self.parts.look():
             members = list(self.parts.members)
             log(INFO, "parts assigned round=%d members=%s", server_round, members)
-            self.record("parts_assigned", round=server_round, members=members)
+            self.record(PartsAssigned(round=server_round, members=tuple(members)))
 
     def _tell_changes(self, nodes: Iterable[int]) -> None:
         """Name the clients that have joined and left since the last time."""
         now = set(nodes)
-        for event, changed in (
-            ("client_left", self.connected - now),
-            ("client_joined", now - self.connected),
-        ):
+        for event, changed in ((ClientLeft, self.connected - now), (ClientJoined, now - self.connected)):
             for node_id in sorted(changed):
-                log(INFO, "%s client=%s connected=%d", event.replace("_", " "), self.label(node_id), len(now))
-                self.record(event, client=str(node_id), connected=len(now))
+                words = event.tag.replace("_", " ")
+                log(INFO, "%s client=%s connected=%d", words, self.label(node_id), len(now))
+                self.record(event(client=str(node_id), connected=len(now)))
         self.connected.clear()
         self.connected.update(now)
 
@@ -167,7 +186,7 @@ class Phases:
             if node_id in online:
                 since_s = self.grid.silent_s(node_id) or waited_s
                 reason = f"{reason}: still connected, working since {since_s:.0f} s"
-            self.leave_out("client_failed", server_round, node_id, reason)
+            self.leave_out(ClientFailed, server_round, node_id, LeftOutCode.NO_ANSWER, reason)
         return len(online.intersection(nodes))
 
     def _accept(self, phase: str, server_round: int, reply: Reply, check: Check) -> bool:
@@ -177,18 +196,20 @@ class Phases:
         if reply.message.has_error():
             reason = reply.message.error.reason or "no reason given"
             if not (phase == "evaluate" and lacks_evaluate([reason])):  # that is no failure of a client
-                self.leave_out("client_failed", server_round, reply.node_id, reason)
+                code = _code_of(reply.message.error.code)
+                self.leave_out(ClientFailed, server_round, reply.node_id, code, reason)
             return False
         rejected = check(reply.message)
         if rejected is not None:
-            self.leave_out("client_quarantined", server_round, reply.node_id, rejected)
+            self.leave_out(ClientQuarantined, server_round, reply.node_id, LeftOutCode.OTHER, rejected)
             return False
         self.record(
-            "reply_received",
-            round=server_round,
-            phase=phase,
-            client=str(reply.node_id),
-            seconds=reply.seconds,
+            ReplyReceived(
+                round=server_round,
+                phase=Task(phase),
+                client=str(reply.node_id),
+                seconds=reply.seconds,
+            )
         )
         return True
 
@@ -204,23 +225,37 @@ class Phases:
             return
         self.names[node_id] = name
         log(INFO, "client named client=%d name=%s partition=%s", node_id, name, mark.partition)
-        self.record("client_named", client=str(node_id), name=name, partition=mark.partition)
+        self.record(ClientNamed(client=str(node_id), name=name, partition=mark.partition))
 
     def label(self, node_id: int) -> str:
         """Return what a node is called: its name, Flower's id as long as it has told none."""
         return self.names.get(node_id, str(node_id))
 
-    def leave_out(self, event: str, server_round: int, node_id: int, reason: str) -> None:
+    def leave_out(
+        self,
+        event: type[ClientLeftOut],
+        server_round: int,
+        node_id: int,
+        code: LeftOutCode,
+        reason: str,
+    ) -> None:
         """Name a client that takes no part in this round, and why."""
         log(
             WARNING,
             "%s round=%d client=%s reason=%s",
-            event.replace("_", " "),
+            event.tag.replace("_", " "),
             server_round,
             self.label(node_id),
             reason,
         )
-        self.record(event, round=server_round, client=str(node_id), reason=reason)
+        self.record(event(round=server_round, client=str(node_id), code=code, reason=reason))
+
+
+def _code_of(error: int) -> LeftOutCode:
+    """Return why a client gave no update, by the code of Flower's error."""
+    if error in RAISED or error == ErrorCode.CLIENT_APP_CRASHED:
+        return LeftOutCode.APP_EXCEPTION
+    return LeftOutCode.UNAVAILABLE if error in UNAVAILABLE else LeftOutCode.OTHER
 
 
 def _work(phase: str, server_round: int, messages: list[Message]) -> str:

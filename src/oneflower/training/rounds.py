@@ -9,7 +9,17 @@ from flwr.common import ArrayRecord, ConfigRecord, MetricRecord, log
 from flwr.serverapp.strategy import Result
 
 from oneflower.checkpoints import normalised
+from oneflower.codes import LeftOutCode, RoundFailure
 from oneflower.errors import AppError, TrainingError
+from oneflower.journal import Event
+from oneflower.journal.events import (
+    ClientQuarantined,
+    RoundAggregated,
+    RoundCompleted,
+    RoundFailed,
+    RoundStarted,
+)
+from oneflower.quality import as_metrics
 from oneflower.settings import TrainingConfig
 from oneflower.training.blame import lacks_evaluate, shared_exception
 from oneflower.training.checkpoint_keeping import CheckpointKeeper
@@ -36,6 +46,7 @@ class Try:
     reason: str | None
     valid: int
     needed: int
+    code: RoundFailure | None = None
     silent: int = 0
     shared: str | None = None
 
@@ -133,12 +144,12 @@ class RoundLoop:
             self._complete(last_round, result, left.valid, left.seconds + time.monotonic() - started)
 
     def _complete(self, server_round: int, result: Result, valid: int, seconds: float) -> None:
-        metrics = {f"{name}_metrics": values for name, values in round_metrics(result, server_round).items()}
+        metrics = as_metrics(round_metrics(result, server_round))
         log(INFO, "round completed round=%d/%d valid=%d", server_round, self.config.num_rounds, valid)
-        self._record("round_completed", server_round, valid=valid, seconds=seconds, **metrics)
+        self._record(RoundCompleted, server_round, valid=valid, seconds=seconds, metrics=metrics)
 
-    def _record(self, event: str, server_round: int, **fields: object) -> None:
-        self.phases.record(event, round=server_round, rounds=self.config.num_rounds, **fields)
+    def _record(self, event: Callable[..., Event], server_round: int, **fields: object) -> None:
+        self.phases.record(event(round=server_round, rounds=self.config.num_rounds, **fields))
 
     # --- training ---------------------------------------------------------------------------------
 
@@ -151,9 +162,10 @@ class RoundLoop:
                 return tried.valid
             log(WARNING, "round failed round=%d attempt=%d reason=%s", server_round, attempt, tried.reason)
             self._record(
-                "round_failed",
+                RoundFailed,
                 server_round,
                 attempt=attempt,
+                code=tried.code,
                 reason=tried.reason,
                 valid=tried.valid,
                 needed=tried.needed,
@@ -188,9 +200,9 @@ class RoundLoop:
         cohort = self.phases.gather_cohort(needed)
         if len(cohort) < needed:
             reason = f"{len(cohort)} clients connected, {needed} needed"
-            return Try(reason=reason, valid=0, needed=needed)
+            return Try(reason=reason, valid=0, needed=needed, code=RoundFailure.FEW_CLIENTS)
         self.phases.assign_parts(server_round)
-        self._record("round_started", server_round, clients=len(cohort))
+        self._record(RoundStarted, server_round, clients=len(cohort))
         collected = self._collect_updates(server_round, result.arrays)
         valid, quorum = collected.valid, self.config.quorum_after(collected.quarantined)
         if len(valid) < quorum:
@@ -199,6 +211,7 @@ class RoundLoop:
                 reason=f"{len(valid)} valid updates, {quorum} needed{at_work}",
                 valid=len(valid),
                 needed=quorum,
+                code=RoundFailure.FEW_UPDATES,
                 silent=collected.silent,
                 shared=shared_exception(collected.raised, collected.asked),
             )
@@ -206,9 +219,10 @@ class RoundLoop:
         started = time.monotonic()
         arrays, metrics = self.strategy.aggregate_train(server_round, valid)
         if arrays is None:
-            return Try(reason="the strategy gave no model", valid=len(valid), needed=quorum)
+            reason = "the strategy gave no model"
+            return Try(reason=reason, valid=len(valid), needed=quorum, code=RoundFailure.NO_MODEL)
         seconds = time.monotonic() - started
-        self._record("round_aggregated", server_round, valid=len(valid), seconds=seconds)
+        self._record(RoundAggregated, server_round, valid=len(valid), seconds=seconds)
         result.arrays = arrays
         result.train_metrics_clientapp[server_round] = metrics or MetricRecord()
         return Try(reason=None, valid=len(valid), needed=quorum)
@@ -226,7 +240,9 @@ class RoundLoop:
         )
         checked = self.strategy.check_together(collected.valid)
         for rejected in checked.rejected:
-            self.phases.leave_out("client_quarantined", server_round, rejected.node_id, rejected.reason)
+            self.phases.leave_out(
+                ClientQuarantined, server_round, rejected.node_id, LeftOutCode.OTHER, rejected.reason
+            )
         quarantined = collected.quarantined + len(checked.rejected)
         return replace(collected, valid=checked.valid, quarantined=quarantined)
 

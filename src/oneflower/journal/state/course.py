@@ -63,7 +63,7 @@ def _begin(state: "TrainingState", event: TrainingBegun, entry: Entry) -> None:
     state.total = event.rounds
     state.waiting, state.failure, state.saving, state.finish = None, None, None, None
     state.finished_before = False
-    state.began, state.phase = entry.time, Phase.STARTING
+    state.began, state.has_begun, state.phase = entry.time, True, Phase.STARTING
     state.started_round, state.clients, state.replies = 0, 0, 0
     state.answered.clear()
     state.evaluated.clear()

@@ -40,7 +40,7 @@ def moved(state: "TrainingState", event: SupervisorMoved, entry: Entry) -> None:
 
 def submitted(state: "TrainingState", _event: RunSubmitted, _entry: Entry) -> None:
     """Begin a run: what ended before is not the end."""
-    state.phase, state.failure, state.finish = Phase.STARTING, None, None
+    state.phase, state.has_begun, state.failure, state.finish = Phase.STARTING, False, None, None
 
 
 def cluster_started(state: "TrainingState", _event: ClusterStarted, entry: Entry) -> None:

@@ -50,6 +50,8 @@ class TrainingState:
         By their number or Flower's id.
     names
         What each of Flower's ids, those of earlier starts too, calls itself.
+    began, has_begun
+        When the training began last, and whether the run that was submitted last has begun it.
     absent
         For a round the clients that are not in its model, with how that came.
     aggregated
@@ -82,6 +84,7 @@ class TrainingState:
 
     phase: Phase = Phase.NOTHING
     began: datetime | None = None
+    has_begun: bool = False
     waiting: WaitingForClients | None = None
     saving: TrainingSaving | None = None
     failure: Failure | None = None
@@ -164,6 +167,11 @@ class TrainingState:
     def done(self) -> int:
         """The last completed round, 0 before the first."""
         return max(self.rounds, default=0)
+
+    @property
+    def newest_round(self) -> int:
+        """The round that the training stands on: the last one completed, or the one that it resumed after."""
+        return max(self.done, *self.resumed_after[-1:], 0)
 
     def left_s(self) -> float | None:
         """Estimate the seconds to the end from the pace of the last rounds; None without any."""

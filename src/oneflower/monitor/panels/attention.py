@@ -10,13 +10,11 @@ from oneflower.monitor.html import Html, el
 from oneflower.monitor.lines import duration, saving_text, size, waiting_text
 from oneflower.monitor.safety import Safety
 from oneflower.monitor.standing import Standing, standing
+from oneflower.monitor.supervision import QUIET, silence_s
 
-# A training that is silent for so long, and for so many of its usual rounds, may hang.
-SILENT_S = 120.0
-SILENT_ROUNDS = 3.0
 # So many more checkpoints must fit on the disk.
 CHECKPOINTS_AHEAD = 3
-ENDED = (Phase.FINISHED, Phase.FAILED, Phase.NOTHING)
+ENDED = QUIET
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +73,17 @@ def _of_training(view: TrainingState, now: datetime) -> Iterator[Concern]:
     if view.attempt > 1 and view.started_round > view.done and view.phase not in ENDED:
         advice = "Too few updates were valid; the model is unchanged. The timeline says why."
         yield Concern("warn", f"Round {view.started_round} is in attempt {view.attempt}.", advice)
-    silent_s = (now - view.last_time).total_seconds() if view.last_time else 0.0
-    usual_s = view.rounds[view.done].seconds if view.rounds else 0.0
-    if view.phase not in ENDED and silent_s > max(SILENT_S, SILENT_ROUNDS * usual_s):
+    silent_s = silence_s(view, now)
+    if silent_s is not None:
         advice = "Either a round takes that long, or the training is gone: see whether its processes run."
-        yield Concern("warn", f"Nothing was heard for {duration(silent_s)}.", advice)
+        yield Concern("warn", f"No event for {duration(silent_s)}.", advice)
 
 
 def _of_work(view: TrainingState, safety: Safety) -> Iterator[Concern]:
     if view.saving:
         advice = (
-            f"Not yet on the disk: {saving_text(view.saving)}. Free or mend the disk now: the model is held in memory, and the training fails "
-            "when all attempts are used up."
+            f"Not yet on the disk: {saving_text(view.saving)}. Free or mend the disk now: the model is held in "
+            "memory, and the training fails when all attempts are used up."
         )
         yield Concern("bad", "The last round is not saved.", advice)
     elif view.checkpoint_failure:

@@ -34,7 +34,7 @@ def attendance(view: TrainingState) -> Html:
 
 def places(names: Iterable[Measure]) -> dict[Measure, str]:
     """Return what the page calls each metric: ``server``, or ``server: roc_auc`` where the word says more."""
-    labels: dict[str, str] = {}
+    labels: dict[Measure, str] = {}
     for name in names:
         origin, metric = name
         plain = metric in PLAIN_WORDS and PLACES[origin] not in labels.values()

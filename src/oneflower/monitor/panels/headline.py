@@ -2,11 +2,12 @@
 
 from datetime import datetime, timedelta
 
-from oneflower.codes import Phase
+from oneflower.codes import Phase, text
 from oneflower.journal import SupervisorState, TrainingState
 from oneflower.monitor.html import Html, el, join, moment
-from oneflower.monitor.lines import duration, metric_text
+from oneflower.monitor.lines import duration, headline_of, metric_text
 from oneflower.monitor.safety import Proof, Safety
+from oneflower.quality import label
 
 STYLES = {
     Phase.FINISHED: "good",
@@ -54,24 +55,24 @@ def headline(view: TrainingState) -> Html:
 def tiles(view: TrainingState, safety: Safety, now: datetime | None) -> Html:
     """Return the numbers that matter, each with what it is to be compared with."""
     shown = [_progress(view)]
-    metrics = view.headline(view.done)
+    metrics = headline_of(view, view.done)
     # The qualities first, for they are what people compare; False sorts before True.
-    shown += [_measure(view, name) for name in sorted(metrics, key="loss".__eq__)]
+    shown += [_measure(view, name) for name in sorted(metrics, key=lambda name: name == "loss")]
     shown += [_time_left(view, now), _safe(view, safety)]
     return el("dl", *shown, class_="tiles")
 
 
 def _word(view: TrainingState) -> str:
-    if view.phase is Phase.FAILED and view.supervisor == SupervisorState.GIVEN_UP:
+    if view.phase is Phase.FAILED and view.supervisor is SupervisorState.GIVEN_UP:
         return "Given up"
     if view.phase in OWN_WORD:
-        return str(view.phase).capitalize()
+        return text(view.phase).capitalize()
     return "Waiting" if view.phase is Phase.WAITING else "Training"
 
 
 def _sentence(view: TrainingState) -> str:
     done = f"round {view.done} of {view.total}"
-    because = (view.finish or {}).get("because")
+    because = view.finish.because if view.finish else None
     all_done = f"It ended early, after {done}: {because}" if because else f"All {view.total} rounds are done"
     sentences = {
         Phase.NOTHING: _nothing(view),
@@ -118,14 +119,14 @@ def _progress(view: TrainingState) -> Html:
 
 
 def _measure(view: TrainingState, name: str) -> Html:
-    value = view.headline(view.done)[name]
+    value = headline_of(view, view.done)[name]
     return _tile(
         name.replace("_", " ").capitalize(), metric_text(value), _change(view, name, value), _best(view, name)
     )
 
 
 def _change(view: TrainingState, name: str, value: float) -> str | None:
-    before = view.headline(view.done - 1).get(name)
+    before = headline_of(view, view.done - 1).get(name)
     if before is None:
         return None
     sign = "▲" if value > before else "▼" if value < before else "="
@@ -134,9 +135,11 @@ def _change(view: TrainingState, name: str, value: float) -> str | None:
 
 def _best(view: TrainingState, name: str) -> str | None:
     best = view.best()
-    if best is None or best[1] != name:
+    if best is None or label(best.metric) != name:
         return None
-    return "the best so far" if best[0] == view.done else f"best {metric_text(best[2])} in round {best[0]}"
+    if best.round == view.done:
+        return "the best so far"
+    return f"best {metric_text(best.value)} in round {best.round}"
 
 
 def _time_left(view: TrainingState, now: datetime | None) -> Html:

@@ -3,9 +3,10 @@
 from collections import Counter
 from collections.abc import Mapping
 
-from oneflower.codes import Phase
+from oneflower.codes import Phase, text
 from oneflower.journal import TrainingState
 from oneflower.monitor.html import Html, el, join, moment, note
+from oneflower.monitor.lines import saving_text, waiting_text
 from oneflower.monitor.standing import SIGNS, Standing, standing
 from oneflower.monitor.supervision import Supervision, supervision
 
@@ -28,15 +29,15 @@ def doing(view: TrainingState) -> Html:
 def _training(view: TrainingState) -> Html:
     if view.trouble and not view.events:
         return note("The journal has not been read yet.")
-    if view.phase is Phase.WAITING:
-        return el("p", f"Waiting for clients: {view.waiting}.")
-    if view.phase is Phase.SAVING:
-        return el("p", f"Saving {view.saving}.")
+    if view.phase is Phase.WAITING and view.waiting:
+        return el("p", f"Waiting for clients: {waiting_text(view.waiting)}.")
+    if view.phase is Phase.SAVING and view.saving:
+        return el("p", f"Saving {saving_text(view.saving)}.")
     if view.phase is Phase.RESTARTING:
         return note(f"The run was lost and is being started again; it goes on {_from(view)}.")
     if view.phase in IDLE or not view.started_round:
         return note(IDLE.get(view.phase, IDLE[Phase.STARTING]))
-    stands = {client.name: standing(view, client) for client in view.roster.values()}
+    stands = {client.shown: standing(view, client) for client in view.roster.values()}
     here = {name: stand for name, stand in stands.items() if stand is not Standing.GONE}
     return join([_round(view), _steps(view), _answers(view), _signs(here)])
 
@@ -57,7 +58,7 @@ def _supervisor(told: Supervision) -> Html:
         el("h3", "Supervisor"),
         el(
             "p",
-            el("span", told.state, class_=f"state {told.style}"),
+            el("span", text(told.state), class_=f"state {told.style}"),
             " ",
             told.doing,
             *when,
@@ -69,7 +70,7 @@ def _supervisor(told: Supervision) -> Html:
 
 
 def _round(view: TrainingState) -> Html:
-    attempt = f", try {view.attempt}" if view.attempt > 1 else ""
+    attempt = f", attempt {view.attempt}" if view.attempt > 1 else ""
     return el(
         "p",
         el("b", f"Round {view.started_round} of {view.total}{attempt}"),
