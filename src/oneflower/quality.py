@@ -129,6 +129,19 @@ def primary(measures: Iterable[Measure], wanted: Family) -> Measure | None:
     return min((each for each in measures if family(each) is wanted), key=_rank, default=None)
 
 
+def headline(metrics: Mapping[Measure, float]) -> dict[str, float]:
+    """Return the loss and the quality of a round by their labels, each from the most telling origin.
+
+    Without an accuracy two qualities are told, as an area under a curve and the precision: one alone flatters
+    where what is looked for is rare.
+    """
+    found = [primary(metrics, Family.LOSS), quality := primary(metrics, Family.QUALITY)]
+    if quality and label(quality) != "accuracy":
+        others = [each for each in metrics if each != quality and each.origin is quality.origin]
+        found.append(primary(others, Family.QUALITY))
+    return {label(each): metrics[each] for each in found if each}
+
+
 def _rank(found: Measure) -> tuple[int, int, str]:
     places = [at for at, row in enumerate(TABLE) if row.family is Family.QUALITY and row.covers(found.name)]
     return ORIGINS.index(found.origin), min(places, default=-1), found.name

@@ -14,6 +14,7 @@ from oneflower.flower.api import ArrayRecord, ConfigRecord, MetricRecord, Result
 from oneflower.flower.records import array_views
 from oneflower.journal import Event
 from oneflower.journal.events import (
+    ClientQuarantined,
     RoundAggregated,
     RoundCompleted,
     RoundFailed,
