@@ -112,7 +112,7 @@ def _report(plan: Plan, rows: Sequence[SettingRow], progress: PlainProgress) -> 
 
 
 def _history(plan: Plan, progress: PlainProgress) -> TrainingState:
-    """Return the state that the journal tells; if it cannot be read now, the one followed during the training."""
+    """Return the state that the journal tells; where it cannot be read now, the one that was followed."""
     try:
         return reduce(read_patiently(plan.folder.journal))
     except StateError as error:
