@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from oneflower.flower.programs import WARM, program_of
+from oneflower.flower.programs import WARM_EXECUTOR, program_of
 from oneflower.local_cluster.processes import MARKER
 from oneflower.procfs import command_line, with_environment
 
@@ -48,7 +48,7 @@ def undisturbed(up):
 
 def is_program(pid, name):
     command = command_line(pid)
-    return WARM in command if name == "warm" else program_of(command) == name
+    return program_of(command) == (WARM_EXECUTOR if name == "warm" else name)
 
 
 @pytest.mark.parametrize("program", ["supernode", "warm", "superlink", "superexec", "serverapp"])

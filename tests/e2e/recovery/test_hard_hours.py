@@ -11,7 +11,7 @@ import pytest
 from oneflower.flower.control import ControlClient
 from oneflower.flower.fab import build_fab
 from oneflower.flower.guard import GUARDED
-from oneflower.flower.programs import WARM
+from oneflower.flower.programs import WARM_EXECUTOR, program_of
 from oneflower.procfs import command_line
 from oneflower.settings import run_config
 
@@ -128,7 +128,7 @@ def test_a_supernode_without_a_supervisor_has_a_guard_of_its_own(scene, undistur
         each
         for each in found
         if (
-            WARM in command_line(each.pid)
+            program_of(command_line(each.pid)) == WARM_EXECUTOR
             if victim == "warm"
             else each.pid == site.kept["supernode-1"].process.pid
         )
