@@ -61,7 +61,7 @@ def test_a_process_that_is_stopped_for_ever_goes_on_and_the_model_is_the_same(up
         app = next(each for each in running(up.token()) if is_program(each.pid, "serverapp"))
         os.kill(app.pid, signal.SIGKILL)
     assert sha256(wait(process)) == undisturbed
-    assert up.events("process_stalled")[0]["done"] == "continued"
+    assert up.events("process_stalled")[0].done == "continued"
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_a_time_without_forks_ends_nothing(up, pids):
     finally:
         (pids / "pids.max").write_text("max")
     wait(process)
-    assert "cannot be started" in up.events("process_died")[1]["reason"]
+    assert "cannot be started" in up.events("process_died")[1].reason
     assert up.events("process_started")
     assert not up.events("run_lost")
 

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
+from oneflower.opennebula.appliance.progress import Progress
 
 from oneflower.monitor import panels
 from oneflower.monitor.final import NOT_KEPT
@@ -13,7 +14,6 @@ from oneflower.monitor.report import render_report
 from oneflower.monitor.safety import told
 from oneflower.monitor.status import facts, lines
 from oneflower.monitor.view import Phase
-from oneflower.opennebula.appliance.progress import Progress
 from oneflower.opennebula.onegate.encoding import body
 
 TIME = "2026-01-01T00:00:00+00:00"

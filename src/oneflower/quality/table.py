@@ -1,63 +1,15 @@
-"""Which metric says how good a model is, and which way is better: one table for all that ask.
-
-Retention, the best checkpoint, early stopping, the status, the page and the report read it here. A metric has
-an origin, which is where it was measured, and the name that the app gives it: together a `Measure`.
-"""
+"""The table of metrics: which one is the quality, and which way it gets better."""
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Final
+
+from oneflower.quality.measures import ORIGINS, Measure, Origin, measure
 
 AUTOMATIC: Final = ""
-
-
-class Origin(StrEnum):
-    """Where a metric was measured, the most telling first.
-
-    On the server's held-out data, on the clients' own held-out data, while the clients trained.
-    """
-
-    CENTRAL = "central"
-    EVALUATE = "evaluate"
-    TRAIN = "train"
-
-
-ORIGINS: Final = tuple(Origin)
-
-
-class Measure(NamedTuple):
-    """What was measured: the origin and the app's own name for it."""
-
-    origin: Origin
-    name: str
-
-    @property
-    def text(self) -> str:
-        """The measure as people, FL_BEST_METRIC and the manifests name it: ``central loss``."""
-        return f"{self.origin} {self.name}"
-
-
-@lru_cache(maxsize=4096)
-def measure(origin: Origin, name: str) -> Measure:
-    """Return a measure; one object for the thousands of rounds that a reader keeps."""
-    return Measure(origin, name)
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """A number, or a list of numbers, that was measured; NaN stands for every number that is not finite."""
-
-    origin: Origin
-    name: str
-    value: float | tuple[float, ...]
-
-    @property
-    def measure(self) -> Measure:
-        """What was measured."""
-        return measure(self.origin, self.name)
 
 
 class Family(StrEnum):
@@ -96,9 +48,6 @@ TABLE: Final = (
 A loss is better when it is lower, a quality when it is higher. FL_BEST_METRIC is a row before all others: it
 names one metric, and with a sign which way that gets better (`Wanted`).
 """
-
-RoundMetrics = Mapping[Measure, float]
-"""The numbers of one round; `flat` makes them of metrics by origin."""
 
 
 @lru_cache(maxsize=4096)
@@ -145,40 +94,6 @@ def headline(metrics: Mapping[Measure, float]) -> dict[str, float]:
 def _rank(found: Measure) -> tuple[int, int, str]:
     places = [at for at, row in enumerate(TABLE) if row.family is Family.QUALITY and row.covers(found.name)]
     return ORIGINS.index(found.origin), min(places, default=-1), found.name
-
-
-def flat(metrics: Mapping[str, Mapping[str, Any] | None]) -> dict[Measure, float]:
-    """Return a round's metrics by origin as finite numbers, without lists and text."""
-    return {
-        measure(origin, name): number
-        for origin in ORIGINS
-        for name, value in (metrics.get(origin) or {}).items()
-        if (number := _finite(value)) is not None
-    }
-
-
-def as_metrics(metrics: Mapping[str, Mapping[str, Any]]) -> tuple[Metric, ...]:
-    """Return a round's metrics by origin as they stand in an event: numbers, and lists of numbers."""
-    return tuple(
-        Metric(origin, name, tuple(value) if isinstance(value, list | tuple) else value)
-        for origin in ORIGINS
-        for name, value in metrics.get(origin, {}).items()
-    )
-
-
-def numbers(metrics: Iterable[Metric]) -> dict[Measure, float]:
-    """Return metrics as finite numbers, without lists."""
-    return {each.measure: found for each in metrics if (found := _finite(each.value)) is not None}
-
-
-def _finite(value: object) -> float | None:
-    """Return a number as a float; None for what is none, is not finite, or is beyond every float."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        return float(value) if math.isfinite(value) else None
-    except OverflowError:
-        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,54 +178,3 @@ def wanted_or_automatic(text: object) -> Wanted:
         return Wanted.parse(text if isinstance(text, str) else AUTOMATIC)
     except ValueError:
         return Wanted.parse(AUTOMATIC)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Best:
-    """The best round, and the metric and value that make it so."""
-
-    round: int
-    metric: Measure
-    value: float
-    higher: bool
-
-    @property
-    def fields(self) -> dict[str, Any]:
-        """Return it as a manifest holds it."""
-        return {"round": self.round, "metric": self.metric.text, "value": self.value, "higher": self.higher}
-
-
-@dataclass(slots=True)
-class BestSoFar:
-    """The best of the rounds taken so far, at a constant cost a round. Of equals the first stays.
-
-    With ``delta`` a round counts only where it beats the last one that counted by more than that: what early
-    stopping asks. A round may be taken again with what was measured later.
-    """
-
-    wanted: Wanted = field(default_factory=lambda: Wanted.parse(AUTOMATIC))
-    delta: float = 0.0
-    _leaders: dict[Measure, tuple[int, float]] = field(default_factory=dict)
-
-    def take(self, number: int, metrics: RoundMetrics) -> None:
-        """Note a round's metrics."""
-        for name, value in metrics.items():
-            _, than = self._leaders.get(name, (0, None))
-            if self.wanted.better(name, value, than, delta=self.delta):
-                self._leaders[name] = number, value
-
-    def best(self) -> Best | None:
-        """Return the best round by the quality, None where no round has one."""
-        name = self.wanted.choose(self._leaders)
-        if name is None:
-            return None
-        number, value = self._leaders[name]
-        return Best(round=number, metric=name, value=value, higher=self.wanted.higher_is_better(name))
-
-
-def best_of(rounds: Mapping[int, RoundMetrics], wanted: Wanted | None = None) -> Best | None:
-    """Return the best of some rounds, the first of equals."""
-    best = BestSoFar(wanted or Wanted.parse(AUTOMATIC))
-    for number in sorted(rounds):
-        best.take(number, rounds[number])
-    return best.best()
