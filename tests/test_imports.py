@@ -22,7 +22,7 @@ LAYERS = {
     "training": 4,
     "flower": 3,
     "apps_catalogue": 3,
-    "aggregation": 2,
+    "aggregation": 1,
     "checkpoints": 2,
     "settings": 2,
     "journal": 2,

@@ -33,7 +33,7 @@ COMMAND = re.compile(
 ASSIGNMENT = re.compile(r"[A-Z_]+=")
 CODE = re.compile(r"`([^`]+)`", re.DOTALL)
 DEMO_SHA256 = "6507d6b6543f300e5fbb3f8dfb7319862653517fb9dcc211ebd6558f8071b46c"
-BLOCK_TIMEOUT_S = 240
+BLOCK_TIMEOUT_S = 600
 NEEDED = ("Makefile", "pyproject.toml", "apps", "examples")
 # Settings that make the trainings of a page short. The environment wins over context files.
 SHORT = {

@@ -8,11 +8,11 @@ from flwr.common import Array
 from oneflower.checkpoints import model_digest
 from oneflower.errors import AppError
 from oneflower.flower.parts import MEMBER, MEMBERS, PARTS_VARIABLE, PartTable, own_part
+from oneflower.flower.records import array_views
 from oneflower.journal import read_journal
 from oneflower.lab.localgrid import LocalGrid
 from oneflower.parts import table_text
 from oneflower.sdk.client import RoundInfo
-from oneflower.training.strategies import array_views
 from oneflower.training.train import train
 
 from ..federation import local_update, numpy_app

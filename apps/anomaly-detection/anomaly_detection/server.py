@@ -13,6 +13,7 @@ from anomaly_detection import metrics
 from anomaly_detection.data import Columns, Rows, held_out_rows, shuttle_file
 from anomaly_detection.model import Autoencoder, Layers, initial_model, row_errors
 from anomaly_detection.moments import Moments, median, pooled
+from oneflower.aggregation import SPECS, Family
 from oneflower.sdk import train
 from oneflower.sdk.data_source import DataSource
 from oneflower.sdk.options import option, training_config
@@ -22,7 +23,7 @@ from oneflower.training.asking import Ask
 
 app = ServerApp()
 
-ROBUST = ("Krum", "Bulyan", "FedTrimmedAvg")
+ROBUST = {spec.name for spec in SPECS if spec.family is Family.ROBUST}
 
 
 @app.main()

@@ -28,6 +28,7 @@ from oneflower.settings import (
     run_config,
 )
 from oneflower.settings.document import variables_page
+from oneflower.settings.examples import example_contexts
 from oneflower.settings.values import Text64
 
 app = typer.Typer(
@@ -116,12 +117,29 @@ def docs(
     if output is None:
         sys.stdout.write(variables_page())
         return
+    _write(output, variables_page())
+
+
+@app.command()
+def examples(
+    *,
+    output: Annotated[Path, typer.Option(metavar="FOLDER", help="Output folder.")] = Path(
+        "examples/strategies"
+    ),
+) -> None:
+    """Write an example context for each strategy."""
+    for name, text in example_contexts().items():
+        _write(output / name, text)
+        sys.stdout.write(f"{output / name}\n")
+
+
+def _write(path: Path, text: str) -> None:
     try:
-        output.write_text(variables_page(), encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise StateError(
-            f"{str(output)!r} cannot be written ({error.strerror}): expected a file in an existing folder; "
-            "choose another file with --output."
+            f"{str(path)!r} cannot be written ({error.strerror}): expected a file in an existing folder; "
+            "choose another place with --output."
         ) from None
 
 

@@ -16,6 +16,7 @@ from oneflower.flower.grid import RoundGrid
 from oneflower.flower.logs import log_through_flower
 from oneflower.flower.packing_grid import PackingGrid
 from oneflower.flower.parts import PARTS_VARIABLE, PartTable
+from oneflower.flower.records import array_views
 from oneflower.journal import LAST_WORDS_S
 from oneflower.settings import TrainingConfig, as_text, missing_keys, training_config, without_operational
 from oneflower.training.asking import Prepare, ask_clients
@@ -26,7 +27,7 @@ from oneflower.training.phases import Phases
 from oneflower.training.remarks import Remarks
 from oneflower.training.rounds import Ending, EvaluateFn, RoundLoop
 from oneflower.training.stopping import Stopping, StopRule
-from oneflower.training.strategies import build_strategy
+from oneflower.training.strategy import build_strategy
 
 CLIENTS_VARIABLE = "ONEFLOWER_CLIENTS"
 """The same for how many clients there are, where that is known: it decides how data are divided."""
@@ -166,7 +167,7 @@ def _run(loop: RoundLoop, result: Result, app: str, prepare: Prepare | None) -> 
     try:
         start = loop.keeper.restore(result)
         done = start.round
-        loop.strategy.load_state_arrays(start.state)
+        loop.strategy.load_state(start.state, array_views(result.arrays))
         _announce(loop, facts, done)
         if done == 0 and prepare is not None:
             result.arrays = prepare(result.arrays, partial(ask_clients, phases, config))

@@ -15,12 +15,12 @@ from oneflower.checkpoints import model_digest
 from oneflower.errors import OneflowerError, SettingsError
 from oneflower.findings import Finding, ok, problem, skipped, warning
 from oneflower.flower.fab import build_fab, declared_keys
+from oneflower.flower.records import array_views
 from oneflower.journal import JOURNAL_VARIABLE, read_journal
 from oneflower.lab.app_check.client import check_client
 from oneflower.lab.app_check.probe import Probe, WatchedConfig, first_message, seed_everything
 from oneflower.lab.simulation import components, server_context, unpack
 from oneflower.settings import APP_CONFIG_KEYS, training_config
-from oneflower.training.strategies import array_views
 
 PACKS, KEYS, SERVER, INITIAL, CLIENT = "flower-app", "run-config", "server", "initial-model", "client"
 FOR_THE_CHECK: Mapping[str, Any] = {
