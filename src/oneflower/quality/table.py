@@ -1,7 +1,7 @@
 """The table of metrics: which one is the quality, and which way it gets better."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
