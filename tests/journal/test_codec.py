@@ -18,6 +18,7 @@ from oneflower.journal.events import (
     ClientFailed,
     RoundCompleted,
     RoundStarted,
+    RunSubmitted,
     SettingRow,
     TrainingFailed,
 )
