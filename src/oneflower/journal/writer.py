@@ -202,4 +202,5 @@ def _append(descriptor: int, line: bytes) -> None:
         line = b"\n" + line
     written = os.write(descriptor, line)
     if written < len(line):
+        os.ftruncate(descriptor, size)  # it is written again, whole; the lock is held meanwhile
         raise OSError(errno.ENOSPC, "the line was cut short: free space on the disk")
