@@ -63,8 +63,8 @@ def test_a_completed_run_is_over(watch, played):
 
 def test_events_before_the_submission_belong_to_another_run(played):
     watch = watching(played, 2)
-    for event in (entry("run_submitted", run=1), entry("round_completed", round=1), FAILED):
-        watch.take(event)
+    for each in (entry("run_submitted", run=1), entry("round_completed", round=1), FAILED):
+        watch.take(each)
     assert (watch.rounds, watch.has_ended, watch.began) == (0, False, False)
     watch.take(entry("run_submitted", run=2))
     watch.take(entry("training_resumed", round=1))
@@ -235,7 +235,7 @@ class TestHeartbeat:
         hours_of(watch, played, lambda _: None)
 
     def test_a_journal_that_cannot_be_written_ends_no_training(self, watch, played, tmp_path):
-        """The ServerApp, which this process plays, waits for its clients; a folder lies where its journal was."""
+        """This process plays a ServerApp that waits for its clients; a folder lies where its journal was."""
         path, heartbeat = tmp_path / "journal.jsonl", Heartbeat(heartbeat_file(tmp_path / "journal.jsonl", 1))
         path.mkdir()
         journal = Journal(path, heartbeat=heartbeat)
