@@ -23,6 +23,10 @@ class Phase(StrEnum):
     FAILED = "failed"
 
 
+ENDED: Final = frozenset({Phase.FINISHED, Phase.FAILED})
+"""The phases after which nothing comes, unless somebody starts the training again."""
+
+
 class SupervisorState(StrEnum):
     """The state of a supervised training."""
 

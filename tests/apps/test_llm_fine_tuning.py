@@ -196,7 +196,7 @@ def test_training_again_gives_the_same_bytes_and_the_servers_values_count(config
 
 
 def test_another_base_model_than_the_servers_is_refused(config, tmp_path):
-    with pytest.raises(AppError, match="same model: mount one folder"):
+    with pytest.raises(AppError, match="same model: mount the same folder"):
         train_once(config, **{"base-model-sha256": "0" * 64})
     other = write_tiny_model(tmp_path / "other", seed=5)
     assert fingerprint(other) != fingerprint(Path(config["base-model"]))

@@ -3,13 +3,13 @@
 import urllib.request
 
 import pytest
+from oneflower.monitor.history import fold
 
 from oneflower.cli import companion
 from oneflower.cli.companion import Companion
 from oneflower.errors import StateError
 from oneflower.journal import read_journal
 from oneflower.local_cluster.folder import StateFolder
-from oneflower.monitor.history import fold
 from oneflower.monitor.report import SettingRow
 
 ROWS = [SettingRow(variable="FL_SEED", value="7", source="context")]

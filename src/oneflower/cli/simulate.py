@@ -12,12 +12,10 @@ from rich.console import Console
 from rich.text import Text
 
 from oneflower.cli.config import ContextOption
-from oneflower.journal import JOURNAL_VARIABLE, follow, read_patiently, reduce
+from oneflower.journal import JOURNAL_VARIABLE, TrainingState, follow, read_patiently, reduce
 from oneflower.local_cluster.interrupts import Interrupts
 from oneflower.local_cluster.plan import Plan, make_plan
-from oneflower.monitor.final import ending, final_rows
-from oneflower.monitor.history import History
-from oneflower.monitor.lines import printable
+from oneflower.monitor.lines import ending, final_rows, printable
 from oneflower.monitor.progress import PlainProgress
 from oneflower.output import steady_output
 from oneflower.settings import read_context, resolve
@@ -65,7 +63,7 @@ def simulate(  # noqa: PLR0913 - one parameter per option
     resolution = resolve(os.environ, read_context(context) if context else None)
     plan = make_plan(resolution, state=state, nodes=clients, app=app)
     plan.folder.make()
-    progress = PlainProgress(console, quiet=quiet, history=History(most_rounds=_SHOWN_ROUNDS))
+    progress = PlainProgress(console, quiet=quiet, history=TrainingState(most_rounds=_SHOWN_ROUNDS))
     for notice in resolution.notices:
         progress.say(f"{notice.level}: {notice.text}", "yellow" if notice.level == "warning" else "")
     # The progress lines replace the log, unless the operator sets a log level.

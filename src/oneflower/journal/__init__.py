@@ -1,7 +1,6 @@
 """The training's journal: append-only JSON lines of typed events, and the state that they reduce to."""
 
 from oneflower.codes import SupervisorState
-from oneflower.journal import legacy as _legacy  # noqa: F401
 from oneflower.journal.events import EVENTS, JOURNAL_SCHEMA, BrokenEvent, Entry, Event, UnknownEvent
 from oneflower.journal.owners import Current, of_training
 from oneflower.journal.reader import (

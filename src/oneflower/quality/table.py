@@ -1,7 +1,7 @@
 """The table of metrics: which one is the quality, and which way it gets better."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -76,6 +76,19 @@ def in_order(measures: Iterable[Measure]) -> list[Measure]:
 def primary(measures: Iterable[Measure], wanted: Family) -> Measure | None:
     """Return the most telling metric of a family, by its origin, then by its row; None without one."""
     return min((each for each in measures if family(each) is wanted), key=_rank, default=None)
+
+
+def headline(metrics: Mapping[Measure, float]) -> dict[str, float]:
+    """Return the loss and the quality of a round by their labels, each from the most telling origin.
+
+    Without an accuracy two qualities are told, as an area under a curve and the precision: one alone flatters
+    where what is looked for is rare.
+    """
+    found = [primary(metrics, Family.LOSS), quality := primary(metrics, Family.QUALITY)]
+    if quality and label(quality) != "accuracy":
+        others = [each for each in metrics if each != quality and each.origin is quality.origin]
+        found.append(primary(others, Family.QUALITY))
+    return {label(each): metrics[each] for each in found if each}
 
 
 def _rank(found: Measure) -> tuple[int, int, str]:

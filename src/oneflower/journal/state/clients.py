@@ -69,6 +69,7 @@ def left(state: "TrainingState", event: ClientLeft, entry: Entry) -> None:
 def named(state: "TrainingState", event: ClientNamed, _entry: Entry) -> None:
     """Note what a client is called; one that has come back under another id goes on with its history."""
     client = _client(state, event.client)
+    state.names[event.client] = event.name
     before = next((each for each in state.roster.values() if each.label == event.name), None)
     if before is not None and before is not client and not before.connected:
         before.come_back_as(client)

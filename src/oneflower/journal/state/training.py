@@ -47,7 +47,9 @@ class TrainingState:
     trouble
         Why the journal cannot be read just now; set by whoever reads it. Then this is what was known before.
     rounds, checkpoints, roster
-        By their number or name.
+        By their number or Flower's id.
+    names
+        What each of Flower's ids, those of earlier starts too, calls itself.
     began, has_begun
         When the training began last, and whether the run that was submitted last has begun it.
     absent
@@ -110,6 +112,7 @@ class TrainingState:
     checkpoint_failure: CheckpointFailed | None = None
 
     roster: dict[str, Client] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
     parts: tuple[int, ...] = ()
     left_out: list[LeftOut] = field(default_factory=list)
     absent: dict[int, dict[str, Outcome]] = field(default_factory=dict)
