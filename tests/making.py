@@ -4,7 +4,7 @@ import itertools
 from datetime import UTC, datetime, timedelta
 
 from oneflower.codes import LeftOutCode, StallAct, SupervisorState, Task
-from oneflower.journal import EVENTS, Entry
+from oneflower.journal import EVENTS, Entry, read_journal
 from oneflower.quality import Metric, Origin
 
 BEGIN = datetime(2026, 3, 1, 10, tzinfo=UTC)
@@ -58,3 +58,13 @@ def metrics(**by_origin):
         for origin, found in by_origin.items()
         for name, value in found.items()
     )
+
+
+def events_in(journal, *tags):
+    """Return the events of a journal, all or those of some names."""
+    return [each.event for each in read_journal(journal) if not tags or each.event.tag in tags]
+
+
+def measured(event, origin):
+    """Return by name what a completed round measured at one origin."""
+    return {each.name: each.value for each in event.metrics if each.origin == origin}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from oneflower.codes import StallAct, StallCode
+from oneflower.codes import StallAct
 from oneflower.procfs import Identity, Sign
 from oneflower.stalls import FORGIVEN_S, HUNG_S, LONGEST_STEP_S, STOPPED_S, AwakeClock, Vigil
 

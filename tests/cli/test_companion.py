@@ -7,10 +7,11 @@ import pytest
 from oneflower.cli import companion
 from oneflower.cli.companion import Companion
 from oneflower.errors import StateError
-from oneflower.journal import read_journal
+from oneflower.journal import read_journal, reduce
+from oneflower.journal.events import SettingRow, SettingsUsed
 from oneflower.local_cluster.folder import StateFolder
-from oneflower.monitor.history import fold
-from oneflower.monitor.report import SettingRow
+
+from ..making import entry
 
 ROWS = [SettingRow(variable="FL_SEED", value="7", source="context")]
 
@@ -27,11 +28,11 @@ def test_nothing_is_written_before_the_training_has_begun(tmp_path):
 def test_settings_and_software_are_written_once(tmp_path):
     with beside(tmp_path, [], page=False) as started:
         for _ in range(3):
-            started.event({"event": "cluster_started"})
+            started.event(entry("cluster_started"))
     events = list(read_journal(tmp_path / "journal.jsonl"))
-    assert [event["event"] for event in events] == ["settings_used"]
-    view = fold(events)
-    assert view.settings == [{"variable": "FL_SEED", "value": "7", "source": "context"}]
+    assert [type(each.event) for each in events] == [SettingsUsed]
+    view = reduce(events)
+    assert view.settings == tuple(ROWS)
     assert {"Python", "oneflower", "flwr"} <= set(view.environment)
 
 
@@ -39,7 +40,7 @@ def test_the_page_is_there_while_the_training_is(tmp_path):
     pytest.importorskip("uvicorn")
     said = []
     with beside(tmp_path, said, page=None) as started:
-        started.event({"event": "cluster_started"})
+        started.event(entry("cluster_started"))
         address = said[0].removeprefix("the live page is at ")
         assert b"oneflower" in urllib.request.urlopen(address, timeout=30).read()
     with pytest.raises(OSError, match="refused"):
@@ -55,7 +56,7 @@ def test_a_page_that_cannot_be_ends_no_training(tmp_path, monkeypatch):
     monkeypatch.setattr(server, "beside", refuse)
     said = []
     with beside(tmp_path, said, page=None) as started:
-        started.event({"event": "cluster_started"})
+        started.event(entry("cluster_started"))
     assert said == ["there is no live page: no port"]
 
 

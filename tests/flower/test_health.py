@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from oneflower.codes import StallAct, StallCode
+from oneflower.codes import StallAct
 from oneflower.flower import guard
 from oneflower.flower.health import EVERY_S, Health
 from oneflower.procfs import Identity, Sign, sign_of

@@ -2,16 +2,19 @@
 
 from datetime import UTC, datetime, timedelta
 
-from oneflower.monitor.history import fold
+from oneflower.journal import reduce
+from oneflower.journal.events import SettingRow
 from oneflower.monitor.panels.attention import concerns
 from oneflower.monitor.safety import Kept, Proof, Safety
+
+from ..making import entry
 
 BEGIN = datetime(2026, 1, 1, 10, tzinfo=UTC)
 
 
 def said(*events, safety=None, after_s=1.0):
-    begun = {"event": "training_started", "rounds": 5}
-    view = fold({"time": BEGIN.isoformat(), **event} for event in (begun, *events))
+    begun = entry("training_started", rounds=5)
+    view = reduce(each._replace(time=BEGIN) for each in (begun, *events))
     found = concerns(view, safety or Safety(), BEGIN + timedelta(seconds=after_s))
     return [(each.style, each.what) for each in found]
 
@@ -21,32 +24,32 @@ def kept(number, proof=Proof.VERIFIED):
 
 
 def test_a_training_that_goes_well_needs_nobody():
-    assert said({"event": "round_started", "round": 1, "rounds": 5, "clients": 3}) == []
+    assert said(entry("round_started", round=1, rounds=5, clients=3)) == []
 
 
 def test_silence_is_a_concern():
-    assert said(after_s=121) == [("warn", "Nothing was heard for 2 min 01 s.")]
+    assert said(after_s=121) == [("warn", "No event for 2 min 01 s.")]
 
 
 def test_a_long_round_is_no_silence():
-    long = {"event": "round_completed", "round": 1, "rounds": 5, "seconds": 600.0}
+    long = entry("round_completed", round=1, rounds=5, seconds=600.0)
     assert said(long, after_s=1000) == []
 
 
 def test_a_finished_training_may_be_silent():
-    assert said({"event": "training_finished", "round": 5}, after_s=10**6) == []
+    assert said(entry("training_finished", round=5), after_s=10**6) == []
 
 
 def test_missing_clients_are_a_concern():
-    assert said({"event": "waiting_for_clients", "connected": 1, "needed": 3}) == [
+    assert said(entry("waiting_for_clients", connected=1, needed=3)) == [
         ("warn", "Only 1 of 3 clients are connected.")
     ]
 
 
 def test_work_that_is_not_safe_is_grave_and_comes_first():
     found = said(
-        {"event": "waiting_for_clients", "connected": 1, "needed": 3},
-        {"event": "checkpoint_failed", "round": 1, "reason": "disk full"},
+        entry("waiting_for_clients", connected=1, needed=3),
+        entry("checkpoint_failed", round=1, reason="disk full"),
         safety=Safety(folder="/c", kept=(kept(1, Proof.DAMAGED), kept(2)), free_bytes=2000),
     )
     assert [what for style, what in found if style == "bad"] == [
@@ -60,19 +63,19 @@ def test_work_that_is_not_safe_is_grave_and_comes_first():
 def test_a_checkpoint_that_worked_again_ends_the_concern():
     assert (
         said(
-            {"event": "checkpoint_failed", "round": 1, "reason": "disk full"},
-            {"event": "checkpoint_saved", "round": 2, "file": "/c/f", "bytes": 1},
+            entry("checkpoint_failed", round=1, reason="disk full"),
+            entry("checkpoint_saved", round=2, file="/c/f", size_bytes=1),
         )
         == []
     )
 
 
 def test_a_failed_training_says_why():
-    assert said({"event": "training_failed", "reason": "no quorum"}) == [("bad", "The training has failed.")]
+    assert said(entry("training_failed", reason="no quorum")) == [("bad", "The training has failed.")]
 
 
 def test_a_training_without_checkpoints_is_warned_of():
-    row = {"variable": "FL_CHECKPOINT_ENABLED", "value": "NO", "source": "context"}
-    assert said({"event": "settings_used", "settings": [row], "environment": {}}) == [
+    row = SettingRow(variable="FL_CHECKPOINT_ENABLED", value="NO", source="context")
+    assert said(entry("settings_used", settings=(row,), environment={})) == [
         ("warn", "This training keeps no checkpoints.")
     ]

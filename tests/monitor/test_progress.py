@@ -1,17 +1,19 @@
 """Progress: only what is new is shown, warnings always, and the display draws at every stage."""
 
 import io
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from rich.console import Console
 
-from oneflower.monitor.history import History, fold
+from oneflower.journal import BrokenEvent, Entry, TrainingState, reduce
 from oneflower.monitor.progress import LiveProgress, PlainProgress, render
 
+from ..making import entry
+
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
-STARTED = {"event": "training_started", "time": NOW.isoformat(), "rounds": 3, "strategy": "FedAvg"}
-WAITING = {"event": "waiting_for_clients", "time": NOW.isoformat(), "connected": 1, "needed": 3}
+STARTED = entry("training_started", at=NOW, rounds=3, strategy="FedAvg")
+WAITING = entry("waiting_for_clients", at=NOW, connected=1, needed=3)
 
 
 @pytest.fixture
@@ -34,7 +36,7 @@ def test_new_events_are_lines(output):
 
 def test_events_of_an_earlier_start_are_remembered_not_shown(output):
     shown = progress(output)
-    shown.event({**STARTED, "time": "2025-12-31T00:00:00+00:00"})
+    shown.event(STARTED._replace(time=NOW - timedelta(days=1)))
     assert output.getvalue() == ""
     assert shown.history.total == 3
 
@@ -58,11 +60,11 @@ def test_markup_of_others_is_text(output):
     assert output.getvalue() == "[red]not red[/red] \\x1b[2J\n"
 
 
-def test_a_time_that_is_no_time_is_not_shown(output):
+def test_a_line_without_a_time_is_not_shown(output):
     shown = progress(output)
-    shown.event({"event": "round_started", "time": "never", "round": 1})
-    shown.event({"event": "round_started", "round": 1})
+    shown.event(Entry(None, BrokenEvent(line="{", why="it is no JSON")))
     assert output.getvalue() == ""
+    assert shown.history.broken == 1
 
 
 @pytest.mark.parametrize(
@@ -71,18 +73,18 @@ def test_a_time_that_is_no_time_is_not_shown(output):
         ([], "waiting for the app to start"),
         ([STARTED], "round 1 of 3"),
         ([STARTED, WAITING], "waiting: 1 of 3 clients are connected"),
-        ([STARTED, {"event": "round_started", "round": 1, "clients": 3}], "0 of 3 clients have answered"),
-        ([STARTED, {"event": "round_completed", "round": 1, "seconds": 2}], "about 4 s left"),
-        ([STARTED, {"event": "checkpoint_saved", "round": 1}], "last checkpoint: round 1"),
+        ([STARTED, entry("round_started", round=1, clients=3)], "0 of 3 clients have answered"),
+        ([STARTED, entry("round_completed", round=1, seconds=2)], "about 4 s left"),
+        ([STARTED, entry("checkpoint_saved", round=1)], "last checkpoint: round 1"),
     ],
 )
 def test_the_display_draws_every_stage(output, events, expected):
-    Console(file=output, width=120).print(render(fold(events)))
+    Console(file=output, width=120).print(render(reduce(events)))
     assert expected in output.getvalue()
 
 
 def test_the_live_display_starts_and_stops(output):
     with LiveProgress(Console(file=output, force_terminal=True, width=80)) as shown:
-        shown.event({**STARTED, "time": "2100-01-01T00:00:00+00:00"})
+        shown.event(STARTED._replace(time=datetime(2100, 1, 1, tzinfo=UTC)))
     assert "training starts" in output.getvalue()
-    assert isinstance(shown.history, History)
+    assert isinstance(shown.history, TrainingState)

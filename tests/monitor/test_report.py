@@ -1,13 +1,18 @@
 """The report is one page that needs no network, runs no script, and shows what others wrote as text."""
 
 import re
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 
 import pytest
 
-from oneflower.monitor.history import fold
-from oneflower.monitor.report import MOST_LEFT_OUT, SettingRow, render_report, write_report
+from oneflower.journal import reduce
+from oneflower.journal.events import SettingRow
+from oneflower.monitor.report import MOST_LEFT_OUT, render_report, write_report
 
+from ..making import entry, metrics
+
+BEGIN = datetime(2026, 1, 1, 10, tzinfo=UTC)
 VOID = {"meta", "link"}
 EVIL = '<script>alert("1")</script><img src=x onerror=y> ${title} $title \x1b[2J'
 
@@ -39,32 +44,32 @@ class Page(HTMLParser):
 
 
 def completed(number, text):
-    return {
-        "event": "round_completed",
-        "time": f"2026-01-01T10:00:0{number}+00:00",
-        "round": number,
-        "rounds": 2,
-        "valid": 3,
-        "seconds": 1.5,
-        "central_metrics": {"loss": 1 / number, "accuracy": number / 4, text: 1.0},
-        "train_metrics": {"train_loss": 2 / number},
-    }
+    return entry(
+        "round_completed",
+        at=BEGIN + timedelta(seconds=number),
+        round=number,
+        rounds=2,
+        valid=3,
+        seconds=1.5,
+        metrics=metrics(
+            central={"loss": 1 / number, "accuracy": number / 4, text: 1.0}, train={"train_loss": 2 / number}
+        ),
+    )
 
 
 def events(*, text="plain"):
-    began = {"event": "training_started", "time": "2026-01-01T10:00:00+00:00", "rounds": 2}
     return [
-        {**began, "strategy": text, "app": text, "parameters": {text: 1}},
+        entry("training_started", at=BEGIN, rounds=2, strategy=text, app=text, parameters={text: 1}),
         *(completed(number, text) for number in (1, 2)),
-        {"event": "checkpoint_saved", "round": 2, "file": f"/s/{text}.npz", "bytes": 5, "sha256": text},
-        {"event": "client_quarantined", "round": 2, "client": text, "reason": text},
-        {"event": "training_finished", "round": 2, "rounds": 2, "sha256": text, "path": text},
+        entry("checkpoint_saved", round=2, file=f"/s/{text}.npz", size_bytes=5, sha256=text),
+        entry("client_quarantined", round=2, client=text, reason=text),
+        entry("training_finished", round=2, rounds=2, sha256=text, path=text),
     ]
 
 
 def page(**given):
     rows = [SettingRow(variable="FL_SEED", value=given.get("text", "42"), source="context")]
-    return render_report(fold(events(**given)), rows)
+    return render_report(reduce(events(**given)), rows)
 
 
 def test_the_page_tells_what_was_trained():
@@ -111,33 +116,31 @@ def test_light_and_dark_are_both_styled():
 
 
 def test_an_unfinished_training_has_a_page_too():
-    text = Page(render_report(fold(events()[:2]))).text
+    text = Page(render_report(reduce(events()[:2]))).text
     assert "The training has not finished." in text
     assert "1 of 2 rounds are done" in text
 
 
 def test_an_empty_journal_has_a_page():
-    assert "No round has measured it" in render_report(fold([]))
+    assert "No round has measured it" in render_report(reduce([]))
 
 
 def test_a_hostile_client_cannot_make_the_page_endless():
-    left = [
-        {"event": "client_failed", "round": n, "client": "7", "reason": "r"} for n in range(MOST_LEFT_OUT + 5)
-    ]
-    html = render_report(fold(left))
+    left = [entry("client_failed", round=n, client="7", reason="r") for n in range(MOST_LEFT_OUT + 5)]
+    html = render_report(reduce(left))
     assert html.count('<td data-head="Reason">r</td>') == MOST_LEFT_OUT
     assert "5 earlier ones" in html
 
 
 def test_the_page_is_written_whole(tmp_path):
-    write_report(tmp_path / "report.html", fold(events()))
+    write_report(tmp_path / "report.html", reduce(events()))
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
     with pytest.raises(OSError, match="none"):
-        write_report(tmp_path / "none" / "report.html", fold([]))
+        write_report(tmp_path / "none" / "report.html", reduce([]))
 
 
 def test_a_page_that_cannot_be_put_in_its_place_leaves_no_half_of_it(tmp_path):
     (tmp_path / "report.html").mkdir()
     with pytest.raises(OSError, match="directory"):
-        write_report(tmp_path / "report.html", fold([]))
+        write_report(tmp_path / "report.html", reduce([]))
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]

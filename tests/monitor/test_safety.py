@@ -1,10 +1,14 @@
 """The page believes the disk, not the journal: what is there, and whether it verifies."""
 
+from datetime import UTC, datetime
+
 import numpy as np
 
 from oneflower.checkpoints import Checkpoint, CheckpointStore, retention_of
-from oneflower.monitor.history import fold
+from oneflower.journal import reduce
 from oneflower.monitor.safety import PROVEN_FOR_S, Inspector, Proof
+
+from ..making import entry
 
 
 def save(folder, *numbers):
@@ -29,16 +33,16 @@ def save(folder, *numbers):
 
 
 def journal(saved):
-    return fold(
-        {
-            "event": "checkpoint_saved",
-            "time": "2026-01-01T10:00:00+00:00",
-            "round": each.round,
-            "file": str(each.path),
-            "bytes": each.size_bytes,
-            "seconds": 0.5,
-            "sha256": each.sha256,
-        }
+    return reduce(
+        entry(
+            "checkpoint_saved",
+            at=datetime(2026, 1, 1, 10, tzinfo=UTC),
+            round=each.round,
+            file=str(each.path),
+            size_bytes=each.size_bytes,
+            seconds=0.5,
+            sha256=each.sha256,
+        )
         for each in saved
     )
 
@@ -76,7 +80,7 @@ def test_what_was_removed_is_not_shown(tmp_path):
 def test_checkpoints_of_before_the_journal_count_too(tmp_path):
     """A SuperLink's machine was replaced: the checkpoints survived, the journal did not."""
     save(tmp_path, 7)
-    safety = Inspector(tmp_path).look(fold([]))
+    safety = Inspector(tmp_path).look(reduce([]))
     assert (safety.newest.number, safety.newest.proof) == (7, Proof.VERIFIED)
     assert safety.newest.time is not None
 
@@ -108,5 +112,5 @@ def test_files_are_read_once_and_again_after_a_while(tmp_path, monkeypatch):
 
 
 def test_no_checkpoint_is_nothing_to_show(tmp_path):
-    assert Inspector().look(fold([])).newest is None
-    assert Inspector(tmp_path).look(fold([])).kept == ()
+    assert Inspector().look(reduce([])).newest is None
+    assert Inspector(tmp_path).look(reduce([])).kept == ()

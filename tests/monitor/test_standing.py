@@ -1,16 +1,21 @@
 """Who has answered, who is waited for, who is in trouble, who is gone."""
 
+from datetime import UTC, datetime
+
 import pytest
 
-from oneflower.monitor.history import fold
+from oneflower.codes import Outcome, Task
+from oneflower.journal import reduce
 from oneflower.monitor.standing import Standing, by_trouble, standing
 
-
-def at(second, event, **fields):
-    return {"event": event, "time": f"2026-01-01T10:00:{second:02d}+00:00", **fields}
+from ..making import entry
 
 
-def reply(second, number, client, phase="train"):
+def at(second, tag, **fields):
+    return entry(tag, at=datetime(2026, 1, 1, 10, 0, second, tzinfo=UTC), **fields)
+
+
+def reply(second, number, client, phase=Task.TRAIN):
     return at(second, "reply_received", round=number, phase=phase, client=client, seconds=1.0)
 
 
@@ -30,7 +35,7 @@ def events():
 
 
 def stands(*more):
-    view = fold([*events(), *more])
+    view = reduce([*events(), *more])
     return {client.name: standing(view, client) for client in view.roster.values()}
 
 
@@ -68,20 +73,20 @@ def test_clients_of_an_earlier_start_are_gone():
 
 
 def test_an_answer_in_a_second_try_mends_the_first():
-    view = fold([*events(), at(6, "round_started", round=2, rounds=5, clients=5), reply(7, 2, "c")])
+    view = reduce([*events(), at(6, "round_started", round=2, rounds=5, clients=5), reply(7, 2, "c")])
     assert standing(view, view.roster["c"]) is Standing.ANSWERED
-    assert view.absent[2] == {"b": "quarantined"}
+    assert view.absent[2] == {"b": Outcome.QUARANTINED}
     assert view.attempt == 2
 
 
 def test_those_in_trouble_come_first_and_those_gone_last():
-    view = fold([*events(), at(9, "training_resumed", round=1, rounds=5), reply(10, 2, "x")])
+    view = reduce([*events(), at(9, "training_resumed", round=1, rounds=5), reply(10, 2, "x")])
     assert by_trouble(view)[0][0].name == "x"
-    assert [client.name for client, _ in by_trouble(fold(events()))][:2] == ["b", "c"]
+    assert [client.name for client, _ in by_trouble(reduce(events()))][:2] == ["b", "c"]
 
 
 @pytest.mark.parametrize("rounds", [39, 40, 500])
 def test_a_client_remembers_only_its_last_rounds(rounds):
-    view = fold([reply(1, number, "a") for number in range(1, rounds + 1)])
+    view = reduce([reply(1, number, "a") for number in range(1, rounds + 1)])
     assert len(view.roster["a"].rounds) == min(rounds, 40)
     assert max(view.roster["a"].rounds) == rounds

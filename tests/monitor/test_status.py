@@ -5,18 +5,24 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from oneflower.monitor.history import fold
-from oneflower.monitor.status import connected, facts, lines, waiting_for
+from oneflower.codes import SupervisorState, Task
+from oneflower.journal import reduce
+from oneflower.journal.events import ClientJoined, PartsAssigned, RunSubmitted
+from oneflower.monitor.export import short_document
+from oneflower.monitor.standing import connected
+from oneflower.monitor.status import lines, waiting_for
+
+from ..making import entry, metrics
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def at(offset, event, **fields):
-    return {"time": (BEGAN + timedelta(seconds=offset)).isoformat(), "event": event, **fields}
+def at(offset, tag, **fields):
+    return entry(tag, at=BEGAN + timedelta(seconds=offset), **fields)
 
 
 TRAINING = [
-    at(0, "supervisor_state", state="training", reason=""),
+    at(0, "supervisor_state", state=SupervisorState.TRAINING, reason=""),
     at(0, "run_submitted", run=1, app="tests/tiny"),
     at(
         1,
@@ -30,15 +36,17 @@ TRAINING = [
     at(2, "client_joined", client="1111", connected=1),
     at(2, "client_joined", client="2222", connected=2),
     at(3, "round_started", round=1, rounds=4, clients=2),
-    at(4, "reply_received", round=1, phase="train", client="1111", seconds=1.0),
+    at(4, "reply_received", round=1, phase=Task.TRAIN, client="1111", seconds=1.0),
     at(4, "client_quarantined", round=1, client="2222", reason="w holds NaN or infinity\x1b[2J"),
-    at(5, "round_completed", round=1, rounds=4, valid=1, seconds=2.0, central_metrics={"loss": 0.25}),
+    at(
+        5, "round_completed", round=1, rounds=4, valid=1, seconds=2.0, metrics=metrics(central={"loss": 0.25})
+    ),
     at(
         5,
         "checkpoint_saved",
         round=1,
         file="/c/checkpoint_round_1.npz",
-        bytes=2_000_000,
+        size_bytes=2000000,
         seconds=0.1,
         sha256="ab",
     ),
@@ -53,12 +61,12 @@ TRAINING = [
         app="tests/tiny",
     ),
     at(10, "round_started", round=2, rounds=4, clients=2),
-    at(11, "reply_received", round=2, phase="train", client="1111", seconds=1.0),
+    at(11, "reply_received", round=2, phase=Task.TRAIN, client="1111", seconds=1.0),
 ]
 
 
 def told(events, seconds=21):
-    return dict(pair for pair in lines(fold(events), BEGAN + timedelta(seconds=seconds)) if pair[0])
+    return dict(pair for pair in lines(reduce(events), BEGAN + timedelta(seconds=seconds)) if pair[0])
 
 
 def test_one_screen_tells_it_all():
@@ -78,22 +86,24 @@ def test_one_screen_tells_it_all():
 
 
 def test_what_a_client_sends_cannot_move_the_cursor():
-    assert "\x1b" not in "".join(text for _, text in lines(fold(TRAINING), BEGAN))
+    assert "\x1b" not in "".join(text for _, text in lines(reduce(TRAINING), BEGAN))
 
 
 def test_the_same_is_told_to_programs():
-    known = facts(fold(TRAINING), BEGAN + timedelta(seconds=21))
+    known = short_document(reduce(TRAINING), BEGAN + timedelta(seconds=21))
     assert json.loads(json.dumps(known)) == known
-    assert (known["round"], known["rounds"], known["running_round"], known["restarts"]) == (1, 4, 2, 1)
+    training = known["training"]
+    assert (training["round"], training["rounds"], training["running_round"]) == (1, 4, 2)
+    assert known["counts"]["restarts"] == 1
     assert known["left_out"][0]["client"] == "2222"
 
 
 def test_who_has_which_part_is_told():
-    assigned = [at(12, "parts_assigned", round=2, members=[12, 11]) for _ in range(2)]
-    view = fold([*TRAINING, *assigned])
-    assert facts(view, BEGAN)["parts"] == ["12", "11"]
+    assigned = [at(12, "parts_assigned", round=2, members=(12, 11)) for _ in range(2)]
+    view = reduce([*TRAINING, *assigned])
+    assert short_document(view, BEGAN)["parts"] == [12, 11]
     assert told([*TRAINING, *assigned])["parts"] == "2: 12, 11 (VM ids, from part 0 on)"
-    assert [moment.name for moment in view.moments].count("parts_assigned") == 1
+    assert [type(moment.event) for moment in view.moments].count(PartsAssigned) == 1
     assert "parts" not in told(TRAINING)
 
 
@@ -113,30 +123,32 @@ def test_an_empty_journal_has_a_screen_too():
     ],
 )
 def test_what_is_waited_for(event, awaited):
-    assert waiting_for(fold([*TRAINING, event])) == awaited
+    assert waiting_for(reduce([*TRAINING, event])) == awaited
 
 
 def test_a_superlink_that_is_waited_for_is_named_with_the_reason():
     events = [
         *TRAINING,
         at(12, "run_lost", run=2, reason="x", restarts=2, delay_s=2.0),
-        at(12, "supervisor_state", state="waiting for the SuperLink", reason="the SuperLink has ended"),
+        at(12, "supervisor_state", state=SupervisorState.WAITING, reason="the SuperLink has ended"),
     ]
-    assert waiting_for(fold(events)) == "the SuperLink to answer (the SuperLink has ended)"
+    assert waiting_for(reduce(events)) == "the SuperLink to answer (the SuperLink has ended)"
     assert told(events)["supervisor"].endswith("waits for the SuperLink to answer (the SuperLink has ended)")
 
 
 def test_who_has_left_is_not_connected():
-    assert connected(fold([*TRAINING, at(12, "client_left", client="1111", connected=1)])) == ["2222"]
+    assert connected(reduce([*TRAINING, at(12, "client_left", client="1111", connected=1)])) == ["2222"]
 
 
 def test_an_old_journal_without_joining_is_read_by_the_answers():
-    assert connected(fold([event for event in TRAINING if event["event"] != "client_joined"])) == ["1111"]
+    assert connected(reduce([each for each in TRAINING if not isinstance(each.event, ClientJoined)])) == [
+        "1111"
+    ]
 
 
 def test_what_the_app_raised_is_told_until_the_training_is_started_again():
     raised = at(12, "app_failed", app="a", error="ValueError", reason="no data", where="server.py:9")
-    alone = [event for event in TRAINING if event["event"] != "run_submitted"]
+    alone = [each for each in TRAINING if not isinstance(each.event, RunSubmitted)]
     assert told([*alone, raised])["failed"] == "the app raised ValueError: no data (server.py:9)"
     supervised = told([*TRAINING, raised])
     assert "failed" not in supervised, "the supervisor starts it again"

@@ -1,16 +1,19 @@
 """Trackers show the rounds that count, once, however often a journal is handed over."""
 
 import shutil
+from datetime import UTC, datetime
 
 import pytest
 
 from oneflower.monitor.tracking.tracker import scalars, track
 
+from ..making import entry, metrics
+
 FACTS = {"rounds": 4, "strategy": "Krum", "parameters": {"num-malicious": 1}, "app": "a/b"}
 
 
-def at(second, event, **fields):
-    return {"event": event, "time": f"2026-01-01T10:00:{second:02d}+00:00", **fields}
+def at(second, tag, **fields):
+    return entry(tag, at=datetime(2026, 1, 1, 10, 0, second, tzinfo=UTC), **fields)
 
 
 def completed(second, number, loss):
@@ -21,7 +24,7 @@ def completed(second, number, loss):
         rounds=4,
         valid=2,
         seconds=1.0,
-        central_metrics={"loss": loss, "odd name, by a client": 1.0},
+        metrics=metrics(central={"loss": loss, "odd name, by a client": 1.0}),
     )
 
 

@@ -13,12 +13,13 @@ pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
 from oneflower.errors import SettingsError, StateError
-from oneflower.journal import Journal
-from oneflower.monitor.history import History
+from oneflower.journal import Journal, TrainingState
 from oneflower.monitor.web import server
 from oneflower.monitor.web.access import Token, check_access
 from oneflower.monitor.web.live import REMEMBERED, Live
 from oneflower.settings.formats import is_loopback
+
+from ..making import entry, event
 
 TOKEN = "0123456789abcdef"
 
@@ -26,7 +27,7 @@ TOKEN = "0123456789abcdef"
 @pytest.fixture
 def journal(tmp_path):
     journal = Journal(tmp_path / "journal.jsonl")
-    journal.append("training_started", round=0, rounds=3, strategy="FedAvg", parameters={}, app="a/b")
+    journal.append(event("training_started", round=0, rounds=3, strategy="FedAvg", parameters={}, app="a/b"))
     return journal
 
 
@@ -93,7 +94,7 @@ def test_a_reader_gets_only_what_changed(port, journal):
     with Reader(port) as reader:
         first = reader.next()
         assert {"headline", "tiles", "clients"} <= set(first["sections"])
-        journal.append("round_started", round=1, rounds=3, clients=2)
+        journal.append(event("round_started", round=1, rounds=3, clients=2))
         second = reader.next()
         while "doing" not in second["sections"]:
             second = reader.next()
@@ -114,7 +115,7 @@ def test_only_the_last_pages_are_remembered(journal, tmp_path):
     with Live(journal.path, folder=tmp_path) as live:
         versions = []
         for number in range(REMEMBERED + 2):
-            live.following._history.take({"event": "unknown", "number": number})
+            live.following._training.take(entry("cluster_started", nodes=number))
             versions.append(live.page().version)
         assert live.remembered(versions[0]) is None
         assert live.remembered(versions[-1]).version == versions[-1]
@@ -124,14 +125,14 @@ def test_a_page_is_of_the_whole_journal_however_long_it_takes_to_read(tmp_path, 
     """Half a journal would show rounds that are long past, and counters that jump."""
     journal = Journal(tmp_path / "journal.jsonl")
     for number in range(1, 6):
-        journal.append("round_completed", round=number, rounds=9, valid=1, seconds=1.0)
-    take = History.take
+        journal.append(event("round_completed", round=number, rounds=9, valid=1, seconds=1.0))
+    take = TrainingState.take
 
     def slowly(history, event):
         time.sleep(0.05)
         take(history, event)
 
-    monkeypatch.setattr(History, "take", slowly)
+    monkeypatch.setattr(TrainingState, "take", slowly)
     with Live(journal.path, folder=tmp_path) as live:
         assert "5 of 9 rounds" in live.page().sections["headline"]
         with live.view() as (view, _):
@@ -140,12 +141,12 @@ def test_a_page_is_of_the_whole_journal_however_long_it_takes_to_read(tmp_path, 
 
 def test_a_reader_that_waits_for_the_journal_does_not_hold_the_end_up(tmp_path, monkeypatch):
     journal = Journal(tmp_path / "journal.jsonl")
-    journal.append("cluster_started", nodes=1, fleet="")
+    journal.append(event("cluster_started", nodes=1, fleet=""))
 
     def broken(history, event):
         raise OSError("the disk is gone")
 
-    monkeypatch.setattr(History, "take", broken)
+    monkeypatch.setattr(TrainingState, "take", broken)
     monkeypatch.setattr(threading, "excepthook", lambda _args: None)
     with Live(journal.path, folder=tmp_path) as live:
         assert "No training yet" in live.page().sections["headline"]
@@ -274,6 +275,6 @@ def test_silence_is_shown_although_nothing_is_written(journal, tmp_path):
     live = Live(journal.path, folder=tmp_path, now=lambda: clock[0])
     with live:
         wait_until(lambda: "a/b" in live.page().sections["headline"])
-        assert "Nothing was heard" not in live.page().sections["attention"]
+        assert "No event for" not in live.page().sections["attention"]
         clock[0] = datetime.fromtimestamp(clock[0].timestamp() + 600, UTC)
-        assert "Nothing was heard for 10 min" in live.page().sections["attention"]
+        assert "No event for 10 min" in live.page().sections["attention"]

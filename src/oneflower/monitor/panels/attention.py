@@ -82,8 +82,8 @@ def _of_training(view: TrainingState, now: datetime) -> Iterator[Concern]:
 def _of_work(view: TrainingState, safety: Safety) -> Iterator[Concern]:
     if view.saving:
         advice = (
-            f"Not yet on the disk: {saving_text(view.saving)}. Free or mend the disk now: the model is held in "
-            "memory, and the training fails when all attempts are used up."
+            f"Not yet on the disk: {saving_text(view.saving)}. Free or repair the disk now: the model is only "
+            "in memory, and the training fails after the last attempt."
         )
         yield Concern("bad", "The last round is not saved.", advice)
     elif view.checkpoint_failure:
