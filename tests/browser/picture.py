@@ -17,8 +17,8 @@ from xml.sax.saxutils import escape, quoteattr
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from oneflower.journal import read_journal, reduce
-from oneflower.monitor.page import live_page, render
-from oneflower.monitor.safety import Inspector
+from oneflower.monitor.html.page import live_page, render
+from oneflower.monitor.state.safety import Inspector
 
 HERE = Path(__file__).parent
 CHROMIUM = "/usr/bin/chromium"

@@ -3,7 +3,7 @@
 import pytest
 
 from oneflower.journal import read_journal, reduce
-from oneflower.monitor.report import write_report
+from oneflower.monitor.html.report import write_report
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 

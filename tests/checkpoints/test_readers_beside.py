@@ -14,7 +14,7 @@ import pytest
 from oneflower.checkpoints import CheckpointReader, MissingRoundError
 from oneflower.cli.main import main
 from oneflower.journal import TrainingState
-from oneflower.monitor.safety import Inspector
+from oneflower.monitor.state.safety import Inspector
 
 LOOP = Path(__file__).with_name("commit_loop.py")
 READS = 2000

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from oneflower.journal import EVENTS, TrainingState
 from oneflower.journal.codec import entry_of
-from oneflower.monitor.compare import comparison_page, results
+from oneflower.monitor.charts.figure import figure
 from oneflower.monitor.export import full_document, short_document
-from oneflower.monitor.figure import figure
-from oneflower.monitor.lines import describe
-from oneflower.monitor.page import live_page, render
-from oneflower.monitor.report import render_report
-from oneflower.monitor.safety import Safety
-from oneflower.monitor.status import lines
+from oneflower.monitor.html.comparison import comparison_page, results
+from oneflower.monitor.html.page import live_page, render
+from oneflower.monitor.html.report import render_report
+from oneflower.monitor.state.safety import Safety
+from oneflower.monitor.text.lines import describe
+from oneflower.monitor.text.status import lines
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

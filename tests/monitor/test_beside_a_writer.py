@@ -22,8 +22,8 @@ from oneflower.codes import ENDED, Phase
 from oneflower.errors import StateError
 from oneflower.journal import Journal, read_journal, reduce
 from oneflower.monitor.export import short_document
-from oneflower.monitor.following import Following
-from oneflower.monitor.report import render_report
+from oneflower.monitor.html.report import render_report
+from oneflower.monitor.state.following import Following
 
 from ..making import event
 
@@ -217,8 +217,8 @@ def test_one_that_cannot_be_read_is_said_and_nothing_else_is_claimed(path, nowhe
 
 
 def render_live(view):
-    from oneflower.monitor.page import render
-    from oneflower.monitor.safety import Safety
+    from oneflower.monitor.html.page import render
+    from oneflower.monitor.state.safety import Safety
 
     sections = render(view, Safety(), NOW, "1").sections
     assert "No training yet" not in sections["headline"]
@@ -299,9 +299,7 @@ def test_the_page_beside_a_writer_and_a_vandal(path, tmp_path, writer, nowhere, 
                 nowhere()
             assert {"fold", "inspect"} <= threads()
         wait_until(lambda: page.ask("/metrics")[0] == 200)
-        status, body = page.ask("/report.json")
-        assert status == 200
-        assert not json.loads(body)["journal"]["trouble"]
+        wait_until(lambda: not json.loads(page.ask("/report.json")[1])["journal"]["trouble"])
     assert not died
 
 

@@ -7,13 +7,13 @@ import pytest
 from oneflower.codes import Phase, StopReason
 from oneflower.journal import reduce
 from oneflower.journal.events import SettingsChanged, TrainingSaving
-from oneflower.monitor import panels
 from oneflower.monitor.export import short_document
-from oneflower.monitor.lines import NOT_KEPT, WARNINGS, describe
-from oneflower.monitor.panels.attention import concerns
-from oneflower.monitor.report import render_report
-from oneflower.monitor.safety import told
-from oneflower.monitor.status import lines
+from oneflower.monitor.html import panels
+from oneflower.monitor.html.panels.attention import concerns
+from oneflower.monitor.html.report import render_report
+from oneflower.monitor.state.safety import told
+from oneflower.monitor.text.lines import NOT_KEPT, WARNINGS, describe
+from oneflower.monitor.text.status import lines
 from oneflower.opennebula.appliance.shown import shown
 from oneflower.opennebula.onegate.encoding import body
 

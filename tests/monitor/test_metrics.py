@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from oneflower.codes import LeftOutCode, Task
 from oneflower.journal import reduce
 from oneflower.monitor.metrics import exposition, names
-from oneflower.monitor.safety import Kept, Proof, Safety
+from oneflower.monitor.state.safety import Kept, Proof, Safety
 
 from ..making import entry, metrics
 
