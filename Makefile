@@ -57,11 +57,11 @@ ROUNDS ?= 10000
 many-rounds: $(DEVELOP) ## Simulate ROUNDS rounds of a tiny model; compare the cost of the last and the first rounds
 	$(BIN)/python benchmarks/many_rounds.py --rounds $(ROUNDS)
 
-STRATEGIES ?= bulyan fedadam fedavg fedprox fedtrimmedavg krum
+STRATEGIES ?=
 nightly: MINUTES = 240
 nightly: KILLS = 15
 nightly: $(DEVELOP) ## Run the fault campaign: STRATEGIES under KILLS kills, stops, full disks (SEED, MINUTES)
-	$(BIN)/python tests/e2e/recovery/campaign.py --strategies $(STRATEGIES) --kills $(KILLS) --minutes $(MINUTES) --seed $(SEED)
+	$(BIN)/python tests/e2e/recovery/campaign.py $(if $(STRATEGIES),--strategies $(STRATEGIES)) --kills $(KILLS) --minutes $(MINUTES) --seed $(SEED)
 
 contract: $(DEVELOP) ## Run the OneGate contract tests against a real server (ONEGATE=URL TOKEN=... VMID=... of a VM)
 	@ONEGATE='$(ONEGATE)' TOKEN='$(TOKEN)' VMID='$(VMID)' OTHER_VMID='$(OTHER_VMID)' $(BIN)/python tests/contract/onegate.py

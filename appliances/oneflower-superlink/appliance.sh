@@ -7,7 +7,7 @@ ONE_SERVICE_VERSION='0.1.0'
 ONE_SERVICE_BUILD='1'
 ONE_SERVICE_SHORT_DESCRIPTION='Flower SuperLink, configured by FL_* variables'
 ONE_SERVICE_DESCRIPTION='Federated learning with Flower. Set FL_USE_CASE and start the service.'
-# Both stages give the same result however often they run.
+# Both stages can be repeated with the same result.
 ONE_SERVICE_RECONFIGURABLE=true
 
 # name, stage, description, input type
@@ -22,7 +22,7 @@ ONE_SERVICE_PARAMS=(
     'FL_PROXIMAL_MU' 'configure' 'Weight mu of the proximal term in the loss of the clients; 0 is FedAvg' 'O|number-float'
     'FL_SERVER_LR' 'configure' 'Learning rate eta of the server'"'"'s optimizer' 'O|number-float'
     'FL_CLIENT_LR' 'configure' 'Learning rate eta_l of the clients, sent to them as lr' 'O|number-float'
-    'FL_NUM_MALICIOUS' 'configure' 'Malicious clients f to tolerate; Krum needs 2f+3 clients, Bulyan 4f+3' 'O|number'
+    'FL_NUM_MALICIOUS' 'configure' 'Malicious clients f to tolerate; clients needed: Bulyan 4f+3, Krum 2f+3' 'O|number'
     'FL_TRIM_BETA' 'configure' 'Fraction of the updates to trim from each tail, coordinate by coordinate' 'O|number-float'
     'FL_CHECKPOINT_ENABLED' 'configure' 'Save checkpoints, from which a training resumes after a crash' 'O|boolean'
     'FL_CHECKPOINT_INTERVAL' 'configure' 'Rounds between checkpoints; the last round is always saved' 'O|number'
@@ -39,6 +39,7 @@ ONE_SERVICE_PARAMS=(
     'FL_LOG_LEVEL' 'configure' 'Lowest severity of the log lines to write' 'O|list'
     'FLOWER_VERSION' 'configure' 'Flower version of the cluster' 'O|text'
     'FL_FLOWER_WORKAROUNDS' 'configure' 'Apply the workarounds for known defects of Flower 1.25.0' 'O|boolean'
+    'FL_FLOWER_SPEEDUPS' 'configure' 'Apply the workarounds that only save time; the others stay' 'O|boolean'
     'FL_MAX_RESTARTS' 'configure' 'Restarts in a row without a completed round after which the training has failed' 'O|number'
     'FL_FLEET_API_ADDRESS' 'configure' 'Address on which the SuperLink listens for SuperNodes' 'O|text'
     'FL_CONTROL_API_ADDRESS' 'configure' 'Address on which the SuperLink listens for commands, such as flwr run' 'O|text'
@@ -66,7 +67,7 @@ service_bootstrap() {
     ONE_SERVICE_REPORT="$ONE_SERVICE_REPORT" "$ONEFLOWER" appliance bootstrap --role superlink
 }
 
-# one-apps calls this after every stage: it must stop nothing.
+# one-apps calls this after every stage; it must not stop anything.
 service_cleanup() {
     :
 }

@@ -1,4 +1,4 @@
-"""What the checkpoint tests build on, and the counts that they print at the end of a run."""
+"""Shared fixtures of the checkpoint tests, and the counts that they print at the end of a run."""
 
 import shutil
 import tempfile
@@ -44,11 +44,11 @@ def same(left, right):
     """Tell whether two checkpoints are equal to the last bit, order of arrays included."""
     if left is None or right is None:
         return left is right
-    return _told(left) == _told(right)
+    return _comparable(left) == _comparable(right)
 
 
-def _told(checkpoint):
-    """Return everything that a checkpoint holds as one comparable value."""
+def _comparable(checkpoint):
+    """Return the whole content of a checkpoint as one comparable value."""
     arrays = [
         (name, array.dtype.str, array.shape, array.tobytes())
         for group in (checkpoint.arrays, checkpoint.state)
@@ -59,7 +59,7 @@ def _told(checkpoint):
 
 
 def kept(root, checkpoint):
-    """Tell whether a checkpoint's model still lies in the folder whole, under whatever name."""
+    """Return whether the folder still holds a checkpoint's complete model, under any name."""
     model = b"".join(npz_pieces(checkpoint.arrays))
     return any(path.read_bytes() == model for path in root.iterdir() if path.is_file())
 
@@ -86,7 +86,7 @@ def root(tmp_path):
 
 @pytest.fixture
 def scratch(tmp_path):
-    """Return a folder in memory where there is one: the suites make thousands of folders."""
+    """Return a folder on a memory file system if there is one: the suites create thousands of folders."""
     memory = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else tmp_path, prefix="oneflower-test-"))
     yield folder
@@ -120,7 +120,7 @@ def pytest_runtest_makereport(item):
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    """Print what the suites did."""
+    """Print the counts of the suites."""
     counts = config.stash.get(COUNTS, None)
     if not counts:
         return

@@ -1,4 +1,4 @@
-"""Beside `oneflower up`: settings are written down once the training has begun, and the page is served."""
+"""With `oneflower up`: the settings are recorded once the training begins, and the dashboard is served."""
 
 import urllib.request
 
@@ -36,18 +36,18 @@ def test_settings_and_software_are_written_once(tmp_path):
     assert {"Python", "oneflower", "flwr"} <= set(view.environment)
 
 
-def test_the_page_is_there_while_the_training_is(tmp_path):
+def test_the_dashboard_is_served_during_the_training(tmp_path):
     pytest.importorskip("uvicorn")
     said = []
     with beside(tmp_path, said, page=None) as started:
         started.event(entry("cluster_started"))
-        address = said[0].removeprefix("the live page is at ")
+        address = said[0].removeprefix("dashboard: ")
         assert b"oneflower" in urllib.request.urlopen(address, timeout=30).read()
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(address, timeout=30)
 
 
-def test_a_page_that_cannot_be_ends_no_training(tmp_path, monkeypatch):
+def test_a_dashboard_that_cannot_start_ends_no_training(tmp_path, monkeypatch):
     server = pytest.importorskip("oneflower.monitor.web.server")
 
     def refuse(*_):
@@ -57,10 +57,10 @@ def test_a_page_that_cannot_be_ends_no_training(tmp_path, monkeypatch):
     said = []
     with beside(tmp_path, said, page=None) as started:
         started.event(entry("cluster_started"))
-    assert said == ["there is no live page: no port"]
+    assert said == ["no dashboard: no port"]
 
 
-def test_asking_for_a_page_without_the_extra_is_refused_at_once(tmp_path, monkeypatch):
+def test_a_dashboard_without_its_extra_is_refused_before_the_start(tmp_path, monkeypatch):
     def missing():
         raise StateError("oneflower[dashboard]")
 

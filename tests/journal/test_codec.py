@@ -18,6 +18,7 @@ from oneflower.journal.events import (
     ClientFailed,
     RoundCompleted,
     RoundStarted,
+    RunSubmitted,
     SettingRow,
     TrainingFailed,
 )
@@ -284,3 +285,10 @@ def test_reading_makes_the_same_event_as_the_constructor():
         assert found == made
         with pytest.raises((AttributeError, TypeError)):
             found.reason = "changed"
+
+
+def test_a_run_is_any_number_of_64_bits():
+    """Flower draws a run's id: most are above 2^53."""
+    for run in (0, 2**53 + 1, 2**64 - 1):
+        written = Entry(time=datetime.now(UTC), event=RunSubmitted(app="a/b"), run=run)
+        assert entry_of_line(line_of(written).decode()) == written

@@ -150,14 +150,14 @@ def test_after_a_rollback_fewer_rounds_are_the_model_of_that_round(federation, t
 @pytest.mark.parametrize(
     ("strategy", "setting", "value", "said"),
     [
-        ("FedProx", "proximal_mu", 0.1, "proximal-mu was 1.0, is 0.1"),
-        ("FedAdam", "server_lr", 0.01, "server-lr was 0.05, is 0.01"),
+        ("FedProx", "proximal_mu", 1.0, "proximal-mu was 0.1, is 1.0"),
+        ("FedAdam", "server_lr", 0.01, "server-lr was 0.1, is 0.01"),
         ("FedAvg", "local_epochs", 2, "local-epochs was 1, is 2"),
     ],
 )
 def test_a_resume_with_other_settings_says_so(strategy, setting, value, said, tmp_path):
     federation = federation_of(strategy, tmp_path / "checkpoints")
-    federation.settings = {"local-epochs": 1, "proximal-mu": 1.0, **federation.settings}
+    federation.settings = {"local-epochs": 1, "server-lr": 0.1, **federation.settings}
     app, federation.app = federation.app, kill_in(3)
     with pytest.raises(Killed):
         federation.train()

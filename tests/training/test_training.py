@@ -5,26 +5,22 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from flwr.common import Array, ArrayRecord
+from flwr.common import Array, ArrayRecord, MetricRecord, RecordDict
 
+from oneflower.aggregation import SPECS
 from oneflower.checkpoints import CheckpointReader, model_digest
 from oneflower.errors import CheckpointError, StateError, TrainingError
 from oneflower.flower.grid import RoundGrid
+from oneflower.flower.records import array_views
 from oneflower.journal import JOURNAL_VARIABLE
 from oneflower.lab.localgrid import LocalGrid
 from oneflower.settings import missing_keys
-from oneflower.training.strategies import array_views
 
 from ..federation import Federation, initial_arrays, local_update, numpy_app
 from ..making import events_in, measured
 
 STRATEGIES = {
-    "FedAvg": (3, {}),
-    "FedProx": (3, {}),
-    "FedAdam": (3, {"server-lr": 0.05}),
-    "Krum": (5, {"num-malicious": 1}),
-    "Bulyan": (7, {"num-malicious": 1}),
-    "FedTrimmedAvg": (5, {}),
+    spec.name: (spec.example_clients, {p.key: p.of(spec.example) for p in spec.parameters}) for spec in SPECS
 }
 
 
@@ -160,6 +156,19 @@ def test_a_poisoned_update_is_quarantined_and_the_rest_is_the_model(federation, 
     result = federation.train(min_fit_clients=2)
     assert np.isfinite(result.arrays["weight"].numpy()).all()
     assert {event.client for event in events(federation, "client_quarantined")} == {"1002"}
+
+
+def test_arrays_that_a_client_adds_to_its_evaluation_do_not_end_the_training(federation):
+    """Nobody asked for them: of a reply to an evaluation only the metrics are read."""
+
+    def evaluation(_server_round, _arrays):
+        broken = Array(dtype="float32", shape=(3,), stype="numpy.ndarray", data=b"no array")
+        metrics = MetricRecord({"num-examples": 5, "eval_loss": 0.5})
+        return RecordDict({"metrics": metrics, "arrays": ArrayRecord({"w": broken})})
+
+    federation.app = numpy_app(evaluation=evaluation)
+    result = federation.train(num_server_rounds=1)
+    assert dict(result.evaluate_metrics_clientapp[1]) == {"eval_loss": 0.5}
 
 
 def test_a_round_below_its_quorum_is_tried_again_with_the_model_unchanged(federation, tmp_path, monkeypatch):

@@ -6,10 +6,10 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import click
 import typer
@@ -18,7 +18,7 @@ from rich.text import Text
 
 from oneflower.cli.sources import JournalOption, PathArgument, StateOption, existing, source_of
 from oneflower.errors import SettingsError, StateError
-from oneflower.journal import Entry, TrainingState, follow, read_patiently
+from oneflower.journal import BrokenEvent, Entry, TrainingState, UnknownEvent, follow, read_patiently
 from oneflower.journal.codec import record_of
 from oneflower.monitor.text.lines import WARNINGS, describe, printable
 
@@ -71,7 +71,7 @@ def _told(entries: Iterable[Entry], *, as_json: bool) -> Iterator[Text]:
     for entry in entries:
         own = state.take(entry)
         if as_json:
-            yield Text(json.dumps(record_of(entry), ensure_ascii=True))
+            yield Text(json.dumps(_record(entry), ensure_ascii=True))
             continue
         line = describe(entry, state)
         if line and not own:
@@ -80,6 +80,16 @@ def _told(entries: Iterable[Entry], *, as_json: bool) -> Iterator[Text]:
             style = "yellow" if type(entry.event) in WARNINGS else ""
             when = f"{entry.time:%Y-%m-%dT%H:%M:%S} " if entry.time else ""
             yield Text.assemble((when, "dim"), (line, style))
+
+
+def _record(entry: Entry) -> Mapping[str, Any]:
+    """Return a line's JSON object; of a line that cannot be read, why."""
+    match entry.event:
+        case UnknownEvent(fields=fields):
+            return fields
+        case BrokenEvent(line=line, why=why):
+            return {"event": "broken", "why": why, "line": line}
+    return record_of(entry)
 
 
 def _print_process(folder: Path, name: str, *, last: int, following: bool) -> None:

@@ -1,4 +1,4 @@
-"""`oneflower simulate`: the same training without a cluster, for experiments with many clients."""
+"""`oneflower simulate`: train without a cluster, for experiments with many clients."""
 
 import os
 import threading
@@ -24,39 +24,37 @@ from oneflower.supervisor.job import Job
 from oneflower.supervisor.memory import Finished, Memory, load
 
 DEFAULT_STATE = Path("oneflower-simulation")
-# The lines tell of the last rounds only; a simulation may have many thousands.
+# The progress lines need the last rounds only; a simulation may have many thousands.
 _SHOWN_ROUNDS = 100
 
 
-def simulate(  # noqa: PLR0913 - one parameter an option
+def simulate(  # noqa: PLR0913 - one parameter per option
     *,
     clients: Annotated[int, typer.Option(metavar="N", min=1, max=100_000, help="Clients to simulate.")],
     context: ContextOption = None,
     app: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of a Flower app, in place of FL_USE_CASE.")
+        Path | None, typer.Option(metavar="DIR", help="Folder of a Flower app, instead of FL_USE_CASE.")
     ] = None,
     state: Annotated[
         Path,
         typer.Option(
             metavar="DIR",
             show_default=False,
-            help=f"Folder for journal and checkpoints; {DEFAULT_STATE} if not given.",
+            help=f"State folder for journal and checkpoints; by default {DEFAULT_STATE}.",
         ),
     ] = DEFAULT_STATE,
     engine: Annotated[
         str,
-        typer.Option(
-            help="local: in this process. ray: Flower's Ray engine, which needs extra `simulation`."
-        ),
+        typer.Option(help="local: in this process. ray: Flower's Ray engine (extra `simulation`)."),
     ] = "local",
-    quiet: Annotated[bool, typer.Option("--quiet", help="Only warnings and the end.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print only warnings and the result.")] = False,
 ) -> None:
-    """Train with simulated clients: same settings, same rounds, same checkpoints, no processes.
+    """Train with simulated clients in this process, with the same settings, rounds and checkpoints.
 
-    A simulation that was stopped goes on from its newest checkpoint, as a training on a cluster does; one
-    that has finished is not run again.
+    An interrupted simulation resumes from its newest checkpoint, as a training on a cluster does; a finished
+    one is not run again.
     """
-    # Imported here: a command that simulates nothing need not import Flower's engine.
+    # Imported here: other commands do not need Flower's engine.
     from oneflower.lab import simulation  # noqa: PLC0415
 
     steady_output()
@@ -68,7 +66,7 @@ def simulate(  # noqa: PLR0913 - one parameter an option
     progress = PlainProgress(console, quiet=quiet, history=TrainingState(most_rounds=_SHOWN_ROUNDS))
     for notice in resolution.notices:
         progress.say(f"{notice.level}: {notice.text}", "yellow" if notice.level == "warning" else "")
-    # The progress lines say what the log says; who asks for a level gets the log as well.
+    # The progress lines replace the log, unless the operator sets a log level.
     chosen = not resolution.provenance["FL_LOG_LEVEL"].is_default
     simulation.set_log_level(resolution.settings.log_level if chosen else "WARNING")
     os.environ[JOURNAL_VARIABLE] = str(plan.folder.journal)
@@ -91,7 +89,7 @@ def simulate(  # noqa: PLR0913 - one parameter an option
 
 
 def _finished(plan: Plan, clients: int, progress: PlainProgress) -> Finished | None:
-    """Return how this simulation has finished already; remember what it is made with where it has not."""
+    """Return how this simulation finished earlier; if it did not, save its configuration."""
     job = Job(
         fab=plan.fab,
         run_config=plan.run_config(),
@@ -115,7 +113,7 @@ def _warn_with(progress: PlainProgress) -> Callable[[str], None]:
 
 @contextmanager
 def _shown(journal: Path, progress: PlainProgress) -> Iterator[None]:
-    """Show the journal's events while the block runs, those of its end too."""
+    """Show the journal's events while the block runs, including its last ones."""
     stop = threading.Event()
 
     def show() -> None:

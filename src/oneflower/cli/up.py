@@ -1,4 +1,4 @@
-"""`oneflower up`: train on a real cluster on this machine, as a context says."""
+"""`oneflower up`: train on a real cluster on this machine."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -29,48 +29,47 @@ DEFAULT_STATE = Path("oneflower-state")
 
 NodesOption = Annotated[
     int | None,
-    typer.Option(
-        metavar="N", min=1, max=1000, help="SuperNodes; if not given, as many as a round waits for."
-    ),
+    typer.Option(metavar="N", min=1, max=1000, help="SuperNodes; by default as many as a round needs."),
 ]
 StateOption = Annotated[
     Path,
     typer.Option(
         metavar="DIR",
         show_default=False,
-        help=f"Folder for everything that the training writes; {DEFAULT_STATE} if not given.",
+        help=f"State folder, for all files of the training; by default {DEFAULT_STATE}.",
     ),
 ]
 AppOption = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Folder of a Flower app, in place of FL_USE_CASE."),
+    typer.Option(metavar="DIR", help="Folder of a Flower app, instead of FL_USE_CASE."),
 ]
 
 
-def up(  # noqa: PLR0913 - one parameter an option
+def up(  # noqa: PLR0913 - one parameter per option
     *,
     context: ContextOption = None,
     nodes: NodesOption = None,
     state: StateOption = DEFAULT_STATE,
     app: AppOption = None,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Set an old state aside (DIR.1, DIR.2, ...) and train anew.")
+        bool,
+        typer.Option("--fresh", help="Set an old state aside (DIR.1, DIR.2, ...) and start from round 1."),
     ] = False,
-    plain: Annotated[bool, typer.Option("--plain", help="One line an event, no live display.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Only warnings and the end.")] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="One line per event, no live display.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print only warnings and the result.")] = False,
     dashboard: Annotated[
         bool | None,
         typer.Option(
             "--dashboard/--no-dashboard",
             show_default=False,
-            help="Serve the live page on this machine while it trains; if not given, where it is installed.",
+            help="Serve the dashboard on this machine during training; by default if it is installed.",
         ),
     ] = None,
 ) -> None:
-    """Start a SuperLink and SuperNodes on this machine, train, and write a report.
+    """Run a SuperLink and SuperNodes on this machine, train, and write a report.
 
-    A training that was killed goes on where it was; one that has finished is not run again. Ctrl-C ends every
-    process; say the same again to go on.
+    An interrupted training resumes; a finished one is not run again. Ctrl-C ends every process; run the same
+    command again to resume.
     """
     steady_output()
     console = Console()
@@ -95,11 +94,11 @@ def _run(plan: Plan, progress: PlainProgress, companion: Companion, *, fresh: bo
         with progress:
             outcome = session.run(fresh=fresh)
     except BaseException:
-        # The report of what there is helps most when something went wrong; it must not hide what did.
+        # A report helps most after a failure, but an error in writing it must not hide that failure.
         if session.began:
             with suppress(Exception):
                 _report(plan, companion.settings, progress)
-            progress.say(f"logs: {plan.folder.logs}, what was reached: {plan.folder.report}", "yellow")
+            progress.say(f"logs: {plan.folder.logs}, report so far: {plan.folder.report}", "yellow")
         raise
     if session.began or not plan.folder.report.exists():
         with state_errors(plan.folder.report):
@@ -113,7 +112,7 @@ def _report(plan: Plan, rows: Sequence[SettingRow], progress: PlainProgress) -> 
 
 
 def _history(plan: Plan, progress: PlainProgress) -> TrainingState:
-    """Return what the journal tells; where it cannot be read now, what was heard of it while it trained."""
+    """Return the state that the journal tells; where it cannot be read now, the one that was followed."""
     try:
         return reduce(read_patiently(plan.folder.journal))
     except StateError as error:
@@ -147,7 +146,7 @@ def _print_end(plan: Plan, outcome: Outcome, history: TrainingState, console: Co
         if outcome.finish is not None and outcome.finish.stopped
         else f"FL_NUM_ROUNDS above {history.done}"
     )
-    advice = f"Raise {further} to go on, or say --fresh to train from round 1."
+    advice = f"Raise {further} to continue, or use --fresh to start from round 1."
     console.print(Text(advice), soft_wrap=True)
 
 
@@ -159,11 +158,11 @@ def _summary(plan: Plan, outcome: Outcome, history: TrainingState) -> Iterable[t
     if history.rounds:
         yield (
             "result",
-            metrics_text(headline_of(history, history.done)) or "the app measures neither loss nor accuracy",
+            metrics_text(headline_of(history, history.done)) or "the app reports neither loss nor accuracy",
         )
         yield "time in rounds", duration(sum(result.seconds for result in history.rounds.values()))
     if history.left_out:
-        yield "left out", f"clients' answers: {len(history.left_out)}; the report says why"
+        yield "left out", f"{len(history.left_out)} replies of clients; the report says why"
     if history.restarts:
         yield "restarts", str(history.restarts)
     yield from final_rows(finish)

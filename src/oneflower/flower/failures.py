@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
-from flwr.common import Context
-
 from oneflower.errors import OneflowerError, SettingsError
+from oneflower.flower.api import Context
 from oneflower.journal import JOURNAL_VARIABLE, LAST_WORDS_S, Journal, Owner, read_journal, reduce
 from oneflower.journal.events import AppFailed, TrainingFailed
 from oneflower.journal.heartbeat import Heartbeat, heartbeat_file

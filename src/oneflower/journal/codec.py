@@ -11,10 +11,8 @@ from oneflower.journal.forms import (
     FieldError,
     UnknownCodeError,
     metrics_record,
-    plain,
     shown,
     text,
-    whole,
 )
 from oneflower.journal.migration import FIRST_SCHEMA, migrated
 
@@ -73,13 +71,20 @@ def _entry(record: Mapping[str, Any], schema: int) -> Entry:
     if time.year not in YEARS:
         raise FieldError(f"time {shown(record['time'])}: expected a year of this age")
     name, run, process = record["event"], record.get("run"), record.get("process", "")
-    if run is not None and type(run) is not int:
-        raise FieldError(f"run {shown(run)}: expected a whole number")
+    if run is not None:
+        run = _run(run)
     form = FORMS.get(name)
     if form is None:
         event: Event = UnknownEvent(kind=text(name), fields=record)
         return Entry(time=time, event=event, run=run, process=text(process), schema=schema)
     return Entry(time, form.event(record), run, text(process), schema)
+
+
+def _run(value: Any) -> int:
+    """Return Flower's id of a run, which is a random number of 64 bits."""
+    if type(value) is int and 0 <= value < 2**64:
+        return value
+    raise FieldError(f"run {shown(value)}: expected a whole number from 0 to 2^64")
 
 
 def _later(record: Mapping[str, Any], schema: Any) -> Entry:
@@ -129,7 +134,7 @@ def record_of(entry: Entry) -> dict[str, Any]:
     form = FORMS.get(event.tag)
     if form is None or type(event) is not form.cls or entry.time is None:
         raise FieldError(f"{type(event).__name__} is read, and never written")
-    owner: dict[str, Any] = {} if entry.run is None else {"run": whole(plain(entry.run))}
+    owner: dict[str, Any] = {} if entry.run is None else {"run": _run(entry.run)}
     if entry.process:
         owner["process"] = text(entry.process)
     record: dict[str, Any] = {

@@ -61,11 +61,19 @@ class Heartbeat:
             os.close(os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644))
 
 
-def last_beat(file: Path, pids: Iterable[int]) -> object:
+def forget_heartbeats(journal: Path, runs: Iterable[int]) -> None:
+    """Remove the files of runs whose ServerApps may have been killed."""
+    for run in runs:
+        with suppress(OSError):
+            heartbeat_file(journal, run).unlink()
+
+
+def last_beat(journal: Path, run: int, pids: Iterable[int]) -> object:
     """Return what differs after every beat; None where neither the processes nor the file can be seen.
 
     Where the folder is read-only nobody can write there, so it tells nothing: then every look differs.
     """
+    file = heartbeat_file(journal, run)
     names = sorted(name for pid in pids for name in thread_names(pid) if name.startswith(PREFIX))
     with suppress(OSError):
         return names, file.stat().st_mtime_ns

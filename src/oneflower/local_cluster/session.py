@@ -1,4 +1,4 @@
-"""One `oneflower up`: the folder is taken, the cluster boots, the training runs, nothing is left behind."""
+"""One `oneflower up`: lock the folder, start the cluster, run the training, end every process."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -35,9 +35,9 @@ class Outcome:
 
 @dataclass(slots=True, kw_only=True)
 class Session:
-    """A plan and those who want to hear: ``say`` gets lines of text, ``on_event`` the journal's events.
+    """Runs a plan. ``say`` receives lines of text, ``on_event`` the journal's events.
 
-    ``began`` tells after a failure whether the folder holds this plan's training, or still another's.
+    ``began``: after a failure, whether the folder holds this plan's training, or still an earlier one.
     """
 
     plan: Plan
@@ -47,7 +47,7 @@ class Session:
     began: bool = False
 
     def run(self, *, fresh: bool = False) -> Outcome:
-        """Train to the end, or find that it is done already.
+        """Train to the end, or return the result of a training that has finished already.
 
         Parameters
         ----------
@@ -57,7 +57,7 @@ class Session:
         Raises
         ------
         OneflowerError
-            Whatever went wrong; every process that was started has ended by then.
+            The training failed; every process that was started has ended by then.
         """
         with Interrupts() as interrupts:
             if fresh:
@@ -89,7 +89,7 @@ class Session:
         path.unlink(missing_ok=True)
 
     def _finished(self) -> Finished | None:
-        """Return how this training has finished already; FL_RESUME=never asks for another one."""
+        """Return how this training finished earlier; None if it did not, or with FL_RESUME=never."""
         if self.plan.settings.resume == "never":
             return None
         folder = self.plan.folder
@@ -125,7 +125,7 @@ class Session:
         place = ClusterPlace(cluster, journal, clock=time.monotonic)
         try:
             self.say(f"starting a SuperLink and {plan.nodes} SuperNodes; logs in {plan.folder.logs}")
-            # What does not come up the first time is told at once, not tried again and again.
+            # A cluster that does not start the first time is reported, not started again.
             place.bring_up(anew=False)
             return Supervisor(
                 place=place,
@@ -141,7 +141,7 @@ class Session:
             cluster.stop(hurry=interrupts.hurry)
 
     def _prepare(self, job: Job) -> None:
-        """Write what can be written, so that a folder that cannot be is found before anything starts."""
+        """Test that the folders can be written, before anything starts."""
         for change in changes(load(self.plan.folder.training), job.describe()):
             self.say(f"changed since the last start: {change}")
         if self.plan.settings.checkpoint_enabled:

@@ -61,6 +61,12 @@ class Memory:
     runs: tuple[int, ...] = ()
     claims: bool = False
 
+    @property
+    def finished(self) -> Finished:
+        """How the training has finished, as far as its events tell."""
+        event = None if self.finish is None else self.finish.event
+        return Finished(event=event if isinstance(event, TrainingFinished) else None)
+
     @classmethod
     def fresh(cls, training: Mapping[str, Any], *, max_restarts: int) -> Self:
         """Return the memory of a supervisor that knows nothing yet."""
@@ -138,10 +144,7 @@ def finish_of(memory: Memory | None, entries: Iterable[Entry]) -> Finished | Non
     last = reduce(entries).finish
     if last is not None:
         return Finished(event=last)
-    if memory is None or memory.machine.state is not State.FINISHED:
-        return None
-    event = None if memory.finish is None else memory.finish.event
-    return Finished(event=event if isinstance(event, TrainingFinished) else None)
+    return memory.finished if memory is not None and memory.machine.state is State.FINISHED else None
 
 
 def _machine(given: Mapping[str, Any]) -> Machine:

@@ -2,10 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -13,9 +11,8 @@ from oneflower.codes import GiveUpCode, LossCode
 from oneflower.errors import ClusterError, OneflowerError, StateError, TrainingError
 from oneflower.journal import Entry, Journal, JournalTail
 from oneflower.journal import events as e
-from oneflower.journal.heartbeat import heartbeat_file, last_beat
+from oneflower.journal.heartbeat import forget_heartbeats, last_beat
 from oneflower.kinds import may_pass
-from oneflower.procfs import Identity
 from oneflower.stalls import AwakeClock
 from oneflower.supervisor import machine as m
 from oneflower.supervisor.job import Job
@@ -129,8 +126,6 @@ class Supervisor:
             self.say(text)
         self._warned = text
 
-    # --- one method an action --------------------------------------------------------------------
-
     def _do(self, action: Action, tail: JournalTail) -> m.Input:
         match action:
             case Action.BRING_UP:
@@ -158,16 +153,15 @@ class Supervisor:
 
     def _submit(self) -> m.Input:
         """Submit the app, after whatever an earlier supervisor or SuperLink has left of it has ended."""
-        control, app = self.place.control, self.job.fab.id
         try:
             self._end_stale()
-            run_id = control.submit(self.job.fab.content, self.job.config(began=self.memory.began))
+            run_id = self.place.control.submit(self.job.fab.content, self.job.config(began=self.memory.began))
         except (OneflowerError, OSError) as error:
             if not may_pass(error):
                 return self._failed(error)
             return m.Lost(reason=str(error), code=LossCode.RUN_NOT_SUBMITTED)
         self.memory = replace(self.memory, runs=(*self.memory.runs, run_id))
-        self.journal.append(e.RunSubmitted(app=app), run=run_id)
+        self.journal.append(e.RunSubmitted(app=self.job.fab.id), run=run_id)
         self._watch = self._watching(run_id, adopted=False)
         return m.Submitted(run_id)
 
@@ -181,18 +175,14 @@ class Supervisor:
             control=self.place.control,
             sight=self._seen().look,
             work=self._seen().work,
-            beat=partial(self._last_beat, run_id),
+            beat=lambda apps: last_beat(self.journal.path, run_id, [app.pid for app in apps]),
             round_timeout_s=self.job.round_timeout_s,
             adopted=adopted,
             clock=AwakeClock(self.clock),
         )
 
-    def _last_beat(self, run: int, apps: Collection[Identity]) -> object:
-        return last_beat(heartbeat_file(self.journal.path, run), [app.pid for app in apps])
-
     def _seen(self) -> FlowerProcesses:
-        if self._processes is None:
-            self._processes = self.processes_at(self.place.control.address)
+        self._processes = self._processes or self.processes_at(self.place.control.address)
         return self._processes
 
     def _follow(self, tail: JournalTail) -> m.Input:
@@ -262,8 +252,7 @@ class Supervisor:
         )
         self.journal.append(lost, run=machine.run)
         if not (machine.final or self.job.checkpoints):
-            log.warning(CHECKPOINTS_OFF)
-            self.say(CHECKPOINTS_OFF)
+            self._warn(CHECKPOINTS_OFF)
         try:
             self._end_stale()
         except (ClusterError, OSError) as error:
@@ -283,14 +272,8 @@ class Supervisor:
             clock=self.clock,
             sleep=self.sleep,
         ).end()
-        self._forget_heartbeats()
+        forget_heartbeats(self.journal.path, self.memory.runs)
         self.memory = replace(self.memory, runs=(), claims=False)
-
-    def _forget_heartbeats(self) -> None:
-        """Remove what ServerApps that were killed have left."""
-        for run in self.memory.runs:
-            with suppress(OSError):
-                heartbeat_file(self.journal.path, run).unlink()
 
     def stop_run(self) -> None:
         """Stop the run that is followed: the operator ends the training with its supervisor."""
@@ -301,17 +284,16 @@ class Supervisor:
 
     def _finish(self) -> e.TrainingFinished | None:
         machine = self._machine
-        self._forget_heartbeats()
+        forget_heartbeats(self.journal.path, self.memory.runs)
         if machine.state is State.FINISHED:
             if self._unread and self.memory.finish is None:
                 raise StateError(
                     f"the training has finished, and its journal {self.journal.path} cannot be read: "
                     f"{self._unread}. How it ended is not known; mend that and run the same command again"
                 )
-            event = None if self.memory.finish is None else self.memory.finish.event
-            return event if isinstance(event, e.TrainingFinished) else None
-        code = machine.gave_up or GiveUpCode.OTHER
-        self.journal.append(e.TrainingGaveUp(code=code, reason=machine.reason, restarts=machine.losses))
+            return self.memory.finished.event
+        code, losses = machine.gave_up or GiveUpCode.OTHER, machine.losses
+        self.journal.append(e.TrainingGaveUp(code=code, reason=machine.reason, restarts=losses))
         if self._failure is not None:
             raise self._failure
         tails = self.place.tails()

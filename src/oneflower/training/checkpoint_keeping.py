@@ -8,8 +8,6 @@ from logging import ERROR, INFO, WARNING
 from pathlib import Path
 from typing import Any, Self
 
-from flwr.common import log
-from flwr.serverapp.strategy import Result
 from numpy.typing import NDArray
 
 from oneflower.checkpoints import (
@@ -24,13 +22,15 @@ from oneflower.checkpoints import (
     retention_of,
 )
 from oneflower.errors import CheckpointError, OneflowerError
+from oneflower.flower.api import Result, log
+from oneflower.flower.records import array_views, to_record
 from oneflower.journal import Event, Journal
 from oneflower.journal.events import CheckpointFailed, CheckpointSaved, SettingsChanged, TrainingSaving
 from oneflower.settings import TrainingConfig
 from oneflower.training.fitting import require_rounds, require_versions, settings_changed
 from oneflower.training.history import metrics_since, restore
 from oneflower.training.kept import Kept, prove
-from oneflower.training.strategies import OneflowerStrategy, array_views, to_record
+from oneflower.training.strategy import Strategy
 
 # A restarted SuperLink may submit a training before the killed one has let go of the folder.
 _LOCK_WAIT_S = 15.0
@@ -135,7 +135,7 @@ class CheckpointKeeper:
             notes=newest.notes,
         )
 
-    def keep(self, server_round: int, result: Result, strategy: OneflowerStrategy) -> None:
+    def keep(self, server_round: int, result: Result, strategy: Strategy) -> None:
         """Hand the round's model to the writer where a checkpoint is due; the last round always is.
 
         So is the round after one that could not be saved. Only then is the optimizer's state taken, which
@@ -156,7 +156,7 @@ class CheckpointKeeper:
         self,
         server_round: int,
         result: Result,
-        strategy: OneflowerStrategy,
+        strategy: Strategy,
         back_off: Callable[[int], object],
     ) -> Kept:
         """Return the last round's model once it is committed and read back; save it again where it is not.
@@ -192,7 +192,7 @@ class CheckpointKeeper:
             f"{self._config.round_retries}) to have it tried for longer"
         )
 
-    def _save_here(self, server_round: int, result: Result, strategy: OneflowerStrategy) -> str | None:
+    def _save_here(self, server_round: int, result: Result, strategy: Strategy) -> str | None:
         """Save in this thread, with nothing left to train; return why that failed, or None."""
         if self._store is None:
             return None

@@ -4,11 +4,10 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from logging import INFO, WARNING
-
-from flwr.common import Message, log
-from flwr.common.constant import ErrorCode
+from typing import Generic, TypeVar
 
 from oneflower.codes import LeftOutCode, Task
+from oneflower.flower.api import ErrorCode, Message, log
 from oneflower.flower.client_mark import ClientMark, take_mark
 from oneflower.flower.grid import Reply, RoundGrid
 from oneflower.flower.parts import PartTable
@@ -25,20 +24,28 @@ from oneflower.journal.events import (
     WaitingForClients,
 )
 from oneflower.training.blame import lacks_evaluate
+from oneflower.training.replies import ReplyError
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
+NO_REASON = "no reason given"
+
+
+Parsed = TypeVar("Parsed")
+
+Parse = Callable[[Message], Parsed]
+"""Returns what a reply says; raises ReplyError where it cannot be used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Collected:
-    """The replies of a phase that passed their check, and how many others were quarantined.
+class Collected(Generic[Parsed]):
+    """What the valid replies of a phase say, and how many others were quarantined.
 
     `raised` holds for each client whose app raised an exception what it said, `silent` counts those that are
     connected and have not answered in time.
     """
 
-    valid: list[Message]
+    valid: list[Parsed]
     quarantined: int
     asked: int = 0
     raised: tuple[str, ...] = ()
@@ -62,9 +69,6 @@ UNAVAILABLE = frozenset(
         ErrorCode.REPLY_MESSAGE_UNAVAILABLE,
     }
 )
-
-Check = Callable[[Message], str | None]
-"""Returns why a reply cannot be used, or None."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,14 +148,14 @@ class Phases:
         messages: Iterable[Message],
         *,
         quorum: Callable[[int], int],
-        check: Check,
-    ) -> Collected:
-        """Exchange the messages of one phase and check every reply.
+        parse: Parse[Parsed],
+    ) -> Collected[Parsed]:
+        """Exchange the messages of one phase and parse every reply when it arrives.
 
         `quorum` returns how many valid replies are enough, given the number of quarantined ones.
         """
         started = time.monotonic()
-        valid: list[Message] = []
+        valid: list[Parsed] = []
         quarantined, raised = 0, []
         asked = list(messages)
         replies = self.grid.exchange(
@@ -163,17 +167,39 @@ class Phases:
         answered = set()
         for reply in replies:
             answered.add(reply.node_id)
-            if self._accept(phase, server_round, reply, check):
-                valid.append(reply.message)
-            elif not reply.message.has_error():
+            mark = take_mark(reply.message)
+            self.client_state.update(mark.state)
+            self._name(reply.node_id, mark)
+            if reply.message.has_error():
+                self._tell_failed(phase, server_round, reply)
+                if reply.message.error.code in RAISED:
+                    raised.append(reply.message.error.reason or NO_REASON)
+                continue
+            try:
+                valid.append(parse(reply.message))
+            except ReplyError as error:
+                self.leave_out(ClientQuarantined, server_round, reply.node_id, error.code, str(error))
                 quarantined += 1
-            elif reply.message.error.code in RAISED:
-                raised.append(reply.message.error.reason or "no reason given")
+                continue
+            self.record(
+                ReplyReceived(
+                    round=server_round,
+                    phase=Task(phase),
+                    client=str(reply.node_id),
+                    seconds=reply.seconds,
+                )
+            )
         missing = sorted({message.metadata.dst_node_id for message in asked} - answered)
         silent = self._leave_out_silent(phase, server_round, missing, time.monotonic() - started)
         return Collected(
             valid=valid, quarantined=quarantined, asked=len(asked), raised=tuple(raised), silent=silent
         )
+
+    def _tell_failed(self, phase: str, server_round: int, reply: Reply) -> None:
+        reason = reply.message.error.reason or NO_REASON
+        if not (phase == "evaluate" and lacks_evaluate([reason])):  # that is no failure of a client
+            code = _code_of(reply.message.error.code)
+            self.leave_out(ClientFailed, server_round, reply.node_id, code, reason)
 
     def _leave_out_silent(
         self, phase: str, server_round: int, missing: Iterable[int], waited_s: float
@@ -188,30 +214,6 @@ class Phases:
                 reason = f"{reason}: still connected, working since {since_s:.0f} s"
             self.leave_out(ClientFailed, server_round, node_id, LeftOutCode.NO_ANSWER, reason)
         return len(online.intersection(nodes))
-
-    def _accept(self, phase: str, server_round: int, reply: Reply, check: Check) -> bool:
-        mark = take_mark(reply.message)
-        self.client_state.update(mark.state)
-        self._name(reply.node_id, mark)
-        if reply.message.has_error():
-            reason = reply.message.error.reason or "no reason given"
-            if not (phase == "evaluate" and lacks_evaluate([reason])):  # that is no failure of a client
-                code = _code_of(reply.message.error.code)
-                self.leave_out(ClientFailed, server_round, reply.node_id, code, reason)
-            return False
-        rejected = check(reply.message)
-        if rejected is not None:
-            self.leave_out(ClientQuarantined, server_round, reply.node_id, LeftOutCode.OTHER, rejected)
-            return False
-        self.record(
-            ReplyReceived(
-                round=server_round,
-                phase=Task(phase),
-                client=str(reply.node_id),
-                seconds=reply.seconds,
-            )
-        )
-        return True
 
     def _name(self, node_id: int, mark: ClientMark) -> None:
         """Take up what a client calls itself; two that are there at once are told apart by their parts."""

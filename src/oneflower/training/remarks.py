@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from logging import WARNING
 from typing import Any, Final
 
-from flwr.common import log
-
+from oneflower.flower.api import log
 from oneflower.journal import Event
 from oneflower.journal.events import ClientStateKept, ClientStateLost, EvaluationUnavailable, MetricMissing
 from oneflower.settings import TrainingConfig

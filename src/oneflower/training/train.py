@@ -6,17 +6,14 @@ from functools import partial
 from logging import INFO, WARNING
 from typing import Any
 
-from flwr.common import ArrayRecord, ConfigRecord, Context, log
-from flwr.server import Grid
-from flwr.server.grid import GrpcGrid
-from flwr.serverapp.strategy import Result
-
 from oneflower.errors import OneflowerError, SettingsError
+from oneflower.flower.api import ArrayRecord, ConfigRecord, Context, Grid, GrpcGrid, Result, log
 from oneflower.flower.failures import facts_of, named_path, open_journal, tell_known
 from oneflower.flower.grid import RoundGrid
 from oneflower.flower.logs import log_through_flower
 from oneflower.flower.packing_grid import PackingGrid
 from oneflower.flower.parts import PARTS_VARIABLE, PartTable
+from oneflower.flower.records import array_views
 from oneflower.journal import LAST_WORDS_S
 from oneflower.journal.events import TrainingFinished, TrainingResumed, TrainingStarted
 from oneflower.settings import TrainingConfig, as_text, missing_keys, training_config, without_operational
@@ -28,7 +25,7 @@ from oneflower.training.phases import Phases
 from oneflower.training.remarks import Remarks
 from oneflower.training.rounds import Ending, EvaluateFn, RoundLoop
 from oneflower.training.stopping import Stopping, StopRule
-from oneflower.training.strategies import build_strategy
+from oneflower.training.strategy import build_strategy
 
 CLIENTS_VARIABLE = "ONEFLOWER_CLIENTS"
 """The same for how many clients there are, where that is known: it decides how data are divided."""
@@ -168,7 +165,7 @@ def _run(loop: RoundLoop, result: Result, app: str, prepare: Prepare | None) -> 
     try:
         start = loop.keeper.restore(result)
         done = start.round
-        loop.strategy.load_state_arrays(start.state)
+        loop.strategy.load_state(start.state, array_views(result.arrays))
         _announce(loop, facts, done)
         if done == 0 and prepare is not None:
             result.arrays = prepare(result.arrays, partial(ask_clients, phases, config))
