@@ -25,6 +25,7 @@ from typing import Any
 from playwright.sync_api import Browser, sync_playwright
 
 from oneflower.journal import read_journal, reduce
+from oneflower.journal.events import RoundStarted
 from oneflower.monitor.web.server import beside
 
 SCENES = Path(__file__).resolve().parents[1] / "tests" / "browser" / "scenes.py"
@@ -94,7 +95,7 @@ def change(browser: Browser, address: str, scene: Any, number: int) -> float:
     page.locator("#link.on").wait_for()
     time.sleep(1.0)
     began = time.monotonic()
-    scene.write("round_started", round=number, rounds=scene.rounds, clients=3)
+    scene.write(RoundStarted(round=number, rounds=scene.rounds, clients=3))
     while f"Round {number} of" not in page.locator("#doing").inner_text():
         page.wait_for_timeout(5)
     context.close()

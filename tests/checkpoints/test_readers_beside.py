@@ -13,8 +13,8 @@ import pytest
 
 from oneflower.checkpoints import CheckpointReader, MissingRoundError
 from oneflower.cli.main import main
-from oneflower.monitor.safety import Inspector
-from oneflower.monitor.view import TrainingView
+from oneflower.journal import TrainingState
+from oneflower.monitor.state.safety import Inspector
 
 LOOP = Path(__file__).with_name("commit_loop.py")
 READS = 2000
@@ -87,5 +87,5 @@ def test_the_commands_and_the_dashboard_report_no_damage_during_commits(writer, 
         code, out = run("list", "--json")
         assert code == 0
         assert all(row["verified"] and row["metrics_problem"] is None for row in json.loads(out)["rounds"])
-        assert not Inspector(writer).look(TrainingView()).bad
+        assert not Inspector(writer).look(TrainingState()).bad
         count("commands beside a writer", 2)

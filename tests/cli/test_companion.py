@@ -3,14 +3,15 @@
 import urllib.request
 
 import pytest
-from oneflower.monitor.history import fold
 
 from oneflower.cli import companion
 from oneflower.cli.companion import Companion
 from oneflower.errors import StateError
-from oneflower.journal import read_journal
+from oneflower.journal import read_journal, reduce
+from oneflower.journal.events import SettingRow, SettingsUsed
 from oneflower.local_cluster.folder import StateFolder
-from oneflower.monitor.report import SettingRow
+
+from ..making import entry
 
 ROWS = [SettingRow(variable="FL_SEED", value="7", source="context")]
 
@@ -27,11 +28,11 @@ def test_nothing_is_written_before_the_training_has_begun(tmp_path):
 def test_settings_and_software_are_written_once(tmp_path):
     with beside(tmp_path, [], page=False) as started:
         for _ in range(3):
-            started.event({"event": "cluster_started"})
-    entries = list(read_journal(tmp_path / "journal.jsonl"))
-    assert [entry.event.tag for entry in entries] == ["settings_used"]
-    view = fold(entries)
-    assert view.settings == [{"variable": "FL_SEED", "value": "7", "source": "context"}]
+            started.event(entry("cluster_started"))
+    events = list(read_journal(tmp_path / "journal.jsonl"))
+    assert [type(each.event) for each in events] == [SettingsUsed]
+    view = reduce(events)
+    assert view.settings == tuple(ROWS)
     assert {"Python", "oneflower", "flwr"} <= set(view.environment)
 
 
@@ -39,7 +40,7 @@ def test_the_dashboard_is_served_during_the_training(tmp_path):
     pytest.importorskip("uvicorn")
     said = []
     with beside(tmp_path, said, page=None) as started:
-        started.event({"event": "cluster_started"})
+        started.event(entry("cluster_started"))
         address = said[0].removeprefix("dashboard: ")
         assert b"oneflower" in urllib.request.urlopen(address, timeout=30).read()
     with pytest.raises(OSError, match="refused"):
@@ -55,7 +56,7 @@ def test_a_dashboard_that_cannot_start_ends_no_training(tmp_path, monkeypatch):
     monkeypatch.setattr(server, "beside", refuse)
     said = []
     with beside(tmp_path, said, page=None) as started:
-        started.event({"event": "cluster_started"})
+        started.event(entry("cluster_started"))
     assert said == ["no dashboard: no port"]
 
 

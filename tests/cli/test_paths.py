@@ -11,13 +11,14 @@ from oneflower.errors import SettingsError, StateError
 from oneflower.journal import Journal
 
 from ..checkpoints.conftest import make
+from ..making import event
 
 
 @pytest.fixture
 def state(tmp_path):
     folder = tmp_path / "state"
     journal = Journal(folder / "journal.jsonl")
-    journal.append("training_started", round=0, rounds=3, strategy="FedAvg", parameters={}, app="tiny")
+    journal.append(event("training_started", round=0, rounds=3, strategy="FedAvg", parameters={}, app="tiny"))
     (folder / "logs").mkdir()
     (folder / "logs" / "superlink.log.1").write_text("before\n")
     (folder / "logs" / "superlink.log").write_text("\x1b[92mINFO\x1b[0m: started\n\x1b]0;evil\x07later\n")
@@ -47,7 +48,9 @@ def test_a_reader_takes_a_state_folder_or_a_journal(state, command):
 
 def test_a_path_wins_over_the_environment(state, tmp_path):
     other = Journal(tmp_path / "other.jsonl")
-    other.append("training_started", round=0, rounds=3, strategy="Krum", parameters={}, app="tests/other")
+    other.append(
+        event("training_started", round=0, rounds=3, strategy="Krum", parameters={}, app="tests/other")
+    )
     assert "Krum" in run("status", ONEFLOWER_JOURNAL=str(other.path)).output
     assert "FedAvg" in run("status", state, ONEFLOWER_JOURNAL=str(other.path)).output
 

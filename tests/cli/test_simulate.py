@@ -48,7 +48,7 @@ def simulate(tmp_path, monkeypatch):
 
 def digest(folder):
     (finish,) = [event for event in events_in(folder / "journal.jsonl") if event.tag == "training_finished"]
-    return finish["sha256"]
+    return finish.sha256
 
 
 def test_simulate_trains_and_saves_checkpoints(simulate, tmp_path):

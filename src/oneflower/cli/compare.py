@@ -17,9 +17,9 @@ from oneflower.cli.report import write
 from oneflower.cli.sources import read_training, source_of
 from oneflower.errors import SettingsError
 from oneflower.journal import TrainingState
-from oneflower.monitor.compare import HEADS, Result, cells, comparison_page, results
-from oneflower.monitor.figure import figure
-from oneflower.monitor.lines import printable
+from oneflower.monitor.charts.figure import figure
+from oneflower.monitor.html.comparison import HEADS, Result, cells, comparison_page, results
+from oneflower.monitor.text.lines import printable
 
 WIDE_ENOUGH = 200
 

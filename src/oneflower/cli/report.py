@@ -13,7 +13,7 @@ from oneflower.cli.sources import JournalOption, PathArgument, StateOption, read
 from oneflower.errors import StateError
 from oneflower.files import replace_file
 from oneflower.monitor.export import full_document
-from oneflower.monitor.report import render_report
+from oneflower.monitor.html.report import render_report
 
 
 class Format(StrEnum):

@@ -10,7 +10,7 @@ import typer
 from oneflower.errors import SettingsError, StateError
 from oneflower.journal import JOURNAL_VARIABLE, TrainingState, has_journal, read_patiently, reduce
 from oneflower.local_cluster.folder import StateFolder
-from oneflower.monitor.safety import Inspector, Safety
+from oneflower.monitor.state.safety import Inspector, Safety
 
 DEFAULT_STATE = Path("oneflower-state")
 DEFAULT_CHECKPOINTS = Path("/app/checkpoints")

@@ -15,8 +15,8 @@ from rich.text import Text
 from oneflower.cli.sources import JournalOption, PathArgument, StateOption, existing, source_of
 from oneflower.journal import TrainingState, read_patiently, reduce
 from oneflower.monitor.export import short_document
-from oneflower.monitor.following import Following
-from oneflower.monitor.status import lines
+from oneflower.monitor.state.following import Following
+from oneflower.monitor.text.status import lines
 
 LABEL_WIDTH = 15
 WATCH_EVERY_S = 1.0

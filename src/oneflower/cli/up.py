@@ -19,9 +19,9 @@ from oneflower.journal import Entry, TrainingState, has_journal, read_patiently,
 from oneflower.journal.events import SettingRow
 from oneflower.local_cluster.plan import Plan, make_plan
 from oneflower.local_cluster.session import Outcome, Session
-from oneflower.monitor.lines import duration, final_rows, headline_of, metrics_text, printable
-from oneflower.monitor.progress import LiveProgress, PlainProgress
-from oneflower.monitor.report import write_report
+from oneflower.monitor.html.report import write_report
+from oneflower.monitor.text.lines import duration, final_rows, headline_of, metrics_text, printable
+from oneflower.monitor.text.progress import LiveProgress, PlainProgress
 from oneflower.output import steady_output
 from oneflower.settings import Notice, Resolution, read_context, resolve
 

@@ -10,10 +10,10 @@ from oneflower.codes import ENDED
 from oneflower.journal import TrainingState
 from oneflower.journal.codec import record_of
 from oneflower.journal.state.records import Client, LeftOut, Moment, RoundResult
-from oneflower.monitor.lines import called, headline_of
-from oneflower.monitor.safety import Safety
-from oneflower.monitor.standing import connected, standing
-from oneflower.monitor.supervision import supervision
+from oneflower.monitor.state.safety import Safety
+from oneflower.monitor.state.standing import connected, standing
+from oneflower.monitor.state.supervision import supervision
+from oneflower.monitor.text.lines import called, headline_of
 from oneflower.quality import label
 
 SCHEMA: Final = 2

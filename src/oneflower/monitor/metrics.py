@@ -10,8 +10,8 @@ from prometheus_client.registry import Collector
 
 from oneflower.codes import LeftOutCode, Phase
 from oneflower.journal import TrainingState
-from oneflower.monitor.safety import Proof, Safety
-from oneflower.monitor.standing import Standing, standing
+from oneflower.monitor.state.safety import Proof, Safety
+from oneflower.monitor.state.standing import Standing, standing
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 PREFIX: Final = "oneflower"

@@ -15,11 +15,11 @@ from starlette.routing import Route
 from oneflower.errors import StateError
 from oneflower.journal import TrainingState
 from oneflower.monitor import metrics
-from oneflower.monitor.document import asset
 from oneflower.monitor.export import full_document
-from oneflower.monitor.page import live_page
-from oneflower.monitor.report import render_report
-from oneflower.monitor.safety import Safety
+from oneflower.monitor.html.document import asset
+from oneflower.monitor.html.page import live_page
+from oneflower.monitor.html.report import render_report
+from oneflower.monitor.state.safety import Safety
 from oneflower.monitor.web.access import Gate, Token
 from oneflower.monitor.web.events import Events
 from oneflower.monitor.web.headers import SafeHeaders

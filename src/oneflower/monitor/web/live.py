@@ -14,9 +14,9 @@ from typing import Final, Self
 
 from oneflower.journal import Entry, TrainingState
 from oneflower.journal.events import CheckpointSaved, TrainingResumed, TrainingStarted
-from oneflower.monitor.following import Following
-from oneflower.monitor.page import Rendered, render
-from oneflower.monitor.safety import Inspector, Safety
+from oneflower.monitor.html.page import Rendered, render
+from oneflower.monitor.state.following import Following
+from oneflower.monitor.state.safety import Inspector, Safety
 
 log = logging.getLogger(__name__)
 

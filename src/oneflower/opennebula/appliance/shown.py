@@ -51,8 +51,8 @@ def _loss(state: TrainingState) -> str:
 
 
 def _checkpoint_round(state: TrainingState) -> int:
-    if state.finish is not None and state.finish.path is None:
-        return 0
+    if state.finish is not None:
+        return state.finish.round if state.finish.path else 0
     return max([*state.checkpoints, *state.resumed_after[-1:]], default=0)
 
 
