@@ -24,8 +24,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, sync_playwright
 
-from oneflower.journal import read_journal
-from oneflower.monitor.history import fold
+from oneflower.journal import read_journal, reduce
 from oneflower.monitor.web.server import beside
 
 SCENES = Path(__file__).resolve().parents[1] / "tests" / "browser" / "scenes.py"
@@ -108,7 +107,7 @@ def measure(browser: Browser, clients: int, rounds: int) -> dict[str, float]:
         journal = Path(folder) / "journal.jsonl"
         scene = scenes().large(journal, clients=clients, rounds=rounds, done=rounds - 3)
         began = time.monotonic()
-        done = fold(read_journal(journal)).done
+        done = reduce(read_journal(journal)).done
         found: dict[str, float] = {"fold_ms": 1000 * (time.monotonic() - began)}
         with served(journal, done) as (address, took):
             found |= took | weigh(address)

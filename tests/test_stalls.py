@@ -2,8 +2,9 @@
 
 import pytest
 
+from oneflower.codes import StallAct
 from oneflower.procfs import Identity, Sign
-from oneflower.stalls import FORGIVEN_S, HUNG_S, LONGEST_STEP_S, STOPPED_S, Act, AwakeClock, Vigil
+from oneflower.stalls import FORGIVEN_S, HUNG_S, LONGEST_STEP_S, STOPPED_S, AwakeClock, Vigil
 
 WHO = Identity(pid=7, start_ticks=1)
 
@@ -48,28 +49,28 @@ def test_a_short_stop_is_ignored(watching):
 
 
 def test_a_stopped_process_is_continued_and_then_ended_if_it_stays_stopped(watching):
-    assert watching(3 * STOPPED_S, "T", works=False) == [(Act.CONTINUED, 12.0), (Act.ENDED, 22.0)]
+    assert watching(3 * STOPPED_S, "T", works=False) == [(StallAct.CONTINUED, 12.0), (StallAct.ENDED, 22.0)]
 
 
 def test_a_process_stopped_again_soon_is_ended_and_one_stopped_later_is_continued(watching):
     watching(STOPPED_S + 2, "T", works=False)
     watching(20)
-    assert [act for act, _ in watching(STOPPED_S + 2, "T", works=False)] == [Act.ENDED]
+    assert [act for act, _ in watching(STOPPED_S + 2, "T", works=False)] == [StallAct.ENDED]
     watching(FORGIVEN_S + 4)
-    assert [act for act, _ in watching(STOPPED_S + 2, "T", works=False)] == [Act.CONTINUED]
+    assert [act for act, _ in watching(STOPPED_S + 2, "T", works=False)] == [StallAct.CONTINUED]
 
 
 def test_a_loop_that_does_not_run_is_ended(watching):
     watching(20)
     (found,) = watching(HUNG_S + 2, works=False)
-    assert found[0] is Act.ENDED
+    assert found[0] is StallAct.ENDED
 
 
 @pytest.mark.parametrize("state", ["D", "T"])
 def test_time_in_the_kernel_or_stopped_does_not_count_as_hanging(watching, state):
     watching(20)
     acts = [act for act, _ in watching(STOPPED_S + 2 if state == "T" else 2 * HUNG_S, state, works=False)]
-    assert acts == ([Act.CONTINUED] if state == "T" else [])
+    assert acts == ([StallAct.CONTINUED] if state == "T" else [])
     assert watching(HUNG_S - 4, works=False) == []
 
 

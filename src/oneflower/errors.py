@@ -7,6 +7,7 @@
     +-- CheckpointError       3  a checkpoint is missing, damaged, of another model, or locked
     |   +-- FolderLockedError 3  another run writes the checkpoint folder
     +-- ClusterError          4  a Flower process did not start, died, or its port is taken
+    |   +-- FlowerVersionError 4  the Flower that is installed is not one that oneflower supports
     +-- AppError              5  the folder is not a Flower app, or its data does not fit the model
     +-- TrainingError         6  the training failed: no quorum, or it gave up after its restarts
     +-- StateError            7  a folder cannot be written, or its disk is full
@@ -51,6 +52,10 @@ class ClusterError(OneflowerError):
     """A Flower process did not start or died, or a port is taken."""
 
     exit_code = 4
+
+
+class FlowerVersionError(ClusterError):
+    """The Flower that is installed is not one that oneflower supports."""
 
 
 class AppError(OneflowerError):

@@ -82,6 +82,16 @@ def main_thread_runs(pid: int) -> int | None:
     return sum(map(int, counts)) if counts else None
 
 
+def thread_names(pid: int) -> list[str]:
+    """Return the names of a process's threads; empty when it is gone."""
+    names = []
+    with suppress(OSError):
+        for task in (PROC / str(pid) / "task").iterdir():
+            with suppress(OSError):
+                names.append((task / "comm").read_text(encoding="utf-8", errors="replace").rstrip("\n"))
+    return names
+
+
 def is_alive(identity: Identity) -> bool:
     """Return whether this very process is still running."""
     return identify(identity.pid) == identity

@@ -7,9 +7,9 @@ hangs, even if another thread still sends heartbeats.
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Final
 
+from oneflower.codes import StallAct, StallCode
 from oneflower.procfs import Identity, Sign
 
 STOPPED: Final = "T"
@@ -44,21 +44,14 @@ class AwakeClock:
         return self._awake_s
 
 
-class Act(StrEnum):
-    """What is done to a process that does not move."""
-
-    CONTINUED = "continued"
-    ENDED = "ended"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stall:
     """A process that makes no progress, what to do about it, and why."""
 
     identity: Identity
-    act: Act
+    act: StallAct
+    code: StallCode
     reason: str
-    hangs: bool = False
 
 
 @dataclass(slots=True)
@@ -103,10 +96,12 @@ class Vigil:
         self._stopped[sign.identity] = now
         if sign.identity in self._continued:
             reason = "it was stopped by a signal (SIGSTOP), and once more after it was continued"
-            return Stall(identity=sign.identity, act=Act.ENDED, reason=reason)
+            return Stall(
+                identity=sign.identity, act=StallAct.ENDED, code=StallCode.STOPPED_AGAIN, reason=reason
+            )
         self._continued[sign.identity] = now
         reason = f"it was stopped by a signal (SIGSTOP) for {now - since:.0f} s"
-        return Stall(identity=sign.identity, act=Act.CONTINUED, reason=reason)
+        return Stall(identity=sign.identity, act=StallAct.CONTINUED, code=StallCode.STOPPED, reason=reason)
 
     def _look_loop(self, sign: Sign, now: float) -> Stall | None:
         runs = self.runs(sign.identity.pid)
@@ -118,4 +113,4 @@ class Vigil:
             return None
         self._ran[sign.identity] = (runs, now)
         reason = f"it hangs: its main thread has not run once in {now - before[1]:.0f} s"
-        return Stall(identity=sign.identity, act=Act.ENDED, reason=reason, hangs=True)
+        return Stall(identity=sign.identity, act=StallAct.ENDED, code=StallCode.HANGS, reason=reason)

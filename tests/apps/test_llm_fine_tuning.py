@@ -16,10 +16,10 @@ from tiny_model import write_pairs, write_tiny_model
 from oneflower.checkpoints import CheckpointReader
 from oneflower.errors import AppError, CheckpointError, StateError
 from oneflower.lab.localgrid import LocalGrid
+from oneflower.language_models import fingerprint
+from oneflower.language_models.adapter import export_adapter
 from oneflower.sdk.client import RoundInfo
 from oneflower.sdk.data_source import DataSource
-from oneflower.sdk.language_models import fingerprint
-from oneflower.sdk.language_models.adapter import export_adapter
 from oneflower.sdk.torch_app import model_arrays, trained_names
 
 APP = Path(__file__).parents[2] / "apps" / "llm-fine-tuning"

@@ -82,9 +82,9 @@ def simulate(folder, state, **variables):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    events = list(read_journal(state / "journal.jsonl"))
-    last = [event for event in events if event["event"] == "round_completed"][-1]
-    return events[-1]["sha256"], last["central_metrics"]
+    events = [entry.event for entry in read_journal(state / "journal.jsonl")]
+    last = [event for event in events if event.tag == "round_completed"][-1]
+    return events[-1].sha256, {each.name: each.value for each in last.metrics if each.origin == "central"}
 
 
 def test_the_resulting_app_learns_and_resumes_to_the_same_bytes(brought_over, tmp_path):

@@ -156,7 +156,7 @@ def test_damaged_metrics_are_named_and_the_model_resumes(folder, damage, make, c
         assert NAME in store.metrics_problem(4)
         store.verify(4)
         best = store.best()
-        assert (best.round, best.metric) == (4, "central accuracy")
+        assert (best.round, best.metric.text) == (4, "central accuracy")
         store.save(make(5, size=1, metrics=accuracy(5)))
         assert store.metrics_problem(5) is None
         assert {"4", "5"} <= set(store.latest().metrics["central"])

@@ -3,13 +3,13 @@
 import urllib.request
 
 import pytest
+from oneflower.monitor.history import fold
 
 from oneflower.cli import companion
 from oneflower.cli.companion import Companion
 from oneflower.errors import StateError
 from oneflower.journal import read_journal
 from oneflower.local_cluster.folder import StateFolder
-from oneflower.monitor.history import fold
 from oneflower.monitor.report import SettingRow
 
 ROWS = [SettingRow(variable="FL_SEED", value="7", source="context")]
@@ -28,9 +28,9 @@ def test_settings_and_software_are_written_once(tmp_path):
     with beside(tmp_path, [], page=False) as started:
         for _ in range(3):
             started.event({"event": "cluster_started"})
-    events = list(read_journal(tmp_path / "journal.jsonl"))
-    assert [event["event"] for event in events] == ["settings_used"]
-    view = fold(events)
+    entries = list(read_journal(tmp_path / "journal.jsonl"))
+    assert [entry.event.tag for entry in entries] == ["settings_used"]
+    view = fold(entries)
     assert view.settings == [{"variable": "FL_SEED", "value": "7", "source": "context"}]
     assert {"Python", "oneflower", "flwr"} <= set(view.environment)
 

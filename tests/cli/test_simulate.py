@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from oneflower.checkpoints import CheckpointReader
-from oneflower.journal import read_journal
 from oneflower.settings import render_context
+
+from ..making import events_in
 
 WAIT_S = 240
 CONTEXT = {
@@ -46,9 +47,7 @@ def simulate(tmp_path, monkeypatch):
 
 
 def digest(folder):
-    (finish,) = [
-        event for event in read_journal(folder / "journal.jsonl") if event["event"] == "training_finished"
-    ]
+    (finish,) = [event for event in events_in(folder / "journal.jsonl") if event.tag == "training_finished"]
     return finish["sha256"]
 
 
@@ -63,8 +62,8 @@ def test_an_interrupted_simulation_resumes_to_the_same_result(simulate, tmp_path
     simulate("--clients", "3", state="whole")
     simulate("--clients", "3", state="parts", FL_NUM_ROUNDS="1")
     simulate("--clients", "3", state="parts")
-    events = list(read_journal(tmp_path / "parts" / "journal.jsonl"))
-    finishes = [event["sha256"] for event in events if event["event"] == "training_finished"]
+    events = events_in(tmp_path / "parts" / "journal.jsonl")
+    finishes = [event.sha256 for event in events if event.tag == "training_finished"]
     assert finishes[-1] == digest(tmp_path / "whole")
 
 
@@ -88,9 +87,9 @@ def test_a_flipped_bit_in_the_final_model_is_reported_and_the_training_resumes(s
     assert again.returncode == 0, again.stderr
     assert "its model is not as it was saved" in again.stdout
     assert "is damaged" in again.stdout
-    events = list(read_journal(tmp_path / "state" / "journal.jsonl"))
-    assert [event["round"] for event in events if event["event"] == "training_resumed"] == [1]
-    assert events[-1]["sha256"] == expected
+    events = events_in(tmp_path / "state" / "journal.jsonl")
+    assert [event.round for event in events if event.tag == "training_resumed"] == [1]
+    assert events[-1].sha256 == expected
     assert hashlib.sha256(final.read_bytes()).hexdigest() == expected
 
 
@@ -178,7 +177,7 @@ def own_app(simulate, tmp_path):
         (package / "server.py").write_text(SERVER.format(top=top, evaluate=evaluate, end=end))
         (package / "client.py").write_text(CLIENT.format(top=client))
         done = simulate("--clients", "2", "--app", str(package.parent), FL_MIN_EVALUATE_CLIENTS="0")
-        return done, list(read_journal(tmp_path / "state" / "journal.jsonl"))
+        return done, events_in(tmp_path / "state" / "journal.jsonl")
 
     return run
 
@@ -203,8 +202,8 @@ def test_an_app_that_raises_or_exits_fails_with_the_reason(own_app, statements, 
     done, events = own_app(**statements)
     assert done.returncode == 5, done.stderr
     assert f"error: {said}" in done.stderr
-    (told,) = [event for event in events if event["event"] == "app_failed"]
-    assert told["kind"] == "app"
+    (told,) = [event for event in events if event.tag == "app_failed"]
+    assert told.kind == "app"
     assert "final model" not in done.stdout
 
 
@@ -212,7 +211,7 @@ def test_an_app_that_exits_with_0_after_its_training_succeeds(own_app):
     done, events = own_app(end="sys.exit(0)")
     assert done.returncode == 0, done.stderr
     assert "final model" in done.stdout
-    assert "app_failed" not in [event["event"] for event in events]
+    assert "app_failed" not in [event.tag for event in events]
 
 
 def test_data_that_does_not_fit_ends_with_the_error_of_the_app(simulate, tmp_path):

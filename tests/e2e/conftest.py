@@ -134,12 +134,15 @@ class Up:
         return process.returncode, output
 
     def events(self, *names):
-        return [event for event in read_journal(self.state / "journal.jsonl") if event["event"] in names]
+        entries = read_journal(self.state / "journal.jsonl")
+        return [entry.event for entry in entries if entry.event.tag in names]
 
     def wait_for(self, name, **fields):
         """Wait until the journal holds an event with these fields."""
         deadline = time.monotonic() + WAIT_S
-        while not (found := [e for e in self.events(name) if fields.items() <= e.items()]):
+        while not (
+            found := [e for e in self.events(name) if all(getattr(e, key) == fields[key] for key in fields)]
+        ):
             assert time.monotonic() < deadline, f"no {name} {fields}"
             assert self._processes[-1].poll() is None, self._processes[-1].communicate()[0]
             time.sleep(0.05)

@@ -69,4 +69,4 @@ def test_an_app_that_was_killed_with_all_its_processes_ends_with_the_same_model(
 
     assert finish(up.start_context(context, environ=environ)) == undisturbed
     (resumed,) = up.events("training_resumed")
-    assert resumed["round"] in (2, 3)
+    assert resumed.round in (2, 3)

@@ -22,7 +22,8 @@ def test_a_new_app_trains_and_is_resumed_to_the_same_model(up, tmp_path, monkeyp
     given = {"app": "new-app", "NUM_ROUNDS": "4", "STRATEGY": "FedProx"}
     code, output = up.run(**given)
     assert code == 0, output
-    (accuracy,) = {e["central_metrics"]["accuracy"] for e in up.events("round_completed") if e["round"] == 4}
+    (last,) = [e for e in up.events("round_completed") if e.round == 4]
+    (accuracy,) = [each.value for each in last.metrics if each.measure.text == "central accuracy"]
     assert accuracy > 0.8
     up.state.rename(up.state.with_name("undisturbed"))
 

@@ -43,7 +43,7 @@ def test_after_kill_9_the_next_up_ends_what_is_left_and_trains_the_same_model(up
     assert code == 0, output
     assert not running(token)
     assert sha256(output) == undisturbed
-    assert [e["round"] for e in up.events("training_resumed")] == [2]
+    assert [e.round for e in up.events("training_resumed")] == [2]
 
 
 def test_processes_that_outlive_their_parent_are_ended_by_the_next_up(up):
@@ -89,8 +89,8 @@ def test_a_killed_supernode_comes_back_and_the_training_ends(up):
     os.kill(pid, signal.SIGKILL)
     output, _ = process.communicate(timeout=200)
     assert process.returncode == 0, output
-    assert up.events("process_started")[0]["role"] == "supernode-1"
-    assert max(e["round"] for e in up.events("round_completed")) == 3
+    assert up.events("process_started")[0].role == "supernode-1"
+    assert max(e.round for e in up.events("round_completed")) == 3
 
 
 def test_a_killed_superlink_is_booted_anew_and_the_model_is_the_same(up, undisturbed):
@@ -123,4 +123,4 @@ def test_a_killed_executor_is_noticed_where_nobody_starts_it_again(up):
     os.kill(executor, signal.SIGKILL)
     output, _ = process.communicate(timeout=200)
     assert process.returncode == 0, output
-    assert "executor" in up.events("process_died")[0]["reason"]
+    assert "executor" in up.events("process_died")[0].reason

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from oneflower.flower.programs import WARM, program_of
+from oneflower.flower.programs import WARM_EXECUTOR, program_of
 from oneflower.local_cluster.processes import MARKER
 from oneflower.procfs import command_line, with_environment
 
@@ -48,7 +48,7 @@ def undisturbed(up):
 
 def is_program(pid, name):
     command = command_line(pid)
-    return WARM in command if name == "warm" else program_of(command) == name
+    return program_of(command) == (WARM_EXECUTOR if name == "warm" else name)
 
 
 @pytest.mark.parametrize("program", ["supernode", "warm", "superlink", "superexec", "serverapp"])
@@ -61,7 +61,7 @@ def test_a_process_that_is_stopped_for_ever_goes_on_and_the_model_is_the_same(up
         app = next(each for each in running(up.token()) if is_program(each.pid, "serverapp"))
         os.kill(app.pid, signal.SIGKILL)
     assert sha256(wait(process)) == undisturbed
-    assert up.events("process_stalled")[0]["done"] == "continued"
+    assert up.events("process_stalled")[0].done == "continued"
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_a_time_without_forks_ends_nothing(up, pids):
     finally:
         (pids / "pids.max").write_text("max")
     wait(process)
-    assert "cannot be started" in up.events("process_died")[1]["reason"]
+    assert "cannot be started" in up.events("process_died")[1].reason
     assert up.events("process_started")
     assert not up.events("run_lost")
 

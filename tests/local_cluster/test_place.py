@@ -2,8 +2,10 @@
 
 import pytest
 
-from oneflower.journal import Journal, read_journal
+from oneflower.journal import Journal
 from oneflower.local_cluster.place import ClusterPlace
+
+from ..making import events_in
 
 
 @pytest.fixture
@@ -14,7 +16,7 @@ def place(cluster, clock, tmp_path):
 def test_a_cluster_that_is_down_is_started_and_recorded_in_the_journal(place, cluster, tmp_path):
     place.bring_up(anew=False)
     assert cluster.acts == ["stop", "start"]
-    assert [event["nodes"] for event in read_journal(tmp_path / "journal.jsonl")] == [2]
+    assert [event.nodes for event in events_in(tmp_path / "journal.jsonl")] == [2]
 
 
 def test_a_running_cluster_is_not_restarted(place, cluster):

@@ -4,12 +4,14 @@ import errno
 
 import pytest
 
+from oneflower.codes import StallAct, StallCode
 from oneflower.errors import ClusterError, SettingsError, StateError
 from oneflower.flower.health import Stalled
-from oneflower.journal import Journal, read_journal
+from oneflower.journal import Journal
 from oneflower.local_cluster.children import Death
 from oneflower.local_cluster.restarter import HEALTHY_AFTER_S, ProcessRestarter
-from oneflower.stalls import Act
+
+from ..making import events_in
 
 NODE = Death(role="supernode-1", reason="killed by signal 9")
 
@@ -31,7 +33,7 @@ def test_a_dead_node_is_restarted_after_a_delay(restarter, cluster, clock, tmp_p
     assert seconds_until_restart(restarter, cluster, clock) == 1.0
     assert cluster.acts == ["restart supernode-1"]
     assert cluster.forgotten == ["supernode-1"]
-    events = [(event["event"], event["role"]) for event in read_journal(tmp_path / "journal.jsonl")]
+    events = [(event.tag, event.role) for event in events_in(tmp_path / "journal.jsonl")]
     assert events == [("process_died", "supernode-1"), ("process_started", "supernode-1")]
 
 
@@ -78,7 +80,7 @@ def test_a_failed_start_is_reported_and_repeated(restarter, cluster, clock, tmp_
         clock.sleep(0.5)
         cluster.dead = [NODE] if cluster.acts == [] else []
     assert cluster.acts == ["restart supernode-1"] * 3
-    told = [(event["event"], event.get("reason", "")) for event in read_journal(tmp_path / "journal.jsonl")]
+    told = [(event.tag, getattr(event, "reason", "")) for event in events_in(tmp_path / "journal.jsonl")]
     assert [name for name, _ in told] == ["process_died"] * 3 + ["process_started"]
     assert str(error) in told[1][1]
 
@@ -92,7 +94,9 @@ def test_a_start_that_can_never_succeed_is_an_error(restarter, cluster, clock):
 
 
 def test_the_action_on_a_stalled_process_is_in_the_journal(restarter, cluster, tmp_path):
-    cluster.stalls = [Stalled(role="supernode-0", pid=5, reason="it hangs", act=Act.ENDED)]
+    cluster.stalls = [
+        Stalled(role="supernode-0", pid=5, act=StallAct.ENDED, code=StallCode.HANGS, reason="it hangs")
+    ]
     restarter.tend()
-    (event,) = read_journal(tmp_path / "journal.jsonl")
-    assert (event["event"], event["role"], event["done"]) == ("process_stalled", "supernode-0", "ended")
+    (event,) = events_in(tmp_path / "journal.jsonl")
+    assert (event.tag, event.role, event.done) == ("process_stalled", "supernode-0", "ended")

@@ -12,8 +12,8 @@ from torch import nn
 from llm_fine_tuning.data import Encoding, Pair, client_pairs, data_source, to_batches
 from llm_fine_tuning.model import Adapter, adapted_model, base_folder, batch_loss, mean_loss, tokenizer_of
 from oneflower.errors import AppError
+from oneflower.language_models import fingerprint
 from oneflower.sdk.client import RoundInfo, set_determinism
-from oneflower.sdk.language_models import fingerprint
 from oneflower.sdk.options import option
 from oneflower.sdk.torch_app import fit, load_arrays, model_arrays, reply, trained_names
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from oneflower.errors import AppError
+from oneflower.language_models import base_model_folder
 from oneflower.sdk.client import set_determinism
-from oneflower.sdk.language_models import base_model_folder
 from oneflower.sdk.options import option, training_config
 
 # No model hub at run time: a model is a folder, and a mistyped name must not cause a download.

@@ -12,8 +12,8 @@ from torch import nn
 
 from llm_fine_tuning.data import Encoding, corpus_folder, data_source, held_out_pairs, to_batches
 from llm_fine_tuning.model import Adapter, adapted_model, base_folder, mean_loss, tokenizer_of
+from oneflower.language_models import fingerprint
 from oneflower.sdk import train
-from oneflower.sdk.language_models import fingerprint
 from oneflower.sdk.options import training_config
 from oneflower.sdk.torch_app import load_arrays, model_arrays, trained_names
 

@@ -18,7 +18,7 @@ from oneflower.checkpoints.metrics import loadable, normalised
 from oneflower.checkpoints.model import Metrics
 from oneflower.checkpoints.reading import read_history, read_manifest, read_metrics
 from oneflower.errors import AppError
-from oneflower.quality import BestSoFar, Wanted, flat, wanted_or_automatic
+from oneflower.quality import BestSoFar, Wanted, flat, measure_named, wanted_or_automatic
 
 log = logging.getLogger(__name__)
 
@@ -176,8 +176,9 @@ def _manifests(files: Files, root: Path, committed: Collection[int]) -> Iterator
 def _remember_best(best: BestSoFar, manifest: Manifest) -> None:
     """Take the best round from a manifest: the metrics that made it so may be lost."""
     told = manifest.content["best"]
-    if manifest.history is not None and told is not None:
-        best.take(int(told["round"]), {str(told["metric"]): float(told["value"])})
+    measure = measure_named(str(told["metric"])) if manifest.history is not None and told else None
+    if measure is not None:
+        best.take(int(told["round"]), {measure: float(told["value"])})
 
 
 def wanted_of(manifest: Manifest | None) -> Wanted:

@@ -103,7 +103,7 @@ def describe(  # noqa: PLR0913 - the fields of a manifest
         "files": {"model": _file(model), "state": None if state is None else _file(state)},
         "arrays": _schema_rows(ModelSchema.of(checkpoint.arrays)),
         "state_arrays": _schema_rows(ModelSchema.of(checkpoint.state)),
-        "best": None if best is None else asdict(best),
+        "best": None if best is None else best.fields,
         "best_metric": best_metric,
         "metrics": to_json(own_metrics(checkpoint)),
         "history": {"name": HISTORY, **asdict(history)},

@@ -9,8 +9,8 @@ from typing import Any, Final, Self
 from oneflower.cli.settings_used import write_settings_used
 from oneflower.cli.sources import missing_extra
 from oneflower.errors import StateError
+from oneflower.journal.events import SettingRow
 from oneflower.local_cluster.folder import StateFolder
-from oneflower.monitor.report import SettingRow
 
 PORT: Final = 8265
 

@@ -123,7 +123,7 @@ def docs(
 @app.command()
 def examples(
     *,
-    output: Annotated[Path, typer.Option(metavar="FOLDER", help="Output folder.")] = Path(
+    output: Annotated[Path, typer.Option(metavar="FOLDER", help="Where to write.")] = Path(
         "examples/strategies"
     ),
 ) -> None:
@@ -139,7 +139,7 @@ def _write(path: Path, text: str) -> None:
     except OSError as error:
         raise StateError(
             f"{str(path)!r} cannot be written ({error.strerror}): expected a file in an existing folder; "
-            "choose another place with --output."
+            "choose another file with --output."
         ) from None
 
 

@@ -8,7 +8,7 @@ import typer
 from oneflower.checkpoints import CheckpointReader
 from oneflower.cli.sources import DEFAULT_CHECKPOINTS, checkpoint_folder
 from oneflower.errors import CheckpointError
-from oneflower.sdk.language_models.adapter import export_adapter as write_adapter
+from oneflower.language_models.adapter import export_adapter as write_adapter
 
 
 def export_adapter(

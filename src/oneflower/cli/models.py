@@ -4,7 +4,7 @@ from enum import StrEnum
 
 import typer
 
-from oneflower.sdk.language_models import smollm2
+from oneflower.language_models import smollm2
 
 app = typer.Typer(help="Fetch base models for the llm-fine-tuning app.", no_args_is_help=True)
 

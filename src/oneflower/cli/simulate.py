@@ -2,28 +2,26 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
 from oneflower.cli.config import ContextOption
-from oneflower.journal import JOURNAL_VARIABLE, follow, read_patiently
+from oneflower.journal import JOURNAL_VARIABLE, TrainingState, follow, read_patiently, reduce
 from oneflower.local_cluster.interrupts import Interrupts
 from oneflower.local_cluster.plan import Plan, make_plan
-from oneflower.monitor.final import ending, final_rows
-from oneflower.monitor.history import History
-from oneflower.monitor.lines import printable
+from oneflower.monitor.lines import ending, final_rows, printable
 from oneflower.monitor.progress import PlainProgress
 from oneflower.output import steady_output
 from oneflower.settings import read_context, resolve
 from oneflower.supervisor.finished import finished_already
 from oneflower.supervisor.job import Job
-from oneflower.supervisor.memory import Memory, last_finish, load
+from oneflower.supervisor.memory import Finished, Memory, load
 
 DEFAULT_STATE = Path("oneflower-simulation")
 # The progress lines need the last rounds only; a simulation may have many thousands.
@@ -65,7 +63,7 @@ def simulate(  # noqa: PLR0913 - one parameter per option
     resolution = resolve(os.environ, read_context(context) if context else None)
     plan = make_plan(resolution, state=state, nodes=clients, app=app)
     plan.folder.make()
-    progress = PlainProgress(console, quiet=quiet, history=History(most_rounds=_SHOWN_ROUNDS))
+    progress = PlainProgress(console, quiet=quiet, history=TrainingState(most_rounds=_SHOWN_ROUNDS))
     for notice in resolution.notices:
         progress.say(f"{notice.level}: {notice.text}", "yellow" if notice.level == "warning" else "")
     # The progress lines replace the log, unless the operator sets a log level.
@@ -74,8 +72,9 @@ def simulate(  # noqa: PLR0913 - one parameter per option
     os.environ[JOURNAL_VARIABLE] = str(plan.folder.journal)
     os.environ["ONEFLOWER_CLIENTS"] = str(clients)
     with Interrupts(at_once=True), plan.folder.lock():
-        finish = _finished(plan, clients, progress)
-        if finish is None:
+        finished = _finished(plan, clients, progress)
+        finish = None if finished is None else finished.event
+        if finished is None:
             with _shown(plan.folder.journal, progress):
                 simulation.simulate(
                     plan.fab,
@@ -84,12 +83,12 @@ def simulate(  # noqa: PLR0913 - one parameter per option
                     home=plan.folder.flwr_home,
                     engine=engine,
                 )
-            finish = last_finish(read_patiently(plan.folder.journal)) or {}
+            finish = reduce(read_patiently(plan.folder.journal)).finish
         for name, value in final_rows(finish):
             console.print(Text.assemble((f"{name:<16}", "dim"), printable(value)), soft_wrap=True)
 
 
-def _finished(plan: Plan, clients: int, progress: PlainProgress) -> Mapping[str, Any] | None:
+def _finished(plan: Plan, clients: int, progress: PlainProgress) -> Finished | None:
     """Return how this simulation finished earlier; if it did not, save its configuration."""
     job = Job(
         fab=plan.fab,
@@ -98,11 +97,12 @@ def _finished(plan: Plan, clients: int, progress: PlainProgress) -> Mapping[str,
         nodes=clients,
     )
     if plan.settings.resume != "never":
-        events = read_patiently(plan.folder.journal)
-        finish = finished_already(job, load(plan.folder.training), events, say=_warn_with(progress))
-        if finish is not None:
-            progress.say(f"this training has finished already: {ending(finish)}; nothing was run", "bold")
-            return finish
+        entries = read_patiently(plan.folder.journal)
+        finished = finished_already(job, load(plan.folder.training), entries, say=_warn_with(progress))
+        if finished is not None:
+            how = "" if finished.event is None else f": {ending(finished.event)}"
+            progress.say(f"this training has finished already{how}; nothing was run", "bold")
+            return finished
     Memory.fresh(job.describe(), max_restarts=job.max_restarts).save(plan.folder.training)
     return None
 

@@ -4,11 +4,10 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -19,11 +18,12 @@ from oneflower.errors import ClusterError, SettingsError, StateError, TrainingEr
 from oneflower.flower.control import ControlClient
 from oneflower.flower.fab import build_fab
 from oneflower.flower.health import Stalled
-from oneflower.journal import JOURNAL_VARIABLE, Journal, Owner, read_patiently, run_of
+from oneflower.journal import JOURNAL_VARIABLE, Journal, Owner, read_patiently
+from oneflower.journal.events import RunSubmitted, TrainingFinished
 from oneflower.local_cluster.interrupts import INTERRUPTED, Interrupts
 from oneflower.local_cluster.ports import LOOPBACK
 from oneflower.local_cluster.tls import check_certificates
-from oneflower.monitor.final import ending, final_rows
+from oneflower.monitor.lines import ending, final_rows
 from oneflower.output import steady_output
 from oneflower.procfs import this_process
 from oneflower.settings import Settings, read_context, resolve, run_config
@@ -95,13 +95,12 @@ def _remember(job: Job, file: Path, journal: Path, *, again: bool) -> Memory | N
     before = load(file)
     for change in changes(before, job.describe()):
         log.warning("configuration changed since the last start: %s", change)
-    events = read_patiently(journal)
-    finish = finished_already(job, before, events, say=log.warning)
-    if finish is not None:
-        _print_finish(finish, "has finished already; nothing was submitted")
+    entries = read_patiently(journal)
+    finished = finished_already(job, before, entries, say=log.warning)
+    if finished is not None:
+        _print_finish(finished.event, "has finished already; nothing was submitted")
         return None
-    submitted = [event for event in events if event["event"] == "run_submitted"]
-    runs = [run for event in submitted if (run := run_of(event)) is not None]
+    runs = [each.run for each in entries if isinstance(each.event, RunSubmitted) and each.run is not None]
     memory = taken_up(before, job.describe(), max_restarts=job.max_restarts, again=again, runs=runs)
     if memory.machine.state is State.GIVEN_UP:
         raise TrainingError(
@@ -117,7 +116,7 @@ def _supervise(  # noqa: PLR0913 - the inputs of a supervisor
     written = Journal(journal, owner=Owner(process=this_process()))
 
     def record(stalled: Stalled) -> None:
-        written.append("process_stalled", role=stalled.role, done=stalled.act, reason=stalled.reason)
+        written.append(stalled.event)
 
     supervisor = Supervisor(
         place=Beside(control, FlowerProcesses(control.address), say=log.warning, record=record),
@@ -141,9 +140,9 @@ def _supervise(  # noqa: PLR0913 - the inputs of a supervisor
         _print_finish(finish, "has finished")
 
 
-def _print_finish(finish: Mapping[str, Any], how: str) -> None:
+def _print_finish(finish: TrainingFinished | None, how: str) -> None:
     rows = "; ".join(f"{name}: {value}" for name, value in final_rows(finish))
-    log.info("the training %s: %s", how, f"{ending(finish)}; {rows}" if finish else "the app tells no more")
+    log.info("the training %s: %s", how, f"{ending(finish)}; {rows}" if finish else "the app reports no more")
 
 
 def _journal(state: Path | None, settings: Settings) -> Path:

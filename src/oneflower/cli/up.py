@@ -15,14 +15,13 @@ from oneflower.cli.config import ContextOption
 from oneflower.cli.settings_used import app_row, setting_rows
 from oneflower.errors import StateError
 from oneflower.files import state_errors
-from oneflower.journal import has_journal, read_patiently
+from oneflower.journal import Entry, TrainingState, has_journal, read_patiently, reduce
+from oneflower.journal.events import SettingRow
 from oneflower.local_cluster.plan import Plan, make_plan
 from oneflower.local_cluster.session import Outcome, Session
-from oneflower.monitor.final import final_rows
-from oneflower.monitor.history import Event, History, fold
-from oneflower.monitor.lines import duration, metrics_text, printable
+from oneflower.monitor.lines import duration, final_rows, headline_of, metrics_text, printable
 from oneflower.monitor.progress import LiveProgress, PlainProgress
-from oneflower.monitor.report import SettingRow, write_report
+from oneflower.monitor.report import write_report
 from oneflower.output import steady_output
 from oneflower.settings import Notice, Resolution, read_context, resolve
 
@@ -86,9 +85,9 @@ def up(  # noqa: PLR0913 - one parameter per option
 
 
 def _run(plan: Plan, progress: PlainProgress, companion: Companion, *, fresh: bool) -> Outcome:
-    def on_event(event: Event) -> None:
-        companion.event(event)
-        progress.event(event)
+    def on_event(entry: Entry) -> None:
+        companion.event(entry)
+        progress.event(entry)
 
     session = Session(plan=plan, environ=os.environ, say=progress.say, on_event=on_event)
     try:
@@ -112,10 +111,10 @@ def _report(plan: Plan, rows: Sequence[SettingRow], progress: PlainProgress) -> 
         write_report(plan.folder.report, _history(plan, progress), rows)
 
 
-def _history(plan: Plan, progress: PlainProgress) -> History:
-    """Return the journal's history; if it cannot be read now, the one followed during the training."""
+def _history(plan: Plan, progress: PlainProgress) -> TrainingState:
+    """Return the state that the journal tells; where it cannot be read now, the one that was followed."""
     try:
-        return fold(read_patiently(plan.folder.journal))
+        return reduce(read_patiently(plan.folder.journal))
     except StateError as error:
         progress.say(f"warning: {error}", "yellow")
         return progress.history
@@ -134,7 +133,7 @@ def _print_notices(notices: Iterable[Notice], console: Console, *, quiet: bool) 
             console.print(text, soft_wrap=True)
 
 
-def _print_end(plan: Plan, outcome: Outcome, history: History, console: Console) -> None:
+def _print_end(plan: Plan, outcome: Outcome, history: TrainingState, console: Console) -> None:
     if not outcome.trained:
         text = f"The training in {plan.folder.root} has finished already; nothing was started."
         console.print(Text(text, style="bold"), soft_wrap=True)
@@ -144,22 +143,22 @@ def _print_end(plan: Plan, outcome: Outcome, history: History, console: Console)
         return
     further = (
         f"FL_EARLY_STOP_ROUNDS or FL_NUM_ROUNDS (now {history.total})"
-        if (outcome.finish or {}).get("stopped")
+        if outcome.finish is not None and outcome.finish.stopped
         else f"FL_NUM_ROUNDS above {history.done}"
     )
     advice = f"Raise {further} to continue, or use --fresh to start from round 1."
     console.print(Text(advice), soft_wrap=True)
 
 
-def _summary(plan: Plan, outcome: Outcome, history: History) -> Iterable[tuple[str, str]]:
-    finish = outcome.finish or {}
-    done = finish.get("round", history.done)
+def _summary(plan: Plan, outcome: Outcome, history: TrainingState) -> Iterable[tuple[str, str]]:
+    finish = outcome.finish
+    done = finish.round if finish is not None else history.done
     yield "rounds", f"{done} of {history.total}" if history.total else "not told by the app"
     yield "strategy", f"{plan.settings.strategy} with {plan.nodes} nodes"
     if history.rounds:
         yield (
             "result",
-            metrics_text(history.headline(history.done)) or "the app reports neither loss nor accuracy",
+            metrics_text(headline_of(history, history.done)) or "the app reports neither loss nor accuracy",
         )
         yield "time in rounds", duration(sum(result.seconds for result in history.rounds.values()))
     if history.left_out:

@@ -8,16 +8,15 @@ labels texts and decides nothing.
 
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from logging import ERROR
 from typing import Final
 
-from flwr.app.error import Error
-from flwr.common import ConfigRecord, Context, Message, log
-from flwr.common.constant import ErrorCode
-
+from oneflower.flower.api import ConfigRecord, Context, Error, ErrorCode, Message, log
 from oneflower.flower.arguments import LONGEST_NAME, NAME
+from oneflower.flower.packing import answer
+from oneflower.flower.parts import own_part
 
 _RECORD: Final = "oneflower-client"
 _LINE: Final = "\noneflower-client "
@@ -36,6 +35,14 @@ class ClientMark:
     name: str = ""
     partition: int | None = None
     state: tuple[str, ...] = ()
+
+
+def call_client(app: Callable[[Message, Context], Message], message: Message, context: Context) -> Message:
+    """Call a ClientApp with its partition and with unpacked arrays; pack and mark its reply."""
+    with own_part(message, context):
+        reply = answer(app, message, context)
+    mark_reply(reply, message, context)
+    return reply
 
 
 def mark_reply(reply: Message, message: Message, context: Context) -> None:

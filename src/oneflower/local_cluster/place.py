@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from oneflower.flower.control import ControlClient
 from oneflower.journal import Journal
+from oneflower.journal.events import ClusterStarted
 from oneflower.local_cluster.local import LocalCluster
 from oneflower.local_cluster.restarter import ProcessRestarter
 
@@ -32,9 +33,7 @@ class ClusterPlace:
         self._cluster.stop(grace_s=0.0)
         self._restarter = self._new_restarter()
         self._cluster.start()
-        self._journal.append(
-            "cluster_started", nodes=self._cluster.nodes, fleet=self._cluster.addresses.fleet
-        )
+        self._journal.append(ClusterStarted(nodes=self._cluster.nodes, fleet=self._cluster.addresses.fleet))
 
     def tend(self) -> None:
         """Restart the processes beside the SuperLink that have died."""

@@ -7,10 +7,10 @@ from typing import Any
 from oneflower.apps_catalogue.find import check_installed, find_app
 from oneflower.errors import SettingsError
 from oneflower.flower.fab import Fab, build_fab
+from oneflower.language_models import base_model_folder
 from oneflower.local_cluster.folder import StateFolder
 from oneflower.local_cluster.ports import LOOPBACK
 from oneflower.local_cluster.tls import check_certificates
-from oneflower.sdk.language_models import base_model_folder
 from oneflower.settings import BY_NAME, Notice, Resolution, Settings, run_config, strategy_rows
 from oneflower.settings.formats import split_address
 

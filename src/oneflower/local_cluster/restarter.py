@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from oneflower.errors import OneflowerError
 from oneflower.journal import Journal
+from oneflower.journal.events import ProcessDied, ProcessStarted
 from oneflower.kinds import may_pass
 from oneflower.local_cluster.local import SUPERLINK, LocalCluster
 
@@ -44,8 +45,7 @@ class ProcessRestarter:
     def tend(self) -> None:
         """Restart the processes that are due, except the SuperLink, which the supervisor restarts."""
         for stalled in self.cluster.stalled():
-            told = {"role": stalled.role, "done": stalled.act, "reason": stalled.reason}
-            self.journal.append("process_stalled", **told)
+            self.journal.append(stalled.event)
         now = self.clock()
         for death in self.cluster.deaths():
             if death.role == SUPERLINK:
@@ -58,7 +58,7 @@ class ProcessRestarter:
 
     def _schedule(self, role: str, reason: str, now: float) -> None:
         self._due[role] = self._backoffs.setdefault(role, Backoff()).next_start(now)
-        self.journal.append("process_died", role=role, reason=reason)
+        self.journal.append(ProcessDied(role=role, reason=reason))
 
     def _restart(self, role: str, now: float) -> None:
         """Restart a process; try again later if the system lacks processes, memory or disk space now."""
@@ -70,4 +70,4 @@ class ProcessRestarter:
             self._schedule(role, f"it cannot be started: {error}", now)
             return
         del self._due[role]
-        self.journal.append("process_started", role=role)
+        self.journal.append(ProcessStarted(role=role))

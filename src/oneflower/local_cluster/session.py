@@ -4,10 +4,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from oneflower.files import probe
-from oneflower.journal import Event, Journal, Owner, read_patiently
+from oneflower.journal import Entry, Journal, Owner, read_patiently
+from oneflower.journal.events import TrainingFinished
 from oneflower.local_cluster import commands
 from oneflower.local_cluster.folder import set_aside
 from oneflower.local_cluster.interrupts import Interrupts
@@ -19,7 +19,7 @@ from oneflower.local_cluster.tls import Certificates, decode_certificates, make_
 from oneflower.procfs import this_process
 from oneflower.supervisor.finished import finished_already
 from oneflower.supervisor.job import Job, changes
-from oneflower.supervisor.memory import Memory, load
+from oneflower.supervisor.memory import Finished, Memory, load
 from oneflower.supervisor.supervisor import Supervisor
 
 LEFTOVER_GRACE_S = 2.0
@@ -27,9 +27,9 @@ LEFTOVER_GRACE_S = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How it went. ``finish`` is the journal's ``training_finished``; empty for an app that writes none."""
+    """How it went. ``finish`` is the journal's ``training_finished``; None for an app that writes none."""
 
-    finish: Mapping[str, Any]
+    finish: TrainingFinished | None
     trained: bool
 
 
@@ -43,7 +43,7 @@ class Session:
     plan: Plan
     environ: Mapping[str, str]
     say: Callable[[str], None]
-    on_event: Callable[[Event], None]
+    on_event: Callable[[Entry], None]
     began: bool = False
 
     def run(self, *, fresh: bool = False) -> Outcome:
@@ -65,9 +65,9 @@ class Session:
             self.plan.folder.make()
             with self.plan.folder.lock():
                 self._end_leftovers(interrupts)
-                finish = self._finished()
-                if finish is not None:
-                    return Outcome(finish=finish, trained=False)
+                finished = self._finished()
+                if finished is not None:
+                    return Outcome(finish=finished.event, trained=False)
                 return Outcome(finish=self._train(interrupts), trained=True)
 
     def _set_aside(self, interrupts: Interrupts) -> None:
@@ -88,13 +88,13 @@ class Session:
             self.say(f"ended {count} processes that a killed `oneflower up` had left running")
         path.unlink(missing_ok=True)
 
-    def _finished(self) -> Mapping[str, Any] | None:
+    def _finished(self) -> Finished | None:
         """Return how this training finished earlier; None if it did not, or with FL_RESUME=never."""
         if self.plan.settings.resume == "never":
             return None
         folder = self.plan.folder
-        events = read_patiently(folder.journal)
-        return finished_already(self._job(), load(folder.training), events, say=self.say)
+        entries = read_patiently(folder.journal)
+        return finished_already(self._job(), load(folder.training), entries, say=self.say)
 
     def _job(self) -> Job:
         plan = self.plan
@@ -105,7 +105,7 @@ class Session:
             nodes=plan.nodes,
         )
 
-    def _train(self, interrupts: Interrupts) -> Mapping[str, Any]:
+    def _train(self, interrupts: Interrupts) -> TrainingFinished | None:
         plan, job = self.plan, self._job()
         cluster = LocalCluster(
             plan.folder,

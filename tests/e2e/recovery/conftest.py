@@ -31,7 +31,7 @@ def undisturbed(tmp_path, numpy_app):
     def train(**variables):
         calm = Scene(tmp_path / "undisturbed", numpy_app, pause_s=0.0, **variables)
         try:
-            return calm.start().finish()["sha256"]
+            return calm.start().finish().sha256
         finally:
             calm.close()
 

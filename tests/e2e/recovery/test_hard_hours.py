@@ -11,7 +11,7 @@ import pytest
 from oneflower.flower.control import ControlClient
 from oneflower.flower.fab import build_fab
 from oneflower.flower.guard import GUARDED
-from oneflower.flower.programs import WARM
+from oneflower.flower.programs import WARM_EXECUTOR, program_of
 from oneflower.procfs import command_line
 from oneflower.settings import run_config
 
@@ -35,13 +35,13 @@ def test_a_second_run_of_the_same_app_is_refused_and_ends_nothing(scene, undistu
     site.wait_for("round_completed", round=1)
     second = submit(site)
     refused = site.wait_for("training_failed", run=second)
-    assert "is written by" in refused["reason"]
-    assert refused["kind"] == "environment"
-    assert site.finish()["sha256"] == undisturbed(NUM_ROUNDS="30")
+    assert "is written by" in refused.reason
+    assert refused.kind == "environment"
+    assert site.finish().sha256 == undisturbed(NUM_ROUNDS="30")
     site.wait_for("supervisor_state", state="finished")
     assert len(site.events("run_submitted")) == 1
     assert not site.events("run_lost", "training_gave_up")
-    owners = {event["process"] for event in site.events("round_completed")}
+    owners = {entry.process for entry in site.entries("round_completed")}
     assert len(owners) == 1
 
 
@@ -74,14 +74,14 @@ def test_a_checkpoint_disk_that_is_full_when_the_serverapp_dies_is_waited_for(sc
     ballast = fill(small_disk)
     site.kill(program="serverapp")
     site.wait_for("training_failed", kind="environment")
-    assert "No space left" in site.wait_for("run_lost", after=1)["reason"]
+    assert "No space left" in site.wait_for("run_lost", after=1).reason
     ballast.unlink()
     finish = site.finish()
     site.wait_for("supervisor_state", state="finished")
     assert rounds(site) == list(range(1, 7))
     assert not site.events("training_gave_up")
     calm = scene("calm", NUM_ROUNDS="6", values=20_000, pause_s=0.0)
-    assert calm.start().finish()["sha256"] == finish["sha256"]
+    assert calm.start().finish().sha256 == finish["sha256"]
 
 
 def test_a_spoiled_database_is_set_aside_and_the_training_goes_on(scene, undisturbed):
@@ -95,7 +95,7 @@ def test_a_spoiled_database_is_set_aside_and_the_training_goes_on(scene, undistu
     for name in ("state.db-wal", "state.db-shm"):
         (database.parent / name).unlink(missing_ok=True)
     site.start(SUPERLINK)
-    assert site.finish()["sha256"] == undisturbed(NUM_ROUNDS="6")
+    assert site.finish().sha256 == undisturbed(NUM_ROUNDS="6")
     assert (database.parent / "state.db.damaged.1").is_file()
     assert "is no database any more" in site.log(SUPERLINK)
 
@@ -107,8 +107,8 @@ def test_a_stopped_executor_does_not_hold_up_a_lost_run(scene, undisturbed):
     (executor,) = site.running(SUPERLINK, program="superexec")
     os.kill(executor.pid, signal.SIGSTOP)
     site.kill(program="serverapp")
-    assert site.finish()["sha256"] == undisturbed(NUM_ROUNDS="5")
-    assert site.events("process_stalled")[0]["role"] == "superexec"
+    assert site.finish().sha256 == undisturbed(NUM_ROUNDS="5")
+    assert site.events("process_stalled")[0].role == "superexec"
 
 
 @pytest.mark.parametrize("victim", ["supernode", "supernode and guard", "warm"])
@@ -128,7 +128,7 @@ def test_a_supernode_without_a_supervisor_has_a_guard_of_its_own(scene, undistur
         each
         for each in found
         if (
-            WARM in command_line(each.pid)
+            program_of(command_line(each.pid)) == WARM_EXECUTOR
             if victim == "warm"
             else each.pid == site.kept["supernode-1"].process.pid
         )
@@ -138,7 +138,7 @@ def test_a_supernode_without_a_supervisor_has_a_guard_of_its_own(scene, undistur
     if victim == "supernode and guard":
         (guard,) = [each for each in found if "oneflower.flower.guard" in command_line(each.pid)]
         os.kill(guard.pid, signal.SIGKILL)
-    assert site.finish()["sha256"] == undisturbed(NUM_ROUNDS="5")
+    assert site.finish().sha256 == undisturbed(NUM_ROUNDS="5")
     assert "was stopped by a signal" in site.log("supernode-1")
 
 
@@ -166,5 +166,5 @@ def test_a_wall_clock_that_is_set_back_by_a_day_holds_up_no_round(scene, set_clo
     site.hold_down("supernode-2")
     site.wait_for("round_failed", round=3)
     site.start("supernode-2")
-    assert site.finish()["sha256"] == undisturbed()
+    assert site.finish().sha256 == undisturbed()
     assert not site.events("run_lost")
