@@ -11,7 +11,7 @@ HOST_PACKAGES := systemd-container debootstrap iproute2 podman runc buildah neta
 	fuse-overlayfs ruby-rspec shellcheck yamllint
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check soak torn-writes many-rounds nightly contract e2e-hosts hosts-packages format clean
+.PHONY: help demo test check lint units e2e slow soak torn-writes many-rounds campaign laws mutations nightly contract e2e-hosts hosts-packages format clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  \1\t/' | expand -t 18
@@ -31,14 +31,30 @@ $(DEVELOP): $(TRAIN) pyproject.toml
 demo: $(TRAIN) ## Train on real MNIST images on a real cluster on this machine (five rounds, three nodes)
 	$(BIN)/oneflower up --context examples/demo/context.sh --nodes 3 --state .demo
 
-test: $(DEVELOP) ## Run every test, those with real Flower processes too
-	$(BIN)/pytest
+# What needs neither a Flower process nor a browser. The units keep the processors busy, the rest waits most of
+# the time: the workers are for two cores.
+UNITS := not (e2e or netns or browser or slow or hosts)
+END_TO_END := (e2e or netns or browser) and not (slow or hosts)
+UNIT_WORKERS ?= 3
+WORKERS ?= 4
 
-check: $(DEVELOP) ## ruff, mypy --strict, the import rule, the unit tests
+test: units e2e ## Run every test but those of `make slow`, those with real Flower processes too
+
+check: lint units ## ruff, mypy --strict, the import rule, the unit tests
+
+lint: $(DEVELOP) ## ruff and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -m 'not e2e and not netns and not slow and not hosts and not browser'
+
+units: $(DEVELOP) ## The tests that start no Flower process and no browser
+	$(BIN)/pytest -n $(UNIT_WORKERS) --dist worksteal -m '$(UNITS)'
+
+e2e: $(DEVELOP) ## The tests with real Flower processes, network namespaces or a browser
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m '$(END_TO_END)'
+
+slow: $(DEVELOP) ## A short soak, torn writes, a short campaign, hosts with real systemd (root)
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m 'slow or hosts'
 
 MINUTES ?= 30
 SEED ?= 1
@@ -55,10 +71,24 @@ many-rounds: $(DEVELOP) ## Simulate ROUNDS rounds of a tiny model: what a round 
 	$(BIN)/python benchmarks/many_rounds.py --rounds $(ROUNDS)
 
 STRATEGIES ?= bulyan fedadam fedavg fedprox fedtrimmedavg krum
-nightly: MINUTES = 240
-nightly: KILLS = 15
-nightly: $(DEVELOP) ## Six strategies under KILLS kills, stops, full disks; same model (SEED, STRATEGIES, MINUTES)
+campaign: MINUTES = 240
+campaign: KILLS = 15
+campaign: $(DEVELOP) ## Six strategies under KILLS kills, stops, full disks; same model (SEED, STRATEGIES, MINUTES)
 	$(BIN)/python tests/e2e/recovery/campaign.py --strategies $(STRATEGIES) --kills $(KILLS) --minutes $(MINUTES) --seed $(SEED)
+
+laws: $(DEVELOP) ## The property tests with two thousand new random examples each
+	$(BIN)/pytest -n $(UNIT_WORKERS) --dist worksteal --hypothesis-profile=nightly -m '$(UNITS) and hypothesis'
+
+nightly: ## What takes hours: laws, mutations, soak, torn-writes, slow, campaign, one after another
+	$(MAKE) laws
+	$(MAKE) mutations
+	$(MAKE) soak MINUTES=30
+	$(MAKE) torn-writes KILLS=20
+	$(MAKE) slow
+	$(MAKE) campaign
+
+mutations: $(DEVELOP) ## Take away each line that makes a commit safe; a test must notice each time
+	$(BIN)/python tests/checkpoints/mutation_check.py
 
 contract: $(DEVELOP) ## Ask a real OneGate what the tests' one copies (ONEGATE=URL TOKEN=... VMID=... of a VM)
 	@ONEGATE='$(ONEGATE)' TOKEN='$(TOKEN)' VMID='$(VMID)' OTHER_VMID='$(OTHER_VMID)' $(BIN)/python tests/contract/onegate.py

@@ -6,7 +6,7 @@ from oneflower.journal import read_journal
 from oneflower.monitor.history import fold
 from oneflower.monitor.report import write_report
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
