@@ -92,7 +92,10 @@ def best_by_hand(rounds, metrics):
 
 
 @given(policy=policies, metrics=histories(), rotten=st.sets(st.integers(1, 8), max_size=6))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    max_examples=settings.default.max_examples * 2 // 5,
+)
 def test_pruning_a_folder_never_takes_the_newest_good_or_the_best_good(
     policy, metrics, rotten, scratch, make
 ):
@@ -115,7 +118,10 @@ def test_pruning_a_folder_never_takes_the_newest_good_or_the_best_good(
 
 
 @given(metrics=histories(), late=st.sets(st.integers(1, 9)))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    max_examples=settings.default.max_examples * 3 // 5,
+)
 def test_the_best_round_is_kept_and_shown_whenever_its_evaluation_came(metrics, late, scratch, make):
     """Clients evaluate after their round's checkpoint: it comes with the next one, or is noted at the end.
 
