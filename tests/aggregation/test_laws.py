@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from .conftest import FEWEST, RULES, random_updates, same_bytes, updates
 
 rules = pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
-quick = settings(max_examples=40, deadline=None)
+quick = settings(max_examples=settings.default.max_examples * 2 // 5)
 
 # Multiples of 1/8 up to 1000: sums, differences and squares of a few of them are exact in float32.
 EXACT = st.integers(-8_000, 8_000).map(lambda eighths: eighths / 8)
