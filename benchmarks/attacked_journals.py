@@ -1,4 +1,4 @@
-"""Train all six strategies with two attackers, and keep the journals: what docs/compare.svg is drawn from.
+"""Train all strategies with two attackers, and keep the journals: what docs/compare.svg is drawn from.
 
 python benchmarks/attacked_journals.py DIR          # DIR/FedAvg/journal.jsonl and so on; some minutes
 oneflower compare DIR/* --format svg --output docs/compare.svg

@@ -1,14 +1,14 @@
-"""What a checkpoint costs: how long the round loop stands still, and how fast the bytes get to the disk.
+"""Measure the cost of a checkpoint: how long the round loop waits, and how fast the bytes reach the disk.
 
     python benchmarks/checkpoint.py                          # 1 MB, 100 MB and 1 GB, some minutes
     python benchmarks/checkpoint.py --sizes 100 --folder DIR # one size, on the disk of DIR
 
-The same float32 model (eight equal arrays) is written by all sides in turn, in one process, to one disk, each
-time to a new file; a ratio is the median of the repetitions' ratios, so that both sides of it saw the same
-moment. "Stands still" is what the round loop waits: for `numpy.savez` and `torch.save` the whole write and
-fsync, for oneflower the hand-over to its writer. "Work beside" is how much longer the same computation takes
-while a checkpoint is being written. The plain write is `os.write` and `os.fsync` of the same bytes: no
-hash, no CRC, no rename, no manifest, which a commit of oneflower has.
+All sides write the same float32 model (eight equal arrays) alternately, in one process, to one disk, each
+time to a new file. A ratio is the median of the repetitions' ratios, so that both sides of it ran at the
+same time. "Stands still" is the time that the round loop waits: for `numpy.savez` and `torch.save` the
+whole write and fsync, for oneflower the hand-over to its writer. "Work beside" is how much longer the same
+computation takes while a checkpoint is written. The plain write is `os.write` and `os.fsync` of the same
+bytes, without the hash, CRC, rename and manifest of a commit of oneflower.
 """
 
 import argparse
@@ -44,14 +44,14 @@ COLUMNS = {
 
 
 def model(size_mb: int) -> dict[str, np.ndarray]:
-    """Return a float32 model of so many megabytes."""
+    """Return a float32 model of the given number of megabytes."""
     rng = np.random.default_rng(0)
     values = size_mb * MB // 4 // ARRAYS
     return {f"layer{index}.weight": rng.standard_normal(values, dtype=np.float32) for index in range(ARRAYS)}
 
 
 class Side:
-    """Everything that writes the model, each call to a new file that is removed outside the clock."""
+    """The writers of the model; each call writes a new file, which is removed outside the timing."""
 
     def __init__(self, arrays: dict[str, np.ndarray], folder: Path) -> None:
         self.arrays = arrays
@@ -61,21 +61,21 @@ class Side:
         self.number = 0
 
     def savez(self, path: Path) -> None:
-        """Write as a training without this project may."""
+        """Write as a training without this project might."""
         with path.open("wb") as file:
             np.savez(file, **self.arrays)
             file.flush()
             os.fsync(file.fileno())
 
     def torch_save(self, path: Path) -> None:
-        """Write as PyTorch trainings do."""
+        """Write as a PyTorch training does."""
         with path.open("wb") as file:
             torch.save(self.tensors, file)
             file.flush()
             os.fsync(file.fileno())
 
     def plain(self, path: Path) -> None:
-        """Write the same bytes and nothing else."""
+        """Write only the same bytes."""
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         for array in self.arrays.values():
             view = memoryview(array).cast("B")
@@ -85,7 +85,7 @@ class Side:
         os.close(descriptor)
 
     def checkpoint(self) -> Checkpoint:
-        """Return the model as the checkpoint of the next round."""
+        """Return the model as the next round's checkpoint."""
         self.number += 1
         return Checkpoint(
             round=self.number,
@@ -98,7 +98,7 @@ class Side:
         )
 
     def clear(self) -> None:
-        """Remove what was committed; the next commit finds an empty folder, as the others do."""
+        """Remove the committed files: each commit starts with an empty folder, like the other sides."""
         self.store.close()
         shutil.rmtree(self.folder / "checkpoints")
         self.store.open()
@@ -106,7 +106,7 @@ class Side:
 
 @contextmanager
 def clock(times: list[float]) -> Iterator[None]:
-    """Add the seconds that the block takes."""
+    """Append the seconds that the block takes."""
     started = time.perf_counter()
     yield
     times.append(time.perf_counter() - started)
@@ -121,7 +121,7 @@ def timed_file(write: Callable[[Path], None], folder: Path, times: list[float]) 
 
 
 def work(seconds: float) -> Callable[[], None]:
-    """Return a computation of about so many seconds: products of matrices, as a training does them."""
+    """Return a computation of about the given seconds: matrix products, as in a training."""
     matrix = np.random.default_rng(1).standard_normal((300, 300), dtype=np.float32)
     once: list[float] = []
     for _ in range(5):
@@ -137,7 +137,7 @@ def work(seconds: float) -> Callable[[], None]:
 
 
 def measure(size_mb: int, repeats: int, folder: Path) -> dict[str, list[float]]:
-    """Return the seconds of every side for one size of model."""
+    """Return the seconds of every side for one model size."""
     side = Side(model(size_mb), folder)
     times: dict[str, list[float]] = {
         name: [] for name in ("savez", "torch", "stall", "commit", "plain", "alone", "with")
@@ -179,14 +179,14 @@ def ratio(times: dict[str, list[float]], theirs: str, ours: str) -> float:
 
 
 def main() -> None:
-    """Print a table, and with --json one last line of ratios."""
+    """Print a table, and with --json a last line of ratios."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES_MB, metavar="MB")
     parser.add_argument("--repeats", type=int, help="repetitions of each size")
     parser.add_argument(
-        "--folder", type=Path, help="a folder on the disk to measure; a temporary one if not given"
+        "--folder", type=Path, help="a folder on the disk to measure (default: a temporary folder)"
     )
     parser.add_argument("--json", action="store_true", help="end with one line of ratios")
     arguments = parser.parse_args()

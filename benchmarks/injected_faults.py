@@ -1,15 +1,15 @@
-"""Seconds until a round ends in which Flower loses a message, in stock Flower and with oneflower.
+"""Measure a round in which Flower loses a message, in stock Flower and with oneflower.
 
 ``python benchmarks/injected_faults.py [--faults B1,B2,B3,B4] [--timeout 120] [--json]``
 
-Three rounds with three real SuperNodes; the second meets the fault, the other two say what is usual.
+Three rounds with three real SuperNodes; the fault is in the second, the other two show the usual time.
 
-B1  a ClientApp is killed (kill -9) at its work
+B1  a ClientApp is killed (kill -9) while it works
 B2  a SuperNode asks for a part of a message that the ServerApp has not sent yet
 B3  clients send an identical object at the same time
-B4  the connection to a SuperNode is reset when the message is on its way
+B4  the connection to a SuperNode is reset while the message is in transit
 
-A round that loses a message in stock Flower waits for its whole timeout: an hour by default, here less.
+In stock Flower, a round that loses a message waits for its whole timeout: an hour by default, less here.
 """
 
 import argparse
@@ -41,13 +41,13 @@ MESSAGE_BYTES = 300
 
 
 def main() -> None:
-    """Inject each fault in both and print what became of the round."""
+    """Inject each fault on both sides and print the result of the round."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--faults", default="B1,B2,B3,B4")
-    parser.add_argument("--timeout", type=float, default=120.0, help="of a round, in seconds")
-    parser.add_argument("--json", action="store_true", help="end with one line that holds the ratios")
+    parser.add_argument("--timeout", type=float, default=120.0, help="timeout of a round, in seconds")
+    parser.add_argument("--json", action="store_true", help="end with one line of ratios")
     arguments = parser.parse_args()
     ratios = {}
     for fault in arguments.faults.split(","):
@@ -85,7 +85,7 @@ def measure(fault: str, loop: str, timeout_s: float) -> float:
 
 @contextmanager
 def federation(folder: Path, *, stock: bool, fault: str) -> Iterator[ControlClient]:
-    """Run a SuperLink and SuperNodes, the first of them behind a connection that can be reset."""
+    """Run a SuperLink and SuperNodes; the first SuperNode's connection can be reset."""
     fleet, control, serverappio, *nodes = (f"127.0.0.1:{port}" for port in free_ports(3 + NODES))
     flag = folder / "results.jsonl.fault"
     line = Line(fleet, flag if fault == "B4" else None)
@@ -121,7 +121,7 @@ def federation(folder: Path, *, stock: bool, fault: str) -> Iterator[ControlClie
 
 
 def answers(client: ControlClient) -> bool:
-    """Say whether the SuperLink is up."""
+    """Return whether the SuperLink answers."""
     with suppress(ClusterError):
         client.nodes()
         return True
@@ -138,7 +138,7 @@ def wait(condition: Callable[[], bool], timeout_s: float) -> None:
 
 
 class Line:
-    """Passes TCP on; resets its connections once, at the first answer with a message after the flag."""
+    """Forward TCP; reset the connections once, at the first answer with a message after the flag was set."""
 
     def __init__(self, target: str, flag: Path | None) -> None:
         host, port = target.rsplit(":", 1)
@@ -174,14 +174,14 @@ class Line:
                 sink.sendall(data)
 
     def reset(self) -> None:
-        """Cut every connection."""
+        """Close every connection with a reset."""
         ends, self._ends = self._ends, []
         for end in ends:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Stop listening and cut."""
+        """Stop listening and close all connections."""
         self._listener.close()
         self.reset()
 

@@ -1,10 +1,10 @@
-"""What many small arrays cost: rounds of `oneflower up` with N arrays beside one array of the same bytes.
+"""Measure the cost of many small arrays, compared with one array of the same bytes, under `oneflower up`.
 
 ``python benchmarks/many_arrays.py``                           300 arrays of 1,000 floats, 2 nodes
 ``python benchmarks/many_arrays.py --arrays 2000 --size 1``
-``python benchmarks/many_arrays.py --plain``                   and both on stock Flower, which packs nothing
+``python benchmarks/many_arrays.py --plain``                   both on stock Flower too, which packs nothing
 
-Trainings take turns on one machine; the median round of each counts, and the ratio is what to read.
+Trainings alternate on one machine. Each counts with its median round, and the ratio is the result.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import median
 
 from oneflower.journal import read_journal
+from oneflower.journal.events import RoundCompleted
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "e2e"))
 NODES = 2
@@ -24,7 +25,7 @@ NODES = 2
 def seconds_a_round(
     folder: Path, app: Path, *, arrays: int, size: int, rounds: int, **variables: str
 ) -> list[float]:
-    """Train once; return the seconds of its rounds."""
+    """Train once; return the seconds of each round."""
     folder.mkdir()
     environ = {
         **os.environ,
@@ -39,12 +40,12 @@ def seconds_a_round(
     command = [sys.executable, "-m", "oneflower.cli.main", "up", "--nodes", str(NODES), "--app", str(app)]
     command += ["--state", str(folder / "state"), "--no-dashboard", "--plain"]
     subprocess.run(command, env=environ, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    events = read_journal(folder / "state" / "journal.jsonl")
-    return [event["seconds"] for event in events if event["event"] == "round_completed"]
+    entries = read_journal(folder / "state" / "journal.jsonl")
+    return [entry.event.seconds for entry in entries if isinstance(entry.event, RoundCompleted)]
 
 
 def main() -> None:
-    """Train by turns and print the ratios."""
+    """Train alternately and print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--arrays", type=int, default=300)
     parser.add_argument("--size", type=int, default=1000, help="floats in each")
@@ -79,7 +80,7 @@ def main() -> None:
                 first[name].append(rounds[0])
                 found[name] += rounds[1:]
     base = median(found["one array"]), median(first["one array"])
-    print(f"{given.arrays} arrays of {given.size} floats, {NODES} nodes; times those of one array:")
+    print(f"{given.arrays} arrays of {given.size} floats, {NODES} nodes; relative to one array:")
     for name in kinds:
         print(
             f"  {name:24} x{median(found[name]) / base[0]:.2f} a round, "

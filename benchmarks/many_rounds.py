@@ -1,12 +1,12 @@
-"""Does a round cost the same after thousands of rounds: time, processor time and memory of a long training.
+"""Check that a round costs the same after thousands of rounds: time, processor time, memory.
 
 ``python benchmarks/many_rounds.py``                      10,000 rounds of `oneflower simulate`, each saved
 ``python benchmarks/many_rounds.py --interval 10``        a checkpoint every 10th round
 ``python benchmarks/many_rounds.py --keep 0``             every checkpoint is kept
 
-The model is tiny, so that what is measured is what the rounds leave behind. A machine that others use is not
-as fast at the end of an hour as at its beginning. So the last hundred rounds are compared with the first side
-by side: a new training and the long one, which resumes, take turns, and the median ratio counts.
+The model is tiny, so that only the cost of earlier rounds is measured. The speed of a shared machine
+changes within an hour. So the last hundred rounds are compared with the first ones side by side: a new
+training and the long one, which resumes, alternate, and the median ratio counts.
 """
 
 import argparse
@@ -18,12 +18,12 @@ import tempfile
 import threading
 import time
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
 from oneflower.journal import read_journal
+from oneflower.journal.events import RoundCompleted
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "e2e"))
 PART = 100
@@ -33,7 +33,7 @@ SAMPLE_S = 0.25
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """What the process had used by a moment."""
+    """The resources that the process had used at a moment."""
 
     time: float
     memory_mib: float
@@ -42,7 +42,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """When each round of a training ended, and samples of its process."""
+    """The end time of each round of a training, and samples of its process."""
 
     ended: dict[int, float]
     samples: list[Sample]
@@ -50,7 +50,7 @@ class Trained:
     def part(self, first: int, count: int = PART) -> tuple[float, float, float]:
         """Return seconds and processor seconds a round, and memory, of the rounds after `first`.
 
-        The seconds are the median's: one round that waits for another's disk says nothing.
+        Seconds are medians: one round that waits for the disk does not count.
         """
         moments = [self.ended[number] for number in range(first, first + count + 1)]
         inside = [s for s in self.samples if moments[0] <= s.time <= moments[-1]] or self.samples[-1:]
@@ -60,7 +60,7 @@ class Trained:
 
 
 def main() -> None:
-    """Train, and print the parts and the ratios."""
+    """Train; print the parts and the ratios."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -68,8 +68,10 @@ def main() -> None:
     parser.add_argument("--interval", type=int, default=1)
     parser.add_argument("--keep", type=int, default=3)
     parser.add_argument("--clients", type=int, default=2)
-    parser.add_argument("--turns", type=int, default=7, help="how often new and long training take turns")
-    parser.add_argument("--json", action="store_true", help="end with one line that holds the ratios")
+    parser.add_argument(
+        "--turns", type=int, default=7, help="how often the new and the long training alternate"
+    )
+    parser.add_argument("--json", action="store_true", help="end with one line of ratios")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="oneflower-rounds-") as folder:
         ratios = measure(Path(folder), given)
@@ -78,7 +80,7 @@ def main() -> None:
 
 
 def measure(folder: Path, given: argparse.Namespace) -> dict[str, float]:
-    """Train for long, then take turns; print the parts and return the ratios."""
+    """Run the long training, then alternate; print the parts and return the ratios."""
     from conftest import write_numpy_app
 
     app = write_numpy_app(folder / "app")
@@ -108,7 +110,7 @@ def measure(folder: Path, given: argparse.Namespace) -> dict[str, float]:
 
 
 def train(app: Path, state: Path, rounds: int, given: argparse.Namespace) -> Trained:
-    """Train until a round, from where the state folder stands."""
+    """Train up to a round, starting from the state folder."""
     variables = {
         "FL_NUM_ROUNDS": rounds,
         "FL_CHECKPOINT_ENABLED": "YES",
@@ -130,11 +132,11 @@ def train(app: Path, state: Path, rounds: int, given: argparse.Namespace) -> Tra
         process.kill()
         stop.set()
         sampler.join()
-    events = read_journal(state / "journal.jsonl")
+    entries = read_journal(state / "journal.jsonl")
     ended = {
-        event["round"]: datetime.fromisoformat(event["time"]).timestamp()
-        for event in events
-        if event["event"] == "round_completed"
+        entry.event.round: entry.time.timestamp()
+        for entry in entries
+        if isinstance(entry.event, RoundCompleted) and entry.time is not None
     }
     return Trained(ended=ended, samples=samples)
 
@@ -151,7 +153,7 @@ def _sample(pid: int, stop: threading.Event, samples: list[Sample]) -> None:
 
 
 def _cpu_at(samples: list[Sample], moment: float) -> float:
-    """Return the processor seconds used by a moment, between the samples around it."""
+    """Return the processor seconds used at a moment, interpolated between samples."""
     before = max((s for s in samples if s.time <= moment), key=lambda s: s.time, default=samples[0])
     after = min((s for s in samples if s.time > moment), key=lambda s: s.time, default=samples[-1])
     if after.time == before.time:

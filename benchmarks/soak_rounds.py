@@ -1,8 +1,8 @@
-"""What a cluster uses over time: memory and disk of a long training, processor time of an idle cluster.
+"""Measure a cluster over time: memory and disk of a long training, processor time of an idle cluster.
 
 ``python benchmarks/soak_rounds.py large``  100 MB model, 3 nodes, 20 rounds: lost replies, memory, database
 ``python benchmarks/soak_rounds.py many``   no-op model, 2 nodes, 200 rounds: memory of every process
-``python benchmarks/soak_rounds.py idle``   processor seconds a minute of an idle cluster, stock and ours
+``python benchmarks/soak_rounds.py idle``   processor seconds per minute of an idle cluster, stock and ours
 """
 
 import argparse
@@ -26,7 +26,7 @@ LAUNCHER = "oneflower.flower.launch"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Use:
-    """What one process has used so far."""
+    """The resources that one process has used so far."""
 
     role: str
     part: str
@@ -35,13 +35,13 @@ class Use:
 
 
 def main() -> None:
-    """Run what was asked for."""
+    """Run the selected measurement."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", choices=("large", "many", "idle"))
-    parser.add_argument("--rounds", type=int, help="in place of 20 and 200")
-    parser.add_argument("--json", action="store_true", help="end with one line that holds the ratios")
+    parser.add_argument("--rounds", type=int, help="instead of 20 and 200")
+    parser.add_argument("--json", action="store_true", help="end with one line of ratios")
     arguments = parser.parse_args()
     cases = {
         "large": Case(model="large", nodes=3, rounds=arguments.rounds or 20, megabytes=100),
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def soak(case: Case) -> dict[str, float]:
-    """Train while memory and database are sampled; report both halves and the replies that were lost."""
+    """Train while memory and database are sampled; report two quarters and the lost replies."""
     with tempfile.TemporaryDirectory(prefix="oneflower-soak-") as folder:
         root = Path(folder)
         stop, samples = threading.Event(), []
@@ -86,7 +86,7 @@ def _sample(state: Path, stop: threading.Event, samples: list[dict[str, float]])
 
 
 def _database_mib(state: Path) -> float:
-    """Return the size of the database, whose files come and go with its connections."""
+    """Return the size of the database; its files exist only while connections are open."""
     total = 0
     for file in (state / "superlink").rglob("state.db*"):
         try:
@@ -97,7 +97,7 @@ def _database_mib(state: Path) -> float:
 
 
 def _growth(samples: list[dict[str, float]]) -> dict[str, float]:
-    """Print the highest of the second and of the last quarter; return last / second."""
+    """Print the peaks of the second and the last quarter; return last / second."""
     quarter = len(samples) // 4
     ratios = {}
     for name in sorted({name for sample in samples for name in sample}):
@@ -110,7 +110,7 @@ def _growth(samples: list[dict[str, float]]) -> dict[str, float]:
 
 
 def idle() -> dict[str, float]:
-    """Let clusters idle in turn; return ours' processor time over stock's."""
+    """Let clusters idle alternately; return our processor time divided by stock's."""
     spent: dict[str, float] = {"stock": 0.0, "ours": 0.0}
     for loop in ("stock", "ours", "stock", "ours"):
         with tempfile.TemporaryDirectory(prefix="oneflower-idle-") as folder:
@@ -121,12 +121,12 @@ def idle() -> dict[str, float]:
                 time.sleep(IDLE_S)
                 used = sum(use.cpu_s for use in uses(state)) - before
         spent[loop] += used
-        print(f"{loop:6} {used * 60 / IDLE_S:.2f} processor seconds a minute, 3 nodes", flush=True)
+        print(f"{loop:6} {used * 60 / IDLE_S:.2f} processor seconds per minute, 3 nodes", flush=True)
     return {"idle_cpu_ours_over_stock": round(spent["ours"] / spent["stock"], 2)}
 
 
 def uses(state: Path) -> Iterator[Use]:
-    """Give what each process of a cluster has used, found by the session of its ancestor."""
+    """Return the resources of each process of a cluster, found by the session of its ancestor."""
     table = json.loads((state / "processes.json").read_text(encoding="utf-8"))["processes"]
     roles = {entry["pid"]: role for role, entry in table.items()}
     for folder in Path("/proc").iterdir():
@@ -146,7 +146,7 @@ def uses(state: Path) -> Iterator[Use]:
 
 
 def _part(command: list[str]) -> str:
-    """Return which program a process runs: the launcher's, a module of ours, or the file that it is."""
+    """Return the program of a process: the launcher's, one of our modules, or the executable file."""
     if LAUNCHER in command:
         return command[command.index(LAUNCHER) + 1]
     if "-m" in command:
@@ -157,7 +157,7 @@ def _part(command: list[str]) -> str:
 
 
 def _anonymous_mib(status: str) -> float:
-    """Return the memory that is a process's own; pages of a mapped database are the kernel's to drop."""
+    """Return the private memory of a process, without the pages of a mapped database."""
     line = next((line for line in status.splitlines() if line.startswith("RssAnon:")), "RssAnon: 0 kB")
     return int(line.split()[1]) / 1024
 

@@ -7,25 +7,26 @@ ONE_SERVICE_VERSION='0.1.0'
 ONE_SERVICE_BUILD='1'
 ONE_SERVICE_SHORT_DESCRIPTION='Flower SuperNode, configured by FL_* variables'
 ONE_SERVICE_DESCRIPTION='Federated learning with Flower. Set FL_USE_CASE and start the service.'
-# Both stages give the same result however often they run.
+# Both stages can be repeated with the same result.
 ONE_SERVICE_RECONFIGURABLE=true
 
 # name, stage, description, input type
 ONE_SERVICE_PARAMS=(
+    'FL_USE_CASE' 'configure' 'Pre-built app to train; none starts the cluster without an app, for one of your own' 'O|list'
+    'FL_BASE_MODEL' 'configure' 'Folder of the language model to fine-tune, or the folder that contains it' 'O|text'
+    'FL_LOG_LEVEL' 'configure' 'Lowest severity of the log lines to write' 'O|list'
     'FLOWER_VERSION' 'configure' 'Flower version of the cluster' 'O|text'
-    'FL_USE_CASE' 'configure' 'Pre-built app that is trained; none leaves the cluster idle for an app of your own' 'O|list'
-    'ML_FRAMEWORK' 'configure' 'Machine-learning framework of the app' 'O|list'
-    'FL_BASE_MODEL' 'configure' 'Folder of the language model that is fine-tuned, or the folder that holds it' 'O|text'
-    'FL_WARM_EXECUTOR' 'configure' 'Handle each message in a forked child of one warm process' 'O|boolean'
-    'FL_FLOWER_WORKAROUNDS' 'configure' 'Guard against the known defects of Flower 1.25.0' 'O|boolean'
-    'FL_ISOLATION' 'configure' 'Who starts the app processes: Flower itself (subprocess) or separate services (process)' 'O|list'
-    'FL_LOG_LEVEL' 'configure' 'Least severe log lines that are written' 'O|list'
+    'ML_FRAMEWORK' 'configure' 'Machine learning framework of the app' 'O|list'
+    'FL_WARM_EXECUTOR' 'configure' 'Run each ClientApp in a forked child of one warm process, not in a new process' 'O|boolean'
+    'FL_FLOWER_WORKAROUNDS' 'configure' 'Apply the workarounds for known defects of Flower 1.25.0' 'O|boolean'
+    'FL_FLOWER_SPEEDUPS' 'configure' 'Apply the workarounds that only save time; the others stay' 'O|boolean'
+    'FL_ISOLATION' 'configure' 'Who starts the app processes: Flower itself (subprocess) or a separate service (process)' 'O|list'
     'FL_TLS_ENABLED' 'configure' 'Encrypt the connections between SuperNodes and SuperLink' 'O|boolean'
-    'FL_SSL_CA_CERTFILE' 'configure' 'CA certificate, PEM or base64 of PEM; if empty, one is made and handed out' 'O|text64'
-    'FL_SUPERLINK_ADDRESS' 'configure' 'Address of the SuperLink; empty finds it through OneGate' 'O|text'
-    'FL_NODE_CONFIG' 'configure' 'Pairs key=value for the app; empty computes partition-id and num-partitions' 'O|text'
-    'FL_MAX_RETRIES' 'configure' 'Tries to connect to the SuperLink before the SuperNode gives up; 0 is without limit' 'O|number'
-    'FL_MAX_WAIT_TIME' 'configure' 'Seconds of tries to connect before the SuperNode gives up; 0 is without limit' 'O|number'
+    'FL_SSL_CA_CERTFILE' 'configure' 'CA certificate, PEM or base64 of PEM; if empty, a CA is created and its certificate published' 'O|text64'
+    'FL_SUPERLINK_ADDRESS' 'configure' 'Address of the SuperLink; if empty, it is found through OneGate' 'O|text'
+    'FL_NODE_CONFIG' 'configure' 'Pairs key=value for the ClientApp; without partition-id and num-partitions, both are assigned' 'O|text'
+    'FL_MAX_RETRIES' 'configure' 'Failed connections to the SuperLink after which the SuperNode exits; 0 for no limit' 'O|number'
+    'FL_MAX_WAIT_TIME' 'configure' 'Time without a connection to the SuperLink after which the SuperNode exits; 0 for no limit' 'O|number'
 )
 
 readonly ONEFLOWER=/opt/oneflower/venv/bin/oneflower
@@ -42,7 +43,7 @@ service_bootstrap() {
     ONE_SERVICE_REPORT="$ONE_SERVICE_REPORT" "$ONEFLOWER" appliance bootstrap --role supernode
 }
 
-# one-apps calls this after every stage: it must stop nothing.
+# one-apps calls this after every stage; it must not stop anything.
 service_cleanup() {
     :
 }

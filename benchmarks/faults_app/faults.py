@@ -1,4 +1,4 @@
-"""The app of benchmarks/injected_faults.py: three rounds of which the second meets a fault."""
+"""The app of benchmarks/injected_faults.py: three rounds, with a fault in the second."""
 
 import json
 import os
@@ -24,7 +24,7 @@ LATE_OBJECT_S = 4.0
 
 @server.main()
 def main(grid: Grid, context: Context) -> None:
-    """Note how long each round takes and how many nodes answered."""
+    """Record the duration of each round and the number of replies."""
     config = context.run_config
     while len(nodes := sorted(grid.get_node_ids())) < int(config["nodes"]):
         time.sleep(0.1)
@@ -47,12 +47,12 @@ def main(grid: Grid, context: Context) -> None:
 
 
 def stock(grid: Grid) -> Exchange:
-    """Return Flower's own exchange of messages."""
+    """Return a function that exchanges messages with Flower's own Grid."""
     return lambda messages, timeout: list(grid.send_and_receive(messages, timeout=timeout))
 
 
 def ours(grid: Grid) -> Exchange:
-    """Return oneflower's, with a quorum of all nodes but one."""
+    """Return the same with oneflower's Grid, and a quorum of all nodes but one."""
     wrapped = RoundGrid(grid)
 
     def exchange(messages: list[Message], timeout: float) -> list[Message]:
@@ -62,15 +62,15 @@ def ours(grid: Grid) -> Exchange:
             return sum(not answer.has_error() for answer in answers) >= len(messages) - 1
 
         for reply in wrapped.exchange(messages, timeout_s=timeout, enough=enough):
-            answers.append(reply.message)  # noqa: PERF401 - enough() looks at them meanwhile
+            answers.append(reply.message)  # noqa: PERF401 - enough() reads the list in the meantime
         return answers
 
     return exchange
 
 
 def delay_objects(grid: Any) -> None:
-    """Let the first object of the next message come late, as one of a large model does."""
-    stub = grid._stub  # noqa: SLF001 - a fault is injected where no public door is
+    """Delay the first object of the next message, as happens with a large model."""
+    stub = grid._stub  # noqa: SLF001 - there is no public way to inject this fault
     push, late = stub.PushObject, [True]
 
     def push_object(request: Any, **options: Any) -> Any:
@@ -83,7 +83,7 @@ def delay_objects(grid: Any) -> None:
 
 @client.train()
 def train(message: Message, context: Context) -> Message:
-    """Answer with the same arrays as every other node, or die."""
+    """Reply with the same arrays as every other node, or die."""
     about = message.content["about"]
     if about["fault"] == "B1" and about["round"] == FAULTY_ROUND and context.node_config["partition-id"] == 0:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""On the SuperLink's PYTHONPATH: two clients that register an object at once do meet (fault B3)."""
+"""On the SuperLink's PYTHONPATH: two clients that register one object at the same time collide (B3)."""
 
 import os
 import sqlite3
@@ -12,7 +12,7 @@ PAUSE_S = 0.3
 
 
 class SlowConnection(sqlite3.Connection):
-    """A connection that pauses between looking an object up and inserting it, while the flag is there."""
+    """A connection that pauses between looking an object up and inserting it, while the flag file exists."""
 
     def execute(self, statement: str, *parameters: Any) -> Any:
         """Execute a statement."""

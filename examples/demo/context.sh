@@ -1,5 +1,5 @@
-# What `make demo` trains: five rounds of federated averaging on MNIST images, three nodes.
-# OpenNebula writes such a file into a VM; here it is given to `oneflower up --context`.
+# The training of `make demo`: five rounds of federated averaging on MNIST images, three nodes.
+# OpenNebula writes such a file into a VM; here it is passed to `oneflower up --context`.
 FL_USE_CASE='image-classification'
 FL_STRATEGY='FedAvg'
 FL_NUM_ROUNDS='5'

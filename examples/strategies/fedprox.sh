@@ -1,4 +1,4 @@
-# FedProx: the clients stay near the global model; for data that differ from node to node.
+# FedProx. A proximal term keeps the clients near the global model; for data that differ between nodes.
 # 3 nodes: oneflower up --context examples/strategies/fedprox.sh --nodes 3
 FL_USE_CASE='image-classification'
 FL_STRATEGY='FedProx'

@@ -1,5 +1,5 @@
-# LoRA on SmolLM2-135M: three rounds, two nodes, each with its own topics; only the adapter travels.
-# First, once: oneflower models fetch smollm2-135m
+# LoRA on SmolLM2-135M: three rounds, two nodes, each with its own topics; only the adapter is sent.
+# Fetch the model once before: oneflower models fetch smollm2-135m
 FL_USE_CASE='llm-fine-tuning'
 FL_STRATEGY='FedAvg'
 FL_NUM_ROUNDS='3'

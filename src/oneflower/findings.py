@@ -1,11 +1,11 @@
-"""What one check found."""
+"""The result of a check, and how to fix a problem."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Outcome(StrEnum):
-    """How a check ended; only a PROBLEM changes an exit code."""
+    """The outcome of a check; only PROBLEM changes an exit code."""
 
     OK = "ok"
     WARNING = "warning"
@@ -15,29 +15,29 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One check: its name, how it ended, what was found in words, and how to mend it."""
+    """The result of one check: its name, the outcome, what was found, and how to fix it."""
 
     check: str
     outcome: Outcome
     found: str
-    mend: str = ""
+    fix: str = ""
 
 
 def ok(check: str, found: str) -> Finding:
-    """Return that a check passed."""
+    """Return a finding that the check passed."""
     return Finding(check=check, outcome=Outcome.OK, found=found)
 
 
-def warning(check: str, found: str, mend: str) -> Finding:
-    """Return that something works less well than it could."""
-    return Finding(check=check, outcome=Outcome.WARNING, found=found, mend=mend)
+def warning(check: str, found: str, fix: str) -> Finding:
+    """Return a finding that something works, but not as well as it should."""
+    return Finding(check=check, outcome=Outcome.WARNING, found=found, fix=fix)
 
 
-def problem(check: str, found: str, mend: str) -> Finding:
-    """Return that something does not work."""
-    return Finding(check=check, outcome=Outcome.PROBLEM, found=found, mend=mend)
+def problem(check: str, found: str, fix: str) -> Finding:
+    """Return a finding that something does not work."""
+    return Finding(check=check, outcome=Outcome.PROBLEM, found=found, fix=fix)
 
 
 def skipped(check: str, reason: str) -> Finding:
-    """Return that a check could not be made."""
+    """Return a finding that the check was not run."""
     return Finding(check=check, outcome=Outcome.SKIPPED, found=reason)

@@ -1,4 +1,4 @@
-"""What the checkpoint tests build on, and the counts that they print at the end of a run."""
+"""Shared fixtures of the checkpoint tests, and the counts that they print at the end of a run."""
 
 import shutil
 import tempfile
@@ -58,7 +58,7 @@ def told(checkpoint):
 
 
 def kept(root, checkpoint):
-    """Tell whether a checkpoint's model still lies in the folder whole, under whatever name."""
+    """Return whether the folder still holds a checkpoint's complete model, under any name."""
     model = b"".join(npz_pieces(checkpoint.arrays))
     return any(path.read_bytes() == model for path in root.iterdir() if path.is_file())
 
@@ -85,7 +85,7 @@ def root(tmp_path):
 
 @pytest.fixture
 def scratch(tmp_path):
-    """Return a folder in memory where there is one: the suites make thousands of folders."""
+    """Return a folder on a memory file system if there is one: the suites create thousands of folders."""
     memory = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else tmp_path, prefix="oneflower-test-"))
     yield folder

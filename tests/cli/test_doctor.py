@@ -34,7 +34,7 @@ def test_warnings_are_no_problem(examined):
     shown = doctor("--role", "superlink")
     assert shown.exit_code == 0, shown.output
     assert "warning  clock           20 s behind\n" in shown.output
-    assert "to mend         start chrony\n" in shown.output
+    assert "fix             start chrony\n" in shown.output
     assert "1 warning" in shown.output.splitlines()[-1]
 
 
@@ -48,14 +48,14 @@ def test_a_problem_has_an_exit_code_of_its_own(examined):
         "check": "docker",
         "outcome": "problem",
         "found": "it said ********",
-        "mend": "restart it",
+        "fix": "restart it",
     }
 
 
 def test_a_bundle_is_written_beside_what_is_printed(examined, tmp_path):
     shown = doctor("--role", "supernode", "--bundle", str(tmp_path / "b.tar.gz"))
     assert shown.exit_code == 0, shown.output
-    assert "read it before you hand it on" in shown.output
+    assert "read it before you share it" in shown.output
     with tarfile.open(tmp_path / "b.tar.gz") as archive:
         texts = [archive.extractfile(member).read().decode() for member in archive]
     assert "20 s behind" in texts[0]

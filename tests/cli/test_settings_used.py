@@ -6,9 +6,10 @@ import pytest
 
 from oneflower.cli import supervise as command
 from oneflower.cli.main import main
-from oneflower.cli.settings_used import MASK, setting_rows
+from oneflower.cli.settings_used import setting_rows
 from oneflower.journal import read_journal
 from oneflower.settings import TABLE, resolve
+from oneflower.settings.variable import MASK
 
 TOKEN = "0123456789abcdef"
 
@@ -50,12 +51,13 @@ def test_a_supervisor_writes_what_it_trains_with(tmp_path, monkeypatch):
     monkeypatch.setenv("FL_DASHBOARD_TOKEN", TOKEN)
     run(monkeypatch, "supervise", "--state", str(tmp_path))
     journal = tmp_path / "journal.jsonl"
-    (event,) = read_journal(journal)
-    used = {row["variable"]: (row["value"], row["source"]) for row in event["settings"]}
+    (entry,) = read_journal(journal)
+    event = entry.event
+    used = {row.variable: (row.value, row.source) for row in event.settings}
     assert used["FL_USE_CASE"] == ("image-classification", "environment")
     assert used["--app"][0].startswith("oneflower/image-classification")
     assert TOKEN not in journal.read_text()
-    assert "flwr" in event["environment"]
+    assert "flwr" in event.environment
 
     report = tmp_path / "report.html"
     run(monkeypatch, "report", "--journal", str(journal), "--output", str(report))

@@ -151,12 +151,14 @@ class Up:
         return process.returncode, output
 
     def events(self, *names):
-        return [event for event in read_journal(self.state / "journal.jsonl") if event["event"] in names]
+        entries = read_journal(self.state / "journal.jsonl")
+        return [entry.event for entry in entries if entry.event.tag in names]
 
     def wait_for(self, name, **fields):
         """Wait until the journal holds an event with these fields; return the newest."""
         return self.wait_until(
-            lambda: [e for e in self.events(name) if fields.items() <= e.items()], f"no {name} {fields}"
+            lambda: [e for e in self.events(name) if all(getattr(e, key) == fields[key] for key in fields)],
+            f"no {name} {fields}",
         )[-1]
 
     def wait_until(self, condition, problem="not in time"):

@@ -77,7 +77,7 @@ class TestLooking:
     def test_the_logs_name_each_client_of_each_round(self, finished):
         events = list(map(json.loads, said("logs", "--state", finished.state, "--json").splitlines()))
         replies = [e for e in events if e["event"] == "reply_received" and e["phase"] == "train"]
-        assert sorted(e["round"] for e in replies) == sorted([*range(1, ROUNDS + 1)] * CLIENTS)
+        assert sorted(e.round for e in replies) == sorted([*range(1, ROUNDS + 1)] * CLIENTS)
 
     def test_metrics_and_comparison_read_it(self, finished):
         assert "oneflower_round 3.0" in said("metrics", "--state", finished.state)
@@ -115,7 +115,7 @@ class TestGoingOn:
         code, output = up_again.run(NUM_ROUNDS="4")
         assert code == 0, output
         assert "training goes on after round 3 of 4" in output
-        assert [e["round"] for e in up_again.events("round_completed")] == [1, 2, 3, 4]
+        assert [e.round for e in up_again.events("round_completed")] == [1, 2, 3, 4]
         assert sha256(output) == simulated(CLIENTS, NUM_ROUNDS="4")
 
     def test_a_damaged_checkpoint_is_in_the_log_and_the_round_is_trained_again(self, up_again, simulated):
@@ -131,4 +131,4 @@ class TestGoingOn:
         code, output = up_again.run("--fresh", NUM_ROUNDS="1", SEED="7")
         assert code == 0, output
         assert (up_again.state.with_name("state.1") / "journal.jsonl").read_bytes() == kept
-        assert [e["round"] for e in up_again.events("round_completed")] == [1]
+        assert [e.round for e in up_again.events("round_completed")] == [1]

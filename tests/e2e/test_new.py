@@ -28,7 +28,8 @@ def test_a_new_app_trains_and_is_resumed_to_the_same_model(up, tmp_path, monkeyp
     up.kill_everything(process)
     code, output = up.run(app="new-app", **given)
     assert code == 0, output
-    (accuracy,) = {e["central_metrics"]["accuracy"] for e in up.events("round_completed") if e["round"] == 4}
+    (last,) = [e for e in up.events("round_completed") if e.round == 4]
+    (accuracy,) = [each.value for each in last.metrics if each.measure.text == "central accuracy"]
     assert accuracy > 0.8
     environ = {f"FL_{name}": value for name, value in given.items()}
     undisturbed = simulate(tmp_path / "undisturbed", "--app", "new-app", clients=2, environ=environ)

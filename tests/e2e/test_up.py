@@ -72,7 +72,7 @@ def test_an_app_whose_data_do_not_fit_fails_at_once_with_its_words(up, numpy_app
     assert words in output
     assert len(up.events("run_submitted")) == 1
     (failed,) = up.events("training_failed")
-    assert (failed["error"], failed["reason"]) == ("AppError", words)
+    assert (failed.error, failed.reason) == ("AppError", words)
 
 
 def test_a_training_that_fails_says_why_and_where_the_logs_are(up, numpy_app):
@@ -111,7 +111,7 @@ def test_a_model_of_many_small_arrays_is_the_same_packed_and_plain(up):
             "--fresh", environ={"TEST_ARRAYS": "40"}, NUM_ROUNDS="2", LOG_LEVEL="INFO", **variables
         )
         assert code == 0, output
-        models.add(up.events("training_finished")[-1]["sha256"])
+        models.add(up.events("training_finished")[-1].sha256)
         log = (up.state / "logs" / "superlink.log").read_text()
         packed[way] = log.count("answer=yes"), log.count("answer=no")
     assert len(models) == 1
@@ -129,7 +129,7 @@ def test_a_runtime_error_of_the_app_ends_the_training(up, numpy_app):
     assert code == 6
     assert "the app failed twice in the same way: the app raised RuntimeError: shapes" in output
     failed = up.events("app_failed")
-    assert [(each["error"], each["reason"]) for each in failed] == [("RuntimeError", "shapes")] * 2
-    assert failed[0]["where"].startswith("numpy_app/server.py:")
+    assert [(each.error, each.reason) for each in failed] == [("RuntimeError", "shapes")] * 2
+    assert failed[0].where.startswith("numpy_app/server.py:")
     (gave_up,) = up.events("training_gave_up")
-    assert "RuntimeError: shapes" in gave_up["reason"]
+    assert "RuntimeError: shapes" in gave_up.reason

@@ -38,7 +38,7 @@ def test_every_process_may_be_killed_in_turn_and_the_model_is_the_same(up, simul
     up.wait_for("round_started", round=4)
     (app,) = [each for each in running(up.token()) if program_of(command_line(each.pid)) == "serverapp"]
     os.kill(app.pid, signal.SIGKILL)
-    assert up.wait_for("training_resumed")["round"] == 3
+    assert up.wait_for("training_resumed").round == 3
 
     up.wait_for("round_started", round=6)
     os.kill(up.pid("superlink"), signal.SIGKILL)
@@ -57,7 +57,7 @@ def test_every_process_may_be_killed_in_turn_and_the_model_is_the_same(up, simul
     assert code == 0, output
     assert "had left running" in output
     assert not running(token)
-    assert [e["round"] for e in up.events("training_resumed")] == [3, 5, 7]
+    assert [e.round for e in up.events("training_resumed")] == [3, 5, 7]
     assert sha256(output) == simulated(2, NUM_ROUNDS="9")
 
 
@@ -105,4 +105,4 @@ def test_a_killed_executor_is_noticed_where_nobody_starts_it_again(up):
     os.kill(executor, signal.SIGKILL)
     output, _ = process.communicate(timeout=WAIT_S)
     assert process.returncode == 0, output
-    assert "executor" in up.events("process_died")[0]["reason"]
+    assert "executor" in up.events("process_died")[0].reason

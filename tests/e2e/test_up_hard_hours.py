@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from oneflower.flower.programs import WARM, program_of
+from oneflower.flower.programs import WARM_EXECUTOR, program_of
 from oneflower.local_cluster.processes import MARKER
 from oneflower.procfs import command_line, sign_of, with_environment
 from oneflower.stalls import STOPPED
@@ -39,14 +39,14 @@ def wait(process, seconds=240):
 
 def is_program(pid, name):
     command = command_line(pid)
-    return WARM in command if name == "warm" else program_of(command) == name
+    return program_of(command) == (WARM_EXECUTOR if name == "warm" else name)
 
 
 def test_processes_that_are_stopped_for_ever_go_on_and_the_model_is_the_same(up, simulated):
     """One of each kind after another, in one training."""
     process = up.start(NUM_ROUNDS="15", environ={"TEST_PAUSE_S": "1"})
     for program in ("supernode", "warm", "superlink", "superexec", "serverapp"):
-        begun = up.wait_for("round_started")["round"]
+        begun = up.wait_for("round_started").round
         up.wait_for("round_completed", round=begun)
         victim = next(each for each in running(up.token()) if is_program(each.pid, program))
         os.kill(victim.pid, signal.SIGSTOP)
@@ -55,7 +55,7 @@ def test_processes_that_are_stopped_for_ever_go_on_and_the_model_is_the_same(up,
             os.kill(app.pid, signal.SIGKILL)
         up.wait_until(lambda pid=victim.pid: not is_stopped(pid), f"{program} stays stopped")
     # On a busy machine another process than `oneflower up` may have been the first to continue it.
-    assert {event["done"] for event in up.events("process_stalled")} == {"continued"}
+    assert {event.done for event in up.events("process_stalled")} == {"continued"}
     assert sha256(wait(process)) == simulated(2, NUM_ROUNDS="15")
 
 
@@ -91,7 +91,7 @@ def test_a_time_without_forks_ends_nothing(up, pids):
     finally:
         (pids / "pids.max").write_text("max")
     wait(process)
-    assert "cannot be started" in up.events("process_died")[1]["reason"]
+    assert "cannot be started" in up.events("process_died")[1].reason
     assert up.events("process_started")
     assert not up.events("run_lost")
 

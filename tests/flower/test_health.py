@@ -8,10 +8,11 @@ import time
 
 import pytest
 
+from oneflower.codes import StallAct
 from oneflower.flower import guard
 from oneflower.flower.health import EVERY_S, Health
 from oneflower.procfs import Identity, Sign, sign_of
-from oneflower.stalls import HUNG_S, STOPPED_S, Act
+from oneflower.stalls import HUNG_S, STOPPED_S
 
 LOOP = ["python", "-m", "oneflower.flower.launch", "supernode"]
 NO_LOOP = ["python", "-m", "oneflower.flower.launch", "serverapp"]
@@ -51,11 +52,11 @@ def played():
 def test_only_ours_are_touched(played):
     played.state = "T"
     (stalled,) = played.look(STOPPED_S + 4)
-    assert (stalled.role, stalled.act, played.sent) == ("node", Act.CONTINUED, [(7, signal.SIGCONT)])
+    assert (stalled.role, stalled.act, played.sent) == ("node", StallAct.CONTINUED, [(7, signal.SIGCONT)])
 
 
 def test_a_loop_that_stands_still_is_ended(played):
-    assert [stalled.act for stalled in played.look(HUNG_S + 10)] == [Act.ENDED]
+    assert [stalled.act for stalled in played.look(HUNG_S + 10)] == [StallAct.ENDED]
     assert played.sent == [(7, signal.SIGKILL)]
 
 
@@ -95,7 +96,7 @@ def test_a_guard_continues_a_real_process_and_leaves_its_neighbour_alone():
         for _ in range(10):
             now[0] += EVERY_S
             done += health.look()
-        assert [(each.pid, each.act) for each in done][:1] == [(child.identity.pid, Act.CONTINUED)]
+        assert [(each.pid, each.act) for each in done][:1] == [(child.identity.pid, StallAct.CONTINUED)]
         assert until(lambda: sign_of(child.identity.pid).state != "T")
         assert sign_of(neighbour.pid).state == "T"
     finally:

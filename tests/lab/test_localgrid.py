@@ -4,6 +4,7 @@ import pytest
 from flwr.common import Message, MessageType, RecordDict
 from flwr.common.constant import ErrorCode
 
+from oneflower.flower.client_mark import take_mark
 from oneflower.lab.localgrid import LocalGrid
 
 from ..federation import initial_arrays, local_update, numpy_app
@@ -51,6 +52,7 @@ def test_an_exception_becomes_the_error_reply_of_a_supernode():
     grid = LocalGrid(numpy_app(update), clients=1, run_config={})
     (reply,) = grid.send_and_receive([message_to(node) for node in grid.get_node_ids()])
     assert reply.error.code == ErrorCode.CLIENT_APP_RAISED_EXCEPTION
+    take_mark(reply)
     assert reply.error.reason == "<class 'ZeroDivisionError'>:<'by hand'>"
 
 

@@ -304,11 +304,11 @@ def test_the_page_beside_a_writer_and_a_vandal(path, tmp_path, writer, nowhere, 
 ANOTHER_USER = """
 import os, sys
 from pathlib import Path
-from oneflower.cli.sources import read_training
+from oneflower.cli.sources import read_training, source_of
 from oneflower.errors import StateError
 os.setuid(65534)
 try:
-    read_training(Path(sys.argv[1]))
+    read_training(source_of(Path(sys.argv[1]), None, None))
 except StateError as error:
     sys.stderr.write(str(error))
     sys.exit(error.exit_code)

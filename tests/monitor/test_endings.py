@@ -3,17 +3,17 @@
 from datetime import UTC, datetime
 
 import pytest
-
-from oneflower.monitor import panels
 from oneflower.monitor.final import NOT_KEPT
 from oneflower.monitor.history import fold
+from oneflower.monitor.view import Phase
+from oneflower.opennebula.appliance.progress import Progress
+
+from oneflower.monitor import panels
 from oneflower.monitor.lines import WARNINGS, describe
 from oneflower.monitor.panels.attention import concerns
 from oneflower.monitor.report import render_report
 from oneflower.monitor.safety import told
 from oneflower.monitor.status import facts, lines
-from oneflower.monitor.view import Phase
-from oneflower.opennebula.appliance.progress import Progress
 from oneflower.opennebula.onegate.encoding import body
 
 TIME = "2026-01-01T00:00:00+00:00"

@@ -6,7 +6,7 @@ from oneflower.journal import EVENTS
 from oneflower.monitor.history import History
 from oneflower.monitor.lines import describe, duration, printable, size
 
-QUIET = {"reply_received", "round_aggregated", "settings_used"}
+QUIET = {"client_named", "reply_received", "round_aggregated", "settings_used"}
 
 
 def test_a_completed_round_says_what_one_wants_to_know():

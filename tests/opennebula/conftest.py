@@ -12,9 +12,8 @@ import pytest
 from oneflower.errors import ClusterError
 from oneflower.opennebula.appliance.layout import Layout
 from oneflower.opennebula.appliance.stage import Stage
-from oneflower.opennebula.containers import UID
-from oneflower.opennebula.onegate import Access, OneGate, Waiting
-from oneflower.opennebula.roles import Machine
+from oneflower.opennebula.onegate import Access, OneGate, RetryPolicy
+from oneflower.opennebula.roles import CONTAINER_UID, Machine
 
 
 def _load(name):
@@ -79,7 +78,7 @@ def client_of(onegate, hours):
         )
         key = (access.endpoint, access.vm_id, access.token)
         if key not in opened:  # a client reads all certificates of the system when it is made
-            opened[key] = OneGate(access, waiting=Waiting(clock=hours.clock, sleep=hours.sleep))
+            opened[key] = OneGate(access, retries=RetryPolicy(clock=hours.clock, sleep=hours.sleep))
         return opened[key]
 
     yield make
@@ -135,7 +134,7 @@ def layout():
     """A machine's folders below a temporary root that all users may enter; as root with the real user."""
     with tempfile.TemporaryDirectory() as root:
         Path(root).chmod(0o755)
-        yield Layout(root=Path(root), uid=UID if os.getuid() == 0 else os.getuid())
+        yield Layout(root=Path(root), uid=CONTAINER_UID if os.getuid() == 0 else os.getuid())
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from oneflower.opennebula.appliance.again import (
 )
 from oneflower.opennebula.appliance.bootstrap import bootstrap
 from oneflower.opennebula.appliance.configure import configure
-from oneflower.opennebula.appliance.stage import UntoldError
+from oneflower.opennebula.appliance.stage import UnreportedFailureError
 from oneflower.opennebula.appliance.systemd import UnitEndedError
 from oneflower.opennebula.onegate import OneGateError
 from oneflower.opennebula.onegate.encoding import decode
@@ -33,7 +33,7 @@ IMAGES = {"FL_USE_CASE": "image-classification", "ETH0_IP": "10.77.0.2"}
 def healthy(monkeypatch):
     monkeypatch.setattr(bootstrapping, "superlink_answers", lambda settings, ca: True)
     monkeypatch.setattr(bootstrapping, "HEALTH_TIMEOUT_S", 0.0)
-    monkeypatch.setattr(joining, "PART_TIMEOUT_S", 0.0)  # no SuperLink runs that would hand out parts
+    monkeypatch.setattr(joining, "PARTITION_TIMEOUT_S", 0.0)  # no SuperLink runs that would hand out parts
 
 
 def outage_until(onegate, hours, second, kind="oned"):
@@ -69,7 +69,7 @@ def test_a_supernode_waits_for_onegate_and_for_its_part(stage_of, onegate, hours
     stage = stage_of("supernode", vm=12, FL_SUPERLINK_ADDRESS="10.77.0.2:9092", FL_TLS_ENABLED="NO")
     outage_until(onegate, hours, 300)
     found = joining.wait_for(stage, stage.settings(), sleep=hours.sleep)
-    assert found.share.started == Part(index=1, count=2)
+    assert found.assignment.started == Part(index=1, count=2)
 
 
 def test_a_ca_that_an_erase_hides_for_a_moment_is_waited_for(stage_of, onegate, hours, client_of):
@@ -168,7 +168,7 @@ def test_the_environment_is_kept_as_it_was_and_for_root_alone(layout):
     assert json.loads(layout.environ.read_text())["TOKENTXT"] == "t"
 
 
-def test_no_stage_since_the_boot_is_told(layout):
+def test_no_stage_since_the_boot_is_reported(layout):
     with pytest.raises(SettingsError, match="no stage has run"):
         kept_environment(layout)
 
@@ -180,7 +180,7 @@ def test_a_final_failure_that_could_not_be_told_is_tried_until_it_is(stage_of, o
     bootstrap(stage)
     onegate.state.faults.outage = "oned"
     wrong = stage_of("superlink", vm=10, FL_NUM_ROUNDS="0")
-    with pytest.raises(UntoldError, match="FL_NUM_ROUNDS") as caught:
+    with pytest.raises(UnreportedFailureError, match="FL_NUM_ROUNDS") as caught:
         configure(wrong)
     assert may_pass(caught.value)
     onegate.state.faults.outage = ""
@@ -197,7 +197,7 @@ def test_what_cannot_be_erased_does_not_keep_a_machine_from_ready(stage_of, oneg
     configure(stage)
     bootstrap(stage)
     assert onegate.state.gate_is_open(10)
-    assert stage.standing()["READY"] == "YES"
+    assert stage.published()["READY"] == "YES"
 
 
 def test_a_defect_is_told_too(stage_of, onegate, monkeypatch):
@@ -205,7 +205,7 @@ def test_a_defect_is_told_too(stage_of, onegate, monkeypatch):
         raise ZeroDivisionError("division by zero")
 
     stage = stage_of("superlink", vm=10, **IMAGES)
-    with pytest.raises(ZeroDivisionError), stage.telling():
+    with pytest.raises(ZeroDivisionError), stage.reporting_failure():
         broken(stage)
     told = decode("FL_ERROR", onegate.state.vms[10]["template"]["FL_ERROR"])
     assert "unexpected ZeroDivisionError" in told
@@ -215,6 +215,6 @@ def test_the_report_is_silent_from_a_configure_to_the_end_of_its_bootstrap(stage
     stage = stage_of("superlink", vm=10, **IMAGES)
     configure(stage)
     bootstrap(stage)
-    assert stage.standing()["READY"] == "YES"
+    assert stage.published()["READY"] == "YES"
     configure(stage)
-    assert stage.standing() == {}
+    assert stage.published() == {}

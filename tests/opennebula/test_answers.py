@@ -88,7 +88,7 @@ def test_all_problems_are_named_at_once(form):
     text = str(caught.value)
     assert "FL_NUM_ROUNDS is '0'" in text
     assert "FL_STRATEGY is 'fedavg'" in text
-    assert "'FL_NUM_ROUND' is no variable" in text
+    assert "'FL_NUM_ROUND' is not a variable" in text
     assert "did you mean FL_NUM_ROUNDS?" in text
     assert "'rounds' has no =" in text
     assert "FL_USE_CASE is given twice" in text
@@ -112,7 +112,7 @@ def test_form_6_refuses_what_oneflow_6_would_lose():
         answers(Form.SIX, "FL_SEED=7")
     assert values(Form.SIX, "FL_SEED=7", all_inputs=True)["FL_SEED"] == "7"
     for text in ('site="north"', "site='a\\b'"):
-        with pytest.raises(SettingsError, match="FL_NODE_CONFIG holds"):
+        with pytest.raises(SettingsError, match="FL_NODE_CONFIG contains"):
             answers(Form.SIX, f"FL_NODE_CONFIG={text}", all_inputs=True)
     quoted = values(Form.SIX, "FL_NODE_CONFIG=site='north'", all_inputs=True)["FL_NODE_CONFIG"]
     assert quoted == "site='north'"
@@ -122,7 +122,7 @@ def test_form_6_refuses_what_oneflow_6_would_lose():
 @pytest.mark.parametrize("path", ["/a${b}", "/a]]>b", "/a\\", "/a\U0001f600"])
 def test_what_opennebula_cuts_or_refuses_is_refused_here(form, path):
     """Measured on 7.4: ``${x}`` is deleted, the others end in error 500 or a service that never deploys."""
-    with pytest.raises(SettingsError, match="FL_CHECKPOINT_PATH holds"):
+    with pytest.raises(SettingsError, match="FL_CHECKPOINT_PATH contains"):
         answers(form, f"FL_CHECKPOINT_PATH={path}", all_inputs=True)
 
 

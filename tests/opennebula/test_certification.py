@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from oneflower.opennebula.containers import image
 from oneflower.opennebula.roles import Machine
-from oneflower.opennebula.templates.certification import certification_test
+from oneflower.opennebula.templates.catalogue import certification_test
 
 OF_A_VM = {"ssh"}
 OF_A_RESULT = {
@@ -67,7 +66,7 @@ def certify(request, tmp_path):
     (tmp_path / "lib/community/app_handler.rb").write_text(BENCH)
     file = tmp_path / "appliances/a/tests/a.rb"
     file.parent.mkdir(parents=True)
-    file.write_text(certification_test(request.param, image(request.param)))
+    file.write_text(certification_test(request.param))
 
     def run(boot):
         return subprocess.run(
@@ -110,7 +109,7 @@ def test_the_wait_is_bounded(certify):
 
 @pytest.mark.parametrize("machine", list(Machine))
 def test_it_asks_for_nothing_that_the_bench_does_not_have(machine):
-    text = certification_test(machine, image(machine))
+    text = certification_test(machine)
     called = set(re.findall(r"\.ssh\([^)]*\)\.([a-z_]+\??)", text)) | set(
         re.findall(r"result\.([a-z_]+\??)", text)
     )
@@ -123,13 +122,13 @@ def test_it_asks_for_nothing_that_the_bench_does_not_have(machine):
 def test_our_stand_in_has_what_the_tests_ask_for():
     text = STAND_IN.read_text()
     for machine in Machine:
-        for name in set(re.findall(r"\.ssh\([^)]*\)\.([a-z_]+\??)", certification_test(machine, ""))):
+        for name in set(re.findall(r"\.ssh\([^)]*\)\.([a-z_]+\??)", certification_test(machine))):
             assert re.search(rf"def {re.escape(name)}|:{name}\b", text), name
 
 
 @pytest.mark.parametrize("machine", list(Machine))
 def test_no_command_holds_what_the_benchs_own_shell_would_read(machine):
     """The bench puts a command between double quotes on a command line of its own."""
-    commands = re.findall(r"(?:ssh|output)\('([^']*)'\)|command = '([^']*)'", certification_test(machine, ""))
+    commands = re.findall(r"(?:ssh|output)\('([^']*)'\)|command = '([^']*)'", certification_test(machine))
     assert len(commands) >= 5
     assert not [pair for pair in commands if set("".join(pair)) & set('"$`\\')]

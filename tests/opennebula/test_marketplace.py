@@ -119,8 +119,8 @@ def test_a_build_fills_in_its_image(qcow2):
 @pytest.mark.parametrize(
     ("content", "url", "expected"),
     [
-        (b"no disk", "https://example.org/a", "no qcow2"),
-        (b"QFI\xfb", "https://example.org/a", "no qcow2"),
+        (b"no disk", "https://example.org/a", "not a qcow2"),
+        (b"QFI\xfb", "https://example.org/a", "not a qcow2"),
         (b"QFI\xfb" + bytes(40), "example.org/a", "--url"),
         (b"QFI\xfb" + bytes(40), "https://example.org/a b", "--url"),
         (None, "https://example.org/a", "cannot be read"),

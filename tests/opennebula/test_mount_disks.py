@@ -84,7 +84,7 @@ def test_a_disk_that_cannot_be_mounted_stops_the_stage_until_it_is(root, tmp_pat
     assert told == "checkpoints /dev/vdb\n"
     layout.not_mounted.parent.mkdir(parents=True)
     layout.not_mounted.write_text(told)
-    with pytest.raises(StateError, match=r"/dev/vdb is labelled fl-checkpoints.*fsck"):
+    with pytest.raises(StateError, match=r"/dev/vdb has the label fl-checkpoints.*fsck"):
         layout.make(checkpoints=True)
     assert not layout.checkpoints.exists()
     layout.not_mounted.unlink()

@@ -13,7 +13,7 @@ from oneflower.opennebula.onegate import (
     Access,
     OneGate,
     OneGateError,
-    Waiting,
+    RetryPolicy,
     access,
     access_from,
     find_superlink,
@@ -122,7 +122,7 @@ def test_an_outage_is_waited_out(onegate, client_of, hours, outage):
 
 def test_the_patience_is_bounded(onegate, client_of, hours):
     onegate.state.faults.outage = "oned"
-    with pytest.raises(OneGateError, match="tries in") as caught:
+    with pytest.raises(OneGateError, match="attempts in") as caught:
         client_of(10).vm(patience_s=600.0)
     assert caught.value.passing
     assert 500.0 < hours.now <= 600.0
@@ -136,7 +136,7 @@ def test_without_patience_there_is_one_try(onegate, client_of):
 
 
 def test_waits_grow_and_differ_between_machines():
-    delays = [[Waiting().delay(attempt) for attempt in range(9)] for _ in range(20)]
+    delays = [[RetryPolicy().delay(attempt) for attempt in range(9)] for _ in range(20)]
     assert all(each[0] < 2.0 and 20.0 < each[-1] < 40.0 for each in delays)
     assert len({each[-1] for each in delays}) > 10
 
@@ -149,22 +149,22 @@ def test_a_token_that_never_worked_is_told_from_an_outage(onegate, client_of):
     good = client_of(10)
     good.publish({"FL_STATE": "waiting"})
     onegate.state.faults.outage = "oned"
-    with pytest.raises(OneGateError, match="401, although the same token was accepted"):
+    with pytest.raises(OneGateError, match="401, although this token was accepted"):
         good.vm()
 
 
 def test_an_accepted_token_is_remembered_by_the_next_process(onegate, hours, tmp_path):
     def client(token):
         access = Access(endpoint=onegate.endpoint, vm_id="10", token=token)
-        waiting = Waiting(patience_s=0.0, clock=hours.clock, sleep=hours.sleep)
-        return OneGate(access, waiting=waiting, proof=tmp_path / "proof.json")
+        retries = RetryPolicy(patience_s=0.0, clock=hours.clock, sleep=hours.sleep)
+        return OneGate(access, retries=retries, token_record=tmp_path / "proof.json")
 
     with client("token-10") as first:
         first.vm()
     assert "token-10" not in (tmp_path / "proof.json").read_text()
     assert (tmp_path / "proof.json").stat().st_mode & 0o777 == 0o600
     onegate.state.faults.outage = "oned"
-    with client("token-10") as second, pytest.raises(OneGateError, match="although the same token"):
+    with client("token-10") as second, pytest.raises(OneGateError, match="although this token"):
         second.vm()
     with client("another") as third, pytest.raises(OneGateError, match="never accepted"):
         third.vm()
@@ -195,7 +195,7 @@ def test_a_vm_speaks_to_onegate_once_at_a_time(onegate, tmp_path):
 
     def call(turn):
         access = Access(endpoint=onegate.endpoint, vm_id="10", token="token-10")
-        with OneGate(access, turn=turn) as client:
+        with OneGate(access, lock=turn) as client:
             client.vm()
 
     def together(turn):
@@ -213,10 +213,10 @@ def test_a_vm_speaks_to_onegate_once_at_a_time(onegate, tmp_path):
 
 def test_a_lock_that_is_held_too_long_is_an_error_that_passes(onegate, hours, tmp_path):
     access = Access(endpoint=onegate.endpoint, vm_id="10", token="token-10")
-    waiting = Waiting(patience_s=0.0, clock=hours.clock, sleep=hours.sleep)
+    retries = RetryPolicy(patience_s=0.0, clock=hours.clock, sleep=hours.sleep)
     with (
         (tmp_path / "lock").open("w") as holder,
-        OneGate(access, waiting=waiting, turn=tmp_path / "lock") as client,
+        OneGate(access, retries=retries, lock=tmp_path / "lock") as client,
     ):
         fcntl.flock(holder, fcntl.LOCK_EX)
         with pytest.raises(OneGateError, match="another process") as caught:
@@ -225,11 +225,11 @@ def test_a_lock_that_is_held_too_long_is_an_error_that_passes(onegate, hours, tm
 
 
 def test_no_answer_ends_in_an_error(client_of):
-    with pytest.raises(OneGateError, match="no answer"):
+    with pytest.raises(OneGateError, match="no response"):
         client_of(10, endpoint="http://127.0.0.1:1").vm()
 
 
-def test_a_vm_outside_of_a_service_is_told(onegate, client_of):
+def test_a_vm_outside_of_a_service_is_reported(onegate, client_of):
     onegate.state.in_service = False
     with pytest.raises(OneGateError, match="does not belong to a OneFlow service"):
         client_of(11).service()

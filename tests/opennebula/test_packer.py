@@ -16,9 +16,8 @@ import hcl2
 import pytest
 
 from oneflower.opennebula.roles import Machine
-from oneflower.opennebula.templates import machine as machines
 from oneflower.opennebula.templates.catalogue import write_catalogue
-from oneflower.opennebula.templates.repositories import COMMUNITY, ONE_APPS
+from oneflower.opennebula.templates.packer import COMMUNITY, ONE_APPS
 
 # What a recipe may take from one-apps.
 ONE_APPS_FILES = (
@@ -128,7 +127,7 @@ def _names(blocks):
 @pytest.mark.parametrize("machine", list(Machine))
 def test_every_variable_is_declared_once_and_none_is_missing(checkout, repository, machine):
     """Packer refuses a variable that is passed and not declared, and one that is declared twice."""
-    loaded = _recipe(checkout / "packer" / repository.built(machine))
+    loaded = _recipe(checkout / "packer" / repository.build_name(machine))
     declared = Counter(_names(block for document in loaded for block in document.get("variable", [])))
     used = set(re.findall(r"var\.([a-z_]+)", json.dumps(loaded)))
     assert set(declared.values()) == {1}
@@ -138,14 +137,14 @@ def test_every_variable_is_declared_once_and_none_is_missing(checkout, repositor
 
 @pytest.mark.parametrize("machine", list(Machine))
 def test_the_qemu_plugin_is_required_once(checkout, repository, machine):
-    loaded = _recipe(checkout / "packer" / repository.built(machine))
+    loaded = _recipe(checkout / "packer" / repository.build_name(machine))
     assert sum(len(document.get("packer", [])) for document in loaded) == 1
 
 
 @pytest.mark.parametrize("machine", list(Machine))
 def test_every_file_that_it_names_is_there(checkout, repository, machine):
-    folder = checkout / "packer" / repository.built(machine)
-    text = (folder / f"{machines.IMAGES[machine]}.pkr.hcl").read_text()
+    folder = checkout / "packer" / repository.build_name(machine)
+    text = (folder / f"{machine.appliance}.pkr.hcl").read_text()
     own = set(re.findall(r"\$\{var\.input_dir\}/([\w.-]+\.sh|gen_context)", text))
     assert own == {"gen_context", "81-configure-ssh.sh", "82-configure-context.sh"}
     assert all((folder / name).is_file() for name in own)
@@ -158,7 +157,7 @@ def test_every_file_that_it_names_is_there(checkout, repository, machine):
 def test_every_source_that_is_built_is_defined(checkout, repository, machine):
     (recipe,) = [
         document
-        for document in _recipe(checkout / "packer" / repository.built(machine))
+        for document in _recipe(checkout / "packer" / repository.build_name(machine))
         if "build" in document
     ]
     sources = {
@@ -181,7 +180,7 @@ def test_make_builds_the_base_image_first(checkout, repository, tmp_path):
             "$(DIR_EXPORT)/%.qcow2:\n\t@mkdir -p $(DIR_EXPORT)\n\t@echo building $*\n\t@touch $@\nhelp:\n"
         )
     shutil.copy(tmp_path / "appliances" / repository.folder / "Makefile.local", checkout)
-    names = [repository.built(machine) for machine in Machine]
+    names = [repository.build_name(machine) for machine in Machine]
     done = subprocess.run(["make", "-s", *names], cwd=checkout, capture_output=True, text=True, check=True)
     built = [line.split()[-1] for line in done.stdout.splitlines() if line.startswith("building")]
     assert built == ["debian12", *names]

@@ -10,11 +10,11 @@ import pytest
 
 from oneflower.opennebula.appliance import bootstrap as bootstrapping
 from oneflower.opennebula.appliance import join as joining
-from oneflower.opennebula.appliance import parts as handing
+from oneflower.opennebula.appliance import partitions as handing
 from oneflower.opennebula.appliance import report as reporting
 from oneflower.opennebula.appliance.bootstrap import bootstrap
 from oneflower.opennebula.appliance.configure import configure
-from oneflower.opennebula.appliance.parts import Parts
+from oneflower.opennebula.appliance.partitions import PartitionTable
 from oneflower.opennebula.appliance.report import look
 from oneflower.opennebula.onegate.encoding import body
 from oneflower.opennebula.onegate.service import (
@@ -34,7 +34,7 @@ NODE = "flower-supernode.service"
 
 def hand_out(stage):
     """Look once, as at the start of a report, and return what OneGate is to know."""
-    return Parts(stage, lambda: 0.0).look()
+    return PartitionTable(stage, lambda: 0.0).update()
 
 
 @pytest.fixture
@@ -160,27 +160,27 @@ class TestTheSuperLink:
 
     def test_the_report_looks_now_and_then(self, link, members):
         now = 0.0
-        parts = Parts(link, lambda: now)
-        assert parts.look() == {"FL_PARTS": "11:12"}
+        parts = PartitionTable(link, lambda: now)
+        assert parts.update() == {"FL_PARTS": "11:12"}
         members(12, 13)
-        now = handing.LOOK_EVERY_S - 1
-        assert parts.look() == {"FL_PARTS": "11:12"}
+        now = handing.UPDATE_EVERY_S - 1
+        assert parts.update() == {"FL_PARTS": "11:12"}
         now += 1
-        assert parts.look() == parts.told == {"FL_PARTS": "13:12"}
+        assert parts.update() == parts.values == {"FL_PARTS": "13:12"}
 
     def test_it_looks_less_often_while_onegate_is_away(self, link, onegate):
         """Four VMs that called a saturated OneGate every ten seconds kept it saturated."""
         now, asked = 0.0, []
-        parts = Parts(link, lambda: now)
+        parts = PartitionTable(link, lambda: now)
         for second in range(300):
             now, onegate.state.failures, before = float(second), [500], len(onegate.state.calls)
-            parts.look()
+            parts.update()
             asked += [second] * (len(onegate.state.calls) - before)
         assert asked == [0, 20, 60, 120, 180, 240]
 
     def test_the_report_tells_onegate(self, link, onegate, monkeypatch):
         monkeypatch.setattr(reporting, "POLL_S", 0.02)
-        link.stand_by({"READY": "YES"})
+        link.record_published({"READY": "YES"})
         stop = threading.Event()
         thread = threading.Thread(target=reporting.report, args=(link, stop))
         thread.start()
@@ -195,7 +195,7 @@ class TestASuperNode:
     def superlink(self, client_of, monkeypatch):
         """A SuperLink that hands out parts: call it with what it publishes."""
         monkeypatch.setattr(bootstrapping, "HEALTH_TIMEOUT_S", 0.0)
-        monkeypatch.setattr(joining, "PART_TIMEOUT_S", 0.0)
+        monkeypatch.setattr(joining, "PARTITION_TIMEOUT_S", 0.0)
         self.ca = make_authority(datetime.now(UTC)).certificate_pem().decode()
         client_of(10).publish({"FL_ENDPOINT": "10.77.0.2:9092", "FL_CA_CERT": self.ca})
         return lambda table: client_of(10).publish({"FL_PARTS": table})
@@ -221,7 +221,7 @@ class TestASuperNode:
     def test_it_starts_with_the_part_that_it_was_given(self, boot, superlink, node_config):
         superlink("12:11")
         boot()
-        assert node_config() == "partition-id=0 num-partitions=2 member-id=12"
+        assert node_config() == "partition-id=0 num-partitions=2 member-id=12 client-name='vm-12'"
 
     @pytest.mark.parametrize("table", ["11", None])
     def test_a_new_one_asks_for_a_part_and_waits_for_it(
@@ -231,7 +231,7 @@ class TestASuperNode:
         if table:
             superlink(table)
         stage = stage_of("supernode", vm=12)
-        monkeypatch.setattr(joining, "PART_TIMEOUT_S", 60.0)
+        monkeypatch.setattr(joining, "PARTITION_TIMEOUT_S", 60.0)
         monkeypatch.setattr(joining, "DISCOVERY_TIMEOUT_S", 0.0)  # what is left is to wait for the part
         slept = []
 
@@ -242,12 +242,12 @@ class TestASuperNode:
 
         found = joining.wait_for(stage, stage.settings(), sleep=sleep)
         assert len(slept) == 1
-        assert found.share.started == Part(index=0, count=2)
+        assert found.assignment.started == Part(index=0, count=2)
 
     def test_it_does_not_wait_for_ever(self, stage_of, superlink):
         superlink("11")
         stage = stage_of("supernode", vm=12)
-        assert joining.wait_for(stage, stage.settings()).share.started == Part(index=1, count=2)
+        assert joining.wait_for(stage, stage.settings()).assignment.started == Part(index=1, count=2)
 
     def test_one_that_runs_is_not_restarted_when_its_part_moves(self, boot, superlink, commands, node_config):
         """The messages say it; a restart would cost the round."""
@@ -257,23 +257,23 @@ class TestASuperNode:
         superlink("12:11")
         look(stage)
         assert commands.restarted() == []
-        assert node_config() == "partition-id=1 num-partitions=2 member-id=12"
-        assert joining.hint(stage) == {"FL_PART": "0-2"}
+        assert node_config() == "partition-id=1 num-partitions=2 member-id=12 client-name='vm-12'"
+        assert joining.partition_values(stage) == {"FL_PART": "0-2"}
         boot()
-        assert node_config() == "partition-id=0 num-partitions=2 member-id=12"
+        assert node_config() == "partition-id=0 num-partitions=2 member-id=12 client-name='vm-12'"
 
     def test_what_it_was_told_survives_a_superlink_without_a_table(self, boot, superlink, client_of):
         superlink("12:11")
         stage = boot()
         client_of(10).erase(["FL_PARTS"])
         look(stage)
-        assert joining.hint(stage) == {"FL_PART": "0-2"}
+        assert joining.partition_values(stage) == {"FL_PART": "0-2"}
 
     @pytest.mark.parametrize("said", ["12:12", "x", "11:", "-1:12", "12 11"])
     def test_a_table_that_makes_no_sense_is_none(self, boot, superlink, onegate, node_config, said):
         onegate.state.vms[10]["template"]["FL_PARTS"] = said
         boot()
-        assert node_config() == "partition-id=1 num-partitions=2 member-id=12"
+        assert node_config() == "partition-id=1 num-partitions=2 member-id=12 client-name='vm-12'"
 
     @pytest.mark.parametrize("own", ["partition-id=7 num-partitions=9", "partition-id=0", "num-partitions=9"])
     def test_a_part_of_the_operators_is_never_replaced(self, boot, superlink, node_config, own):
@@ -281,31 +281,31 @@ class TestASuperNode:
         superlink("11")
         stage = boot(FL_NODE_CONFIG=own)
         assert "member-id" not in node_config()
-        assert joining.hint(stage) == {}
+        assert joining.partition_values(stage) == {}
         assert all(pair in node_config() for pair in own.split())
 
     def test_other_pairs_of_the_operators_leave_it_a_member(self, boot, superlink, node_config):
         superlink("12:11")
         boot(FL_NODE_CONFIG="gpu=1")
-        assert node_config() == "partition-id=0 num-partitions=2 member-id=12 gpu=1"
+        assert node_config() == "partition-id=0 num-partitions=2 member-id=12 client-name='vm-12' gpu=1"
 
     def test_it_is_no_member_of_a_superlink_elsewhere(self, boot, superlink, node_config):
         """There the same VM id may be another machine's."""
         superlink("12:11")
         stage = boot(FL_SUPERLINK_ADDRESS="192.0.2.9:9092")
-        assert node_config() == "partition-id=1 num-partitions=2"
-        assert joining.hint(stage) == {}
+        assert node_config() == "partition-id=1 num-partitions=2 client-name='vm-12'"
+        assert joining.partition_values(stage) == {}
 
     def test_it_is_a_member_where_the_address_is_that_of_its_own_service(self, boot, superlink, node_config):
         superlink("12:11")
         boot(FL_SUPERLINK_ADDRESS="10.77.0.2:9092")
-        assert node_config() == "partition-id=0 num-partitions=2 member-id=12"
+        assert node_config() == "partition-id=0 num-partitions=2 member-id=12 client-name='vm-12'"
 
     def test_what_an_older_version_kept_is_understood(self, boot, superlink, layout, node_config):
         layout.config.mkdir(parents=True)
         layout.join.write_text(json.dumps({"vm": "12", "index": 2, "count": 3}))
         boot()
-        assert node_config() == "partition-id=2 num-partitions=3 member-id=12"
+        assert node_config() == "partition-id=2 num-partitions=3 member-id=12 client-name='vm-12'"
 
     def test_its_report_tells_onegate(self, boot, onegate):
         stage, stop = boot(), threading.Event()
@@ -327,7 +327,7 @@ def test_scaling_in_and_out_ends_with_one_part_for_each(stage_of, onegate, membe
         client_of(10).publish(hand_out(link))
         for vm_id in ids:
             machine = stage_of("supernode", vm=vm_id, FL_TLS_ENABLED="NO")
-            told = joining.find(machine, machine.settings()).share.told
+            told = joining.find(machine, machine.settings()).assignment.assigned
             client_of(vm_id).publish({"FL_PART": part_word(told)})
     layout.parts.unlink()
     hand_out(link)

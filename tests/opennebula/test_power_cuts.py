@@ -27,7 +27,7 @@ def root(tmp_path):
     return tmp_path
 
 
-def mend(root):
+def fix(root):
     return subprocess.run([root / "opt/oneflower/after-power-cut", root], check=True, capture_output=True)
 
 
@@ -36,7 +36,7 @@ def test_a_status_that_was_cut_off_lets_the_stages_begin_again(root, left):
     status = root / "etc/one-appliance/status"
     if left is not None:
         status.write_text(left)
-    mend(root)
+    fix(root)
     assert status.read_text() == "install_success\n"
     assert [path.name for path in status.parent.iterdir()] == ["status"]
 
@@ -47,7 +47,7 @@ def test_a_status_that_is_whole_stays(root, state):
     status = root / "etc/one-appliance/status"
     status.write_text(f"{state}\n")
     before = status.stat().st_ino
-    mend(root)
+    fix(root)
     assert (status.read_text(), status.stat().st_ino) == (f"{state}\n", before)
 
 
@@ -55,8 +55,8 @@ def test_the_pipe_of_the_log_is_removed_and_the_logs_stay(root):
     logs = root / "var/log/one-appliance"
     os.mkfifo(logs / "one_service_log.pipe")
     (logs / "configure.log").write_text("x")
-    mend(root)
-    mend(root)
+    fix(root)
+    fix(root)
     assert [path.name for path in logs.iterdir()] == ["configure.log"]
 
 

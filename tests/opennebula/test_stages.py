@@ -18,7 +18,8 @@ from oneflower.opennebula.appliance.bootstrap import bootstrap
 from oneflower.opennebula.appliance.configure import configure
 from oneflower.opennebula.appliance.report import look, renew
 from oneflower.opennebula.onegate.encoding import decode
-from oneflower.settings import TABLE, Kind, read_context
+from oneflower.settings import TABLE, read_context
+from oneflower.settings.values import Text
 from oneflower.tls import certificate_problems, make_authority, make_server_certificate
 from oneflower.tls.authority import SERVER_LIFETIME
 
@@ -36,7 +37,7 @@ def healthy(monkeypatch):
     monkeypatch.setattr(bootstrapping, "HEALTH_TIMEOUT_S", 0.0)
     monkeypatch.setattr(joining, "CA_TIMEOUT_S", 0.0)
     monkeypatch.setattr(joining, "DISCOVERY_TIMEOUT_S", 0.0)
-    monkeypatch.setattr(joining, "PART_TIMEOUT_S", 0.0)  # no SuperLink runs that would hand out parts
+    monkeypatch.setattr(joining, "PARTITION_TIMEOUT_S", 0.0)  # no SuperLink runs that would hand out parts
     return state
 
 
@@ -131,10 +132,10 @@ def test_ready_comes_with_everything_and_after_health(stage_of, onegate):
 def test_a_superlink_that_does_not_answer_is_not_ready(stage_of, onegate, healthy):
     healthy["superlink"] = False
     configure(stage_of("superlink", vm=10, **IMAGES))
-    with pytest.raises(ClusterError, match="does not answer"):
+    with pytest.raises(ClusterError, match="does not respond"):
         bootstrap(stage_of("superlink", vm=10, **IMAGES))
     assert not onegate.state.gate_is_open(10)
-    assert "does not answer" in decode("FL_ERROR", onegate.state.vms[10]["template"]["FL_ERROR"])
+    assert "does not respond" in decode("FL_ERROR", onegate.state.vms[10]["template"]["FL_ERROR"])
 
 
 def test_a_unit_that_ends_at_once_is_not_ready(stage_of, onegate, commands):
@@ -312,7 +313,7 @@ def test_a_supernode_finds_its_superlink_and_its_part(stage_of, onegate, layout,
     boot(stage_of("supernode", vm=12))
     text = (layout.units / NODE).read_text()
     assert '"--superlink" "10.77.0.2:9092"' in text
-    assert '"--node-config" "partition-id=1 num-partitions=2 member-id=12"' in text
+    assert "partition-id=1 num-partitions=2 member-id=12 client-name='vm-12'" in text
     assert layout.certificates.ca.read_bytes() == superlink_is_up.certificate_pem()
     assert onegate.state.gate_is_open(12)
 
@@ -321,13 +322,14 @@ def test_a_part_is_kept_over_a_reboot(stage_of, onegate, layout, superlink_is_up
     boot(stage_of("supernode", vm=12))
     onegate.state.vms[9] = {"role": "supernode", "ip": "10.77.0.9", "template": {}}
     boot(stage_of("supernode", vm=12))
-    kept = {"vm": "12", "index": 1, "count": 2, "member": True}
+    kept = {"vm": "12", "index": 1, "count": 2, "member": True, "name": "vm-12"}
     assert json.loads(layout.join.read_text()) == kept
 
 
 def test_the_operators_own_pairs_win(stage_of, layout, superlink_is_up):
     boot(stage_of("supernode", vm=12, FL_NODE_CONFIG='partition-id=7 site="north"'))
-    assert r'"partition-id=7 num-partitions=2 site=\"north\""' in (layout.units / NODE).read_text()
+    expected = r'''"partition-id=7 num-partitions=2 client-name='vm-12' site=\"north\""'''
+    assert expected in (layout.units / NODE).read_text()
 
 
 def test_a_base_model_of_its_own_reaches_a_supernodes_app(stage_of, layout, superlink_is_up):
@@ -343,7 +345,7 @@ def test_a_supernode_without_a_base_model_takes_that_of_the_run(stage_of, layout
 
 
 def test_a_framework_that_fits_no_app_is_refused_with_the_table_of_what_fits(stage_of, onegate, layout):
-    with pytest.raises(SettingsError, match="What fits"):
+    with pytest.raises(SettingsError, match="Apps and frameworks"):
         configure(stage_of("supernode", vm=12, ML_FRAMEWORK="tensorflow", FL_USE_CASE="anomaly-detection"))
     assert not layout.base.exists()
 
@@ -360,7 +362,7 @@ def test_a_supernode_without_a_ca_does_not_start(stage_of, client_of, commands, 
 
 def test_a_supernode_that_is_not_registered_is_not_ready(stage_of, onegate, commands, superlink_is_up):
     commands.said = "INFO :      Starting Flower SuperNode"
-    with pytest.raises(ClusterError, match="has not taken this SuperNode"):
+    with pytest.raises(ClusterError, match="has not registered this SuperNode"):
         boot(stage_of("supernode", vm=12))
     assert not onegate.state.gate_is_open(12)
 
@@ -383,7 +385,7 @@ def test_an_address_that_is_given_needs_no_service(stage_of, layout, onegate):
     assert '"--superlink" "10.0.0.5:9092"' in (layout.units / NODE).read_text()
 
 
-def test_no_superlink_in_time_is_told(stage_of, onegate, monkeypatch):
+def test_no_superlink_in_time_is_reported(stage_of, onegate, monkeypatch):
     monkeypatch.setattr(joining, "DISCOVERY_TIMEOUT_S", 0.0)
     configure(stage_of("supernode", vm=12))
     with pytest.raises(ClusterError, match="FL_SUPERLINK_ADDRESS"):
@@ -442,9 +444,7 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.parametrize(
-    "variable", [v for v in TABLE if v.kind in (Kind.TEXT, Kind.TEXT64, Kind.PASSWORD)], ids=lambda v: v.name
-)
+@pytest.mark.parametrize("variable", [v for v in TABLE if isinstance(v.kind, Text)], ids=lambda v: v.name)
 def test_a_hostile_value_is_refused_or_inert(stage_of, layout, tmp_path, client_of, variable):
     """Refused, or written as data: no marker appears, and no file gets a line that it forges."""
     marker = tmp_path / "pwned"

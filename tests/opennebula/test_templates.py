@@ -13,13 +13,12 @@ import yaml
 
 from oneflower.errors import SettingsError, StateError
 from oneflower.opennebula.roles import Machine
-from oneflower.opennebula.templates import machine as machines
+from oneflower.opennebula.templates import vm
 from oneflower.opennebula.templates.catalogue import catalogue, write_catalogue
-from oneflower.opennebula.templates.filesystems import Share
 from oneflower.opennebula.templates.oneflow import Form, contents_6, service
-from oneflower.opennebula.templates.repositories import Link
+from oneflower.opennebula.templates.packer import Link
 from oneflower.opennebula.templates.syntax import attribute, template, vector
-from oneflower.opennebula.templates.vm import vm_template
+from oneflower.opennebula.templates.vm import Share, vm_template
 from oneflower.settings import TABLE, Role, user_input
 
 ROOT = Path(__file__).parents[2]
@@ -101,7 +100,7 @@ def test_oneflow_6_is_told_of_no_input_that_nobody_answers(all_inputs):
 @pytest.mark.parametrize("machine", list(Machine))
 def test_a_vm_template_asks_for_nothing_that_the_service_does_not(machine):
     """Sunstone asks for what is left over in a step of its own, for each role."""
-    assert set(machines.inputs(machine)) <= set(service(Form.SIX)["custom_attrs"])
+    assert set(vm.inputs(machine)) <= set(service(Form.SIX)["custom_attrs"])
 
 
 @pytest.mark.parametrize("form", list(Form))
@@ -140,7 +139,7 @@ def test_every_variable_of_a_role_reaches_its_context(machine, all_inputs):
 @pytest.mark.parametrize("machine", list(Machine))
 def test_inputs_are_shown_in_the_order_of_the_table(machine, all_inputs):
     expected = [v.name for v in machine.variables() if all_inputs or v.in_form]
-    assert machines.inputs_order(machine, all_inputs=all_inputs).split(",") == expected
+    assert vm.inputs_order(machine, all_inputs=all_inputs).split(",") == expected
     text = vm_template(machine, all_inputs=all_inputs)
     inputs = text[text.index("USER_INPUTS = [") : text.index("INPUTS_ORDER")]
     assert re.findall(r'^  (\w+) = "O\|', inputs, re.MULTILINE) == expected
@@ -148,7 +147,7 @@ def test_inputs_are_shown_in_the_order_of_the_table(machine, all_inputs):
 
 @pytest.mark.parametrize("machine", list(Machine))
 def test_inputs_have_five_parts(machine):
-    assert all(text.count("|") == 4 for text in machines.inputs(machine, all_inputs=True).values())
+    assert all(text.count("|") == 4 for text in vm.inputs(machine, all_inputs=True).values())
 
 
 def test_no_substituted_name_begins_another():
@@ -186,7 +185,7 @@ def test_template_scalars_are_strings(name):
 
 @pytest.mark.parametrize("machine", list(Machine))
 def test_the_marketplace_tests_use_bare_names(machine):
-    metadata = yaml.safe_load(FILES[f"{machines.IMAGES[machine]}/metadata.yaml"])
+    metadata = yaml.safe_load(FILES[f"{machine.appliance}/metadata.yaml"])
     context = metadata[":app"][":context"]
     assert context[":prefixed"] is False
     assert set(context[":params"]) == {f":{variable.name}" for variable in machine.variables()}
@@ -195,7 +194,7 @@ def test_the_marketplace_tests_use_bare_names(machine):
 
 @pytest.mark.parametrize("machine", list(Machine))
 def test_service_params_are_four_words_a_variable(machine):
-    script = FILES[f"{machines.IMAGES[machine]}/appliance.sh"]
+    script = FILES[f"{machine.appliance}/appliance.sh"]
     listing = subprocess.run(
         ["bash", "-c", 'source "$0"; printf "%s\\n" "${ONE_SERVICE_PARAMS[@]}"', "/dev/stdin"],
         input=script,
@@ -203,7 +202,7 @@ def test_service_params_are_four_words_a_variable(machine):
         text=True,
         check=True,
     ).stdout.splitlines()
-    expected = [(v.name, "configure", v.help, f"O|{v.kind}") for v in machine.variables()]
+    expected = [(v.name, "configure", v.help, f"O|{v.kind.input_type}") for v in machine.variables()]
     assert list(zip(*[iter(listing)] * 4, strict=True)) == expected
 
 

@@ -97,7 +97,7 @@ def test_comments_and_blank_lines_are_skipped():
         ("A='1'\nB='open", "line 2: the quote in B is never closed"),
         ('A="open\\"', "line 1: the quote in A is never closed"),
         ("A='1'\nB='a\0b'", "line 2: a NUL byte"),
-        ("A='1'\nB='2'\nA='3'\n", "line 3: A again, with another value than on line 1"),
+        ("A='1'\nB='2'\nA='3'\n", "line 3: A has another value than on line 1"),
     ],
 )
 def test_a_wrong_line_is_named(text, found):
@@ -135,10 +135,10 @@ class TestFiles:
         ("make", "reason"),
         [
             (lambda path: None, "cannot be read (No such file or directory)"),
-            (lambda path: path.mkdir(), "is no regular file"),
-            (os.mkfifo, "is no regular file"),
+            (lambda path: path.mkdir(), "is not a regular file"),
+            (os.mkfifo, "is not a regular file"),
             (lambda path: path.symlink_to(path), "cannot be read"),
-            (lambda path: path.write_bytes(b"A='1'\nB='\xff'\n"), "line 2 holds the byte 0xff"),
+            (lambda path: path.write_bytes(b"A='1'\nB='\xff'\n"), "line 2 contains the byte 0xff"),
             (lambda path: path.write_bytes(b"A='1'\nB='\0'\n"), "line 2: a NUL byte"),
             (lambda path: path.write_bytes(b"A='" + b"x" * MAX_SIZE_BYTES + b"'"), "is larger than"),
         ],

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oneflower.errors import SettingsError
-from oneflower.settings import BY_NAME, TABLE, Kind, Notice, Role, Source, resolve
+from oneflower.settings import BY_NAME, TABLE, Consumer, Notice, Role, Settings, Source, resolve, resolve_for
+from oneflower.settings.values import Password, Text64
 
 UNSET = ["", " ", "\t\n", "null", "NULL", "undefined", " undefined "]
 
@@ -79,9 +80,8 @@ class TestSources:
     @pytest.mark.parametrize("variable", TABLE, ids=lambda variable: variable.name)
     def test_every_variable_has_an_alias(self, variable):
         pems = CA | CERT | KEY
-        example = variable.default_text or (variable.format.example if variable.format else "")
-        given = {variable.name: example} if variable.kind is not Kind.TEXT64 else pems
-        given = {variable.name: "t" * 16} if variable.kind is Kind.PASSWORD else given
+        given = pems if isinstance(variable.kind, Text64) else {variable.name: variable.example}
+        given = {variable.name: "t" * 16} if isinstance(variable.kind, Password) else given
         if variable.name == "FL_TARGET_METRIC_VALUE":
             given["FL_BEST_METRIC"] = "eval_acc"
         resolution = resolve({}, {f"ONEAPP_{name}": text for name, text in given.items()})
@@ -206,6 +206,27 @@ class TestCertificates:
         resolve(CA, role=Role.SUPERNODE)
         resolve(CA)
         assert "FL_SSL_CERTFILE" in _problems(CA, role=Role.SUPERLINK)
+
+
+class TestOneProcess:
+    """A process parses what it reads and looks at nothing else: who started it has checked the whole."""
+
+    @pytest.mark.parametrize("prefix", ["", "ONEAPP_"])
+    def test_it_gets_its_own_variables_under_both_names(self, prefix):
+        settings = resolve_for(Consumer.SUPERNODE, {f"{prefix}FL_WARM_EXECUTOR": "NO"})
+        assert (settings.warm_executor, settings.flower_workarounds) == (False, True)
+
+    def test_what_others_read_is_not_looked_at(self):
+        environ = {
+            "FL_NUM_ROUNDS": "zero",
+            "FL_WARM_EXECUTOR": "x",
+            "FL_CONTROL_API_ADDRESS": "127.0.0.1:9092",
+        }
+        assert resolve_for(Consumer.SUPERLINK, environ) == Settings()
+
+    def test_all_problems_are_reported_at_once(self):
+        with pytest.raises(SettingsError, match=r"2 problems[\s\S]*WARM[\s\S]*WORKAROUNDS"):
+            resolve_for(Consumer.SUPERNODE, {"FL_WARM_EXECUTOR": "x", "FL_FLOWER_WORKAROUNDS": "y"})
 
 
 @given(st.dictionaries(st.sampled_from(sorted(BY_NAME)), st.text(max_size=20), max_size=8))

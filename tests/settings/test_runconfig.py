@@ -1,6 +1,5 @@
 """What travels to the ServerApp: the keys, their TOML, and what the ServerApp reads back."""
 
-import dataclasses
 import tomllib
 
 import pytest
@@ -9,25 +8,21 @@ from flwr.common.serde import user_config_from_proto, user_config_to_proto
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oneflower.aggregation import SPECS
 from oneflower.errors import SettingsError
 from oneflower.settings import (
     APP_CONFIG_KEYS,
     STRATEGIES,
     TABLE,
+    differences,
+    missing_keys,
     render_run_config,
     resolve,
     run_config,
     training_config,
 )
 
-PARAMETERS = {
-    "FedAvg": set(),
-    "FedProx": {"proximal-mu"},
-    "FedAdam": {"server-lr", "client-lr"},
-    "Krum": {"num-malicious"},
-    "Bulyan": {"num-malicious"},
-    "FedTrimmedAvg": {"trim-beta"},
-}
+PARAMETERS = {spec.name: {parameter.key for parameter in spec.parameters} for spec in SPECS}
 ALL_PARAMETERS = set().union(*PARAMETERS.values())
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
@@ -59,9 +54,9 @@ class TestStrategies:
         override = flatten_dict(tomllib.loads(render_run_config(run_config(settings))))
         sent = user_config_from_proto(user_config_to_proto(override))
         config = training_config(fuse_dicts(dict(APP_CONFIG_KEYS), sent))
-        assert dataclasses.asdict(config) == {
-            field.name: getattr(settings, field.name) for field in dataclasses.fields(config)
-        }
+        for row in TABLE:
+            if row.run_config_key:
+                assert config.value_of(row) == settings.value_of(row)
 
     def test_its_parameters_are_listed(self, strategy):
         parameters = training_config({"strategy": strategy}).strategy_parameters()
@@ -74,6 +69,24 @@ def test_the_keys_of_an_app_are_every_key_with_its_default():
     assert training_config(APP_CONFIG_KEYS) == training_config({})
 
 
+def test_a_release_without_a_variable_trained_as_its_default_does():
+    """A finished training of an earlier release is no other one because a variable was added since."""
+    before = {key: value for key, value in APP_CONFIG_KEYS.items() if key != "trim-beta"}
+    assert differences(before, APP_CONFIG_KEYS) == differences(APP_CONFIG_KEYS, before) == []
+    (change,) = differences(before, {**APP_CONFIG_KEYS, "trim-beta": 0.3})
+    assert str(change) == "trim-beta was 0.2, is 0.3"
+
+
+def test_a_key_of_the_app_that_is_missing_is_a_difference():
+    assert [str(change) for change in differences({}, {"local-epochs": 2})] == ["local-epochs was None, is 2"]
+
+
+def test_missing_keys_are_listed_with_the_defaults_that_replace_them():
+    assert missing_keys(APP_CONFIG_KEYS) == {}
+    found = missing_keys({"num-server-rounds": 5, "batch-size": 32})
+    assert found == {key: value for key, value in APP_CONFIG_KEYS.items() if key != "num-server-rounds"}
+
+
 def test_keys_of_the_app_itself_are_left_alone():
     assert training_config({"batch-size": 32, "x": object()}) == training_config({})
 
@@ -83,7 +96,7 @@ def test_every_wrong_key_is_named():
         training_config(
             {
                 "num-server-rounds": 0,
-                "strategy": "FedYogi",
+                "strategy": "FedMagic",
                 "seed": "1",
                 "trim-beta": 0.5,
                 "round-timeout": 1.0,

@@ -11,7 +11,7 @@ from image_classification.data import held_out_images, mnist_file
 from image_classification.model import ImageShape, Net, initial_model, score
 from oneflower.sdk import train
 from oneflower.sdk.data_source import DataSource
-from oneflower.sdk.options import option
+from oneflower.sdk.options import training_config
 from oneflower.sdk.torch_app import load_arrays, model_arrays
 
 app = ServerApp()
@@ -21,7 +21,7 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Train with the strategy, the rounds and the checkpoints that the run-config names."""
     shape = ImageShape.from_run_config(context.run_config)
-    seed = option(context.run_config, "seed", 42, at_least=0)
+    seed = training_config(context.run_config).seed
     evaluate = evaluation(DataSource.from_config(context.run_config), shape, seed)
     train(grid, context, model_arrays(initial_model(shape, seed)), evaluate=evaluate)
 
@@ -29,9 +29,9 @@ def main(grid: Grid, context: Context) -> None:
 def evaluation(
     source: DataSource, shape: ImageShape, seed: int
 ) -> Callable[[int, ArrayRecord], MetricRecord] | None:
-    """Give the central evaluation, or None where this machine has no images at all."""
+    """Return the central evaluation, or None if this machine has no images."""
     if source.folder is None and mnist_file() is None:
-        log(WARNING, "no images on the server: the clients' evaluation is the only one")
+        log(WARNING, "no images on the server: there is only client evaluation")
         return None
     images = held_out_images(source, shape, seed)
     log(INFO, "central evaluation images=%d from=%s", len(images), source.folder or "MNIST-5k")

@@ -1,4 +1,4 @@
-"""The ServerApp: first weights from the run's seed, central evaluation on held-out rows."""
+"""The ServerApp: initial weights from the run's seed, central evaluation on held-out rows."""
 
 import torch
 from flwr.app import ArrayRecord, Context, MetricRecord
@@ -9,7 +9,7 @@ from my_app.model import new_model, score
 from oneflower.sdk import train
 from oneflower.sdk.client import set_determinism
 from oneflower.sdk.data_source import DataSource
-from oneflower.sdk.options import option
+from oneflower.sdk.options import training_config
 from oneflower.sdk.torch_app import load_arrays, model_arrays
 
 app = ServerApp()
@@ -17,8 +17,8 @@ app = ServerApp()
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Train: strategy, rounds and checkpoints are what the FL_* variables say."""
-    seed = option(context.run_config, "seed", 42, at_least=0)
+    """Train with the strategy, rounds and checkpoints of the FL_* variables."""
+    seed = training_config(context.run_config).seed
     set_determinism(seed, 0, 0)
     model = new_model()
     source = DataSource.from_config(context.run_config)

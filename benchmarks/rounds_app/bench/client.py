@@ -1,4 +1,4 @@
-"""A ClientApp that notes when it starts and ends, around another one or around nothing."""
+"""A ClientApp that records its start and end, around another app or around no work."""
 
 import time
 from collections.abc import Callable
@@ -12,7 +12,7 @@ Handler = Callable[[Message, Context], Message]
 
 
 def traced(handler: Handler) -> ClientApp:
-    """Return an app that answers every message with `handler`, and notes when."""
+    """Return an app that answers every message with `handler` and records the times."""
     app = ClientApp()
 
     def handle(message: Message, context: Context) -> Message:
@@ -29,7 +29,7 @@ def traced(handler: Handler) -> ClientApp:
 
 
 def nothing(message: Message, context: Context) -> Message:
-    """Answer with the arrays that came, as if they had been trained."""
+    """Reply with the arrays of the message, as if they had been trained."""
     del context
     metrics = MetricRecord({"num-examples": 1, "loss": 0.0})
     content = RecordDict({"metrics": metrics})

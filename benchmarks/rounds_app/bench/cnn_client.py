@@ -7,7 +7,7 @@ from bench.client import traced
 
 
 def handle(message: Message, context: Context) -> Message:
-    """Train or evaluate, as the message says."""
+    """Train or evaluate, depending on the message."""
     return (train if message.metadata.message_type == "train" else evaluate)(message, context)
 
 

@@ -1,4 +1,4 @@
-"""A ServerApp that trains with Flower's own loop or with oneflower's, and notes what the Grid does."""
+"""A ServerApp that trains with Flower's own loop or with oneflower's, and records what the Grid does."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -16,12 +16,12 @@ PATIENCE_S = 60.0
 
 
 class LostMessageError(Exception):
-    """A message was not answered; its node may never answer again."""
+    """A message got no reply; its node may never reply again."""
 
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Train `num-server-rounds` rounds with the loop that the run-config names."""
+    """Train `num-server-rounds` rounds with the loop named in the run-config."""
     config = context.run_config
     watch(grid, str(config["trace-path"]))
     note(str(config["trace-path"]), "server_started")
@@ -56,7 +56,7 @@ def initial_arrays(model: str, megabytes: int) -> ArrayRecord:
 
 
 def watch(grid: Any, path: str) -> None:
-    """Note each message that is pushed and each reply that is pulled; stop when one was lost."""
+    """Record each pushed message and each pulled reply; stop when one was lost."""
     push, pull = grid.push_messages, grid.pull_messages
     pending: dict[str, tuple[str, object]] = {}
 
@@ -83,6 +83,6 @@ def watch(grid: Any, path: str) -> None:
 
 
 def phase_of(message: Message) -> tuple[str, object]:
-    """Return what a message is for: train or evaluate, and in which round."""
+    """Return the phase (train or evaluate) and the round of a message."""
     number = message.content.config_records["config"]["server-round"]
     return message.metadata.message_type, number

@@ -1,4 +1,4 @@
-"""Lines of JSON with the wall-clock time of what happens, from every process on one machine."""
+"""JSON lines with the wall-clock time of each event, from every process on one machine."""
 
 import json
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def note(path: str, event: str, **fields: object) -> None:
-    """Append one event; a line is written in one call, so that processes may share the file."""
+    """Append one event. A line is written in one call, so that processes can share the file."""
     line = json.dumps({"event": event, "time": time.time(), **fields}) + "\n"
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.write(descriptor, line.encode())
@@ -15,7 +15,7 @@ def note(path: str, event: str, **fields: object) -> None:
 
 
 def process_started() -> float:
-    """Return when this process began, in seconds since the epoch; a fork begins when it is forked."""
+    """Return the start time of this process in seconds since the epoch; for a fork, the time of the fork."""
     ticks = int(Path("/proc/self/stat").read_text(encoding="ascii").rpartition(")")[2].split()[19])
     boot = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     return boot + ticks / os.sysconf("SC_CLK_TCK")

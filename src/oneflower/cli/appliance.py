@@ -1,4 +1,4 @@
-"""`oneflower appliance`: the stages of a virtual machine on OpenNebula."""
+"""`oneflower appliance`: the stages of a virtual machine on OpenNebula, and what follows them."""
 
 import logging
 import os
@@ -28,22 +28,22 @@ from oneflower.opennebula.appliance.layout import Layout
 from oneflower.opennebula.appliance.report import report as run_report
 from oneflower.opennebula.appliance.stage import Stage
 from oneflower.opennebula.appliance.systemd import UnitEndedError
-from oneflower.opennebula.onegate import OneGate, OneGateError, Waiting, access_from
+from oneflower.opennebula.onegate import OneGate, OneGateError, RetryPolicy, access_from
 from oneflower.opennebula.roles import Machine
 from oneflower.settings import read_context
 
 app = typer.Typer(
-    help="The stages of a virtual machine on OpenNebula; one-apps calls them at every boot.",
+    help="Stages of a virtual machine on OpenNebula, which one-apps runs at every boot.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 LONGEST_START_S = 30.0
-RoleOption = Annotated[Machine, typer.Option(help="What this machine is.", show_default=False)]
+RoleOption = Annotated[Machine, typer.Option(help="Role of this machine.", show_default=False)]
 
 
 @app.command()
 def configure(*, role: RoleOption) -> None:
-    """Check the whole context, and write folders, certificates and units. Starts nothing."""
+    """Check the context, and write folders, certificates and units. Starts nothing."""
     with _stage(role) as stage:
         call_off(stage)
         _run(stage, run_configure)
@@ -51,14 +51,14 @@ def configure(*, role: RoleOption) -> None:
 
 @app.command()
 def bootstrap(*, role: RoleOption) -> None:
-    """Start the services and wait until they are healthy; only then publish READY=YES."""
+    """Start the services, wait until they are healthy, and publish READY=YES."""
     with _stage(role) as stage:
         _run(stage, run_bootstrap)
 
 
 @app.command()
 def again(*, role: RoleOption) -> None:
-    """Run both stages of this boot again; flower-again.service does so after a failure that may pass."""
+    """Repeat both stages of this boot; flower-again.service does so after a temporary failure."""
     time.sleep(LONGEST_START_S * random.random())  # noqa: S311 - machines that failed together return apart
     with _stage(role, kept_environment(Layout())) as stage:
         try:
@@ -71,12 +71,12 @@ def again(*, role: RoleOption) -> None:
 
 @app.command()
 def report(*, role: RoleOption) -> None:
-    """Follow the machine and tell OneGate, until stopped."""
+    """Report the state of the machine to OneGate until stopped."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    # What cannot be told now is told with what is true later: one try a call.
-    with _stage(role, read_context(Layout().context), Waiting(patience_s=0.0)) as stage:
+    # One attempt per call: what could not be published is published with the next change.
+    with _stage(role, read_context(Layout().context), RetryPolicy(patience_s=0.0)) as stage:
         run_report(stage, stop)
 
 
@@ -84,7 +84,7 @@ app.command()(doctor)
 
 
 def _run(stage: Stage, run: Callable[[Stage], None]) -> None:
-    """Run a stage for one-apps, which does so once a boot: what may pass is tried again by a unit."""
+    """Run a stage for one-apps; after a temporary failure, schedule a unit that repeats it."""
     keep_environment(stage.layout, stage.environ)
     try:
         run(stage)
@@ -92,16 +92,16 @@ def _run(stage: Stage, run: Callable[[Stage], None]) -> None:
         schedule(stage, error)
         raise
     except Exception as error:
-        # A defect of ours: the stage may not stay undone until somebody reboots the machine.
+        # A bug: repeat the stage anyway, rather than leave it undone until somebody reboots the machine.
         schedule(stage, ClusterError(str(error)))
         raise
 
 
 @contextmanager
 def _stage(
-    role: Machine, environ: Mapping[str, str] | None = None, waiting: Waiting | None = None
+    role: Machine, environ: Mapping[str, str] | None = None, retries: RetryPolicy | None = None
 ) -> Iterator[Stage]:
-    """Read the environment, into which one-apps exports the whole context, unless another is given."""
+    """Return the stage, by default with the environment, to which one-apps exports the context."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     environ = dict(os.environ) if environ is None else environ
@@ -110,5 +110,7 @@ def _stage(
         yield Stage(machine=role, environ=environ, onegate=None)
         return
     layout = Layout()
-    with OneGate(access, waiting=waiting, turn=layout.turn, proof=layout.proof) as onegate:
+    with OneGate(
+        access, retries=retries, lock=layout.onegate_lock, token_record=layout.token_record
+    ) as onegate:
         yield Stage(machine=role, environ=environ, onegate=onegate, layout=layout)

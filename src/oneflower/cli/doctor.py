@@ -1,4 +1,4 @@
-"""`oneflower appliance doctor`: what is wrong with a VM, and a bundle for a bug report."""
+"""`oneflower appliance doctor`: find problems of a VM, and write a bundle for a bug report."""
 
 import json
 import logging
@@ -28,36 +28,36 @@ from oneflower.opennebula.doctor import (
     refuse_existing,
     write_bundle,
 )
-from oneflower.opennebula.onegate import OneGate, Waiting, access_from
+from oneflower.opennebula.onegate import OneGate, RetryPolicy, access_from
 from oneflower.opennebula.roles import Machine
 
 PROGRAM_S = 8.0
-"""How long doctor waits for one of the machine's programs."""
+"""Time limit for each of the machine's programs that doctor runs."""
 
 
 def doctor(
     *,
     role: Annotated[
         Machine | None,
-        typer.Option(help="What this machine is; found out if not given.", show_default=False),
+        typer.Option(help="Role of this machine; detected by default.", show_default=False),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     bundle: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Write a .tar.gz for a bug report: what is printed, logs and settings, secrets masked.",
+            help="Write a .tar.gz for a bug report: the output, logs and settings, with secrets masked.",
         ),
     ] = None,
 ) -> None:
-    """Say what is wrong with this VM, and how to mend it.
+    """Find out what is wrong with this VM and how to fix it.
 
-    Checks the context, the token, OneGate, the clock, names, the route to the SuperLink and its TLS, disks,
-    folders, Docker, the units and the training. Run it as root, at any time, even before the stages ran. It
-    publishes a key FL_DOCTOR through OneGate and erases it, creates trial files and removes them, and changes
-    nothing else. It takes at most a minute and a half, and a minute more for a bundle.
+    Checks the installed Flower, the context, the token, OneGate, the clock, names, the route to the SuperLink
+    and its TLS, disks, folders, Docker, the units and the training. Run it as root, at any time, even before
+    the stages. It publishes and erases a key FL_DOCTOR through OneGate, creates and removes test files, and
+    changes nothing else. It takes up to a minute and a half, and a minute more for a bundle.
 
-    Exit code 0 where there is no problem (warnings do not count), 8 where there is one, 2 for wrong usage.
+    Exit code 0: no problem (there may be warnings); 8: a problem; 2: wrong usage.
     """
     logging.basicConfig(level=logging.ERROR)
     logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -87,17 +87,17 @@ def doctor(
     else:
         print_findings(findings, subject)
         if bundle is not None:
-            sys.stdout.write(f"{bundle}: {size_bytes} bytes; read it before you hand it on\n")
+            sys.stdout.write(f"{bundle}: {size_bytes} bytes; read it before you share it\n")
     if has_problem(findings):
         raise typer.Exit(MachineError.exit_code)
 
 
 @contextmanager
 def _onegate(found: Found, layout: Layout) -> Iterator[OneGate | None]:
-    """Connect as the stages do, and take turns with them; try once, and remember nothing on the disk."""
+    """Connect as the stages do, with their lock; make each call once, and write nothing to the disk."""
     access = access_from(found.context)
     if access is None:
         yield None
         return
-    with OneGate(access, waiting=Waiting(patience_s=0.0), turn=layout.turn) as onegate:
+    with OneGate(access, retries=RetryPolicy(patience_s=0.0), lock=layout.onegate_lock) as onegate:
         yield onegate

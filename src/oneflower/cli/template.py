@@ -1,4 +1,4 @@
-"""`oneflower template`: print what OpenNebula is given, or write all of it."""
+"""`oneflower template`: generate the files that OpenNebula reads."""
 
 import json
 import sys
@@ -15,34 +15,33 @@ from oneflower.opennebula.roles import Machine
 from oneflower.opennebula.templates.answers import service_answers
 from oneflower.opennebula.templates.catalogue import service_text, write_catalogue
 from oneflower.opennebula.templates.disk_image import describe
-from oneflower.opennebula.templates.filesystems import Share
 from oneflower.opennebula.templates.marketplace import image_entry
 from oneflower.opennebula.templates.oneflow import Form
-from oneflower.opennebula.templates.vm import vm_template
+from oneflower.opennebula.templates.vm import Share, vm_template
 
 app = typer.Typer(
-    help="Templates for OpenNebula, generated from the table of variables.",
+    help="Generate templates for OpenNebula from the table of variables.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
 AllInputs = Annotated[
-    bool, typer.Option("--all-inputs", help="Ask for every variable, not for the short form's alone.")
+    bool, typer.Option("--all-inputs", help="Ask for every variable instead of those of the short form.")
 ]
-FormOption = Annotated[Form, typer.Option(help="6 is read by OneFlow 6.8 to 7.x; 7 by OneFlow 7.x only.")]
+FormOption = Annotated[Form, typer.Option(help="6 for OneFlow 6.8 to 7.x, 7 for OneFlow 7.x only.")]
 
 
 @app.command()
 def vm(
     *,
-    role: Annotated[Machine, typer.Option(help="Machine that the template is for.", show_default=False)],
+    role: Annotated[Machine, typer.Option(help="Machine type.", show_default=False)],
     all_inputs: AllInputs = False,
     filesystem: Annotated[
         list[str] | None,
         typer.Option(
             metavar="FOLDER=IMAGE",
-            help="Mount an image of type FILESYSTEM (OpenNebula 7.4) on the machine's checkpoints, data or "
-            "models; IMAGE is a name or an id. May be given for each folder.",
+            help="Mount an image of type FILESYSTEM (OpenNebula 7.4) as the machine's checkpoints, data or "
+            "models folder; IMAGE is a name or an id. Repeat the option for each folder.",
             show_default=False,
         ),
     ] = None,
@@ -78,20 +77,20 @@ def oneflow(
 def answers(
     pairs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME=VALUE]...", help="Variables to set; all others keep their default."),
+        typer.Argument(metavar="[NAME=VALUE]...", help="Variables to set; the others have their defaults."),
     ] = None,
     *,
     network: Annotated[
         int,
-        typer.Option(metavar="ID", min=0, help="Id of the service's virtual network.", show_default=False),
+        typer.Option(metavar="ID", min=0, help="Id of the virtual network.", show_default=False),
     ],
     form: FormOption = Form.SIX,
     all_inputs: AllInputs = False,
 ) -> None:
     """Print the parameters of a service, for `oneflow-template instantiate ID FILE`.
 
-    The file answers every input, as OneFlow demands. Values are checked as by `oneflower config check`:
-    exit code 2 names all problems at once, and nothing is printed.
+    The file has a value for every input, as OneFlow requires. Values are checked as by `oneflower config
+    check`: if any is wrong, all problems are reported, nothing is printed, and the exit code is 2.
     """
     values, notices = service_answers(form, pairs or [], network=network, all_inputs=all_inputs)
     print_notices(notices, Console(stderr=True, soft_wrap=True))
@@ -101,18 +100,18 @@ def answers(
 @app.command("image-entry")
 def print_image_entry(
     *,
-    role: Annotated[Machine, typer.Option(help="Machine that the image is for.", show_default=False)],
+    role: Annotated[Machine, typer.Option(help="Machine type.", show_default=False)],
     image: Annotated[Path, typer.Option(metavar="FILE", help="The qcow2 file.", show_default=False)],
-    url: Annotated[str, typer.Option(help="Where the file can be downloaded.", show_default=False)],
+    url: Annotated[str, typer.Option(help="Download URL of the file.", show_default=False)],
 ) -> None:
-    """Print the marketplace entry of a disk image that was built: its size, checksums and address."""
+    """Print the marketplace entry of a disk image: its size, checksums and URL."""
     sys.stdout.write(image_entry(role, built=datetime.now(UTC), published=describe(image, url)))
 
 
 @app.command("all")
 def write_all(
     *,
-    output: Annotated[Path, typer.Option(metavar="FOLDER", help="Where to write.")] = Path("appliances"),
+    output: Annotated[Path, typer.Option(metavar="FOLDER", help="Output folder.")] = Path("appliances"),
 ) -> None:
     """Write every generated file of appliances/."""
     for path in write_catalogue(output):
@@ -125,8 +124,8 @@ def _shares(pairs: list[str]) -> dict[Share, str]:
         folder, _, image = pair.partition("=")
         if folder not in set(Share) or not image or folder in shares:
             raise SettingsError(
-                f"--filesystem {pair!r} cannot be read: expected FOLDER=IMAGE, FOLDER being "
-                f"{', '.join(Share)}, each at most once; write for example --filesystem checkpoints=IMAGE"
+                f"--filesystem {pair!r} is not valid: expected FOLDER=IMAGE where FOLDER is one of "
+                f"{', '.join(Share)}, each at most once; for example --filesystem checkpoints=IMAGE"
             )
         shares[Share(folder)] = image
     return shares

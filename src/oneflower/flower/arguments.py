@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from oneflower.settings import Settings
 from oneflower.tls import Certificates
 
-# Flower's own reading of a node config (flwr/common/config.py, parse_config_args).
-PAIR = re.compile(r"(\S+?)=('[^']*'|\"[^\"]*\"|\S+)")
+NAME = "client-name"
+"""The key of a node's config: what its client is called in place of its machine's name."""
+LONGEST_NAME = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,9 +55,10 @@ def superexec(plugin: str, appio_address: str) -> list[str]:
     return ["superexec", "--insecure", "--plugin-type", plugin, "--appio-api-address", appio_address]
 
 
-def node_pairs(text: str) -> dict[str, str]:
-    """Read a node config as Flower does; a value keeps its quotes."""
-    return dict(PAIR.findall(text))
+def client_name(text: str) -> str:
+    """Return a name as a node config can hold it: letters, digits, and dashes for all else."""
+    plain = re.sub(r"[()]", "", text)  # OneFlow calls a VM supernode_0_(service_7)
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", plain)[:LONGEST_NAME].strip("-")
 
 
 def node_config(pairs: Mapping[str, object]) -> str:

@@ -9,12 +9,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from logging import INFO, WARNING
 
-from flwr.common import Message, log
-from flwr.server import Grid
-
-from oneflower.flower.grid_around import GridAround
+from oneflower.flower.api import Grid, Message, log
+from oneflower.flower.grid_base import DelegatingGrid, Owed, Pacing, Phase, Reply
 from oneflower.flower.packing_grid import PackingGrid
-from oneflower.flower.waiting import Owed, Pacing, Phase, Reply
 
 __all__ = ["Pacing", "Reply", "RoundGrid"]
 
@@ -22,7 +19,7 @@ __all__ = ["Pacing", "Reply", "RoundGrid"]
 CLOCK_SLACK_S = 2 * 86400.0
 
 
-class RoundGrid(GridAround):
+class RoundGrid(DelegatingGrid):
     """A Grid for rounds: adaptive polling, work sent again to a silent node, late replies drained.
 
     Parameters

@@ -12,8 +12,8 @@ from typing import Final
 
 from oneflower import procfs
 from oneflower.flower.health import EVERY_S, Health
-from oneflower.flower.lifeline import die_with_parent
 from oneflower.flower.programs import program_of
+from oneflower.flower.watch import die_with_parent
 from oneflower.procfs import Sign
 
 GUARDED: Final = "ONEFLOWER_GUARDED"

@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from oneflower import procfs
+from oneflower.codes import StallAct, StallCode
 from oneflower.flower.programs import has_loop
+from oneflower.journal.events import ProcessStalled
 from oneflower.procfs import Identity, Sign
-from oneflower.stalls import Act, AwakeClock, Stall, Vigil
+from oneflower.stalls import AwakeClock, Stall, Vigil
 
 EVERY_S: Final = 2.0
 # A look reads two small files a process: with a thousand nodes it is made less often, for 5 % of a core.
 SHARE: Final = 20.0
-SIGNALS: Final = {Act.CONTINUED: signal.SIGCONT, Act.ENDED: signal.SIGKILL}
+SIGNALS: Final = {StallAct.CONTINUED: signal.SIGCONT, StallAct.ENDED: signal.SIGKILL}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,8 +25,14 @@ class Stalled:
 
     role: str
     pid: int
+    act: StallAct
+    code: StallCode
     reason: str
-    act: Act
+
+    @property
+    def event(self) -> ProcessStalled:
+        """What the journal holds of it."""
+        return ProcessStalled(role=self.role, done=self.act, code=self.code, reason=self.reason)
 
 
 @dataclass(slots=True)
@@ -61,14 +69,20 @@ class Health:
         stalls = self._vigil.look((sign for sign, _ in roles.values()), loops)
         self._next = began + max(EVERY_S, SHARE * (self.clock() - began))
         return [
-            Stalled(role=roles[stall.identity][1], pid=stall.identity.pid, reason=stall.reason, act=stall.act)
+            Stalled(
+                role=roles[stall.identity][1],
+                pid=stall.identity.pid,
+                act=stall.act,
+                code=stall.code,
+                reason=stall.reason,
+            )
             for stall in stalls
             if self._is_meant(stall) and self.send(stall.identity, SIGNALS[stall.act])
         ]
 
     def _is_meant(self, stall: Stall) -> bool:
         """Whether a hanging process is still the program that it was taken for: executors become apps."""
-        return not stall.hangs or has_loop(self.command_line(stall.identity.pid))
+        return stall.code is not StallCode.HANGS or has_loop(self.command_line(stall.identity.pid))
 
     def _is_loop(self, identity: Identity) -> bool:
         # A child has its parent's arguments until it becomes its own program: a "no" is asked again.

@@ -3,7 +3,7 @@
 import logging
 from typing import Final
 
-from flwr.common.logger import FLOWER_LOGGER
+from oneflower.flower.api import FLOWER_LOGGER
 
 OURS: Final = logging.getLogger("oneflower")
 

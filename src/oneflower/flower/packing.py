@@ -9,8 +9,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from flwr.common import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
-from flwr.common.constant import MessageType
+from oneflower.flower.api import Array, ArrayRecord, ConfigRecord, Context, Message, MessageType, RecordDict
 
 SMALL_BYTES: Final = 1 << 20
 """An array below this costs more by its calls than by its bytes."""

@@ -5,11 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from logging import INFO, WARNING
 from typing import Final
 
-from flwr.common import ArrayRecord, Message, log
-from flwr.common.constant import ErrorCode
-from flwr.server import Grid
-
-from oneflower.flower.grid_around import GridAround
+from oneflower.flower.api import ArrayRecord, ErrorCode, Grid, Message, log
+from oneflower.flower.grid_base import DelegatingGrid
 from oneflower.flower.packing import PackingError, greeting, is_greeting, pack, packed_record, unpack
 
 GREETING_S: Final = 30.0
@@ -19,7 +16,7 @@ POLL_S, POLL_PER_NODE_S = 0.1, 1 / 50
 _NO: Final = frozenset({ErrorCode.CLIENT_APP_RAISED_EXCEPTION, ErrorCode.LOAD_CLIENT_APP_EXCEPTION})
 
 
-class PackingGrid(GridAround):
+class PackingGrid(DelegatingGrid):
     """Packs what is pushed, unpacks what is pulled, and learns who can, by asking each node once.
 
     Parameters

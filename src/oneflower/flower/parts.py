@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from logging import WARNING
 from pathlib import Path
 
-from flwr.common import ConfigRecord, Context, Message, log
-from flwr.common.typing import UserConfig
-
 from oneflower.errors import AppError
+from oneflower.flower.api import ConfigRecord, Context, Message, UserConfig, log
 from oneflower.parts import Part, Table, checked_table, part_of, read_table
 
 PARTS_VARIABLE = "ONEFLOWER_PARTS"

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from oneflower.files import require_no_pipe
-from oneflower.journal.events import JOURNAL_SCHEMA
+from oneflower.journal.codec import line_of
+from oneflower.journal.events import Entry, Event
+from oneflower.journal.heartbeat import Heartbeat
 
 log = logging.getLogger(__name__)
 
@@ -71,37 +73,64 @@ class Journal:
 
     A journal that cannot be written is logged and never raises: a full disk must not end a training. Its
     events are held back, and written in their order with the first that can be.
-    At `max_bytes` the file is renamed to `<name>.1` (and so on up to `old_files`) and begun anew.
+    The heartbeat beats with every event, also with one that cannot be written. At `max_bytes` the file is
+    renamed to `<name>.1` (and so on up to `old_files`), and another is begun.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - three of them are for tests
         self,
         path: Path,
         *,
         owner: Owner | None = None,
+        heartbeat: Heartbeat | None = None,
         max_bytes: int = MAX_BYTES,
         old_files: int = OLD_FILES,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.path = path
         self.owner = owner
+        self._heartbeat = heartbeat
         self._held: deque[bytes] = deque(maxlen=MOST_HELD)
         self._lock = threading.Lock()
         self._max_bytes = max_bytes
         self._old_files = old_files
         self._now = now
 
-    def append(self, event: str, **fields: Any) -> None:
-        """Write one event with its fields and the time in UTC."""
+    def append(self, event: Event | str, *, run: int | None = None, **fields: Any) -> None:
+        """Write one event with the time in UTC and its owner; of another run than the owner's with `run`.
+
+        An event with a field that is not what it must be is a defect of whoever writes it: it is logged as
+        an error and not written.
+        """
+        if isinstance(event, str):  # until the last writer of these is gone
+            self._write_line(self._old_line(event, fields if run is None else {**fields, "run": run}), event)
+            return
+        if self._heartbeat is not None:
+            self._heartbeat.beat()
+        owner = self.owner or Owner(process="")
+        entry = Entry(
+            time=self._now(), event=event, run=owner.run if run is None else run, process=owner.process
+        )
+        try:
+            line = line_of(entry)
+        except ValueError as error:
+            log.error(  # noqa: TRY400
+                "event refused event=%s path=%s reason=%s", event.tag, self.path, error
+            )
+            return
+        self._write_line(line, event.tag)
+
+    def _old_line(self, event: str, fields: Mapping[str, Any]) -> bytes:
         owner = {} if self.owner is None else self.owner.fields()
-        head = {"v": JOURNAL_SCHEMA, "time": self._now().isoformat(), "event": event}
-        record = {**head, **owner, **plain(fields)}
-        line = json.dumps(record, ensure_ascii=False, allow_nan=False).encode(errors="replace") + b"\n"
+        record = {"v": 1, "time": self._now().isoformat(), "event": event, **owner, **plain(fields)}
+        return json.dumps(record, ensure_ascii=False, allow_nan=False).encode(errors="replace") + b"\n"
+
+    def _write_line(self, line: bytes, name: str) -> None:
         with self._lock:
             self._held.append(line)
             problem = self._write_held()
         if problem is not None:
-            log.warning("journal not written event=%s path=%s reason=%s", event, self.path, problem)
+            log.warning("journal not written event=%s path=%s reason=%s", name, self.path, problem)
 
     def flush(self, *, patience_s: float = 0.0) -> bool:
         """Write what was held back, trying again for so long; return whether everything is written."""

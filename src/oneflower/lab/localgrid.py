@@ -2,16 +2,11 @@
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from logging import ERROR
 
-from flwr.app.error import Error
-from flwr.clientapp import ClientApp
-from flwr.common import Context, Message, RecordDict, log
-from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
-from flwr.common.typing import Run, UserConfigValue
-from flwr.server import Grid
-
-from oneflower.flower.client_state import mark_state
+from oneflower.flower.api import ClientApp, Context, Grid, Message, RecordDict, Run, UserConfigValue
+from oneflower.flower.arguments import NAME
+from oneflower.flower.client_mark import mark_reply, raised_reply
+from oneflower.flower.door import names
 
 
 class LocalGrid(Grid):
@@ -45,13 +40,16 @@ class LocalGrid(Grid):
         app: str = "",
     ) -> None:
         self._client_app = client_app
-        self._run = Run.create_empty(run_id=1)
-        self._run.fab_id = app
+        self._run = names.new_run(run_id=1, fab_id=app)
         self._contexts = {
             node_id: Context(
                 run_id=1,
                 node_id=node_id,
-                node_config={"partition-id": partition, "num-partitions": clients},
+                node_config={
+                    "partition-id": partition,
+                    "num-partitions": clients,
+                    NAME: f"client-{partition}",
+                },
                 state=RecordDict(),
                 run_config=dict(run_config),
             )
@@ -88,9 +86,7 @@ class LocalGrid(Grid):
         ids = []
         for message in messages:
             message_id = f"{len(self._queue)}-{message.metadata.dst_node_id}-{time.monotonic_ns()}"
-            vars(message.metadata).update(
-                _run_id=self._run.run_id, _src_node_id=SUPERLINK_NODE_ID, _message_id=message_id
-            )
+            names.address(message, run_id=self._run.run_id, message_id=message_id)
             self._queue[message_id] = message
             ids.append(message_id)
         return ids
@@ -117,8 +113,6 @@ class LocalGrid(Grid):
             if not isinstance(reply, Message):
                 raise TypeError(f"the ClientApp returned {type(reply).__name__}; expected a Message")  # noqa: TRY301
         except (Exception, SystemExit) as error:  # noqa: BLE001 a client's own code may raise anything
-            log(ERROR, "ClientApp raised an exception", exc_info=error)
-            reason = f"{type(error)}:<'{error}'>"
-            return Message(Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=reason), reply_to=message)
-        mark_state(reply, message, context)
+            return raised_reply(error, message, context)
+        mark_reply(reply, message, context)
         return reply

@@ -5,21 +5,21 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
+from oneflower.codes import Outcome, Phase
+from oneflower.journal import TrainingState
 from oneflower.monitor.html import Html, el, note
 from oneflower.monitor.picture import Curves, frame, grain, readable, stretched
-from oneflower.monitor.records import FAILED, QUARANTINED
 from oneflower.monitor.scale import Axis, Scale, ticks
-from oneflower.monitor.view import Phase, TrainingView
 
 VALID: Final = "valid"
-NAMES: Final = {VALID: "in the model", QUARANTINED: "quarantined", FAILED: "failed or silent"}
+NAMES: Final = {VALID: "in the model", Outcome.QUARANTINED: "quarantined", Outcome.FAILED: "failed or silent"}
 # Beyond so many rounds the bars stand without gaps.
 MOST_SEPARATE: Final = 120
 
 Counts = Mapping[int, Mapping[str, int]]
 
 
-def counts(view: TrainingView) -> dict[int, dict[str, int]]:
+def counts(view: TrainingState) -> dict[int, dict[str, int]]:
     """Return for every round how many clients are in its model, were quarantined, or failed."""
     found = {number: {VALID: result.valid} for number, result in view.rounds.items()}
     for number, absent in view.absent.items():
@@ -29,11 +29,11 @@ def counts(view: TrainingView) -> dict[int, dict[str, int]]:
     return found
 
 
-def _is_over(view: TrainingView) -> bool:
+def _is_over(view: TrainingState) -> bool:
     return view.phase not in (Phase.TRAINING, Phase.EVALUATING)
 
 
-def draw_attendance(view: TrainingView, curves: Curves) -> Html:
+def draw_attendance(view: TrainingState, curves: Curves) -> Html:
     """Draw the clients of each round as stacked bars, over the same rounds as the curves."""
     found = counts(view)
     if not found:

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from oneflower.journal import TrainingState
 from oneflower.monitor.document import card, document
 from oneflower.monitor.html import Html, el, join, table
-from oneflower.monitor.lines import duration, metric_text
+from oneflower.monitor.lines import duration, headline_of, metric_text
 from oneflower.monitor.picture import Curves, Points, draw
 from oneflower.monitor.report import POLICY
-from oneflower.monitor.view import TrainingView
-from oneflower.quality import LOSS, QUALITY, primary
+from oneflower.quality import Family, label, primary
 
 HEADS: Final = (
     "Training",
@@ -45,14 +45,14 @@ class Result:
     resumes: int
 
 
-def results(trainings: Mapping[str, TrainingView]) -> list[Result]:
+def results(trainings: Mapping[str, TrainingState]) -> list[Result]:
     """Return a row for each training, in the order given."""
     return [_result(name, view) for name, view in trainings.items()]
 
 
-def comparison_page(trainings: Mapping[str, TrainingView]) -> str:
+def comparison_page(trainings: Mapping[str, TrainingState]) -> str:
     """Return one HTML file with pictures and the table; it opens offline and runs no script."""
-    families = (("accuracy", "Accuracy", QUALITY), ("loss", "Loss", LOSS))
+    families = (("accuracy", "Accuracy", Family.QUALITY), ("loss", "Loss", Family.LOSS))
     cards = [
         card(name, heading, draw(picture(trainings, family, f"{heading} by round")))
         for name, heading, family in families
@@ -67,16 +67,16 @@ def comparison_page(trainings: Mapping[str, TrainingView]) -> str:
     )
 
 
-def picture(trainings: Mapping[str, TrainingView], family: str, title: str) -> Curves:
+def picture(trainings: Mapping[str, TrainingState], family: Family, title: str) -> Curves:
     """Return the most telling measure of a family of every training, over the same rounds."""
     lines = {name: points(view, family) for name, view in trainings.items()}
     numbers = [number for found in lines.values() for number, _ in found]
     return Curves(title=title, lines=lines, first=min(numbers, default=1), last=max(numbers, default=2))
 
 
-def points(view: TrainingView, family: str) -> Points:
+def points(view: TrainingState, family: Family) -> Points:
     """Return the values of a training's most telling measure of a family."""
-    name = primary(view.metric_names(), family)
+    name = primary(view.measures(), family)
     if name is None:
         return []
     return [(n, r.metrics[name]) for n, r in sorted(view.rounds.items()) if name in r.metrics]
@@ -104,9 +104,9 @@ def cells(row: Result) -> tuple[str, ...]:
     )
 
 
-def _result(name: str, view: TrainingView) -> Result:
-    last, best = view.headline(view.done), view.best()
-    measure = best[1] if best else ""
+def _result(name: str, view: TrainingState) -> Result:
+    last, best = headline_of(view, view.done), view.best()
+    measure = label(best.metric) if best else ""
     return Result(
         name=name,
         strategy=view.strategy,
@@ -114,8 +114,8 @@ def _result(name: str, view: TrainingView) -> Result:
         rounds=view.done,
         measure=measure,
         last=last.get(measure),
-        best=best[2] if best else None,
-        best_round=best[0] if best else None,
+        best=best.value if best else None,
+        best_round=best.round if best else None,
         loss=last.get("loss"),
         seconds=sum(result.seconds for result in view.rounds.values()),
         left_out=len(view.left_out),

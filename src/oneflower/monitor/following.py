@@ -1,4 +1,4 @@
-"""A training's history that a thread keeps up to date with its journal, and what is known of the reading."""
+"""A training's state that a thread keeps up to date with its journal, and how the reading goes."""
 
 import logging
 import threading
@@ -9,8 +9,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from oneflower.errors import StateError
-from oneflower.journal import Event, Follower
-from oneflower.monitor.history import History
+from oneflower.journal import Entry, Follower, TrainingState
 
 log = logging.getLogger(__name__)
 
@@ -30,14 +29,14 @@ class Following:
         Gets each block of events that was folded.
     """
 
-    def __init__(self, journal: Path, *, heard: Callable[[list[Event]], object] = len) -> None:
+    def __init__(self, journal: Path, *, heard: Callable[[list[Entry]], object] = len) -> None:
         self.stop = threading.Event()
         self.lock = threading.Lock()
         self._heard = heard
         self._follower = Follower(journal)
         self._beginnings = 0
         self._is_read = threading.Event()
-        self._history = History()
+        self._training = TrainingState()
         self._thread = threading.Thread(target=self._fold, name="fold", daemon=True)
 
     def __enter__(self) -> Self:
@@ -53,25 +52,25 @@ class Following:
     @property
     def state(self) -> object:
         """What differs as soon as there is something new."""
-        return self._beginnings, self._history.events, self._follower.trouble, self._is_read.is_set()
+        return self._beginnings, self._training.events, self._follower.trouble, self._is_read.is_set()
 
     def is_read(self, *, timeout_s: float = READ_TIMEOUT_S) -> bool:
         """Whether all that the journal holds is known; waits for it."""
         return self._is_read.wait(timeout_s)
 
-    def known(self) -> History:
+    def known(self) -> TrainingState:
         """Return what is known; to be called with the lock held.
 
         Where the journal has not been read to its end since it was begun, that is nothing but the reason.
         """
         trouble = self._follower.trouble
         if not self._is_read.is_set():
-            return History(trouble=trouble or UNREAD)
-        self._history.trouble = trouble
-        return self._history
+            return TrainingState(trouble=trouble or UNREAD)
+        self._training.trouble = trouble
+        return self._training
 
     @contextmanager
-    def view(self) -> Iterator[History]:
+    def view(self) -> Iterator[TrainingState]:
         """Hold the training still while it is read.
 
         Raises
@@ -90,15 +89,15 @@ class Following:
         for block in self._follower.blocks(self.stop, self._is_read):
             with self.lock:
                 if self._follower.beginnings != self._beginnings:
-                    self._beginnings, self._history = self._follower.beginnings, History()
-                for event in block:
-                    self._take(event)
+                    self._beginnings, self._training = self._follower.beginnings, TrainingState()
+                for entry in block:
+                    self._take(entry)
             self._heard(block)
         self._is_read.set()  # nobody waits for a thread that has ended
 
-    def _take(self, event: Event) -> None:
-        """Fold one event in; one that cannot be is logged, and the thread goes on with the next."""
+    def _take(self, entry: Entry) -> None:
+        """Reduce one entry; a defect of ours is logged, and the thread goes on with the next."""
         try:
-            self._history.take(event)
+            self._training.take(entry)
         except Exception:
-            log.exception("event not understood event=%s", event.get("event"))
+            log.exception("event not reduced event=%s", entry.event)

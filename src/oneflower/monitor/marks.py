@@ -1,12 +1,13 @@
 """Which moments are worth a mark in the curves, and how a person tells them apart without colour."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from oneflower.journal import Event, TrainingState
+from oneflower.journal import events as e
+from oneflower.journal.state.records import Moment
 from oneflower.monitor.lines import describe
-from oneflower.monitor.records import Moment
-from oneflower.monitor.view import TrainingView
 
 MOST_MARKS: Final = 60
 
@@ -31,21 +32,21 @@ QUARANTINE: Final = Kind("warn", "◆", "client left out for the first time", 1)
 PLAIN: Final = Kind("plain", "•", "news", 0)
 DONE: Final = Kind("good", "✓", "finished", 3)
 
-KINDS: Final = {
-    "run_lost": LOST,
-    "training_failed": LOST,
-    "app_failed": LOST,
-    "training_gave_up": LOST,
-    "round_failed": FAILED_ROUND,
-    "checkpoint_failed": UNSAVED,
-    "training_saving": UNSAVED,
-    "training_resumed": RESUMED,
-    "waiting_for_clients": WAITING,
-    "process_died": NODE,
-    "client_left": NODE,
-    "client_quarantined": QUARANTINE,
-    "client_failed": QUARANTINE,
-    "training_finished": DONE,
+KINDS: Final[Mapping[type[Event], Kind]] = {
+    e.RunLost: LOST,
+    e.TrainingFailed: LOST,
+    e.AppFailed: LOST,
+    e.TrainingGaveUp: LOST,
+    e.RoundFailed: FAILED_ROUND,
+    e.CheckpointFailed: UNSAVED,
+    e.TrainingSaving: UNSAVED,
+    e.TrainingResumed: RESUMED,
+    e.WaitingForClients: WAITING,
+    e.ProcessDied: NODE,
+    e.ClientLeft: NODE,
+    e.ClientQuarantined: QUARANTINE,
+    e.ClientFailed: QUARANTINE,
+    e.TrainingFinished: DONE,
 }
 # What is drawn into the curves; the timeline shows every moment.
 DRAWN: Final = frozenset({LOST, FAILED_ROUND, UNSAVED, RESUMED, WAITING, NODE})
@@ -62,10 +63,10 @@ class Mark:
 
 def kind_of(moment: Moment) -> Kind:
     """Return the kind of a moment."""
-    return KINDS.get(moment.name, PLAIN)
+    return KINDS.get(type(moment.event), PLAIN)
 
 
-def marks(view: TrainingView) -> list[Mark]:
+def marks(view: TrainingState) -> list[Mark]:
     """Return the marks of a training by position; those of one place are one mark, the gravest's.
 
     A training with more than MOST_MARKS of them keeps the gravest, and of those the newest.
@@ -85,11 +86,11 @@ def shown_kinds(found: Iterable[Mark]) -> list[Kind]:
 
 
 def _place(moment: Moment) -> float:
-    after = moment.event.get("round") if moment.name == "training_resumed" else None
-    return float(after) if isinstance(after, int) else moment.position
+    event = moment.event
+    return float(event.round) if isinstance(event, e.TrainingResumed) else moment.position
 
 
-def _mark(view: TrainingView, position: float, moments: list[Moment]) -> Mark:
+def _mark(view: TrainingState, position: float, moments: list[Moment]) -> Mark:
     gravest = max((kind_of(moment) for moment in moments), key=lambda kind: kind.weight)
-    texts = (describe(moment.event, view) for moment in moments)
+    texts = (describe(moment.entry, view) for moment in moments)
     return Mark(position, gravest, tuple(text for text in texts if text))

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from oneflower.codes import text
+from oneflower.journal import TrainingState
 from oneflower.monitor import panels
 from oneflower.monitor.document import asset, card, digest, document
 from oneflower.monitor.html import Html, el, join
 from oneflower.monitor.safety import Safety
-from oneflower.monitor.view import TrainingView
 
 # The page shows the newest rounds in numbers; the report shows them all.
 MOST_ROUNDS = 30
@@ -24,7 +25,7 @@ class Rendered:
     sections: Mapping[str, Html]
 
 
-def render(view: TrainingView, safety: Safety, now: datetime, version: str) -> Rendered:
+def render(view: TrainingState, safety: Safety, now: datetime, version: str) -> Rendered:
     """Render every part."""
     sections = {
         "headline": join([el("h1", panels.title(view)), panels.headline(view)]),
@@ -43,7 +44,7 @@ def render(view: TrainingView, safety: Safety, now: datetime, version: str) -> R
     done = f"{view.done}/{view.total} " if view.total else ""
     return Rendered(
         version=version,
-        title=f"{done}{view.phase} · oneflower",
+        title=f"{done}{text(view.phase)} · oneflower",
         now=now.astimezone(UTC).isoformat(timespec="milliseconds"),
         sections=sections,
     )

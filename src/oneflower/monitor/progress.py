@@ -11,8 +11,17 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from oneflower.monitor.history import Event, History
-from oneflower.monitor.lines import WARNINGS, describe, duration, metrics_text, printable
+from oneflower.journal import Entry, TrainingState
+from oneflower.monitor.lines import (
+    WARNINGS,
+    describe,
+    duration,
+    headline_of,
+    metrics_text,
+    printable,
+    saving_text,
+    waiting_text,
+)
 
 BAR_WIDTH = 40
 
@@ -25,10 +34,10 @@ class PlainProgress:
         console: Console,
         *,
         quiet: bool = False,
-        history: History | None = None,
+        history: TrainingState | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self.history = history or History()
+        self.history = history or TrainingState()
         self._console = console
         self._quiet = quiet
         self._since = now()
@@ -41,14 +50,14 @@ class PlainProgress:
     ) -> None:
         return None
 
-    def event(self, event: Event) -> None:
-        """Take an event of the journal; those of earlier starts are remembered, not shown."""
-        if not self.history.take(event):
+    def event(self, entry: Entry) -> None:
+        """Take an entry of the journal; those of earlier starts are remembered, not shown."""
+        if not self.history.take(entry) or entry.time is None or entry.time < self._since:
             return
-        line = describe(event, self.history) if self._is_new(event) else None
-        warns = event["event"] in WARNINGS
+        line = describe(entry, self.history)
+        warns = type(entry.event) in WARNINGS
         if line and (warns or not self._quiet):
-            self._print(f"{_clock(event)}  {line}", "yellow" if warns else "")
+            self._print(f"{entry.time.astimezone():%H:%M:%S}  {line}", "yellow" if warns else "")
 
     def say(self, text: str, style: str = "") -> None:
         """Show one line of text."""
@@ -57,12 +66,6 @@ class PlainProgress:
 
     def _print(self, line: str, style: str) -> None:
         self._console.print(Text(line, style=style), soft_wrap=True)
-
-    def _is_new(self, event: Event) -> bool:
-        try:
-            return datetime.fromisoformat(str(event.get("time"))) >= self._since
-        except ValueError:
-            return False
 
 
 class LiveProgress(PlainProgress):
@@ -85,7 +88,7 @@ class LiveProgress(PlainProgress):
         return render(self.history)
 
 
-def render(history: History) -> RenderableType:
+def render(history: TrainingState) -> RenderableType:
     """Draw the state of a training in three lines."""
     bar = Table.grid(padding=(0, 1))
     left_s = history.left_s()
@@ -97,24 +100,20 @@ def render(history: History) -> RenderableType:
     return Group(bar, Text(_now(history)), Text(_so_far(history), style="dim"))
 
 
-def _now(history: History) -> str:
+def _now(history: TrainingState) -> str:
     if history.waiting:
-        return f"waiting: {history.waiting}"
+        return f"waiting: {waiting_text(history.waiting)}"
     if history.saving:
-        return f"saving {history.saving}"
+        return f"saving {saving_text(history.saving)}"
     if not history.started_round:
         return "waiting for the app to start"
     return f"{history.replies} of {history.clients} clients have answered"
 
 
-def _so_far(history: History) -> str:
-    parts = [metrics_text(history.headline(history.done))]
+def _so_far(history: TrainingState) -> str:
+    parts = [metrics_text(headline_of(history, history.done))]
     if history.checkpoints:
         parts.append(f"last checkpoint: round {max(history.checkpoints)}")
     if history.left_out:
         parts.append(f"clients left out so far: {len(history.left_out)}")
     return ", ".join(filter(None, parts))
-
-
-def _clock(event: Event) -> str:
-    return datetime.fromisoformat(str(event["time"])).astimezone().strftime("%H:%M:%S")

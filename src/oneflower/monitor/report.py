@@ -1,16 +1,16 @@
 """The report of a training: one file that opens without a network and runs no script."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from oneflower.files import replace_file
+from oneflower.journal import TrainingState
+from oneflower.journal.events import SettingRow
 from oneflower.monitor import panels
 from oneflower.monitor.document import card, document
-from oneflower.monitor.final import NOT_KEPT, ending
 from oneflower.monitor.html import Html, code, day, el, join, note, table
+from oneflower.monitor.lines import NOT_KEPT, called, ending
 from oneflower.monitor.safety import Inspector, Safety, told
-from oneflower.monitor.view import TrainingView
 
 # A hostile client can be left out in every round of a long training; the journal holds them all.
 MOST_LEFT_OUT = 200
@@ -21,17 +21,8 @@ POLICY = Html(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SettingRow:
-    """A setting as the report shows it: secrets are masked before they come here."""
-
-    variable: str
-    value: str
-    source: str
-
-
 def render_report(
-    view: TrainingView, settings: Iterable[SettingRow] = (), *, safety: Safety | None = None
+    view: TrainingState, settings: Iterable[SettingRow] = (), *, safety: Safety | None = None
 ) -> str:
     """Return the page as HTML. Every text from outside (clients, paths, settings) is escaped.
 
@@ -54,12 +45,12 @@ def render_report(
     )
 
 
-def write_report(path: Path, view: TrainingView, settings: Iterable[SettingRow] = ()) -> None:
+def write_report(path: Path, view: TrainingState, settings: Iterable[SettingRow] = ()) -> None:
     """Write the page whole: a reader sees the old or the new one, also beside another who writes it."""
     replace_file(path, render_report(view, settings, safety=Inspector().look(view)).encode(), mode=0o666)
 
 
-def _cards(view: TrainingView, settings: Sequence[SettingRow], safety: Safety) -> list[Html]:
+def _cards(view: TrainingState, settings: Sequence[SettingRow], safety: Safety) -> list[Html]:
     tiles = el("div", panels.tiles(view, safety, view.last_time), class_="wide")
     shown = panels.settings(view) if view.settings or not settings else _settings(settings)
     return [
@@ -77,26 +68,26 @@ def _cards(view: TrainingView, settings: Sequence[SettingRow], safety: Safety) -
     ]
 
 
-def _when(view: TrainingView) -> str:
+def _when(view: TrainingState) -> str:
     if not view.first_time or not view.last_time:
         return ""
     return f"{day(view.first_time)} to {day(view.last_time)}"
 
 
-def _model(view: TrainingView) -> Html:
+def _model(view: TrainingState) -> Html:
     finish = view.finish
     if finish is None:
-        return note(view.failure or "The training has not finished.")
-    rows = [("Round", str(ending(finish)))]
-    rows += [("SHA-256 of the model", code(str(finish.get("sha256") or "not told")))]
-    rows += [("File", code(str(finish.get("path") or NOT_KEPT)))]
+        return note(view.failure.words if view.failure else "The training has not finished.")
+    rows = [("Round", ending(finish))]
+    rows += [("SHA-256 of the model", code(finish.sha256 or "not told"))]
+    rows += [("File", code(finish.path or NOT_KEPT))]
     return table("Final model", ("What", "Value"), rows)
 
 
-def _left_out(view: TrainingView) -> Html:
+def _left_out(view: TrainingState) -> Html:
     hidden = len(view.left_out) - MOST_LEFT_OUT
     rows = [
-        (str(left.number), code(left.client), left.outcome, left.reason)
+        (str(left.number), code(called(view, left.client)), left.outcome, left.reason)
         for left in view.left_out[-MOST_LEFT_OUT:]
     ]
     shown = table("Clients left out", ("Round", "Client", "How", "Reason"), rows)

@@ -12,8 +12,8 @@ from typing import Final
 
 from oneflower.checkpoints import CheckpointInfo, CheckpointReader, MissingRoundError
 from oneflower.errors import CheckpointError, StateError
-from oneflower.monitor.records import SavedCheckpoint
-from oneflower.monitor.view import TrainingView
+from oneflower.journal import TrainingState
+from oneflower.journal.state.records import SavedCheckpoint
 
 # A disk may rot: what was proven is proven again after so long.
 PROVEN_FOR_S: Final = 600.0
@@ -76,7 +76,7 @@ class Inspector:
     clock: Callable[[], float] = time.monotonic
     _proven: dict[tuple[int, str], tuple[Proof, str, float]] = field(default_factory=dict)
 
-    def look(self, view: TrainingView, *, prove: bool = True) -> Safety:
+    def look(self, view: TrainingState, *, prove: bool = True) -> Safety:
         """Return what is there now; with ``prove`` read every file that was not read lately."""
         folder = self._folder(view)
         if folder is None:
@@ -98,7 +98,7 @@ class Inspector:
                 there.append(self._kept(folder, info, view.checkpoints, prove=prove))
         return Safety(folder=str(folder), kept=tuple(there), free_bytes=free_bytes)
 
-    def _folder(self, view: TrainingView) -> Path | None:
+    def _folder(self, view: TrainingState) -> Path | None:
         files = [saved.file for _, saved in sorted(view.checkpoints.items()) if saved.file]
         return Path(files[-1]).parent if files else self.folder
 
@@ -131,7 +131,7 @@ class Inspector:
         return proof, problem
 
 
-def told(view: TrainingView) -> Safety:
+def told(view: TrainingState) -> Safety:
     """Return what the journal alone tells of the checkpoints: that they were written."""
     kept = tuple(_told(saved, Proof.UNCHECKED) for _, saved in sorted(view.checkpoints.items()))
     return Safety(kept=kept)

@@ -1,208 +1,154 @@
-"""What an operator wants to know of a training on one screen, as facts and as lines of text."""
+"""What an operator wants to know of a training on one screen, as lines of text."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import PurePath
-from typing import Any, Final
+from typing import Final
 
-from oneflower.journal.writer import plain
-from oneflower.monitor.final import final_rows
-from oneflower.monitor.lines import duration, metrics_text, printable, size
-from oneflower.monitor.records import LeftOut
-from oneflower.monitor.standing import Standing, standing
-from oneflower.monitor.supervision import AWAITED, supervision
-from oneflower.monitor.view import Phase, TrainingView
+from oneflower.codes import ENDED, Phase, text
+from oneflower.journal import TrainingState
+from oneflower.monitor.lines import (
+    called,
+    duration,
+    final_rows,
+    headline_of,
+    metric_text,
+    metrics_text,
+    printable,
+    saving_text,
+    size,
+    strategy_text,
+    waiting_text,
+)
+from oneflower.monitor.standing import connected
+from oneflower.monitor.supervision import AWAITED, silence_s, supervision
+from oneflower.quality import label
 
 MOST_LEFT_OUT: Final = 5
 MOST_NAMES: Final = 8
-NAME_WIDTH: Final = 12
+NAME_WIDTH: Final = 32
 BAR_WIDTH: Final = 30
-HERE: Final = frozenset({Standing.ANSWERED, Standing.WAITED_FOR, Standing.QUARANTINED})
-FINAL: Final = ("round", "path", "sha256", "stopped", "because")
-ENDED: Final = frozenset({Phase.FINISHED, Phase.FAILED})
 
 
-def facts(view: TrainingView, now: datetime) -> dict[str, Any]:
-    """Return the status as plain values; a number that is not known is None, times are seconds ago."""
-    newest = view.checkpoints.get(max(view.checkpoints, default=0))
-    best = view.best()
-    return {
-        "app": view.app,
-        "strategy": view.strategy,
-        "parameters": plain(view.parameters),
-        "phase": view.phase.value,
-        "supervisor": view.supervisor,
-        "supervision": _supervision(view, now),
-        "round": view.done,
-        "rounds": view.total,
-        "running_round": view.started_round if view.started_round > view.done else None,
-        "attempt": view.attempt,
-        "answered": view.replies,
-        "asked": view.clients,
-        "seconds_left": None if view.phase in ENDED else view.left_s(),
-        "metrics": view.headline(view.done),
-        "best": None if best is None else {"round": best[0], "metric": best[1], "value": best[2]},
-        "connected": connected(view),
-        "parts": view.parts,
-        "left_out": [_left_out(each) for each in view.left_out[-MOST_LEFT_OUT:]],
-        "left_out_total": len(view.left_out),
-        "checkpoint": newest
-        and {
-            "round": newest.number,
-            "file": newest.file,
-            "bytes": newest.size_bytes,
-            "sha256": newest.sha256,
-            "seconds_ago": _ago(newest.time, now),
-        },
-        "checkpoint_failure": view.checkpoint_failure,
-        "restarts": view.restarts,
-        "failed_rounds": view.failed_rounds,
-        "waiting_for": waiting_for(view),
-        "failure": view.failure,
-        "sha256": (view.finish or {}).get("sha256"),
-        "journal": {"trouble": view.trouble or None, "begins_with_round": view.first_told},
-        "final": view.finish and {key: view.finish.get(key) for key in FINAL},
-        "seconds_since_last_event": _ago(view.last_time, now),
-    }
-
-
-def connected(view: TrainingView) -> list[str]:
-    """Return the names of the clients that are there, as far as the journal tells."""
-    told = [client for client in view.roster.values() if client.connected is not None]
-    if told:
-        return sorted(client.name for client in told if client.connected)
-    return sorted(client.name for client in view.roster.values() if standing(view, client) in HERE)
-
-
-def waiting_for(view: TrainingView) -> str:
+def waiting_for(state: TrainingState) -> str:
     """Say what has to happen for the training to go on; empty when nothing is left to happen."""
-    if view.phase in ENDED:
+    if state.phase in ENDED:
         return ""
-    if view.waiting:
-        return f"clients: {view.waiting}"
-    if view.phase is Phase.TRAINING:
-        return f"the updates of {max(0, view.clients - view.replies)} clients"
-    reason = f" ({view.supervisor_reason})" if view.supervisor_reason else ""
-    awaited, told = AWAITED.get(view.supervisor), supervision(view)
+    if state.waiting:
+        return f"clients: {waiting_text(state.waiting)}"
+    if state.phase is Phase.TRAINING:
+        return f"the updates of {max(0, state.clients - state.replies)} clients"
+    if state.phase is Phase.SAVING and state.saving:
+        return f"the disk to take {saving_text(state.saving)}"
+    told = supervision(state)
+    awaited = None if told is None else AWAITED.get(told.state)
     if awaited and told:
         return f"{awaited} ({told.reason})" if told.reason else awaited
+    reason = f" ({state.supervisor_reason})" if state.supervisor_reason else ""
     return {
         Phase.EVALUATING: "the clients' evaluation",
-        Phase.SAVING: f"the disk to take {view.saving}",
         Phase.NOTHING: "the first event",
         Phase.STARTING: "the ServerApp to start",
         Phase.RESTARTING: f"the ServerApp to start again{reason}",
-    }.get(view.phase, "the next round")
+    }.get(state.phase, "the next round")
 
 
-def lines(view: TrainingView, now: datetime) -> Iterator[tuple[str, str]]:
+def lines(state: TrainingState, now: datetime) -> Iterator[tuple[str, str]]:
     """Yield the status as a label and a text each; a label is empty where the one above goes on."""
-    for label, text in _lines(view, facts(view, now)):
-        yield label, printable(text)
+    for name, words in _lines(state, now):
+        yield name, printable(words)
 
 
-def _lines(view: TrainingView, known: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    parameters = ", ".join(f"{name} {value}" for name, value in known["parameters"].items())
-    strategy = f"{known['strategy']}{f' ({parameters})' if parameters else ''}"
-    yield from _journal_lines(view)
-    unnamed = "its beginning is not in the journal" if view.rounds else "not started yet"
-    yield "training", f"{known['app']}, {strategy}" if known["app"] else unnamed
-    yield "rounds", _rounds(known)
-    yield "now", f"{known['phase']}{_round_now(known)}"
-    if known["failure"]:
-        yield "failed", known["failure"]
-    if known["waiting_for"]:
-        yield "waiting for", known["waiting_for"]
-    if known["metrics"]:
-        yield "result", f"{metrics_text(known['metrics'])} after round {known['round']}"
-    if known["best"]:
-        best = known["best"]
-        yield "best", f"{best['metric']} {best['value']:.4f} after round {best['round']}"
-    yield "connected", _names(known["connected"])
-    if known["parts"]:
-        yield "parts", f"{_names(known['parts'])} (VM ids, from part 0 on)"
-    yield from _left_out_lines(known)
-    yield "checkpoint", _checkpoint(known)
-    yield "restarts", f"{known['restarts']}, failed tries of a round: {known['failed_rounds']}"
-    if known["supervision"]:
-        yield "supervisor", _supervisor(known["supervision"])
-    if known["final"]:
-        yield from final_rows(known["final"])
-    if known["seconds_since_last_event"] is not None:
-        yield "last event", f"{duration(known['seconds_since_last_event'])} ago"
+def _lines(state: TrainingState, now: datetime) -> Iterator[tuple[str, str]]:
+    yield from _journal_lines(state)
+    unnamed = "its beginning is not in the journal" if state.rounds else "not started yet"
+    yield (
+        "training",
+        f"{state.app}, {strategy_text(state.strategy, state.parameters)}" if state.app else unnamed,
+    )
+    yield "rounds", _rounds(state)
+    yield "now", f"{text(state.phase)}{_round_now(state)}"
+    if state.failure:
+        yield "failed", state.failure.words
+    if waiting := waiting_for(state):
+        yield "waiting for", waiting
+    if metrics := headline_of(state, state.done):
+        yield "result", f"{metrics_text(metrics)} after round {state.done}"
+    if best := state.best():
+        yield "best", f"{label(best.metric)} {metric_text(best.value)} after round {best.round}"
+    yield "connected", _names(connected(state))
+    if state.parts:
+        yield "parts", f"{_names([str(part) for part in state.parts])} (VM ids, from part 0 on)"
+    yield from _left_out_lines(state)
+    yield "checkpoint", _checkpoint(state, now)
+    yield "restarts", f"{state.restarts}, failed attempts of a round: {state.failed_rounds}"
+    if told := supervision(state):
+        reason = f" ({told.reason})" if told.reason else ""
+        yield "supervisor", f"{text(told.state)}: {told.doing}{reason}"
+    if state.finish is not None:
+        yield from final_rows(state.finish)
+    if state.last_time is not None:
+        yield (
+            "last event",
+            f"{duration(max(0.0, (now - state.last_time).total_seconds()))} ago{_silence(state, now)}",
+        )
 
 
-def _journal_lines(view: TrainingView) -> Iterator[tuple[str, str]]:
-    if view.trouble:
-        yield "journal", f"cannot be read: {view.trouble}; what follows was known before"
-    if view.begins_late:
-        yield "journal", f"begins with round {view.first_told}: counts are of what is in it"
+def _journal_lines(state: TrainingState) -> Iterator[tuple[str, str]]:
+    if state.trouble:
+        yield "journal", f"cannot be read: {state.trouble}; what follows was known before"
+    if state.begins_late:
+        yield "journal", f"begins with round {state.first_told}: counts are of what is in it"
+    if state.last_broken:
+        yield "journal", f"{state.broken} lines cannot be read; the last one: {state.last_broken.why}"
+    if state.unknown:
+        listed = ", ".join(f"{name} ({count})" for name, count in state.unknown.most_common(3))
+        yield "journal", f"holds events of a later version, which are not shown: {listed}"
 
 
-def _supervision(view: TrainingView, now: datetime) -> dict[str, Any] | None:
-    told = supervision(view)
-    if told is None:
-        return None
-    return {
-        "state": told.state,
-        "doing": told.doing,
-        "reason": told.reason,
-        "seconds": _ago(told.since, now),
-        "next_try_in_s": told.next_try and max(0.0, (told.next_try - now).total_seconds()),
-        "restarts_in_a_row": view.losses_in_a_row,
-    }
+def _silence(state: TrainingState, now: datetime) -> str:
+    silent = silence_s(state, now)
+    return "" if silent is None else ": longer than usual; see whether its processes run"
 
 
-def _supervisor(told: Mapping[str, Any]) -> str:
-    reason = f" ({told['reason']})" if told["reason"] else ""
-    return f"{told['state']}: {told['doing']}{reason}"
-
-
-def _rounds(known: Mapping[str, Any]) -> str:
-    if not known["rounds"]:
+def _rounds(state: TrainingState) -> str:
+    if not state.total:
         return "not known yet"
-    filled = BAR_WIDTH * known["round"] // known["rounds"]
-    left = "" if known["seconds_left"] is None else f", about {duration(known['seconds_left'])} left"
-    bar = f"[{'#' * filled}{'.' * (BAR_WIDTH - filled)}]"
-    return f"{known['round']} of {known['rounds']} {bar}{left}"
+    filled = BAR_WIDTH * min(state.done, state.total) // state.total
+    left_s = None if state.phase in ENDED else state.left_s()
+    left = "" if left_s is None else f", about {duration(left_s)} left"
+    return f"{state.done} of {state.total} [{'#' * filled}{'.' * (BAR_WIDTH - filled)}]{left}"
 
 
-def _round_now(known: Mapping[str, Any]) -> str:
-    if known["running_round"] is None:
+def _round_now(state: TrainingState) -> str:
+    if state.started_round <= state.done:
         return ""
-    again = f", try {known['attempt']}" if known["attempt"] > 1 else ""
-    return f", round {known['running_round']}{again}: {known['answered']} of {known['asked']} have trained"
+    again = f", attempt {state.attempt}" if state.attempt > 1 else ""
+    return f", round {state.started_round}{again}: {state.replies} of {state.clients} have trained"
 
 
-def _names(names: list[str]) -> str:
+def _names(names: Sequence[str]) -> str:
     shown = ", ".join(name[:NAME_WIDTH] for name in names[:MOST_NAMES])
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
     return f"{len(names)}{f': {shown}{more}' if names else ''}"
 
 
-def _left_out_lines(known: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    label = "left out"
-    for each in known["left_out"]:
-        yield label, f"round {each['round']}: {each['client'][:NAME_WIDTH]} {each['how']}: {each['reason']}"
-        label = ""
-    hidden = known["left_out_total"] - len(known["left_out"])
-    if hidden:
+def _left_out_lines(state: TrainingState) -> Iterator[tuple[str, str]]:
+    name = "left out"
+    for each in state.left_out[-MOST_LEFT_OUT:]:
+        who = called(state, each.client)[:NAME_WIDTH]
+        yield name, f"round {each.number}: {who} {each.outcome}: {each.reason}"
+        name = ""
+    hidden = len(state.left_out) - MOST_LEFT_OUT
+    if hidden > 0:
         yield "", f"and {hidden} before that; `oneflower logs` names them"
 
 
-def _checkpoint(known: Mapping[str, Any]) -> str:
-    if known["checkpoint_failure"]:
-        return f"NOT saved: {known['checkpoint_failure']}"
-    saved = known["checkpoint"]
-    if not saved:
+def _checkpoint(state: TrainingState, now: datetime) -> str:
+    if state.checkpoint_failure:
+        return f"NOT saved: {state.checkpoint_failure.reason}"
+    saved = state.checkpoints.get(max(state.checkpoints, default=0))
+    if saved is None:
         return "none"
-    ago = "" if saved["seconds_ago"] is None else f", {duration(saved['seconds_ago'])} ago"
-    return f"round {saved['round']}, {PurePath(saved['file']).name}, {size(saved['bytes'])}{ago}"
-
-
-def _left_out(each: LeftOut) -> dict[str, Any]:
-    return {"round": each.number, "client": each.client, "how": each.outcome, "reason": each.reason}
-
-
-def _ago(time: datetime | None, now: datetime) -> float | None:
-    return None if time is None else max(0.0, (now - time).total_seconds())
+    ago = "" if saved.time is None else f", {duration(max(0.0, (now - saved.time).total_seconds()))} ago"
+    return f"round {saved.number}, {PurePath(saved.file).name}, {size(saved.size_bytes)}{ago}"

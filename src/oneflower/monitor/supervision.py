@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from oneflower.journal import SupervisorState
+from oneflower.codes import ENDED, Phase, SupervisorState
+from oneflower.journal import TrainingState
 from oneflower.monitor.lines import duration
-from oneflower.monitor.view import TrainingView
 
-# The supervisor's first words give no reason for anything.
-NO_REASON: Final = frozenset({"", "the supervisor has started"})
 STYLES: Final[Mapping[str, str]] = {
     SupervisorState.TRAINING: "live",
     SupervisorState.SUBMITTING: "live",
@@ -30,6 +28,10 @@ DOING: Final[Mapping[str, str]] = {
     SupervisorState.GIVEN_UP: "starts it no more: mend the cause, then start the training again",
 }
 
+# A training that is silent for so long, and for so many of its usual rounds, may hang or be gone.
+SILENT_S: Final = 120.0
+SILENT_ROUNDS: Final = 3.0
+QUIET: Final = ENDED | {Phase.NOTHING}
 RETURNS: Final = frozenset({SupervisorState.SUBMITTING, SupervisorState.TRAINING})
 
 
@@ -40,7 +42,7 @@ class Supervision:
     Attributes
     ----------
     state
-        One of `SupervisorState`, or what another version may call a state.
+        Its state.
     style
         live, good, warn or bad.
     doing
@@ -53,7 +55,7 @@ class Supervision:
         How often the training was started again.
     """
 
-    state: str
+    state: SupervisorState
     style: str
     doing: str
     reason: str
@@ -63,15 +65,15 @@ class Supervision:
     restarts: str
 
 
-def supervision(view: TrainingView) -> Supervision | None:
+def supervision(view: TrainingState) -> Supervision | None:
     """Return what the supervisor does; None for a training without one."""
-    if not view.supervisor:
+    if view.supervisor is None:
         return None
     return Supervision(
         state=view.supervisor,
         style=STYLES.get(view.supervisor, "warn"),
-        doing=_doing(view),
-        reason="" if view.supervisor_reason in NO_REASON else view.supervisor_reason,
+        doing=_doing(view, view.supervisor),
+        reason=view.supervisor_reason,
         label="Comes back from" if view.supervisor in RETURNS else "Reason",
         since=view.supervisor_since,
         next_try=_next_try(view),
@@ -79,27 +81,36 @@ def supervision(view: TrainingView) -> Supervision | None:
     )
 
 
-def _doing(view: TrainingView) -> str:
-    if view.supervisor == SupervisorState.BACKING_OFF:
+def _doing(view: TrainingState, state: SupervisorState) -> str:
+    if state is SupervisorState.BACKING_OFF:
         return f"pauses for {duration(view.delay_s)}, then tries again"
-    awaited = AWAITED.get(view.supervisor)
-    return f"waits for {awaited}" if awaited else DOING.get(view.supervisor, "watches the training")
+    awaited = AWAITED.get(state)
+    return f"waits for {awaited}" if awaited else DOING[state]
 
 
-def _next_try(view: TrainingView) -> datetime | None:
-    if view.supervisor != SupervisorState.BACKING_OFF or view.supervisor_since is None:
+def _next_try(view: TrainingState) -> datetime | None:
+    if view.supervisor is not SupervisorState.BACKING_OFF or view.supervisor_since is None:
         return None
     return view.supervisor_since + timedelta(seconds=view.delay_s)
 
 
-def _restarts(view: TrainingView) -> str:
+def _restarts(view: TrainingState) -> str:
     if not view.restarts:
         return "no restart so far"
     whole = f"{view.restarts} restart{'s' if view.restarts > 1 else ''} so far"
     return f"{whole}{_in_a_row(view)}" if view.losses_in_a_row else whole
 
 
-def _in_a_row(view: TrainingView) -> str:
-    rows = (row for row in view.settings if row.get("variable") == "FL_MAX_RESTARTS")
-    most = next((f" of {row.get('value')} that are borne" for row in rows), "")
+def _in_a_row(view: TrainingState) -> str:
+    rows = (row for row in view.settings if row.variable == "FL_MAX_RESTARTS")
+    most = next((f" of {row.value} allowed" for row in rows), "")
     return f", {view.losses_in_a_row}{most} in a row without a completed round"
+
+
+def silence_s(state: TrainingState, now: datetime) -> float | None:
+    """Return for how long nothing was written, where that is longer than the training's pace explains."""
+    if state.phase in QUIET or state.last_time is None:
+        return None
+    silent_s = (now - state.last_time).total_seconds()
+    usual_s = state.rounds[state.done].seconds if state.rounds else 0.0
+    return silent_s if silent_s > max(SILENT_S, SILENT_ROUNDS * usual_s) else None

@@ -1,1 +1,1 @@
-"""What runs on, and is given to, OpenNebula: templates, OneGate, and the stages of the appliance."""
+"""OpenNebula: templates and marketplace files, the OneGate client, the appliance's stages, doctor."""

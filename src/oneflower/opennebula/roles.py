@@ -1,8 +1,12 @@
-"""The two kinds of machine of a cluster, as OpenNebula knows them."""
+"""The two kinds of machine in a cluster: their names, variables and container images."""
 
 from enum import StrEnum
 
-from oneflower.settings import TABLE, Role, Variable
+from oneflower import __version__
+from oneflower.settings import TABLE, Consumer, Role, Variable
+
+CONTAINER_UID = 49999
+"""User and group of every process in the containers; Flower's own images call it `app`."""
 
 
 class Machine(StrEnum):
@@ -13,13 +17,28 @@ class Machine(StrEnum):
 
     @property
     def role(self) -> Role:
-        """The same as the variable table says it."""
+        """The role in the table of variables."""
         return Role.SUPERLINK if self is Machine.SUPERLINK else Role.SUPERNODE
+
+    @property
+    def consumer(self) -> Consumer:
+        """Its Flower process, which hands its environment on to the programs that it starts."""
+        return Consumer.SUPERLINK if self is Machine.SUPERLINK else Consumer.SUPERNODE
 
     @property
     def label(self) -> str:
         """The name in a sentence."""
         return self.role.value
+
+    @property
+    def appliance(self) -> str:
+        """The name of the disk image, the VM template and the folder below ``appliances/``."""
+        return f"oneflower-{self.value}"
+
+    @property
+    def container_image(self) -> str:
+        """The container image that is built into the disk image."""
+        return f"{self.appliance}:{__version__}"
 
     def variables(self) -> tuple[Variable, ...]:
         """Return the variables that this machine reads, in the order of the table."""

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from flwr.app import Context, Message
-from flwr.common import Array
 from numpy.typing import NDArray
 
 from oneflower.errors import AppError
+from oneflower.flower.api import Array, Context, Message
 from oneflower.flower.parts import config_of, handed_part, with_part
 
 if TYPE_CHECKING:

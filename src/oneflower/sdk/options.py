@@ -1,10 +1,13 @@
-"""An app's own run-config keys: typed where they enter, refused in words where they do not fit."""
+"""The run-config, typed where it enters: an app's own keys (option) and oneflower's (training_config)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
 from oneflower.errors import AppError
+from oneflower.settings import training_config
+
+__all__ = ["LocalOptions", "option", "training_config"]
 
 T = TypeVar("T", bool, int, float, str)
 

@@ -6,10 +6,10 @@ from itertools import islice
 from typing import TypeVar
 
 import torch
-from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 from torch import Tensor, nn
 
 from oneflower.errors import AppError
+from oneflower.flower.api import ArrayRecord, Message, MetricRecord, RecordDict
 from oneflower.sdk.client import proximal_term
 from oneflower.sdk.options import LocalOptions
 

@@ -1,29 +1,50 @@
-"""Every FL_* variable, declared once; parser, errors, run-config and documents follow from the table."""
+"""The FL_* variables, each declared once; parser, errors, run-config and documents follow from the table."""
 
 from oneflower.settings.context import parse_context, read_context, render_context
-from oneflower.settings.decisive import ENDING, RESUME, ROUNDS, Change, differences, without_operational
-from oneflower.settings.inputs import asked, user_input
-from oneflower.settings.resolve import Provenance, Resolution, resolve
-from oneflower.settings.runconfig import APP_CONFIG_KEYS, render_run_config, run_config
+from oneflower.settings.resolve import Provenance, Resolution, resolve, resolve_for
+from oneflower.settings.runconfig import (
+    ENDING,
+    RESUME,
+    ROUNDS,
+    Change,
+    differences,
+    missing_keys,
+    render_run_config,
+    run_config,
+    training_config,
+    without_operational,
+)
 from oneflower.settings.settings import Settings
 from oneflower.settings.sources import Notice, Source
-from oneflower.settings.table import BY_NAME, STRATEGIES, TABLE
-from oneflower.settings.training import TrainingConfig, training_config
+from oneflower.settings.strategy_rows import STRATEGIES
+from oneflower.settings.table import (
+    APP_CONFIG_KEYS,
+    BY_NAME,
+    PEM_VARIABLES,
+    TABLE,
+    asked,
+    read_by,
+    strategy_rows,
+    user_input,
+)
+from oneflower.settings.training import TrainingConfig
 from oneflower.settings.use_cases import NO_USE_CASE, USE_CASES, UseCase, use_case_of, what_fits
-from oneflower.settings.variable import Kind, Role, Value, Variable
+from oneflower.settings.values import Value, as_text
+from oneflower.settings.variable import Consumer, Role, Variable
 
 __all__ = [
     "APP_CONFIG_KEYS",
     "BY_NAME",
     "ENDING",
     "NO_USE_CASE",
+    "PEM_VARIABLES",
     "RESUME",
     "ROUNDS",
     "STRATEGIES",
     "TABLE",
     "USE_CASES",
     "Change",
-    "Kind",
+    "Consumer",
     "Notice",
     "Provenance",
     "Resolution",
@@ -34,14 +55,19 @@ __all__ = [
     "UseCase",
     "Value",
     "Variable",
+    "as_text",
     "asked",
     "differences",
+    "missing_keys",
     "parse_context",
+    "read_by",
     "read_context",
     "render_context",
     "render_run_config",
     "resolve",
+    "resolve_for",
     "run_config",
+    "strategy_rows",
     "training_config",
     "use_case_of",
     "user_input",

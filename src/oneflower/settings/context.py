@@ -1,4 +1,4 @@
-"""OpenNebula's context.sh, read and written as data; nothing in it is ever run."""
+"""OpenNebula's context.sh, read and written as data; it is never executed."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -42,13 +42,13 @@ def read_context(path: Path) -> dict[str, str]:
     Raises
     ------
     SettingsError
-        When the file is missing, unreadable, no regular file, larger than MAX_SIZE_BYTES, not UTF-8 or
+        When the file is missing, unreadable, not a regular file, larger than MAX_SIZE_BYTES, not UTF-8 or
         malformed.
     """
     try:
         if path.exists() and not path.is_file():
             raise SettingsError(
-                f"The context {str(path)!r} is no regular file: expected an OpenNebula context.sh; "
+                f"The context {str(path)!r} is not a regular file: expected an OpenNebula context.sh; "
                 "give the path of the file itself."
             )
         with path.open("rb") as file:
@@ -73,21 +73,21 @@ def _decode(content: bytes, path: Path) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise SettingsError(
-            f"The context file {str(path)!r} is not UTF-8: line {line} holds the byte "
-            f"0x{content[error.start]:02x}; expected UTF-8 text; save the file anew in UTF-8."
+            f"The context file {str(path)!r} is not UTF-8: line {line} contains the byte "
+            f"0x{content[error.start]:02x}; expected UTF-8 text; save the file in UTF-8."
         ) from None
 
 
 def parse_context(text: str, *, origin: str = "context") -> dict[str, str]:
     """Parse shell assignments, quotes and newlines in values included, without expanding anything.
 
-    ``$(reboot)``, backticks and ``$NAME`` are the plain text that they are.
+    ``$(reboot)``, backticks and ``$NAME`` are plain text.
 
     Raises
     ------
     SettingsError
-        Naming every line that is no assignment, each name that is given twice with different values, and a
-        NUL byte.
+        Naming every line that is not an assignment, each name that is given twice with different values, and
+        a NUL byte.
     """
     if "\0" in text:
         raise _malformed(origin, [f"line {text.count(_NEWLINE, 0, text.index(_NUL)) + 1}: a NUL byte"])
@@ -99,9 +99,7 @@ def parse_context(text: str, *, origin: str = "context") -> dict[str, str]:
             continue
         first = values.setdefault(line.name, line)
         if first.value != line.value:
-            problems.append(
-                f"line {line.number}: {line.name} again, with another value than on line {first.number}"
-            )
+            problems.append(f"line {line.number}: {line.name} has another value than on line {first.number}")
     if problems:
         raise _malformed(origin, problems)
     return {line.name: line.value for line in values.values()}
@@ -111,7 +109,7 @@ def _malformed(origin: str, problems: list[str]) -> SettingsError:
     more = [f"and {len(problems) - _MOST_PROBLEMS} more"] if len(problems) > _MOST_PROBLEMS else []
     lines = [*problems[:_MOST_PROBLEMS], *more]
     return SettingsError(
-        f"{origin!r} is no OpenNebula context: expected lines of the form NAME='value'; mend these:\n"
+        f"{origin!r} is not an OpenNebula context: expected lines of the form NAME='value'; correct these:\n"
         + "\n".join(lines)
     )
 
@@ -132,7 +130,7 @@ def _lines(text: str) -> Iterator[_Line]:
 
 
 def _assignment(text: str, start: int, number: int) -> tuple[_Line, int]:
-    """Read one assignment at `start`; return it, or what is wrong with it, and where to go on."""
+    """Read one assignment at `start`; return it, or what is wrong with it, and where to continue."""
     head = _ASSIGNMENT.match(text, start)
     position = head.end() if head else start
     parts: list[str] = []
@@ -154,14 +152,14 @@ def _skip(pattern: re.Pattern[str], text: str, position: int) -> int:
 
 
 def _excerpt(text: str, start: int) -> str:
-    """Quote how a line begins, not its value: that may be a password, and messages reach logs."""
+    """Quote the beginning of a line without its value: that may be a password, and messages reach logs."""
     line = text[start : start + _EXCERPT_CHARACTERS].partition(_NEWLINE)[0]
     name, equals, _ = line.partition("=")
     return f"{name + equals!r}"
 
 
 def _plain(segment: re.Match[str]) -> str:
-    """Return what a shell would make of one quoted or bare piece, were there nothing to expand."""
+    """Return what a shell would make of one quoted or bare piece without expanding anything."""
     if segment["double"] is not None:
         return _DOUBLE_QUOTE_ESCAPE.sub(lambda found: found[1].replace("\n", ""), segment["double"])
     if segment["escaped"] is not None:
@@ -175,13 +173,13 @@ def render_context(mapping: Mapping[str, str]) -> str:
     Raises
     ------
     SettingsError
-        For a name that is no shell name, and for a NUL character in a value.
+        For a name that is not a shell name, and for a NUL character in a value.
     """
     lines = []
     for name, value in mapping.items():
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or "\0" in value:
             raise SettingsError(
-                f"{name!r} cannot stand in a context: expected a name of letters, digits and _, and a value "
+                f"{name!r} cannot be in a context: expected a name of letters, digits and _, and a value "
                 "without NUL; rename or remove it."
             )
         quoted = value.replace("'", "'\\''")

@@ -6,16 +6,13 @@ from types import MappingProxyType
 from typing import Any
 
 from oneflower.errors import SettingsError
-from oneflower.settings.rules import advice, contradictions, raise_minimums
+from oneflower.settings.rules import advice, contradictions, fits, raise_minimums
 from oneflower.settings.settings import Settings
 from oneflower.settings.sources import Given, Notice, Source, collect, shown
-from oneflower.settings.table import TABLE
+from oneflower.settings.table import TABLE, read_by
 from oneflower.settings.use_cases import what_fits
-from oneflower.settings.values import parse_text
-from oneflower.settings.variable import Kind, Role, Variable
-
-PAIR = ("FL_USE_CASE", "ML_FRAMEWORK")
-"""The app and the framework that it is written in."""
+from oneflower.settings.values import Choice, Value
+from oneflower.settings.variable import Consumer, Role, Variable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,26 +52,26 @@ class Resolution:
 def resolve(
     environ: Mapping[str, str], context: Mapping[str, str] | None = None, *, role: Role = Role.BOTH
 ) -> Resolution:
-    """Parse and check all variables; the environment wins over `context`, so that one value can be tried.
+    """Parse and check all variables; the environment wins over `context`, so that one value can be tried out.
 
     Parameters
     ----------
     role
-        The machine that the settings are for. A SuperLink wants its three certificates together; a
+        The machine that the settings are for. A SuperLink needs its three certificates together; a
         SuperNode, and BOTH, may have the CA's alone.
 
     Raises
     ------
     SettingsError
-        Holding every problem, each with the value given, what was expected and how to mend it.
+        Listing every problem, each with the value given, what was expected and how to fix it.
     """
     collected = collect(environ, context or {})
     values, problems = _parse_all(collected.given)
     problems = [*collected.problems, *problems, *contradictions(collected.given, values, role)]
     if problems:
-        table = [what_fits()] if _misfits(problems) else []
+        table = [] if fits(values) else [what_fits()]
         raise SettingsError("\n".join([_report(problems, collected.notices), *table]))
-    asked = Settings(**values)
+    asked = _settings(values)
     settings, raised = raise_minimums(asked)
     return Resolution(
         settings=settings,
@@ -85,8 +82,28 @@ def resolve(
     )
 
 
-def _parse_all(given: Mapping[str, Given]) -> tuple[dict[str, Any], list[str]]:
-    values: dict[str, Any] = {}
+def resolve_for(consumers: Consumer, environ: Mapping[str, str]) -> Settings:
+    """Parse what a process reads from its own environment; every other setting has its default.
+
+    Other variables are ignored, and no rule across variables applies: what started the process checks them.
+
+    Raises
+    ------
+    SettingsError
+        Listing every problem of these variables.
+    """
+    names = {name for row in read_by(consumers) for name in (row.name, row.alias)}
+    collected = collect({name: text for name, text in environ.items() if name in names}, {})
+    values, problems = _parse_all(collected.given)
+    problems = [*collected.problems, *problems]
+    if problems:
+        raise SettingsError(_report(problems, ()))
+    return _settings(values)
+
+
+def _parse_all(given: Mapping[str, Given]) -> tuple[dict[str, Value], list[str]]:
+    """Return the values that are valid on their own, by field, and the problems of the others."""
+    values: dict[str, Value] = {}
     problems: list[str] = []
     for variable in TABLE:
         if variable.name not in given:
@@ -94,28 +111,32 @@ def _parse_all(given: Mapping[str, Given]) -> tuple[dict[str, Any], list[str]]:
             continue
         each = given[variable.name]
         try:
-            values[variable.field] = parse_text(variable, each.text)
+            values[variable.field] = variable.parse(each.text)
         except ValueError as error:
             problems.append(_problem(variable, each, str(error)))
     return values, problems
+
+
+def _settings(values: Mapping[str, Value]) -> Settings:
+    fields: dict[str, Any] = {row.field: values[row.field] for row in TABLE if not row.strategies}
+    parameters: dict[str, Any] = {row.field: values[row.field] for row in TABLE if row.strategies}
+    return Settings(**fields, parameters=parameters)
 
 
 def _problem(variable: Variable, given: Given, reason: str) -> str:
     hint = f" ({variable.hint})" if variable.hint else ""
     return (
         f"{given.name} is {shown(variable, given.text)} ({given.source}): {reason}; "
-        f"expected {variable.accepted}{hint}; {_mend(variable, given.text)}"
+        f"expected {variable.accepted}{hint}; {_remedy(variable, given.text)}"
     )
 
 
-def _mend(variable: Variable, text: str) -> str:
-    if variable.kind is Kind.LIST:
-        same = next((choice for choice in variable.choices if choice.lower() == text.lower()), None)
-        if same:
-            return f"did you mean {variable.name}='{same}'?"
-    example = variable.default_text or (variable.format.example if variable.format else "")
+def _remedy(variable: Variable, text: str) -> str:
+    near = variable.kind.near(text) if isinstance(variable.kind, Choice) else None
+    if near:
+        return f"did you mean {variable.name}='{near}'?"
     default = f" for the default {variable.default_text}" if variable.default_text else ""
-    return f"write for example {variable.name}='{example}', or leave it empty{default}"
+    return f"write for example {variable.name}='{variable.example}', or leave it empty{default}"
 
 
 def _report(problems: Iterable[str], notices: Iterable[Notice]) -> str:
@@ -125,19 +146,14 @@ def _report(problems: Iterable[str], notices: Iterable[Notice]) -> str:
     return "\n".join([f"{count} in the settings; nothing was started.", *lines, *warnings])
 
 
-def _misfits(problems: Iterable[str]) -> bool:
-    """Tell whether a problem is one of the app or its framework: then the table of what fits helps."""
-    return any(name in problem.split(" is ")[0] for problem in problems for name in PAIR)
-
-
 def _provenance(
     variable: Variable, given: Mapping[str, Given], asked: Settings, settings: Settings
 ) -> Provenance:
     each = given.get(variable.name)
-    effective = getattr(settings, variable.field)
+    effective = settings.value_of(variable)
     return Provenance(
         given=each.text if each else None,
         source=each.source if each else Source.DEFAULT,
         name=each.name if each else variable.name,
-        raised_to=None if effective == getattr(asked, variable.field) else effective,
+        raised_to=None if effective == asked.value_of(variable) else int(effective),
     )

@@ -1,30 +1,28 @@
-"""Rules across variables: what contradicts, what is raised, what has no effect."""
+"""Rules across variables: contradictions, raised minimums, and settings without effect."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import combinations
 
-from oneflower.settings.formats import is_loopback, split_address
-from oneflower.settings.quorum import bound_formula, minimum_clients, raised_minimums, smallest_trimming
+from oneflower.aggregation import NUM_MALICIOUS, spec_of
+from oneflower.settings.formats import LISTEN_ADDRESS, is_loopback, split_address
 from oneflower.settings.settings import Settings
 from oneflower.settings.sources import Given, Notice
-from oneflower.settings.table import TABLE
+from oneflower.settings.table import PEM_VARIABLES, TABLE
 from oneflower.settings.use_cases import NO_USE_CASE, use_case_of
-from oneflower.settings.variable import Role, Value
+from oneflower.settings.values import Text, Value, as_text
+from oneflower.settings.variable import Role
 
-_PAIR_AND_CA = ("FL_SSL_CA_CERTFILE", "FL_SSL_CERTFILE", "FL_SSL_KEYFILE")
-_NEED_CHECKPOINTS = frozenset(
-    {"FL_CHECKPOINT_INTERVAL", "FL_CHECKPOINT_PATH", "FL_CHECKPOINT_KEEP", "FL_RESUME"}
-)
-# Flower reports a dead node within 60 s; below this a slow client cannot be told from a dead one.
+_LISTENING = tuple(row for row in TABLE if row.kind == Text(LISTEN_ADDRESS))
+# Flower reports a dead node within 60 s; with a shorter timeout a slow client looks like a dead one.
 _LEASE_S = 65
 _WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104  (compared with, not listened on)
 
 
 def contradictions(given: Mapping[str, Given], values: Mapping[str, Value], role: Role) -> Iterator[str]:
-    """Yield the problems that only show when values are seen together.
+    """Yield the contradictions between values.
 
-    `values` holds, by field name, those that are right on their own.
+    `values` contains, by field, the values that are valid on their own.
     """
     yield from _certificates(frozenset(given), role)
     yield from _addresses(values)
@@ -39,8 +37,8 @@ def _target(given: Mapping[str, Given]) -> Iterator[str]:
     if target and "FL_BEST_METRIC" not in given:
         yield (
             f"FL_TARGET_METRIC_VALUE is {target.text!r} ({target.source}) and FL_BEST_METRIC is empty: "
-            "expected the metric that shall reach it; write for example FL_BEST_METRIC='eval_acc', or "
-            "'-eval_loss' for one that falls"
+            "expected the metric that the target is for; write for example FL_BEST_METRIC='eval_acc', or "
+            "'-eval_loss' where lower is better"
         )
 
 
@@ -52,8 +50,8 @@ def _mounted_folders(given: Mapping[str, Given], values: Mapping[str, Value]) ->
         path = given.get(name)
         if path and any(mark in path.text for mark in marks):
             yield (
-                f"{name} is {path.text!r} ({path.source}): it holds {' or '.join(marks)} which separate the "
-                f"parts {parts}; expected a path without them; rename the folder"
+                f"{name} is {path.text!r} ({path.source}): it contains {' or '.join(marks)}, which separates "
+                f"the parts {parts}; expected a path without them; rename the folder"
             )
     if values.get("checkpoint_path") == values.get("base_model", ""):
         yield (
@@ -67,27 +65,28 @@ def _framework(values: Mapping[str, Value]) -> Iterator[str]:
     if app is not None and framework is not None and framework != app.framework:
         yield (
             f"FL_USE_CASE is {app.name!r} and ML_FRAMEWORK is {framework!r}: that app is written in "
-            f"{app.framework}; expected a pair that fits; write ML_FRAMEWORK='{app.framework}'"
+            f"{app.framework}; expected the framework of the app; write ML_FRAMEWORK='{app.framework}'"
         )
 
 
+def fits(values: Mapping[str, Value]) -> bool:
+    """Whether app and framework are valid, each on its own and together."""
+    return {"use_case", "ml_framework"} <= values.keys() and not any(_framework(values))
+
+
 def _certificates(given: frozenset[str], role: Role) -> Iterator[str]:
-    present = [name for name in _PAIR_AND_CA if name in given]
-    missing = [name for name in _PAIR_AND_CA if name not in given]
+    present = [name for name in PEM_VARIABLES if name in given]
+    missing = [name for name in PEM_VARIABLES if name not in given]
     ca_of_a_supernode = present == ["FL_SSL_CA_CERTFILE"] and role is not Role.SUPERLINK
     if present and missing and not ca_of_a_supernode:
         yield (
             f"{' and '.join(present)} without {' and '.join(missing)}: expected the three of a SuperLink "
-            "together or none; give what is missing, or leave all empty to have them made"
+            "together or none; give what is missing, or leave all empty to have them created"
         )
 
 
 def _addresses(values: Mapping[str, Value]) -> Iterator[str]:
-    listening = {
-        f"FL_{field.upper()}": str(values[field])
-        for field in ("fleet_api_address", "control_api_address", "dashboard_address")
-        if values.get(field)
-    }
+    listening = {row.name: str(values[row.field]) for row in _LISTENING if values.get(row.field)}
     for (name_a, text_a), (name_b, text_b) in combinations(listening.items(), 2):
         (host_a, port_a), (host_b, port_b) = split_address(text_a), split_address(text_b)
         if port_a == port_b and (host_a == host_b or _WILDCARDS & {host_a, host_b}):
@@ -99,15 +98,14 @@ def _dashboard(given: Mapping[str, Given], values: Mapping[str, Value]) -> Itera
     if address and "FL_DASHBOARD_TOKEN" not in given and not is_loopback(split_address(address)[0]):
         yield (
             f"FL_DASHBOARD_ADDRESS is {address!r}, which other machines can reach: expected "
-            "FL_DASHBOARD_TOKEN with it; make one with `openssl rand -hex 16`, or stay on 127.0.0.1 and come "
-            "through `ssh -L`"
+            "FL_DASHBOARD_TOKEN with it; create one with `openssl rand -hex 16`, or keep 127.0.0.1 and "
+            "connect through `ssh -L`"
         )
 
 
 def raise_minimums(settings: Settings) -> tuple[Settings, tuple[Notice, ...]]:
-    """Raise the minimums that are below what Krum or Bulyan needs, and warn with both numbers."""
-    strategy, malicious = settings.strategy, settings.num_malicious
-    bound = minimum_clients(strategy, malicious)
+    """Raise the minimums that are below what the strategy needs, and warn with both numbers."""
+    bound = settings.minimum_updates
     minimums = {
         "FL_MIN_AVAILABLE_CLIENTS": settings.min_available_clients,
         "FL_MIN_FIT_CLIENTS": settings.min_fit_clients,
@@ -115,10 +113,11 @@ def raise_minimums(settings: Settings) -> tuple[Settings, tuple[Notice, ...]]:
     notices = tuple(
         Notice(
             level="warning",
-            text=f"{name} is {minimums[name]}, and FL_STRATEGY={strategy} with FL_NUM_MALICIOUS={malicious} "
-            f"needs {bound} clients ({bound_formula(strategy)}): the effective minimum is raised to {bound}",
+            text=f"{name} is {clients}, and {_strategy_text(settings)} needs {bound} clients "
+            f"({spec_of(settings.strategy).bound}): the effective minimum is raised to {bound}",
         )
-        for name in raised_minimums(strategy, malicious, minimums)
+        for name, clients in minimums.items()
+        if clients < bound
     )
     raised = replace(
         settings,
@@ -128,8 +127,16 @@ def raise_minimums(settings: Settings) -> tuple[Settings, tuple[Notice, ...]]:
     return raised, notices
 
 
+def _strategy_text(settings: Settings) -> str:
+    """Return the strategy and what its bound is a function of, as an operator writes it."""
+    parameters = settings.strategy_parameters()
+    malicious = parameters.get(NUM_MALICIOUS.name)
+    assumed = "" if malicious is None else f" with {NUM_MALICIOUS.variable}={malicious}"
+    return f"FL_STRATEGY={settings.strategy}{assumed}"
+
+
 def advice(settings: Settings, given: Mapping[str, Given]) -> Iterator[Notice]:
-    """Yield what is allowed and probably not meant; `settings` hold the effective minimums."""
+    """Yield what is valid and probably not intended; `settings` have the effective minimums."""
     yield from _minimums(settings)
     yield from _strategy(settings)
     yield from _timeout(settings)
@@ -139,10 +146,7 @@ def advice(settings: Settings, given: Mapping[str, Given]) -> Iterator[Notice]:
 
 def _minimums(settings: Settings) -> Iterator[Notice]:
     available = settings.min_available_clients
-    for name, wanted in (
-        ("FL_MIN_FIT_CLIENTS", settings.min_fit_clients),
-        ("FL_MIN_EVALUATE_CLIENTS", settings.min_evaluate_clients),
-    ):
+    for name, wanted in settings.clients_needed.items():
         if wanted > available:
             yield Notice(
                 level="warning",
@@ -156,8 +160,8 @@ def _timeout(settings: Settings) -> Iterator[Notice]:
         yield Notice(
             level="warning",
             text=f"FL_ROUND_TIMEOUT is {settings.round_timeout}: a client that works longer is left out of "
-            f"the round, and a dead one is told from a slow one after up to {_LEASE_S} seconds only; set "
-            f"{_LEASE_S} or more unless every client answers sooner",
+            f"the round, and it takes Flower up to {_LEASE_S} seconds to notice a dead one; set "
+            f"{_LEASE_S} or more unless every client replies sooner",
         )
 
 
@@ -181,37 +185,31 @@ def _stopping(settings: Settings) -> Iterator[Notice]:
 
 
 def _strategy(settings: Settings) -> Iterator[Notice]:
-    if settings.strategy == "FedProx" and settings.proximal_mu == 0:
-        yield Notice(level="warning", text="FL_PROXIMAL_MU is 0: FedProx without its proximal term is FedAvg")
-    if settings.strategy == "FedTrimmedAvg" and int(settings.trim_beta * settings.min_fit_clients) == 0:
-        enough = smallest_trimming(settings.trim_beta)
-        remedy = f"{enough} is the smallest number that trims" if enough else "no number of clients trims"
-        yield Notice(
-            level="warning",
-            text=f"FL_TRIM_BETA is {settings.trim_beta:g} and FL_MIN_FIT_CLIENTS is "
-            f"{settings.min_fit_clients}: nothing would be trimmed with so few clients; {remedy}",
-        )
+    text = spec_of(settings.strategy).advice(settings.strategy_parameters(), settings.min_fit_clients)
+    if text is not None:
+        yield Notice(level="warning", text=text)
 
 
 def _without_effect(settings: Settings, given: Mapping[str, Given]) -> Iterator[Notice]:
-    for variable in TABLE:
-        name = variable.name
-        # A form sends the default of everything that it asks for: only what differs was meant.
-        if name not in given or getattr(settings, variable.field) == variable.default:
+    off = {row.name for row in TABLE if settings.value_of(row) is False}
+    for row in TABLE:
+        # A form sends the default of everything that it asks for: only other values were intended.
+        if row.name not in given or settings.value_of(row) == row.default:
             continue
-        if variable.strategies and settings.strategy not in variable.strategies:
+        if row.strategies and settings.strategy not in row.strategies:
             yield Notice(
                 level="info",
-                text=f"{name} belongs to {' and '.join(variable.strategies)} and is ignored: "
+                text=f"{row.name} belongs to {' and '.join(row.strategies)} and is ignored: "
                 f"FL_STRATEGY is {settings.strategy}",
             )
-        if variable.use_cases and settings.use_case not in (*variable.use_cases, NO_USE_CASE):
+        if row.use_cases and settings.use_case not in (*row.use_cases, NO_USE_CASE):
             yield Notice(
                 level="info",
-                text=f"{name} belongs to {' and '.join(variable.use_cases)} and is ignored: "
+                text=f"{row.name} belongs to {' and '.join(row.use_cases)} and is ignored: "
                 f"FL_USE_CASE is {settings.use_case}",
             )
-        if name in _NEED_CHECKPOINTS and not settings.checkpoint_enabled:
-            yield Notice(level="info", text=f"{name} has no effect: FL_CHECKPOINT_ENABLED is NO")
-        if name in _PAIR_AND_CA and not settings.tls_enabled:
-            yield Notice(level="warning", text=f"{name} has no effect: FL_TLS_ENABLED is NO")
+        if row.needs in off:
+            yield Notice(
+                level="warning" if row.name in PEM_VARIABLES else "info",
+                text=f"{row.name} has no effect: {row.needs} is {as_text(False)}",
+            )

@@ -1,42 +1,106 @@
-"""Flower's run-config: the settings that travel to the ServerApp, and their TOML."""
+"""Flower's run-config: written from the settings, read by the ServerApp, compared on a resume."""
 
 import json
 import re
 from collections.abc import Mapping
-from types import MappingProxyType
+from dataclasses import dataclass
+from typing import Any, Final
 
 from oneflower.errors import SettingsError
 from oneflower.settings.settings import Settings
-from oneflower.settings.table import RUN_CONFIG_VARIABLES
+from oneflower.settings.table import APP_CONFIG_KEYS, BY_KEY, key_of, keys_of
+from oneflower.settings.training import TrainingConfig
 from oneflower.settings.use_cases import NO_USE_CASE
-from oneflower.settings.variable import Value, Variable
+from oneflower.settings.values import Value
+from oneflower.settings.variable import Effect, Variable
+
+ROUNDS: Final = key_of("num_rounds")
+RESUME: Final = key_of("resume")
+OPERATIONAL: Final = keys_of(Effect.OPERATION)
+"""They say how a training is run and kept; none of them changes the model or its end."""
+ENDING: Final = keys_of(Effect.ENDING)
+"""They say when it ends, and which round is the best; the model of each round is the same."""
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
-
-APP_CONFIG_KEYS: Mapping[str, Value] = MappingProxyType(
-    {key: variable.default for key, variable in RUN_CONFIG_VARIABLES.items()}
-)
-"""Every key with its default. Flower refuses a run with a key that the app's pyproject does not declare."""
 
 
 def run_config(settings: Settings) -> dict[str, Value]:
     """Return the run-config of a training, strategy parameters of the selected strategy only.
 
-    What one pre-built app reads goes to that app, and to an app of the operator's own where it was set: the
+    A variable of one pre-built app goes to that app, and to an app of the operator's own where it is set: the
     default must not replace what such an app declares itself.
     """
     return {
-        key: getattr(settings, variable.field)
-        for key, variable in RUN_CONFIG_VARIABLES.items()
-        if (not variable.strategies or settings.strategy in variable.strategies)
-        and (not variable.use_cases or _is_for_app(variable, settings))
+        key: settings.value_of(row)
+        for key, row in BY_KEY.items()
+        if (not row.strategies or settings.strategy in row.strategies)
+        and (not row.use_cases or _is_for_app(row, settings))
     }
 
 
-def _is_for_app(variable: Variable, settings: Settings) -> bool:
+def _is_for_app(row: Variable, settings: Settings) -> bool:
     if settings.use_case == NO_USE_CASE:
-        return bool(getattr(settings, variable.field) != variable.default)
-    return settings.use_case in variable.use_cases
+        return settings.value_of(row) != row.default
+    return settings.use_case in row.use_cases
+
+
+def training_config(run_config: Mapping[str, object]) -> TrainingConfig:
+    """Parse Flower's run-config; a key that is missing takes its default, and an app's own keys are ignored.
+
+    Raises
+    ------
+    SettingsError
+        Naming every key whose value has the wrong type or is out of bounds.
+    """
+    fields: dict[str, Any] = {}
+    parameters: dict[str, Any] = {}
+    problems: list[str] = []
+    for key, row in BY_KEY.items():
+        value = run_config.get(key, row.default)
+        try:
+            (parameters if row.strategies else fields)[row.field] = row.check(value)
+        except ValueError as error:
+            problems.append(
+                f"run-config key {key} ({row.name}) is {value!r}: {error}; "
+                f"expected {row.accepted}; the default is {row.default!r}"
+            )
+    if problems:
+        raise SettingsError("\n".join(["The run-config of the training is wrong.", *problems]))
+    return TrainingConfig(**fields, parameters=parameters)
+
+
+def missing_keys(run_config: Mapping[str, object]) -> dict[str, Value]:
+    """Return oneflower's keys that a run-config lacks, with the defaults that are used instead."""
+    return {key: default for key, default in APP_CONFIG_KEYS.items() if key not in run_config}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A value that is not what it was."""
+
+    key: str
+    before: object
+    now: object
+
+    def __str__(self) -> str:
+        return f"{self.key} was {self.before}, is {self.now}"
+
+
+def without_operational(run_config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what decides the model, and when the training ends."""
+    return {key: value for key, value in run_config.items() if key not in OPERATIONAL}
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
+    """List the keys whose values differ, in the order of their names.
+
+    A key of oneflower's that one side lacks has its default there: a release without the variable trained as
+    the default does, and an app that oneflower did not pack gets it. Any other missing key is None.
+    """
+    # Earlier releases had no settings of how a training ends: what they wrote says nothing of it.
+    keys = sorted({*before, *now} - (ENDING - {*before}))
+    sides = ([side.get(key, APP_CONFIG_KEYS.get(key)) for key in keys] for side in (before, now))
+    return [Change(key, old, new) for key, old, new in zip(keys, *sides, strict=True) if old != new]
 
 
 def render_run_config(mapping: Mapping[str, Value]) -> str:
@@ -45,7 +109,7 @@ def render_run_config(mapping: Mapping[str, Value]) -> str:
     Raises
     ------
     SettingsError
-        For text that no TOML file can hold: bytes that were not UTF-8.
+        For text that no TOML file can hold: bytes that are not UTF-8.
     """
     return "".join(f"{_key(key)} = {_value(value)}\n" for key, value in mapping.items())
 
@@ -69,8 +133,8 @@ def _string(text: str) -> str:
         text.encode()
     except UnicodeEncodeError:
         raise SettingsError(
-            f"The text {text!r} holds bytes that are not UTF-8: expected text that TOML can hold; "
-            "write it anew in UTF-8."
+            f"The text {text!r} contains bytes that are not UTF-8: expected text that TOML can hold; "
+            "write it in UTF-8."
         ) from None
     # JSON's escapes are TOML's, except that TOML wants DEL escaped too.
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

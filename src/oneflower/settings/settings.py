@@ -1,59 +1,215 @@
-"""The settings as every other part reads them: one typed field a variable."""
+"""The settings of a machine: those of the training, and how processes, addresses and TLS are set up."""
 
 from dataclasses import dataclass
 
+from oneflower.settings.formats import (
+    CONNECT_ADDRESS,
+    FLOWER_VERSION,
+    LISTEN_ADDRESS,
+    NODE_CONFIG,
+    RELATIVE_PATH,
+    TOKEN,
+    VERSION,
+)
+from oneflower.settings.pem import CERTIFICATE, PRIVATE_KEY
+from oneflower.settings.training import TrainingConfig
+from oneflower.settings.use_cases import FRAMEWORKS
+from oneflower.settings.values import Boolean, Choice, Integer, Password, Text, Text64
+from oneflower.settings.variable import Consumer, Role, variable
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """All settings, parsed and checked; a field is a variable's name without ``FL_``, in lower case.
+class Settings(TrainingConfig):
+    """All settings, and their rows. What an app reads is declared in TrainingConfig, the rest here.
 
-    What each field means, its unit and its bounds stand in `oneflower.settings.table`, and a test holds
-    the two equal. `min_fit_clients` and `min_available_clients` are the EFFECTIVE minimums: not below what
-    the strategy needs to keep its guarantee. The `ssl_` fields hold base64 of PEM on one line, or nothing,
-    in whatever form they were given.
+    The `ssl_` fields are base64 of PEM on one line, or empty, in whatever form they were given.
     """
 
-    flower_version: str
-    use_case: str
-    ml_framework: str
-    base_model: str
-    num_rounds: int
-    strategy: str
-    min_fit_clients: int
-    min_evaluate_clients: int
-    min_available_clients: int
-    proximal_mu: float
-    server_lr: float
-    client_lr: float
-    num_malicious: int
-    trim_beta: float
-    checkpoint_enabled: bool
-    checkpoint_interval: int
-    checkpoint_path: str
-    checkpoint_keep: int
-    resume: str
-    round_timeout: int
-    round_retries: int
-    seed: int
-    best_metric: str
-    early_stop_rounds: int
-    early_stop_delta: float
-    target_metric_value: str
-    warm_executor: bool
-    flower_workarounds: bool
-    max_restarts: int
-    fleet_api_address: str
-    control_api_address: str
-    isolation: str
-    database: str
-    log_level: str
-    dashboard_address: str
-    dashboard_token: str
-    tls_enabled: bool
-    ssl_ca_certfile: str
-    ssl_certfile: str
-    ssl_keyfile: str
-    superlink_address: str
-    node_config: str
-    max_retries: int
-    max_wait_time: int
+    flower_version: str = variable(
+        name="FLOWER_VERSION",
+        label="Flower version",
+        kind=Text(VERSION),
+        default=FLOWER_VERSION,
+        role=Role.BOTH,
+        consumers=Consumer.NONE,
+        help="Flower version of the cluster",
+    )
+    ml_framework: str = variable(
+        name="ML_FRAMEWORK",
+        label="Machine learning framework",
+        kind=Choice(FRAMEWORKS),
+        default="pytorch",
+        role=Role.SUPERNODE,
+        consumers=Consumer.NONE,
+        in_form=True,
+        help="Machine learning framework of the app",
+        hint="every app of FL_USE_CASE is written in PyTorch, and the images contain no other framework",
+    )
+    warm_executor: bool = variable(
+        name="FL_WARM_EXECUTOR",
+        label="Warm executor",
+        kind=Boolean(),
+        default=True,
+        role=Role.SUPERNODE,
+        consumers=Consumer.SUPERNODE,
+        help="Run each ClientApp in a forked child of one warm process, not in a new process",
+    )
+    flower_workarounds: bool = variable(
+        name="FL_FLOWER_WORKAROUNDS",
+        label="Workarounds for Flower defects",
+        kind=Boolean(),
+        default=True,
+        role=Role.BOTH,
+        consumers=Consumer.SUPERLINK | Consumer.SUPERNODE | Consumer.SUPERVISOR,
+        help=f"Apply the workarounds for known defects of Flower {FLOWER_VERSION}",
+    )
+    flower_speedups: bool = variable(
+        name="FL_FLOWER_SPEEDUPS",
+        label="Speed-ups for Flower",
+        kind=Boolean(),
+        default=True,
+        role=Role.BOTH,
+        consumers=Consumer.SUPERLINK | Consumer.SUPERNODE | Consumer.SUPERVISOR,
+        needs="FL_FLOWER_WORKAROUNDS",
+        help="Apply the workarounds that only save time; the others stay",
+    )
+    max_restarts: int = variable(
+        name="FL_MAX_RESTARTS",
+        label="Consecutive restarts tolerated",
+        kind=Integer(unit="restarts"),
+        default=10,
+        role=Role.SUPERLINK,
+        consumers=Consumer.SUPERVISOR,
+        help="Restarts in a row without a completed round after which the training has failed",
+    )
+    fleet_api_address: str = variable(
+        name="FL_FLEET_API_ADDRESS",
+        label="Fleet API address (host:port)",
+        kind=Text(LISTEN_ADDRESS),
+        default="0.0.0.0:9092",
+        role=Role.SUPERLINK,
+        consumers=Consumer.CONTAINER | Consumer.SUPERVISOR,
+        help="Address on which the SuperLink listens for SuperNodes",
+    )
+    control_api_address: str = variable(
+        name="FL_CONTROL_API_ADDRESS",
+        label="Control API address (host:port)",
+        kind=Text(LISTEN_ADDRESS),
+        default="127.0.0.1:9093",
+        role=Role.SUPERLINK,
+        consumers=Consumer.CONTAINER | Consumer.SUPERVISOR,
+        help="Address on which the SuperLink listens for commands, such as flwr run",
+    )
+    isolation: str = variable(
+        name="FL_ISOLATION",
+        label="App process isolation",
+        kind=Choice(("subprocess", "process")),
+        default="subprocess",
+        role=Role.BOTH,
+        consumers=Consumer.CONTAINER | Consumer.SUPERVISOR,
+        help="Who starts the app processes: Flower itself (subprocess) or a separate service (process)",
+    )
+    database: str = variable(
+        name="FL_DATABASE",
+        label="SuperLink database file",
+        kind=Text(RELATIVE_PATH),
+        default="state/state.db",
+        role=Role.SUPERLINK,
+        consumers=Consumer.CONTAINER | Consumer.SUPERVISOR,
+        help="Database file of the SuperLink, relative to its state folder",
+    )
+    dashboard_address: str = variable(
+        name="FL_DASHBOARD_ADDRESS",
+        label="Dashboard address (host:port)",
+        kind=Text(LISTEN_ADDRESS),
+        default="127.0.0.1:8265",
+        role=Role.SUPERLINK,
+        consumers=Consumer.CONTAINER | Consumer.SUPERVISOR,
+        help="Address of the dashboard and the metrics; FL_DASHBOARD_TOKEN is required beyond loopback",
+    )
+    dashboard_token: str = variable(
+        name="FL_DASHBOARD_TOKEN",
+        label="Dashboard access token",
+        kind=Password(TOKEN),
+        default="",
+        role=Role.SUPERLINK,
+        consumers=Consumer.CONTAINER | Consumer.SUPERVISOR,
+        secret=True,
+        help="Access token for the dashboard and the metrics, at least 16 characters",
+    )
+    tls_enabled: bool = variable(
+        name="FL_TLS_ENABLED",
+        label="Encrypt connections (TLS)",
+        kind=Boolean(),
+        default=True,
+        role=Role.BOTH,
+        consumers=Consumer.CONTAINER | Consumer.SUPERVISOR,
+        help="Encrypt the connections between SuperNodes and SuperLink",
+    )
+    ssl_ca_certfile: str = variable(
+        name="FL_SSL_CA_CERTFILE",
+        label="CA certificate (PEM)",
+        kind=Text64(CERTIFICATE),
+        default="",
+        role=Role.BOTH,
+        consumers=Consumer.CONTAINER,
+        needs="FL_TLS_ENABLED",
+        help="CA certificate, PEM or base64 of PEM; if empty, a CA is created and its certificate published",
+    )
+    ssl_certfile: str = variable(
+        name="FL_SSL_CERTFILE",
+        label="SuperLink certificate (PEM)",
+        kind=Text64(CERTIFICATE),
+        default="",
+        role=Role.SUPERLINK,
+        consumers=Consumer.CONTAINER,
+        needs="FL_TLS_ENABLED",
+        help="Certificate of the SuperLink, PEM or base64 of PEM; if empty, one is created",
+    )
+    ssl_keyfile: str = variable(
+        name="FL_SSL_KEYFILE",
+        label="SuperLink private key (PEM)",
+        kind=Text64(PRIVATE_KEY),
+        default="",
+        role=Role.SUPERLINK,
+        consumers=Consumer.CONTAINER,
+        needs="FL_TLS_ENABLED",
+        secret=True,
+        help="Private key of the SuperLink certificate, PEM or base64 of PEM; if empty, one is created",
+    )
+    superlink_address: str = variable(
+        name="FL_SUPERLINK_ADDRESS",
+        label="SuperLink address (host:port)",
+        kind=Text(CONNECT_ADDRESS),
+        default="",
+        role=Role.SUPERNODE,
+        consumers=Consumer.CONTAINER,
+        help="Address of the SuperLink; if empty, it is found through OneGate",
+    )
+    node_config: str = variable(
+        name="FL_NODE_CONFIG",
+        label="Node config (key=value pairs)",
+        kind=Text(NODE_CONFIG),
+        default="",
+        role=Role.SUPERNODE,
+        consumers=Consumer.CONTAINER,
+        help="Pairs key=value for the ClientApp; without partition-id and num-partitions, both are assigned",
+    )
+    max_retries: int = variable(
+        name="FL_MAX_RETRIES",
+        label="Maximum connection retries",
+        kind=Integer(unit="retries"),
+        default=0,
+        role=Role.SUPERNODE,
+        consumers=Consumer.CONTAINER,
+        help="Failed connections to the SuperLink after which the SuperNode exits; 0 for no limit",
+    )
+    max_wait_time: int = variable(
+        name="FL_MAX_WAIT_TIME",
+        label="Maximum connection wait (seconds)",
+        kind=Integer(unit="seconds"),
+        default=0,
+        role=Role.SUPERNODE,
+        consumers=Consumer.CONTAINER,
+        help="Time without a connection to the SuperLink after which the SuperNode exits; 0 for no limit",
+    )

@@ -12,8 +12,9 @@ from oneflower.settings.variable import Variable
 # An unanswered input arrives as an empty string, and from Sunstone 7.2 as JavaScript's words for nothing.
 _UNSET = frozenset({"", "null", "undefined"})
 _SHOWN_CHARACTERS = 60
-# Two variables do not start with FL_; other programs' names may look alike, so only a near miss is told.
-_FOREIGN_PREFIXES = ("FLOWER_", "ML_")
+_PREFIX = "FL_"
+# Some variables start otherwise, as names of other programs do: there only a near miss is reported.
+_OTHER_PREFIXES = tuple(f"{name.partition('_')[0]}_" for name in BY_NAME if not name.startswith(_PREFIX))
 
 
 class Source(StrEnum):
@@ -26,7 +27,7 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """Something that the operator should know and that stops nothing."""
+    """Something that the operator should know, and that does not prevent a start."""
 
     level: Literal["warning", "info"]
     text: str
@@ -34,7 +35,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """A value as an operator gave it: under which name, as which text without blanks around, and where."""
+    """A value as an operator gave it: the name, the text without blanks around it, and the source."""
 
     name: str
     text: str
@@ -43,7 +44,7 @@ class Given:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collected:
-    """What the sources hold: the value that counts for each variable that is set, and what was odd."""
+    """What the sources contain: the value of each variable that is set, problems and notices."""
 
     given: Mapping[str, Given]
     problems: tuple[str, ...]
@@ -51,12 +52,12 @@ class Collected:
 
 
 def is_unset(text: str) -> bool:
-    """Tell whether `text` is one of the forms in which OpenNebula sends an unanswered input."""
+    """Whether `text` is one of the forms in which OpenNebula sends an unanswered input."""
     return text.strip().lower() in _UNSET
 
 
 def shown(variable: Variable, text: str) -> str:
-    """Quote a value for a message: escaped, shortened, and not at all where it is secret."""
+    """Quote a value for a message: escaped and shortened, and only its length if it is secret."""
     if variable.secret:
         return f"(secret, {len(text)} characters)"
     if len(text) > _SHOWN_CHARACTERS:
@@ -92,7 +93,7 @@ def _contradictions(variable: Variable, found: list[Given]) -> Iterator[str]:
             plain, alias = (shown(variable, each.text) for each in texts)
             yield (
                 f"{variable.name} is {plain} and {variable.alias} is {alias} ({source}): "
-                f"expected one value, the two names mean the same variable; remove one of them"
+                f"expected one value, for the two names mean the same variable; remove one of them"
             )
 
 
@@ -111,13 +112,13 @@ def _unknown(values: Mapping[str, str], source: Source) -> Iterator[Notice]:
         bare = name.removeprefix("ONEAPP_")
         if bare in BY_NAME:
             continue
-        ours = bare.upper().startswith("FL_")
-        if not ours and not bare.upper().startswith(_FOREIGN_PREFIXES):
+        ours = bare.upper().startswith(_PREFIX)
+        if not ours and not bare.upper().startswith(_OTHER_PREFIXES):
             continue
         near = difflib.get_close_matches(bare.upper(), BY_NAME, n=1, cutoff=0.6 if ours else 0.85)
         if not ours and not near:
             continue
         meant = f"; did you mean {near[0]}?" if near else ""
         yield Notice(
-            level="warning", text=f"{name[:80]!r} ({source}) is no known variable and is ignored{meant}"
+            level="warning", text=f"{name[:80]!r} ({source}) is not a known variable and is ignored{meant}"
         )

@@ -1,17 +1,74 @@
-"""Every variable, in the order in which an operator is asked for it."""
+"""The table: every variable in the order of the forms, and what follows from its columns alone."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
 from types import MappingProxyType
 
-from oneflower.settings.table_cluster import CLUSTER_TABLE
-from oneflower.settings.table_stopping import STOPPING_TABLE
-from oneflower.settings.table_training import STRATEGIES, TRAINING_TABLE
-from oneflower.settings.variable import Variable
+from oneflower.settings.settings import Settings
+from oneflower.settings.strategy_rows import STRATEGY_ROWS
+from oneflower.settings.training import TrainingConfig
+from oneflower.settings.values import Text64, Value
+from oneflower.settings.variable import ROW, Consumer, Effect, Variable
 
-__all__ = ["BY_NAME", "RUN_CONFIG_VARIABLES", "STRATEGIES", "TABLE"]
 
-TABLE: tuple[Variable, ...] = TRAINING_TABLE + STOPPING_TABLE + CLUSTER_TABLE
-BY_NAME: Mapping[str, Variable] = MappingProxyType({variable.name: variable for variable in TABLE})
-RUN_CONFIG_VARIABLES: Mapping[str, Variable] = MappingProxyType(
-    {variable.run_config_key: variable for variable in TABLE if variable.run_config_key}
+def _rows() -> Iterator[Variable]:
+    """Yield the row of each field, and the rows of the strategies in place of `parameters`."""
+    in_run_config = {field.name for field in fields(TrainingConfig)}
+    for field in fields(Settings):
+        rows = (field.metadata[ROW],) if ROW in field.metadata else STRATEGY_ROWS
+        for row in rows:
+            if not row.strategies and row.field != field.name:
+                raise ValueError(f"{row.name} is the row of the field {field.name}: expected {row.field}")
+            if row.travels != (field.name in in_run_config):
+                raise ValueError(f"{row.name}: what is in the run-config is declared in TrainingConfig")
+        yield from rows
+
+
+TABLE: tuple[Variable, ...] = tuple(_rows())
+BY_NAME: Mapping[str, Variable] = MappingProxyType({row.name: row for row in TABLE})
+BY_KEY: Mapping[str, Variable] = MappingProxyType(
+    {row.run_config_key: row for row in TABLE if row.run_config_key}
 )
+"""The variables in Flower's run-config, by their keys."""
+PEM_VARIABLES: tuple[str, ...] = tuple(row.name for row in TABLE if isinstance(row.kind, Text64))
+"""The names of the CA certificate, the SuperLink's certificate and its key, in this order."""
+APP_CONFIG_KEYS: Mapping[str, Value] = MappingProxyType({key: row.default for key, row in BY_KEY.items()})
+"""Every key with its default: what a packed app declares, because Flower refuses to set any other key."""
+
+
+def strategy_rows(strategy: str) -> tuple[Variable, ...]:
+    """Return the parameters of a strategy."""
+    return tuple(row for row in STRATEGY_ROWS if strategy in row.strategies)
+
+
+def key_of(field: str) -> str:
+    """Return the run-config key of a field of TrainingConfig."""
+    return next(key for key, row in BY_KEY.items() if row.field == field)
+
+
+def read_by(consumers: Consumer) -> tuple[Variable, ...]:
+    """Return the variables that one of `consumers` reads; the supervisor writes the run-config, too."""
+    return tuple(
+        row
+        for row in TABLE
+        if row.consumers & consumers or (row.travels and Consumer.SUPERVISOR in consumers)
+    )
+
+
+def keys_of(*effects: Effect) -> frozenset[str]:
+    """Return the run-config keys of variables with one of these effects."""
+    return frozenset(key for key, row in BY_KEY.items() if row.effect in effects)
+
+
+def asked(variables: Iterable[Variable], *, all_inputs: bool = False) -> tuple[Variable, ...]:
+    """Return the variables that a form asks for: the short form's, or all."""
+    return tuple(variable for variable in variables if all_inputs or variable.in_form)
+
+
+def user_input(variable: Variable) -> str:
+    """Return the five parts of a USER_INPUTS string: ``O|number|Label||3``.
+
+    Every variable is optional: OpenNebula applies no default, and the guest has its own.
+    """
+    kind, choices = variable.kind.input_type, ",".join(variable.choices)
+    return f"O|{kind}|{variable.label}|{choices}|{variable.default_text}"

@@ -1,61 +1,284 @@
-"""What the ServerApp needs, parsed from the run-config that Flower hands it."""
+"""The variables of a training, which travel in Flower's run-config to the ServerApp and the ClientApps."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
-from oneflower.errors import SettingsError
+from oneflower.aggregation import spec_of
 from oneflower.quality import Wanted
-from oneflower.settings.quorum import minimum_clients
-from oneflower.settings.table import RUN_CONFIG_VARIABLES
-from oneflower.settings.values import check_value
+from oneflower.settings.formats import ABSOLUTE_PATH, METRIC, REAL_NUMBER
+from oneflower.settings.strategy_rows import STRATEGIES, STRATEGY_ROWS
+from oneflower.settings.use_cases import NO_USE_CASE, USE_CASES
+from oneflower.settings.values import Boolean, Choice, Decimal, Integer, Text, Value
+from oneflower.settings.variable import RUN_CONFIG, Consumer, Effect, Role, Variable, variable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingConfig:
-    """The settings of one training; names, units and bounds are those of Settings."""
+    """The settings of one training, with their rows; a field is a variable without ``FL_``, in lower case.
 
-    use_case: str
-    base_model: str
-    num_rounds: int
-    strategy: str
-    min_fit_clients: int
-    min_evaluate_clients: int
-    min_available_clients: int
-    proximal_mu: float
-    server_lr: float
-    client_lr: float
-    num_malicious: int
-    trim_beta: float
-    checkpoint_enabled: bool
-    checkpoint_interval: int
-    checkpoint_path: str
-    checkpoint_keep: int
-    resume: str
-    round_timeout: int
-    round_retries: int
-    seed: int
-    best_metric: str
-    early_stop_rounds: int
-    early_stop_delta: float
-    target_metric_value: str
-    log_level: str
+    `min_fit_clients` and `min_available_clients` of resolved settings are the EFFECTIVE minimums: not below
+    what the strategy needs to keep its guarantee.
+    """
+
+    use_case: str = variable(
+        name="FL_USE_CASE",
+        label="Use case (pre-built app)",
+        kind=Choice(USE_CASES),
+        default=NO_USE_CASE,
+        role=Role.BOTH,
+        consumers=Consumer.SERVERAPP | Consumer.SUPERVISOR | Consumer.CONTAINER,
+        effect=Effect.MODEL,
+        in_form=True,
+        help="Pre-built app to train; none starts the cluster without an app, for one of your own",
+    )
+    base_model: str = variable(
+        name="FL_BASE_MODEL",
+        label="Base model folder (llm-fine-tuning)",
+        kind=Text(ABSOLUTE_PATH),
+        default="/app/models",
+        role=Role.BOTH,
+        consumers=RUN_CONFIG | Consumer.CONTAINER,
+        effect=Effect.MODEL,
+        use_cases=("llm-fine-tuning",),
+        help="Folder of the language model to fine-tune, or the folder that contains it",
+    )
+    num_rounds: int = variable(
+        name="FL_NUM_ROUNDS",
+        label="Number of rounds",
+        kind=Integer(minimum=1, unit="rounds"),
+        default=3,
+        role=Role.SUPERLINK,
+        consumers=Consumer.SERVERAPP | Consumer.SUPERVISOR,
+        effect=Effect.ENDING,
+        key="num-server-rounds",
+        in_form=True,
+        help="Rounds of the whole training, including those before a resume",
+    )
+    strategy: str = variable(
+        name="FL_STRATEGY",
+        label="Aggregation strategy",
+        kind=Choice(STRATEGIES),
+        default="FedAvg",
+        role=Role.SUPERLINK,
+        consumers=RUN_CONFIG,
+        effect=Effect.MODEL,
+        in_form=True,
+        help="Strategy that aggregates the updates of the clients into the next global model",
+    )
+    min_fit_clients: int = variable(
+        name="FL_MIN_FIT_CLIENTS",
+        label="Minimum clients per training round",
+        kind=Integer(minimum=1, unit="clients"),
+        default=2,
+        role=Role.SUPERLINK,
+        consumers=Consumer.SERVERAPP,
+        effect=Effect.MODEL,
+        in_form=True,
+        help="Valid updates that a round needs (its quorum)",
+    )
+    min_evaluate_clients: int = variable(
+        name="FL_MIN_EVALUATE_CLIENTS",
+        label="Minimum clients per evaluation",
+        kind=Integer(unit="clients"),
+        default=2,
+        role=Role.SUPERLINK,
+        consumers=Consumer.SERVERAPP,
+        effect=Effect.MODEL,
+        in_form=True,
+        help="Clients that must evaluate the model of a round; 0 switches client evaluation off",
+    )
+    min_available_clients: int = variable(
+        name="FL_MIN_AVAILABLE_CLIENTS",
+        label="Clients required to start",
+        kind=Integer(minimum=1, unit="clients"),
+        default=2,
+        role=Role.SUPERLINK,
+        consumers=Consumer.SERVERAPP,
+        effect=Effect.MODEL,
+        in_form=True,
+        help="Clients that must be connected before a round starts",
+    )
+    parameters: Mapping[str, float] = field(
+        default_factory=lambda: {row.field: row.kind.check(row.default) for row in STRATEGY_ROWS}
+    )
+    """The parameters of all strategies, numbers by the field of their rows (`strategy_rows`)."""
+    checkpoint_enabled: bool = variable(
+        name="FL_CHECKPOINT_ENABLED",
+        label="Save checkpoints",
+        kind=Boolean(),
+        default=False,
+        role=Role.SUPERLINK,
+        consumers=Consumer.SERVERAPP | Consumer.SUPERVISOR | Consumer.CONTAINER,
+        effect=Effect.OPERATION,
+        in_form=True,
+        help="Save checkpoints, from which a training resumes after a crash",
+    )
+    checkpoint_interval: int = variable(
+        name="FL_CHECKPOINT_INTERVAL",
+        label="Save checkpoint every N rounds",
+        kind=Integer(minimum=1, unit="rounds"),
+        default=5,
+        role=Role.SUPERLINK,
+        consumers=Consumer.SERVERAPP,
+        effect=Effect.OPERATION,
+        needs="FL_CHECKPOINT_ENABLED",
+        in_form=True,
+        help="Rounds between checkpoints; the last round is always saved",
+    )
+    checkpoint_path: str = variable(
+        name="FL_CHECKPOINT_PATH",
+        label="Checkpoint folder (in the container)",
+        kind=Text(ABSOLUTE_PATH),
+        default="/app/checkpoints",
+        role=Role.SUPERLINK,
+        consumers=Consumer.SERVERAPP | Consumer.SUPERVISOR | Consumer.CONTAINER,
+        effect=Effect.OPERATION,
+        needs="FL_CHECKPOINT_ENABLED",
+        help="Folder of the checkpoints inside the container",
+    )
+    checkpoint_keep: int = variable(
+        name="FL_CHECKPOINT_KEEP",
+        label="Checkpoints to keep",
+        kind=Integer(minimum=2, also=(0,), unit="checkpoints"),
+        default=3,
+        role=Role.SUPERLINK,
+        consumers=Consumer.SERVERAPP,
+        effect=Effect.OPERATION,
+        needs="FL_CHECKPOINT_ENABLED",
+        help="Newest checkpoints to keep, in addition to the best one; 0 keeps all",
+    )
+    resume: str = variable(
+        name="FL_RESUME",
+        label="Resume from checkpoint",
+        kind=Choice(("auto", "never")),
+        default="auto",
+        role=Role.SUPERLINK,
+        consumers=Consumer.SERVERAPP | Consumer.SUPERVISOR,
+        effect=Effect.OPERATION,
+        needs="FL_CHECKPOINT_ENABLED",
+        help="Resume from the newest checkpoint (auto), or start at round 1 (never)",
+    )
+    round_timeout: int = variable(
+        name="FL_ROUND_TIMEOUT",
+        label="Round timeout (seconds)",
+        kind=Integer(minimum=1, unit="seconds"),
+        default=3600,
+        role=Role.SUPERLINK,
+        consumers=Consumer.SERVERAPP | Consumer.SUPERVISOR,
+        effect=Effect.OPERATION,
+        help="Longest time that a phase of a round waits for its clients",
+    )
+    round_retries: int = variable(
+        name="FL_ROUND_RETRIES",
+        label="Further attempts per round",
+        kind=Integer(unit="attempts"),
+        default=10,
+        role=Role.SUPERLINK,
+        consumers=Consumer.SERVERAPP,
+        effect=Effect.OPERATION,
+        help="Further attempts of a round below its quorum, and of saving the last round",
+    )
+    seed: int = variable(
+        name="FL_SEED",
+        label="Random seed",
+        kind=Integer(maximum=2**32 - 1),
+        default=42,
+        role=Role.SUPERLINK,
+        consumers=RUN_CONFIG,
+        effect=Effect.MODEL,
+        help="Seed of sampling, initialization and training; equal seeds give equal models",
+    )
+    best_metric: str = variable(
+        name="FL_BEST_METRIC",
+        label="Best-model metric",
+        kind=Text(METRIC),
+        default="",
+        role=Role.SUPERLINK,
+        consumers=Consumer.SERVERAPP,
+        effect=Effect.ENDING,
+        help="Metric that selects the best round, such as eval_acc or -eval_loss; empty selects it by name",
+    )
+    early_stop_rounds: int = variable(
+        name="FL_EARLY_STOP_ROUNDS",
+        label="Early stopping (rounds)",
+        kind=Integer(unit="rounds"),
+        default=0,
+        role=Role.SUPERLINK,
+        consumers=Consumer.SERVERAPP,
+        effect=Effect.ENDING,
+        help="Rounds without improvement after which the training ends; 0 switches early stopping off",
+    )
+    early_stop_delta: float = variable(
+        name="FL_EARLY_STOP_DELTA",
+        label="Minimum improvement",
+        kind=Decimal(),
+        default=0.0,
+        role=Role.SUPERLINK,
+        consumers=Consumer.SERVERAPP,
+        effect=Effect.ENDING,
+        help="Smallest change of FL_BEST_METRIC that counts as an improvement",
+    )
+    target_metric_value: str = variable(
+        name="FL_TARGET_METRIC_VALUE",
+        label="Target metric value",
+        kind=Text(REAL_NUMBER),
+        default="",
+        role=Role.SUPERLINK,
+        consumers=Consumer.SERVERAPP,
+        effect=Effect.ENDING,
+        help="Value of FL_BEST_METRIC at which the training ends; empty for none",
+    )
+    log_level: str = variable(
+        name="FL_LOG_LEVEL",
+        label="Log level",
+        kind=Choice(("DEBUG", "INFO", "WARNING", "ERROR")),
+        default="INFO",
+        role=Role.BOTH,
+        consumers=~Consumer.CLIENTAPP,
+        effect=Effect.OPERATION,
+        help="Lowest severity of the log lines to write",
+    )
+
+    def value_of(self, row: Variable) -> Value:
+        """Return the value of a variable, be it a field or a strategy's parameter."""
+        value: Value = self.parameters[row.field] if row.strategies else getattr(self, row.field)
+        return value
+
+    def strategy_parameters(self) -> dict[str, float | int]:
+        """Return the parameters of the selected strategy by field name; empty for FedAvg."""
+        rows = (row for row in STRATEGY_ROWS if self.strategy in row.strategies)
+        return {row.field: self.parameters[row.field] for row in rows}
+
+    @property
+    def minimum_updates(self) -> int:
+        """Valid updates with which the strategy keeps its promise."""
+        return spec_of(self.strategy).minimum_updates(self.strategy_parameters())
 
     @property
     def quorum(self) -> int:
-        """Fewest valid updates that complete a round: the operator's minimum or the strategy's bound."""
-        return max(self.min_fit_clients, minimum_clients(self.strategy, self.num_malicious))
+        """Valid updates that a round needs: the operator's minimum or the strategy's bound."""
+        return max(self.min_fit_clients, self.minimum_updates)
 
     def quorum_after(self, quarantined: int) -> int:
-        """Fewest valid updates that complete a round in which so many clients were quarantined.
+        """Return the quorum of a round in which so many clients were quarantined.
 
-        A quarantined client is one of the FL_NUM_MALICIOUS that the rule was told to expect, and no longer
-        enters it: the rule goes on against the rest, f - quarantined. Without this, one client that sends
-        NaN could stall a federation that has just as many clients as the bound asks for.
+        A quarantined client is one of the FL_NUM_MALICIOUS that the rule expects, and is not aggregated: the
+        rule continues against the rest, f - quarantined. Without this, one client that sends NaN could stall
+        a federation that has just as many clients as the bound asks for.
         """
-        if self.min_fit_clients > minimum_clients(self.strategy, self.num_malicious):
+        if self.min_fit_clients > self.minimum_updates:
             return self.min_fit_clients
-        return minimum_clients(self.strategy, max(0, self.num_malicious - quarantined))
+        spec = spec_of(self.strategy)
+        return spec.minimum_updates(spec.after_quarantine(self.strategy_parameters(), quarantined))
+
+    @property
+    def clients_needed(self) -> dict[str, int]:
+        """Clients without which a round waits or fails, by the name of the variable that asks for them."""
+        return {
+            "FL_MIN_AVAILABLE_CLIENTS": self.min_available_clients,
+            "FL_MIN_FIT_CLIENTS": self.min_fit_clients,
+            "FL_MIN_EVALUATE_CLIENTS": self.min_evaluate_clients,
+        }
 
     @property
     def quality(self) -> Wanted:
@@ -66,35 +289,3 @@ class TrainingConfig:
     def target(self) -> float | None:
         """The value of that metric at which the training ends, or None (FL_TARGET_METRIC_VALUE)."""
         return float(self.target_metric_value) if self.target_metric_value else None
-
-    def strategy_parameters(self) -> dict[str, float | int]:
-        """Return the parameters of the selected strategy by field name; empty for FedAvg."""
-        return {
-            variable.field: getattr(self, variable.field)
-            for variable in RUN_CONFIG_VARIABLES.values()
-            if self.strategy in variable.strategies
-        }
-
-
-def training_config(run_config: Mapping[str, object]) -> TrainingConfig:
-    """Parse Flower's run-config; a key that is missing takes its default, one that is not ours is left alone.
-
-    Raises
-    ------
-    SettingsError
-        Naming every key whose value has the wrong type or is out of bounds.
-    """
-    values: dict[str, Any] = {}
-    problems: list[str] = []
-    for key, variable in RUN_CONFIG_VARIABLES.items():
-        value = run_config.get(key, variable.default)
-        try:
-            values[variable.field] = check_value(variable, value)
-        except ValueError as error:
-            problems.append(
-                f"run-config key {key} ({variable.name}) is {value!r}: {error}; "
-                f"expected {variable.accepted}; the default is {variable.default!r}"
-            )
-    if problems:
-        raise SettingsError("\n".join(["The run-config of the training is wrong.", *problems]))
-    return TrainingConfig(**values)

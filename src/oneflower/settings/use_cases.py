@@ -1,9 +1,9 @@
-"""The pre-built apps that FL_USE_CASE can name, and what fits each."""
+"""The pre-built apps that FL_USE_CASE can name, and the framework and packages that each needs."""
 
 from dataclasses import dataclass
 
 NO_USE_CASE = "none"
-"""FL_USE_CASE of a cluster that waits for an app of the operator's own."""
+"""FL_USE_CASE of a cluster without a pre-built app, for one of the operator's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +36,9 @@ def use_case_of(name: str) -> UseCase | None:
 
 
 def what_fits() -> str:
-    """Return the table of what fits, as text with a column of each variable."""
-    own = (NO_USE_CASE, " or ".join(FRAMEWORKS), "an app of your own, with what it asks for")
+    """Return the table of apps and frameworks as text, with a column for each variable."""
+    own = (NO_USE_CASE, " or ".join(FRAMEWORKS), "an app of your own, with its own packages")
     rows = [(each.name, each.framework, f"pip install 'oneflower[{each.extras}]'") for each in PRE_BUILT]
-    head = ("FL_USE_CASE", "ML_FRAMEWORK", "installed with (the appliances hold it)")
+    head = ("FL_USE_CASE", "ML_FRAMEWORK", "installed with (included in the appliances)")
     lines = [f"  {name:<22}{framework:<14}{with_}" for name, framework, with_ in (head, own, *rows)]
-    return "\n".join(["What fits:", *lines])
+    return "\n".join(["Apps and frameworks:", *lines])

@@ -1,8 +1,14 @@
-"""Certificates: an authority of one's own, server certificates from it, and checks of given ones."""
+"""TLS: create a certificate authority and server certificates, and check certificates."""
 
-from oneflower.tls.authority import Authority, make_authority, make_server_certificate
+from oneflower.tls.authority import (
+    Authority,
+    Certificates,
+    make_authority,
+    make_server_certificate,
+    write_certificates,
+    write_private,
+)
 from oneflower.tls.checks import certificate_problems, given_problems, needs_renewal, peer_problems
-from oneflower.tls.files import Certificates, write_certificates, write_private
 
 __all__ = [
     "Authority",

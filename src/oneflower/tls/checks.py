@@ -1,4 +1,4 @@
-"""Whether certificates fit each other, and whether they are still good."""
+"""Check that certificates match each other, are valid now, and cover the hosts."""
 
 import base64
 import ssl
@@ -16,10 +16,10 @@ RENEW_BEFORE = timedelta(days=30)
 def given_problems(
     now: datetime, *, ca: str, certificate: str = "", key: str = "", hosts: Sequence[str] = ()
 ) -> list[str]:
-    """Return what is wrong with the operator's own certificates, each base64 of PEM as in the settings.
+    """Return the problems of the operator's certificates, each base64 of PEM as in the settings.
 
-    The one check of every door: `config check`, `up`, `supervise`, the appliance. ``hosts`` are the names and
-    addresses by which the SuperLink will be reached.
+    `config check`, `up`, `supervise` and the appliance all use this check. ``hosts`` are the names and
+    addresses at which clients reach the SuperLink.
     """
     pems = [base64.b64decode("".join(text.split())) if text else None for text in (ca, certificate, key)]
     if pems[0] is None:
@@ -27,7 +27,7 @@ def given_problems(
     return list(certificate_problems(now, ca=pems[0], certificate=pems[1], key=pems[2], hosts=hosts))
 
 
-def certificate_problems(  # noqa: PLR0913 - three PEM files, and what they are checked against
+def certificate_problems(  # noqa: PLR0913 - three PEM files and what to check them against
     now: datetime,
     *,
     ca: bytes,
@@ -36,40 +36,40 @@ def certificate_problems(  # noqa: PLR0913 - three PEM files, and what they are 
     hosts: Sequence[str] = (),
     ca_name: str = "FL_SSL_CA_CERTFILE",
 ) -> Iterator[str]:
-    """Yield what is wrong with a CA, or with a SuperLink's three PEM files.
+    """Yield the problems of a CA, or of a SuperLink's three PEM files.
 
-    Form, dates, pair, chain, and whether the certificate bears every one of ``hosts``.
+    Checks encoding, dates, key, chain, and that the certificate is valid for all ``hosts``.
     """
     authority = _loaded(x509.load_pem_x509_certificate, ca)
     if authority is None:
-        yield f"{ca_name} holds no certificate that can be read: give it anew as base64 of PEM"
+        yield f"{ca_name} contains no readable certificate: expected base64 of PEM; encode it again"
     else:
         yield from _dates(ca_name, authority, now)
     if certificate is None or key is None:
         return
     server = _loaded(_load_first, certificate)
     if server is None:
-        yield "FL_SSL_CERTFILE holds no certificate that can be read: give it anew as base64 of PEM"
+        yield "FL_SSL_CERTFILE contains no readable certificate: expected base64 of PEM; encode it again"
         return
     yield from _dates("FL_SSL_CERTFILE", server, now)
     chain = x509.load_pem_x509_certificates(certificate)
     for place, between in enumerate(chain[1:], start=2):
-        if between != authority:  # that one was looked at above
+        if between != authority:  # checked above
             yield from _dates(f"certificate {place} of FL_SSL_CERTFILE", between, now)
     if not _is_pair(server, key):
-        yield "FL_SSL_KEYFILE is not the key of FL_SSL_CERTFILE: give the pair that belongs together"
+        yield "FL_SSL_KEYFILE is not the key of FL_SSL_CERTFILE: set a certificate and its own key"
     if authority is not None and not _is_chain(chain, authority):
         yield (
-            "FL_SSL_CERTFILE was not issued by FL_SSL_CA_CERTFILE: give the CA that signed it, and append "
-            "certificates between the two to FL_SSL_CERTFILE"
+            "FL_SSL_CERTFILE was not issued by FL_SSL_CA_CERTFILE: set the CA that issued it, and append "
+            "intermediate certificates to FL_SSL_CERTFILE"
         )
     yield from _names("FL_SSL_CERTFILE", hosts_of(certificate), hosts)
 
 
 def peer_problems(address: str, now: datetime, *, timeout_s: float = 2.0) -> list[str]:
-    """Look at the certificate that a server (``host:port``) shows, and return why a client may refuse it.
+    """Return why a client may refuse the certificate of a server (``host:port``).
 
-    Dates and names; whether the CA that is trusted has issued it is for the handshake to say.
+    Checks dates and names; the TLS handshake checks the CA.
     """
     host, _, port = address.rpartition(":")
     try:
@@ -82,7 +82,7 @@ def peer_problems(address: str, now: datetime, *, timeout_s: float = 2.0) -> lis
 
 
 def needs_renewal(certificate: bytes, key: bytes, ca: bytes, hosts: Iterable[str], now: datetime) -> bool:
-    """Tell whether a kept certificate is damaged, foreign, about to expire, or lacks a host."""
+    """Return whether a certificate is damaged, from another CA, about to expire, or lacks a host."""
     try:
         server = x509.load_pem_x509_certificate(certificate)
         authority = x509.load_pem_x509_certificate(ca)
@@ -98,7 +98,7 @@ def needs_renewal(certificate: bytes, key: bytes, ca: bytes, hosts: Iterable[str
 
 
 def hosts_of(certificate: bytes) -> frozenset[str]:
-    """Return the names and addresses that a certificate is for."""
+    """Return the names and addresses that a certificate is valid for."""
     extensions = _load_first(certificate).extensions
     try:
         names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -121,34 +121,33 @@ def _load_first(pem: bytes) -> x509.Certificate:
 def _dates(name: str, certificate: x509.Certificate, now: datetime) -> Iterator[str]:
     begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if now > ends:
-        yield f"{name} expired at {ends:%Y-%m-%d %H:%M} UTC: give a certificate that is valid"
+        yield f"{name} expired at {ends:%Y-%m-%d %H:%M} UTC: set a valid certificate"
     elif now < begins:
-        yield f"{name} is valid from {begins:%Y-%m-%d %H:%M} UTC on: check the clock, or give another"
+        yield f"{name} is not valid before {begins:%Y-%m-%d %H:%M} UTC: check the clock, or set another one"
 
 
-def _names(name: str, borne: frozenset[str], hosts: Sequence[str]) -> Iterator[str]:
-    if hosts and not borne:
+def _names(name: str, covered: frozenset[str], hosts: Sequence[str]) -> Iterator[str]:
+    if hosts and not covered:
         yield (
-            f"{name} has no alternative names (subjectAltName), and clients look at no others: give one for "
+            f"{name} has no alternative names (subjectAltName), which clients require: set a certificate for "
             f"{', '.join(hosts)}"
         )
         return
-    missing = [host for host in hosts if not any(_covers(each, host) for each in borne)]
+    missing = [host for host in hosts if not any(_covers(each, host) for each in covered)]
     if missing:
         yield (
-            f"{name} does not bear {', '.join(missing)}, where clients connect: it is for "
-            f"{', '.join(sorted(borne))}; "
-            "give a certificate with it among its alternative names"
+            f"{name} is not valid for {', '.join(missing)}, where clients connect, but for "
+            f"{', '.join(sorted(covered))}: set a certificate with the missing alternative names"
         )
 
 
-def _covers(borne: str, host: str) -> bool:
-    """Compare a name of a certificate with a host: alike, or a wildcard for its first label (RFC 6125)."""
-    borne, host = borne.lower(), host.strip("[]").lower()
-    if borne == host:
+def _covers(name: str, host: str) -> bool:
+    """Whether a certificate's name is the host, or has a wildcard for its first label (RFC 6125)."""
+    name, host = name.lower(), host.strip("[]").lower()
+    if name == host:
         return True
     label, _, rest = host.partition(".")
-    return bool(label and rest) and borne == f"*.{rest}" and not rest.replace(".", "").isdigit()
+    return bool(label and rest) and name == f"*.{rest}" and not rest.replace(".", "").isdigit()
 
 
 def _is_pair(certificate: x509.Certificate, key: bytes) -> bool:
@@ -161,7 +160,7 @@ def _is_pair(certificate: x509.Certificate, key: bytes) -> bool:
 
 
 def _is_chain(chain: list[x509.Certificate], authority: x509.Certificate) -> bool:
-    """Whether each certificate was issued by the next, and the last by the authority (or is it)."""
+    """Whether each certificate was issued by the next one, and the last is or was issued by the authority."""
     if chain[-1] != authority:
         chain = [*chain, authority]
     try:

@@ -4,20 +4,19 @@ import os
 from collections.abc import Mapping
 from functools import partial
 from logging import INFO, WARNING
-
-from flwr.common import ArrayRecord, ConfigRecord, Context, log
-from flwr.server import Grid
-from flwr.server.grid import GrpcGrid
-from flwr.serverapp.strategy import Result
+from typing import Any
 
 from oneflower.errors import OneflowerError, SettingsError
+from oneflower.flower.api import ArrayRecord, ConfigRecord, Context, Grid, GrpcGrid, Result, log
 from oneflower.flower.failures import facts_of, named_path, open_journal, tell_known
 from oneflower.flower.grid import RoundGrid
 from oneflower.flower.logs import log_through_flower
 from oneflower.flower.packing_grid import PackingGrid
 from oneflower.flower.parts import PARTS_VARIABLE, PartTable
+from oneflower.flower.records import array_views
 from oneflower.journal import LAST_WORDS_S
-from oneflower.settings import TrainingConfig, training_config, without_operational
+from oneflower.journal.events import TrainingFinished, TrainingResumed, TrainingStarted
+from oneflower.settings import TrainingConfig, as_text, missing_keys, training_config, without_operational
 from oneflower.training.asking import Prepare, ask_clients
 from oneflower.training.checkpoint_keeping import CheckpointKeeper
 from oneflower.training.history import new_result
@@ -26,7 +25,7 @@ from oneflower.training.phases import Phases
 from oneflower.training.remarks import Remarks
 from oneflower.training.rounds import Ending, EvaluateFn, RoundLoop
 from oneflower.training.stopping import Stopping, StopRule
-from oneflower.training.strategies import build_strategy
+from oneflower.training.strategy import build_strategy
 
 CLIENTS_VARIABLE = "ONEFLOWER_CLIENTS"
 """The same for how many clients there are, where that is known: it decides how data are divided."""
@@ -81,6 +80,7 @@ def train(  # noqa: PLR0913 what Flower hands over, the model, and three options
     """
     log_through_flower()
     config = training_config(context.run_config)
+    _warn_of_defaults(context.run_config)
     journal = open_journal(config, context.run_id)
     app = str(grid.run.fab_id) or config.use_case
     strategy = build_strategy(config)
@@ -105,6 +105,19 @@ def train(  # noqa: PLR0913 what Flower hands over, the model, and three options
             remarks=Remarks(config=config, phases=phases, notes=keeper.notes),
         )
         return _run(loop, new_result(arrays), app, prepare)
+
+
+def _warn_of_defaults(run_config: Mapping[str, object]) -> None:
+    """Log which of oneflower's keys the run lacks: Flower has packed the app."""
+    missing = missing_keys(run_config)
+    if missing:
+        log(
+            WARNING,
+            "the app was packed without oneflower's run-config keys, so FL_* variables do not set them; "
+            "defaults are used: %s. Start the app with `oneflower supervise --app DIR`, or declare the keys "
+            "in its pyproject.toml",
+            ", ".join(f"{key}={as_text(value)}" for key, value in missing.items()),
+        )
 
 
 def _decisive(run_config: Mapping[str, object]) -> dict[str, object]:
@@ -152,7 +165,7 @@ def _run(loop: RoundLoop, result: Result, app: str, prepare: Prepare | None) -> 
     try:
         start = loop.keeper.restore(result)
         done = start.round
-        loop.strategy.load_state_arrays(start.state)
+        loop.strategy.load_state(start.state, array_views(result.arrays))
         _announce(loop, facts, done)
         if done == 0 and prepare is not None:
             result.arrays = prepare(result.arrays, partial(ask_clients, phases, config))
@@ -168,24 +181,25 @@ def _run(loop: RoundLoop, result: Result, app: str, prepare: Prepare | None) -> 
     return result
 
 
-def _tell_finished(loop: RoundLoop, ending: Ending, kept: Kept, facts: Mapping[str, object]) -> None:
+def _tell_finished(loop: RoundLoop, ending: Ending, kept: Kept, facts: Mapping[str, Any]) -> None:
     """Say that the training is done: what is told of the model is what the store has proven."""
     stop = ending.stop
     log(INFO, "training finished round=%d sha256=%s path=%s", kept.round, kept.sha256, kept.path or "-")
     if kept.path is None:
         log(WARNING, "the model was not kept: FL_CHECKPOINT_ENABLED is NO")
     loop.phases.record(
-        "training_finished",
-        round=kept.round,
-        sha256=kept.sha256,
-        path=None if kept.path is None else str(kept.path),
-        stopped=None if stop is None else stop.reason.value,
-        because=None if stop is None else stop.because,
-        **facts,
+        TrainingFinished(
+            round=kept.round,
+            sha256=kept.sha256,
+            path=None if kept.path is None else str(kept.path),
+            stopped=None if stop is None else stop.reason,
+            because=None if stop is None else stop.because,
+            **facts,
+        )
     )
 
 
-def _announce(loop: RoundLoop, facts: Mapping[str, object], done: int) -> None:
+def _announce(loop: RoundLoop, facts: Mapping[str, Any], done: int) -> None:
     """Say what is about to be trained, and with what, before the first round."""
     config = loop.config
     loop.strategy.summary()
@@ -199,4 +213,5 @@ def _announce(loop: RoundLoop, facts: Mapping[str, object], done: int) -> None:
             "checkpointing is off: a crash starts this training from round 1. "
             "Set FL_CHECKPOINT_ENABLED=YES to go on from the newest checkpoint instead",
         )
-    loop.phases.record("training_resumed" if done else "training_started", round=done, **facts)
+    begun = TrainingResumed if done else TrainingStarted
+    loop.phases.record(begun(round=done, **facts))

@@ -307,7 +307,7 @@ class Host:
         """Pull the network cable."""
         run("ip", "-n", self.lab.hub, "link", "set", self.name, "down")
 
-    def mend(self):
+    def restore_link(self):
         run("ip", "-n", self.lab.hub, "link", "set", self.name, "up")
 
     def is_reached(self, port):

@@ -21,7 +21,7 @@ def doctor(host, *words):
         outcome, said = worst.get(row["check"], ("skipped", ""))
         ranks = ["skipped", "ok", "warning", "problem"]
         outcome = max(outcome, row["outcome"], key=ranks.index)
-        worst[row["check"]] = (outcome, f"{said}{row['found']} -> {row['mend']}\n")
+        worst[row["check"]] = (outcome, f"{said}{row['found']} -> {row['fix']}\n")
     return document["ok"], worst
 
 

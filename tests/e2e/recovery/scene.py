@@ -28,6 +28,13 @@ SCENE = "TEST_SCENE"
 NODES = 3
 
 
+def has(entry, fields):
+    """Whether the fields of an entry's event, and its run, have these values."""
+    return all(
+        getattr(entry if name == "run" else entry.event, name) == value for name, value in fields.items()
+    )
+
+
 class Kept:
     """A command that is run again whenever it ends, but for some exit codes, until it is told to rest."""
 
@@ -260,15 +267,21 @@ class Scene:
     # --- looking ----------------------------------------------------------------------------------
 
     def events(self, *names):
-        events = read_journal(self.journal)
-        return [event for event in events if not names or event["event"] in names]
+        return [entry.event for entry in self.entries(*names)]
 
-    def wait_for(self, name, *, after=0, timeout_s=WAIT_S, **fields):
+    def entries(self, *names):
+        return [each for each in read_journal(self.journal) if not names or each.event.tag in names]
+
+    def wait_for(self, name, **options):
         """Wait until the journal holds more than ``after`` events with these fields; return the newest."""
+        return self.wait_for_entry(name, **options).event
+
+    def wait_for_entry(self, name, *, after=0, timeout_s=WAIT_S, **fields):
+        """Wait for an event; return it with its time and its owner."""
 
         def found():
-            events = [event for event in self.events(name) if fields.items() <= event.items()]
-            return events if len(events) > after else None
+            entries = [entry for entry in self.entries(name) if has(entry, fields)]
+            return entries if len(entries) > after else None
 
         return self.wait_until(found, f"no {name} {fields}", timeout_s=timeout_s)[-1]
 
@@ -281,7 +294,7 @@ class Scene:
         return found
 
     def count(self, name, **fields):
-        return sum(fields.items() <= event.items() for event in self.events(name))
+        return sum(has(entry, fields) for entry in self.entries(name))
 
     def finish(self, *, timeout_s=2 * WAIT_S):
         return self.wait_for("training_finished", timeout_s=timeout_s)
@@ -290,11 +303,11 @@ class Scene:
         """Return the rounds of the final history, as the journal's events leave it."""
         rounds = {}
         for event in self.events():
-            if event["event"] in ("training_started", "training_resumed"):
-                rounds = {number: e for number, e in rounds.items() if number <= event["round"]}
-            elif event["event"] == "round_completed":
-                assert event["round"] not in rounds, f"round {event['round']} was committed twice"
-                rounds[event["round"]] = event
+            if event.tag in ("training_started", "training_resumed"):
+                rounds = {number: e for number, e in rounds.items() if number <= event.round}
+            elif event.tag == "round_completed":
+                assert event.round not in rounds, f"round {event.round} was committed twice"
+                rounds[event.round] = event
         return rounds
 
     def log(self, role):

@@ -26,5 +26,6 @@ def simulate(folder, *options, clients, environ):
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    (finished,) = [e for e in read_journal(folder / "journal.jsonl") if e["event"] == "training_finished"]
-    return finished["sha256"]
+    entries = read_journal(folder / "journal.jsonl")
+    (finished,) = [entry.event for entry in entries if entry.event.tag == "training_finished"]
+    return finished.sha256

@@ -12,7 +12,7 @@ from scene import NODES
 from oneflower.flower.control import ControlClient
 from oneflower.flower.fab import build_fab
 from oneflower.flower.guard import GUARDED
-from oneflower.flower.programs import WARM
+from oneflower.flower.programs import WARM_EXECUTOR, program_of
 from oneflower.procfs import command_line
 from oneflower.settings import run_config
 
@@ -36,13 +36,13 @@ def test_a_second_run_of_the_same_app_is_refused_and_ends_nothing(scene, simulat
     site.wait_for("round_completed", round=1)
     second = submit(site)
     refused = site.wait_for("training_failed", run=second)
-    assert "is written by" in refused["reason"]
-    assert refused["kind"] == "environment"
-    assert site.finish()["sha256"] == simulated(NODES, NUM_ROUNDS="30")
+    assert "is written by" in refused.reason
+    assert refused.kind == "environment"
+    assert site.finish().sha256 == simulated(NODES, NUM_ROUNDS="30")
     site.wait_for("supervisor_state", state="finished")
     assert len(site.events("run_submitted")) == 1
     assert not site.events("run_lost", "training_gave_up")
-    owners = {event["process"] for event in site.events("round_completed")}
+    owners = {entry.process for entry in site.entries("round_completed")}
     assert len(owners) == 1
 
 
@@ -75,13 +75,13 @@ def test_a_checkpoint_disk_that_is_full_when_the_serverapp_dies_is_waited_for(sc
     ballast = fill(small_disk)
     site.kill(program="serverapp")
     site.wait_for("training_failed", kind="environment")
-    assert "No space left" in site.wait_for("run_lost", after=1)["reason"]
+    assert "No space left" in site.wait_for("run_lost", after=1).reason
     ballast.unlink()
     finish = site.finish()
     site.wait_for("supervisor_state", state="finished")
     assert rounds(site) == list(range(1, 7))
     assert not site.events("training_gave_up")
-    assert finish["sha256"] == simulated(NODES, values=20_000, NUM_ROUNDS="6")
+    assert finish.sha256 == simulated(NODES, values=20_000, NUM_ROUNDS="6")
 
 
 def test_a_spoiled_database_is_set_aside_and_the_training_goes_on(scene, simulated):
@@ -95,7 +95,7 @@ def test_a_spoiled_database_is_set_aside_and_the_training_goes_on(scene, simulat
     for name in ("state.db-wal", "state.db-shm"):
         (database.parent / name).unlink(missing_ok=True)
     site.start(SUPERLINK)
-    assert site.finish()["sha256"] == simulated(NODES, NUM_ROUNDS="6")
+    assert site.finish().sha256 == simulated(NODES, NUM_ROUNDS="6")
     assert (database.parent / "state.db.damaged.1").is_file()
     assert "is no database any more" in site.log(SUPERLINK)
 
@@ -107,8 +107,8 @@ def test_a_stopped_executor_does_not_hold_up_a_lost_run(scene, simulated):
     (executor,) = site.running(SUPERLINK, program="superexec")
     os.kill(executor.pid, signal.SIGSTOP)
     site.kill(program="serverapp")
-    assert site.finish()["sha256"] == simulated(NODES, NUM_ROUNDS="5")
-    assert site.events("process_stalled")[0]["role"] == "superexec"
+    assert site.finish().sha256 == simulated(NODES, NUM_ROUNDS="5")
+    assert site.events("process_stalled")[0].role == "superexec"
 
 
 def test_a_supernode_without_a_supervisor_has_a_guard_of_its_own(scene, simulated, monkeypatch):
@@ -124,7 +124,7 @@ def test_a_supernode_without_a_supervisor_has_a_guard_of_its_own(scene, simulate
     for victim in ("supernode", "warm", "supernode and guard"):
         site.wait_for("round_completed", after=len(site.events("round_completed")))
         found = site.running("supernode-1")
-        warm = [each for each in found if WARM in command_line(each.pid)]
+        warm = [each for each in found if program_of(command_line(each.pid)) == WARM_EXECUTOR]
         leader = [each for each in found if each.pid == site.kept["supernode-1"].process.pid]
         stalls = count_stalls(site)
         os.kill((warm if victim == "warm" else leader)[0].pid, signal.SIGSTOP)
@@ -132,7 +132,7 @@ def test_a_supernode_without_a_supervisor_has_a_guard_of_its_own(scene, simulate
             (guard,) = [each for each in found if "oneflower.flower.guard" in command_line(each.pid)]
             os.kill(guard.pid, signal.SIGKILL)
         site.wait_until(lambda seen=stalls: count_stalls(site) > seen, f"{victim} stays stopped")
-    assert site.finish()["sha256"] == simulated(NODES, NUM_ROUNDS="9")
+    assert site.finish().sha256 == simulated(NODES, NUM_ROUNDS="9")
 
 
 def count_stalls(site):
@@ -163,5 +163,5 @@ def test_a_wall_clock_that_is_set_back_by_a_day_holds_up_no_round(scene, set_clo
     site.hold_down("supernode-2")
     site.wait_for("round_failed", round=3)
     site.start("supernode-2")
-    assert site.finish()["sha256"] == simulated(NODES, NUM_ROUNDS="6")
+    assert site.finish().sha256 == simulated(NODES, NUM_ROUNDS="6")
     assert not site.events("run_lost")

@@ -34,9 +34,9 @@ class TestSuperNode:
         site.start()
         site.wait_for("round_started", round=3)
         site.hold_down("supernode-2")
-        assert "needed" in site.wait_for("round_failed", round=3)["reason"]
+        assert "needed" in site.wait_for("round_failed", round=3).reason
         site.start("supernode-2")
-        assert site.finish()["sha256"] == simulated(NODES, NUM_ROUNDS="4")
+        assert site.finish().sha256 == simulated(NODES, NUM_ROUNDS="4")
         assert rounds(site) == [1, 2, 3, 4]
 
 
@@ -49,26 +49,26 @@ class TestSuperLink:
         site.start()
         site.wait_for("round_started", round=2)
         assert site.kill(SUPERLINK) >= 3
-        assert "SuperLink" in site.wait_for("run_lost")["reason"]
-        assert site.wait_for("training_resumed")["round"] == 1
+        assert "SuperLink" in site.wait_for("run_lost").reason
+        assert site.wait_for("training_resumed").round == 1
 
         site.wait_for("round_started", round=4)
         assert site.kill(program="serverapp") == 1
         site.wait_for("run_lost", after=1)
-        assert site.wait_for("training_resumed", after=1)["round"] == 3
+        assert site.wait_for("training_resumed", after=1).round == 3
 
         site.wait_for("round_started", round=5)
         site.kill(SUPERVISOR)
-        site.wait_for("supervisor_state", reason="the supervisor has started", after=1)
+        site.wait_for("supervisor_state", state="waiting", reason="", after=1)
         site.wait_for("round_completed", after=len(site.events("round_completed")))
         assert len(site.events("run_submitted")) == 3
         assert "is followed again" in site.log(SUPERVISOR)
 
         started = site.wait_for("round_started", after=len(site.events("round_started")))
         site.kill(SUPERLINK, SUPERVISOR, *site.supernodes)
-        assert site.finish()["sha256"] == simulated(NODES, NUM_ROUNDS="30")
+        assert site.finish().sha256 == simulated(NODES, NUM_ROUNDS="30")
         assert rounds(site) == list(range(1, 31))
-        assert site.wait_for("training_resumed", after=2)["round"] >= started["round"] - 1
+        assert site.wait_for("training_resumed", after=2).round >= started.round - 1
 
     def test_a_finished_training_is_never_run_again(self, scene):
         site = scene(NUM_ROUNDS="1", pause_s=0.0)
@@ -88,7 +88,7 @@ class TestSuperLink:
         site.start()
         site.wait_for("round_started", round=2)
         site.kill(SUPERLINK)
-        assert site.finish()["sha256"] == simulated(NODES, NUM_ROUNDS="3")
+        assert site.finish().sha256 == simulated(NODES, NUM_ROUNDS="3")
         assert len(site.events("training_started")) == 2
         assert not site.events("training_resumed")
         log = site.log(SUPERVISOR)
@@ -111,7 +111,7 @@ class TestNewMachine:
         second = scene(NUM_ROUNDS="7")
         second.use_state("second")
         second.start()
-        assert second.wait_for("training_resumed")["round"] == kept
+        assert second.wait_for("training_resumed").round == kept
         second.wait_for("checkpoint_saved", round=kept + 1)
         second.close()
         kept = newest_round(second)
@@ -121,8 +121,8 @@ class TestNewMachine:
         third = scene(NUM_ROUNDS="7")
         third.use_state("third")
         third.start()
-        assert third.wait_for("training_resumed")["round"] == kept - 1
-        assert third.finish()["sha256"] == simulated(NODES, NUM_ROUNDS="7")
+        assert third.wait_for("training_resumed").round == kept - 1
+        assert third.finish().sha256 == simulated(NODES, NUM_ROUNDS="7")
         assert damaged.name in third.log(SUPERLINK)
 
 
@@ -138,7 +138,7 @@ def test_it_gives_up_after_so_many_restarts_and_stays_so_until_it_is_told(scene,
     )
     site = scene(MAX_RESTARTS="1")
     site.start()
-    assert "FL_MAX_RESTARTS" in site.wait_for("training_gave_up")["reason"]
+    assert "FL_MAX_RESTARTS" in site.wait_for("training_gave_up").reason
     site.kept[SUPERVISOR].join_end()
     assert site.kept[SUPERVISOR].codes == [6]
     assert len(site.events("run_submitted")) == 2

@@ -120,7 +120,7 @@ def test_a_client_that_ignores_mu_is_told_so_plainly(folder, tmp_path):
     assert outcomes(found) == {"proximal-mu": "problem"}
     assert "the client ignores proximal-mu" in found["proximal-mu"].found
     assert "FL_STRATEGY=FedProx would train as FedAvg does" in found["proximal-mu"].found
-    assert "proximal_term(model, global_arrays, info.proximal_mu)" in found["proximal-mu"].mend
+    assert "proximal_term(model, global_arrays, info.proximal_mu)" in found["proximal-mu"].fix
 
 
 def test_a_client_that_ignores_mu_is_found_out_even_where_it_seeds_nothing(folder, tmp_path):
@@ -132,7 +132,7 @@ def test_a_client_that_ignores_mu_is_found_out_even_where_it_seeds_nothing(folde
 def test_an_unseeded_client_that_honours_mu_is_no_problem_of_mu(folder, tmp_path):
     found = findings(folder, tmp_path, ("client", SEEDED, UNSEEDED))
     assert outcomes(found) == {"determinism": "problem"}
-    assert "set_determinism" in found["determinism"].mend
+    assert "set_determinism" in found["determinism"].fix
 
 
 def test_a_client_that_nothing_can_seed_is_not_judged_by_chance(folder, tmp_path):
@@ -204,7 +204,7 @@ def test_a_server_with_a_strategy_of_its_own_is_a_problem(folder, tmp_path):
     )
     found = findings(folder, tmp_path, broken)
     assert outcomes(found) == {"server": "problem"}
-    assert "oneflower.sdk.train(grid, context, arrays)" in found["server"].mend
+    assert "oneflower.sdk.train(grid, context, arrays)" in found["server"].fix
 
 
 def test_an_unseeded_first_model_is_a_problem(folder, tmp_path):
@@ -254,7 +254,7 @@ def test_an_app_of_flowers_older_api_is_told_which_one_fits(folder, tmp_path):
     path.write_text(OLDER_API, encoding="utf-8")
     found = findings(folder, tmp_path)
     assert outcomes(found) == {"server": "problem"}
-    assert "Message API" in found["server"].mend
+    assert "Message API" in found["server"].fix
 
 
 def test_a_server_that_waits_for_more_clients_is_not_waited_for(folder, tmp_path):

@@ -103,10 +103,10 @@ def stage_ended(layout):
 
 @pytest.fixture
 def outcome():
-    """Return the outcome, what was found and how to mend it of a check that found one thing."""
+    """Return the outcome, what was found and how to fix it of a check that found one thing."""
 
     def of(findings):
         (finding,) = list(findings)
-        return finding.outcome.value, finding.found, finding.mend
+        return finding.outcome.value, finding.found, finding.fix
 
     return of

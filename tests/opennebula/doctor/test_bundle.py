@@ -64,7 +64,7 @@ def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path):
 
 
 def test_a_folder_that_is_missing_is_told_at_once(tmp_path):
-    with pytest.raises(StateError, match="no folder"):
+    with pytest.raises(StateError, match="does not exist"):
         bundle.refuse_existing(tmp_path / "no/report.tar.gz")
 
 

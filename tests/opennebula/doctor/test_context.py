@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from oneflower.errors import SettingsError
+from oneflower.errors import FlowerVersionError, SettingsError
 from oneflower.opennebula.doctor import checks_context, find_context, find_machine
 from oneflower.opennebula.roles import Machine
 from oneflower.settings import render_context
@@ -65,13 +65,13 @@ def test_a_machine_without_a_context_is_told_so(host_of, outcome):
     assert (state, "no context" in found) == ("problem", True)
 
 
-def test_a_context_that_configure_has_not_taken_is_told(host_of, layout, outcome):
+def test_a_context_that_configure_has_not_taken_is_reported(host_of, layout, outcome):
     context = {"FL_NUM_ROUNDS": "3", "VMID": "10"}
     assert outcome(checks_context.context(host_of(kept=False, **context)))[0] == "warning"
     assert outcome(checks_context.context(host_of(**context)))[0] == "ok"
     write(layout, CURRENT, render_context({**context, "FL_NUM_ROUNDS": "9"}))
-    state, found, mend = outcome(checks_context.context(host_of(**context)))
-    assert (state, "FL_NUM_ROUNDS" in found, "reboot" in mend) == ("warning", True, True)
+    state, found, fix = outcome(checks_context.context(host_of(**context)))
+    assert (state, "FL_NUM_ROUNDS" in found, "reboot" in fix) == ("warning", True, True)
 
 
 def test_every_wrong_setting_is_a_finding(host_of):
@@ -81,7 +81,7 @@ def test_every_wrong_setting_is_a_finding(host_of):
     assert [(each.outcome.value, each.found.split()[0]) for each in findings] == [
         ("problem", name) for name in mistakes
     ]
-    assert host.learned.resolution is None
+    assert host.facts.resolution is None
 
 
 def test_a_certificate_that_does_not_fit_is_a_finding(host_of, outcome):
@@ -96,20 +96,20 @@ def test_good_settings_are_kept_for_the_other_checks(host_of, outcome):
     first, last = checks_context.settings(host)
     assert ("FL_NUM_ROUND" in first.found, first.outcome.value) == (True, "warning")
     assert "7 rounds" in last.found
-    assert host.learned.resolution.settings.num_rounds == 7
+    assert host.facts.resolution.settings.num_rounds == 7
 
 
 @pytest.mark.parametrize(
     ("context", "expected"),
     [
         ({}, "ONEGATE_ENDPOINT and VMID and the token missing"),
-        ({"ONEGATE_ENDPOINT": "http://10.0.0.1:5030", "VMID": "10"}, "there is no token on the machine"),
+        ({"ONEGATE_ENDPOINT": "http://10.0.0.1:5030", "VMID": "10"}, "the machine has no token"),
     ],
 )
 def test_a_missing_token_is_told_with_how_to_get_one(host_of, outcome, context, expected):
-    state, found, mend = outcome(checks_context.token(host_of(**context)))
+    state, found, fix = outcome(checks_context.token(host_of(**context)))
     assert (state, expected in found) == ("problem", True)
-    assert 'TOKEN = "YES"' in mend
+    assert 'TOKEN = "YES"' in fix
 
 
 def test_a_supernode_with_an_address_may_do_without(host_of, outcome):
@@ -118,8 +118,22 @@ def test_a_supernode_with_an_address_may_do_without(host_of, outcome):
     assert outcome(checks_context.token(host))[0] == "warning"
 
 
-def test_a_token_of_another_boot_is_told(host_of, layout, outcome):
+def test_a_token_of_another_boot_is_reported(host_of, layout, outcome):
     context = {"ONEGATE_ENDPOINT": "http://10.0.0.1:5030", "VMID": "10", "TOKENTXT": "old"}
     assert outcome(checks_context.token(host_of(vm=10, **context)))[0] == "ok"
     write(layout, CURRENT, render_context({**context, "TOKENTXT": "new"}))
     assert outcome(checks_context.token(host_of(vm=10, **context)))[0] == "problem"
+
+
+def test_a_flower_that_is_not_supported_is_named_and_nothing_else_fails_for_it(monkeypatch):
+    """Doctor itself needs no Flower: it works on a machine where another was installed."""
+    (fine,) = checks_context.flower(None)
+    assert (fine.check, fine.outcome.value, fine.found) == ("flower", "ok", "Flower 1.25.0")
+
+    def refuse():
+        raise FlowerVersionError("Flower 1.26.0 is installed in /v. oneflower supports Flower 1.25.0")
+
+    monkeypatch.setattr(checks_context, "supported_version", refuse)
+    (found,) = checks_context.flower(None)
+    assert found.outcome.value == "problem"
+    assert "Flower 1.26.0" in found.found

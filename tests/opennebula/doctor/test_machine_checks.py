@@ -8,6 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from oneflower.errors import ClusterError
+from oneflower.journal import Entry
+from oneflower.journal.codec import line_of
 from oneflower.opennebula.doctor import (
     checks_clock,
     checks_context,
@@ -19,6 +21,8 @@ from oneflower.opennebula.doctor import (
 )
 from oneflower.opennebula.onegate.encoding import encode
 from oneflower.tls import make_authority, make_server_certificate
+
+from ...making import event
 
 NOW = datetime.now(UTC)
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="files are tried as another user")
@@ -54,12 +58,12 @@ def test_folders_of_configure_are_ok(look, folders):
 
 @as_root
 @pytest.mark.parametrize("name", ["state", "checkpoints"])
-def test_a_folder_that_cannot_be_written_is_told(look, folders, name):
+def test_a_folder_that_cannot_be_written_is_reported(look, folders, name):
     folder = getattr(folders, name)
     os.chown(folder, 0, 0)
     folder.chmod(0o755)
-    state, found, mend = look(name, writable=True)
-    assert (state, "cannot write" in found, f"chown 49999:49999 {folder}" in mend) == ("problem", True, True)
+    state, found, fix = look(name, writable=True)
+    assert (state, "cannot write" in found, f"chown 49999:49999 {folder}" in fix) == ("problem", True, True)
     assert list(folder.iterdir()) == []
 
 
@@ -67,17 +71,17 @@ def test_a_folder_that_cannot_be_written_is_told(look, folders, name):
 def test_a_file_that_cannot_be_read_is_named(look, folders):
     (folders.data / "site").mkdir()
     (folders.data / "site/secret.csv").touch(mode=0o600)
-    state, found, mend = look("data")
-    assert (state, "site/secret.csv is not readable" in found, "a+rX" in mend) == ("problem", True, True)
+    state, found, fix = look("data")
+    assert (state, "site/secret.csv is not readable" in found, "a+rX" in fix) == ("problem", True, True)
     (folders.certs / "ca.pem").touch(mode=0o600)
     assert "chown -R 49999:49999" in look("certs")[2]
 
 
-def test_a_folder_that_is_missing_or_a_file_is_told(look, folders):
+def test_a_folder_that_is_missing_or_a_file_is_reported(look, folders):
     folders.data.rmdir()
-    assert "is not there" in look("data")[1]
+    assert "does not exist" in look("data")[1]
     folders.data.touch()
-    assert "is no folder" in look("data")[1]
+    assert "is not a folder" in look("data")[1]
 
 
 def test_before_configure_nothing_is_missing(host_of, outcome):
@@ -119,19 +123,19 @@ def test_room_and_inodes_are_looked_at(host_of, statvfs, outcome, given, expecte
     assert outcome(checks_disk.root_disk(host_of()))[0] == expected
 
 
-def test_a_disk_that_became_read_only_is_told(look, folders, statvfs):
+def test_a_disk_that_became_read_only_is_reported(look, folders, statvfs):
     statvfs(f_flag=os.ST_RDONLY)
-    state, found, mend = look("checkpoints", writable=True)
-    assert (state, "read-only" in found, "dmesg" in mend) == ("problem", True, True)
+    state, found, fix = look("checkpoints", writable=True)
+    assert (state, "read-only" in found, "dmesg" in fix) == ("problem", True, True)
 
 
-def test_a_share_that_is_gone_is_told(look, folders, monkeypatch):
+def test_a_share_that_is_gone_is_reported(look, folders, monkeypatch):
     def stale(_):
         raise OSError(116, "Stale file handle")
 
     monkeypatch.setattr(os, "statvfs", stale)
-    state, found, mend = look("checkpoints", writable=True)
-    assert (state, "Stale" in found, "mount it again" in mend) == ("problem", True, True)
+    state, found, fix = look("checkpoints", writable=True)
+    assert (state, "Stale" in found, "mount it again" in fix) == ("problem", True, True)
 
 
 # --- Docker ---
@@ -145,28 +149,28 @@ def test_docker_and_its_image_are_ok(host_of, outcome):
 def test_a_docker_that_does_not_answer_is_told_once(host_of, programs, outcome):
     programs.docker = ClusterError("Cannot connect to the Docker daemon at unix:///var/run/docker.sock.")
     host = host_of()
-    state, found, mend = outcome(checks_docker.engine(host))
-    assert (state, "Cannot connect" in found, "systemctl restart docker" in mend) == ("problem", True, True)
+    state, found, fix = outcome(checks_docker.engine(host))
+    assert (state, "Cannot connect" in found, "systemctl restart docker" in fix) == ("problem", True, True)
     assert outcome(checks_docker.image(host))[0] == "skipped"
 
 
-def test_mapped_users_are_told(host_of, programs, outcome):
+def test_mapped_users_are_reported(host_of, programs, outcome):
     programs.docker = json.dumps({"version": "27", "options": ["name=userns"]})
-    state, found, mend = outcome(checks_docker.engine(host_of()))
-    assert (state, "maps users" in found, "userns-remap" in mend) == ("problem", True, True)
+    state, found, fix = outcome(checks_docker.engine(host_of()))
+    assert (state, "maps users" in found, "userns-remap" in fix) == ("problem", True, True)
 
 
-def test_an_answer_of_something_else_is_told(host_of, programs, outcome):
+def test_an_answer_of_something_else_is_reported(host_of, programs, outcome):
     programs.docker = "hello"
     assert outcome(checks_docker.engine(host_of()))[0] == "problem"
 
 
-def test_a_missing_image_is_told(host_of, programs, outcome):
+def test_a_missing_image_is_reported(host_of, programs, outcome):
     programs.image = ClusterError("Error: No such image: oneflower-superlink:0.1.0")
     host = host_of()
     list(checks_docker.engine(host))
-    state, _, mend = outcome(checks_docker.image(host))
-    assert (state, "install.sh superlink" in mend) == ("problem", True)
+    state, _, fix = outcome(checks_docker.image(host))
+    assert (state, "install.sh superlink" in fix) == ("problem", True)
 
 
 # --- units ---
@@ -194,9 +198,9 @@ def test_only_units_that_the_settings_call_for_are_expected(host_of):
 
 
 @pytest.mark.parametrize(
-    ("state", "expected", "said", "mend"),
+    ("state", "expected", "said", "fix"),
     [
-        ({"active": "inactive", "sub": "dead"}, "problem", "was stopped", "systemctl start"),
+        ({"active": "inactive", "sub": "dead"}, "problem", "stopped or never started", "systemctl start"),
         (
             {"active": "failed", "sub": "failed", "Result": "exit-code"},
             "problem",
@@ -209,15 +213,15 @@ def test_only_units_that_the_settings_call_for_are_expected(host_of):
             "its log: ERROR no",
             "restart",
         ),
-        ({"NRestarts": "9"}, "warning", "started again 9 times", "journalctl"),
-        ({"LoadState": "not-found"}, "problem", "no such unit", "stages"),
+        ({"NRestarts": "9"}, "warning", "restarted 9 times", "journalctl"),
+        ({"LoadState": "not-found"}, "problem", "does not exist", "stages"),
     ],
 )
-def test_a_unit_that_does_not_run_is_told_with_its_log(host_of, programs, state, expected, said, mend):
+def test_a_unit_that_does_not_run_is_told_with_its_log(host_of, programs, state, expected, said, fix):
     programs.unit("flower-superlink.service", **state)
     programs.logs["flower-superlink.service"] = "INFO starting\nERROR no port\nINFO bye\n"
     found = units(host_of())["flower-superlink.service"]
-    assert (found.outcome.value, said in found.found, mend in found.mend) == (expected, True, True)
+    assert (found.outcome.value, said in found.found, fix in found.fix) == (expected, True, True)
 
 
 def test_a_page_that_does_not_run_is_a_warning(host_of, programs):
@@ -225,12 +229,12 @@ def test_a_page_that_does_not_run_is_a_warning(host_of, programs):
     assert units(host_of())["flower-dashboard.service"].outcome.value == "warning"
 
 
-def test_a_contextualization_that_is_off_is_told(host_of, programs):
+def test_a_contextualization_that_is_off_is_reported(host_of, programs):
     programs.unit("one-context.service", UnitFileState="disabled")
-    assert units(host_of())["one-context.service"].mend == "systemctl enable one-context.service"
+    assert units(host_of())["one-context.service"].fix == "systemctl enable one-context.service"
 
 
-def test_a_systemd_that_does_not_answer_is_told(host_of, programs):
+def test_a_systemd_that_does_not_answer_is_reported(host_of, programs):
     programs.units = ClusterError("Failed to connect to bus")
     assert units(host_of())["units"].outcome.value == "problem"
 
@@ -249,14 +253,14 @@ def test_a_supernode_must_have_been_taken(host_of, programs, outcome):
 @pytest.mark.parametrize(
     ("status", "expected", "said"),
     [
-        ("bootstrap_success", "ok", "ended well"),
+        ("bootstrap_success", "ok", "have succeeded"),
         ("configure_success", "problem", "bootstrap did not run"),
         ("install_success", "problem", "configure did not run"),
         ("configure_failure", "problem", "configure has failed: 2 problems: ERROR FL_X"),
-        ("bootstrap_started", "warning", "at work"),
+        ("bootstrap_started", "warning", "is running"),
     ],
 )
-def test_how_far_the_stages_came_is_told(host_of, layout, stage_ended, outcome, status, expected, said):
+def test_how_far_the_stages_came_is_reported(host_of, layout, stage_ended, outcome, status, expected, said):
     stage_ended(status)
     log = layout.root / "var/log/one-appliance/configure.log"
     log.parent.mkdir(parents=True)
@@ -265,20 +269,20 @@ def test_how_far_the_stages_came_is_told(host_of, layout, stage_ended, outcome, 
     assert (state, said in found) == (expected, True)
 
 
-def test_stages_that_are_run_again_are_told(host_of, layout, programs, stage_ended, outcome):
+def test_stages_that_are_run_again_are_reported(host_of, layout, programs, stage_ended, outcome):
     stage_ended("bootstrap_failure")
     layout.units.mkdir(parents=True)
     (layout.units / "flower-again.service").touch()
-    assert "runs both stages again" in outcome(one_apps.stages(host_of()))[1]
-    assert not one_apps.is_at_work(host_of())
+    assert "repeats both stages" in outcome(one_apps.stages(host_of()))[1]
+    assert not one_apps.is_running(host_of())
     programs.true["is-active"] = ["flower-again.service"]
-    assert one_apps.is_at_work(host_of())
+    assert one_apps.is_running(host_of())
     programs.true.clear()
     programs.true["is-failed"] = ["flower-again.service"]
     assert "then reboot" in outcome(one_apps.stages(host_of()))[2]
 
 
-def test_no_stage_is_told(host_of, outcome):
+def test_no_stage_is_reported(host_of, outcome):
     assert outcome(one_apps.stages(host_of()))[0] == "problem"
 
 
@@ -291,14 +295,14 @@ def test_a_stage_whose_process_is_gone_was_interrupted(host_of, layout, stage_en
     assert outcome(one_apps.stages(host_of()))[0] == "warning"
 
 
-def test_a_pipe_that_was_left_is_told(host_of, layout, stage_ended):
+def test_a_pipe_that_was_left_is_reported(host_of, layout, stage_ended):
     """The next boot would fail with `mknod: File exists`."""
     stage_ended("bootstrap_success")
     pipe = layout.root / "var/log/one-appliance/one_service_log.pipe"
     pipe.parent.mkdir(parents=True)
     os.mkfifo(pipe)
     _, left = one_apps.stages(host_of())
-    assert (left.outcome.value, left.mend) == ("problem", f"rm {pipe}")
+    assert (left.outcome.value, left.fix) == ("problem", f"rm {pipe}")
     stage_ended("bootstrap_started")
     (working,) = one_apps.stages(host_of())
     assert working.outcome.value == "warning"
@@ -318,7 +322,7 @@ def test_a_pipe_that_was_left_is_told(host_of, layout, stage_ended):
 )
 def test_the_clock_is_compared_with_onegate(host_of, outcome, lead_s, expected):
     host = host_of()
-    host.learned.clock_lead_s = lead_s
+    host.facts.clock_lead_s = lead_s
     assert outcome(checks_clock.clock(host))[0] == expected
 
 
@@ -348,11 +352,11 @@ def test_certificates_must_be_valid_by_this_clock(host_of, certified, days, expe
     assert findings[-1].outcome.value == expected
 
 
-def test_certificates_that_are_missing_or_damaged_are_told(host_of, certified, outcome):
+def test_certificates_that_are_missing_or_damaged_are_reported(host_of, certified, outcome):
     certified.certificate.write_text("nothing")
-    assert "cannot be read" in outcome(checks_clock.certificates(host_of()))[1]
+    assert "not a readable certificate" in outcome(checks_clock.certificates(host_of()))[1]
     certified.certificate.unlink()
-    assert "is not there" in outcome(checks_clock.certificates(host_of()))[1]
+    assert "does not exist" in outcome(checks_clock.certificates(host_of()))[1]
     assert outcome(checks_clock.certificates(ready(host_of(FL_TLS_ENABLED="NO"))))[0] == "skipped"
 
 
@@ -364,17 +368,16 @@ def journal(layout):
     layout.state.mkdir(parents=True)
 
     def write(*events, seconds_ago=600):
-        moment = (datetime.now(UTC) - timedelta(seconds=seconds_ago)).isoformat()
-        lines = [json.dumps({"time": moment, **event}) for event in events]
-        layout.journal.write_text("\n".join(lines) + "\n")
+        moment = datetime.now(UTC) - timedelta(seconds=seconds_ago)
+        layout.journal.write_bytes(b"".join(line_of(Entry(moment, each)) for each in events))
 
     return write
 
 
-STARTED = {"event": "training_started", "round": 0, "rounds": 5}
-FAILED = {"event": "training_failed", "reason": "no quorum"}
-LOST = {"event": "run_lost", "reason": "the SuperLink has ended"}
-DONE = {"event": "round_completed", "round": 1, "rounds": 5, "valid": 2}
+STARTED = event("training_started", rounds=5)
+FAILED = event("training_failed", reason="no quorum")
+LOST = event("run_lost", reason="the SuperLink has ended")
+DONE = event("round_completed", round=1, rounds=5, valid=2)
 
 
 @pytest.mark.parametrize(
@@ -384,10 +387,10 @@ DONE = {"event": "round_completed", "round": 1, "rounds": 5, "valid": 2}
         ([STARTED, FAILED], "problem", "no quorum"),
         ([STARTED, LOST], "warning", "the SuperLink has ended"),
         ([STARTED, LOST, DONE], "ok", "1 of 5"),
-        ([STARTED, {"event": "training_gave_up", "reason": "10 restarts"}], "problem", "10 restarts"),
+        ([STARTED, event("training_gave_up", reason="10 restarts")], "problem", "10 restarts"),
     ],
 )
-def test_the_last_error_of_the_journal_is_told(host_of, journal, outcome, events, expected, said):
+def test_the_last_error_of_the_journal_is_reported(host_of, journal, outcome, events, expected, said):
     journal(*events)
     state, found, _ = outcome(checks_training.training(host_of()))
     assert (state, said in found) == (expected, True)
@@ -402,7 +405,7 @@ def test_a_machine_without_a_journal_is_well(host_of, outcome):
 def shown(host_of):
     def look(**template):
         host = host_of()
-        host.learned.vm = {"USER_TEMPLATE": template}
+        host.facts.vm = {"USER_TEMPLATE": template}
         return list(checks_training.shown(host))
 
     return look
@@ -414,20 +417,20 @@ def test_onegate_shows_what_the_journal_says(shown, journal):
     assert found.outcome.value == "ok"
     (found,) = shown(READY="YES", FL_STATE="waiting", FL_ROUND="0")
     assert (found.outcome.value, "FL_STATE=training, FL_ROUND=1" in found.found) == ("warning", True)
-    assert "restart flower-report" in found.mend
+    assert "restart flower-report" in found.fix
     journal(STARTED, DONE, seconds_ago=5)  # the report may not have told it yet
     assert shown(READY="YES", FL_STATE="waiting")[0].outcome.value == "ok"
 
 
-def test_an_error_that_onegate_shows_is_told(shown):
-    (found,) = shown(READY="NO", FL_STATE="failed", FL_ERROR=encode("FL_ERROR", "FL_X is 'y'\nmend it"))
-    assert (found.outcome.value, "FL_X is 'y' / mend it" in found.found) == ("problem", True)
+def test_an_error_that_onegate_shows_is_reported(shown):
+    (found,) = shown(READY="NO", FL_STATE="failed", FL_ERROR=encode("FL_ERROR", "FL_X is 'y'\nfix it"))
+    assert (found.outcome.value, "FL_X is 'y' / fix it" in found.found) == ("problem", True)
 
 
-def test_a_ready_that_was_lost_is_told(shown, stage_ended):
+def test_a_ready_that_was_lost_is_reported(shown, stage_ended):
     stage_ended("bootstrap_success")
     (found,) = shown(READY="NO", FL_STATE="waiting")
-    assert (found.outcome.value, "restart flower-report" in found.mend) == ("problem", True)
+    assert (found.outcome.value, "restart flower-report" in found.fix) == ("problem", True)
 
 
 def test_a_onegate_that_did_not_answer_shows_nothing(host_of, outcome):

@@ -96,55 +96,59 @@ def test_a_certificate_of_the_trusted_authority_is_ok(shake, authority):
     assert shake(make_server_certificate(authority, ("127.0.0.1",), NOW), authority)[0] == "ok"
 
 
-def test_another_authority_is_told(shake, authority):
-    state, found, mend = shake(make_server_certificate(make_authority(NOW), ("127.0.0.1",), NOW), authority)
-    assert (state, "not from the CA" in found, "flower-report" in mend) == ("problem", True, True)
+def test_another_authority_is_reported(shake, authority):
+    state, found, fix = shake(make_server_certificate(make_authority(NOW), ("127.0.0.1",), NOW), authority)
+    assert (state, "was not issued by the CA" in found, "flower-report" in fix) == ("problem", True, True)
 
 
-def test_an_expired_certificate_is_told(shake, authority):
-    state, found, mend = shake(make_server_certificate(authority, ("127.0.0.1",), LONG_AGO), authority)
-    assert (state, "has expired" in found, "clocks" in mend) == ("problem", True, True)
+def test_an_expired_certificate_is_reported(shake, authority):
+    state, found, fix = shake(make_server_certificate(authority, ("127.0.0.1",), LONG_AGO), authority)
+    assert (state, "has expired" in found, "clocks" in fix) == ("problem", True, True)
 
 
-def test_a_certificate_of_tomorrow_is_told(shake, authority):
+def test_a_certificate_of_tomorrow_is_reported(shake, authority):
     pair = make_server_certificate(authority, ("127.0.0.1",), NOW + timedelta(days=2))
-    state, found, mend = shake(pair, authority)
-    assert (state, "not valid yet" in found, "clocks" in mend) == ("problem", True, True)
+    state, found, fix = shake(pair, authority)
+    assert (state, "not valid yet" in found, "clocks" in fix) == ("problem", True, True)
 
 
-def test_a_certificate_for_another_name_is_told(shake, authority):
-    state, found, mend = shake(make_server_certificate(authority, ("10.0.0.9",), NOW), authority)
-    assert (state, "for other names" in found, "reboot the SuperLink" in mend) == ("problem", True, True)
+def test_a_certificate_for_another_name_is_reported(shake, authority):
+    state, found, fix = shake(make_server_certificate(authority, ("10.0.0.9",), NOW), authority)
+    assert (state, "not valid for that name" in found, "reboot the SuperLink" in fix) == (
+        "problem",
+        True,
+        True,
+    )
 
 
-def test_a_server_without_tls_is_told(node_of, authority, outcome):
+def test_a_server_without_tls_is_reported(node_of, authority, outcome):
     with listening(
         lambda connection, stop: connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
     ) as address:
-        state, found, mend = outcome(checks_tls.tls(node_of(address, authority)))
-    assert (state, "not with TLS" in found, "FL_TLS_ENABLED" in mend) == ("problem", True, True)
+        state, found, fix = outcome(checks_tls.tls(node_of(address, authority)))
+    assert (state, "not with TLS" in found, "FL_TLS_ENABLED" in fix) == ("problem", True, True)
 
 
-def test_a_server_that_says_nothing_is_told(node_of, authority, outcome, monkeypatch):
+def test_a_server_that_says_nothing_is_reported(node_of, authority, outcome, monkeypatch):
     monkeypatch.setattr(checks_tls, "TIMEOUT_S", 0.2)
     with listening(lambda connection, stop: stop.wait(5)) as address:
         state, found, _ = outcome(checks_tls.tls(node_of(address, authority)))
-    assert (state, "does not shake hands" in found) == ("problem", True)
+    assert (state, "no TLS handshake" in found) == ("problem", True)
 
 
-def test_a_server_that_hangs_up_is_told(node_of, authority, outcome):
+def test_a_server_that_hangs_up_is_reported(node_of, authority, outcome):
     with listening(lambda connection, stop: None) as address:
         assert outcome(checks_tls.tls(node_of(address, authority)))[0] == "problem"
 
 
-def test_a_ca_that_is_damaged_is_told(node_of, authority, layout, outcome):
+def test_a_ca_that_is_damaged_is_reported(node_of, authority, layout, outcome):
     host = node_of("127.0.0.1:1", authority)
     layout.certificates.ca.write_text("nothing")
     state, found, _ = outcome(checks_tls.tls(host))
-    assert (state, "cannot be read" in found) == ("problem", True)
+    assert (state, "is not readable" in found) == ("problem", True)
 
 
-def test_no_ca_is_told(node_of, outcome):
+def test_no_ca_is_reported(node_of, outcome):
     state, found, _ = outcome(checks_tls.tls(node_of("127.0.0.1:1")))
     assert (state, "no CA" in found) == ("problem", True)
 
@@ -181,8 +185,8 @@ def test_a_closed_port_is_refused(node_of, outcome):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     host = node_of(f"127.0.0.1:{port}")
-    state, found, mend = outcome(checks_network.route(host))
-    assert (state, "refuses" in found, "doctor` there" in mend) == ("problem", True, True)
+    state, found, fix = outcome(checks_network.route(host))
+    assert (state, "refuses" in found, "doctor` on the SuperLink" in fix) == ("problem", True, True)
     assert outcome(checks_tls.fleet(host))[0] == "skipped"
 
 
@@ -195,19 +199,19 @@ def test_dropped_packets_are_a_firewall(node_of, outcome, monkeypatch):
         for each in waiting:
             each.setblocking(False)
             each.connect_ex(listener.getsockname())
-        state, found, mend = outcome(checks_network.route(node_of(f"127.0.0.1:{listener.getsockname()[1]}")))
+        state, found, fix = outcome(checks_network.route(node_of(f"127.0.0.1:{listener.getsockname()[1]}")))
         for each in waiting:
             each.close()
-    assert (state, "no answer" in found, "security group" in mend) == ("problem", True, True)
+    assert (state, "no response" in found, "security group" in fix) == ("problem", True, True)
 
 
-def test_no_route_is_told(node_of, outcome, monkeypatch):
+def test_no_route_is_reported(node_of, outcome, monkeypatch):
     def unreachable(*_, **__):
         raise OSError(errno.EHOSTUNREACH, "No route to host")
 
     monkeypatch.setattr(socket, "create_connection", unreachable)
-    state, found, mend = outcome(checks_network.route(node_of("10.9.9.9:9092")))
-    assert (state, "no route to 10.9.9.9" in found, "ETHx_ROUTES" in mend) == ("problem", True, True)
+    state, found, fix = outcome(checks_network.route(node_of("10.9.9.9:9092")))
+    assert (state, "no route to 10.9.9.9" in found, "ETHx_ROUTES" in fix) == ("problem", True, True)
 
 
 def test_an_address_that_nobody_has_said_is_skipped(host_of, outcome):
@@ -237,18 +241,21 @@ def test_a_name_is_resolved(node_of, outcome, monkeypatch):
         "getaddrinfo",
         lambda *_, **__: [(2, 1, 6, "", ("10.77.0.2", 0)), (2, 1, 6, "", ("10.77.0.2", 0))],
     )
-    assert outcome(checks_network.names(node_of("superlink.lan:9092")))[1] == "superlink.lan is 10.77.0.2"
+    assert (
+        outcome(checks_network.names(node_of("superlink.lan:9092")))[1]
+        == "superlink.lan resolves to 10.77.0.2"
+    )
 
 
 @pytest.mark.parametrize(
     ("resolv", "expected"), [("", "no name server"), ("nameserver 10.0.0.53\n", "name servers 10.0.0.53")]
 )
-def test_a_name_that_does_not_resolve_is_told(node_of, layout, outcome, monkeypatch, resolv, expected):
+def test_a_name_that_does_not_resolve_is_reported(node_of, layout, outcome, monkeypatch, resolv, expected):
     def unknown(*_, **__):
         raise socket.gaierror(-2, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     (layout.root / "etc").mkdir(exist_ok=True)
     (layout.root / "etc/resolv.conf").write_text(resolv)
-    state, found, mend = outcome(checks_network.names(node_of("superlink.lan:9092")))
-    assert (state, expected in found, "DNS" in mend) == ("problem", True, True)
+    state, found, fix = outcome(checks_network.names(node_of("superlink.lan:9092")))
+    assert (state, expected in found, "DNS" in fix) == ("problem", True, True)

@@ -9,7 +9,7 @@ import pytest
 
 from oneflower.opennebula.doctor import asking, checks_onegate, checks_service
 from oneflower.opennebula.doctor.checks_onegate import PROBE
-from oneflower.opennebula.onegate.access import Proof
+from oneflower.opennebula.onegate.access import TokenRecord
 
 Refusal = sys.modules["onegate_server"].Refusal
 
@@ -41,7 +41,7 @@ def ask(host_of, outcome):
 
 def test_a_token_that_is_taken_is_ok(ask):
     state, found, _ = ask("onegate")
-    assert (state, "took the token of VM 10" in found) == ("ok", True)
+    assert (state, "accepted the token of VM 10" in found) == ("ok", True)
 
 
 def test_without_a_token_nothing_is_asked(ask):
@@ -49,53 +49,53 @@ def test_without_a_token_nothing_is_asked(ask):
 
 
 def test_a_wrong_token_names_both_reasons(ask, onegate, client_of):
-    state, found, mend = ask("onegate", onegate=client_of(10, token="bogus"))
+    state, found, fix = ask("onegate", onegate=client_of(10, token="bogus"))
     assert (state, "never accepted" in found) == ("problem", True)
-    assert "opennebula-gate" in mend
-    assert "bogus" not in found + mend
+    assert "opennebula-gate" in fix
+    assert "bogus" not in found + fix
     assert ask("service", onegate=client_of(10, token="bogus"))[0] == "skipped"
 
 
 def test_a_token_that_was_good_points_to_oned(ask, onegate, layout, client_of):
     """OneGate answers 401 or 404 while oned is away."""
     layout.config.mkdir(parents=True)
-    Proof(layout.proof, client_of(10).access).accepted()
+    TokenRecord(layout.token_record, client_of(10).access).accepted()
     onegate.state.faults.outage = "oned"
-    state, found, mend = ask("onegate")
-    assert (state, "the same token was accepted at" in found, "opennebula-gate" in mend) == (
+    state, found, fix = ask("onegate")
+    assert (state, "this token was accepted at" in found, "opennebula-gate" in fix) == (
         "problem",
         True,
         True,
     )
     onegate.state.faults.outage = "oned-between"
-    assert "oned is away" in ask("onegate")[1]
+    assert "oned does not respond" in ask("onegate")[1]
 
 
 def test_doctor_remembers_nothing_of_onegate(ask, layout):
     assert ask("onegate-publish")[0] == "ok"
-    assert not layout.proof.exists()
+    assert not layout.token_record.exists()
 
 
-def test_an_absent_oneflow_is_told(ask, onegate):
+def test_an_absent_oneflow_is_reported(ask, onegate):
     onegate.state.faults.outage = "oneflow"
-    state, _, mend = ask("service")
-    assert (state, "opennebula-flow" in mend) == ("problem", True)
+    state, _, fix = ask("service")
+    assert (state, "opennebula-flow" in fix) == ("problem", True)
 
 
 def test_doctor_takes_turns_with_the_report(ask, layout, monkeypatch):
     """At most one call of a VM is in flight."""
     held = []
-    real = asking.taking_turns
-    monkeypatch.setattr(asking, "taking_turns", lambda path, *rest: held.append(path) or real(path, *rest))
+    real = asking.exclusive_call
+    monkeypatch.setattr(asking, "exclusive_call", lambda path, *rest: held.append(path) or real(path, *rest))
     ask("service")
-    assert held == [layout.turn, layout.turn]
+    assert held == [layout.onegate_lock, layout.onegate_lock]
 
 
 @pytest.mark.parametrize(("status", "expected"), [(403, ":permissions:"), (500, "onegate.log")])
 def test_other_refusals_have_their_remedy(ask, onegate, status, expected):
     onegate.state.failures = [status]
-    state, found, mend = ask("onegate")
-    assert (state, str(status) in found, expected in mend) == ("problem", True, True)
+    state, found, fix = ask("onegate")
+    assert (state, str(status) in found, expected in fix) == ("problem", True, True)
 
 
 @contextmanager
@@ -124,8 +124,8 @@ def server(answer):
 def test_nobody_there_is_refused(ask, client_of):
     with socket.create_server(("127.0.0.1", 0)) as free:
         endpoint = f"http://127.0.0.1:{free.getsockname()[1]}"
-    state, found, mend = ask("onegate", onegate=client_of(10, endpoint=endpoint))
-    assert (state, "refuses connections" in found, "opennebula-gate" in mend) == ("problem", True, True)
+    state, found, fix = ask("onegate", onegate=client_of(10, endpoint=endpoint))
+    assert (state, "refuses connections" in found, "opennebula-gate" in fix) == ("problem", True, True)
 
 
 def test_no_answer_is_told_apart_from_no_connection(ask, client_of, monkeypatch):
@@ -133,12 +133,12 @@ def test_no_answer_is_told_apart_from_no_connection(ask, client_of, monkeypatch)
     monkeypatch.setattr(asking, "CONNECT_S", 0.2)
     with server(lambda connection, stop: stop.wait(5)) as endpoint:
         assert (
-            "took the question and gave no answer"
+            "accepted the request but did not respond"
             in ask("onegate", onegate=client_of(10, endpoint=endpoint))[1]
         )
     with full() as endpoint:
-        state, found, mend = ask("onegate", onegate=client_of(10, endpoint=endpoint))
-    assert (state, "no connection to" in found, "ip route" in mend) == ("problem", True, True)
+        state, found, fix = ask("onegate", onegate=client_of(10, endpoint=endpoint))
+    assert (state, "no connection to" in found, "ip route" in fix) == ("problem", True, True)
 
 
 @contextmanager
@@ -157,18 +157,18 @@ def full():
             each.close()
 
 
-def test_something_else_than_onegate_is_told(ask, client_of):
+def test_something_else_than_onegate_is_reported(ask, client_of):
     def answer(connection, stop):
         connection.recv(4096)
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello")
 
     with server(answer) as endpoint:
         state, found, _ = ask("onegate", onegate=client_of(10, endpoint=endpoint))
-    assert (state, "that is no OneGate" in found) == ("problem", True)
+    assert (state, "this is not OneGate" in found) == ("problem", True)
 
 
 @pytest.mark.parametrize("endpoint", ["http://no-such-host.invalid:5030", "10.0.0.1:5030", "http://[::1"])
-def test_an_endpoint_that_is_wrong_is_told(ask, endpoint):
+def test_an_endpoint_that_is_wrong_is_reported(ask, endpoint):
     from oneflower.opennebula.onegate import Access
 
     class Client:
@@ -189,26 +189,26 @@ def test_a_probe_that_is_not_shown_is_told_and_not_erased(ask, onegate, monkeypa
     """An erase of what is not there is answered with 500."""
     monkeypatch.setattr(onegate.state, "update", lambda vm_id, text: None)
     state, found, _ = ask("onegate-publish")
-    assert (state, "showed nothing" in found) == ("problem", True)
+    assert (state, "showed no value" in found) == ("problem", True)
     assert ("PUT", "/vm?type=2") not in onegate.state.calls
 
 
-def test_a_probe_that_stays_is_told(ask, onegate, monkeypatch):
+def test_a_probe_that_stays_is_reported(ask, onegate, monkeypatch):
     monkeypatch.setattr(onegate.state, "erase", lambda vm_id, text: None)
     state, found, _ = ask("onegate-publish")
-    assert (state, "still there" in found) == ("problem", True)
+    assert (state, "still exists" in found) == ("problem", True)
 
 
 def test_a_refused_update_names_the_permission(ask, onegate, monkeypatch):
     monkeypatch.setattr(onegate.state, "update", refusing(403))
-    state, _, mend = ask("onegate-publish")
-    assert (state, ":vm: :update:" in mend) == ("problem", True)
+    state, _, fix = ask("onegate-publish")
+    assert (state, ":vm: :update:" in fix) == ("problem", True)
 
 
 def test_a_failing_erase_says_how_to_remove_the_probe(ask, onegate, monkeypatch):
     monkeypatch.setattr(onegate.state, "erase", refusing(500))
-    state, _, mend = ask("onegate-publish")
-    assert (state, f"--erase {PROBE}" in mend) == ("problem", True)
+    state, _, fix = ask("onegate-publish")
+    assert (state, f"--erase {PROBE}" in fix) == ("problem", True)
 
 
 def test_no_probe_while_a_stage_is_at_work(ask, onegate, stage_ended):
@@ -220,27 +220,27 @@ def test_no_probe_while_a_stage_is_at_work(ask, onegate, stage_ended):
 
 def test_the_service_is_seen_with_what_the_superlink_has_published(ask, client_of):
     client_of(10).publish({"FL_ENDPOINT": "10.77.0.2:9092"})
-    state, found, mend = ask("service", vm=11, machine="supernode")
-    assert (state, "no CA" in found, "FL_TLS_ENABLED" in mend) == ("problem", True, True)
+    state, found, fix = ask("service", vm=11, machine="supernode")
+    assert (state, "without a CA" in found, "FL_TLS_ENABLED" in fix) == ("problem", True, True)
 
 
 def test_a_superlink_that_has_published_nothing_is_told_to_both(ask, client_of):
     client_of(10).publish({"FL_STATE": "configuring"})
-    state, found, mend = ask("service", vm=11, machine="supernode")
-    assert (state, "VM 10 says FL_STATE configuring" in found) == ("problem", True)
-    assert "doctor` on the SuperLink" in mend
+    state, found, fix = ask("service", vm=11, machine="supernode")
+    assert (state, "VM 10 has FL_STATE configuring" in found) == ("problem", True)
+    assert "doctor` on the SuperLink" in fix
     assert ask("service")[0] == "problem"
 
 
-def test_a_ca_that_does_not_decode_is_told(host_of, onegate):
+def test_a_ca_that_does_not_decode_is_reported(host_of, onegate):
     onegate.state.vms[10]["template"].update({"FL_ENDPOINT": "10.77.0.2:9092", "FL_CA_CERT": "%%%"})
     host = host_of("supernode", vm=11)
     list(checks_onegate.answers(host))
     findings = [each.found for each in checks_service.service(host) if each.outcome == "problem"]
-    assert any("does not hold base64" in text for text in findings)
+    assert any("is not base64" in text for text in findings)
 
 
-def test_a_ca_that_is_no_certificate_is_told(host_of, client_of):
+def test_a_ca_that_is_no_certificate_is_reported(host_of, client_of):
     client_of(10).publish({"FL_ENDPOINT": "10.77.0.2:9092", "FL_CA_CERT": "hello"})
     host = host_of("supernode", vm=11)
     list(checks_onegate.answers(host))
@@ -248,13 +248,13 @@ def test_a_ca_that_is_no_certificate_is_told(host_of, client_of):
     assert (bad.outcome.value, "FL_CA_CERT of VM 10" in bad.found) == ("problem", True)
 
 
-def test_a_vm_of_no_service_is_told(ask, onegate):
+def test_a_vm_of_no_service_is_reported(ask, onegate):
     onegate.state.in_service = False
     assert ask("service")[0] == "warning"
     assert ask("service", vm=11, machine="supernode")[0] == "problem"
 
 
-def test_roles_of_other_names_are_told(host_of, onegate):
+def test_roles_of_other_names_are_reported(host_of, onegate):
     for vm in onegate.state.vms.values():
         vm["role"] = f"my_{vm['role']}"
     host = host_of(vm=10)
@@ -263,7 +263,7 @@ def test_roles_of_other_names_are_told(host_of, onegate):
     assert "my_superlink, my_supernode" in first.found
 
 
-def test_an_image_of_the_other_role_is_told(host_of, client_of):
+def test_an_image_of_the_other_role_is_reported(host_of, client_of):
     host = host_of("superlink", vm=11)
     list(checks_onegate.answers(host))
-    assert any("of the role supernode" in each.found for each in checks_service.service(host))
+    assert any("has the role supernode" in each.found for each in checks_service.service(host))

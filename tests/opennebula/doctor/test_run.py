@@ -41,7 +41,7 @@ def test_a_check_that_hangs_is_left_behind(host_of):
 
     found = examine(host_of(), [Check("hangs", hangs, 0.1, "mount it anew"), Check("fine", fine)])
     release.set()
-    assert [(each.outcome.value, each.mend) for each in found] == [("problem", "mount it anew"), ("ok", "")]
+    assert [(each.outcome.value, each.fix) for each in found] == [("problem", "mount it anew"), ("ok", "")]
 
 
 def test_the_whole_has_an_end(host_of):

@@ -6,21 +6,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from flwr.clientapp.client_app import LoadClientAppError
-from flwr.common import ArrayRecord, Context
-from flwr.common.object_ref import load_app
-from flwr.server.server_app import LoadServerAppError
-
 from oneflower.checkpoints import model_digest
 from oneflower.errors import OneflowerError, SettingsError
 from oneflower.findings import Finding, ok, problem, skipped, warning
+from oneflower.flower.api import ArrayRecord, Context
+from oneflower.flower.door import apps, bundles
 from oneflower.flower.fab import build_fab, declared_keys
+from oneflower.flower.records import array_views
 from oneflower.journal import JOURNAL_VARIABLE, read_journal
+from oneflower.journal.events import TrainingStarted
 from oneflower.lab.app_check.client import check_client
 from oneflower.lab.app_check.probe import Probe, WatchedConfig, first_message, seed_everything
-from oneflower.lab.simulation import components, server_context, unpack
+from oneflower.lab.simulation import server_context, unpack
 from oneflower.settings import APP_CONFIG_KEYS, training_config
-from oneflower.training.strategies import array_views
 
 PACKS, KEYS, SERVER, INITIAL, CLIENT = "flower-app", "run-config", "server", "initial-model", "client"
 FOR_THE_CHECK: Mapping[str, Any] = {
@@ -67,7 +65,7 @@ def check_app(app_dir: Path, *, run_config: Mapping[str, Any], clients: int, hom
         context = server_context(folder, {**run_config, **FOR_THE_CHECK})
     except (OneflowerError, ValueError, OSError) as error:
         return [problem(PACKS, str(error), HOW_TO_PACK)]
-    server, client = components(folder)
+    server, client = bundles.unpacked_components(folder)
     findings = [ok(PACKS, f"{fab.id} {fab.version}: serverapp {server}, clientapp {client}")]
     watched = WatchedConfig(context.run_config)
     context.run_config = watched
@@ -77,14 +75,14 @@ def check_app(app_dir: Path, *, run_config: Mapping[str, Any], clients: int, hom
 
 def _check_running(folder: Path, context: Context, clients: int, app: str, home: Path) -> list[Finding]:
     """Load both parts, run the server twice up to its first message, then the client."""
-    server_name, client_name = components(folder)
+    server_name, client_name = bundles.unpacked_components(folder)
     try:
-        client = load_app(client_name, LoadClientAppError, str(folder))
+        client = apps.load_client_app(client_name, folder)
     except (Exception, SystemExit) as error:  # noqa: BLE001  an app's code may raise anything
         return [problem(CLIENT, f"it cannot be loaded: {_said(error)}", "Mend the client, or install that")]
     journal = home / "journal.jsonl"
     try:
-        server = load_app(server_name, LoadServerAppError, str(folder))
+        server = apps.load_server_app(server_name, folder)
         with _journal_at(journal):
             seed_everything(1)
             probe = first_message(server, client, context=context, clients=clients, app=app)
@@ -98,7 +96,7 @@ def _check_running(folder: Path, context: Context, clients: int, app: str, home:
 
 
 def _server(journal: Path) -> Finding:
-    if any(event["event"] == "training_started" for event in read_journal(journal)):
+    if any(isinstance(entry.event, TrainingStarted) for entry in read_journal(journal)):
         return ok(SERVER, "it calls oneflower.sdk.train")
     return problem(SERVER, "it trains without oneflower.sdk.train", HOW_TO_CALL)
 
@@ -117,7 +115,7 @@ def _digest(record: ArrayRecord) -> str:
 
 
 def _check_keys(app_dir: Path, watched: WatchedConfig) -> Finding:
-    """Say which keys are missing, and which of oneflower's have a default that cannot be."""
+    """Name the keys that the app reads and does not declare, and invalid defaults of oneflower's keys."""
     declared = declared_keys(app_dir)
     try:
         training_config(declared)
@@ -129,14 +127,10 @@ def _check_keys(app_dir: Path, watched: WatchedConfig) -> Finding:
     if watched.optional:
         names = ", ".join(sorted(watched.optional))
         return warning(KEYS, f"nobody can set keys that are read and not declared: {names}", HOW_TO_DECLARE)
-    own = len(set(declared) - set(APP_CONFIG_KEYS))
-    missing = len(set(APP_CONFIG_KEYS) - set(declared))
-    added = f", {missing} are added when the app is packed" if missing else ""
-    return ok(
-        KEYS,
-        f"the app declares {own} keys of its own and {len(APP_CONFIG_KEYS) - missing} of oneflower's "
-        f"{len(APP_CONFIG_KEYS)}{added}",
-    )
+    own = set(declared) - set(APP_CONFIG_KEYS)
+    defaults = ", ".join(sorted(set(declared) - own))
+    also = f"; FL_* variables replace its defaults of {defaults}" if defaults else ""
+    return ok(KEYS, f"the app declares {len(own)} keys of its own{also}")
 
 
 def _said(error: BaseException) -> str:

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from flwr.clientapp import ClientApp
-from flwr.common import ArrayRecord, ConfigRecord, Context, Message, RecordDict
-from flwr.serverapp import ServerApp
 
 from oneflower.errors import AppError
+from oneflower.flower.api import ArrayRecord, ClientApp, ConfigRecord, Context, Message, RecordDict, ServerApp
 from oneflower.lab.localgrid import LocalGrid
 
 CONFIG = "config"

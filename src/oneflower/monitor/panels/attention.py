@@ -4,18 +4,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from oneflower.codes import Phase
+from oneflower.journal import TrainingState
 from oneflower.monitor.html import Html, el
-from oneflower.monitor.lines import duration, size
+from oneflower.monitor.lines import duration, saving_text, size, waiting_text
 from oneflower.monitor.safety import Safety
 from oneflower.monitor.standing import Standing, standing
-from oneflower.monitor.view import Phase, TrainingView
+from oneflower.monitor.supervision import QUIET, silence_s
 
-# A training that is silent for so long, and for so many of its usual rounds, may hang.
-SILENT_S = 120.0
-SILENT_ROUNDS = 3.0
 # So many more checkpoints must fit on the disk.
 CHECKPOINTS_AHEAD = 3
-ENDED = (Phase.FINISHED, Phase.FAILED, Phase.NOTHING)
+ENDED = QUIET
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +26,13 @@ class Concern:
     advice: str
 
 
-def concerns(view: TrainingView, safety: Safety, now: datetime) -> list[Concern]:
+def concerns(view: TrainingState, safety: Safety, now: datetime) -> list[Concern]:
     """Return what is wrong now, the gravest first."""
     found = [*_of_journal(view), *_of_training(view, now), *_of_work(view, safety), *_of_clients(view)]
     return sorted(found, key=lambda concern: concern.style != "bad")
 
 
-def attention(view: TrainingView, safety: Safety, now: datetime) -> Html:
+def attention(view: TrainingState, safety: Safety, now: datetime) -> Html:
     """Return the concerns as a list."""
     found = concerns(view, safety, now)
     if not found:
@@ -43,54 +42,59 @@ def attention(view: TrainingView, safety: Safety, now: datetime) -> Html:
     return el("ul", *items, class_="concerns")
 
 
-def _of_journal(view: TrainingView) -> Iterator[Concern]:
+def _of_journal(view: TrainingState) -> Iterator[Concern]:
     if view.trouble:
         known = f"this is what was known at {view.last_time:%H:%M:%S} UTC" if view.last_time else "wait"
         yield Concern("bad", f"The journal cannot be read: {view.trouble}.", f"It is tried again; {known}.")
     if view.begins_late:
         advice = "Older events are not in its files any more: counts and curves are of the rest."
         yield Concern("warn", f"The journal begins with round {view.first_told}.", advice)
+    if view.last_broken:
+        lines = "1 line" if view.broken == 1 else f"{view.broken} lines"
+        advice = f"The last reason: {view.last_broken.why}. Such lines are left out, the others count."
+        yield Concern("warn", f"{lines} of the journal cannot be read.", advice)
+    if view.unknown:
+        listed = ", ".join(f"{name} ({count})" for name, count in view.unknown.most_common(3))
+        advice = f"They are not shown here: {listed}. Read this journal with the newer oneflower."
+        yield Concern("warn", "The journal holds events of a later version.", advice)
 
 
-def _of_training(view: TrainingView, now: datetime) -> Iterator[Concern]:
+def _of_training(view: TrainingState, now: datetime) -> Iterator[Concern]:
     if view.failure:
-        yield Concern("bad", "The training has failed.", view.failure)
+        yield Concern("bad", "The training has failed.", view.failure.words)
     if view.losses_in_a_row > 1 and view.phase not in ENDED:
         advice = (
             f"The last reason: {view.supervisor_reason or 'see the timeline'}. The supervisor tries again."
         )
         yield Concern("warn", f"The training was lost {view.losses_in_a_row} times in a row.", advice)
-    if view.phase is Phase.WAITING:
+    if view.phase is Phase.WAITING and view.waiting:
         advice = "See whether the missing SuperNodes run and reach the SuperLink; the round starts by itself."
-        yield Concern("warn", f"Only {view.waiting}.", advice)
+        yield Concern("warn", f"Only {waiting_text(view.waiting)}.", advice)
     if view.attempt > 1 and view.started_round > view.done and view.phase not in ENDED:
         advice = "Too few updates were valid; the model is unchanged. The timeline says why."
-        yield Concern("warn", f"Round {view.started_round} is in its try {view.attempt}.", advice)
-    silent_s = (now - view.last_time).total_seconds() if view.last_time else 0.0
-    usual_s = view.rounds[view.done].seconds if view.rounds else 0.0
-    if view.phase not in ENDED and silent_s > max(SILENT_S, SILENT_ROUNDS * usual_s):
+        yield Concern("warn", f"Round {view.started_round} is in attempt {view.attempt}.", advice)
+    silent_s = silence_s(view, now)
+    if silent_s is not None:
         advice = "Either a round takes that long, or the training is gone: see whether its processes run."
-        yield Concern("warn", f"Nothing was heard for {duration(silent_s)}.", advice)
+        yield Concern("warn", f"No event for {duration(silent_s)}.", advice)
 
 
-def _of_work(view: TrainingView, safety: Safety) -> Iterator[Concern]:
+def _of_work(view: TrainingState, safety: Safety) -> Iterator[Concern]:
     if view.saving:
         advice = (
-            f"{view.saving}. Free or mend the disk now: the model is held in memory, and the training fails "
-            "when the tries are used up."
+            f"Not yet on the disk: {saving_text(view.saving)}. Free or repair the disk now: the model is "
+            "held in memory, and the training fails when all attempts are used up."
         )
         yield Concern("bad", "The last round is not saved.", advice)
     elif view.checkpoint_failure:
-        advice = f"{view.checkpoint_failure}. The training goes on, earlier checkpoints stay good."
+        advice = f"{view.checkpoint_failure.reason}. The training goes on, earlier checkpoints stay good."
         yield Concern("bad", "The last checkpoint could not be written.", advice)
     for each in safety.bad:
         advice = f"{each.problem} A restart passes it over and uses the one before."
         yield Concern("bad", f"The checkpoint of round {each.number} is {each.proof}.", advice)
     if view.phase in ENDED:
         return
-    if any(
-        row.get("variable") == "FL_CHECKPOINT_ENABLED" and row.get("value") == "NO" for row in view.settings
-    ):
+    if any(row.variable == "FL_CHECKPOINT_ENABLED" and row.value == "NO" for row in view.settings):
         advice = "A crash starts it from round 1; FL_CHECKPOINT_ENABLED=YES would have it go on."
         yield Concern("warn", "This training keeps no checkpoints.", advice)
     newest = safety.newest
@@ -99,7 +103,7 @@ def _of_work(view: TrainingView, safety: Safety) -> Iterator[Concern]:
         yield Concern("bad", f"Only {size(safety.free_bytes)} of disk are free.", advice)
 
 
-def _of_clients(view: TrainingView) -> Iterator[Concern]:
+def _of_clients(view: TrainingState) -> Iterator[Concern]:
     if view.phase in ENDED:
         return
     stands = {client.name: standing(view, client) for client in view.roster.values()}

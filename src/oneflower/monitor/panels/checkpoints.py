@@ -1,9 +1,10 @@
 """Is my work safe: what is on the disk, whether it was proven, and what a crash would cost."""
 
+from oneflower.codes import Phase
+from oneflower.journal import TrainingState
 from oneflower.monitor.html import Html, code, el, join, moment, note, table
 from oneflower.monitor.lines import size
 from oneflower.monitor.safety import Kept, Proof, Safety
-from oneflower.monitor.view import Phase, TrainingView
 
 HEADS = ("Round", "Files", "Saved", "Size", "Written in", "File")
 STYLES = {
@@ -15,7 +16,7 @@ STYLES = {
 }
 
 
-def checkpoints(view: TrainingView, safety: Safety) -> Html:
+def checkpoints(view: TrainingState, safety: Safety) -> Html:
     """Return an answer in one sentence, and the checkpoints, newest first."""
     rows = [_row(kept) for kept in reversed(safety.kept)]
     return join(
@@ -27,7 +28,7 @@ def checkpoints(view: TrainingView, safety: Safety) -> Html:
     )
 
 
-def _answer(view: TrainingView, safety: Safety) -> str:
+def _answer(view: TrainingState, safety: Safety) -> str:
     newest = safety.newest
     if newest is None:
         if not view.rounds:

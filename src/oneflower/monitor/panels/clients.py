@@ -3,10 +3,10 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from oneflower.journal import TrainingState
+from oneflower.journal.state.records import STRIP_ROUNDS, Client
 from oneflower.monitor.html import Html, code, el, join, moment, note, table
-from oneflower.monitor.records import STRIP_ROUNDS, Client
 from oneflower.monitor.standing import SIGNS, TROUBLED, Standing, by_trouble
-from oneflower.monitor.view import TrainingView
 
 # More healthy clients than this are folded away; those in trouble never are.
 MOST_SHOWN = 12
@@ -23,7 +23,7 @@ HEADS = (
 )
 
 
-def clients(view: TrainingView) -> Html:
+def clients(view: TrainingState) -> Html:
     """Return the clients as a table, those in trouble first; many healthy ones are folded away."""
     stands = by_trouble(view)
     if not stands:
@@ -51,21 +51,21 @@ def _overview(stands: Sequence[tuple[Client, Standing]]) -> Html:
     )
 
 
-def _folded(view: TrainingView, rest: Sequence[tuple[Client, Standing]], which: str) -> Html | None:
+def _folded(view: TrainingState, rest: Sequence[tuple[Client, Standing]], which: str) -> Html | None:
     if not rest:
         return None
     return el("details", el("summary", f"{len(rest)} {which}"), _table(view, rest))
 
 
-def _table(view: TrainingView, stands: Sequence[tuple[Client, Standing]]) -> Html:
+def _table(view: TrainingState, stands: Sequence[tuple[Client, Standing]]) -> Html:
     rows = [_row(view, client, stand) for client, stand in stands]
     return table("Clients", HEADS, rows, class_="clients")
 
 
-def _row(view: TrainingView, client: Client, stand: Standing) -> tuple[Html | str, ...]:
+def _row(view: TrainingState, client: Client, stand: Standing) -> tuple[Html | str, ...]:
     style = stand.name.lower().replace("_", "-")
     return (
-        code(client.name),
+        _who(client),
         el("span", f"{SIGNS[stand]} {stand}", class_=f"stand {style}"),
         moment(client.last_seen) or "never",
         moment(client.joined),
@@ -77,7 +77,15 @@ def _row(view: TrainingView, client: Client, stand: Standing) -> tuple[Html | st
     )
 
 
-def _strip(view: TrainingView, client: Client) -> Html:
+def _who(client: Client) -> Html:
+    """Return the name and the partition, with Flower's id for who looks closer; the id without a name."""
+    if not client.label:
+        return code(client.name)
+    part = "" if client.partition is None else f" · partition {client.partition}"
+    return el("span", code(client.label), part, title=f"Flower's id {client.name}")
+
+
+def _strip(view: TrainingState, client: Client) -> Html:
     """Draw the last rounds of a client; neighbours that went alike are one bar."""
     last = max(view.started_round, view.done)
     first = max(1, last - STRIP_ROUNDS + 1)

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable
 
+from oneflower.journal import TrainingState
+from oneflower.journal.state.records import RoundResult
 from oneflower.monitor.attendance import draw_attendance
 from oneflower.monitor.html import Html
 from oneflower.monitor.marks import marks
 from oneflower.monitor.picture import Curves, Points, draw
-from oneflower.monitor.records import RoundResult
 from oneflower.monitor.scale import last_round_drawn
-from oneflower.monitor.view import TrainingView
-from oneflower.quality import LOSS, QUALITY, family
+from oneflower.quality import Family, Measure, family
 
 # How the page calls the places where a metric was measured.
 PLACES = {"central": "server", "evaluate": "clients", "train": "training"}
@@ -17,34 +17,34 @@ PLACES = {"central": "server", "evaluate": "clients", "train": "training"}
 PLAIN_WORDS = {"loss", "train_loss", "eval_loss", "accuracy", "eval_acc", "acc"}
 
 
-def accuracy(view: TrainingView) -> Html:
+def accuracy(view: TrainingState) -> Html:
     """Draw what rises while a training goes well: accuracy, or the app's own measure of quality."""
-    return draw(_curves(view, QUALITY, "Accuracy"))
+    return draw(_curves(view, Family.QUALITY, "Accuracy"))
 
 
-def loss(view: TrainingView) -> Html:
+def loss(view: TrainingState) -> Html:
     """Draw what falls while a training goes well."""
-    return draw(_curves(view, LOSS, "Loss"))
+    return draw(_curves(view, Family.LOSS, "Loss"))
 
 
-def attendance(view: TrainingView) -> Html:
+def attendance(view: TrainingState) -> Html:
     """Draw the clients of each round, over the same rounds as the curves."""
-    return draw_attendance(view, _curves(view, QUALITY, "Accuracy"))
+    return draw_attendance(view, _curves(view, Family.QUALITY, "Accuracy"))
 
 
-def places(names: Iterable[str]) -> dict[str, str]:
+def places(names: Iterable[Measure]) -> dict[Measure, str]:
     """Return what the page calls each metric: ``server``, or ``server: roc_auc`` where the word says more."""
-    labels: dict[str, str] = {}
+    labels: dict[Measure, str] = {}
     for name in names:
-        origin, _, metric = name.partition(" ")
+        origin, metric = name
         plain = metric in PLAIN_WORDS and PLACES[origin] not in labels.values()
         labels[name] = PLACES[origin] if plain else f"{PLACES[origin]}: {metric}"
     return labels
 
 
-def _curves(view: TrainingView, wanted: str, name: str) -> Curves:
+def _curves(view: TrainingState, wanted: Family, name: str) -> Curves:
     results = [view.rounds[number] for number in sorted(view.rounds)]
-    labels = places(each for each in view.metric_names() if family(each) == wanted)
+    labels = places(each for each in view.measures() if family(each) == wanted)
     numbers = [result.number for result in (*results, *view.undone)]
     return Curves(
         title=f"{name} by round",
@@ -58,7 +58,7 @@ def _curves(view: TrainingView, wanted: str, name: str) -> Curves:
     )
 
 
-def _points(results: Iterable[RoundResult], name: str) -> Points:
+def _points(results: Iterable[RoundResult], name: Measure) -> Points:
     return [(result.number, result.metrics[name]) for result in results if name in result.metrics]
 
 

@@ -2,11 +2,12 @@
 
 from datetime import datetime, timedelta
 
-from oneflower.journal import SupervisorState
+from oneflower.codes import Phase, text
+from oneflower.journal import SupervisorState, TrainingState
 from oneflower.monitor.html import Html, el, join, moment
-from oneflower.monitor.lines import duration, metric_text
+from oneflower.monitor.lines import duration, headline_of, metric_text
 from oneflower.monitor.safety import Proof, Safety
-from oneflower.monitor.view import Phase, TrainingView
+from oneflower.quality import label
 
 STYLES = {
     Phase.FINISHED: "good",
@@ -28,20 +29,20 @@ OWN_WORD = frozenset(
 )
 
 
-def title(view: TrainingView) -> str:
+def title(view: TrainingState) -> str:
     """Return what is trained, in one line of text."""
     given = ", ".join(f"{name.replace('-', ' ')} {value}" for name, value in view.parameters.items())
     strategy = f"{view.strategy}{f' ({given})' if given else ''}"
     return " · ".join(filter(None, (view.app, strategy))) or _untitled(view)
 
 
-def _untitled(view: TrainingView) -> str:
+def _untitled(view: TrainingState) -> str:
     if view.trouble and not view.events:
         return "Not known yet"
     return "A training whose beginning is not in the journal" if view.rounds else "No training yet"
 
 
-def headline(view: TrainingView) -> Html:
+def headline(view: TrainingState) -> Html:
     """Return the state as a coloured word and a sentence."""
     return el(
         "p",
@@ -51,27 +52,27 @@ def headline(view: TrainingView) -> Html:
     )
 
 
-def tiles(view: TrainingView, safety: Safety, now: datetime | None) -> Html:
+def tiles(view: TrainingState, safety: Safety, now: datetime | None) -> Html:
     """Return the numbers that matter, each with what it is to be compared with."""
     shown = [_progress(view)]
-    metrics = view.headline(view.done)
+    metrics = headline_of(view, view.done)
     # The qualities first, for they are what people compare; False sorts before True.
-    shown += [_measure(view, name) for name in sorted(metrics, key="loss".__eq__)]
+    shown += [_measure(view, name) for name in sorted(metrics, key=lambda name: name == "loss")]
     shown += [_time_left(view, now), _safe(view, safety)]
     return el("dl", *shown, class_="tiles")
 
 
-def _word(view: TrainingView) -> str:
-    if view.phase is Phase.FAILED and view.supervisor == SupervisorState.GIVEN_UP:
+def _word(view: TrainingState) -> str:
+    if view.phase is Phase.FAILED and view.supervisor is SupervisorState.GIVEN_UP:
         return "Given up"
     if view.phase in OWN_WORD:
-        return str(view.phase).capitalize()
+        return text(view.phase).capitalize()
     return "Waiting" if view.phase is Phase.WAITING else "Training"
 
 
-def _sentence(view: TrainingView) -> str:
+def _sentence(view: TrainingState) -> str:
     done = f"round {view.done} of {view.total}"
-    because = (view.finish or {}).get("because")
+    because = view.finish.because if view.finish else None
     all_done = f"It ended early, after {done}: {because}" if because else f"All {view.total} rounds are done"
     sentences = {
         Phase.NOTHING: _nothing(view),
@@ -85,13 +86,13 @@ def _sentence(view: TrainingView) -> str:
     return sentences.get(view.phase, f"{view.done} of {view.total} rounds are done{_again(view)}.")
 
 
-def _nothing(view: TrainingView) -> str:
+def _nothing(view: TrainingState) -> str:
     if view.trouble:
         return f"The journal cannot tell yet: {view.trouble}."
     return "This page fills by itself as soon as a training starts."
 
 
-def _again(view: TrainingView) -> str:
+def _again(view: TrainingState) -> str:
     if not view.restarts and not view.resumes:
         return ""
     count = max(view.restarts, view.resumes)
@@ -104,7 +105,7 @@ def _tile(name: str, value: str | Html, *below: str | None, style: str = "") -> 
     return el("div", el("dt", name), el("dd", value), *small, class_=f"tile {style}".strip())
 
 
-def _progress(view: TrainingView) -> Html:
+def _progress(view: TrainingState) -> Html:
     share = 100 * view.done / view.total if view.total else 0
     bar = el(
         "svg",
@@ -117,29 +118,31 @@ def _progress(view: TrainingView) -> Html:
     return _tile("Rounds done", join([str(view.done), of]), bar)
 
 
-def _measure(view: TrainingView, name: str) -> Html:
-    value = view.headline(view.done)[name]
+def _measure(view: TrainingState, name: str) -> Html:
+    value = headline_of(view, view.done)[name]
     return _tile(
         name.replace("_", " ").capitalize(), metric_text(value), _change(view, name, value), _best(view, name)
     )
 
 
-def _change(view: TrainingView, name: str, value: float) -> str | None:
-    before = view.headline(view.done - 1).get(name)
+def _change(view: TrainingState, name: str, value: float) -> str | None:
+    before = headline_of(view, view.done - 1).get(name)
     if before is None:
         return None
     sign = "▲" if value > before else "▼" if value < before else "="
     return f"{sign} {metric_text(abs(value - before))} since round {view.done - 1}"
 
 
-def _best(view: TrainingView, name: str) -> str | None:
+def _best(view: TrainingState, name: str) -> str | None:
     best = view.best()
-    if best is None or best[1] != name:
+    if best is None or label(best.metric) != name:
         return None
-    return "the best so far" if best[0] == view.done else f"best {metric_text(best[2])} in round {best[0]}"
+    if best.round == view.done:
+        return "the best so far"
+    return f"best {metric_text(best.value)} in round {best.round}"
 
 
-def _time_left(view: TrainingView, now: datetime | None) -> Html:
+def _time_left(view: TrainingState, now: datetime | None) -> Html:
     spent = sum(result.seconds for result in view.rounds.values())
     pace = f"{view.rounds[view.done].seconds:.1f} s for the last round" if view.rounds else None
     if view.phase in (Phase.FINISHED, Phase.FAILED):
@@ -153,7 +156,7 @@ def _time_left(view: TrainingView, now: datetime | None) -> Html:
     )
 
 
-def _safe(view: TrainingView, safety: Safety) -> Html:
+def _safe(view: TrainingState, safety: Safety) -> Html:
     newest = safety.newest
     if newest is None:
         return _tile("Work saved", "nothing yet" if view.rounds else "-", style="warn" if view.rounds else "")
@@ -162,7 +165,7 @@ def _safe(view: TrainingView, safety: Safety) -> Html:
     return _tile("Work saved", f"round {newest.number}", saved, _at_risk(view, newest.number))
 
 
-def _at_risk(view: TrainingView, saved: int) -> str | None:
+def _at_risk(view: TrainingState, saved: int) -> str | None:
     if view.phase is Phase.FINISHED:
         return None
     lost = view.done - saved

@@ -3,10 +3,12 @@
 from collections import Counter
 from collections.abc import Mapping
 
+from oneflower.codes import Phase, text
+from oneflower.journal import TrainingState
 from oneflower.monitor.html import Html, el, join, moment, note
+from oneflower.monitor.lines import saving_text, waiting_text
 from oneflower.monitor.standing import SIGNS, Standing, standing
 from oneflower.monitor.supervision import Supervision, supervision
-from oneflower.monitor.view import Phase, TrainingView
 
 # So many signs fit into two or three lines; more of them are drawn smaller.
 MANY = 48
@@ -18,29 +20,29 @@ IDLE = {
 }
 
 
-def doing(view: TrainingView) -> Html:
+def doing(view: TrainingState) -> Html:
     """Return the round that runs with its phase and a sign for every client, and the supervisor below it."""
     told = supervision(view)
     return join([_training(view), None if told is None else _supervisor(told)])
 
 
-def _training(view: TrainingView) -> Html:
+def _training(view: TrainingState) -> Html:
     if view.trouble and not view.events:
         return note("The journal has not been read yet.")
-    if view.phase is Phase.WAITING:
-        return el("p", f"Waiting for clients: {view.waiting}.")
-    if view.phase is Phase.SAVING:
-        return el("p", f"Saving {view.saving}.")
+    if view.phase is Phase.WAITING and view.waiting:
+        return el("p", f"Waiting for clients: {waiting_text(view.waiting)}.")
+    if view.phase is Phase.SAVING and view.saving:
+        return el("p", f"Saving {saving_text(view.saving)}.")
     if view.phase is Phase.RESTARTING:
         return note(f"The run was lost and is being started again; it goes on {_from(view)}.")
     if view.phase in IDLE or not view.started_round:
         return note(IDLE.get(view.phase, IDLE[Phase.STARTING]))
-    stands = {client.name: standing(view, client) for client in view.roster.values()}
+    stands = {client.shown: standing(view, client) for client in view.roster.values()}
     here = {name: stand for name, stand in stands.items() if stand is not Standing.GONE}
     return join([_round(view), _steps(view), _answers(view), _signs(here)])
 
 
-def _from(view: TrainingView) -> str:
+def _from(view: TrainingState) -> str:
     return (
         f"after round {max(view.checkpoints)}, its newest checkpoint" if view.checkpoints else "from round 1"
     )
@@ -56,7 +58,7 @@ def _supervisor(told: Supervision) -> Html:
         el("h3", "Supervisor"),
         el(
             "p",
-            el("span", told.state, class_=f"state {told.style}"),
+            el("span", text(told.state), class_=f"state {told.style}"),
             " ",
             told.doing,
             *when,
@@ -67,8 +69,8 @@ def _supervisor(told: Supervision) -> Html:
     )
 
 
-def _round(view: TrainingView) -> Html:
-    attempt = f", try {view.attempt}" if view.attempt > 1 else ""
+def _round(view: TrainingState) -> Html:
+    attempt = f", attempt {view.attempt}" if view.attempt > 1 else ""
     return el(
         "p",
         el("b", f"Round {view.started_round} of {view.total}{attempt}"),
@@ -77,7 +79,7 @@ def _round(view: TrainingView) -> Html:
     )
 
 
-def _steps(view: TrainingView) -> Html:
+def _steps(view: TrainingState) -> Html:
     """Return the steps of a round with the present one marked."""
     steps = {Phase.TRAINING: "training", Phase.EVALUATING: "evaluating", Phase.BETWEEN: "done"}
     present = list(steps).index(view.phase) if view.phase in steps else -1
@@ -93,7 +95,7 @@ def _steps(view: TrainingView) -> Html:
     return el("ol", *items, class_="steps", aria_label="Steps of a round")
 
 
-def _answers(view: TrainingView) -> Html:
+def _answers(view: TrainingState) -> Html:
     if view.phase is Phase.EVALUATING:
         return el("p", f"{len(view.evaluated)} clients have evaluated the new model.")
     return el("p", f"{view.replies} of {view.clients} clients have answered with an update.")

@@ -1,22 +1,23 @@
 """Every round in numbers: what the curves show, to be read exactly."""
 
+from oneflower.codes import Outcome
+from oneflower.journal import TrainingState
 from oneflower.monitor.attendance import counts
 from oneflower.monitor.html import Html, el, join, table
 from oneflower.monitor.lines import metric_text
 from oneflower.monitor.panels.curves import PLACES
-from oneflower.monitor.records import FAILED, QUARANTINED
-from oneflower.monitor.view import TrainingView
+from oneflower.quality import Measure
 
 
-def rounds(view: TrainingView, *, most: int | None = None) -> Html:
+def rounds(view: TrainingState, *, most: int | None = None) -> Html:
     """Return the rounds as a table, newest first; ``most`` leaves the older ones to the report."""
-    names = view.metric_names()
+    names = view.measures()
     found = counts(view)
     numbers = sorted(view.rounds, reverse=True)
     rows = []
     for number in numbers[:most]:
         result, each = view.rounds[number], found[number]
-        left_out = each.get(QUARANTINED, 0) + each.get(FAILED, 0)
+        left_out = each.get(Outcome.QUARANTINED, 0) + each.get(Outcome.FAILED, 0)
         metrics = (metric_text(result.metrics[n]) if n in result.metrics else "" for n in names)
         rows.append((str(number), str(result.valid), str(left_out or ""), f"{result.seconds:.1f}", *metrics))
     heads = ("Round", "Updates", "Left out", "Seconds", *map(_head, names))
@@ -26,6 +27,6 @@ def rounds(view: TrainingView, *, most: int | None = None) -> Html:
     return join([table("Rounds", heads, rows), more])
 
 
-def _head(name: str) -> str:
-    origin, _, metric = name.partition(" ")
+def _head(name: Measure) -> str:
+    origin, metric = name
     return f"{PLACES[origin]}: {metric}"

@@ -1,15 +1,12 @@
 """With what it was trained: every setting with where it came from, and the machine's software."""
 
+from oneflower.journal import TrainingState
 from oneflower.monitor.html import Html, code, el, join, note, table
-from oneflower.monitor.view import TrainingView
 
 
-def settings(view: TrainingView) -> Html:
+def settings(view: TrainingState) -> Html:
     """Return the settings that whoever started the training wrote to the journal."""
-    rows = [
-        (code(str(row.get("variable", ""))), code(str(row.get("value", ""))), str(row.get("source", "")))
-        for row in view.settings
-    ]
+    rows = [(code(row.variable), code(row.value), row.source) for row in view.settings]
     environment = [(str(name), str(value)) for name, value in view.environment.items()]
     shown = (
         table("Settings", ("Variable", "Value", "From"), rows) if rows else note("The journal does not tell.")

@@ -1,15 +1,15 @@
 """What happened: starts, losses, resumes, failed rounds and first troubles, newest first."""
 
+from oneflower.journal import TrainingState
+from oneflower.journal.state.records import Moment
 from oneflower.monitor.html import Html, el, join, moment, note
 from oneflower.monitor.lines import describe
 from oneflower.monitor.marks import kind_of
-from oneflower.monitor.records import Moment
-from oneflower.monitor.view import TrainingView
 
 MOST_SHOWN = 6
 
 
-def timeline(view: TrainingView, *, most: int = MOST_SHOWN) -> Html:
+def timeline(view: TrainingState, *, most: int = MOST_SHOWN) -> Html:
     """Return the moments as a list; the older ones are folded away."""
     items = [_item(view, each) for each in reversed(view.moments)]
     if not items:
@@ -19,8 +19,8 @@ def timeline(view: TrainingView, *, most: int = MOST_SHOWN) -> Html:
     return join([el("ol", *items[:most], class_="moments"), older if rest else None])
 
 
-def _item(view: TrainingView, each: Moment) -> Html:
+def _item(view: TrainingState, each: Moment) -> Html:
     kind = kind_of(each)
-    words = describe(each.event, view) or each.name.replace("_", " ")
+    words = describe(each.entry, view) or each.event.tag.replace("_", " ")
     sign = el("span", kind.sign, class_=f"sign {kind.style}", aria_hidden="true")
     return el("li", sign, moment(each.time), el("span", f"{words[:1].upper()}{words[1:]}", class_="what"))

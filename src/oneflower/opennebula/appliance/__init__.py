@@ -1,1 +1,1 @@
-"""The stages of a virtual machine: configure, bootstrap, and the report that follows a training."""
+"""A virtual machine on OpenNebula: the stages `configure` and `bootstrap`, and the report service."""

@@ -1,4 +1,4 @@
-"""The names and addresses under which a machine is reached."""
+"""The names and addresses at which a machine can be reached."""
 
 import ipaddress
 import json
@@ -17,24 +17,25 @@ _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
 def own_addresses(environ: Mapping[str, str], commands: Commands) -> tuple[str, ...]:
     """Return the machine's addresses: those of the context (ETH0_IP first), else those of its interfaces.
 
-    Bridges of the container engine come and go; the certificate must not follow them.
+    The context comes first because the container engine adds and removes bridges, which must not change the
+    certificate.
     """
-    told = [environ[name] for name in sorted(environ) if CONTEXT_ADDRESS.fullmatch(name)]
-    found = [text for text in told if _is_address(text)] or _interfaces(commands)
+    given = [environ[name] for name in sorted(environ) if CONTEXT_ADDRESS.fullmatch(name)]
+    found = [text for text in given if _is_address(text)] or _interfaces(commands)
     return tuple(dict.fromkeys(text for text in found if _is_address(text)))
 
 
 def certificate_hosts(fleet_address: str, addresses: tuple[str, ...]) -> tuple[str, ...]:
-    """Return what the SuperLink's certificate must bear: every way in which it may be called."""
+    """Return every name and address that the SuperLink's certificate must be valid for."""
     host, _ = split_address(fleet_address)
     names = ["localhost", "127.0.0.1", socket.gethostname(), *addresses]
     return tuple(dict.fromkeys(names if host in _WILDCARDS else [*names, host]))
 
 
 def endpoint(fleet_address: str, addresses: tuple[str, ...]) -> str | None:
-    """Return where SuperNodes find the Fleet API, as ``host:port``; None where no IPv4 address is known.
+    """Return the address of the Fleet API for SuperNodes as ``host:port``; None if no IPv4 address is known.
 
-    OneGate's bodies take no brackets: a cluster on IPv6 alone gives FL_SUPERLINK_ADDRESS.
+    OneGate does not accept the brackets of an IPv6 address: with IPv6 only, set FL_SUPERLINK_ADDRESS.
     """
     host, port = split_address(fleet_address)
     candidates = addresses if host in _WILDCARDS else (host,)

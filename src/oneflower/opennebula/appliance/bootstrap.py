@@ -1,4 +1,4 @@
-"""The stage `bootstrap`: start what `configure` has written, and say READY only when it is true."""
+"""The stage `bootstrap`: start what `configure` has written, and publish READY when it is healthy."""
 
 import configparser
 import io
@@ -21,23 +21,23 @@ from oneflower.tls import write_private
 log = logging.getLogger(__name__)
 
 HEALTH_TIMEOUT_S = 180.0
-# How long an outage of OneGate, oned or OneFlow may last until a stage fails, to be run again later.
+# How long an outage of OneGate, oned or OneFlow may last until the stage fails; it is repeated later.
 OUTAGE_S = 600.0
 
 
 def bootstrap(stage: Stage) -> None:
-    """Start the machine's services and wait until they are healthy; then publish READY=YES.
+    """Start the machine's services, wait until they are healthy, and publish READY=YES.
 
     Raises
     ------
     OneflowerError
-        They are not healthy in time, no SuperLink is found, or OneGate cannot be told; the reason is
-        published where that is possible.
+        The services are not healthy in time, no SuperLink is found, or OneGate cannot be reached. The reason
+        is published if possible.
     """
-    with stage.telling():
+    with stage.reporting_failure():
         resolution = stage.settings()
         if stage.machine is Machine.SUPERLINK:
-            told = _start_superlink(stage, resolution)
+            values = _start_superlink(stage, resolution)
         elif _is_alone(stage, resolution):
             log.warning(
                 "idle: FL_SUPERLINK_ADDRESS is empty, and without TOKEN=YES in the CONTEXT there is no "
@@ -45,17 +45,17 @@ def bootstrap(stage: Stage) -> None:
             )
             return
         else:
-            told = _start_supernode(stage, resolution)
-        _write_report(stage, told, resolution.settings)
+            values = _start_supernode(stage, resolution)
+        _write_report(stage, values, resolution.settings)
         if stage.onegate is not None:
-            _tell(stage, told)
+            _publish_ready(stage, values)
     if stage.machine is Machine.SUPERLINK:
-        _start_page(stage, resolution)
+        _start_dashboard(stage, resolution)
     log.info("ready role=%s", stage.machine)
 
 
 def _is_alone(stage: Stage, resolution: Resolution) -> bool:
-    """Whether nobody can say where a SuperLink is: an image that is only being tried out."""
+    """Whether the machine has no way to find a SuperLink, as when somebody tries out the image."""
     return stage.onegate is None and not resolution.settings.superlink_address
 
 
@@ -69,10 +69,10 @@ def _start_superlink(stage: Stage, resolution: Resolution) -> dict[str, str]:
         stage.systemd.wait(
             unit.name,
             (lambda: superlink_answers(settings, ca)) if is_superlink else (lambda: True),
-            "the SuperLink does not answer" if is_superlink else "it does not run",
+            "the SuperLink does not respond" if is_superlink else "it does not run",
             HEALTH_TIMEOUT_S,
         )
-    return superlink_told(stage, settings)
+    return superlink_values(stage, settings)
 
 
 def _superlink_units(stage: Stage, resolution: Resolution) -> list[Unit]:
@@ -80,23 +80,23 @@ def _superlink_units(stage: Stage, resolution: Resolution) -> list[Unit]:
     return write_units(stage, resolution, containers)
 
 
-def _start_page(stage: Stage, resolution: Resolution) -> None:
-    """Start what only looks on; the machine is READY already, and stays so without it."""
+def _start_dashboard(stage: Stage, resolution: Resolution) -> None:
+    """Start the dashboard. The machine is READY without it."""
     try:
         stage.systemd.start([unit for unit in _superlink_units(stage, resolution) if not unit.needed])
     except OneflowerError as error:
-        log.warning("the live page was not started reason=%s", error)
+        log.warning("dashboard not started reason=%s", error)
 
 
-def superlink_told(stage: Stage, settings: Settings) -> dict[str, str]:
-    """Return what SuperNodes need to know."""
+def superlink_values(stage: Stage, settings: Settings) -> dict[str, str]:
+    """Return what a SuperLink publishes for its SuperNodes: its address and its CA certificate."""
     address = endpoint(settings.fleet_api_address, own_addresses(stage.environ, stage.commands))
     if address is None:
         log.warning("no IPv4 address is known: set FL_SUPERLINK_ADDRESS on the SuperNodes")
-    told = {"FL_ENDPOINT": address} if address else {}
+    values = {"FL_ENDPOINT": address} if address else {}
     if settings.tls_enabled:
-        told["FL_CA_CERT"] = stage.layout.certificates.ca.read_text(encoding="ascii")
-    return told
+        values["FL_CA_CERT"] = stage.layout.certificates.ca.read_text(encoding="ascii")
+    return values
 
 
 def _start_supernode(stage: Stage, resolution: Resolution) -> dict[str, str]:
@@ -107,34 +107,34 @@ def _start_supernode(stage: Stage, resolution: Resolution) -> dict[str, str]:
     stage.systemd.wait(
         name,
         lambda: supernode_is_registered(stage.systemd, name),
-        f"the SuperLink at {found.address} has not taken this SuperNode",
+        f"the SuperLink at {found.address} has not registered this SuperNode",
         HEALTH_TIMEOUT_S,
     )
-    return joining.told(found)
+    return joining.endpoint_values(found)
 
 
-def _tell(stage: Stage, told: dict[str, str]) -> None:
-    """Publish everything in one call, so that READY never stands there without the rest."""
+def _publish_ready(stage: Stage, values: dict[str, str]) -> None:
+    """Publish everything in one call, so that READY never appears without the other values."""
     onegate = stage.onegate
     if onegate is None:
         return
-    # An erase rewrites everything that OneGate shows: nothing of it may come after READY.
-    gone = ["FL_ERROR", *({"FL_CA_CERT", "FL_ENDPOINT"} - told.keys())]
+    # An erase rewrites everything that OneGate shows, so it must not follow READY.
+    obsolete = ["FL_ERROR", *({"FL_CA_CERT", "FL_ENDPOINT"} - values.keys())]
     try:
-        onegate.erase(gone)
+        onegate.erase(obsolete)
     except OneGateError as error:
-        # The report erases them later. A value of another's that OneGate cannot write back, such as one that
-        # ends in a backslash, makes every erase fail (measured on 7.4).
-        log.warning("not erased keys=%s reason=%s", ",".join(gone), error)
-    onegate.publish({**told, "FL_STATE": "waiting", "READY": "YES"}, patience_s=OUTAGE_S)
-    stage.stand_by({**told, "READY": "YES"})
+        # The report service erases them later. Every erase fails while the template has a value, of any
+        # origin, that OneGate cannot write back, such as one ending in a backslash (measured on 7.4).
+        log.warning("not erased keys=%s reason=%s", ",".join(obsolete), error)
+    onegate.publish({**values, "FL_STATE": "waiting", "READY": "YES"}, patience_s=OUTAGE_S)
+    stage.record_published({**values, "READY": "YES"})
     stage.systemd.write([report_service(stage)])
-    # It reads what OneGate shows when it starts; what it knows may be older than this stage.
+    # It compares with OneGate when it starts; what it knows may be older than this stage.
     stage.commands.run(SYSTEMCTL, "restart", REPORT)
 
 
-def _write_report(stage: Stage, told: dict[str, str], settings: Settings) -> None:
-    """Write one-apps' report file, which the console and `cat` show to the operator."""
+def _write_report(stage: Stage, values: dict[str, str], settings: Settings) -> None:
+    """Write one-apps' report file, which the operator sees on the console."""
     target = stage.environ.get("ONE_SERVICE_REPORT", "")
     if not target:
         return
@@ -143,10 +143,10 @@ def _write_report(stage: Stage, told: dict[str, str], settings: Settings) -> Non
     only_superlink = {
         "checkpoints": str(layout.checkpoints) if settings.checkpoint_enabled else "off",
         "journal": str(layout.journal),
-        "page": f"http://{settings.dashboard_address}",
+        "dashboard": f"http://{settings.dashboard_address}",
     }
     report[f"oneflower {stage.machine.label}"] = {
-        "endpoint": told.get("FL_ENDPOINT", ""),
+        "endpoint": values.get("FL_ENDPOINT", ""),
         **(only_superlink if stage.machine is Machine.SUPERLINK else {}),
         "log": f"journalctl --unit=flower-{stage.machine}",
     }

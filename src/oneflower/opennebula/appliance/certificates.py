@@ -1,4 +1,4 @@
-"""The certificates of a machine: made and kept, or the operator's own; never half of them."""
+"""The certificates of a machine: either all created and kept by oneflower, or all given by the operator."""
 
 import base64
 import logging
@@ -9,8 +9,7 @@ from pathlib import Path
 from oneflower.errors import SettingsError
 from oneflower.opennebula.appliance.layout import Layout
 from oneflower.opennebula.roles import Machine
-from oneflower.settings import BY_NAME, Settings
-from oneflower.settings.values import parse_text
+from oneflower.settings import BY_NAME, PEM_VARIABLES, Settings
 from oneflower.tls import (
     Authority,
     certificate_problems,
@@ -26,27 +25,25 @@ log = logging.getLogger(__name__)
 
 LOCAL = "127.0.0.1"
 
-_VARIABLES = ("FL_SSL_CA_CERTFILE", "FL_SSL_CERTFILE", "FL_SSL_KEYFILE")
-
 
 def given_problems(machine: Machine, environ: Mapping[str, str], now: datetime) -> list[str]:
-    """Return what is wrong with the operator's own certificates; forms are checked with the settings.
+    """Return the problems of the operator's certificates; their encoding is checked with the settings.
 
-    The machine's own services connect at ``LOCAL``.
+    The certificate must also be valid for ``LOCAL``, where the machine's own services connect.
     """
-    ca, certificate, key = (base64.b64encode(_pem(environ, name) or b"").decode() for name in _VARIABLES)
+    ca, certificate, key = (base64.b64encode(_pem(environ, name) or b"").decode() for name in PEM_VARIABLES)
     if machine is Machine.SUPERNODE:
         return checks.given_problems(now, ca=ca)
     return checks.given_problems(now, ca=ca, certificate=certificate, key=key, hosts=(LOCAL,))
 
 
-def keep_superlink_certificates(
+def ensure_superlink_certificates(
     settings: Settings, layout: Layout, hosts: tuple[str, ...], now: datetime
 ) -> bool:
-    """Put the SuperLink's certificates in place and tell whether they changed.
+    """Install the SuperLink's certificates and return whether they changed.
 
-    What was made before is kept over reboots; it is made anew 30 days before it expires, and when the
-    machine has another address. The authority stays as long as it is good, so SuperNodes go on trusting it.
+    A certificate that oneflower created is kept over reboots, and renewed 30 days before it expires or when
+    the machine gets another address. The authority is kept while it is valid, so SuperNodes still trust it.
     """
     if settings.ssl_ca_certfile:
         pems = [base64.b64decode(text) for text in _given(settings)]
@@ -62,19 +59,19 @@ def keep_superlink_certificates(
         authority = make_authority(now)
         write_private(layout.authority / "ca.pem", authority.certificate_pem())
         write_private(layout.authority / "ca.key", authority.key_pem())
-        log.info("certificate authority made expires=%s", authority.certificate.not_valid_after_utc)
+        log.info("certificate authority created expires=%s", authority.certificate.not_valid_after_utc)
     certificate, key = make_server_certificate(authority, hosts, now)
-    log.info("superlink certificate made hosts=%s", ",".join(hosts))
+    log.info("superlink certificate created hosts=%s", ",".join(hosts))
     return _install(layout, ca=authority.certificate_pem(), certificate=certificate, key=key)
 
 
-def keep_supernode_ca(settings: Settings, layout: Layout, published: str | None, now: datetime) -> bool:
-    """Put the CA that a SuperNode trusts in place and tell whether it changed.
+def ensure_supernode_ca(settings: Settings, layout: Layout, published: str | None, now: datetime) -> bool:
+    """Install the CA that a SuperNode trusts and return whether it changed.
 
     Raises
     ------
     SettingsError
-        TLS is on, and there is no CA to trust, or none that is good: it fails closed.
+        TLS is enabled, and there is no valid CA to trust: the SuperNode does not start without one.
     """
     if not settings.tls_enabled:
         return False
@@ -82,13 +79,14 @@ def keep_supernode_ca(settings: Settings, layout: Layout, published: str | None,
     if ca is None:
         if published is None:
             raise SettingsError(
-                "FL_TLS_ENABLED is YES, and there is no CA certificate to trust: the SuperLink has published "
-                "none through OneGate. Set FL_TLS_ENABLED alike on both machines, or give FL_SSL_CA_CERTFILE."
+                "FL_TLS_ENABLED is YES, but there is no CA certificate to trust: the SuperLink has not "
+                "published one through OneGate. Set FL_TLS_ENABLED to the same value on both machines, or "
+                "set FL_SSL_CA_CERTFILE"
             )
         ca = published.strip().encode() + b"\n"
         problems = list(certificate_problems(now, ca=ca))
         if problems:
-            raise SettingsError(f"the CA certificate that the SuperLink has published: {'; '.join(problems)}")
+            raise SettingsError(f"the CA certificate published by the SuperLink: {'; '.join(problems)}")
     return _write(layout, layout.certificates.ca, ca)
 
 
@@ -100,7 +98,7 @@ def _kept_authority(layout: Layout, now: datetime) -> Authority | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        log.warning("certificate authority not usable, made anew reason=%s", error)
+        log.warning("certificate authority not usable, creating another one reason=%s", error)
         return None
     return authority if authority.certificate.not_valid_after_utc - now > RENEW_BEFORE else None
 
@@ -117,19 +115,19 @@ def _install(layout: Layout, *, ca: bytes, certificate: bytes, key: bytes) -> bo
 
 
 def _write(layout: Layout, path: Path, content: bytes) -> bool:
-    """Replace a file where its content differs; it is the containers' user's to read."""
+    """Replace a file if its content differs; make it readable for the containers' user."""
     changed = not path.is_file() or path.read_bytes() != content
     if changed:
         write_private(path, content)
-    layout.give(path)
+    layout.chown_to_containers(path)
     return changed
 
 
 def _pem(environ: Mapping[str, str], name: str) -> bytes | None:
-    """Return what the settings make of a certificate; None where it is unset, or refused there."""
+    """Return a certificate as the settings parse it; None if it is unset or not valid there."""
     variable = BY_NAME[name]
     texts = (environ.get(given, "").strip() for given in (variable.name, variable.alias))
     try:
-        return base64.b64decode(str(parse_text(variable, next(filter(None, texts), "")))) or None
+        return base64.b64decode(str(variable.parse(next(filter(None, texts), "")))) or None
     except ValueError:
         return None

@@ -1,4 +1,4 @@
-"""The programs of the machine that the stages call, by argument lists."""
+"""Run the machine's programs, by argument lists."""
 
 import subprocess
 from collections.abc import Sequence
@@ -11,15 +11,15 @@ TIMEOUT_S = 120.0
 
 
 class Commands(Protocol):
-    """What the stages need of a machine's programs; tests give another."""
+    """Runs programs; tests replace it."""
 
     def run(self, *command: str) -> str:
-        """Run a program to its end and return its output; ClusterError where it fails."""
+        """Run a program to its end and return its output; ClusterError if it fails."""
 
 
 @dataclass(frozen=True, slots=True)
 class SystemCommands:
-    """The real programs, each given ``timeout_s``."""
+    """Runs the real programs, each for at most ``timeout_s``."""
 
     timeout_s: float = TIMEOUT_S
 
@@ -29,10 +29,10 @@ class SystemCommands:
         Raises
         ------
         ClusterError
-            It is missing, fails, or does not end in time; with the end of what it said.
+            It is not installed, fails, or does not end in time. The error contains the end of its output.
         """
         try:
-            # A log may hold any bytes.
+            # A log may contain any bytes.
             done = subprocess.run(
                 command,
                 capture_output=True,
@@ -43,18 +43,18 @@ class SystemCommands:
             )
         except FileNotFoundError:
             raise ClusterError(
-                f"{command[0]} is not installed: it belongs to the image; build it anew"
+                f"{command[0]} is not installed: expected it in the image; build the image again"
             ) from None
         except subprocess.TimeoutExpired:
-            raise ClusterError(f"`{' '.join(command)}` has not ended within {self.timeout_s:.0f} s") from None
+            raise ClusterError(f"`{' '.join(command)}` did not end within {self.timeout_s:.0f} s") from None
         if done.returncode:
-            said = (done.stderr or done.stdout).strip()[-1000:] or "it said nothing"
-            raise ClusterError(f"`{' '.join(command)}` failed with code {done.returncode}: {said}")
+            output = (done.stderr or done.stdout).strip()[-1000:] or "no output"
+            raise ClusterError(f"`{' '.join(command)}` failed with exit code {done.returncode}: {output}")
         return done.stdout
 
 
 def succeeds(commands: Commands, command: Sequence[str]) -> bool:
-    """Run a program and tell whether it did not fail."""
+    """Run a program and return whether it succeeded."""
     try:
         commands.run(*command)
     except ClusterError:

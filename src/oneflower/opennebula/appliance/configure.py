@@ -1,4 +1,4 @@
-"""The stage `configure`: everything is checked, then everything is written; nothing is started."""
+"""The stage `configure`: check everything, then write everything; start nothing."""
 
 import logging
 import time
@@ -6,9 +6,9 @@ import time
 from oneflower.errors import StateError
 from oneflower.opennebula.appliance import services
 from oneflower.opennebula.appliance.addresses import CONTEXT_ADDRESS, certificate_hosts, own_addresses
-from oneflower.opennebula.appliance.certificates import keep_superlink_certificates
+from oneflower.opennebula.appliance.certificates import ensure_superlink_certificates
 from oneflower.opennebula.appliance.layout import Layout
-from oneflower.opennebula.appliance.parts import Parts
+from oneflower.opennebula.appliance.partitions import PartitionTable
 from oneflower.opennebula.appliance.stage import Stage
 from oneflower.opennebula.appliance.systemd import Unit
 from oneflower.opennebula.appliance.units import Container, container_unit, report_unit
@@ -22,18 +22,18 @@ OPTIONAL = (f"{services.SUPERVISOR_NAME}.service", f"{services.SUPEREXEC_NAME}.s
 
 
 def configure(stage: Stage) -> None:
-    """Prepare the machine; done again with the same context it changes nothing.
+    """Prepare the machine. With an unchanged context a second call changes nothing.
 
     Raises
     ------
     SettingsError
-        Holding all problems of the context; they are published, and nothing was written.
+        With all problems of the context. They are published, and nothing was written.
     StateError
-        A folder cannot be written, that of the checkpoints included.
+        A folder cannot be written, for example that of the checkpoints.
     """
-    stage.stand_down()
+    stage.forget_published()
     stage.publish({"FL_STATE": "configuring", "READY": "NO"})
-    with stage.telling():
+    with stage.reporting_failure():
         resolution = stage.settings()
         for notice in resolution.notices:
             log.log(logging.WARNING if notice.level == "warning" else logging.INFO, "%s", notice.text)
@@ -42,23 +42,23 @@ def configure(stage: Stage) -> None:
         layout.make(checkpoints=is_superlink and settings.checkpoint_enabled)
         _make_database_folder(settings, layout)
         if is_superlink and settings.tls_enabled:
-            keep_certificates(stage, settings)
+            ensure_certificates(stage, settings)
         _write_context(stage, resolution)
         if is_superlink:
             write_units(stage, resolution, services.superlink_containers(settings, layout))
-            Parts(stage, time.monotonic).look()
+            PartitionTable(stage, time.monotonic).update()
     log.info("configured role=%s tls=%s", stage.machine, settings.tls_enabled)
 
 
-def keep_certificates(stage: Stage, settings: Settings) -> bool:
-    """Put the SuperLink's certificates in place and tell whether they changed."""
+def ensure_certificates(stage: Stage, settings: Settings) -> bool:
+    """Install valid certificates on the SuperLink and return whether they changed."""
     addresses = own_addresses(stage.environ, stage.commands)
     hosts = certificate_hosts(settings.fleet_api_address, addresses)
-    return keep_superlink_certificates(settings, stage.layout, hosts, stage.now())
+    return ensure_superlink_certificates(settings, stage.layout, hosts, stage.now())
 
 
 def write_units(stage: Stage, resolution: Resolution, containers: list[Container]) -> list[Unit]:
-    """Write env-files and units, and remove the units that are no longer wanted; return what to start."""
+    """Write env-files and units, remove units that are no longer needed, and return the units to start."""
     for container in containers:
         text = services.environment(container, resolution)
         stage.layout.write(stage.layout.environment(container.name), text)
@@ -84,19 +84,19 @@ def _unit(container: Container, layout: Layout) -> Unit:
 
 
 def _make_database_folder(settings: Settings, layout: Layout) -> None:
-    """Make the folders of FL_DATABASE, which Flower expects to be there."""
+    """Create the folders of FL_DATABASE, which Flower does not create."""
     folder = (layout.state / settings.database).parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
         while folder != layout.state:
-            layout.give(folder)
+            layout.chown_to_containers(folder)
             folder = folder.parent
     except OSError as error:
-        raise StateError(f"cannot make {folder} for FL_DATABASE: {error.strerror}") from None
+        raise StateError(f"cannot create {folder} for FL_DATABASE: {error.strerror}") from None
 
 
 def _write_context(stage: Stage, resolution: Resolution) -> None:
-    """Keep what the report needs: the variables, the machine's addresses, the way to OneGate."""
+    """Keep what the report service needs: the variables, the machine's addresses, the access to OneGate."""
     given = {
         variable.name: resolution.provenance[variable.name].given or ""
         for variable in stage.machine.variables()

@@ -1,32 +1,34 @@
-"""Whether a SuperLink answers and a SuperNode is registered: asked of them, not of systemd alone."""
+"""Whether a SuperLink responds and a SuperNode is registered; a running unit alone does not show that."""
 
 import socket
 import ssl
 from pathlib import Path
 
 from oneflower.errors import ClusterError
-from oneflower.flower.control import ControlClient
 from oneflower.opennebula.appliance.systemd import Systemd
 from oneflower.settings import Settings
 from oneflower.settings.formats import split_address
 
 CONNECT_TIMEOUT_S = 5.0
-# flower-supernode 1.25.0 logs it once the SuperLink has taken it: start_client_internal.py:242.
+# flower-supernode 1.25.0 logs this after its registration: start_client_internal.py:242.
 REGISTERED = "SuperNode ID: "
 _LOCAL = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - looked up, not listened on
 
 
 def superlink_answers(settings: Settings, ca: Path) -> bool:
-    """Whether both APIs take connections, with TLS where it is on."""
+    """Whether both APIs accept connections, with TLS if it is enabled."""
     return _control_answers(settings, ca) and _fleet_answers(settings, ca)
 
 
 def supernode_is_registered(systemd: Systemd, unit: str) -> bool:
-    """Whether the SuperLink has taken the node since the unit was last started."""
-    return REGISTERED in systemd.said(unit)
+    """Whether the SuperLink has registered the SuperNode since the unit was last started."""
+    return REGISTERED in systemd.log_since_start(unit)
 
 
 def _control_answers(settings: Settings, ca: Path) -> bool:
+    # Imported here: a machine with another Flower can still be examined.
+    from oneflower.flower.control import ControlClient  # noqa: PLC0415
+
     host, port = _local(settings.control_api_address)
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:

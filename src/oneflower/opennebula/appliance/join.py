@@ -1,4 +1,4 @@
-"""How a SuperNode finds its SuperLink, and which part of the data is its own."""
+"""How a SuperNode finds its SuperLink and its partition of the data."""
 
 import json
 import logging
@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from oneflower.errors import ClusterError
-from oneflower.flower.arguments import node_pairs
+from oneflower.flower.arguments import NAME, client_name
 from oneflower.opennebula.appliance import services
-from oneflower.opennebula.appliance.certificates import keep_supernode_ca
+from oneflower.opennebula.appliance.certificates import ensure_supernode_ca
 from oneflower.opennebula.appliance.configure import write_units
 from oneflower.opennebula.appliance.stage import Stage
 from oneflower.opennebula.appliance.systemd import Unit
@@ -24,10 +24,12 @@ from oneflower.opennebula.onegate import (
     part_word,
     read_part,
     supernode_ids,
+    vm_name,
 )
 from oneflower.opennebula.onegate.encoding import is_plain
 from oneflower.parts import Part, part_of
 from oneflower.settings import Resolution
+from oneflower.settings.formats import node_pairs
 
 log = logging.getLogger(__name__)
 
@@ -35,95 +37,101 @@ DISCOVERY_TIMEOUT_S = 600.0
 DISCOVERY_EVERY_S = 5.0
 # A SuperLink publishes its address and its CA in one call; an erase of another key may hide one for a moment.
 CA_TIMEOUT_S = 60.0
-# A SuperLink looks at its service every ten seconds, and what it decides is public ten seconds later.
-PART_TIMEOUT_S = 90.0
-# What an operator gives in FL_NODE_CONFIG to choose a node's part for good.
-_PINS = ("partition-id", "num-partitions")
+# A SuperLink reads its service every ten seconds and publishes the table up to ten seconds later.
+PARTITION_TIMEOUT_S = 90.0
+# With these in FL_NODE_CONFIG the operator chooses a node's partition.
+_OPERATOR_KEYS = ("partition-id", "num-partitions")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
-    """What a SuperNode knows of its part of the data; None where nobody said.
+class Assignment:
+    """What a SuperNode knows about its partition; None for unknown.
 
     Attributes
     ----------
     started
-        The part that its processes are started with: it holds until a message hands out another.
-    told
-        The part that its SuperLink gave it last. A SuperLink that was replaced asks for it.
+        The partition that its processes were started with; valid until a message assigns another one.
+    assigned
+        The partition that its SuperLink assigned last. A SuperLink that was replaced asks for it.
     member
-        The SuperLink that it joins is its service's and hands it parts. It hands none to a node whose part
-        the operator chose.
+        Whether the SuperLink is its service's and assigns it partitions. It assigns none to a SuperNode whose
+        partition the operator chose.
+    name
+        The VM's name, which the training shows instead of Flower's node id; empty if unknown.
     """
 
     started: Part | None = None
-    told: Part | None = None
+    assigned: Part | None = None
     member: bool = False
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Join:
-    """The SuperLink as ``host:port``, its CA as PEM, None where nobody said, and the node's part.
+    """The SuperLink as ``host:port``, its CA as PEM (None if unknown), and the SuperNode's partition.
 
-    ``waits`` is set for a node that is new to its SuperLink, which has handed it no part yet.
+    ``waits`` is set for a SuperNode that is new to its SuperLink and has no partition yet.
     """
 
     address: str
     ca: str | None
-    share: Share
+    assignment: Assignment
     waits: bool = False
 
 
 def find(stage: Stage, resolution: Resolution, *, running: bool = False) -> Join | None:
-    """Look once for what the SuperNode needs; None where its SuperLink has not published yet.
+    """Look once for what the SuperNode needs; None if its SuperLink has not published it yet.
 
-    One that is running keeps the part that it was started with: another would restart it.
+    A running SuperNode keeps the partition that it was started with: another one would restart it.
 
     Raises
     ------
     OneGateError
-        OneGate does not answer, or this VM is in no service, and the settings alone do not suffice.
+        The settings are not sufficient, and OneGate does not respond or this VM is not in a service.
     """
     settings = resolution.settings
-    kept = _kept(stage)
-    alone = Join(address=settings.superlink_address, ca=None, share=kept)
+    kept = _read(stage)
+    alone = Join(address=settings.superlink_address, ca=None, assignment=kept)
     needs_service = not settings.superlink_address or (settings.tls_enabled and not settings.ssl_ca_certfile)
     if stage.onegate is None or (kept.started is not None and not needs_service):
         return alone
     try:
         service = stage.onegate.service(patience_s=0.0)
     except OneGateError as error:
-        # Without its part a node would train on everything: an outage is waited out.
+        # Without a partition the SuperNode would train on all data: wait until the outage is over.
         if needs_service or error.passing:
             raise
         return alone
     found = find_superlink(service)
     if found is None:
-        share = replace(kept, started=kept.started or own_part(service, _vm_id(stage)))
-        return None if needs_service else replace(alone, share=share)
+        assignment = replace(kept, started=kept.started or own_part(service, _vm_id(stage)))
+        return None if needs_service else replace(alone, assignment=assignment)
     is_ours = settings.superlink_address in {"", found.address}
-    is_pinned = any(name in node_pairs(settings.node_config) for name in _PINS)
-    member = is_ours and not is_pinned and _vm_id(stage) in map(str, supernode_ids(service))
-    told = (part_of(found.parts, int(_vm_id(stage))) if member else None) or kept.told
-    known = (kept.started or told) if running else (told or kept.started)
+    is_chosen = any(name in node_pairs(settings.node_config) for name in _OPERATOR_KEYS)
+    member = is_ours and not is_chosen and _vm_id(stage) in map(str, supernode_ids(service))
+    assigned = (part_of(found.parts, int(_vm_id(stage))) if member else None) or kept.assigned
+    known = (kept.started or assigned) if running else (assigned or kept.started)
+    started = known or own_part(service, _vm_id(stage))
+    # A new name would restart a running SuperNode too; and what has no partition is not kept.
+    name = kept.name or (vm_name(service, _vm_id(stage)) if started and not running else "")
     return Join(
         address=settings.superlink_address or found.address,
         ca=found.ca,
-        share=Share(started=known or own_part(service, _vm_id(stage)), told=told, member=member),
+        assignment=Assignment(started=started, assigned=assigned, member=member, name=name),
         waits=member and known is None,
     )
 
 
 def wait_for(stage: Stage, resolution: Resolution, *, sleep: Callable[[float], None] = time.sleep) -> Join:
-    """Look until the SuperLink has published what is needed; an outage of OneGate meanwhile is waited out.
+    """Wait until the SuperLink has published what is needed, through outages of OneGate.
 
-    A node that is new asks its SuperLink for a part and waits for that too, but not for ever: it would train
-    on a part that another one has.
+    A new SuperNode asks its SuperLink for a partition and waits up to PARTITION_TIMEOUT_S for it: without one
+    it may train on the partition of another SuperNode.
 
     Raises
     ------
     OneGateError
-        OneGate refuses for good, or does not answer for the whole of DISCOVERY_TIMEOUT_S.
+        OneGate refuses for good, or does not respond during DISCOVERY_TIMEOUT_S.
     ClusterError
         The SuperLink has published nothing in that time.
     """
@@ -160,85 +168,93 @@ def _is_complete(found: Join, resolution: Resolution) -> bool:
 
 
 def _patience_s(found: Join, resolution: Resolution) -> float:
-    """Return how long to wait for what is missing of what was found."""
+    """Return how long to wait for what is still missing."""
     for_ca = 0.0 if _is_complete(found, resolution) else CA_TIMEOUT_S
-    return max(for_ca, PART_TIMEOUT_S if found.waits else 0.0)
+    return max(for_ca, PARTITION_TIMEOUT_S if found.waits else 0.0)
 
 
 def _not_found(failure: OneGateError | None) -> ClusterError:
     if failure is not None:
         return OneGateError(
-            f"no SuperLink was found in {DISCOVERY_TIMEOUT_S:.0f} s: {failure}. Without OneGate, set "
-            "FL_SUPERLINK_ADDRESS and FL_SSL_CA_CERTFILE",
+            f"no SuperLink was found within {DISCOVERY_TIMEOUT_S:.0f} s: {failure}. To do without OneGate, "
+            "set FL_SUPERLINK_ADDRESS and FL_SSL_CA_CERTFILE",
             passing=True,
         )
     return ClusterError(
-        f"no SuperLink has published its address in this service within {DISCOVERY_TIMEOUT_S:.0f} s: "
-        "look at FL_STATE and FL_ERROR of the superlink role, or set FL_SUPERLINK_ADDRESS"
+        f"no SuperLink has published its address in this service within {DISCOVERY_TIMEOUT_S:.0f} s: see "
+        "FL_STATE and FL_ERROR of the role superlink, or set FL_SUPERLINK_ADDRESS"
     )
 
 
 def prepare(stage: Stage, resolution: Resolution, join: Join) -> list[Unit]:
-    """Write the CA and the units for what was found, remember the part, and return what to start."""
-    keep_supernode_ca(resolution.settings, stage.layout, join.ca, stage.now())
-    _keep(stage, join.share)
+    """Write the CA and the units, keep the partition, and return the units to start."""
+    ensure_supernode_ca(resolution.settings, stage.layout, join.ca, stage.now())
+    _write(stage, join.assignment)
     containers = services.supernode_containers(
         resolution.settings,
         stage.layout,
         superlink=join.address,
-        pairs=pairs(resolution, join.share, _vm_id(stage)),
+        pairs=node_config(resolution, join.assignment, _vm_id(stage)),
     )
     return write_units(stage, resolution, containers)
 
 
-def told(join: Join) -> dict[str, str]:
-    """Return what OneGate is to know of the SuperLink; nothing of an address in brackets."""
+def endpoint_values(join: Join) -> dict[str, str]:
+    """Return the SuperLink's address to publish; none for an address in brackets."""
     return {"FL_ENDPOINT": join.address} if is_plain(join.address) else {}
 
 
-def pairs(resolution: Resolution, share: Share, vm_id: str) -> Mapping[str, object]:
-    """Return the node's configuration: what was computed, and the operator's own pairs, which win.
+def node_config(resolution: Resolution, assignment: Assignment, vm_id: str) -> Mapping[str, object]:
+    """Return the SuperNode's configuration: computed values, overridden by those of the operator.
 
-    An FL_BASE_MODEL that was set on this machine holds for it, whatever the SuperLink's is.
+    An FL_BASE_MODEL that was set on this machine is used here, whatever the SuperLink has.
     """
     settings, given = resolution.settings, resolution.provenance["FL_BASE_MODEL"]
-    part = share.started
+    part = assignment.started
     computed = {"partition-id": part.index, "num-partitions": part.count} if part else {}
-    member = {"member-id": vm_id} if share.member else {}
+    member = {"member-id": vm_id} if assignment.member else {}
     model = {} if given.is_default else {"base-model": f"'{settings.base_model}'"}
-    return {**computed, **member, **model, **node_pairs(settings.node_config)}
+    name = {NAME: f"'{assignment.name}'"} if assignment.name else {}
+    return {**computed, **member, **model, **name, **node_pairs(settings.node_config)}
 
 
-def hint(stage: Stage) -> dict[str, str]:
-    """Return what OneGate is to know of this node's part, for a SuperLink that was replaced."""
-    share = _kept(stage)
-    part = share.told or share.started
-    return {PART_KEY: part_word(part)} if share.member and part else {}
+def partition_values(stage: Stage) -> dict[str, str]:
+    """Return the SuperNode's partition to publish, for a SuperLink that was replaced."""
+    assignment = _read(stage)
+    part = assignment.assigned or assignment.started
+    return {PART_KEY: part_word(part)} if assignment.member and part else {}
 
 
 def _vm_id(stage: Stage) -> str:
     return stage.onegate.access.vm_id if stage.onegate else ""
 
 
-def _kept(stage: Stage) -> Share:
-    """Return what this VM was given before: a reboot must not move the data between nodes."""
+def _read(stage: Stage) -> Assignment:
+    """Return the partition of before a reboot, which must not move data between SuperNodes."""
     try:
         kept: dict[str, Any] = json.loads(stage.layout.join.read_text(encoding="utf-8"))
         if kept["vm"] != _vm_id(stage):
-            return Share()
-        return Share(
+            return Assignment()
+        return Assignment(
             started=Part(index=int(kept["index"]), count=int(kept["count"])),
-            told=read_part(str(kept.get("told"))),
+            assigned=read_part(str(kept.get("told"))),
             member=kept.get("member") is True,
+            name=client_name(str(kept.get("name", ""))),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return Share()
+        return Assignment()
 
 
-def _keep(stage: Stage, share: Share) -> None:
-    part, told = share.started, share.told
+def _write(stage: Stage, assignment: Assignment) -> None:
+    part, assigned = assignment.started, assignment.assigned
     if part is None:
         return
-    kept = {"vm": _vm_id(stage), "index": part.index, "count": part.count, "member": share.member}
-    more = {"told": part_word(told)} if told else {}
+    kept = {
+        "vm": _vm_id(stage),
+        "index": part.index,
+        "count": part.count,
+        "member": assignment.member,
+        "name": assignment.name,
+    }
+    more = {"told": part_word(assigned)} if assigned else {}
     stage.layout.write(stage.layout.join, json.dumps({**kept, **more}) + "\n")

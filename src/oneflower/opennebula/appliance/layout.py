@@ -1,4 +1,4 @@
-"""What lies where on a machine, and who may read it."""
+"""The files and folders of a machine, their owners and their modes."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from oneflower.errors import StateError
 from oneflower.files import replace_file
-from oneflower.opennebula.containers import UID
+from oneflower.opennebula.roles import CONTAINER_UID
 from oneflower.tls import Certificates, write_private
 
 
@@ -20,15 +20,15 @@ class Layout:
     root
         ``/`` on a machine.
     uid
-        The user that the containers run as; it owns what they write.
+        The user of the containers, who owns what they write.
     """
 
     root: Path = Path("/")
-    uid: int = UID
+    uid: int = CONTAINER_UID
 
     @property
     def base(self) -> Path:
-        """The folder of all the others."""
+        """The folder of all others."""
         return self.root / "opt/flower"
 
     @property
@@ -48,7 +48,7 @@ class Layout:
 
     @property
     def state(self) -> Path:
-        """Flower's database, installed apps, and the journal."""
+        """Flower's database, installed apps and the journal."""
         return self.base / "state"
 
     @property
@@ -63,7 +63,7 @@ class Layout:
 
     @property
     def checkpoints(self) -> Path:
-        """The checkpoints; a disk or a share may be mounted here."""
+        """The checkpoints; may be the mount point of a disk or a share."""
         return self.base / "checkpoints"
 
     @property
@@ -73,81 +73,81 @@ class Layout:
 
     @property
     def certificates(self) -> Certificates:
-        """The PEM files in the folder of certificates."""
+        """The PEM files for TLS."""
         return Certificates.of(self.certs)
 
     @property
     def context(self) -> Path:
-        """What the report needs of the context, which systemd starts without one."""
+        """The part of the context that the report service needs; systemd starts it without a context."""
         return self.config / "context.sh"
 
     @property
     def join(self) -> Path:
-        """Which SuperLink and which part of the data a SuperNode was given."""
+        """The partition that a SuperNode was assigned."""
         return self.config / "join.json"
 
     @property
-    def standing(self) -> Path:
-        """What the last bootstrap has published; absent while a stage runs, and after one that failed."""
+    def published(self) -> Path:
+        """The values that the last bootstrap published; absent while a stage runs and after a failed one."""
         return self.config / "standing.json"
 
     @property
-    def proof(self) -> Path:
-        """Since when OneGate has accepted the token of this VM."""
+    def token_record(self) -> Path:
+        """The time since which OneGate has accepted this VM's token."""
         return self.config / "onegate.json"
 
     @property
-    def turn(self) -> Path:
-        """The lock of whoever speaks to OneGate."""
+    def onegate_lock(self) -> Path:
+        """The lock that a process holds during a call to OneGate."""
         return self.root / "run/oneflower/onegate.lock"
 
     @property
     def environ(self) -> Path:
-        """The environment of the stages of this boot, for those that are run again."""
+        """The environment of this boot's stages, for repeating them."""
         return self.root / "run/oneflower/environment.json"
 
     @property
     def not_mounted(self) -> Path:
-        """The labelled disks that this boot could not mount, one a line: folder and device (mount-disks)."""
+        """The list of labelled disks that could not be mounted at this boot; mount-disks writes it."""
         return self.root / "run/oneflower/not-mounted"
 
     @property
     def status(self) -> Path:
-        """Where one-apps keeps how far the stages came."""
+        """one-apps' status of the stages."""
         return self.root / "etc/one-appliance/status"
 
     @property
     def service(self) -> Path:
-        """What root decides for the service, mounted read-only on a SuperLink."""
+        """Decisions of the SuperLink's stages for the containers, mounted read-only."""
         return self.base / "service"
 
     @property
     def parts(self) -> Path:
-        """Which SuperNode has which part of the data."""
+        """The table of partitions: which SuperNode has which."""
         return self.service / "parts.json"
 
     @property
     def units(self) -> Path:
-        """Where systemd reads units from."""
+        """The folder of systemd's units."""
         return self.root / "etc/systemd/system"
 
     @property
     def started(self) -> Path:
-        """What each unit was started with."""
+        """Fingerprints of what each unit was started with."""
         return self.config / "started.json"
 
     def environment(self, container: str) -> Path:
-        """Return the variables of a container."""
+        """Return the env-file of a container."""
         return self.config / f"{container}.env"
 
     def make(self, *, checkpoints: bool) -> None:
-        """Make the folders, with their modes and owners; what is right is left alone.
+        """Create the folders with their modes and owners; change only what differs.
 
         Raises
         ------
         StateError
-            A disk of the machine is not mounted, a folder cannot be made, or the checkpoints cannot be
-            written by the containers' user.
+            A disk is not mounted, a folder cannot be created, or the containers' user cannot write
+            checkpoints.
         """
         self._check_mounts()
         for folder, mode, owner in (
@@ -160,38 +160,38 @@ class Layout:
         ):
             _make(folder, mode, self._owner(owner))
         for folder in (self.data, self.models):
-            # What is there is the operator's: a share may belong to nobody that this machine knows.
+            # An existing folder belongs to the operator: a share may have an owner unknown to this machine.
             if not folder.is_dir():
                 _make(folder, 0o755, self._owner(0))
         if checkpoints:
             self._make_checkpoints()
 
-    def give(self, path: Path) -> None:
-        """Give a file or folder to the containers' user."""
+    def chown_to_containers(self, path: Path) -> None:
+        """Make the containers' user the owner of a file or folder."""
         if _owners(path) != (self.uid, self.uid):
             os.chown(path, self.uid, self.uid)
 
     def write(self, path: Path, text: str) -> bool:
-        """Write a private file of root's where its content differs; tell whether it did."""
+        """Write a private file owned by root if its content differs; return whether it did."""
         content = text.encode()
         try:
             if path.is_file() and path.read_bytes() == content and path.stat().st_mode & 0o777 == 0o600:
                 return False
             write_private(path, content)
         except OSError as error:
-            raise StateError(f"cannot write {path}: {error.strerror}; mend that and start again") from None
+            raise StateError(f"cannot write {path}: {error.strerror}; fix that and start again") from None
         return True
 
-    def share(self, path: Path, text: str) -> None:
-        """Write a file of root's that the containers may read; a power cut after it does not undo it."""
+    def write_readable(self, path: Path, text: str) -> None:
+        """Write a file owned by root that the containers may read; it survives a power cut."""
         try:
             replace_file(path, text.encode(), mode=0o644, umask=False)
             _sync(path.parent)
         except OSError as error:
-            raise StateError(f"cannot write {path}: {error.strerror}; mend that and start again") from None
+            raise StateError(f"cannot write {path}: {error.strerror}; fix that and start again") from None
 
     def _check_mounts(self) -> None:
-        """Refuse to write below a mount point whose disk is there and could not be mounted."""
+        """Refuse to write below a mount point if its disk exists but could not be mounted."""
         try:
             lines = self.not_mounted.read_text(encoding="utf-8").splitlines()
         except OSError:
@@ -200,32 +200,32 @@ class Layout:
             folder = self.base / name
             if not folder.is_mount():
                 raise StateError(
-                    f"{device} is labelled fl-{name} and could not be mounted on {folder}: look at "
-                    f"`journalctl -u oneflower-mount-disks`, repair it (`fsck {device}`), mount it. The "
-                    "stages then run again by themselves"
+                    f"{device} has the label fl-{name} but could not be mounted on {folder}: see "
+                    f"`journalctl -u oneflower-mount-disks`, repair it (`fsck {device}`) and mount it. The "
+                    "stages are then repeated automatically"
                 )
 
     def _owner(self, wanted: int) -> int:
-        """Return root for what is root's, and on a layout of tests whoever runs them."""
+        """Return the owner; in tests, which may not run as root, their user instead of root."""
         return wanted or os.getuid()
 
     def _make_checkpoints(self) -> None:
         folder = self.checkpoints
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            # A share may refuse to change owners, and still be writable.
-            if write_trouble(folder, self.uid):
+            # A share may be writable without allowing a change of owner.
+            if write_problem(folder, self.uid):
                 os.chown(folder, self.uid, self.uid)
         except OSError as error:
             raise self._not_writable(error.strerror or str(error)) from None
-        trouble = write_trouble(folder, self.uid)
-        if trouble:
-            raise self._not_writable(trouble)
+        problem = write_problem(folder, self.uid)
+        if problem:
+            raise self._not_writable(problem)
 
     def _not_writable(self, reason: str) -> StateError:
         return StateError(
-            f"FL_CHECKPOINT_ENABLED is YES, and {self.checkpoints} cannot be written by user {self.uid} "
-            f"({reason}): give that user the folder, disk or share that is mounted there, or set "
+            f"FL_CHECKPOINT_ENABLED is YES, but user {self.uid} cannot write to {self.checkpoints} "
+            f"({reason}): make that user the owner of the folder, disk or share mounted there, or set "
             "FL_CHECKPOINT_ENABLED=NO"
         )
 
@@ -238,7 +238,7 @@ def _make(folder: Path, mode: int, owner: int) -> None:
         if _owners(folder) != (owner, owner):
             os.chown(folder, owner, owner)
     except OSError as error:
-        raise StateError(f"cannot make {folder}: {error.strerror}; mend that and start again") from None
+        raise StateError(f"cannot create {folder}: {error.strerror}; fix that and start again") from None
 
 
 def _sync(folder: Path) -> None:
@@ -254,13 +254,13 @@ def _owners(path: Path) -> tuple[int, int]:
     return found.st_uid, found.st_gid
 
 
-def write_trouble(folder: Path, uid: int) -> str:
-    """Create and remove a file as the user that will write there; root could write almost anywhere.
+def write_problem(folder: Path, uid: int) -> str:
+    """Create and remove a file as the user who will write there; root can write almost anywhere.
 
     Returns
     -------
     str
-        What the system says against it; empty where it works.
+        The system's error; empty if there is none.
     """
     trial = str(folder / f".trial.{os.getpid()}")
     for program in ("/usr/bin/touch", "/usr/bin/rm"):
@@ -270,8 +270,8 @@ def write_trouble(folder: Path, uid: int) -> str:
     return ""
 
 
-def read_trouble(folder: Path, uid: int) -> str:
-    """Look for what a user cannot read in a folder and the two levels below; empty where there is nothing."""
+def read_problem(folder: Path, uid: int) -> str:
+    """Return what a user cannot read in a folder and two levels below it; empty if there is nothing."""
     words = ("-maxdepth", "3", "!", "-readable", "-print", "-quit")
     done = _run_as(uid, "/usr/bin/find", str(folder), *words)
     if done.stdout.strip():

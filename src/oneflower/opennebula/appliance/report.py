@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from oneflower.errors import OneflowerError, SettingsError
-from oneflower.journal import follow
+from oneflower.journal import TrainingState, follow
 from oneflower.opennebula.appliance import join as joining
 from oneflower.opennebula.appliance import services
-from oneflower.opennebula.appliance.bootstrap import superlink_told
-from oneflower.opennebula.appliance.configure import keep_certificates, write_units
-from oneflower.opennebula.appliance.parts import Parts
-from oneflower.opennebula.appliance.progress import Progress
+from oneflower.opennebula.appliance.bootstrap import superlink_values
+from oneflower.opennebula.appliance.configure import ensure_certificates, write_units
+from oneflower.opennebula.appliance.partitions import PartitionTable
 from oneflower.opennebula.appliance.publisher import Publisher
+from oneflower.opennebula.appliance.shown import MOST_ROUNDS, shown
 from oneflower.opennebula.appliance.stage import Stage
 from oneflower.opennebula.onegate import OneGate, jitter
 from oneflower.opennebula.onegate.encoding import MAX_ERROR_CHARACTERS
@@ -49,15 +49,15 @@ def report(stage: Stage, stop: threading.Event) -> None:
 def _report_superlink(stage: Stage, onegate: OneGate, stop: threading.Event) -> None:
     publisher = _publisher(onegate)
     next_renewal, trouble = time.monotonic() + RENEW_EVERY_S, ""
-    parts = Parts(stage, time.monotonic, jitter=jitter)
+    partitions = PartitionTable(stage, time.monotonic, jitter=jitter)
     with following(stage, stop) as snapshot:
         while not stop.wait(POLL_S):
-            told = {**({"FL_ERROR": trouble} if trouble else {}), **parts.look()}
+            told = {**({"FL_ERROR": trouble} if trouble else {}), **partitions.update()}
             _hold_up(stage, publisher, {**told, **snapshot()})
             if time.monotonic() > next_renewal:
                 next_renewal += RENEW_EVERY_S
                 trouble = renew(stage)
-        _hold_up(stage, publisher, {**snapshot(), **parts.told})
+        _hold_up(stage, publisher, {**snapshot(), **partitions.values})
 
 
 def _publisher(onegate: OneGate) -> Publisher:
@@ -66,9 +66,9 @@ def _publisher(onegate: OneGate) -> Publisher:
 
 def _hold_up(stage: Stage, publisher: Publisher, values: Mapping[str, str]) -> None:
     """Publish, unless a stage speaks for the machine just now, or has failed and said why."""
-    standing = stage.standing()
-    if standing:
-        publisher.offer({**standing, **values})
+    published = stage.published()
+    if published:
+        publisher.offer({**published, **values})
 
 
 def renew(stage: Stage) -> str:
@@ -81,13 +81,13 @@ def renew(stage: Stage) -> str:
     """
     try:
         resolution = stage.settings()
-        if not (resolution.settings.tls_enabled and keep_certificates(stage, resolution.settings)):
+        if not (resolution.settings.tls_enabled and ensure_certificates(stage, resolution.settings)):
             return ""
         units = write_units(
             stage, resolution, services.superlink_containers(resolution.settings, stage.layout)
         )
         stage.systemd.start([unit for unit in units if unit.needed])
-        stage.stand_by_also(superlink_told(stage, resolution.settings))
+        stage.update_published(superlink_values(stage, resolution.settings))
     except OneflowerError as error:
         log.warning("certificate not renewed reason=%s", error)
         return f"the certificate was not renewed: {error}"[:MAX_ERROR_CHARACTERS]
@@ -96,17 +96,17 @@ def renew(stage: Stage) -> str:
 
 @contextmanager
 def following(stage: Stage, stop: threading.Event) -> Iterator[Callable[[], dict[str, str]]]:
-    """Fold the journal in a thread of its own: a slow OneGate must not hold up the reading."""
-    progress, lock = Progress(), threading.Lock()
+    """Read the journal in a thread of its own: a slow OneGate must not hold up the reading."""
+    state, lock = TrainingState(most_rounds=MOST_ROUNDS), threading.Lock()
 
     def read() -> None:
-        for event in follow(stage.layout.journal, stop, poll_s=POLL_S / 2):
+        for entry in follow(stage.layout.journal, stop, poll_s=POLL_S / 2):
             with lock:
-                progress.take(event)
+                state.take(entry)
 
     def snapshot() -> dict[str, str]:
         with lock:
-            return progress.values()
+            return shown(state)
 
     thread = threading.Thread(target=read, name="journal", daemon=True)
     thread.start()
@@ -120,7 +120,7 @@ def following(stage: Stage, stop: threading.Event) -> Iterator[Callable[[], dict
 def _report_supernode(stage: Stage, onegate: OneGate, stop: threading.Event) -> None:
     publisher = _publisher(onegate)
     while not stop.is_set():
-        _hold_up(stage, publisher, {**look(stage), **joining.hint(stage)})
+        _hold_up(stage, publisher, {**look(stage), **joining.partition_values(stage)})
         stop.wait(LOOK_EVERY_S * jitter())
 
 
@@ -135,7 +135,7 @@ def look(stage: Stage) -> dict[str, str]:
         if found is not None:
             touched = stage.systemd.start(joining.prepare(stage, resolution, found))
             if touched:
-                stage.stand_by_also({"FL_ENDPOINT": "", **joining.told(found)})
+                stage.update_published({"FL_ENDPOINT": "", **joining.endpoint_values(found)})
                 log.info("followed the SuperLink address=%s units=%s", found.address, ",".join(touched))
     except OneflowerError as error:
         log.warning("superlink not looked up reason=%s", error)

@@ -1,4 +1,4 @@
-"""Which containers a machine runs, and what each is told: pure, from the settings."""
+"""The containers of a machine with their arguments, mounts and env-files, computed from the settings."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from oneflower.journal import JOURNAL_VARIABLE
 from oneflower.opennebula.appliance.layout import Layout
 from oneflower.opennebula.appliance.units import Container, Mount
 from oneflower.opennebula.roles import Machine
-from oneflower.settings import NO_USE_CASE, Resolution, Settings
+from oneflower.settings import NO_USE_CASE, Consumer, Resolution, Settings, read_by
 from oneflower.settings.formats import split_address
 from oneflower.tls import Certificates
 
@@ -27,39 +27,33 @@ DATA = Path("/app/data")
 MODELS = Path("/app/models")
 SERVICE = Path("/app/service")
 JOURNAL = STATE / "journal.jsonl"
-# What a ServerApp finds through the environment of the SuperLink that starts it.
+# A ServerApp inherits these from the SuperLink that starts it.
 _SERVER_APP = {JOURNAL_VARIABLE: str(JOURNAL), "ONEFLOWER_PARTS": str(SERVICE / "parts.json")}
-# What `oneflower dashboard` reads its token from.
+# `oneflower dashboard` reads its token from this variable.
 DASHBOARD_TOKEN = "ONEFLOWER_DASHBOARD_TOKEN"  # noqa: S105 - the name of a variable
-
-# They hold PEM, which the containers find as files.
-_FILES = frozenset({"FL_SSL_CA_CERTFILE", "FL_SSL_CERTFILE", "FL_SSL_KEYFILE"})
-# The variables that Flower's programs and their launcher read; the supervisor reads all.
-_PROCESSES = ("FL_FLOWER_WORKAROUNDS", "FL_LOG_LEVEL", "FL_WARM_EXECUTOR")
 
 
 def environment(container: Container, resolution: Resolution) -> str:
-    """Return the env-file of a container: what it reads of what the operator has set, and what Flower needs.
+    """Return the env-file of a container: the operator's variables that it reads, and what Flower needs.
 
-    Docker takes each line as it is, and the settings have refused control characters: no value can end
-    its line or begin another.
+    A change of a variable that it does not read must not restart it. Docker reads each line literally, and
+    the settings refuse control characters, so a value cannot end its line and begin another.
     """
-    given = {
-        variable.name: resolution.provenance[variable.name].given or ""
-        for variable in container.machine.variables()
-        if not resolution.provenance[variable.name].is_default and variable.name not in _FILES
-    }
     if container.name == DASHBOARD_NAME:
         return _dashboard_environment(resolution.settings)
-    if container.name != SUPERVISOR_NAME:
-        # A variable that they do not read must not restart them.
-        given = {name: given[name] for name in _PROCESSES if name in given}
+    machine = container.machine
+    consumer = Consumer.SUPERVISOR if container.supervises else machine.consumer
+    given = {
+        variable.name: resolution.provenance[variable.name].given or ""
+        for variable in read_by(consumer)
+        if variable in machine.variables() and not resolution.provenance[variable.name].is_default
+    }
     own = {
         "FLWR_HOME": str(STATE / "flwr-home"),
         "FLWR_LOG_LEVEL": resolution.settings.log_level,
         "FLWR_TELEMETRY_ENABLED": "0",
         "HOME": str(STATE),
-        **(_SERVER_APP if container.machine is Machine.SUPERLINK else {}),
+        **(_SERVER_APP if machine is Machine.SUPERLINK else {}),
     }
     return _lines({**given, **own})
 
@@ -76,14 +70,14 @@ def _lines(variables: Mapping[str, str]) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Host:
-    """What all containers of a machine have in common."""
+    """What the containers of a machine have in common."""
 
     machine: Machine
     layout: Layout
     mounts: tuple[Mount, ...]
 
     def container(
-        self, name: str, description: str, told: Sequence[str], *, after: str = "", **kind: bool
+        self, name: str, description: str, args: Sequence[str], *, after: str = "", **kind: bool
     ) -> Container:
         return Container(
             name=name,
@@ -91,18 +85,18 @@ class _Host:
             machine=self.machine,
             environment=str(self.layout.environment(name)),
             mounts=self.mounts,
-            arguments=tuple(told),
+            arguments=tuple(args),
             after=f"{after}.service" if after else "",
             **kind,
         )
 
     def superexec(self, plugin: str, address: str, *, after: str) -> Container:
-        told = arguments.superexec(plugin, address)
-        return self.container(SUPEREXEC_NAME, f"Flower executor of the {plugin}", told, after=after)
+        args = arguments.superexec(plugin, address)
+        return self.container(SUPEREXEC_NAME, f"Flower executor of the {plugin}", args, after=after)
 
 
 def superlink_containers(settings: Settings, layout: Layout) -> list[Container]:
-    """Return the SuperLink, its executor where it is a service of its own, the supervisor, and the page."""
+    """Return the SuperLink, a separate executor if it has one, the supervisor and the dashboard."""
     host = _Host(machine=Machine.SUPERLINK, layout=layout, mounts=_superlink_mounts(settings, layout))
     places = arguments.SuperLinkPlaces(
         fleet=settings.fleet_api_address,
@@ -112,18 +106,17 @@ def superlink_containers(settings: Settings, layout: Layout) -> list[Container]:
         storage=str(STATE / "ffs"),
     )
     tls = Certificates.of(CERTS) if settings.tls_enabled else None
-    told = arguments.superlink(settings, places, tls)
-    containers = [host.container(SUPERLINK_NAME, "Flower SuperLink", told)]
+    args = arguments.superlink(settings, places, tls)
+    containers = [host.container(SUPERLINK_NAME, "Flower SuperLink", args)]
     if settings.isolation == "process":
         containers.append(host.superexec("serverapp", SERVERAPPIO, after=SUPERLINK_NAME))
     if settings.use_case != NO_USE_CASE:
         description = "oneflower supervisor, which keeps the training alive"
-        told = _supervisor(settings)
         containers.append(
             host.container(
                 SUPERVISOR_NAME,
                 description,
-                told,
+                _supervisor(settings),
                 after=SUPERLINK_NAME,
                 runs_oneflower=True,
                 supervises=True,
@@ -133,43 +126,43 @@ def superlink_containers(settings: Settings, layout: Layout) -> list[Container]:
 
 
 def _dashboard(settings: Settings, layout: Layout) -> Container:
-    """Return the live page: it reads the journal and the checkpoints, writes nothing, and gets no secret."""
+    """Return the dashboard, which reads journal and checkpoints and gets no secret but its token."""
     mounts = [Mount(source=str(layout.state), target=str(STATE))]
     if settings.checkpoint_enabled:
         mounts.append(Mount(source=str(layout.checkpoints), target=settings.checkpoint_path))
     host, port = split_address(settings.dashboard_address)
-    told = ["dashboard", "--journal", str(JOURNAL), "--host", host, "--port", str(port)]
+    args = ["dashboard", "--journal", str(JOURNAL), "--host", host, "--port", str(port)]
     description = "oneflower live page and metrics of the training"
     return _Host(machine=Machine.SUPERLINK, layout=layout, mounts=tuple(mounts)).container(
-        DASHBOARD_NAME, description, told, runs_oneflower=True, expendable=True
+        DASHBOARD_NAME, description, args, runs_oneflower=True, expendable=True
     )
 
 
 def supernode_containers(
     settings: Settings, layout: Layout, *, superlink: str, pairs: Mapping[str, object]
 ) -> list[Container]:
-    """Return the SuperNode that joins a SuperLink (``host:port``) with its part of the data."""
+    """Return the SuperNode that joins a SuperLink (``host:port``), with its node config."""
     mounts = (_state(layout), _certs(layout), _data(layout), _models(settings, layout))
     host = _Host(machine=Machine.SUPERNODE, layout=layout, mounts=mounts)
-    told = arguments.supernode(
+    args = arguments.supernode(
         settings,
         superlink_address=superlink,
         clientappio=CLIENTAPPIO,
         node_config=arguments.node_config(pairs),
         ca=str(CERTS / "ca.pem") if settings.tls_enabled else None,
     )
-    containers = [host.container(SUPERNODE_NAME, "Flower SuperNode", told)]
-    # The launcher runs an executor of its own, unless the operator wants one beside it.
+    containers = [host.container(SUPERNODE_NAME, "Flower SuperNode", args)]
+    # The launcher runs the executor, unless the operator wants it as a separate service.
     if settings.isolation == "process":
         containers.append(host.superexec("clientapp", CLIENTAPPIO, after=SUPERNODE_NAME))
     return containers
 
 
 def _supervisor(settings: Settings) -> list[str]:
-    told = ["supervise"]
+    args = ["supervise"]
     if settings.tls_enabled:
-        told += ["--root-certificates", str(CERTS / "ca.pem")]
-    return told
+        args += ["--root-certificates", str(CERTS / "ca.pem")]
+    return args
 
 
 def _superlink_mounts(settings: Settings, layout: Layout) -> tuple[Mount, ...]:
@@ -194,7 +187,7 @@ def _data(layout: Layout) -> Mount:
 
 
 def _models(settings: Settings, layout: Layout) -> Mount:
-    """Mount the models where FL_BASE_MODEL looks: at the usual place, unless it names one elsewhere."""
+    """Mount the models at the usual folder, or where FL_BASE_MODEL expects them."""
     asked = Path(settings.base_model)
     usual = any(asked.is_relative_to(place) for place in (MODELS, DATA))
     return Mount(source=str(layout.models), target=str(MODELS if usual else asked))

@@ -1,4 +1,4 @@
-"""What both stages of a boot begin with, and how a failure of either is told."""
+"""What both stages of a boot share: the settings, the report of a failure, the values last published."""
 
 import json
 import logging
@@ -21,19 +21,19 @@ from oneflower.settings import Resolution, resolve
 
 log = logging.getLogger(__name__)
 
-# How long a failed stage tries to tell OneGate why.
-TELL_FAILURE_S = 60.0
+# How long a failed stage tries to publish the reason.
+REPORT_FAILURE_S = 60.0
 
 
-class UntoldError(ClusterError):
-    """A stage has failed for good, and OneGate could not be told: it is run again until it could."""
+class UnreportedFailureError(ClusterError):
+    """A stage failed for good and OneGate does not know: the stage is repeated until it does."""
 
     passing = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """One stage of a machine's boot. ``onegate`` is None on a machine without a token."""
+    """One stage of a machine's boot; ``onegate`` is None on a machine without a token."""
 
     machine: Machine
     environ: Mapping[str, str]
@@ -53,7 +53,7 @@ class Stage:
         Raises
         ------
         SettingsError
-            Holding every problem, those of the operator's certificates too.
+            With every problem, including those of the operator's certificates.
         """
         certificates = given_problems(self.machine, self.environ, self.now())
         try:
@@ -65,7 +65,7 @@ class Stage:
         return resolution
 
     def publish(self, values: Mapping[str, str], *, patience_s: float = 0.0) -> bool:
-        """Tell OneGate, where there is one; return whether it was told. A failure is logged alone."""
+        """Publish values through OneGate, if there is one; return whether that worked. Log a failure."""
         if self.onegate is None:
             return False
         try:
@@ -76,47 +76,47 @@ class Stage:
         return True
 
     @contextmanager
-    def telling(self) -> Iterator[None]:
-        """Publish an error before it ends the stage: the operator looks there first.
+    def reporting_failure(self) -> Iterator[None]:
+        """Publish an error before it ends the stage: that is where the operator looks first.
 
         Raises
         ------
-        UntoldError
-            The error is final and OneGate could not be told: it may still show READY=YES of the boot before.
+        UnreportedFailureError
+            The error is final and could not be published: OneGate may still show READY=YES of the last boot.
         """
         try:
             yield
         except OneflowerError as error:
-            told = self.publish(failure(error), patience_s=TELL_FAILURE_S)
-            if not (told or self.onegate is None or may_pass(error)):
-                raise UntoldError(str(error)) from error
+            is_published = self.publish(failure_values(error), patience_s=REPORT_FAILURE_S)
+            if not (is_published or self.onegate is None or may_pass(error)):
+                raise UnreportedFailureError(str(error)) from error
             raise
         except Exception as error:
             unexpected = f"unexpected {type(error).__name__}: {error}. Please report it"
-            self.publish(failure(unexpected), patience_s=TELL_FAILURE_S)
+            self.publish(failure_values(unexpected), patience_s=REPORT_FAILURE_S)
             raise
 
-    def stand_by(self, values: Mapping[str, str]) -> None:
-        """Keep what the machine has published of itself, which the report goes on to hold up."""
-        self.layout.write(self.layout.standing, json.dumps(dict(values)) + "\n")
+    def record_published(self, values: Mapping[str, str]) -> None:
+        """Record what the machine has published about itself; the report service keeps it published."""
+        self.layout.write(self.layout.published, json.dumps(dict(values)) + "\n")
 
-    def stand_by_also(self, values: Mapping[str, str]) -> None:
-        """Change what the machine stands by; nothing where it stands by nothing."""
-        standing = self.standing()
-        if standing:
-            self.stand_by({**standing, **values})
+    def update_published(self, values: Mapping[str, str]) -> None:
+        """Change recorded values; do nothing if there is no record."""
+        published = self.published()
+        if published:
+            self.record_published({**published, **values})
 
-    def stand_down(self) -> None:
-        """Take that back: a stage runs, and the report must not speak for the machine meanwhile."""
-        self.layout.standing.unlink(missing_ok=True)
+    def forget_published(self) -> None:
+        """Remove the record: while a stage runs, the report service must not publish."""
+        self.layout.published.unlink(missing_ok=True)
 
-    def standing(self) -> dict[str, str]:
-        """Return what the machine stands by; empty while a stage runs, and after one that failed."""
-        return {key: str(value) for key, value in read_json(self.layout.standing).items()}
+    def published(self) -> dict[str, str]:
+        """Return the recorded values; none while a stage runs and after a stage that failed."""
+        return {key: str(value) for key, value in read_json(self.layout.published).items()}
 
 
-def failure(error: object) -> dict[str, str]:
-    """Return what a machine says of itself after an error."""
+def failure_values(error: object) -> dict[str, str]:
+    """Return the values that a machine publishes after an error."""
     return {
         "FL_STATE": "failed",
         "FL_ERROR": (str(error) or type(error).__name__)[:MAX_ERROR_CHARACTERS],

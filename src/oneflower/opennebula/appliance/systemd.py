@@ -1,4 +1,4 @@
-"""Units on the machine: written, started, and started anew only where what they are made of has changed."""
+"""The units of a machine: write them, start them, and restart only those whose inputs have changed."""
 
 import hashlib
 import json
@@ -22,14 +22,14 @@ LOG_LINES = 15
 
 
 class UnitEndedError(ClusterError):
-    """A unit has ended for good: systemd does not start it again, and neither should anything else."""
+    """A unit has ended for good: systemd does not restart it, and nothing else should."""
 
     passing = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """A unit, the files that it reads when it starts, and whether the machine is of no use without it."""
+    """A unit, the files that it reads when it starts, and whether the machine needs it to be READY."""
 
     name: str
     text: str
@@ -37,7 +37,7 @@ class Unit:
     needed: bool = True
 
     def fingerprint(self) -> str:
-        """Return what tells whether the unit would start with something else now."""
+        """Return a digest of the unit and its files: it differs if a restart would change something."""
         digest = hashlib.sha256(self.text.encode())
         for path in self.files:
             digest.update(path.read_bytes() if path.is_file() else b"-")
@@ -55,27 +55,27 @@ class Systemd:
         self._sleep = sleep
 
     def write(self, units: Sequence[Unit]) -> None:
-        """Write the units' files, and have systemd read them where one differs."""
+        """Write the units' files, and reload systemd if one has changed."""
         changed = [self._write(unit) for unit in units]
         if any(changed):
             self._commands.run(SYSTEMCTL, "daemon-reload")
 
     def start(self, units: Sequence[Unit]) -> list[str]:
-        """Start what does not run, start anew what has changed; return the names of both."""
+        """Start units that do not run and restart those that have changed; return the names of both."""
         before = self._started()
         now = {unit.name: unit.fingerprint() for unit in units}
-        touched = []
+        started = []
         for name, fingerprint in now.items():
             if before.get(name) == fingerprint and self.is_active(name):
                 continue
             log.info("unit started name=%s changed=%s", name, before.get(name) not in (None, fingerprint))
             self._commands.run(SYSTEMCTL, "restart", name)
-            touched.append(name)
+            started.append(name)
         self._layout.write(self._layout.started, json.dumps({**before, **now}, indent=2) + "\n")
-        return touched
+        return started
 
     def remove(self, names: Sequence[str]) -> None:
-        """Stop units that the settings no longer ask for, and remove their files."""
+        """Stop units that are no longer needed, and remove their files."""
         present = [name for name in names if (self._layout.units / name).exists()]
         for name in present:
             log.info("unit removed name=%s", name)
@@ -89,33 +89,33 @@ class Systemd:
         return succeeds(self._commands, (SYSTEMCTL, "is-active", "--quiet", name))
 
     def has_failed(self, name: str) -> bool:
-        """Whether the unit has ended with an error, and nothing will start it again."""
+        """Whether the unit has ended with an error and will not be restarted."""
         return succeeds(self._commands, (SYSTEMCTL, "is-failed", "--quiet", name))
 
-    def said(self, name: str) -> str:
-        """Return what the unit has logged since it was last started."""
+    def log_since_start(self, name: str) -> str:
+        """Return the unit's log since it was last started."""
         shown = self._commands.run(SYSTEMCTL, "show", "--property=InvocationID", "--value", name)
         return self._commands.run(
             JOURNALCTL, "--output=cat", "--no-pager", f"_SYSTEMD_INVOCATION_ID={shown.strip()}"
         )
 
     def wait(self, name: str, healthy: Callable[[], bool], what: str, timeout_s: float) -> None:
-        """Wait until a unit runs and is healthy.
+        """Wait until a unit runs and is healthy. Errors contain the end of its log.
 
         Raises
         ------
         UnitEndedError
-            It has ended with an error, and systemd does not start it again; with the end of its log.
+            It has ended with an error, and systemd does not restart it.
         ClusterError
-            It is not in time; likewise.
+            It is not healthy in time.
         """
         deadline = time.monotonic() + timeout_s
         while not (self.is_active(name) and healthy()):
             if self.has_failed(name):
-                raise UnitEndedError(f"{name}: it has ended. The end of its log:\n{self._tail(name)}")
+                raise UnitEndedError(f"{name} has ended. End of its log:\n{self._tail(name)}")
             if time.monotonic() > deadline:
                 late = f"{what} within {timeout_s:.0f} s"
-                raise ClusterError(f"{name}: {late}. The end of its log:\n{self._tail(name)}")
+                raise ClusterError(f"{name}: {late}. End of its log:\n{self._tail(name)}")
             self._sleep(POLL_S)
 
     def _write(self, unit: Unit) -> bool:
@@ -128,7 +128,7 @@ class Systemd:
             # one-apps' stages run with a umask of 0077.
             path.chmod(0o644)
         except OSError as error:
-            raise StateError(f"cannot write {path}: {error.strerror}; mend that and start again") from None
+            raise StateError(f"cannot write {path}: {error.strerror}; fix that and start again") from None
         return True
 
     def _tail(self, name: str) -> str:

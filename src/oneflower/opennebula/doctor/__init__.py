@@ -1,4 +1,4 @@
-"""What is wrong with a machine on OpenNebula, and how to mend it; nothing on the machine is changed."""
+"""Find out what is wrong with a machine on OpenNebula and how to fix it, without changing the machine."""
 
 from oneflower.opennebula.doctor.bundle import refuse_existing, write_bundle
 from oneflower.opennebula.doctor.contents import collect

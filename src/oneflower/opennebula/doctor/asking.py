@@ -1,4 +1,4 @@
-"""One question to OneGate, and its answer as it came: the client turns every failure into one error."""
+"""Send one request to OneGate and return the raw response, which the client would not show."""
 
 import time
 from collections.abc import Mapping
@@ -11,16 +11,16 @@ from typing import Any
 import httpx
 
 from oneflower.opennebula.onegate import Access
-from oneflower.opennebula.onegate.turn import taking_turns
+from oneflower.opennebula.onegate.lock import exclusive_call
 
 CONNECT_S = 5.0
-# OneGate works on a request for so long, whether or not anybody waits for its answer.
+# OneGate works on a request for so long, whether or not the caller still waits.
 ANSWER_S = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What OneGate said. ``middle`` is the moment, by this machine's clock, for which its ``date`` holds."""
+    """OneGate's response; ``middle`` is the time on this machine's clock to compare ``date`` with."""
 
     status: int
     text: str
@@ -30,21 +30,21 @@ class Answer:
     seconds: float
 
 
-def ask(access: Access, path: str, turn: Path) -> Answer:
-    """Ask once, while no other process of this VM does.
+def ask(access: Access, path: str, lock: Path) -> Answer:
+    """Send one GET request, while no other process of this VM does.
 
     Raises
     ------
     httpx.TransportError, httpx.InvalidURL
-        There was no answer.
+        There was no response.
     TimeoutError
-        Another process has spoken to OneGate for two minutes.
+        Another process has held the lock for two minutes.
     """
     headers = {"X-ONEGATE-TOKEN": access.token, "X-ONEGATE-VMID": access.vm_id}
     timeout = httpx.Timeout(ANSWER_S, connect=CONNECT_S)
     with (
         httpx.Client(timeout=timeout, trust_env=False) as client,
-        taking_turns(turn, time.monotonic, time.sleep),
+        exclusive_call(lock, time.monotonic, time.sleep),
     ):
         began, clock = datetime.now(UTC), time.monotonic()
         response = client.get(f"{access.endpoint}{path}", headers=headers)

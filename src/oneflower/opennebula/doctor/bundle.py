@@ -1,4 +1,4 @@
-"""The bundle for a bug report: one .tar.gz, private, whole or not at all, and never over another file."""
+"""Write the bundle for a bug report: one private .tar.gz, complete or absent, never over another file."""
 
 import gzip
 import io
@@ -13,33 +13,35 @@ from oneflower.opennebula.doctor.masking import Masker
 
 MEMBER_BYTES: Final = 512 * 1024
 BUNDLE_BYTES: Final = 20 * 1024 * 1024
-"""Of all texts together, before they are compressed."""
+"""Limit for all texts together, before compression."""
 
 Member = tuple[str, str]
-"""A name in the bundle, and its text."""
+"""The name of a file in the bundle, and its text."""
 
 
 def refuse_existing(path: Path) -> None:
-    """Refuse a path that cannot become the bundle, before minutes go into it.
+    """Refuse a path that cannot become the bundle, before spending minutes on it.
 
     Raises
     ------
     StateError
-        There is a file of that name, or no such folder.
+        The file exists, or its folder does not.
     """
     if os.path.lexists(path):
-        raise StateError(f"{path} is there already, and is not overwritten: give --bundle another name")
+        raise StateError(f"{path} already exists and is not overwritten: give --bundle another name")
     if not path.parent.is_dir():
-        raise StateError(f"there is no folder {path.parent}: give --bundle a file in a folder that is there")
+        raise StateError(
+            f"the folder {path.parent} does not exist: give --bundle a file in an existing folder"
+        )
 
 
 def write_bundle(path: Path, members: Iterable[Member], mask: Masker) -> int:
-    """Write the texts, each masked and bounded; return how many bytes the file has.
+    """Write the texts, each masked and limited in size; return the file's size in bytes.
 
     Raises
     ------
     StateError
-        There is a file of that name, or the file cannot be written.
+        The file exists or cannot be written.
     """
     refuse_existing(path)
     content = _packed(members, mask, root=path.name.removesuffix(".gz").removesuffix(".tar"))
@@ -50,26 +52,30 @@ def write_bundle(path: Path, members: Iterable[Member], mask: Masker) -> int:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.link(temporary, path)  # unlike a rename it replaces nothing
+        os.link(temporary, path)  # unlike a rename, never replaces a file
     except FileExistsError:
-        raise StateError(f"{path} is there already, and is not overwritten: give another name") from None
+        raise StateError(
+            f"{path} already exists and is not overwritten: give --bundle another name"
+        ) from None
     except OSError as error:
-        raise StateError(f"cannot write {path}: {error.strerror}; give --bundle a file elsewhere") from None
+        raise StateError(
+            f"cannot write {path}: {error.strerror}; give --bundle a file in another folder"
+        ) from None
     finally:
         temporary.unlink(missing_ok=True)
     return len(content)
 
 
 def _packed(members: Iterable[Member], mask: Masker, *, root: str) -> bytes:
-    """Return the archive; this is the one door through which a text goes in."""
+    """Return the archive. All texts pass through here, where they are masked."""
     packed, used, left_out = io.BytesIO(), 0, []
-    # No time of packing and no name of the machine: neither helps.
+    # Without the time of packing and the machine's name, which do not help.
     with (
         gzip.GzipFile(fileobj=packed, mode="wb", filename="") as compressed,
         tarfile.open(fileobj=compressed, mode="w") as archive,
     ):
         for name, text in members:
-            # Masked before it is cut: a piece of a secret is harder to know.
+            # Masked before it is truncated: part of a secret is harder to recognize.
             content = mask(text).encode("utf-8", errors="replace")[-MEMBER_BYTES:]
             if used + len(content) > BUNDLE_BYTES:
                 left_out.append(name)

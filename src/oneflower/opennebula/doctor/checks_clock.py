@@ -1,4 +1,4 @@
-"""Is the clock right, and are the certificates valid by it."""
+"""Check that the clock is right and that the certificates are valid now."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -15,19 +15,19 @@ from oneflower.tls.checks import RENEW_BEFORE
 
 CLOCK, CERTIFICATES = "clock", "certificates"
 WARN_S = 5.0
-_SET_CLOCK = "install and start chrony or systemd-timesyncd; `timedatectl` shows the time"
+_SET_CLOCK = "install and start chrony or systemd-timesyncd; check with `timedatectl`"
 _TIMEDATECTL = ("/usr/bin/timedatectl", "show", "--property=NTPSynchronized", "--value")
 
 
 def clock(host: Host) -> Iterator[Finding]:
-    """Compare the clock with OneGate's; a OneGate that sends no date leaves what systemd knows."""
-    lead_s = host.learned.clock_lead_s
+    """Compare the clock with OneGate's; if OneGate sends no date, check that it is synchronized."""
+    lead_s = host.facts.clock_lead_s
     if lead_s is None:
         yield _synchronized(host)
         return
     text = f"{abs(lead_s):.0f} s {'ahead of' if lead_s > 0 else 'behind'} OneGate's"
     if abs(lead_s) > SKEW.total_seconds():
-        yield problem(CLOCK, f"{text}: new certificates are not valid by it", _SET_CLOCK)
+        yield problem(CLOCK, f"{text}: new certificates are not valid at this time", _SET_CLOCK)
     elif abs(lead_s) > WARN_S:
         yield warning(CLOCK, text, _SET_CLOCK)
     else:
@@ -37,16 +37,16 @@ def clock(host: Host) -> Iterator[Finding]:
 def _synchronized(host: Host) -> Finding:
     now = f"{host.now():%Y-%m-%d %H:%M:%S} UTC"
     try:
-        said = host.commands.run(*_TIMEDATECTL).strip()
+        synchronized = host.commands.run(*_TIMEDATECTL).strip()
     except ClusterError:
-        return skipped(CLOCK, f"{now}; nothing here tells whether that is right")
-    if said == "no":
-        return warning(CLOCK, f"{now}, and no time server was heard", _SET_CLOCK)
-    return ok(CLOCK, f"{now}, set by a time server")
+        return skipped(CLOCK, f"{now}; this machine cannot tell whether that is right")
+    if synchronized == "no":
+        return warning(CLOCK, f"{now}, not synchronized with a time server", _SET_CLOCK)
+    return ok(CLOCK, f"{now}, synchronized with a time server")
 
 
 def certificates(host: Host) -> Iterator[Finding]:
-    """Look at the dates of the files that the containers read."""
+    """Check the dates of the certificates that the containers use."""
     if not host.tls_is_on():
         yield skipped(CERTIFICATES, "FL_TLS_ENABLED is NO")
         return
@@ -72,13 +72,11 @@ def _load(path: Path) -> x509.Certificate | Finding:
     try:
         return x509.load_pem_x509_certificates(path.read_bytes())[0]
     except FileNotFoundError:
-        mend = (
-            "configure writes it on a SuperLink, bootstrap on a SuperNode: mend what stops them, then reboot"
-        )
-        return problem(CERTIFICATES, f"{path} is not there", mend)
+        fix = "configure writes it on a SuperLink, bootstrap on a SuperNode: fix what stops them, then reboot"
+        return problem(CERTIFICATES, f"{path} does not exist", fix)
     except (OSError, ValueError) as error:
-        mend = f"remove {path} and reboot: it is made again"
-        return problem(CERTIFICATES, f"{path} cannot be read as a certificate ({error})", mend)
+        fix = f"remove {path} and reboot: it is created again"
+        return problem(CERTIFICATES, f"{path} is not a readable certificate ({error})", fix)
 
 
 def _wrong_date(path: Path, certificate: x509.Certificate, now: datetime) -> Finding | None:
@@ -86,16 +84,18 @@ def _wrong_date(path: Path, certificate: x509.Certificate, now: datetime) -> Fin
     if now < begins:
         return problem(
             CERTIFICATES,
-            f"{path} is valid from {begins:%Y-%m-%d %H:%M} UTC on, and here it is {now:%Y-%m-%d %H:%M}",
+            f"{path} is valid from {begins:%Y-%m-%d %H:%M} UTC; the clock shows {now:%Y-%m-%d %H:%M}",
             _SET_CLOCK,
         )
     if now > ends:
         return problem(
             CERTIFICATES,
-            f"{path} expired at {ends:%Y-%m-%d %H:%M} UTC, and here it is {now:%Y-%m-%d %H:%M}",
-            "check the clock; then reboot the SuperLink, which makes a new one, or replace your own",
+            f"{path} expired at {ends:%Y-%m-%d %H:%M} UTC; the clock shows {now:%Y-%m-%d %H:%M}",
+            "check the clock; then reboot the SuperLink, which creates another, or replace your own",
         )
     if ends - now < RENEW_BEFORE - timedelta(days=1):
-        mend = "see that flower-report runs on the SuperLink: it renews what oneflower made, not your own"
-        return warning(CERTIFICATES, f"{path} expires at {ends:%Y-%m-%d %H:%M} UTC", mend)
+        fix = (
+            "check that flower-report runs on the SuperLink: it renews oneflower's certificates, not your own"
+        )
+        return warning(CERTIFICATES, f"{path} expires at {ends:%Y-%m-%d %H:%M} UTC", fix)
     return None

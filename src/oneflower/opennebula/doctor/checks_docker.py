@@ -1,4 +1,4 @@
-"""Does the container engine answer, and is the image there."""
+"""Check that the container engine responds and has the image."""
 
 import json
 from collections.abc import Iterator
@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from oneflower.errors import ClusterError
 from oneflower.findings import Finding, ok, problem, skipped
 from oneflower.opennebula.appliance.units import DOCKER
-from oneflower.opennebula.containers import image as image_of
-from oneflower.opennebula.doctor.host import Host
-from oneflower.opennebula.doctor.text import last_error
+from oneflower.opennebula.doctor.host import Host, last_error
 
 ENGINE, IMAGE = "docker", "image"
 INFO = (
@@ -20,49 +18,51 @@ INFO = (
 
 
 def engine(host: Host) -> Iterator[Finding]:
-    """Ask the engine, and look for user namespaces: they change who user 49999 is."""
+    """Check that the engine responds, and that it uses no user namespaces, which would remap user 49999."""
     try:
-        said = host.commands.run(*INFO)
+        output = host.commands.run(*INFO)
     except ClusterError as error:
         missing = "not installed" in str(error)
-        mend = (
-            "use the disk image, which brings Docker; on another machine: apt install docker.io"
+        fix = (
+            "use the disk image, which contains Docker; on another machine: apt install docker.io"
             if missing
-            else "systemctl restart docker; `journalctl -u docker` says why it ended, often a full disk"
+            else "systemctl restart docker; `journalctl -u docker` has the reason, often a full disk"
         )
-        yield problem(ENGINE, f"it does not answer: {last_error(str(error))}", mend)
+        yield problem(ENGINE, f"it does not respond: {last_error(str(error))}", fix)
         return
     try:
-        found = json.loads(said)
+        found = json.loads(output)
         version, options = str(found["version"]), [str(each) for each in found["options"] or []]
     except (ValueError, KeyError, TypeError):
         yield problem(
-            ENGINE, f"it answered {said[:100]!r}", "expected Docker, or podman-docker, as /usr/bin/docker"
+            ENGINE,
+            f"unexpected output {output[:100]!r}",
+            "expected Docker or podman-docker as /usr/bin/docker",
         )
         return
-    host.learned.docker_answers = True
+    host.facts.docker_answers = True
     mapped = [each for each in options if "userns" in each or "rootless" in each]
     if mapped:
         text = (
-            f"version {version} maps users ({', '.join(mapped)}): user {host.layout.uid} owns nothing inside"
+            f"version {version} maps users ({', '.join(mapped)}): user {host.layout.uid} owns no files there"
         )
         yield problem(
-            ENGINE, text, "remove userns-remap from /etc/docker/daemon.json, run it as root; reboot"
+            ENGINE, text, "remove userns-remap from /etc/docker/daemon.json, run Docker as root, and reboot"
         )
     else:
-        yield ok(ENGINE, f"version {version} answers, and maps no users")
+        yield ok(ENGINE, f"version {version} responds, without user namespaces")
 
 
 def image(host: Host) -> Iterator[Finding]:
-    """See that the image of the role is there: nothing is pulled."""
-    name = image_of(host.machine)
-    if not host.learned.docker_answers:
-        yield skipped(IMAGE, "Docker does not answer")
+    """Check that the image of the role exists; none is pulled."""
+    name = host.machine.container_image
+    if not host.facts.docker_answers:
+        yield skipped(IMAGE, "Docker does not respond")
         return
     try:
         found = host.commands.run(DOCKER, "image", "inspect", "--format", "{{.Id}}", name)
     except ClusterError as error:
-        mend = "the disk image carries it: use one of this version, or run /opt/oneflower/image/install.sh"
-        yield problem(IMAGE, f"{name} is not there: {last_error(str(error))}", f"{mend} {host.machine}")
+        fix = "the disk image contains it: use one of this version, or run /opt/oneflower/image/install.sh"
+        yield problem(IMAGE, f"{name} does not exist: {last_error(str(error))}", f"{fix} {host.machine}")
     else:
-        yield ok(IMAGE, f"{name} is there ({found.strip()[:19]})")
+        yield ok(IMAGE, f"{name} exists ({found.strip()[:19]})")

@@ -1,4 +1,4 @@
-"""Do names resolve, and does the way to the SuperLink lead there."""
+"""Check that names resolve and that the SuperLink can be reached."""
 
 import errno
 import ipaddress
@@ -21,12 +21,12 @@ RESOLV_CONF = "etc/resolv.conf"
 _DEFAULT = "0.0.0.0:9092"
 _SUPERLINK_OF_UNIT = re.compile(r'"--superlink" "([^"]+)"')
 _FIREWALL = "allow 9092/tcp to the SuperLink in its security group and firewall, and check ETHx_ROUTES"
-_NO_WAY = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL)
+_NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL)
 
 
 def superlink_address(host: Host) -> str:
-    """Return the SuperLink as ``host:port``, as this machine calls it; empty where nobody has said it."""
-    resolution = host.learned.resolution
+    """Return the address (``host:port``) at which this machine reaches the SuperLink; empty if unknown."""
+    resolution = host.facts.resolution
     if host.machine is Machine.SUPERLINK:
         fleet = resolution.settings.fleet_api_address if resolution else _DEFAULT
         return (
@@ -35,61 +35,69 @@ def superlink_address(host: Host) -> str:
         )
     if resolution and resolution.settings.superlink_address:
         return resolution.settings.superlink_address
-    link = find_superlink(host.learned.service or {})
+    link = find_superlink(host.facts.service or {})
     return link.address if link else _of_unit(host)
 
 
 def names(host: Host) -> Iterator[Finding]:
-    """Resolve the names that this machine uses; most clusters use addresses alone."""
+    """Resolve the names that this machine uses; most clusters use only addresses."""
     onegate = urlsplit(host.context.get("ONEGATE_ENDPOINT", "")).hostname or ""
     address = superlink_address(host)
     wanted = [name for name in (onegate, _host_of(address)) if name and not _is_address(name)]
     if not wanted:
-        yield ok(NAMES, "none is needed: OneGate and the SuperLink are called by address")
+        yield ok(NAMES, "none needed: OneGate and the SuperLink are given as addresses")
         return
     servers = _servers(host)
     for name in dict.fromkeys(wanted):
         try:
             found = {str(each[4][0]) for each in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)}
         except OSError as error:
-            asked = f"name servers {', '.join(servers)}" if servers else f"no name server in /{RESOLV_CONF}"
+            servers_text = (
+                f"name servers {', '.join(servers)}" if servers else f"no name server in /{RESOLV_CONF}"
+            )
             yield problem(
                 NAMES,
-                f"{name} does not resolve ({error.strerror or error}); {asked}",
-                "set ETHx_DNS or DNS in the context, or call it by its address",
+                f"{name} does not resolve ({error.strerror or error}); {servers_text}",
+                "set ETHx_DNS or DNS in the context, or use its address",
             )
         else:
-            yield ok(NAMES, f"{name} is {', '.join(sorted(found))}")
+            yield ok(NAMES, f"{name} resolves to {', '.join(sorted(found))}")
 
 
 def route(host: Host) -> Iterator[Finding]:
-    """Open a connection to the Fleet API, and tell apart why none opens."""
+    """Open a connection to the Fleet API, and distinguish the reasons for a failure."""
     address = superlink_address(host)
     if not address:
-        yield skipped(ROUTE, "nobody has said where the SuperLink is")
+        yield skipped(ROUTE, "the address of the SuperLink is not known")
         return
     try:
         socket.create_connection(split_address(address), timeout=CONNECT_S).close()
     except OSError as error:
-        yield _unreached(host, address, error)
+        yield _unreachable(host, address, error)
     else:
-        yield ok(ROUTE, f"the Fleet API at {address} takes connections")
+        yield ok(ROUTE, f"the Fleet API at {address} accepts connections")
 
 
-def _unreached(host: Host, address: str, error: OSError) -> Finding:
+def _unreachable(host: Host, address: str, error: OSError) -> Finding:
     is_own = host.machine is Machine.SUPERLINK
     if isinstance(error, TimeoutError):
-        mend = "check `nft list ruleset` on this machine" if is_own else _FIREWALL
-        return problem(ROUTE, f"no answer from {address} within {CONNECT_S:.0f} s: packets are dropped", mend)
+        fix = "check `nft list ruleset` on this machine" if is_own else _FIREWALL
+        return problem(
+            ROUTE, f"no response from {address} within {CONNECT_S:.0f} s: packets are dropped", fix
+        )
     if isinstance(error, ConnectionRefusedError):
-        mend = "see the unit flower-superlink below" if is_own else "run `oneflower appliance doctor` there"
-        return problem(ROUTE, f"{address} refuses connections: no SuperLink listens there", mend)
+        fix = (
+            "see the check of flower-superlink.service"
+            if is_own
+            else "run `oneflower appliance doctor` on the SuperLink"
+        )
+        return problem(ROUTE, f"{address} refuses connections: no SuperLink is listening there", fix)
     if isinstance(error, socket.gaierror):
-        return problem(ROUTE, f"the name in {address} does not resolve", "see the check of names")
-    if error.errno in _NO_WAY:
-        mend = "check `ip route` here, ETHx_GATEWAY and ETHx_ROUTES, and that both VMs are in one network"
-        return problem(ROUTE, f"no route to {address} ({error.strerror})", mend)
-    return problem(ROUTE, f"{address} is not reached: {error}", _FIREWALL)
+        return problem(ROUTE, f"the name in {address} does not resolve", "see the check `names`")
+    if error.errno in _NO_ROUTE:
+        fix = "check `ip route` here, ETHx_GATEWAY and ETHx_ROUTES, and that both VMs are in the same network"
+        return problem(ROUTE, f"no route to {address} ({error.strerror})", fix)
+    return problem(ROUTE, f"{address} cannot be reached: {error}", _FIREWALL)
 
 
 def _of_unit(host: Host) -> str:

@@ -1,4 +1,4 @@
-"""What goes into a bundle, as texts; it is masked and bounded where it is packed."""
+"""Collect the texts of a bundle; ``bundle.py`` masks them and limits their size."""
 
 import json
 import threading
@@ -16,11 +16,11 @@ from oneflower.opennebula.appliance.configure import REPORT
 from oneflower.opennebula.appliance.systemd import JOURNALCTL, SYSTEMCTL
 from oneflower.opennebula.appliance.units import DOCKER
 from oneflower.opennebula.doctor.bundle import MEMBER_BYTES, Member
-from oneflower.opennebula.doctor.host import Host
-from oneflower.opennebula.doctor.masking import MASK, is_secret
+from oneflower.opennebula.doctor.host import Host, end_of
+from oneflower.opennebula.doctor.masking import is_secret
 from oneflower.opennebula.doctor.one_apps import LOGS, status_of
-from oneflower.opennebula.doctor.text import end_of
 from oneflower.settings import TABLE, resolve
+from oneflower.settings.variable import MASK
 from oneflower.versions import environment
 
 COLLECT_S = 60.0
@@ -54,26 +54,26 @@ _SHOWN_OF_CONTEXT = ("ONEGATE_ENDPOINT", "VMID", "TOKEN", "REPORT_READY", "NETWO
 
 
 def collect(host: Host, report: str, rows: str, *, budget_s: float = COLLECT_S) -> Iterator[Member]:
-    """Yield doctor's own output, then everything else until time runs out.
+    """Yield doctor's output, then the other texts until the time is used up.
 
     Parameters
     ----------
     report, rows
-        What doctor printed, as text and as JSON.
+        Doctor's output as text and as JSON.
     """
     deadline = time.monotonic() + budget_s
     yield "doctor.txt", report
     yield "doctor.json", rows
     for name, make in _makers(host):
         if time.monotonic() > deadline:
-            yield f"{name}.left-out", f"{budget_s:.0f} s were used up\n"
+            yield f"{name}.left-out", f"the time limit of {budget_s:.0f} s was reached\n"
             continue
         made = _made(make, max(deadline - time.monotonic(), 1.0))
-        yield (name, made) if made is not None else (f"{name}.left-out", "no answer in that time\n")
+        yield (name, made) if made is not None else (f"{name}.left-out", "not available in time\n")
 
 
 def _made(make: Callable[[], str], limit_s: float) -> str | None:
-    """Make a text in a thread: a system call on a dead share cannot be ended, only left behind."""
+    """Collect a text in a thread: a system call on a dead share cannot be aborted, only abandoned."""
     made: list[str] = []
     thread = threading.Thread(target=lambda: made.append(make()), name="bundle", daemon=True)
     thread.start()
@@ -93,15 +93,15 @@ def _makers(host: Host) -> Iterator[tuple[str, Callable[[], str]]]:
         log = host.path(f"{LOGS}/{stage}.log")
         yield f"one-apps/{stage}.log", lambda log=log: end_of(log, MEMBER_BYTES)  # type: ignore[misc]
     yield "one-apps/status", lambda: f"{status_of(host)}\n"
-    yield "network.txt", lambda: "".join(_said(host, *command) for command in NETWORK)
-    yield "folders.txt", lambda: "".join(_said(host, *command) for command in (*DISKS, _list_of(host)))
+    yield "network.txt", lambda: "".join(_output(host, *command) for command in NETWORK)
+    yield "folders.txt", lambda: "".join(_output(host, *command) for command in (*DISKS, _list_of(host)))
     for unit in UNITS:
         yield f"units/{unit}.txt", lambda unit=unit: _unit(host, unit)  # type: ignore[misc]
-    yield "units/one-context.log", lambda: _said(host, *_journal("one-context*"))
+    yield "units/one-context.log", lambda: _output(host, *_journal("one-context*"))
 
 
 def _settings(host: Host) -> str:
-    """Return every variable, and of the rest of the context what says something about the cluster."""
+    """Return every variable, and what the rest of the context says about the cluster."""
     lines = [f"role {host.machine}; context from {host.found.origin or 'nowhere'}"]
     try:
         provenance = resolve(host.context, role=host.machine.role).provenance
@@ -111,8 +111,9 @@ def _settings(host: Host) -> str:
     for variable in TABLE:
         known = provenance.get(variable.name)
         given = known.given if known else host.context.get(variable.name) or host.context.get(variable.alias)
-        shown = MASK if variable.secret and given else given
-        lines.append(f"{variable.name}={shown}" if given else f"{variable.name} has its default")
+        lines.append(
+            f"{variable.name}={variable.masked(given)}" if given else f"{variable.name} has its default"
+        )
     rest = host.context.keys() - {name for variable in TABLE for name in (variable.name, variable.alias)}
     for name in sorted(rest):
         is_shown = CONTEXT_ADDRESS.fullmatch(name) or name in _SHOWN_OF_CONTEXT
@@ -123,16 +124,16 @@ def _settings(host: Host) -> str:
 
 def _versions(host: Host) -> str:
     found = "".join(f"{name} {version}\n" for name, version in environment().items())
-    return found + _said(host, DOCKER, "version") + _said(host, "cat", "/etc/os-release")
+    return found + _output(host, DOCKER, "version") + _output(host, "cat", "/etc/os-release")
 
 
 def _onegate(host: Host) -> str:
-    """Return what this VM has published; its other answers are in its context."""
-    told = {
+    """Return what this VM has published."""
+    values = {
         name: value for name, value in host.user_template.items() if name.startswith("FL_") or name == "READY"
     }
-    told = {name: MASK if is_secret(name) else value for name, value in told.items()}
-    return json.dumps(told, indent=2, sort_keys=True) + "\n"
+    values = {name: MASK if is_secret(name) else value for name, value in values.items()}
+    return json.dumps(values, indent=2, sort_keys=True) + "\n"
 
 
 def _certificates(host: Host) -> str:
@@ -152,7 +153,7 @@ def _certificate(path: Path) -> str:
 
 
 def _names(folder: Path) -> str:
-    """Return names and sizes, and no content: models are large, and are the operator's."""
+    """Return names and sizes without content: models are large and belong to the operator."""
     try:
         entries = sorted(folder.iterdir())
         return "".join(f"{each.lstat().st_size:>14} {each.name}\n" for each in entries)
@@ -165,9 +166,9 @@ def _list_of(host: Host) -> tuple[str, ...]:
 
 
 def _unit(host: Host, unit: str) -> str:
-    # `systemctl status` says less, and fails where the unit does not run.
-    status = _said(host, SYSTEMCTL, "show", unit)
-    return status + _said(host, SYSTEMCTL, "cat", "--no-pager", unit) + _said(host, *_journal(unit))
+    # `systemctl status` shows less, and fails if the unit does not run.
+    status = _output(host, SYSTEMCTL, "show", unit)
+    return status + _output(host, SYSTEMCTL, "cat", "--no-pager", unit) + _output(host, *_journal(unit))
 
 
 def _journal(unit: str) -> tuple[str, ...]:
@@ -175,9 +176,9 @@ def _journal(unit: str) -> tuple[str, ...]:
     return (JOURNALCTL, *words, f"--unit={unit}")
 
 
-def _said(host: Host, *command: str) -> str:
+def _output(host: Host, *command: str) -> str:
     try:
-        said = host.commands.run(*command)
+        output = host.commands.run(*command)
     except ClusterError as error:
-        said = f"{error}\n"
-    return f"$ {' '.join(command)}\n{said}\n"
+        output = f"{error}\n"
+    return f"$ {' '.join(command)}\n{output}\n"

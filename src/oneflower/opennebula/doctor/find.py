@@ -1,4 +1,4 @@
-"""Find out which role a machine has and what its context is, in whatever state it is."""
+"""Find out a machine's role and context, whatever state it is in."""
 
 import re
 from collections.abc import Mapping
@@ -14,12 +14,12 @@ from oneflower.settings import read_context
 
 APPLIANCE = "etc/one-appliance/service.d/appliance.sh"
 ONE_ENV = "run/one-context/one_env"
-# What one-context keeps of the context that it has read last, quoted as it came.
+# one-context's copies of the context that it read last, with its original quoting.
 CURRENT = ("run/one-context/context.sh.network", "run/one-context/context.sh.local")
 ACCESS = ("ONEGATE_ENDPOINT", "VMID", "TOKENTXT", "ONEGATE_TOKEN")
 
 _ROLE = re.compile(r"appliance configure --role (superlink|supernode)\b")
-# Values are not escaped there: one that spans lines, or holds a quote, is not seen whole. Nothing is run.
+# Values are not escaped there: one with a newline or a quote is not read completely. Nothing is executed.
 _EXPORT = re.compile(r"""^(?:export )?([A-Za-z_][A-Za-z0-9_]*)=["']?(.*?)["']?$""", re.MULTILINE)
 
 
@@ -30,13 +30,13 @@ class Found:
     Attributes
     ----------
     context
-        The variables, with the access to OneGate.
+        The variables, including the access to OneGate.
     origin
-        The file they came from; empty where there was none.
+        The file that they were read from; empty if there was none.
     kept
-        What ``configure`` kept when it last ended well; empty before.
+        What ``configure`` kept when it last succeeded; empty before.
     known
-        Every value of every source: what is secret among them must not be shown.
+        The values of all sources, to mask the secrets among them.
     """
 
     context: Mapping[str, str]
@@ -46,12 +46,12 @@ class Found:
 
 
 def find_machine(layout: Layout) -> Machine:
-    """Return the role by what ``configure`` has left, else by the image's appliance.sh.
+    """Return the role by the units that ``configure`` wrote, else by the image's appliance.sh.
 
     Raises
     ------
     SettingsError
-        Neither is there.
+        Neither exists.
     """
     for machine, name in (
         (Machine.SUPERLINK, services.SUPERLINK_NAME),
@@ -63,13 +63,13 @@ def find_machine(layout: Layout) -> Machine:
     if found := _ROLE.search(_text(script)):
         return Machine(found[1])
     raise SettingsError(
-        f"this machine shows no role: there are no units of oneflower and no {script}; expected a VM "
-        "made from an image of oneflower; give --role superlink or --role supernode"
+        f"the role of this machine is not known: it has no units of oneflower and no {script}; expected a "
+        "VM created from an image of oneflower; give --role superlink or --role supernode"
     )
 
 
 def find_context(layout: Layout, environ: Mapping[str, str]) -> Found:
-    """Read the context that one-context read last, else what the stages had or kept, else the environment."""
+    """Read the context that one-context read last, else that of the stages, else the environment."""
     kept, booted = _read(layout.context), read_json(layout.environ)
     one_env = dict(_EXPORT.findall(_text(layout.root / ONE_ENV)))
     sources: list[tuple[str, Mapping[str, str]]] = [
@@ -78,8 +78,8 @@ def find_context(layout: Layout, environ: Mapping[str, str]) -> Found:
     sources += [
         (str(layout.environ), {name: str(value) for name, value in booted.items()}),
         (str(layout.context), kept),
-        (str(layout.root / ONE_ENV), one_env if _tells(one_env) else {}),
-        ("the environment", environ if _tells(environ) else {}),
+        (str(layout.root / ONE_ENV), one_env if _has_context(one_env) else {}),
+        ("the environment", environ if _has_context(environ) else {}),
     ]
     origin, context = next(((name, values) for name, values in sources if values), ("", {}))
     known = (context, one_env, kept, booted, environ)
@@ -88,8 +88,8 @@ def find_context(layout: Layout, environ: Mapping[str, str]) -> Found:
     return Found(context={**context, **given}, origin=origin, kept=kept, known=known)
 
 
-def _tells(values: Mapping[str, str]) -> bool:
-    """Whether it holds more than the token that contextualization leaves in any case."""
+def _has_context(values: Mapping[str, str]) -> bool:
+    """Whether there is more than the token, which contextualization always writes."""
     return "VMID" in values or any(name.startswith("FL_") for name in values)
 
 

@@ -1,4 +1,4 @@
-"""Take secrets out of texts, in every form in which a log or a file may hold them."""
+"""Mask secrets in texts, in every encoding that a log or a file may contain."""
 
 import base64
 import binascii
@@ -15,21 +15,21 @@ from oneflower.opennebula.appliance.layout import Layout
 from oneflower.opennebula.appliance.services import DASHBOARD_TOKEN
 from oneflower.opennebula.doctor.find import Found
 from oneflower.settings import TABLE
+from oneflower.settings.variable import MASK
 
-MASK = "********"
-# A shorter text stands in too many innocent places; it is masked where its variable is named.
+# A shorter text occurs in too many places; it is masked only after the name of its variable.
 SHORTEST = 4
-# Base64 is wrapped and shortened: a piece of this length of a secret is one.
+# Base64 may be wrapped or truncated: so many characters of a secret are masked too.
 _PIECE = 16
 
 _SECRET_NAMES = ("TOKENTXT", DASHBOARD_TOKEN, *(v.name for v in TABLE if v.secret))
-# Any context may hold others: PASSWORD, CRYPTED_PASSWORD_BASE64, an app's own key. Every repetition has a
-# bound: a log may be one word of a megabyte.
+# A context may contain other secrets: PASSWORD, CRYPTED_PASSWORD_BASE64, an app's own key. Repetitions are
+# bounded because a log may be one word of a megabyte.
 _NAME = (
     r"[A-Za-z0-9_]{0,40}(?:TOKENTXT|PASSW(?:OR)?D|SECRET|PRIVATE_KEY|KEYFILE|_TOKEN|PSK)[A-Za-z0-9_]{0,40}"
 )
 _IS_SECRET = re.compile(_NAME, re.IGNORECASE)
-# Values of which a variable's name says that they are a path or a yes.
+# The value of this variable is a path.
 _PATHS = ("ONEGATE_TOKEN",)
 _ASSIGNED = re.compile(
     rf"""(\b{_NAME}["']?[ \t]*[=:][ \t]*)("(?:[^"\\\n]|\\.)*"?|'[^'\n]*'?|[^\s,;'"]+)""", re.IGNORECASE
@@ -49,12 +49,12 @@ _RUN = re.compile(rf"[A-Za-z0-9+/_-]{{{_PIECE},}}={{0,2}}")
 
 @dataclass(frozen=True, slots=True)
 class Masker:
-    """Replaces what it was told is secret, and what looks as if it were."""
+    """Replaces known secrets, and texts that look like secrets."""
 
     secrets: frozenset[str] = field(repr=False)
 
     def __call__(self, text: str) -> str:
-        """Return the text without secrets; done again it changes nothing."""
+        """Return the text without secrets; idempotent."""
         forms = sorted({form for each in self.secrets for form in _forms(each)}, key=len, reverse=True)
         for form in forms:
             text = text.replace(form, MASK)
@@ -66,7 +66,7 @@ class Masker:
 
 
 def masker_of(found: Found, layout: Layout) -> Masker:
-    """Return what masks the secrets of a machine: of its context, its environment, and its key files."""
+    """Return a masker for the secrets in a machine's context, environment and key files."""
     values = {text for source in found.known for text in _secret_values(source)}
     for path in (layout.certificates.key, layout.authority / "ca.key"):
         try:
@@ -77,18 +77,18 @@ def masker_of(found: Found, layout: Layout) -> Masker:
 
 
 def mask_finding(finding: Finding, mask: Masker) -> Finding:
-    """Return a finding without secrets: it quotes logs and answers, and is pasted into reports."""
-    return replace(finding, found=mask(finding.found), mend=mask(finding.mend))
+    """Return a finding without secrets: it quotes logs and responses, and is pasted into reports."""
+    return replace(finding, found=mask(finding.found), fix=mask(finding.fix))
 
 
 def is_secret(name: str) -> bool:
-    """Whether a variable of this name is one whose value is not shown."""
+    """Whether the value of the variable with this name must be masked."""
     bare = name.removeprefix("ONEAPP_")
     return name not in _PATHS and (bare in _SECRET_NAMES or _IS_SECRET.fullmatch(name) is not None)
 
 
 def _assigned(found: re.Match[str]) -> str:
-    """Mask a value, and keep its quotes: JSON stays JSON."""
+    """Mask a value but keep its quotes, so that JSON stays valid."""
     quotes = found[2][0] if found[2][0] in "'\"" else ""
     return f"{found[1]}{quotes}{MASK}{quotes}"
 
@@ -100,7 +100,7 @@ def _secret_values(source: Mapping[str, str]) -> Iterator[str]:
 
 
 def _parts(value: str) -> Iterator[str]:
-    """Yield a secret, what it is base64 of, and the lines of a PEM."""
+    """Yield a secret, its decoded base64, and the lines of its PEM."""
     yield value
     yield value.strip()
     try:
@@ -115,7 +115,7 @@ def _parts(value: str) -> Iterator[str]:
 
 
 def _forms(secret: str) -> set[str]:
-    """Return every spelling of a secret."""
+    """Return every encoding of a secret."""
     if len(secret) < SHORTEST:
         return set()
     raw = secret.encode("utf-8", errors="surrogateescape")
@@ -134,20 +134,20 @@ def _forms(secret: str) -> set[str]:
 
 
 def _base64_forms(raw: bytes) -> Iterator[str]:
-    """Yield base64 of a secret, and what is left of it inside of base64 of more: `user:secret` for one."""
+    """Yield base64 of a secret, and its part in base64 of a longer text such as `user:secret`."""
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
         text = encode(raw).decode("ascii")
         yield text
         yield text.rstrip("=")
         for before in (1, 2):
             inner = encode(bytes(before) + raw).decode("ascii").rstrip("=")
-            # The first characters hold bits of what stands before, the last one of what follows.
+            # The first characters contain bits of the text before, the last character of the text after.
             yield inner[before + 1 : -1]
         yield text.rstrip("=")[:-1]
 
 
 def _is_piece(run: str, forms: Iterable[str]) -> bool:
-    """Whether a run of base64 is a piece of a secret, or the beginning of a private key of anybody's."""
+    """Whether a run of base64 is part of a secret, or the beginning of any private key."""
     bare = run.rstrip("=")
     if any(bare in form for form in forms if len(form) >= _PIECE):
         return True

@@ -1,4 +1,4 @@
-"""All checks, one after another: none stops the others, none hangs, and the whole has an end."""
+"""Run all checks in order, each with a time limit; a failed check does not stop the others."""
 
 import threading
 import time
@@ -25,43 +25,47 @@ from oneflower.opennebula.doctor.host import Host
 
 BUDGET_S = 85.0
 _USUAL_S = 10.0
-_A_BUNDLE = "run it again with --bundle FILE and report that"
-_A_SHARE = "findmnt; a share that hangs: `umount -fl FOLDER`, mount it again, and reboot"
+_A_BUNDLE = "run doctor again with --bundle FILE and report this"
+_A_SHARE = "see `findmnt`; if a share hangs: `umount -fl FOLDER`, mount it again, and reboot"
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A check, how long it may take, and what to do where it does not end."""
+    """A check, its time limit, and what to do if it does not end."""
 
     name: str
     look: Callable[[Host], Iterable[Finding]]
     limit_s: float = _USUAL_S
-    mend: str = _A_BUNDLE
+    fix: str = _A_BUNDLE
 
 
 def _folder(name: str, *, writable: bool = False) -> Check:
-    return Check(f"folder-{name}", checks_disk.folder_check(name, writable=writable), mend=_A_SHARE)
+    return Check(f"folder-{name}", checks_disk.folder_check(name, writable=writable), fix=_A_SHARE)
 
 
-# A check uses what those before it have learned.
+# In this order, because a check uses what earlier ones have found out.
 CHECKS: Final[Sequence[Check]] = (
+    Check(checks_context.FLOWER, checks_context.flower),
     Check(checks_context.CONTEXT, checks_context.context),
     Check(checks_context.SETTINGS, checks_context.settings),
     Check(checks_context.TOKEN, checks_context.token),
     Check(one_apps.STAGES, one_apps.stages),
-    Check(checks_onegate.ONEGATE, checks_onegate.answers, 50.0, "see that the front-end is well"),
-    Check(checks_service.SERVICE, checks_service.service, 50.0, "see that the front-end is well"),
+    Check(checks_onegate.ONEGATE, checks_onegate.answers, 50.0, "check that the front-end works"),
+    Check(checks_service.SERVICE, checks_service.service, 50.0, "check that the front-end works"),
     Check(
         checks_onegate.PUBLISH,
         checks_onegate.round_trip,
         60.0,
-        f"see that the front-end is well; then `onegate vm update --erase {checks_onegate.PROBE}`",
+        f"check that the front-end works; then `onegate vm update --erase {checks_onegate.PROBE}`",
     ),
     Check(checks_training.SHOWN, checks_training.shown),
     Check(checks_clock.CLOCK, checks_clock.clock),
     Check(checks_clock.CERTIFICATES, checks_clock.certificates),
     Check(
-        checks_network.NAMES, checks_network.names, 8.0, "no name server answers: set ETHx_DNS in the context"
+        checks_network.NAMES,
+        checks_network.names,
+        8.0,
+        "no name server responds: set ETHx_DNS in the context",
     ),
     Check(checks_network.ROUTE, checks_network.route),
     Check(checks_tls.TLS, checks_tls.tls),
@@ -72,8 +76,8 @@ CHECKS: Final[Sequence[Check]] = (
     _folder("data"),
     _folder("models"),
     _folder("checkpoints", writable=True),
-    Check(checks_docker.ENGINE, checks_docker.engine, mend="systemctl restart docker"),
-    Check(checks_docker.IMAGE, checks_docker.image, mend="systemctl restart docker"),
+    Check(checks_docker.ENGINE, checks_docker.engine, fix="systemctl restart docker"),
+    Check(checks_docker.IMAGE, checks_docker.image, fix="systemctl restart docker"),
     Check(checks_units.UNITS, checks_units.units, 20.0),
     Check(checks_units.REGISTERED, checks_units.registered),
     Check(checks_training.JOURNAL, checks_training.training),
@@ -81,34 +85,34 @@ CHECKS: Final[Sequence[Check]] = (
 
 
 def examine(host: Host, checks: Sequence[Check] = CHECKS, *, budget_s: float = BUDGET_S) -> list[Finding]:
-    """Make every check; one that time has run out for is told as skipped."""
+    """Run every check; report those for which no time is left as skipped."""
     deadline = time.monotonic() + budget_s
     findings: list[Finding] = []
     for check in checks:
         left_s = deadline - time.monotonic()
         if left_s <= 0:
-            findings.append(skipped(check.name, f"{budget_s:.0f} s were used up by the checks above"))
+            findings.append(skipped(check.name, f"the checks above took all of {budget_s:.0f} s"))
         else:
             findings += _bounded(check, host, min(check.limit_s, left_s))
     return findings
 
 
 def _bounded(check: Check, host: Host, limit_s: float) -> list[Finding]:
-    """Make a check in a thread: a system call on a dead share cannot be ended, only left behind."""
+    """Run a check in a thread: a system call on a dead share cannot be aborted, only abandoned."""
     found: list[Finding] = []
 
     def work() -> None:
         try:
             for finding in check.look(host):
-                found.append(finding)  # noqa: PERF402 - what was found before a failure counts
+                found.append(finding)  # noqa: PERF402 - keep what was found before a failure
         except OneflowerError as error:
             found.append(problem(check.name, str(error), _A_BUNDLE))
-        except Exception as error:  # noqa: BLE001 - a mistake in one check must not hide the others
+        except Exception as error:  # noqa: BLE001 - a bug in one check must not hide the others
             found.append(problem(check.name, f"the check failed: {type(error).__name__}: {error}", _A_BUNDLE))
 
     thread = threading.Thread(target=work, name=f"check-{check.name}", daemon=True)
     thread.start()
     thread.join(limit_s)
     if thread.is_alive():
-        return [*found, problem(check.name, f"no answer within {limit_s:.0f} s", check.mend)]
+        return [*found, problem(check.name, f"no result within {limit_s:.0f} s", check.fix)]
     return found

@@ -1,7 +1,7 @@
-"""OneGate: how a machine tells OpenNebula about itself, and finds the others of its service."""
+"""OneGate, through which a machine publishes its state and finds the other machines of its service."""
 
 from oneflower.opennebula.onegate.access import Access, access_from
-from oneflower.opennebula.onegate.client import OneGate, OneGateError, Waiting, jitter
+from oneflower.opennebula.onegate.client import OneGate, OneGateError, RetryPolicy, jitter
 from oneflower.opennebula.onegate.service import (
     NO_PART,
     PART_KEY,
@@ -14,6 +14,7 @@ from oneflower.opennebula.onegate.service import (
     parts_word,
     read_part,
     supernode_ids,
+    vm_name,
 )
 
 __all__ = [
@@ -23,8 +24,8 @@ __all__ = [
     "Access",
     "OneGate",
     "OneGateError",
+    "RetryPolicy",
     "SuperLink",
-    "Waiting",
     "access_from",
     "find_superlink",
     "jitter",
@@ -34,4 +35,5 @@ __all__ = [
     "parts_word",
     "read_part",
     "supernode_ids",
+    "vm_name",
 ]

@@ -1,4 +1,4 @@
-"""How a VM proves to OneGate who it is, and whether that was ever accepted."""
+"""The token with which a VM authenticates to OneGate, and whether OneGate has ever accepted it."""
 
 import hashlib
 import json
@@ -14,15 +14,15 @@ from oneflower.tls import write_private
 
 log = logging.getLogger(__name__)
 
-# Contextualization exports the context to the stages, but writes the token into this file only. Its other
-# values are not escaped: it is searched, never sourced.
+# Contextualization exports the context to the stages, but writes the token only to this file. Its other
+# values are not escaped: never source it.
 ENVIRONMENT_FILE = Path("/run/one-context/one_env")
 _TOKEN_LINE = re.compile(r"""^(?:export )?TOKENTXT=["']?([A-Za-z0-9+/=_-]+)["']?$""", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """Where OneGate is, and as which VM to speak to it. The token is never shown."""
+    """The address of OneGate, this VM's id, and its token, which is never shown."""
 
     endpoint: str
     vm_id: str
@@ -30,7 +30,7 @@ class Access:
 
 
 def access_from(environ: Mapping[str, str]) -> Access | None:
-    """Find the access in a VM's context; None where the VM has no token."""
+    """Return the access in a VM's context; None if the VM has no token."""
     endpoint, vm_id = environ.get("ONEGATE_ENDPOINT", ""), environ.get("VMID", "")
     token = environ.get("TOKENTXT", "") or _kept_token(environ)
     if not (endpoint and vm_id and token):
@@ -38,13 +38,13 @@ def access_from(environ: Mapping[str, str]) -> Access | None:
     return Access(endpoint=endpoint.rstrip("/"), vm_id=vm_id, token=token.strip())
 
 
-class Proof:
-    """Whether OneGate has ever accepted this VM's token: it tells an outage from a wrong token.
+class TokenRecord:
+    """The record that OneGate has accepted this VM's token, which distinguishes an outage from a wrong token.
 
     Parameters
     ----------
     path
-        A file that outlives this process; it holds the token's digest and a date.
+        A persistent file with the token's digest and a date.
     """
 
     def __init__(self, path: Path | None, access: Access) -> None:
@@ -54,7 +54,7 @@ class Proof:
         self._since = self._read()
 
     def accepted(self) -> None:
-        """Remember that a call succeeded with this token."""
+        """Record that a call with this token has succeeded."""
         if self._since:
             return
         self._since = datetime.now(UTC).isoformat(timespec="seconds")
@@ -64,18 +64,18 @@ class Proof:
             content = json.dumps({"token_sha256": self._digest, "accepted": self._since}) + "\n"
             write_private(self._path, content.encode())
         except OSError as error:
-            log.debug("the accepted token is not remembered reason=%s", error)
+            log.debug("accepted token not recorded reason=%s", error)
 
-    def meaning_of_a_refusal(self) -> str:
+    def explain_refusal(self) -> str:
         """Return what a status 401 means for this token."""
         if self._since:
             return (
-                f"although the same token was accepted at {self._since}: oned does not answer OneGate, or "
+                f"although this token was accepted at {self._since}: oned does not respond to OneGate, or "
                 "this VM was recreated and needs its new token"
             )
         return (
-            "and this token was never accepted: the token or the VM id is wrong (CONTEXT needs TOKEN=YES, "
-            "a VM that was recreated needs its new token), or oned does not answer OneGate"
+            "and this token was never accepted: the token or the VM id is wrong (CONTEXT needs TOKEN=YES, a "
+            "recreated VM needs its new token), or oned does not respond to OneGate"
         )
 
     def _read(self) -> str:
@@ -84,7 +84,7 @@ class Proof:
 
 
 def _kept_token(environ: Mapping[str, str]) -> str:
-    """Find the token in the file that ONEGATE_TOKEN names, else where contextualization has left it."""
+    """Return the token in the file that ONEGATE_TOKEN names, else in the file of contextualization."""
     try:
         if environ.get("ONEGATE_TOKEN"):
             return Path(environ["ONEGATE_TOKEN"]).read_text(encoding="ascii")

@@ -1,4 +1,4 @@
-"""Calls of OneGate's REST interface, tried again through an outage, one at a time for each VM."""
+"""Client of OneGate's REST API: calls are repeated during an outage, and made one at a time per VM."""
 
 import logging
 import random
@@ -13,20 +13,20 @@ from typing import Any, Self
 import httpx
 
 from oneflower.errors import ClusterError
-from oneflower.opennebula.onegate.access import Access, Proof
+from oneflower.opennebula.onegate.access import Access, TokenRecord
 from oneflower.opennebula.onegate.encoding import body
-from oneflower.opennebula.onegate.turn import taking_turns
+from oneflower.opennebula.onegate.lock import exclusive_call
 
 log = logging.getLogger(__name__)
 
-# OneGate works on a request for up to 30 s whether or not its client still waits, and applies it afterwards.
-# A client that waits longer never has an abandoned request of its own in flight.
+# OneGate works on a request for up to 30 s and then applies it, whether or not its client still waits. A
+# client that waits longer has no abandoned request in flight.
 TIMEOUT = httpx.Timeout(45.0, connect=5.0)
 FIRST_DELAY_S = 1.0
 LONGEST_DELAY_S = 30.0
 
-# While oned is away OneGate answers 401 (it cannot check the token) or 404 (it cannot read the VM), and 404
-# while OneFlow is away.
+# While oned does not respond, OneGate returns 401 (it cannot check the token) or 404 (it cannot read the VM).
+# While OneFlow does not respond, it returns 404.
 PASSING = frozenset(
     {
         HTTPStatus.UNAUTHORIZED,
@@ -37,18 +37,18 @@ PASSING = frozenset(
 )
 MEANINGS = {
     HTTPStatus.BAD_REQUEST: "this VM does not belong to a OneFlow service",
-    HTTPStatus.FORBIDDEN: "OneGate does not let a VM do that (onegate-server.conf)",
-    HTTPStatus.NOT_FOUND: "oned or OneFlow does not answer, or the service no longer exists",
+    HTTPStatus.FORBIDDEN: "OneGate does not allow VMs this operation (onegate-server.conf)",
+    HTTPStatus.NOT_FOUND: "oned or OneFlow does not respond, or the service no longer exists",
 }
 
 
 class OneGateError(ClusterError):
-    """OneGate did not answer, or refused.
+    """OneGate did not respond, or refused the call.
 
     Attributes
     ----------
     passing
-        Whether the same call may succeed later: an outage of OneGate, oned or OneFlow, not a refusal.
+        Whether the call may succeed later: after an outage of OneGate, oned or OneFlow, not after a refusal.
     """
 
     passing: bool
@@ -59,13 +59,13 @@ class OneGateError(ClusterError):
 
 
 def jitter() -> float:
-    """Return a factor around 1: VMs that were started together, or failed together, do not call together."""
+    """Return a factor around 1, so that VMs that started or failed together do not call together."""
     return random.uniform(0.75, 1.25)  # noqa: S311 - no secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Waiting:
-    """How a client waits: ``patience_s`` bounds the time in which one call is tried again."""
+class RetryPolicy:
+    """How failed calls are repeated: for up to ``patience_s``, with growing delays."""
 
     patience_s: float = 60.0
     clock: Callable[[], float] = time.monotonic
@@ -78,30 +78,30 @@ class Waiting:
 
 
 class OneGate:
-    """A connection to OneGate; every failure is a OneGateError without the token in it.
+    """A connection to OneGate; every failure is a OneGateError, whose text does not contain the token.
 
     Parameters
     ----------
-    turn
-        The file whose lock admits one call at a time from all processes of this VM; None for no lock.
-    proof
-        Where it is remembered that OneGate has accepted the token; None for this process's memory alone.
+    lock
+        The file whose lock allows one call at a time from the processes of this VM; None for no lock.
+    token_record
+        The file that records that OneGate has accepted the token; None to keep this in memory only.
     """
 
     def __init__(
         self,
         access: Access,
         *,
-        waiting: Waiting | None = None,
-        turn: Path | None = None,
-        proof: Path | None = None,
+        retries: RetryPolicy | None = None,
+        lock: Path | None = None,
+        token_record: Path | None = None,
     ) -> None:
         self.access = access
-        self._waiting = waiting or Waiting()
-        self._turn = turn
-        self._proof = Proof(proof, access)
+        self._retries = retries or RetryPolicy()
+        self._lock = lock
+        self._record = TokenRecord(token_record, access)
         headers = {"X-ONEGATE-TOKEN": access.token, "X-ONEGATE-VMID": access.vm_id}
-        # A proxy of the environment leads away from the front-end's own network.
+        # A proxy from the environment may not reach the front-end's network.
         self._http = httpx.Client(base_url=access.endpoint, headers=headers, timeout=TIMEOUT, trust_env=False)
 
     def __enter__(self) -> Self:
@@ -113,41 +113,41 @@ class OneGate:
         self._http.close()
 
     def publish(self, values: Mapping[str, str], *, patience_s: float | None = None) -> None:
-        """Set values in this VM's USER_TEMPLATE; plain words, base64 by `encoding.BASE64_KEYS`."""
+        """Set values in this VM's USER_TEMPLATE, encoded by `encoding.encode`."""
         if values:
             self._put("/vm", body(values), patience_s)
 
     def erase(self, keys: Iterable[str], *, patience_s: float | None = None) -> None:
         """Remove keys from this VM's USER_TEMPLATE.
 
-        Only those that are there: OneGate answers 500 for a key that is not (onegate-server.rb, `update`),
-        in every release from 6.8 to 7.4.
+        Keys that do not exist are left out: OneGate responds 500 for them (onegate-server.rb, `update`) in
+        every release from 6.8 to 7.4.
         """
-        wanted, began, attempt = list(dict.fromkeys(keys)), self._waiting.clock(), 0
-        patience_s = self._waiting.patience_s if patience_s is None else patience_s
+        wanted, began, attempt = list(dict.fromkeys(keys)), self._retries.clock(), 0
+        patience_s = self._retries.patience_s if patience_s is None else patience_s
         while wanted:
-            left_s = began + patience_s - self._waiting.clock()
+            left_s = began + patience_s - self._retries.clock()
             there = self.template(patience_s=max(left_s, 0.0))
             wanted = [key for key in wanted if key in there]
-            delay = self._waiting.delay(attempt)
+            delay = self._retries.delay(attempt)
             try:
                 for key in wanted:
                     self._put("/vm?type=2", key, 0.0)
             except OneGateError as error:
-                # The key may be gone by now: the next look tells that from an outage.
+                # The key may have been erased all the same: reading the template shows it.
                 if not error.passing or delay > left_s:
                     raise
             else:
                 return
             attempt += 1
-            self._waiting.sleep(delay)
+            self._retries.sleep(delay)
 
     def vm(self, *, patience_s: float | None = None) -> dict[str, Any]:
         """Return this VM as OneGate shows it."""
         return self._get("/vm", "VM", patience_s)
 
     def service(self, *, patience_s: float | None = None) -> dict[str, Any]:
-        """Return the service, with the addresses and the USER_TEMPLATE of its VMs."""
+        """Return the service with the addresses and the USER_TEMPLATE of its VMs."""
         return self._get("/service?extended=true", "SERVICE", patience_s)
 
     def template(self, *, patience_s: float | None = None) -> dict[str, str]:
@@ -163,41 +163,41 @@ class OneGate:
         try:
             return dict(response.json()[key])
         except (ValueError, KeyError, TypeError):
-            # A proxy before OneGate may answer in its place for a while.
-            text = f"OneGate answered GET {path} with something else than a {key}"
+            # A proxy in front of OneGate may respond in its place for a while.
+            text = f"OneGate's response to GET {path} contains no {key}"
             raise OneGateError(text, passing=True) from None
 
     def _call(self, method: str, path: str, patience_s: float | None, **options: Any) -> httpx.Response:
-        """Call until it succeeds, is refused for good, or the patience is used up."""
-        waiting = self._waiting
-        began = waiting.clock()
-        patience_s = waiting.patience_s if patience_s is None else patience_s
+        """Repeat a call until it succeeds, is refused, or its time is used up."""
+        retries = self._retries
+        began = retries.clock()
+        patience_s = retries.patience_s if patience_s is None else patience_s
         attempt = 0
         while True:
             failure = self._attempt(method, path, options)
             if isinstance(failure, httpx.Response):
                 return failure
-            delay = waiting.delay(attempt)
-            waited_s = waiting.clock() - began
+            delay = retries.delay(attempt)
+            waited_s = retries.clock() - began
             if not failure.passing or waited_s + delay > patience_s:
-                tries = f", {attempt + 1} tries in {waited_s:.0f} s" if attempt else ""
-                text = f"OneGate at {self.access.endpoint} did not do {method} {path}{tries}: {failure}"
+                attempts = f" after {attempt + 1} attempts in {waited_s:.0f} s" if attempt else ""
+                text = f"{method} {path} of OneGate at {self.access.endpoint} failed{attempts}: {failure}"
                 raise OneGateError(text, passing=failure.passing)
             if attempt == 0:
-                log.warning("onegate call=%s %s tried again reason=%s", method, path, failure)
+                log.warning("onegate call will be repeated call=%s %s reason=%s", method, path, failure)
             attempt += 1
-            waiting.sleep(delay)
+            retries.sleep(delay)
 
     def _attempt(self, method: str, path: str, options: Mapping[str, Any]) -> httpx.Response | OneGateError:
         try:
-            with taking_turns(self._turn, self._waiting.clock, self._waiting.sleep):
+            with exclusive_call(self._lock, self._retries.clock, self._retries.sleep):
                 response = self._http.request(method, path, **options)
         except TimeoutError as error:
             return OneGateError(str(error), passing=True)
         except httpx.RequestError as error:
-            return OneGateError(f"no answer ({type(error).__name__})", passing=True)
+            return OneGateError(f"no response ({type(error).__name__})", passing=True)
         if response.is_success:
-            self._proof.accepted()
+            self._record.accepted()
             return response
         status = response.status_code
         passing = status in PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR
@@ -205,6 +205,6 @@ class OneGate:
 
     def _meaning(self, status: int) -> str:
         if status == HTTPStatus.UNAUTHORIZED:
-            return f"status 401, {self._proof.meaning_of_a_refusal()}"
+            return f"status 401, {self._record.explain_refusal()}"
         text = MEANINGS.get(HTTPStatus(status)) if status in {*HTTPStatus} else None
         return f"status {status}, {text}" if text else f"status {status}"

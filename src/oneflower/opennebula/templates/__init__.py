@@ -1,1 +1,1 @@
-"""Everything that is given to OpenNebula, generated from the table of variables."""
+"""The files that OpenNebula reads, generated from the table of variables."""

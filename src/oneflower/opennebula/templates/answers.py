@@ -1,4 +1,4 @@
-"""The parameters of a service, for ``oneflow-template instantiate ID FILE``."""
+"""The parameter file of a service, for ``oneflow-template instantiate ID FILE``."""
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
@@ -6,12 +6,10 @@ from typing import Any
 
 from oneflower.errors import SettingsError
 from oneflower.opennebula.templates.oneflow import NETWORK, Form
-from oneflower.settings import BY_NAME, TABLE, Notice, Resolution, Role, Variable, asked, resolve
+from oneflower.settings import BY_NAME, TABLE, Notice, Resolution, Role, Variable, as_text, asked, resolve
 from oneflower.settings.sources import is_unset
-from oneflower.settings.values import parse_text
-from oneflower.settings.variable import as_text
 
-# OneFlow 6 puts answers between quotes; 7 deletes ${...}; oned ends a text at ]]>.
+# OneFlow 6 puts answers between quotes, OneFlow 7 deletes ${...}, and oned ends a text at ]]>.
 _FORBIDDEN = {Form.SIX: ('"', "\\", "${", "]]>"), Form.SEVEN: ("${", "]]>")}
 _LARGEST_CHARACTER = 0xFFFF
 _KEYS = {Form.SIX: "custom_attrs_values", Form.SEVEN: "user_inputs_values"}
@@ -20,9 +18,10 @@ _KEYS = {Form.SIX: "custom_attrs_values", Form.SEVEN: "user_inputs_values"}
 def service_answers(
     form: Form, pairs: Iterable[str], *, network: int, all_inputs: bool = False
 ) -> tuple[dict[str, Any], tuple[Notice, ...]]:
-    """Return the file's JSON values, and what the operator should know.
+    """Return the file's JSON values, and notices for the operator.
 
-    OneFlow refuses a file that lacks an input of the service: what is not given has its default there.
+    OneFlow refuses a file that lacks an input of the service, so the file has the defaults of all inputs that
+    were not given.
 
     Parameters
     ----------
@@ -31,12 +30,12 @@ def service_answers(
     network
         Id of the virtual network.
     all_inputs
-        The service was made with all inputs.
+        Whether the service was created with all inputs.
 
     Raises
     ------
     SettingsError
-        Holding every problem.
+        With every problem.
     """
     given, problems = _parsed(pairs)
     known = {name: text for name, text in given.items() if name in BY_NAME}
@@ -67,9 +66,9 @@ def _parsed(pairs: Iterable[str]) -> tuple[dict[str, str], list[str]]:
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals:
-            problems.append(f"{pair[:60]!r} has no =: expected NAME=VALUE; write for example FL_SEED=7")
+            problems.append(f"{pair[:60]!r} has no =: expected NAME=VALUE, for example FL_SEED=7")
         elif name in given:
-            problems.append(f"{name} is given twice: expected one value; remove one of them")
+            problems.append(f"{name} is given twice: expected once; remove one of them")
         else:
             given[name] = text
     return given, problems
@@ -80,27 +79,27 @@ def _unknown(given: Mapping[str, str]) -> Iterator[str]:
         if name in BY_NAME:
             continue
         near = difflib.get_close_matches(name.upper(), BY_NAME, n=1, cutoff=0.5)
-        mend = f"did you mean {near[0]}?" if near else "`oneflower config show` lists them"
-        yield f"{name[:80]!r} is no variable: expected a name of docs/variables.md; {mend}"
+        fix = f"did you mean {near[0]}?" if near else "`oneflower config show` lists them"
+        yield f"{name[:80]!r} is not a variable: expected a name from docs/variables.md; {fix}"
 
 
 def _not_carried(form: Form, known: Mapping[str, str], *, all_inputs: bool) -> Iterator[str]:
-    """Yield what would not arrive as it was given: OpenNebula refuses some texts and cuts others."""
+    """Yield a problem for each value that would not arrive unchanged: OpenNebula refuses or truncates it."""
     in_form = {variable.name for variable in asked(TABLE, all_inputs=all_inputs)}
     for name, text in known.items():
         if form is Form.SIX and name not in in_form:
             yield (
-                f"{name} is not an input of the short form, and OneFlow 6 would lose it: expected one marked "
-                "* in docs/variables.md; make the service with `template oneflow --all-inputs` and give "
-                f"--all-inputs here, or set {name} in the VM template"
+                f"{name} is not an input of the short form, and OneFlow 6 would ignore it: expected a "
+                "variable marked * in docs/variables.md; create the service with `template oneflow "
+                f"--all-inputs` and add --all-inputs here, or set {name} in the VM template"
             )
         marks = [mark for mark in _FORBIDDEN[form] if mark in text]
         if text.endswith("\\") or any(ord(character) > _LARGEST_CHARACTER for character in text):
-            marks.append("a \\ at its end, or a character beyond U+FFFF")
+            marks.append("a \\ at its end or a character above U+FFFF")
         if marks:
             yield (
-                f"{name} holds {' and '.join(marks)}, which OpenNebula cuts or refuses: expected a value "
-                "without it; in FL_NODE_CONFIG quote with '"
+                f"{name} contains {' and '.join(marks)}, which OpenNebula truncates or refuses: expected a "
+                "value without it; in FL_NODE_CONFIG quote with '"
             )
 
 
@@ -109,20 +108,20 @@ def _published(known: Mapping[str, str]) -> Iterator[Notice]:
         if BY_NAME[name].secret and not is_unset(text):
             yield Notice(
                 level="warning",
-                text=f"{name} reaches every VM of the service in plain text, the SuperNodes too: prefer what "
-                "the SuperLink makes itself",
+                text=f"{name} is sent to every VM of the service in plain text, including the SuperNodes: "
+                "prefer the one that the SuperLink creates",
             )
 
 
 def _checked(known: Mapping[str, str]) -> tuple[Resolution | None, list[str]]:
     try:
-        # What the SuperLink refuses, no service can be made of.
+        # A service needs values that its SuperLink accepts.
         return resolve({}, known, role=Role.SUPERLINK), []
     except SettingsError as error:
         return None, [str(error)]
 
 
 def _answer(variable: Variable, resolution: Resolution) -> str:
-    """Write a value in its normal form: OneFlow takes text alone, and an empty one means unset."""
+    """Write a value in its normal form: OneFlow accepts only text, and empty text means unset."""
     given = resolution.provenance[variable.name].given
-    return variable.default_text if given is None else as_text(parse_text(variable, given))
+    return variable.default_text if given is None else as_text(variable.parse(given))

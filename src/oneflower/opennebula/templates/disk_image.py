@@ -1,4 +1,4 @@
-"""What the marketplace must know of a disk image: where it is, how large, and its checksums."""
+"""The facts about a disk image in its marketplace entry: address, size and checksums."""
 
 import hashlib
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from oneflower.errors import SettingsError
 
-# The header of qcow2: magic at 0, the size of the disk that it holds at 24, both big-endian.
+# The header of qcow2: magic number at offset 0, size of the virtual disk at 24, both big-endian.
 _MAGIC = b"QFI\xfb"
 _SIZE = slice(24, 32)
 _CHUNK_BYTES = 1024 * 1024
@@ -14,7 +14,7 @@ _CHUNK_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedImage:
-    """A qcow2 file that can be downloaded. ``size_bytes`` is that of the disk, not of the file."""
+    """A qcow2 file to download; ``size_bytes`` is the size of the virtual disk, not of the file."""
 
     name: str
     url: str
@@ -29,11 +29,11 @@ def describe(path: Path, url: str) -> PublishedImage:
     Raises
     ------
     SettingsError
-        The file cannot be read, is no qcow2, or the address is none.
+        The file cannot be read or is not qcow2, or the address is not a URL.
     """
     if not url.startswith(("http://", "https://")) or not url.isprintable() or " " in url:
-        raise SettingsError(f"--url is {url!r}: expected an address that begins with https:// or http://")
-    # MD5 is what the marketplace asks for besides; nothing relies on it.
+        raise SettingsError(f"--url is {url!r}: expected a URL that begins with https:// or http://")
+    # The marketplace also asks for MD5; nothing relies on it.
     md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
     try:
         with path.open("rb") as file:
@@ -48,7 +48,7 @@ def describe(path: Path, url: str) -> PublishedImage:
         ) from None
     if not head.startswith(_MAGIC) or len(head) < _SIZE.stop:
         raise SettingsError(
-            f"--image {str(path)!r} is no qcow2 file: expected what Packer exports; check the path"
+            f"--image {str(path)!r} is not a qcow2 file: expected the output of Packer; check the path"
         )
     return PublishedImage(
         name=path.stem,

@@ -1,4 +1,4 @@
-"""What OpenNebula's community marketplace asks of an appliance."""
+"""The files that OpenNebula's community marketplace requires of an appliance."""
 
 import uuid
 from datetime import UTC, datetime
@@ -6,14 +6,14 @@ from typing import Any
 
 from oneflower import __version__
 from oneflower.opennebula.roles import Machine
-from oneflower.opennebula.templates import machine as machines
+from oneflower.opennebula.templates import vm
 from oneflower.opennebula.templates.disk_image import PublishedImage
-from oneflower.opennebula.templates.documents import document
 from oneflower.opennebula.templates.oneflow import DESCRIPTION, Form, service
+from oneflower.opennebula.templates.syntax import document
 
 PUBLISHER = "oneflower"
-# What the neighbours list, and no more: the server compares exactly, and falls back to the newest version
-# that any entry lists. One that listed a newer release would leave its users with that entry alone.
+# The versions that other entries list, and no newer one. The server compares exactly and falls back to the
+# newest version that any entry lists: users of a newer version listed here would see this entry only.
 OPENNEBULA_VERSIONS = "6.8, 6.10, 7.0"
 RELEASED = datetime(2025, 12, 1, tzinfo=UTC)
 BUILD = 1
@@ -29,8 +29,13 @@ _TAGS = ["flower", "federated-learning", "machine-learning", "pytorch", "oneflow
 
 
 def identifier(kind: str, name: str) -> str:
-    """Return the entry's UUID, which names its file; it never changes."""
+    """Return the UUID of an entry, which is also its file name; it never changes."""
     return str(uuid.uuid5(_NAMESPACE, f"{kind}/{name}"))
+
+
+def release(built: datetime) -> str:
+    """Return the version of an appliance: oneflower's, the build number, the day of the build."""
+    return f"{__version__}-{BUILD}-{built:%Y%m%d}"
 
 
 def image_entry(
@@ -38,9 +43,9 @@ def image_entry(
 ) -> str:
     """Return the entry of a role's disk image.
 
-    Without a published build its address, size and checksums are empty, and it cannot be used yet.
+    Without a published build, address, size and checksums are empty and the entry cannot be used yet.
     """
-    name = machines.IMAGES[machine]
+    name = machine.appliance
     entry = _entry(
         name=name,
         text=f"Disk image of a Flower {machine.label} that oneflower configures by FL_* variables.",
@@ -77,7 +82,7 @@ def vm_template_entry(machine: Machine) -> str:
             "type": "VMTEMPLATE",
             "opennebula_template": _template(machine),
             "logo": LOGO,
-            "disks": [machines.IMAGES[machine]],
+            "disks": [machine.appliance],
             "images": [],
         },
         comment=_HEAD,
@@ -85,7 +90,7 @@ def vm_template_entry(machine: Machine) -> str:
 
 
 def service_entry() -> str:
-    """Return the entry of the OneFlow service, in the form that all versions read."""
+    """Return the entry of the OneFlow service, in the form that all versions can read."""
     form = service(Form.SIX)
     roles = [{key: value for key, value in role.items() if key != "vm_template"} for role in form["roles"]]
     entry = _entry(
@@ -107,7 +112,7 @@ def service_entry() -> str:
 
 
 def metadata(machine: Machine) -> str:
-    """Return metadata.yaml: how the marketplace's tests start the image."""
+    """Return metadata.yaml, which says how the marketplace's tests start the image."""
     params = {f":{variable.name}": variable.default_text for variable in machine.variables()}
     template = {
         "NAME": "base",
@@ -121,7 +126,7 @@ def metadata(machine: Machine) -> str:
             "CPU": "2",
             "CPU_MODEL": {"MODEL": "host-passthrough"},
             "GRAPHICS": {"LISTEN": "0.0.0.0", "TYPE": "vnc"},  # noqa: S104 - the marketplace's own value
-            "MEMORY": str(machines.MEMORY_MIB),
+            "MEMORY": str(vm.MEMORY_MIB),
             "NIC": {"NETWORK": "service"},
             "NIC_DEFAULT": {"MODEL": "virtio"},
         },
@@ -129,7 +134,7 @@ def metadata(machine: Machine) -> str:
     return document(
         {
             ":app": {
-                ":name": machines.IMAGES[machine],
+                ":name": machine.appliance,
                 ":type": "service",
                 ":os": {":type": "linux", ":base": "debian12"},
                 ":hypervisor": "KVM",
@@ -143,8 +148,8 @@ def metadata(machine: Machine) -> str:
 
 
 def certification_context(machine: Machine) -> str:
-    """Return context.yaml: which of the marketplace's test environments apply."""
-    name = machines.IMAGES[machine]
+    """Return context.yaml, which lists the marketplace's test environments for the image."""
+    name = machine.appliance
     test = {":image_name": f"{name}.qcow2", ":type": "linux", ":microenvs": ["context-kvm"], ":slow": True}
     return document({":tests": {name: test}}, comment=_HEAD)
 
@@ -156,17 +161,17 @@ def certification_list(machine: Machine) -> str:
 
 def certification_file(machine: Machine) -> str:
     """Return the name of the role's test."""
-    return f"00-{machines.IMAGES[machine]}_basic.rb"
+    return f"00-{machine.appliance}_basic.rb"
 
 
 def _vm_template_name(machine: Machine) -> str:
-    return f"{machines.IMAGES[machine]} VM"
+    return f"{machine.appliance} VM"
 
 
 def _entry(*, name: str, text: str, built: datetime = RELEASED) -> dict[str, Any]:
     return {
         "name": name,
-        "version": f"{__version__}-{BUILD}-{built:%Y%m%d}",
+        "version": release(built),
         "publisher": PUBLISHER,
         "description": text + "\n",
         "short_description": text.rstrip("."),
@@ -184,15 +189,15 @@ def _entry(*, name: str, text: str, built: datetime = RELEASED) -> dict[str, Any
 def _template(machine: Machine) -> dict[str, Any]:
     return {
         "context": {
-            key.lower() if key in machines.FIXED_CONTEXT else key: value
-            for key, value in machines.context(machine).items()
+            key.lower() if key in vm.FIXED_CONTEXT else key: value
+            for key, value in vm.context(machine).items()
         },
         "cpu": "2",
         "vcpu": "2",
         "cpu_model": {"model": "host-passthrough"},
         "graphics": {"listen": "127.0.0.1", "type": "vnc"},
-        "memory": str(machines.MEMORY_MIB),
+        "memory": str(vm.MEMORY_MIB),
         "os": {"arch": "x86_64"},
-        "user_inputs": machines.inputs(machine),
-        "inputs_order": machines.inputs_order(machine),
+        "user_inputs": vm.inputs(machine),
+        "inputs_order": vm.inputs_order(machine),
     }

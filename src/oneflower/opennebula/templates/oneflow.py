@@ -1,4 +1,4 @@
-"""The OneFlow service in its two forms: 6 (for OneFlow 6.8 to 7.x) and 7 (for 7.x alone)."""
+"""The OneFlow service in two forms: 6 (for OneFlow 6.8 to 7.x) and 7 (for OneFlow 7.x only)."""
 
 from enum import StrEnum
 from typing import Any
@@ -10,16 +10,16 @@ from oneflower.settings import TABLE, asked, user_input
 NAME = "oneflower"
 DESCRIPTION = "Federated learning with Flower: one SuperLink and its SuperNodes"
 NETWORK = "Private"
-# Without an id: where there is a default, OpenNebula's command line drops the id that is typed.
+# No default id: OpenNebula's command line would use it and ignore the id that the operator types.
 NETWORKS = {NETWORK: "M|network|Network for the cluster||id:"}
-# Seconds after a scaling in which OneFlow refuses the next one; its own default is 300.
+# For so long after scaling OneFlow refuses to scale again; its default is 300 s.
 COOLDOWN_S = 60
 SUPERNODES = {"cardinality": 2, "min_vms": 2, "max_vms": 10, "cooldown": COOLDOWN_S}
 SUPERLINKS = {"cardinality": 1, "min_vms": 1, "max_vms": 1}
 
 
 class Form(StrEnum):
-    """Which OneFlow reads the service."""
+    """The OneFlow version that reads the service."""
 
     SIX = "6"
     SEVEN = "7"
@@ -35,7 +35,7 @@ def service(
     superlink_template, supernode_template
         Ids of the two VM templates on the front-end.
     all_inputs
-        Ask for every variable, instead of the short form's.
+        Ask for every variable instead of those of the short form.
     """
     ids = {Machine.SUPERLINK: superlink_template, Machine.SUPERNODE: supernode_template}
     inputs = {variable.name: user_input(variable) for variable in asked(TABLE, all_inputs=all_inputs)}
@@ -51,17 +51,17 @@ def service(
         "deployment": "straight",
         "ready_status_gate": True,
         "networks": NETWORKS,
-        # Sunstone prompts for inputs of the service, not for those of a role.
+        # Sunstone asks for inputs of the service, not for those of a role.
         "custom_attrs" if form is Form.SIX else "user_inputs": inputs,
         "roles": roles,
     }
 
 
 def contents_6(machine: Machine, *, all_inputs: bool = False) -> str:
-    """Return what OneFlow 6 adds to the role's VM template.
+    """Return the lines that OneFlow 6 adds to the role's VM template.
 
-    Same-name lines only: its ``$KEY`` substitution also hits longer names. Only of what the service asks for:
-    without an answer the text ``$KEY`` itself would be the value.
+    Each variable refers to itself, because the substitution of ``$KEY`` also changes longer names that begin
+    with it. Only inputs of the service are listed: without an answer the value would be the text ``$KEY``.
     """
     variables = asked(machine.variables(), all_inputs=all_inputs)
     references = [attribute(variable.name, f"${variable.name}") for variable in variables]
@@ -85,7 +85,7 @@ def _role_6(machine: Machine, template_id: int, *, all_inputs: bool) -> dict[str
 
 
 def _role_7(machine: Machine, template_id: int) -> dict[str, Any]:
-    # OneFlow 7 adds the service's inputs to every role's CONTEXT by itself.
+    # OneFlow 7 itself adds the service's inputs to the CONTEXT of every role.
     return {
         **_order(machine),
         "type": "vm",

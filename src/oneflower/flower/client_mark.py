@@ -1,0 +1,104 @@
+"""What a client tells of itself with its replies: its name, its partition, and whether it keeps state.
+
+Flower gives a SuperNode a new id at each start, and tells a ServerApp nothing but that id. The process that
+runs the ClientApp adds a record to each reply to our own round loop; an error reply has no records, so there
+it is the last line of the reason. The ServerApp takes either away again. A name is what its client says: it
+labels texts and decides nothing.
+"""
+
+import json
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from logging import ERROR
+from typing import Final
+
+from oneflower.flower.api import ConfigRecord, Context, Error, ErrorCode, Message, log
+from oneflower.flower.arguments import LONGEST_NAME, NAME
+from oneflower.flower.packing import answer
+from oneflower.flower.parts import own_part
+
+_RECORD: Final = "oneflower-client"
+_LINE: Final = "\noneflower-client "
+# Only our round loop sends both; a reply to anybody else's stays as the app made it.
+_OURS: Final = frozenset({"server-round", "seed"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientMark:
+    """What a client says of itself; empty where it says nothing.
+
+    ``state`` are the names of the records that its app keeps in `context.state`, which no checkpoint holds
+    and which starts empty after a resume.
+    """
+
+    name: str = ""
+    partition: int | None = None
+    state: tuple[str, ...] = ()
+
+
+def call_client(app: Callable[[Message, Context], Message], message: Message, context: Context) -> Message:
+    """Call a ClientApp with its partition and with unpacked arrays; pack and mark its reply."""
+    with own_part(message, context):
+        reply = answer(app, message, context)
+    mark_reply(reply, message, context)
+    return reply
+
+
+def mark_reply(reply: Message, message: Message, context: Context) -> None:
+    """Mark a reply that has content."""
+    if _is_ours(message) and not reply.has_error() and reply.has_content():
+        record = ConfigRecord({"state": sorted(map(str, context.state))})
+        record.update(_own(context))
+        reply.content[_RECORD] = record
+
+
+def raised_reply(error: BaseException, message: Message, context: Context) -> Message:
+    """Return the reply of Flower's own process to an exception of the app, with the mark in its reason."""
+    log(ERROR, "ClientApp raised an exception", exc_info=error)
+    reason = f"{type(error)}:<'{error}'>"  # run_clientapp.py:139
+    if _is_ours(message):
+        reason += _LINE + json.dumps(_own(context))
+    return Message(Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=reason), reply_to=message)
+
+
+def take_mark(reply: Message) -> ClientMark:
+    """Remove the mark from a reply, or from the reason of its error, and return it."""
+    if reply.has_error():
+        reason, found, line = (reply.error.reason or "").rpartition(_LINE)
+        if not found:
+            return ClientMark()
+        reply.error = Error(code=reply.error.code, reason=reason)
+        try:
+            values = json.loads(line)
+        except (ValueError, RecursionError):
+            return ClientMark()
+        return _checked(values) if isinstance(values, dict) else ClientMark()
+    if not reply.has_content() or _RECORD not in reply.content:
+        return ClientMark()
+    record = reply.content[_RECORD]
+    del reply.content[_RECORD]
+    return _checked(record) if isinstance(record, ConfigRecord) else ClientMark()
+
+
+def _is_ours(message: Message) -> bool:
+    asked = message.content.config_records.get("config") if message.has_content() else None
+    return asked is not None and set(asked) >= _OURS
+
+
+def _own(context: Context) -> dict[str, str | int]:
+    given = context.node_config.get(NAME)
+    partition = context.node_config.get("partition-id")
+    name = given if isinstance(given, str) and given else socket.gethostname()
+    return {"name": name, **({"partition": partition} if type(partition) is int else {})}
+
+
+def _checked(values: Mapping[str, object]) -> ClientMark:
+    """Return what is as it should be: an attacker's client says what it likes."""
+    name, partition, state = values.get("name"), values.get("partition"), values.get("state", [])
+    good_name = isinstance(name, str) and name.isprintable() and len(name) <= LONGEST_NAME
+    return ClientMark(
+        name=str(name) if good_name else "",
+        partition=partition if type(partition) is int and partition >= 0 else None,
+        state=tuple(map(str, state)) if isinstance(state, list) else (),
+    )

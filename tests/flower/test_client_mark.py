@@ -1,0 +1,93 @@
+"""A client's replies say what it is called; the ServerApp believes it no more than a label."""
+
+import socket
+
+import pytest
+from flwr.app.error import Error
+from flwr.common import ConfigRecord, Context, Message, MetricRecord, RecordDict
+
+from oneflower.flower.arguments import client_name
+from oneflower.flower.client_mark import ClientMark, mark_reply, raised_reply, take_mark
+
+
+def asked(**config):
+    message = Message(
+        RecordDict({"config": ConfigRecord({"server-round": 1, "seed": 1, **config})}), 1, "train"
+    )
+    message.metadata.__dict__["_src_node_id"] = 2
+    return message
+
+
+def context_of(**node):
+    config = {key.replace("_", "-"): value for key, value in node.items()}
+    return Context(run_id=1, node_id=1, node_config=config, state=RecordDict(), run_config={})
+
+
+def answer(message, **content):
+    return Message(RecordDict({"metrics": MetricRecord({"a": 1}), **content}), reply_to=message)
+
+
+def test_a_reply_says_the_name_and_the_partition_and_is_as_before_when_they_are_taken():
+    message = asked()
+    reply = answer(message)
+    mark_reply(reply, message, context_of(client_name="supernode-3", partition_id=3))
+    assert take_mark(reply) == ClientMark(name="supernode-3", partition=3)
+    assert list(reply.content) == ["metrics"]
+    assert take_mark(reply) == ClientMark()
+
+
+def test_without_a_name_of_its_own_it_is_its_machine():
+    message = asked()
+    reply = answer(message)
+    mark_reply(reply, message, context_of())
+    assert take_mark(reply) == ClientMark(name=socket.gethostname())
+
+
+def test_an_exception_says_it_in_its_reason_which_is_flowers_own_afterwards():
+    reply = raised_reply(ValueError("bad\ndata"), asked(), context_of(client_name="a", partition_id=0))
+    assert take_mark(reply) == ClientMark(name="a", partition=0)
+    assert reply.error.reason == "<class 'ValueError'>:<'bad\ndata'>"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"name": "\x1b]0;evil\x07"},
+        {"name": "x" * 65},
+        {"name": 7, "partition": "0"},
+        {"name": ["a"], "partition": True},
+        {"partition": -1, "state": "x"},
+        {},
+    ],
+)
+def test_what_an_attacker_says_of_itself_is_no_name(values):
+    reply = answer(asked(), **{"oneflower-client": ConfigRecord(values)})
+    assert take_mark(reply) == ClientMark()
+    assert list(reply.content) == ["metrics"]
+
+
+@pytest.mark.parametrize("line", ["{", "[]", "7", '"a"', "null", '{"name": {}}', "[" * 100_000])
+def test_a_mark_that_is_no_mark_leaves_the_reason(line):
+    reply = Message(Error(code=1, reason=f"no\noneflower-client {line}"), reply_to=asked())
+    assert take_mark(reply) == ClientMark()
+    assert reply.error.reason == "no"
+
+
+def test_an_error_without_a_mark_stays_as_it_is():
+    reply = Message(Error(code=1, reason="no"), reply_to=asked())
+    assert take_mark(reply) == ClientMark()
+    assert reply.error.reason == "no"
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("supernode_0_(service_7)", "supernode_0_service_7"),
+        ("a b' \"c", "a-b-c"),
+        ("Hörsaal", "H-rsaal"),
+        ("", ""),
+        ("x" * 100, "x" * 64),
+    ],
+)
+def test_the_name_of_a_vm_becomes_one_that_a_node_config_can_hold(text, name):
+    assert client_name(text) == name
