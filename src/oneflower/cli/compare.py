@@ -19,7 +19,7 @@ from oneflower.errors import SettingsError
 from oneflower.journal import TrainingState
 from oneflower.monitor.charts.figure import figure
 from oneflower.monitor.html.comparison import HEADS, Result, cells, comparison_page, results
-from oneflower.monitor.text.lines import printable
+from oneflower.monitor.text.values import printable
 
 WIDE_ENOUGH = 200
 

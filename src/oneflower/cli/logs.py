@@ -20,7 +20,8 @@ from oneflower.cli.sources import JournalOption, PathArgument, StateOption, exis
 from oneflower.errors import SettingsError, StateError
 from oneflower.journal import BrokenEvent, Entry, TrainingState, UnknownEvent, follow, read_patiently
 from oneflower.journal.codec import record_of
-from oneflower.monitor.text.lines import WARNINGS, describe, printable
+from oneflower.monitor.text.lines import WARNINGS, describe
+from oneflower.monitor.text.values import printable
 
 POLL_S: Final = 0.2
 

@@ -20,8 +20,8 @@ from oneflower.journal.events import SettingRow
 from oneflower.local_cluster.plan import Plan, make_plan
 from oneflower.local_cluster.session import Outcome, Session
 from oneflower.monitor.html.report import write_report
-from oneflower.monitor.text.lines import duration, final_rows, headline_of, metrics_text, printable
 from oneflower.monitor.text.progress import LiveProgress, PlainProgress
+from oneflower.monitor.text.values import duration, final_rows, headline_of, metrics_text, printable
 from oneflower.output import steady_output
 from oneflower.settings import Notice, Resolution, read_context, resolve
 

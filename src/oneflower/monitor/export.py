@@ -13,7 +13,7 @@ from oneflower.journal.state.records import Client, LeftOut, Moment, RoundResult
 from oneflower.monitor.state.safety import Safety
 from oneflower.monitor.state.standing import connected, standing
 from oneflower.monitor.state.supervision import supervision
-from oneflower.monitor.text.lines import called, headline_of
+from oneflower.monitor.text.values import called, headline_of
 from oneflower.quality import label
 
 SCHEMA: Final = 2
@@ -57,6 +57,7 @@ def _short(
             "trouble": state.trouble or None,
             "begins_with_round": state.first_told,
             "broken_lines": state.broken,
+            "last_broken": state.last_broken and state.last_broken.why,
             "unknown_events": dict(state.unknown),
         },
         "counts": {
@@ -68,7 +69,7 @@ def _short(
             "failures": {code.value: count for code, count in state.failures.items()},
             "quarantines": {code.value: count for code, count in state.quarantines.items()},
         },
-        "connected": connected(state),
+        "connected": [client.shown for client in connected(state)],
         "parts": state.parts,
         "left_out": [_left_out(state, each) for each in left_out],
         "checkpoint": _checkpoint(state),

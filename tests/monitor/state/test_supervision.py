@@ -7,7 +7,8 @@ import pytest
 from oneflower.codes import Phase, SupervisorState, text
 from oneflower.journal import reduce
 from oneflower.journal.events import SettingRow
-from oneflower.monitor.html.panels import doing, headline
+from oneflower.monitor.html.headline import headline
+from oneflower.monitor.html.panels.now import doing
 from oneflower.monitor.state.supervision import AWAITED, DOING, supervision
 
 from ...making import entry

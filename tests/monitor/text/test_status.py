@@ -9,7 +9,7 @@ from oneflower.codes import SupervisorState, Task
 from oneflower.journal import reduce
 from oneflower.journal.events import ClientJoined, PartsAssigned, RunSubmitted
 from oneflower.monitor.export import short_document
-from oneflower.monitor.state.standing import connected
+from oneflower.monitor.state import standing
 from oneflower.monitor.text.status import lines, waiting_for
 
 from ...making import entry, metrics
@@ -63,6 +63,10 @@ TRAINING = [
     at(10, "round_started", round=2, rounds=4, clients=2),
     at(11, "reply_received", round=2, phase=Task.TRAIN, client="1111", seconds=1.0),
 ]
+
+
+def connected(state):
+    return [client.name for client in standing.connected(state)]
 
 
 def told(events, seconds=21):

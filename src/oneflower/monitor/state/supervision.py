@@ -7,7 +7,7 @@ from typing import Final
 
 from oneflower.codes import ENDED, Phase, SupervisorState
 from oneflower.journal import TrainingState
-from oneflower.monitor.text.lines import duration
+from oneflower.monitor.text.values import duration
 
 STYLES: Final[Mapping[str, str]] = {
     SupervisorState.TRAINING: "live",

@@ -9,13 +9,15 @@ from oneflower.codes import ENDED, Phase, text
 from oneflower.journal import TrainingState
 from oneflower.monitor.state.standing import connected
 from oneflower.monitor.state.supervision import AWAITED, silence_s, supervision
-from oneflower.monitor.text.lines import (
+from oneflower.monitor.text.values import (
     called,
     duration,
     final_rows,
     headline_of,
+    journal_problems,
     metric_text,
     metrics_text,
+    name_and_partition,
     printable,
     saving_text,
     size,
@@ -76,7 +78,7 @@ def _lines(state: TrainingState, now: datetime) -> Iterator[tuple[str, str]]:
         yield "result", f"{metrics_text(metrics)} after round {state.done}"
     if best := state.best():
         yield "best", f"{label(best.metric)} {metric_text(best.value)} after round {best.round}"
-    yield "connected", _names(connected(state))
+    yield "connected", _names([name_and_partition(client) for client in connected(state)])
     if state.parts:
         yield "parts", f"{_names([str(part) for part in state.parts])} (VM ids, from part 0 on)"
     yield from _left_out_lines(state)
@@ -97,13 +99,8 @@ def _lines(state: TrainingState, now: datetime) -> Iterator[tuple[str, str]]:
 def _journal_lines(state: TrainingState) -> Iterator[tuple[str, str]]:
     if state.trouble:
         yield "journal", f"cannot be read: {state.trouble}; what follows was known before"
-    if state.begins_late:
-        yield "journal", f"begins with round {state.first_told}: counts are of what is in it"
-    if state.last_broken:
-        yield "journal", f"{state.broken} lines cannot be read; the last one: {state.last_broken.why}"
-    if state.unknown:
-        listed = ", ".join(f"{name} ({count})" for name, count in state.unknown.most_common(3))
-        yield "journal", f"holds events of a later version, which are not shown: {listed}"
+    for what, detail in journal_problems(state):
+        yield "journal", f"{what} {detail}"
 
 
 def _silence(state: TrainingState, now: datetime) -> str:
