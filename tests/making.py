@@ -2,6 +2,8 @@
 
 import itertools
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import get_args, get_type_hints
 
 from oneflower.codes import LeftOutCode, StallAct, SupervisorState, Task
 from oneflower.journal import EVENTS, Entry, read_journal
@@ -35,8 +37,15 @@ _seconds = itertools.count()
 
 
 def event(tag, **fields):
-    """Return an event by its name in the journal."""
+    """Return an event by its name in the journal; metrics may be given by origin, codes as their values."""
     form = EVENTS[tag]
+    by_origin = {origin: fields.pop(f"{origin}_metrics", {}) for origin in Origin}
+    if any(by_origin.values()):
+        fields["metrics"] = metrics(**by_origin)
+    for name, hint in get_type_hints(form).items():
+        for codes in (hint, *get_args(hint)):
+            if isinstance(codes, type) and issubclass(codes, StrEnum) and isinstance(fields.get(name), str):
+                fields[name] = codes(fields[name])
     required = {
         name: USUAL[name]
         for name, field in form.__dataclass_fields__.items()

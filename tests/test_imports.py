@@ -37,7 +37,7 @@ LAYERS = {
     "language_models": 1,
     "versions": 1,
     "parts": 1,
-    "codes": 1,
+    "codes": 0,
     "quality": 1,
     "errors": 0,
     "__init__": 1,

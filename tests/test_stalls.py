@@ -3,14 +3,14 @@
 import pytest
 
 from oneflower.codes import StallAct
-from oneflower.procfs import Identity, Sign
-from oneflower.stalls import FORGIVEN_S, HUNG_S, LONGEST_STEP_S, STOPPED_S, AwakeClock, Vigil
+from oneflower.procfs import Identity, ProcessStatus
+from oneflower.stalls import FORGIVEN_S, HUNG_S, LONGEST_STEP_S, STOPPED_S, AwakeClock, StallDetector
 
 WHO = Identity(pid=7, start_ticks=1)
 
 
-def sign(state="S"):
-    return Sign(identity=WHO, state=state, parent=1, session=1, cpu_ticks=0)
+def status(state="S"):
+    return ProcessStatus(identity=WHO, state=state, parent=1, session=1, cpu_ticks=0)
 
 
 @pytest.fixture
@@ -28,14 +28,14 @@ def clock():
 def watching(clock):
     """Check every two seconds for this long; return the actions, each with its second."""
     counts = [0]
-    vigil = Vigil(clock, lambda _pid: counts[0])
+    detector = StallDetector(clock, lambda _pid: counts[0])
 
     def look(seconds, state="S", *, works=True, loop=True):
         found = []
         for _ in range(int(seconds / 2)):
             clock.now[0] += 2.0
             counts[0] += works
-            stalls = vigil.look([sign(state)], {WHO} if loop else set())
+            stalls = detector.look([status(state)], {WHO} if loop else set())
             found += [(stall.act, clock.now[0]) for stall in stalls]
         return found
 
@@ -81,10 +81,10 @@ def test_a_program_without_a_loop_may_sleep_for_any_time(watching):
 def test_time_in_which_the_machine_was_suspended_is_ignored():
     now = [0.0]
     awake = AwakeClock(lambda: now[0])
-    vigil = Vigil(awake, lambda _pid: 1)
+    detector = StallDetector(awake, lambda _pid: 1)
     for step in (2.0, 2.0, 3600.0, 2.0, 86400.0, 2.0):
         now[0] += step
-        assert vigil.look([sign("T")], set()) == []
+        assert detector.look([status("T")], set()) == []
     assert awake() == 8.0
 
 

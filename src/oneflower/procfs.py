@@ -20,7 +20,7 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sign:
+class ProcessStatus:
     """A running process: state letter (proc(5)), parent, session, and the CPU time of all its threads."""
 
     identity: Identity
@@ -50,12 +50,12 @@ def this_process() -> str:
     return f"{boot_id()[:8]}-{start_ticks}-{os.getpid()}"
 
 
-def sign_of(pid: int) -> Sign | None:
+def status_of(pid: int) -> ProcessStatus | None:
     """Return a running process's state; None if it is gone or a zombie."""
     fields = _stat(pid)
     if fields is None or fields[0] in DEAD_STATES:
         return None
-    return Sign(
+    return ProcessStatus(
         identity=Identity(pid=pid, start_ticks=int(fields[19])),
         state=fields[0],
         parent=int(fields[1]),
@@ -64,12 +64,12 @@ def sign_of(pid: int) -> Sign | None:
     )
 
 
-def signs() -> Iterator[Sign]:
+def statuses() -> Iterator[ProcessStatus]:
     """Yield the state of every running process of this machine."""
     for entry in PROC.iterdir():
-        sign = sign_of(int(entry.name)) if entry.name.isdigit() else None
-        if sign is not None:
-            yield sign
+        status = status_of(int(entry.name)) if entry.name.isdigit() else None
+        if status is not None:
+            yield status
 
 
 def main_thread_runs(pid: int) -> int | None:

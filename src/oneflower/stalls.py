@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from oneflower.codes import StallAct, StallCode
-from oneflower.procfs import Identity, Sign
+from oneflower.procfs import Identity, ProcessStatus
 
 STOPPED: Final = "T"
 # Uninterruptible sleep in the kernel: the process waits for a disk and cannot be killed either.
@@ -55,7 +55,7 @@ class Stall:
 
 
 @dataclass(slots=True)
-class Vigil:
+class StallDetector:
     """Detects stalled processes from repeated observations.
 
     A stopped process is continued after ``STOPPED_S``; if it is still stopped, or stopped again within
@@ -69,18 +69,18 @@ class Vigil:
     _continued: dict[Identity, float] = field(default_factory=dict)
     _ran: dict[Identity, tuple[int, float]] = field(default_factory=dict)
 
-    def look(self, signs: Iterable[Sign], loops: Collection[Identity]) -> list[Stall]:
+    def look(self, statuses: Iterable[ProcessStatus], loops: Collection[Identity]) -> list[Stall]:
         """Return the stalled processes; ``loops`` are those whose main thread runs all the time."""
         now, found, seen = self.clock(), [], set()
-        for sign in signs:
-            seen.add(sign.identity)
-            if sign.state == STOPPED:
-                stall = self._look_stopped(sign, now)
+        for status in statuses:
+            seen.add(status.identity)
+            if status.state == STOPPED:
+                stall = self._look_stopped(status, now)
             else:
-                self._stopped.pop(sign.identity, None)
-                if now - self._continued.get(sign.identity, now) > FORGIVEN_S:
-                    del self._continued[sign.identity]
-                stall = self._look_loop(sign, now) if sign.identity in loops else None
+                self._stopped.pop(status.identity, None)
+                if now - self._continued.get(status.identity, now) > FORGIVEN_S:
+                    del self._continued[status.identity]
+                stall = self._look_loop(status, now) if status.identity in loops else None
             if stall is not None:
                 found.append(stall)
         for known in (self._stopped, self._continued, self._ran):
@@ -88,29 +88,29 @@ class Vigil:
                 del known[identity]
         return found
 
-    def _look_stopped(self, sign: Sign, now: float) -> Stall | None:
-        self._ran.pop(sign.identity, None)
-        since = self._stopped.setdefault(sign.identity, now)
+    def _look_stopped(self, status: ProcessStatus, now: float) -> Stall | None:
+        self._ran.pop(status.identity, None)
+        since = self._stopped.setdefault(status.identity, now)
         if now - since < STOPPED_S:
             return None
-        self._stopped[sign.identity] = now
-        if sign.identity in self._continued:
+        self._stopped[status.identity] = now
+        if status.identity in self._continued:
             reason = "it was stopped by a signal (SIGSTOP), and once more after it was continued"
             return Stall(
-                identity=sign.identity, act=StallAct.ENDED, code=StallCode.STOPPED_AGAIN, reason=reason
+                identity=status.identity, act=StallAct.ENDED, code=StallCode.STOPPED_AGAIN, reason=reason
             )
-        self._continued[sign.identity] = now
+        self._continued[status.identity] = now
         reason = f"it was stopped by a signal (SIGSTOP) for {now - since:.0f} s"
-        return Stall(identity=sign.identity, act=StallAct.CONTINUED, code=StallCode.STOPPED, reason=reason)
+        return Stall(identity=status.identity, act=StallAct.CONTINUED, code=StallCode.STOPPED, reason=reason)
 
-    def _look_loop(self, sign: Sign, now: float) -> Stall | None:
-        runs = self.runs(sign.identity.pid)
-        before = self._ran.get(sign.identity)
-        if runs is None or sign.state == WAITING_FOR_DISK or before is None or before[0] != runs:
-            self._ran[sign.identity] = (-1 if runs is None else runs, now)
+    def _look_loop(self, status: ProcessStatus, now: float) -> Stall | None:
+        runs = self.runs(status.identity.pid)
+        before = self._ran.get(status.identity)
+        if runs is None or status.state == WAITING_FOR_DISK or before is None or before[0] != runs:
+            self._ran[status.identity] = (-1 if runs is None else runs, now)
             return None
         if now - before[1] < HUNG_S:
             return None
-        self._ran[sign.identity] = (runs, now)
+        self._ran[status.identity] = (runs, now)
         reason = f"it hangs: its main thread has not run once in {now - before[1]:.0f} s"
-        return Stall(identity=sign.identity, act=StallAct.ENDED, code=StallCode.HANGS, reason=reason)
+        return Stall(identity=status.identity, act=StallAct.ENDED, code=StallCode.HANGS, reason=reason)

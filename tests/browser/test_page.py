@@ -13,7 +13,7 @@ from oneflower.journal.events import ClientFailed, RoundCompleted, TrainingGaveU
 from oneflower.quality import as_metrics
 
 ROOT = Path(__file__).parents[2]
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 LOOKS = {
     "light": {"color_scheme": "light"},

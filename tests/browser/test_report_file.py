@@ -5,7 +5,7 @@ import pytest
 from oneflower.journal import read_journal, reduce
 from oneflower.monitor.html.report import write_report
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -12,8 +12,7 @@ import pytest
 from oneflower.checkpoints import Checkpoint
 from oneflower.checkpoints.npz import npz_pieces
 
-COUNTS = pytest.StashKey[Counter]()
-SECONDS = pytest.StashKey[dict]()
+COUNTS = "counts of a checkpoint suite"
 
 
 def make(number, *, size=8, state=True, fill=0.0, **changes):
@@ -42,13 +41,13 @@ def make(number, *, size=8, state=True, fill=0.0, **changes):
 
 def same(left, right):
     """Tell whether two checkpoints are equal to the last bit, order of arrays included."""
-    if left is None or right is None:
-        return left is right
-    return _comparable(left) == _comparable(right)
+    return told(left) == told(right)
 
 
-def _comparable(checkpoint):
-    """Return the whole content of a checkpoint as one comparable value."""
+def told(checkpoint):
+    """Return everything that a checkpoint holds as one comparable value; None for None."""
+    if checkpoint is None:
+        return None
     arrays = [
         (name, array.dtype.str, array.shape, array.tobytes())
         for group in (checkpoint.arrays, checkpoint.state)
@@ -96,36 +95,28 @@ def scratch(tmp_path):
 @pytest.fixture
 def count(request):
     """Return a function that adds to a named count of the summary: `count("kills")`."""
-    counts = request.config.stash.setdefault(COUNTS, Counter())
-    seconds = request.config.stash.setdefault(SECONDS, Counter())
-    started = time.monotonic()
-    counted = set()
-
-    def add(name, number=1):
-        counted.add(name)
-        counts[name] += number
-
-    yield add
-    for name in counted:
-        seconds[name] += time.monotonic() - started
+    counts, started = Counter(), time.monotonic()
+    yield lambda name, number=1: counts.update({name: number})
+    # Reports carry it from the workers of pytest-xdist, too.
+    seconds = time.monotonic() - started
+    request.node.user_properties.append(
+        (COUNTS, {name: (number, seconds) for name, number in counts.items()})
+    )
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item):
-    """Count a failed test of a suite as a violation."""
-    report = yield
-    if report.failed and "count" in getattr(item, "fixturenames", ()):
-        item.config.stash.setdefault(COUNTS, Counter())["violations"] += 1
-    return report
-
-
-def pytest_terminal_summary(terminalreporter, config):
-    """Print the counts of the suites."""
-    counts = config.stash.get(COUNTS, None)
-    if not counts:
+def pytest_terminal_summary(terminalreporter):
+    """Print what the suites did; a failed test of a suite is a violation."""
+    reports = [report for found in terminalreporter.stats.values() for report in found]
+    told = {
+        report.nodeid: dict(report.user_properties)[COUNTS]
+        for report in reports
+        if COUNTS in dict(getattr(report, "user_properties", ()))
+    }
+    if not told:
         return
     terminalreporter.section("checkpoint suites")
-    violations = counts.pop("violations", 0)
-    for name, number in sorted(counts.items()):
-        terminalreporter.write_line(f"{name:<28}{number:>8}   {config.stash[SECONDS][name]:6.1f} s")
-    terminalreporter.write_line(f"{'violations':<28}{violations:>8}")
+    for name in sorted({name for counts in told.values() for name in counts}):
+        numbers, seconds = zip(*(counts[name] for counts in told.values() if name in counts), strict=True)
+        terminalreporter.write_line(f"{name:<28}{sum(numbers):>8}   {sum(seconds):6.1f} s")
+    failed = {report.nodeid for report in reports if getattr(report, "failed", False)} & set(told)
+    terminalreporter.write_line(f"{'violations':<28}{len(failed):>8}")

@@ -92,7 +92,10 @@ def best_by_hand(rounds, metrics):
 
 
 @given(policy=policies, metrics=histories(), rotten=st.sets(st.integers(1, 8), max_size=6))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    max_examples=settings.default.max_examples * 2 // 5,
+)
 def test_pruning_never_deletes_the_newest_intact_or_the_best_intact_round(
     policy, metrics, rotten, scratch, make
 ):
@@ -115,7 +118,10 @@ def test_pruning_never_deletes_the_newest_intact_or_the_best_intact_round(
 
 
 @given(metrics=histories(), late=st.sets(st.integers(1, 9)))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    max_examples=settings.default.max_examples * 3 // 5,
+)
 def test_the_best_round_is_kept_and_linked_whenever_its_evaluation_is_recorded(metrics, late, scratch, make):
     """Clients evaluate after their round's checkpoint: it comes with the next one, or is noted at the end.
 

@@ -127,7 +127,7 @@ def test_a_missing_folder_is_an_error_and_is_not_created(oneflower, tmp_path):
     ):
         code, _, err = oneflower(*command, "--path", tmp_path / "none")
         assert code == 3
-        assert "is not there" in err
+        assert "does not exist" in err
     assert not (tmp_path / "none").exists()
 
 

@@ -83,7 +83,7 @@ class TestCheckpoints:
         assert len({result.output for result in shown}) == 1
 
     def test_two_rounds_or_two_folders_are_too_many(self, state, folder):
-        with pytest.raises(SettingsError, match="one round and one folder at most"):
+        with pytest.raises(SettingsError, match="at most one round and one folder"):
             run("checkpoints", "verify", 1, 2, state)
 
     def test_a_rollback_and_an_export_take_a_path(self, state, folder, tmp_path):

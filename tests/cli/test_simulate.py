@@ -101,7 +101,7 @@ def test_a_finished_training_with_other_settings_or_fewer_rounds_is_refused(simu
     assert (fewer.returncode, "FL_NUM_ROUNDS is 1" in fewer.stderr) == (2, True)
 
 
-@pytest.mark.slow
+@pytest.mark.e2e
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra `simulation` is not installed")
 def test_flowers_ray_engine_gives_the_same_bytes(simulate, tmp_path):
     assert simulate("--clients", "2", state="here").returncode == 0

@@ -1,18 +1,21 @@
 """A run ends well, fails for good, or is lost; each is told from the others, whatever Flower says."""
 
+import os
 from contextlib import contextmanager
 
 import pytest
 
 from oneflower.codes import LossCode
 from oneflower.errors import AppError, CheckpointError, StateError, TrainingError
+from oneflower.journal import Journal
+from oneflower.journal.heartbeat import Heartbeat, heartbeat_file, last_beat
 from oneflower.kinds import ErrorKind
 from oneflower.procfs import Identity
 from oneflower.supervisor import watch as w
 from oneflower.supervisor.processes import Work
 from oneflower.supervisor.watch import RunLostError, Watch
 
-from ..making import entry
+from ..making import entry, event
 
 FINISHED = entry("training_finished", round=3)
 FAILED = entry("training_failed", reason="round 2 missed its quorum")
@@ -60,8 +63,8 @@ def test_a_completed_run_is_over(watch, played):
 
 def test_events_before_the_submission_belong_to_another_run(played):
     watch = watching(played, 2)
-    for event in (entry("run_submitted", run=1), entry("round_completed", round=1), FAILED):
-        watch.take(event)
+    for each in (entry("run_submitted", run=1), entry("round_completed", round=1), FAILED):
+        watch.take(each)
     assert (watch.rounds, watch.has_ended, watch.began) == (0, False, False)
     watch.take(entry("run_submitted", run=2))
     watch.take(entry("training_resumed", round=1))
@@ -230,6 +233,21 @@ class TestHeartbeat:
         played.processes.visible = False
         watch.beat = lambda _apps: played.clock.now
         hours_of(watch, played, lambda _: None)
+
+    def test_a_journal_that_cannot_be_written_ends_no_training(self, watch, played, tmp_path):
+        """This process plays a ServerApp that waits for its clients; a folder lies where its journal was."""
+        path, heartbeat = tmp_path / "journal.jsonl", Heartbeat(heartbeat_file(tmp_path / "journal.jsonl", 1))
+        path.mkdir()
+        journal = Journal(path, heartbeat=heartbeat)
+        watch.take(entry("training_started"))
+        watch.beat = lambda _apps: last_beat(path, 1, [os.getpid()])
+
+        def wait_for_clients(minute):
+            journal.append(event("waiting_for_clients"))
+            return Work(cpu_s=0.01 * minute, turns=minute)
+
+        hours_of(watch, played, wait_for_clients)
+        heartbeat.end()
 
     @pytest.mark.parametrize("beat", [None, 7])
     def test_a_heart_that_stands_still_is_no_sign_of_life(self, watch, played, beat):

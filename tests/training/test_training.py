@@ -9,6 +9,7 @@ from flwr.common import Array, ArrayRecord, MetricRecord, RecordDict
 
 from oneflower.aggregation import SPECS
 from oneflower.checkpoints import CheckpointReader, model_digest
+from oneflower.codes import LeftOutCode
 from oneflower.errors import CheckpointError, StateError, TrainingError
 from oneflower.flower.grid import RoundGrid
 from oneflower.flower.records import array_views
@@ -155,7 +156,8 @@ def test_a_poisoned_update_is_quarantined_and_the_rest_is_the_model(federation, 
     federation.app = numpy_app(update)
     result = federation.train(min_fit_clients=2)
     assert np.isfinite(result.arrays["weight"].numpy()).all()
-    assert {event.client for event in events(federation, "client_quarantined")} == {"1002"}
+    found = {(event.client, event.code) for event in events(federation, "client_quarantined")}
+    assert found == {("1002", LeftOutCode.NOT_FINITE)}
 
 
 def test_arrays_that_a_client_adds_to_its_evaluation_do_not_end_the_training(federation):

@@ -19,7 +19,7 @@ from oneflower.aggregation.metrics import weighted_metrics
 from oneflower.aggregation.parameter import NUM_MALICIOUS, AnyParameter, Parameter, Values
 from oneflower.aggregation.registry import PARAMETERS, SPECS, readers, spec_of
 from oneflower.aggregation.spec import Aggregate, Bound, Family, Round, State, StrategySpec
-from oneflower.aggregation.updates import WEIGHT, Arrays, NDArray, Ordered, Update, form_of, ordered
+from oneflower.aggregation.updates import WEIGHT, Arrays, Form, NDArray, Ordered, Update, form_of, ordered
 
 __all__ = [
     "LONGEST_REASON",
@@ -36,6 +36,7 @@ __all__ = [
     "Bound",
     "Checked",
     "Family",
+    "Form",
     "NDArray",
     "Ordered",
     "Parameter",

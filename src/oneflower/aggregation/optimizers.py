@@ -5,7 +5,6 @@ and each optimizer says how its moments and the step follow from it.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from oneflower.aggregation.errors import AggregationError
 from oneflower.aggregation.mean import weighted_mean
 from oneflower.aggregation.parameter import Parameter
 from oneflower.aggregation.spec import Aggregate, Init, Round, State
-from oneflower.aggregation.updates import Arrays, NDArray, Ordered, form_of
+from oneflower.aggregation.updates import Arrays, Form, NDArray, Ordered, form_of
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 """Endings of BatchNorm's buffers. They are measured, not trained: they take the clients' mean as it is."""
@@ -52,8 +51,8 @@ def is_trained(name: str, array: NDArray) -> bool:
     return array.dtype.kind == "f" and not name.endswith(STATISTICS)
 
 
-def moment_forms(model: Arrays, moments: Iterable[str]) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
-    """Return shape and dtype of every moment of every trained array, as "moment/array"."""
+def moment_forms(model: Arrays, moments: Iterable[str]) -> Form:
+    """Return the form of every moment of every trained array, as "moment/array"."""
     return {
         f"{moment}/{name}": (array.shape, array.dtype)
         for moment in moments

@@ -159,8 +159,8 @@ class StrategySpec:
     def after_quarantine(self, values: Values, quarantined: int) -> Values:
         """Return the parameters for a round in which the checks have left out so many clients.
 
-        Each of them is one of the malicious clients that the rule was told to expect, and no longer
-        enters it (decision 005).
+        Each of them is one of the malicious clients that the rule expects, and its update no longer enters
+        the rule (decision 005).
         """
         if NUM_MALICIOUS not in self.parameters:
             return values

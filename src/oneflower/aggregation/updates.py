@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 NDArray = npt.NDArray[Any]
 Arrays = Mapping[str, NDArray]
+Form = dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
+"""Shape and dtype of each array, by name."""
 Metric = float | Sequence[float]
 
 WEIGHT = "num-examples"
@@ -47,7 +49,7 @@ Ordered = NewType("Ordered", tuple[Update, ...])
 """The updates of a round as `ordered` returns them: a rule takes nothing else."""
 
 
-def form_of(arrays: Arrays) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+def form_of(arrays: Arrays) -> Form:
     """Return shape and dtype of every array by name."""
     return {name: (array.shape, array.dtype) for name, array in arrays.items()}
 

@@ -21,6 +21,7 @@ SCHEMA: Final = 2
 WHOLE_HISTORY: Final = 1
 """The schema of earlier releases, whose manifests hold all metrics so far: read, no longer written."""
 SELF: Final = "manifest_sha256"
+_END: Final = b"\n}\n"
 
 
 class DamagedError(CheckpointError):
@@ -112,8 +113,9 @@ def describe(  # noqa: PLR0913 - the fields of a manifest
 
 def render(content: Mapping[str, Any]) -> bytes:
     """Return the manifest's bytes, its own digest last."""
-    body = {**content, SELF: hashlib.sha256(_text(content)).hexdigest()}
-    return _text(body)
+    text = _text(content)
+    # Every reading renders what it has read, to compare: spelling it once halves the time.
+    return text.removesuffix(_END) + f',\n "{SELF}": "{hashlib.sha256(text).hexdigest()}"'.encode() + _END
 
 
 def parse(data: bytes, number: int) -> Manifest:

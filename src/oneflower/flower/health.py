@@ -10,8 +10,8 @@ from oneflower import procfs
 from oneflower.codes import StallAct, StallCode
 from oneflower.flower.programs import has_loop
 from oneflower.journal.events import ProcessStalled
-from oneflower.procfs import Identity, Sign
-from oneflower.stalls import AwakeClock, Stall, Vigil
+from oneflower.procfs import Identity, ProcessStatus
+from oneflower.stalls import AwakeClock, Stall, StallDetector
 
 EVERY_S: Final = 2.0
 # A look reads two small files a process: with a thousand nodes it is made less often, for 5 % of a core.
@@ -45,28 +45,30 @@ class Health:
         Returns the role of a process, None for one that is not ours.
     """
 
-    role_of: Callable[[Sign], str | None]
+    role_of: Callable[[ProcessStatus], str | None]
     clock: Callable[[], float] = time.monotonic
-    signs: Callable[[], Iterable[Sign]] = procfs.signs
+    statuses: Callable[[], Iterable[ProcessStatus]] = procfs.statuses
     send: Callable[[Identity, signal.Signals], bool] = procfs.send
     command_line: Callable[[int], list[str]] = procfs.command_line
     runs: Callable[[int], int | None] = procfs.main_thread_runs
     _next: float = 0.0
     _loops: dict[Identity, bool] = field(default_factory=dict)
-    _vigil: Vigil = field(init=False)
+    _detector: StallDetector = field(init=False)
 
     def __post_init__(self) -> None:
-        self._vigil = Vigil(AwakeClock(self.clock), self.runs)
+        self._detector = StallDetector(AwakeClock(self.clock), self.runs)
 
     def look(self) -> list[Stalled]:
         """Act on what does not move, if it is time for a look; return what was done."""
         began = self.clock()
         if began < self._next:
             return []
-        roles = {sign.identity: (sign, role) for sign in self.signs() if (role := self.role_of(sign))}
+        roles = {
+            status.identity: (status, role) for status in self.statuses() if (role := self.role_of(status))
+        }
         self._loops = {identity: self._is_loop(identity) for identity in roles}
         loops = {identity for identity, is_loop in self._loops.items() if is_loop}
-        stalls = self._vigil.look((sign for sign, _ in roles.values()), loops)
+        stalls = self._detector.look((status for status, _ in roles.values()), loops)
         self._next = began + max(EVERY_S, SHARE * (self.clock() - began))
         return [
             Stalled(

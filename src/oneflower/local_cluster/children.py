@@ -9,7 +9,7 @@ from oneflower.flower.health import Health, Stalled
 from oneflower.flower.programs import program_of
 from oneflower.local_cluster.processes import ProcessTable, end
 from oneflower.local_cluster.spawn import Child, spawn, tail
-from oneflower.procfs import Identity, Sign, command_line, is_alive, parent_of, session_of
+from oneflower.procfs import Identity, ProcessStatus, command_line, is_alive, parent_of, session_of
 
 EXECUTOR = "superexec"
 
@@ -95,9 +95,9 @@ class Children:
         self._executors.clear()
         self.table.close()
 
-    def _role_of(self, sign: Sign) -> str | None:
+    def _role_of(self, status: ProcessStatus) -> str | None:
         """Return a process's role by its session: each child has its own, and its children stay in it."""
-        return next((role for role, child in self._children.items() if child.pid == sign.session), None)
+        return next((role for role, child in self._children.items() if child.pid == status.session), None)
 
     def _running(self) -> list[Identity]:
         """Return the running processes, without zombies: ended children are reaped first."""

@@ -8,7 +8,7 @@ from logging import INFO, WARNING
 
 from oneflower.aggregation import Arrays, Checked, Update, check_together, model_schema, weighted_metrics
 from oneflower.checkpoints import normalised
-from oneflower.codes import LeftOutCode, RoundFailure
+from oneflower.codes import RoundFailure
 from oneflower.errors import AppError, TrainingError
 from oneflower.flower.api import ArrayRecord, ConfigRecord, MetricRecord, Result, log
 from oneflower.flower.records import array_views
@@ -241,8 +241,9 @@ class RoundLoop:
     def _check_together(self, server_round: int, updates: Iterable[Update]) -> Checked:
         checked = check_together(updates)
         for rejected in checked.rejected:
-            code = LeftOutCode.NUM_EXAMPLES  # the one thing that is compared with the other clients
-            self.phases.leave_out(ClientQuarantined, server_round, rejected.client, code, rejected.reason)
+            self.phases.leave_out(
+                ClientQuarantined, server_round, rejected.client, rejected.code, rejected.reason
+            )
         for remark in checked.remarks:
             log(WARNING, "reply used in part client=%d reason=%s", remark.client, remark.reason)
         return checked

@@ -8,6 +8,7 @@ import numpy as np
 
 from oneflower.aggregation import (
     Arrays,
+    Form,
     NDArray,
     Ordered,
     Round,
@@ -22,9 +23,6 @@ from oneflower.errors import CheckpointError
 from oneflower.flower.api import ArrayRecord, ConfigRecord, Grid, Message, MetricRecord, log, strategy
 from oneflower.flower.records import NewModel
 from oneflower.settings import TrainingConfig
-
-Form = Mapping[str, tuple[tuple[int, ...], object]]
-"""Shape and dtype by array name."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -129,13 +127,16 @@ def _differs(found: Form, expected: Form) -> str | None:
     """Return the first array that is missing, unknown or of another form, or None."""
     for name in (*expected, *found):
         if found.get(name) != expected.get(name):
-            there, here = (_form_text(forms.get(name)) for forms in (found, expected))
+            there, here = (_form_text(name, forms) for forms in (found, expected))
             return f"its array {name!r} is {there}; expected {here}"
     return None
 
 
-def _form_text(form: tuple[tuple[int, ...], object] | None) -> str:
-    return "absent" if form is None else f"{form[1]} {list(form[0])}"
+def _form_text(name: str, forms: Form) -> str:
+    if name not in forms:
+        return "absent"
+    shape, dtype = forms[name]
+    return f"{dtype} {list(shape)}"
 
 
 def build_strategy(config: TrainingConfig) -> Strategy:

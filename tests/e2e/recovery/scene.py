@@ -10,10 +10,11 @@ import threading
 import time
 from pathlib import Path
 
+from own_ports import free_ports
+
 from oneflower.flower.programs import program_of
 from oneflower.journal import read_journal
 from oneflower.local_cluster import commands
-from oneflower.local_cluster.ports import free_ports
 from oneflower.local_cluster.processes import end
 from oneflower.procfs import command_line, identify, send, session_of, with_environment
 from oneflower.settings import resolve
@@ -277,11 +278,20 @@ class Scene:
 
     def wait_for_entry(self, name, *, after=0, timeout_s=WAIT_S, **fields):
         """Wait for an event; return it with its time and its owner."""
+
+        def found():
+            entries = [entry for entry in self.entries(name) if has(entry, fields)]
+            return entries if len(entries) > after else None
+
+        return self.wait_until(found, f"no {name} {fields}", timeout_s=timeout_s)[-1]
+
+    def wait_until(self, condition, problem, *, timeout_s=WAIT_S):
+        """Wait until something holds; return what held."""
         deadline = time.monotonic() + timeout_s
-        while len(found := [e for e in self.entries(name) if has(e, fields)]) <= after:
-            assert time.monotonic() < deadline, f"no {name} {fields}\n{self.tails()}"
+        while not (found := condition()):
+            assert time.monotonic() < deadline, f"{problem}\n{self.tails()}"
             time.sleep(0.05)
-        return found[-1]
+        return found
 
     def count(self, name, **fields):
         return sum(has(entry, fields) for entry in self.entries(name))
