@@ -13,6 +13,7 @@ from oneflower.journal.state.records import Client, LeftOut, Moment, RoundResult
 from oneflower.monitor.state.safety import Safety
 from oneflower.monitor.state.standing import connected, standing
 from oneflower.monitor.state.supervision import supervision
+from oneflower.monitor.text.status import waiting_for
 from oneflower.monitor.text.values import called, headline_of
 from oneflower.quality import label
 
@@ -93,6 +94,7 @@ def _training(state: TrainingState, now: datetime) -> dict[str, Any]:
         "last_event": state.last_time,
         "last_event_age_seconds": state.last_time and max(0.0, (now - state.last_time).total_seconds()),
         "time_left_seconds": None if state.phase in ENDED else state.left_s(),
+        "waiting_for": waiting_for(state) or None,
         "waiting_for_clients": state.waiting and asdict(state.waiting),
         "saving": state.saving and asdict(state.saving),
         "best": best and {"round": best.round, "metric": label(best.metric), "value": best.value},

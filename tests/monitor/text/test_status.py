@@ -166,3 +166,19 @@ def test_a_failure_and_a_finish_are_told():
         told([*TRAINING, at(12, "training_gave_up", reason="too often", restarts=3)])["failed"] == "too often"
     )
     assert told([*TRAINING, at(12, "training_finished", round=4, rounds=4, sha256="abc")])["SHA-256"] == "abc"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "silent_s", "is_odd"),
+    [(2.0, 100, False), (2.0, 130, True), (600.0, 1700, False), (600.0, 1900, True)],
+)
+def test_silence_beyond_the_pace_of_the_rounds_is_said(seconds, silent_s, is_odd):
+    """Two minutes at least, and three of the last rounds: a long round is no silence."""
+    began = [at(0, "training_started", rounds=4), at(1, "round_completed", round=1, seconds=seconds)]
+    last = told(began, seconds=1 + silent_s)["last event"]
+    assert ("longer than usual" in last) is is_odd
+
+
+def test_a_training_that_has_ended_may_be_silent():
+    ended = [at(0, "training_started", rounds=1), at(1, "training_finished", round=1)]
+    assert "longer than usual" not in told(ended, seconds=10**6)["last event"]
