@@ -1,4 +1,4 @@
-"""What one client's replies show: is the contract kept, is it deterministic, does it heed mu and lr."""
+"""Check one client's replies: their form, determinism, and whether the client uses mu and lr."""
 
 import math
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ WEIGHT = "num-examples"
 TRAIN, REPEATS, MU, LR = "train-reply", "determinism", "proximal-mu", "learning-rate"
 EVALUATE = "evaluate-reply"
 LARGE_MUS = (10.0, 1.0, 0.1)
-"""Tried in turn: a step overshoots where lr times mu is above 2, and the learning rate is the app's own."""
+"""Tried in turn: a step overshoots where lr times mu is above 2, and the app chooses the learning rate."""
 STATISTICS = ("running_mean", "running_var")
-"""What batch normalisation counts is sent with the weights; no term holds it."""
+"""Statistics of batch normalisation are sent with the weights; the proximal term does not act on them."""
 NO_FUNCTION = "No evaluate function registered"
 
 HOW_TO_REPLY = (
@@ -31,14 +31,12 @@ HOW_TO_REPEAT = (
     "and the data loader are made, and shuffle with the generator that it gives: "
     "DataLoader(..., generator=generator)"
 )
-HOW_TO_HOLD_ON = (
+HOW_TO_USE_MU = (
     "Add oneflower.sdk.client.proximal_term(model, global_arrays, info.proximal_mu) to the loss of every "
     "step, where info = RoundInfo.from_message(message, context) and global_arrays are the arrays that came; "
     "or train with oneflower.sdk.torch_app.fit"
 )
-HOW_TO_TAKE_LR = (
-    "Build the optimizer with lr=info.lr or your own: info.lr is None where the server sends none"
-)
+HOW_TO_USE_LR = "Build the optimizer with lr=info.lr or your own: info.lr is None where the server sends none"
 HOW_TO_EVALUATE = "Reply to evaluate with one MetricRecord that holds num-examples and what was measured"
 
 
@@ -59,26 +57,24 @@ def check_client(probe: Probe) -> list[Finding]:
         schema = model_schema(array_views(sent))
     except AggregationError as error:
         return [problem(TRAIN, f"the server sends a model that cannot be averaged: {error}", HOW_TO_REPLY)]
-    reply = probe.ask(told={"proximal-mu": 0.0})
+    reply = probe.ask(config={"proximal-mu": 0.0})
     if reason := check_reply(reply, schema, WEIGHT):
-        untold = [skipped(name, "the client does not train") for name in (REPEATS, MU, LR)]
-        return [problem(TRAIN, reason, HOW_TO_REPLY), *untold, _evaluation(probe)]
+        unchecked = [skipped(name, "the client does not train") for name in (REPEATS, MU, LR)]
+        return [problem(TRAIN, reason, HOW_TO_REPLY), *unchecked, _evaluation(probe)]
     plain = _update(reply, sent)
     weight = metrics_of(reply)[WEIGHT]
     findings = [ok(TRAIN, f"{len(sent)} arrays and {WEIGHT} {weight:g}, as they must be")]
     findings.append(_determinism(probe, plain, sent))
-    # Drawn with the same luck, a client that seeds nothing can be judged too.
-    if findings[-1].outcome is Outcome.OK or _trained(probe, sent, luck=1, mu=0.0) == plain:
+    # With the same global seed, a client that seeds nothing can be checked too.
+    if findings[-1].outcome is Outcome.OK or _trained(probe, sent, global_seed=1, mu=0.0) == plain:
         findings += [_proximal(probe, plain, sent), _learning_rate(probe, plain, sent)]
     else:
-        findings += [
-            skipped(name, "no two of its trainings are alike, whatever is seeded") for name in (MU, LR)
-        ]
+        findings += [skipped(name, "two trainings with the same seeds differ") for name in (MU, LR)]
     return [*findings, _evaluation(probe)]
 
 
 def _determinism(probe: Probe, plain: Update, sent: ArrayRecord) -> Finding:
-    again = _trained(probe, sent, luck=2, mu=0.0)
+    again = _trained(probe, sent, global_seed=2, mu=0.0)
     if again is None:
         return problem(REPEATS, "the client failed when it got the same message again", HOW_TO_REPEAT)
     if again.digest == plain.digest:
@@ -94,14 +90,14 @@ def _determinism(probe: Probe, plain: Update, sent: ArrayRecord) -> Finding:
 def _proximal(probe: Probe, plain: Update, sent: ArrayRecord) -> Finding:
     distances = [f"{plain.distance:.3g} with mu 0"]
     for mu in LARGE_MUS:
-        held = _trained(probe, sent, luck=1, mu=mu)
+        held = _trained(probe, sent, global_seed=1, mu=mu)
         if held is not None and held.digest == plain.digest:
             return problem(
                 MU,
                 f"the client ignores proximal-mu: with mu 0 and with mu {mu:g} its update is the same to the "
-                f"last byte. FL_STRATEGY=FedProx would train as FedAvg does, whatever FL_PROXIMAL_MU says. "
+                f"last byte. FL_STRATEGY=FedProx would train as FedAvg does, whatever FL_PROXIMAL_MU is. "
                 f"(One step a round has no proximal term either: it starts at the global model)",
-                HOW_TO_HOLD_ON,
+                HOW_TO_USE_MU,
             )
         distance = math.nan if held is None else held.distance
         distances.append(f"{distance:.3g} with mu {mu:g}")
@@ -109,22 +105,22 @@ def _proximal(probe: Probe, plain: Update, sent: ArrayRecord) -> Finding:
             return ok(MU, f"the update's distance to the global model is {', '.join(distances)}")
     return problem(
         MU,
-        f"mu changes the update and does not hold it: its distance to the global model is "
+        f"mu changes the update and does not keep it close: its distance to the global model is "
         f"{', '.join(distances)}",
-        HOW_TO_HOLD_ON,
+        HOW_TO_USE_MU,
     )
 
 
 def _learning_rate(probe: Probe, plain: Update, sent: ArrayRecord) -> Finding:
     given = probe.config.get("lr")
     lr = given / 2 if isinstance(given, float) else 1.234e-4
-    reply = _trained(probe, sent, luck=1, mu=0.0, lr=lr)
+    reply = _trained(probe, sent, global_seed=1, mu=0.0, lr=lr)
     if reply is None:
-        return problem(LR, f"the client fails where the server sends lr={lr:g}", HOW_TO_TAKE_LR)
+        return problem(LR, f"the client fails where the server sends lr={lr:g}", HOW_TO_USE_LR)
     if reply.digest != plain.digest:
         return ok(LR, "the client trains with the lr that the server sends")
     return warning(
-        LR, "the client ignores lr: FL_CLIENT_LR does nothing under FL_STRATEGY=FedAdam", HOW_TO_TAKE_LR
+        LR, "the client ignores lr: FL_CLIENT_LR does nothing under FL_STRATEGY=FedAdam", HOW_TO_USE_LR
     )
 
 
@@ -145,10 +141,12 @@ def _evaluation(probe: Probe) -> Finding:
 
 
 def _trained(
-    probe: Probe, sent: ArrayRecord, *, luck: int, mu: float, lr: float | None = None
+    probe: Probe, sent: ArrayRecord, *, global_seed: int, mu: float, lr: float | None = None
 ) -> Update | None:
     """Train once; None where the client fails, as one does whose loss became infinite."""
-    reply = probe.ask(luck=luck, told={"proximal-mu": mu} | ({} if lr is None else {"lr": lr}))
+    reply = probe.ask(
+        global_seed=global_seed, config={"proximal-mu": mu} | ({} if lr is None else {"lr": lr})
+    )
     if check_reply(reply, model_schema(array_views(sent)), WEIGHT):
         return None
     return _update(reply, sent)
