@@ -9,7 +9,7 @@ from oneflower.journal import reduce
 from oneflower.journal.events import SettingRow
 from oneflower.monitor.html.headline import headline
 from oneflower.monitor.html.panels.now import doing
-from oneflower.monitor.state.supervision import AWAITED, DOING, supervision
+from oneflower.monitor.state.supervision import supervision
 
 from ...making import entry
 
@@ -28,10 +28,6 @@ def lost(offset, losses, delay_s):
         at(offset, "run_lost", run=1, reason=LOSS, restarts=losses, delay_s=delay_s),
         at(offset, "supervisor_state", state=SupervisorState.BACKING_OFF, reason=LOSS),
     ]
-
-
-def test_something_is_said_of_every_state():
-    assert set(AWAITED) | set(DOING) == set(SupervisorState)
 
 
 def test_a_training_without_a_supervisor_has_none():
