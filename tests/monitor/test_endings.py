@@ -12,7 +12,7 @@ from oneflower.monitor.html.headline import headline
 from oneflower.monitor.html.panels.attention import concerns
 from oneflower.monitor.html.panels.now import doing
 from oneflower.monitor.html.report import render_report
-from oneflower.monitor.state.safety import told
+from oneflower.monitor.state.safety import from_journal
 from oneflower.monitor.text.lines import WARNINGS, describe
 from oneflower.monitor.text.status import lines
 from oneflower.monitor.text.values import NOT_KEPT
@@ -59,7 +59,7 @@ def test_saving_is_a_state_with_its_reason_on_every_screen():
     page = str(headline(view)) + str(doing(view))
     assert ">Saving<" in page
     assert "No space left on device" in page
-    (concern,) = [each for each in concerns(view, told(view), NOW) if each.style == "bad"]
+    (concern,) = [each for each in concerns(view, from_journal(view), NOW) if each.style == "bad"]
     assert concern.what == "The last round is not saved."
     assert TrainingSaving in WARNINGS
     assert "NOT saved yet (attempt 2 of 10): No space left on device" in describe(SAVING, view)
