@@ -62,7 +62,7 @@ def compare(
 
 
 def _names(directories: Sequence[Path]) -> Mapping[str, Path]:
-    """Call each training by its folder, with as much of the path as tells them apart."""
+    """Call each training by its folder, with as much of the path as distinguishes them."""
     for length in range(1, 1 + max(len(path.absolute().parts) for path in directories)):
         names = ["/".join(path.absolute().parts[-length:]) for path in directories]
         if len(set(names)) == len(names):

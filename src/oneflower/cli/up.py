@@ -153,7 +153,7 @@ def _print_end(plan: Plan, outcome: Outcome, history: TrainingState, console: Co
 def _summary(plan: Plan, outcome: Outcome, history: TrainingState) -> Iterable[tuple[str, str]]:
     finish = outcome.finish
     done = finish.round if finish is not None else history.done
-    yield "rounds", f"{done} of {history.total}" if history.total else "not told by the app"
+    yield "rounds", f"{done} of {history.total}" if history.total else "not reported by the app"
     yield "strategy", f"{plan.settings.strategy} with {plan.nodes} nodes"
     if history.rounds:
         yield (

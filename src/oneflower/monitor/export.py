@@ -112,14 +112,14 @@ def _training(state: TrainingState, now: datetime) -> dict[str, Any]:
 
 
 def _supervisor(state: TrainingState) -> dict[str, Any] | None:
-    told = supervision(state)
-    if told is None:
+    supervisor = supervision(state)
+    if supervisor is None:
         return None
     return {
-        "state": told.state,
-        "reason": told.reason or None,
-        "since": told.since,
-        "next_try": told.next_try,
+        "state": supervisor.state,
+        "reason": supervisor.reason or None,
+        "since": supervisor.since,
+        "next_try": supervisor.next_try,
         "restarts_in_a_row": state.losses_in_a_row,
     }
 

@@ -64,7 +64,7 @@ def _sentence(view: TrainingState) -> str:
         Phase.FAILED: f"It stopped after {done}.",
         Phase.FINISHED: f"{all_done}{_again(view)}.",
         Phase.SAVING: f"All is trained and NOT saved yet: {view.saving}. It is in memory and saved again.",
-        Phase.RESTARTING: f"The run was lost after {done}; it is being started again.",
+        Phase.RESTARTING: f"The run was lost after {done}; it is being restarted.",
     }
     if view.phase is Phase.STARTING and not view.total:
         return "No round has begun yet."
@@ -73,7 +73,7 @@ def _sentence(view: TrainingState) -> str:
 
 def _nothing(view: TrainingState) -> str:
     if view.trouble:
-        return f"The journal cannot tell yet: {view.trouble}."
+        return f"The journal cannot be read yet: {view.trouble}."
     return "This page fills by itself as soon as a training starts."
 
 
@@ -82,4 +82,4 @@ def _again(view: TrainingState) -> str:
         return ""
     count = max(view.restarts, view.resumes)
     often = {1: "once", 2: "twice"}.get(count, f"{count} times")
-    return f"; it has come back {often}"
+    return f"; resumed {often}"

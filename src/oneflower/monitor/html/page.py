@@ -39,7 +39,7 @@ def render(view: TrainingState, safety: Safety, now: datetime, version: str) -> 
 
 
 def build() -> str:
-    """Return what tells two versions of the page apart: a page of another one loads itself anew."""
+    """Return what tells two versions of the page apart: a page of another version reloads itself."""
     return digest(asset("page.html") + asset("style.css") + asset("page.js"))
 
 

@@ -12,7 +12,7 @@ from oneflower.monitor.html.headline import headline, title
 from oneflower.monitor.html.markup import Html, day, el, join, note
 from oneflower.monitor.html.panel import Page, Shown
 from oneflower.monitor.html.panels import panels_of
-from oneflower.monitor.state.safety import Inspector, Safety, told
+from oneflower.monitor.state.safety import Inspector, Safety, from_journal
 from oneflower.monitor.text.values import journal_problems
 
 # An empty journal has no time, and nothing to reckon with one.
@@ -31,13 +31,13 @@ def render_report(
     Parameters
     ----------
     settings : iterable of SettingRow
-        Those of this training, for a journal that does not tell them.
+        Those of this training, for a journal that does not hold them.
     safety : Safety | None
-        What was found in the checkpoint folder; None takes what the journal tells.
+        What was found in the checkpoint folder; None takes what the journal says.
     """
     shown = Shown(
         state=view,
-        safety=safety or told(view),
+        safety=safety or from_journal(view),
         now=view.last_time or NO_TIME,
         page=Page.REPORT,
         settings=tuple(settings),

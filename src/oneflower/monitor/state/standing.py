@@ -19,7 +19,7 @@ class Standing(StrEnum):
     GONE = "gone"
 
 
-# The sign that tells them apart without colour.
+# Signs distinguish them without colour.
 SIGNS: Final = {
     Standing.QUARANTINED: "◆",
     Standing.FAILED: "✕",
@@ -52,11 +52,11 @@ def standing(view: TrainingState, client: Client) -> Standing:
 
 
 def connected(state: TrainingState) -> list[Client]:
-    """Return the clients that are connected, as far as the journal tells, by name."""
-    told = [client for client in state.roster.values() if client.connected is not None]
+    """Return the clients that are connected, as far as the journal says, by name."""
+    known = [client for client in state.roster.values() if client.connected is not None]
     here = (
-        [client for client in told if client.connected]
-        if told
+        [client for client in known if client.connected]
+        if known
         else [client for client in state.roster.values() if standing(state, client) in HERE]
     )
     return sorted(here, key=lambda client: client.shown)

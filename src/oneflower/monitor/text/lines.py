@@ -145,12 +145,12 @@ _WRITERS: Final[Mapping[type[Event], Callable[[Any, Entry, TrainingState], str]]
     e.ClientFailed: _left_out,
     e.RoundFailed: _fields(
         "round {event.round} failed (attempt {event.attempt}): {event.reason}; the model is unchanged, the "
-        "round is tried again"
+        "round is attempted again"
     ),
     e.RoundCompleted: _round_completed,
     e.CheckpointSaved: _checkpoint,
     e.CheckpointFailed: _fields(
-        "round {event.round}: the checkpoint could not be saved: {event.reason}; the training goes on"
+        "round {event.round}: the checkpoint could not be saved: {event.reason}; the training continues"
     ),
     e.TrainingSaving: _fields(
         "round {event.round} is trained and NOT saved yet (attempt {event.attempt} of {event.tries}): "
@@ -168,14 +168,14 @@ _WRITERS: Final[Mapping[type[Event], Callable[[Any, Entry, TrainingState], str]]
     ),
     e.ClientStateLost: lambda event, _entry, _state: (
         f"the clients' own state (context.state: {', '.join(event.records)}) is lost with the run before: "
-        "the training goes on with it empty, and does not end as one that never stopped"
+        "the training continues with it empty, and its result differs from that of an uninterrupted training"
     ),
     e.MetricMissing: _fields("the training cannot end early: {event.reason}; see FL_BEST_METRIC"),
     e.TrainingFinished: _finished,
     e.TrainingFailed: _fields("training has failed: {event.reason}"),
     e.AppFailed: _fields("{event.words}"),
     e.RunLost: _lost,
-    e.ProcessDied: _fields("{event.role} has ended: {event.reason}; it is started again"),
+    e.ProcessDied: _fields("{event.role} has ended: {event.reason}; it is restarted"),
     e.ProcessStarted: _fields("{event.role} is running again"),
     e.ProcessStalled: _stalled,
     e.ClientNamed: _named,

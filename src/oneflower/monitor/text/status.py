@@ -42,10 +42,10 @@ def waiting_for(state: TrainingState) -> str:
         return f"the updates of {max(0, state.clients - state.replies)} clients"
     if state.phase is Phase.SAVING and state.saving:
         return f"the disk to take {saving_text(state.saving)}"
-    told = supervision(state)
-    awaited = None if told is None else AWAITED.get(told.state)
-    if awaited and told:
-        return f"{awaited} ({told.reason})" if told.reason else awaited
+    supervisor = supervision(state)
+    awaited = None if supervisor is None else AWAITED.get(supervisor.state)
+    if awaited and supervisor:
+        return f"{awaited} ({supervisor.reason})" if supervisor.reason else awaited
     reason = f" ({state.supervisor_reason})" if state.supervisor_reason else ""
     return {
         Phase.EVALUATING: "the clients' evaluation",
@@ -56,7 +56,7 @@ def waiting_for(state: TrainingState) -> str:
 
 
 def lines(state: TrainingState, now: datetime) -> Iterator[tuple[str, str]]:
-    """Yield the status as a label and a text each; a label is empty where the one above goes on."""
+    """Yield the status as a label and a text each; a label is empty where the line above continues."""
     for name, words in _lines(state, now):
         yield name, printable(words)
 
@@ -84,9 +84,9 @@ def _lines(state: TrainingState, now: datetime) -> Iterator[tuple[str, str]]:
     yield from _left_out_lines(state)
     yield "checkpoint", _checkpoint(state, now)
     yield "restarts", f"{state.restarts}, failed attempts of a round: {state.failed_rounds}"
-    if told := supervision(state):
-        reason = f" ({told.reason})" if told.reason else ""
-        yield "supervisor", f"{text(told.state)}: {told.doing}{reason}"
+    if supervisor := supervision(state):
+        reason = f" ({supervisor.reason})" if supervisor.reason else ""
+        yield "supervisor", f"{text(supervisor.state)}: {supervisor.doing}{reason}"
     if state.finish is not None:
         yield from final_rows(state.finish)
     if state.last_time is not None:

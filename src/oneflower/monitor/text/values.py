@@ -75,14 +75,14 @@ def ending(finish: e.TrainingFinished) -> str:
 
 
 def final_rows(finish: e.TrainingFinished | None) -> Iterator[tuple[str, str]]:
-    """Yield what is told of the final model; only that for an app that tells nothing."""
+    """Yield what is known of the final model; an app without events reports nothing."""
     if finish is None:
-        yield "final model", "not told by the app"
+        yield "final model", "not reported by the app"
         return
     if finish.because:
         yield "stopped early", f"after round {finish.round}: {finish.because}"
     yield "final model", finish.path or NOT_KEPT
-    yield "SHA-256", finish.sha256 or "not told by the app"
+    yield "SHA-256", finish.sha256 or "not reported by the app"
 
 
 def saving_text(saving: e.TrainingSaving) -> str:

@@ -79,15 +79,15 @@ def _of_work(view: TrainingState, safety: Safety) -> Iterator[Concern]:
         )
         yield Concern("bad", "The last round is not saved.", advice)
     elif view.checkpoint_failure:
-        advice = f"{view.checkpoint_failure.reason}. The training goes on, earlier checkpoints stay good."
+        advice = f"{view.checkpoint_failure.reason}. The training continues; earlier checkpoints stay good."
         yield Concern("bad", "The last checkpoint could not be written.", advice)
     for each in safety.bad:
-        advice = f"{each.problem} A restart passes it over and uses the one before."
+        advice = f"{each.problem} A restart skips it and uses the one before."
         yield Concern("bad", f"The checkpoint of round {each.number} is {each.proof}.", advice)
     if view.phase in ENDED:
         return
     if any(row.variable == "FL_CHECKPOINT_ENABLED" and row.value == "NO" for row in view.settings):
-        advice = "A crash starts it from round 1; FL_CHECKPOINT_ENABLED=YES would have it go on."
+        advice = "After a crash it starts from round 1. With FL_CHECKPOINT_ENABLED=YES it resumes."
         yield Concern("warn", "This training keeps no checkpoints.", advice)
     newest = safety.newest
     if newest and safety.free_bytes is not None and safety.free_bytes < CHECKPOINTS_AHEAD * newest.size_bytes:

@@ -42,7 +42,7 @@ def _answer(view: TrainingState, safety: Safety) -> str:
     cost = (
         "no round would be lost" if not lost else f"{lost} {'round' if lost == 1 else 'rounds'} would be lost"
     )
-    return f"If everything died now, the training would go on after round {newest.number}: {cost}; {proven}."
+    return f"After a crash now the training would resume after round {newest.number}: {cost}; {proven}."
 
 
 def _where(safety: Safety) -> str:

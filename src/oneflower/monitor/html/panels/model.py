@@ -12,7 +12,7 @@ def model(state: TrainingState) -> Html:
     if finish is None:
         return note(state.failure.words if state.failure else "The training has not finished.")
     rows = [("Round", ending(finish))]
-    rows += [("SHA-256 of the model", code(finish.sha256 or "not told"))]
+    rows += [("SHA-256 of the model", code(finish.sha256 or "not reported"))]
     rows += [("File", code(finish.path or NOT_KEPT))]
     return table("Final model", ("What", "Value"), rows)
 

@@ -23,8 +23,8 @@ IDLE = {
 
 def doing(view: TrainingState) -> Html:
     """Return the round that runs with its phase and a sign for every client, and the supervisor below it."""
-    told = supervision(view)
-    return join([_training(view), None if told is None else _supervisor(told)])
+    supervisor = supervision(view)
+    return join([_training(view), None if supervisor is None else _supervisor(supervisor)])
 
 
 def _training(view: TrainingState) -> Html:
@@ -35,7 +35,7 @@ def _training(view: TrainingState) -> Html:
     if view.phase is Phase.SAVING and view.saving:
         return el("p", f"Saving {saving_text(view.saving)}.")
     if view.phase is Phase.RESTARTING:
-        return note(f"The run was lost and is being started again; it goes on {_from(view)}.")
+        return note(f"The run was lost and is being restarted; it {_from(view)}.")
     if view.phase in IDLE or not view.started_round:
         return note(IDLE.get(view.phase, IDLE[Phase.STARTING]))
     stands = [(client.shown, standing(view, client)) for client in view.roster.values()]
@@ -45,27 +45,29 @@ def _training(view: TrainingState) -> Html:
 
 def _from(view: TrainingState) -> str:
     return (
-        f"after round {max(view.checkpoints)}, its newest checkpoint" if view.checkpoints else "from round 1"
+        f"resumes after round {max(view.checkpoints)}, its newest checkpoint"
+        if view.checkpoints
+        else "starts from round 1"
     )
 
 
-def _supervisor(told: Supervision) -> Html:
+def _supervisor(supervisor: Supervision) -> Html:
     """Return the supervisor's state, what it does or waits for, why, and what it has been through."""
-    when = (", since ", moment(told.since)) if told.since else ()
-    if told.next_try is not None:
-        when = (", due ", el("span", moment(told.next_try), class_="due"))
+    when = (", since ", moment(supervisor.since)) if supervisor.since else ()
+    if supervisor.next_try is not None:
+        when = (", due ", el("span", moment(supervisor.next_try), class_="due"))
     return el(
         "div",
         el("h3", "Supervisor"),
         el(
             "p",
-            el("span", text(told.state), class_=f"state {told.style}"),
+            el("span", text(supervisor.state), class_=f"state {supervisor.style}"),
             " ",
-            told.doing,
+            supervisor.doing,
             *when,
         ),
-        el("p", f"{told.label}: {told.reason}", class_="none") if told.reason else None,
-        el("p", f"{told.restarts[:1].upper()}{told.restarts[1:]}.", class_="none"),
+        el("p", f"{supervisor.label}: {supervisor.reason}", class_="none") if supervisor.reason else None,
+        el("p", f"{supervisor.restarts[:1].upper()}{supervisor.restarts[1:]}.", class_="none"),
         class_="supervisor",
     )
 
