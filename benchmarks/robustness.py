@@ -26,8 +26,9 @@ from flwr.server.run_serverapp import run as run_serverapp
 
 from oneflower.aggregation import SPECS, StrategySpec
 from oneflower.aggregation.optimizers import CLIENT_LR
-from oneflower.journal import read_journal
+from oneflower.journal import read_journal, reduce
 from oneflower.lab.localgrid import LocalGrid
+from oneflower.quality import Measure, Origin
 from oneflower.settings import APP_CONFIG_KEYS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -197,8 +198,8 @@ def run_cell(arguments: tuple[Cell, int]) -> Cell:
         except Exception as error:  # noqa: BLE001 a training that an attack ends is a result of this table
             print(f"{cell.split} {cell.strategy} {cell.attack}: {error}", file=sys.stderr)
             return cell
-        last = [event for event in read_journal(journal) if event["event"] == "round_completed"][-1]
-    accuracy = 100 * last["central_metrics"]["accuracy"]
+        state = reduce(read_journal(journal))
+    accuracy = 100 * state.rounds[state.done].metrics[Measure(Origin.CENTRAL, "accuracy")]
     worst = 100 * min(grid.client_accuracy[:-MALICIOUS])
     return Cell(
         split=cell.split, strategy=cell.strategy, attack=cell.attack, accuracy=accuracy, worst_client=worst

@@ -40,6 +40,7 @@ ONE_SERVICE_PARAMS=(
     'FL_LOG_LEVEL' 'configure' 'Lowest severity of the log lines to write' 'O|list'
     'FLOWER_VERSION' 'configure' 'Flower version of the cluster' 'O|text'
     'FL_FLOWER_WORKAROUNDS' 'configure' 'Apply the workarounds for known defects of Flower 1.25.0' 'O|boolean'
+    'FL_FLOWER_SPEEDUPS' 'configure' 'Apply the workarounds that only save time; the others stay' 'O|boolean'
     'FL_MAX_RESTARTS' 'configure' 'Restarts in a row without a completed round after which the training has failed' 'O|number'
     'FL_FLEET_API_ADDRESS' 'configure' 'Address on which the SuperLink listens for SuperNodes' 'O|text'
     'FL_CONTROL_API_ADDRESS' 'configure' 'Address on which the SuperLink listens for commands, such as flwr run' 'O|text'

@@ -19,6 +19,7 @@ ONE_SERVICE_PARAMS=(
     'ML_FRAMEWORK' 'configure' 'Machine learning framework of the app' 'O|list'
     'FL_WARM_EXECUTOR' 'configure' 'Run each ClientApp in a forked child of one warm process, not in a new process' 'O|boolean'
     'FL_FLOWER_WORKAROUNDS' 'configure' 'Apply the workarounds for known defects of Flower 1.25.0' 'O|boolean'
+    'FL_FLOWER_SPEEDUPS' 'configure' 'Apply the workarounds that only save time; the others stay' 'O|boolean'
     'FL_ISOLATION' 'configure' 'Who starts the app processes: Flower itself (subprocess) or a separate service (process)' 'O|list'
     'FL_TLS_ENABLED' 'configure' 'Encrypt the connections between SuperNodes and SuperLink' 'O|boolean'
     'FL_SSL_CA_CERTFILE' 'configure' 'CA certificate, PEM or base64 of PEM; if empty, a CA is created and its certificate published' 'O|text64'

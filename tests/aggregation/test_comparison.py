@@ -3,6 +3,7 @@
 import numpy as np
 
 from oneflower.aggregation import check_together, ordered
+from oneflower.codes import LeftOutCode
 
 from .conftest import update
 
@@ -19,7 +20,7 @@ def test_an_absurd_count_of_examples_leaves_its_client_out():
     checked = check_together(sent)
     assert {each.client for each in checked.valid} == {0, 2}
     (rejected,) = checked.rejected
-    assert rejected.client == 1
+    assert (rejected.client, rejected.code) == (1, LeftOutCode.NUM_EXAMPLES)
     assert "1000 times the median" in rejected.reason
 
 
@@ -27,7 +28,7 @@ def test_a_client_without_the_metrics_of_the_others_is_left_out_and_one_with_mor
     sent = [update(WEIGHTS, client=i, loss=0.5) for i in range(3)]
     silent, chatty = update(WEIGHTS, client=3), update(WEIGHTS, client=4, loss=0.1, mood=7.0)
     checked = check_together([chatty, silent, *sent])
-    assert [each.client for each in checked.rejected] == [3]
+    assert [(each.client, each.code) for each in checked.rejected] == [(3, LeftOutCode.METRICS)]
     assert [(each.client, "mood" in each.reason) for each in checked.remarks] == [(4, True)]
     assert chatty in checked.valid
 

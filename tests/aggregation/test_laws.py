@@ -10,7 +10,7 @@ from .conftest import FEWEST, MEANS, ROBUST, RULES, random_updates, same_bytes, 
 
 rules = pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 means = pytest.mark.parametrize("rule", MEANS.values(), ids=MEANS)
-quick = settings(max_examples=40, deadline=None)
+quick = settings(max_examples=settings.default.max_examples * 2 // 5)
 
 # Multiples of 1/8 up to 1000: sums, differences and squares of a few of them are exact in float32.
 EXACT = st.integers(-8_000, 8_000).map(lambda eighths: eighths / 8)

@@ -1,4 +1,4 @@
-"""Every app under every strategy: two rounds in this process, each round's model finite and another one."""
+"""Every app under every strategy: two rounds in this process; each round's model is finite and changes."""
 
 import importlib
 

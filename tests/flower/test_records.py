@@ -100,7 +100,7 @@ def test_bytes_that_are_no_array_are_refused_without_running_or_allocating_anyth
         array_view(array_of(data))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings.default.max_examples)
 @given(data=st.binary(max_size=200) | st.builds(_mutated, st.integers(0, 175), st.binary(max_size=12)))
 def test_whatever_bytes_a_client_sends_they_are_an_array_or_refused(data):
     try:

@@ -12,8 +12,8 @@ from torch import nn
 
 from llm_fine_tuning.data import Encoding, corpus_folder, data_source, held_out_pairs, to_batches
 from llm_fine_tuning.model import Adapter, adapted_model, base_folder, mean_loss, tokenizer_of
+from oneflower.language_models import fingerprint
 from oneflower.sdk import train
-from oneflower.sdk.language_models import fingerprint
 from oneflower.sdk.options import training_config
 from oneflower.sdk.torch_app import load_arrays, model_arrays, trained_names
 
@@ -43,10 +43,10 @@ def main(grid: Grid, context: Context) -> None:
 def evaluation(
     run_config: Mapping[str, object], folder: Path, model: nn.Module, seed: int
 ) -> Callable[[int, ArrayRecord], MetricRecord] | None:
-    """Give the central evaluation, or None where this machine has no pairs at all."""
+    """Return the central evaluation, or None if this machine has no pairs."""
     source = data_source(run_config)
     if source.folder is None and corpus_folder() is None:
-        log(WARNING, "no pairs on the server: the clients' evaluation is the only one")
+        log(WARNING, "no pairs on the server: there is only client evaluation")
         return None
     encoding = Encoding.from_run_config(run_config)
     pairs = held_out_pairs(source, seed)[: encoding.evaluation_pairs]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from oneflower.aggregation.checks import check_shares
 from oneflower.aggregation.updates import Ordered, Update, ordered
+from oneflower.codes import LeftOutCode
 
 LONGEST_REASON = 300
 """Characters of a reason: names and error texts come from clients and go into logs."""
@@ -16,6 +17,7 @@ class Rejection:
     """An update, or a part of one, that is not used, and why."""
 
     client: int
+    code: LeftOutCode
     reason: str
 
 
@@ -45,16 +47,25 @@ def check_together(updates: Iterable[Update]) -> Checked:
     more than half of the clients send. A metric that at most half of them send is a remark.
     """
     sent = list(updates)
-    reasons = dict(enumerate(check_shares([update.num_examples for update in sent])))
-    plausible = [i for i, reason in reasons.items() if reason is None]
-    expected = _expected_metrics([sent[i] for i in plausible])
-    reasons |= {i: _missing_metrics(sent[i], expected) for i in plausible}
-    kept = [sent[i] for i, reason in reasons.items() if reason is None]
+    shares = check_shares([update.num_examples for update in sent])
+    absurd = {update: reason for update, reason in zip(sent, shares, strict=True) if reason}
+    plausible = [update for update in sent if update not in absurd]
+    expected = _expected_metrics(plausible)
+    lacking = {update: reason for update in plausible if (reason := _missing_metrics(update, expected))}
+    kept = [update for update in plausible if update not in lacking]
+    rejected = [
+        *(_rejected(update, LeftOutCode.NUM_EXAMPLES, reason) for update, reason in absurd.items()),
+        *(_rejected(update, LeftOutCode.METRICS, reason) for update, reason in lacking.items()),
+    ]
     return Checked(
         valid=ordered(kept),
-        rejected=_by_client(Rejection(client=sent[i].client, reason=r) for i, r in reasons.items() if r),
+        rejected=_by_client(rejected),
         remarks=_by_client(remark for update in kept if (remark := _unexpected_metrics(update, expected))),
     )
+
+
+def _rejected(update: Update, code: LeftOutCode, reason: str) -> Rejection:
+    return Rejection(client=update.client, code=code, reason=reason)
 
 
 def _by_client(rejections: Iterable[Rejection]) -> tuple[Rejection, ...]:
@@ -76,4 +87,4 @@ def _unexpected_metrics(update: Update, expected: set[str]) -> Rejection | None:
     if not extra:
         return None
     reason = f"metrics {extra} are ignored; at most half of the clients send them"[:LONGEST_REASON]
-    return Rejection(client=update.client, reason=reason)
+    return _rejected(update, LeftOutCode.METRICS, reason)

@@ -52,10 +52,10 @@ def doctor(
 ) -> None:
     """Find out what is wrong with this VM and how to fix it.
 
-    Checks the context, the token, OneGate, the clock, names, the route to the SuperLink and its TLS, disks,
-    folders, Docker, the units and the training. Run it as root, at any time, even before the stages. It
-    publishes and erases a key FL_DOCTOR through OneGate, creates and removes test files, and changes nothing
-    else. It takes up to a minute and a half, and a minute more for a bundle.
+    Checks the installed Flower, the context, the token, OneGate, the clock, names, the route to the SuperLink
+    and its TLS, disks, folders, Docker, the units and the training. Run it as root, at any time, even before
+    the stages. It publishes and erases a key FL_DOCTOR through OneGate, creates and removes test files, and
+    changes nothing else. It takes up to a minute and a half, and a minute more for a bundle.
 
     Exit code 0: no problem (there may be warnings); 8: a problem; 2: wrong usage.
     """

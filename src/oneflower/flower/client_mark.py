@@ -1,23 +1,22 @@
-"""What a client tells of itself with its replies: its name, its partition, and whether it keeps state.
+"""Mark a client's replies with its name, its partition, and whether it keeps state.
 
-Flower gives a SuperNode a new id at each start, and tells a ServerApp nothing but that id. The process that
+Flower gives a SuperNode a new id at each start, and a ServerApp sees nothing but that id. The process that
 runs the ClientApp adds a record to each reply to our own round loop; an error reply has no records, so there
-it is the last line of the reason. The ServerApp takes either away again. A name is what its client says: it
+the mark is the last line of the reason. The ServerApp removes either. A name is whatever its client sends: it
 labels texts and decides nothing.
 """
 
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from logging import ERROR
 from typing import Final
 
-from flwr.app.error import Error
-from flwr.common import ConfigRecord, Context, Message, log
-from flwr.common.constant import ErrorCode
-
+from oneflower.flower.api import ConfigRecord, Context, Error, ErrorCode, Message, log
 from oneflower.flower.arguments import LONGEST_NAME, NAME
+from oneflower.flower.packing import answer
+from oneflower.flower.parts import own_part
 
 _RECORD: Final = "oneflower-client"
 _LINE: Final = "\noneflower-client "
@@ -27,7 +26,7 @@ _OURS: Final = frozenset({"server-round", "seed"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientMark:
-    """What a client says of itself; empty where it says nothing.
+    """What a client sends about itself; empty where it sends nothing.
 
     ``state`` are the names of the records that its app keeps in `context.state`, which no checkpoint holds
     and which starts empty after a resume.
@@ -36,6 +35,14 @@ class ClientMark:
     name: str = ""
     partition: int | None = None
     state: tuple[str, ...] = ()
+
+
+def call_client(app: Callable[[Message, Context], Message], message: Message, context: Context) -> Message:
+    """Call a ClientApp with its partition and with unpacked arrays; pack and mark its reply."""
+    with own_part(message, context):
+        reply = answer(app, message, context)
+    mark_reply(reply, message, context)
+    return reply
 
 
 def mark_reply(reply: Message, message: Message, context: Context) -> None:
@@ -87,7 +94,7 @@ def _own(context: Context) -> dict[str, str | int]:
 
 
 def _checked(values: Mapping[str, object]) -> ClientMark:
-    """Return what is as it should be: an attacker's client says what it likes."""
+    """Return what is valid: an attacker's client sends what it likes."""
     name, partition, state = values.get("name"), values.get("partition"), values.get("state", [])
     good_name = isinstance(name, str) and name.isprintable() and len(name) <= LONGEST_NAME
     return ClientMark(

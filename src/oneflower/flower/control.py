@@ -3,34 +3,20 @@
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 from zipfile import BadZipFile
 
-import grpc
-from flwr.common.config import flatten_dict, get_fab_config
-from flwr.common.constant import RUN_FAILURE_DETAILS_NO_HEARTBEAT
-from flwr.common.grpc import GRPC_MAX_MESSAGE_LENGTH
-from flwr.common.serde import fab_to_proto, user_config_to_proto
-from flwr.common.typing import Fab
-from flwr.proto.control_pb2 import (
-    ListNodesRequest,
-    ListRunsRequest,
-    StartRunRequest,
-    StopRunRequest,
-    StreamLogsRequest,
-    UnregisterNodeRequest,
-)
-from flwr.proto.control_pb2_grpc import ControlStub
-from flwr.proto.run_pb2 import Run
-from flwr.supercore.constant import NOOP_FEDERATION
-
 from oneflower.errors import AppError, ClusterError
+from oneflower.flower.api import grpc
+from oneflower.flower.door import bundles, control_api
 from oneflower.flower.fab import digest
+from oneflower.flower.run_state import NodeState, RunState
 from oneflower.proxies import is_loopback, proxy_variable
 from oneflower.tls import peer_problems
+
+__all__ = ["ControlClient", "ControlError", "NodeState", "RunState"]
 
 CALL_TIMEOUT_S = 20.0
 
@@ -40,40 +26,6 @@ MEANINGS = {
     grpc.StatusCode.DEADLINE_EXCEEDED: "no answer in time",
     grpc.StatusCode.NOT_FOUND: "the SuperLink knows none of that id",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunState:
-    """What the SuperLink says about a run.
-
-    ``status`` is pending, starting, running or finished; ``outcome`` of a finished run is completed,
-    failed or stopped, and empty before. ``details`` is the text of the exception that ended it, ``app`` the
-    id of the app (``publisher/name``).
-    """
-
-    run_id: int
-    status: str
-    outcome: str = ""
-    details: str = ""
-    app: str = ""
-
-    @property
-    def finished(self) -> bool:
-        """Whether the SuperLink has closed the run."""
-        return self.status == "finished"
-
-    @property
-    def lost(self) -> bool:
-        """Whether the ServerApp vanished, where `failed` alone may be its own exception."""
-        return self.outcome == "failed" and self.details == RUN_FAILURE_DETAILS_NO_HEARTBEAT
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeState:
-    """A SuperNode that the SuperLink knows; a killed one stays online until its lease ends (60 s)."""
-
-    node_id: int
-    online: bool
 
 
 class ControlError(ClusterError):
@@ -104,8 +56,7 @@ class ControlClient:
     def __init__(self, address: str, root_certificates: bytes | None = None) -> None:
         self.address = address
         options = [
-            ("grpc.max_send_message_length", GRPC_MAX_MESSAGE_LENGTH),
-            ("grpc.max_receive_message_length", GRPC_MAX_MESSAGE_LENGTH),
+            *control_api.CHANNEL_OPTIONS,
             # The default backoff grows to two minutes: far too long beside a SuperLink that restarts.
             ("grpc.max_reconnect_backoff_ms", 1000),
             # A channel of an earlier boot must not lend its dead connection to this one.
@@ -121,7 +72,7 @@ class ControlClient:
         else:
             credentials = grpc.ssl_channel_credentials(root_certificates)
             self._channel = grpc.secure_channel(address, credentials, options=options)
-        self._stub = ControlStub(self._channel)
+        self._calls = control_api.ControlCalls(self._channel, timeout_s=CALL_TIMEOUT_S)
 
     def __enter__(self) -> Self:
         return self
@@ -145,53 +96,45 @@ class ControlClient:
         AppError
             The app does not declare a key of the run's configuration.
         """
-        request = StartRunRequest(
-            fab=fab_to_proto(Fab(digest(fab), fab, {})),
-            override_config=user_config_to_proto(_declared(fab, run_config)),
-            federation=NOOP_FEDERATION,
-        )
+        declared = _declared(fab, run_config)
         with self._errors("submit a run"):
-            response = self._stub.StartRun(request, timeout=CALL_TIMEOUT_S)
-        if not response.HasField("run_id"):
+            run_id = self._calls.start_run(fab, digest(fab), declared)
+        if run_id is None:
             raise ClusterError(
                 f"the SuperLink at {self.address} refused the app without a reason: it takes apps of "
                 f"10 MB at most, and this one packs to {len(fab)} bytes. Leave data out of the app's folder."
             )
-        return int(response.run_id)
+        return run_id
 
     def runs(self) -> list[RunState]:
         """List all runs that the SuperLink knows, oldest id first."""
         with self._errors("list the runs"):
-            response = self._stub.ListRuns(ListRunsRequest(), timeout=CALL_TIMEOUT_S)
-        return [_run_state(response.run_dict[run_id]) for run_id in sorted(response.run_dict)]
+            return self._calls.runs()
 
     def status(self, run_id: int) -> RunState:
-        """Say how one run is; ClusterError when the SuperLink does not know it."""
+        """Return the state of one run; ClusterError when the SuperLink does not know it."""
         with self._errors(f"ask about run {run_id}"):
-            response = self._stub.ListRuns(ListRunsRequest(run_id=run_id), timeout=CALL_TIMEOUT_S)
-        return _run_state(response.run_dict[run_id])
+            return self._calls.run(run_id)
 
     def nodes(self) -> list[NodeState]:
         """List the SuperNodes that have registered and not left."""
         with self._errors("list the SuperNodes"):
-            nodes = self._stub.ListNodes(ListNodesRequest(), timeout=CALL_TIMEOUT_S).nodes_info
-        return [NodeState(node_id=node.node_id, online=node.status == "online") for node in nodes]
+            return self._calls.nodes()
 
     def unregister(self, node_id: int) -> None:
         """Take a SuperNode that is known to be dead off the list.
 
-        Flower holds it to be online until its lease ends (60 s), and a round waits for its answer so long;
-        once it is off the list, the SuperLink answers for it with an error at once.
+        Flower counts it as online until its lease ends (60 s), and a round waits for it that long; once it is
+        off the list, the SuperLink answers for it with an error at once.
         """
         with self._errors(f"unregister SuperNode {node_id}"):
-            self._stub.UnregisterNode(UnregisterNodeRequest(node_id=node_id), timeout=CALL_TIMEOUT_S)
+            self._calls.unregister_node(node_id)
 
     def logs(self, run_id: int, *, timeout_s: float | None = None) -> Iterator[str]:
         """Yield the ServerApp's log as it comes, until the run is finished or the time is over."""
         with self._errors(f"read the log of run {run_id}"):
             try:
-                for part in self._stub.StreamLogs(StreamLogsRequest(run_id=run_id), timeout=timeout_s):
-                    yield part.log_output
+                yield from self._calls.logs(run_id, timeout_s=timeout_s)
             except grpc.RpcError as error:
                 if timeout_s is None or error.code() != grpc.StatusCode.DEADLINE_EXCEEDED:
                     raise
@@ -199,11 +142,11 @@ class ControlClient:
     def stop(self, run_id: int) -> bool:
         """Stop a run; False when it had finished already.
 
-        ClientApps that are at work go on to the end of their message: Flower 1.25.0 does not stop them.
+        ClientApps that are at work finish their message: Flower 1.25.0 does not stop them.
         """
         with self._errors(f"stop run {run_id}"):
             try:
-                return bool(self._stub.StopRun(StopRunRequest(run_id=run_id), timeout=CALL_TIMEOUT_S).success)
+                return self._calls.stop_run(run_id)
             except grpc.RpcError as error:
                 if error.code() == grpc.StatusCode.FAILED_PRECONDITION:
                     return False
@@ -228,25 +171,16 @@ class ControlClient:
             ) from error
 
 
-def _run_state(run: Run) -> RunState:
-    status = run.status
-    return RunState(
-        run_id=run.run_id,
-        status=status.status,
-        outcome=status.sub_status,
-        details=status.details,
-        app=run.fab_id,
-    )
-
-
 def _declared(
     fab: bytes, run_config: Mapping[str, bool | int | float | str]
 ) -> dict[str, bool | int | float | str]:
     """Refuse keys that the app does not declare: Flower takes them now and fails the run later."""
     try:
-        declared = flatten_dict(get_fab_config(fab)["tool"]["flwr"]["app"].get("config", {}))
+        declared = bundles.declared_config(fab)
     except (BadZipFile, KeyError, ValueError) as error:
-        raise AppError(f"what was to be submitted is no FAB: {error}. Build it with build_fab") from error
+        raise AppError(
+            f"the app to submit is not a Flower App Bundle (FAB): {error}. Build it with build_fab"
+        ) from error
     unknown = sorted(set(run_config) - set(declared))
     if unknown:
         raise AppError(

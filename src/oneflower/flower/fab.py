@@ -8,11 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tomli_w
-from flwr.cli.build import build_fab_from_files
-from flwr.common.config import flatten_dict, get_metadata_from_config, validate_fields_in_config
-
 from oneflower.errors import AppError
+from oneflower.flower.door import bundles
 from oneflower.settings import APP_CONFIG_KEYS
 
 PYPROJECT = "pyproject.toml"
@@ -50,23 +47,22 @@ def build_fab(app_dir: Path) -> Fab:
     problems = _problems(app_dir, config)
     if problems:
         listed = "\n".join(f"  - {problem}" for problem in problems)
-        raise AppError(f"{app_dir} is not a Flower app that can run:\n{listed}\n{HOW_TO_MEND}")
-    files: dict[str, bytes | Path] = {
+        raise AppError(f"{app_dir} is not a Flower app that can run:\n{listed}\n{HOW_TO_FIX}")
+    files = {
         path.relative_to(app_dir).as_posix(): path
         for pattern in PACKED
         for path in app_dir.rglob(pattern)
         if path.is_file()
     }
-    files[PYPROJECT] = tomli_w.dumps(declare_keys(config)).encode()
     try:
-        content = build_fab_from_files(files)
+        content = bundles.pack(files, declare_keys(config))
     except (ValueError, OSError) as error:
         raise AppError(f"{app_dir} cannot be packed: {error}") from error
-    fab_id, version = get_metadata_from_config(config)
+    fab_id, version = bundles.id_and_version(config)
     return Fab(content=content, hash=digest(content), id=fab_id, version=version)
 
 
-HOW_TO_MEND = (
+HOW_TO_FIX = (
     "A Flower app is a folder with a pyproject.toml that names its two parts under "
     '[tool.flwr.app.components], for example serverapp = "my_app.server_app:app" and '
     'clientapp = "my_app.client_app:app", and these modules beside it.'
@@ -83,7 +79,7 @@ def declare_keys(config: dict[str, Any]) -> dict[str, Any]:
 def declared_keys(app_dir: Path) -> dict[str, Any]:
     """Return the run-config keys that an app's pyproject.toml declares itself, with their defaults."""
     config = _read_config(app_dir)["tool"]["flwr"]["app"].get("config", {})
-    return dict(flatten_dict(config))
+    return dict(bundles.flat(config))
 
 
 def _read_config(app_dir: Path) -> dict[str, Any]:
@@ -93,20 +89,20 @@ def _read_config(app_dir: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise AppError(f"{app_dir} is not a Flower app: it has no {PYPROJECT}. {HOW_TO_MEND}") from None
+        raise AppError(f"{app_dir} is not a Flower app: it has no {PYPROJECT}. {HOW_TO_FIX}") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise AppError(f"{path} cannot be read as TOML: {error}") from error
 
 
 def _problems(app_dir: Path, config: dict[str, Any]) -> list[str]:
     try:
-        _, errors, _ = validate_fields_in_config(config)
+        errors = bundles.field_problems(config)
     except (TypeError, AttributeError, ValueError) as error:
         return [f"{PYPROJECT}: {error}"]
     if errors:
         return [f"{PYPROJECT}: {error}" for error in errors]
-    components = config["tool"]["flwr"]["app"]["components"]
-    found = (_component_problem(app_dir, part, components[part]) for part in ("serverapp", "clientapp"))
+    references = zip(("serverapp", "clientapp"), bundles.components(config), strict=True)
+    found = (_component_problem(app_dir, part, reference) for part, reference in references)
     return [problem for problem in found if problem]
 
 

@@ -1,33 +1,33 @@
-"""Start Flower's own entry points in this process, with the workarounds that Flower 1.25.0 needs.
+"""Start one of Flower's programs in this process, with the workarounds for the installed Flower.
 
 ``python -m oneflower.flower.launch superlink|supernode ARGS...`` takes Flower's own flags, and from its
 environment the variables that a SuperLink or a SuperNode reads (`oneflower.settings.Consumer`):
-FL_FLOWER_WORKAROUNDS applies the workarounds, FL_WARM_EXECUTOR lets a SuperNode run its ClientApps in forked
-children of one warm process. The programs that Flower starts come through here, too.
+FL_FLOWER_WORKAROUNDS applies the workarounds, FL_FLOWER_SPEEDUPS those among them that only save time, and
+FL_WARM_EXECUTOR lets a SuperNode run its ClientApps in forked children of one warm process. The programs that
+Flower starts itself are started through here, too. A Flower that oneflower does not support is refused with
+exit code 4 before anything of it is imported.
 """
 
-import importlib
+import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from logging import INFO, WARNING
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from oneflower.errors import OneflowerError, SettingsError
 from oneflower.flower.database import set_aside_damaged
 from oneflower.flower.guard import GUARDED
-from oneflower.flower.programs import GRPC_FORKS, LOOPS, value_of
+from oneflower.flower.programs import FLOWER_NAMES, GRPC_FORKS, LOOPS, WARM_EXECUTOR, value_of
+from oneflower.flower.version import supported_room
+from oneflower.flower.watch import keep_running, look_after_parent
 from oneflower.output import steady_output
 from oneflower.proxies import direct_loopback, proxy_variable
 from oneflower.settings import Consumer, resolve_for
 
-ENTRY_POINTS = {
-    "superlink": ("flwr.server.app", "run_superlink", "flower-superlink"),
-    "supernode": ("flwr.supernode.cli", "flower_supernode", "flower-supernode"),
-    "superexec": ("flwr.supercore.cli", "flower_superexec", "flower-superexec"),
-    "serverapp": ("flwr.server.serverapp", "flwr_serverapp", "flwr-serverapp"),
-    "clientapp": ("flwr.supernode.cli", "flwr_clientapp", "flwr-clientapp"),
-}
+log = logging.getLogger(__name__)
+
+PROGRAMS = (*FLOWER_NAMES.values(), WARM_EXECUTOR)
 # Flower's defaults listen on every interface without TLS: constant.py:43.
 LOOPBACK_FLAGS = {
     "superlink": {
@@ -38,7 +38,7 @@ LOOPBACK_FLAGS = {
 }
 GUARDED_PROGRAMS = frozenset({"superlink", "supernode", "superexec"})
 CONSUMERS = Consumer.SUPERLINK | Consumer.SUPERNODE
-USAGE = "usage: python -m oneflower.flower.launch superlink|supernode ARGS... (Flower's own flags)"
+USAGE = f"usage: python -m oneflower.flower.launch {'|'.join(PROGRAMS)} ARGS... (Flower's own flags)"
 
 
 def main(argv: Sequence[str]) -> None:
@@ -46,6 +46,7 @@ def main(argv: Sequence[str]) -> None:
     steady_output()
     try:
         program, arguments = _program(argv)
+        supported_room()
         prepare_environment(program)
         start(program, arguments, os.environ)
     except OneflowerError as error:
@@ -55,19 +56,49 @@ def main(argv: Sequence[str]) -> None:
 
 def start(program: str, arguments: Sequence[str], environ: Mapping[str, str]) -> None:
     """Apply the settings of the environment and call Flower's entry point, which does not return."""
+    # Imported here: Flower reads the environment when it is imported.
+    from oneflower.flower.door import entry_points, warm_executor  # noqa: PLC0415
+    from oneflower.flower.logs import log_through_flower  # noqa: PLC0415
+
+    log_through_flower()
+    if program == WARM_EXECUTOR:
+        warm_executor.run(arguments)
+        return
     settings = resolve_for(CONSUMERS, environ)
     arguments = with_loopback(program, arguments)
-    module, function, command = ENTRY_POINTS[program]
-    entry_point = getattr(importlib.import_module(module), function)
+    entry_point = entry_points.ENTRY_POINTS[program]
+    function = entry_point.load()
     if settings.flower_workarounds:
-        _apply_workarounds(program)
+        _apply_workarounds(program, speedups=settings.flower_speedups)
         _look_after(program, arguments, environ)
     if program == "supernode":
         _name_proxy(value_of("--superlink", arguments) or "")
-    if program == "supernode" and settings.warm_executor:
-        arguments = _with_warm_executor(arguments)
-    sys.argv = [command, *arguments]
-    entry_point()
+    # A SuperNode with --isolation process has an executor that somebody else runs.
+    if program == "supernode" and settings.warm_executor and value_of("--isolation", arguments) != "process":
+        warm_executor.keep_running(value_of("--clientappio-api-address", arguments) or "")
+        arguments += ["--isolation", "process"]
+    sys.argv = [entry_point.command, *arguments]
+    if settings.flower_workarounds:
+        run_to_the_end(function)
+    else:
+        function()
+
+
+def run_to_the_end(function: Callable[[], object]) -> None:
+    """Call Flower's entry point, and end the process at once where it raises.
+
+    The traceback would keep Flower's channels until the interpreter ends, which may wait for them forever:
+    a SuperNode whose heartbeat had failed stayed there and was never started again.
+    """
+    try:
+        function()
+    except OneflowerError:
+        raise
+    except Exception:  # noqa: BLE001 - it is reported as Python would
+        traceback.print_exc()
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(1)
 
 
 def prepare_environment(program: str) -> None:
@@ -76,8 +107,8 @@ def prepare_environment(program: str) -> None:
     if program in LOOPS:
         os.environ.setdefault(name, value)
     elif os.environ.get(name) == value:
-        del os.environ[name]  # an app may fork workers of its own, as PyTorch's data loaders are
-    # A black-holed egress would hold each exit for up to 60 s: telemetry.py:276, exit.py:80.
+        del os.environ[name]  # an app may fork workers of its own, as PyTorch's data loaders do
+    # A black-holed egress would delay each exit by up to 60 s: telemetry.py:276, exit.py:80.
     os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
     os.environ.update(direct_loopback(os.environ))
     # Flower starts its programs by name; the environment may not be activated.
@@ -96,66 +127,44 @@ def with_loopback(program: str, arguments: Sequence[str]) -> list[str]:
 
 
 def _program(argv: Sequence[str]) -> tuple[str, list[str]]:
-    if not argv or argv[0] not in ENTRY_POINTS:
+    if not argv or argv[0] not in PROGRAMS:
         given = repr(argv[0]) if argv else "nothing"
         raise SettingsError(f"which Flower program? Given: {given}.\n{USAGE}")
     return argv[0], list(argv[1:])
 
 
-def _apply_workarounds(program: str) -> None:
-    from flwr.common import log  # noqa: PLC0415 - after the environment is prepared
+def _apply_workarounds(program: str, *, speedups: bool) -> None:
+    from oneflower.flower.door import workarounds  # noqa: PLC0415 - after the environment is prepared
 
-    from oneflower.flower.v1_25.workarounds import WORKAROUNDS, Program, apply  # noqa: PLC0415 - the same
-
-    names = apply(WORKAROUNDS, Program(program))
-    log(INFO, "workarounds applied program=%s names=%s", program, ",".join(names))
+    names = workarounds.apply(workarounds.WORKAROUNDS, workarounds.Program(program), speedups=speedups)
+    log.info("workarounds applied program=%s names=%s", program, ",".join(names))
 
 
 def _look_after(program: str, arguments: Sequence[str], environ: Mapping[str, str]) -> None:
-    """Start a guard beside a program that nobody looks after, and give a SuperLink a database it can read."""
-    from flwr.common import log  # noqa: PLC0415 - after the environment is prepared
-
-    from oneflower.flower.watch import keep_running, look_after_parent  # noqa: PLC0415 - the same
-
+    """Start a guard beside a program that has none, and set aside a database that a SuperLink cannot read."""
     if program == "superexec":
         look_after_parent(os.getppid())
     database = value_of("--database", arguments)
     if program == "superlink" and database:
         aside = set_aside_damaged(Path(database))
         if aside is not None:
-            log(WARNING, "%s is no database any more: kept as %s, and a new one is made", database, aside)
+            log.warning("%s is not a readable database: kept as %s, a new one is created", database, aside)
     if program in GUARDED_PROGRAMS and GUARDED not in environ:
         guard = [sys.executable, "-P", "-m", "oneflower.flower.guard", str(os.getpid())]
         keep_running(guard, name="guard")
-        os.environ[GUARDED] = "YES"  # what it starts is looked after, too
+        os.environ[GUARDED] = "YES"  # the programs that it starts are looked after, too
 
 
 def _name_proxy(address: str) -> None:
-    """Say so where a proxy stands between a SuperNode and its SuperLink: it may let no gRPC through."""
-    from flwr.common import log  # noqa: PLC0415 - after the environment is prepared
-
+    """Warn where a proxy stands between a SuperNode and its SuperLink: many let no gRPC through."""
     variable = proxy_variable(address.rpartition(":")[0], os.environ)
     if variable:
-        log(
-            WARNING,
-            "%s sends the connection to the SuperLink %s through a proxy: add its host to no_proxy to go "
-            "there directly",
+        log.warning(
+            "%s sends the connection to the SuperLink %s through a proxy: add its host to no_proxy to "
+            "connect directly",
             variable,
             address,
         )
-
-
-def _with_warm_executor(arguments: Sequence[str]) -> list[str]:
-    """Start the executor and return the arguments of a SuperNode that leaves the running to it.
-
-    Who asks for ``--isolation process`` runs an executor of their own.
-    """
-    if value_of("--isolation", arguments) == "process":
-        return list(arguments)
-    from oneflower.flower.v1_25.warm.start import keep_executor_running  # noqa: PLC0415 - imports flwr
-
-    keep_executor_running(value_of("--clientappio-api-address", arguments) or "")
-    return [*arguments, "--isolation", "process"]
 
 
 if __name__ == "__main__":

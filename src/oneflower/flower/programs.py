@@ -1,16 +1,17 @@
-"""Which Flower program a process runs, and with which flags, as its arguments tell."""
+"""Read from a process's arguments which Flower program it runs, and with which flags."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 LAUNCHER: Final = "oneflower.flower.launch"
-WARM: Final = "oneflower.flower.v1_25.warm"
-LOOPS: Final = frozenset({"superlink", "supernode", "superexec"})
+WARM_EXECUTOR: Final = "warm-executor"
+"""The launcher's program that runs a SuperNode's ClientApps; the others are Flower's."""
+LOOPS: Final = frozenset({"superlink", "supernode", "superexec", WARM_EXECUTOR})
 # Where nothing can be forked, Python tries fork() after vfork(); gRPC ends its threads for it and cannot
 # start them again: every later call would wait for ever (grpc, doc/fork_support.md).
 GRPC_FORKS: Final = ("GRPC_ENABLE_FORK_SUPPORT", "false")
-# By this variable a ServerApp's process says which run it works for; Flower's own flags do not tell.
+# A ServerApp's process has the id of its run in this variable; Flower's own flags do not contain it.
 RUN_VARIABLE: Final = "ONEFLOWER_RUN"
 # What Flower calls the programs that it starts itself, where the launcher's workarounds are off.
 FLOWER_NAMES: Final = {
@@ -23,7 +24,7 @@ FLOWER_NAMES: Final = {
 
 
 def program_of(command: Sequence[str]) -> str | None:
-    """Return which Flower program a process runs, from its arguments; None for any other."""
+    """Return which of Flower's programs a process runs, from its arguments; None for any other process."""
     if LAUNCHER in command[:-1]:
         return command[command.index(LAUNCHER) + 1]
     names = (FLOWER_NAMES.get(Path(part).name) for part in command[:3])
@@ -32,7 +33,7 @@ def program_of(command: Sequence[str]) -> str | None:
 
 def has_loop(command: Sequence[str]) -> bool:
     """Whether a process's main thread asks for work for as long as it lives, and never rests for minutes."""
-    return program_of(command) in LOOPS or WARM in command
+    return program_of(command) in LOOPS
 
 
 def value_of(flag: str, arguments: Sequence[str]) -> str | None:

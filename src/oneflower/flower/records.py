@@ -8,11 +8,10 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
-from flwr.common import Array, ArrayRecord
-from flwr.common.constant import SType
 from numpy.lib import format as npy
 
 from oneflower.aggregation import AggregationError, NDArray
+from oneflower.flower.api import Array, ArrayRecord, SType
 
 HEADER = re.compile(
     rb"\{'descr': '([<>|=][biuf][0-9]{1,2})', 'fortran_order': (True|False), "

@@ -1,30 +1,44 @@
-"""A helper process that is started again when it dies, dies with this one, and continues it when stopped."""
+"""Helper processes: restarted when they end, ended with their parent, continued where a signal stopped them.
 
+Imports nothing of Flower's: a guard must stay small.
+"""
+
+import ctypes
+import logging
 import os
 import select
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from logging import WARNING
 
-from flwr.common import log
-
-from oneflower.flower.lifeline import die_with_parent
-from oneflower.procfs import send, sign_of
+from oneflower.procfs import send, status_of
 from oneflower.stalls import STOPPED
 
-__all__ = ["die_with_parent", "keep_running", "look_after_parent"]
+log = logging.getLogger(__name__)
 
+PR_SET_PDEATHSIG = 1
 SHORTEST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 10.0
-GLANCE_S = 60.0
-"""How often a helper is looked at; later than `Health` would act, which tells what it does."""
-PARENT_GLANCE_S = 25.0
-"""How often a helper looks at its parent; one that is stopped at two looks has lost its guard."""
+CHECK_EVERY_S = 60.0
+"""How often a helper is checked; later than `Health` would act, which reports what it does."""
+CHECK_PARENT_EVERY_S = 25.0
+"""How often a helper checks its parent; one that is stopped at two checks has lost its guard."""
 STEADY_S = 30.0
-"""Who ran this long is started again at once; who died sooner waits twice as long as the last time."""
+"""A helper that ran this long is restarted at once; one that ended sooner waits twice as long as before."""
+
+
+def die_with_parent(parent_pid: int) -> None:
+    """Let the kernel kill this process when its parent ends, even by kill -9. Linux only.
+
+    The setting outlives exec, is not inherited by fork, and takes effect when the parent's *thread* that
+    started this process ends.
+    """
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent_pid:  # it died before the line above
+        sys.exit(f"the parent process {parent_pid} is gone")
 
 
 def keep_running(
@@ -34,7 +48,7 @@ def keep_running(
     on_end: Callable[[], object] = bool,
     sleep: Callable[[float], object] = time.sleep,
 ) -> threading.Thread:
-    """Run a command for as long as this process lives, started again each time it ends.
+    """Run a command for as long as this process lives, and restart it each time it ends.
 
     `on_end` is called after each end, before the new start. Returns the thread that watches.
     """
@@ -46,9 +60,9 @@ def keep_running(
 
 
 def look_after_parent(parent_pid: int, *, sleep: Callable[[float], object] = time.sleep) -> threading.Thread:
-    """Continue the parent where it has been stopped for long: its guard may have died in that time.
+    """Continue the parent where a signal stopped it long ago: its guard may have died in that time.
 
-    A stopped program cannot start its guard again; one that is continued does.
+    A stopped program cannot restart its guard; once continued, it does.
     """
     thread = threading.Thread(target=_look_at, args=(parent_pid, sleep), name="parent", daemon=True)
     thread.start()
@@ -57,13 +71,13 @@ def look_after_parent(parent_pid: int, *, sleep: Callable[[float], object] = tim
 
 def _look_at(parent_pid: int, sleep: Callable[[float], object]) -> None:
     looks = 0
-    while (sign := sign_of(parent_pid)) is not None:
-        looks = looks + 1 if sign.state == STOPPED else 0
+    while (status := status_of(parent_pid)) is not None:
+        looks = looks + 1 if status.state == STOPPED else 0
         if looks == 2:
-            log(WARNING, "the parent %d was stopped by a signal (SIGSTOP): continued", parent_pid)
-            send(sign.identity, signal.SIGCONT)
+            log.warning("the parent %d was stopped by a signal (SIGSTOP): continued", parent_pid)
+            send(status.identity, signal.SIGCONT)
             looks = 0
-        sleep(PARENT_GLANCE_S)
+        sleep(CHECK_PARENT_EVERY_S)
 
 
 def _watch(
@@ -74,7 +88,7 @@ def _watch(
         started = time.monotonic()
         how = _run(command)
         pause = SHORTEST_PAUSE_S if time.monotonic() - started > STEADY_S else min(2 * pause, LONGEST_PAUSE_S)
-        log(WARNING, "%s %s and is started again pause_s=%.1f", name, how, pause)
+        log.warning("%s %s and is restarted pause_s=%.1f", name, how, pause)
         on_end()
         sleep(pause)
 
@@ -86,11 +100,11 @@ def _run(command: list[str]) -> str:
     except OSError as error:  # no process or no memory is left for the moment
         return f"cannot be started reason={error.strerror}"
     stopped = 0
-    while not _ends_within(process.pid, GLANCE_S):
-        sign = sign_of(process.pid)
-        stopped = stopped + 1 if sign is not None and sign.state == STOPPED else 0
+    while not _ends_within(process.pid, CHECK_EVERY_S):
+        status = status_of(process.pid)
+        stopped = stopped + 1 if status is not None and status.state == STOPPED else 0
         if stopped:
-            log(WARNING, "pid %d was stopped by a signal (SIGSTOP): continued or ended", process.pid)
+            log.warning("pid %d was stopped by a signal (SIGSTOP): continued or ended", process.pid)
             process.send_signal(signal.SIGCONT if stopped == 1 else signal.SIGKILL)
     return f"ended code={process.wait()}"
 

@@ -3,21 +3,17 @@
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from flwr.clientapp import ClientApp
-from flwr.common import Context, Message, RecordDict
-from flwr.common.constant import SUPERLINK_NODE_ID
-from flwr.common.typing import Run, UserConfigValue
-from flwr.server import Grid
-
+from oneflower.flower.api import ClientApp, Context, Grid, Message, RecordDict, Run, UserConfigValue
 from oneflower.flower.arguments import NAME
 from oneflower.flower.client_mark import mark_reply, raised_reply
+from oneflower.flower.door import names
 
 
 class LocalGrid(Grid):
     """Serve messages by calling a ClientApp, one message after another.
 
-    A message runs when its reply is pulled, so that a reply is handed on before the next client starts and
-    at most one client's working memory is held. Torch's random generator belongs to the process: clients
+    A message runs when its reply is pulled, so that a reply is returned before the next client starts and at
+    most one client's working memory is held. Torch's random generator belongs to the process: clients
     that ran side by side in threads would disturb each other's draws.
 
     Parameters
@@ -29,7 +25,7 @@ class LocalGrid(Grid):
     run_config : mapping
         What Flower would hand to the apps as `context.run_config`.
     node_ids : sequence of int, optional
-        Flower's ids are random; a test passes others to show that nothing hangs on them.
+        Flower's ids are random; a test passes others to show that nothing depends on them.
     app : str
         The run's `fab_id`.
     """
@@ -44,8 +40,7 @@ class LocalGrid(Grid):
         app: str = "",
     ) -> None:
         self._client_app = client_app
-        self._run = Run.create_empty(run_id=1)
-        self._run.fab_id = app
+        self._run = names.new_run(run_id=1, fab_id=app)
         self._contexts = {
             node_id: Context(
                 run_id=1,
@@ -91,9 +86,7 @@ class LocalGrid(Grid):
         ids = []
         for message in messages:
             message_id = f"{len(self._queue)}-{message.metadata.dst_node_id}-{time.monotonic_ns()}"
-            vars(message.metadata).update(
-                _run_id=self._run.run_id, _src_node_id=SUPERLINK_NODE_ID, _message_id=message_id
-            )
+            names.address(message, run_id=self._run.run_id, message_id=message_id)
             self._queue[message_id] = message
             ids.append(message_id)
         return ids

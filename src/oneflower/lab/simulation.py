@@ -2,24 +2,14 @@
 
 import importlib.util
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
-from io import StringIO
+from contextlib import contextmanager
 from logging import ERROR
 from pathlib import Path
 from typing import Any, Final
 
-from flwr.cli.install import install_from_fab
-from flwr.clientapp.client_app import LoadClientAppError
-from flwr.common import Context, RecordDict, log
-from flwr.common.config import get_fused_config_from_dir, get_project_config, get_project_dir
-from flwr.common.logger import update_console_handler
-from flwr.common.object_ref import load_app
-from flwr.common.telemetry import EventType
-from flwr.common.typing import Run
-from flwr.server.run_serverapp import run as run_serverapp
-from flwr.supercore.constant import NOOP_FEDERATION
-
 from oneflower.errors import AppError, OneflowerError, SettingsError, TrainingError
+from oneflower.flower.api import Context, RecordDict, log
+from oneflower.flower.door import apps, bundles
 from oneflower.flower.fab import Fab
 from oneflower.flower.failures import has_ended_well, journal_and_facts, tell_exception, tell_failure
 from oneflower.lab.localgrid import LocalGrid
@@ -32,7 +22,7 @@ _RUN_ID: Final = 1
 
 def set_log_level(level: str) -> None:
     """Show Flower's and our log lines from this level on."""
-    update_console_handler(level=level)
+    apps.set_log_level(level)
 
 
 def check_engine(engine: str) -> None:
@@ -42,7 +32,7 @@ def check_engine(engine: str) -> None:
     if engine == RAY and importlib.util.find_spec("ray") is None:
         raise SettingsError(
             "--engine ray: Flower's Ray engine is not installed. Install oneflower with its extra "
-            "`simulation`, or say --engine local"
+            "`simulation`, or use --engine local"
         )
 
 
@@ -73,9 +63,8 @@ def simulate(
 
 def unpack(fab: Fab, home: Path) -> Path:
     """Unpack an app below `home`, as a SuperLink does, and return its folder."""
-    with redirect_stdout(StringIO()):  # Flower prints where it has unpacked it
-        install_from_fab(fab.content, home, skip_prompt=True)
-    return get_project_dir(fab.id, fab.version, fab.hash, home)
+    bundles.unpack(fab.content, home=home)
+    return bundles.unpacked_folder(fab.id, fab.version, fab.hash, home=home)
 
 
 def server_context(folder: Path, run_config: Mapping[str, Any]) -> Context:
@@ -85,29 +74,23 @@ def server_context(folder: Path, run_config: Mapping[str, Any]) -> Context:
         node_id=0,
         node_config={},
         state=RecordDict(),
-        run_config=get_fused_config_from_dir(folder, dict(run_config)),
+        run_config=bundles.unpacked_config(folder, run_config),
     )
 
 
-def components(folder: Path) -> tuple[str, str]:
-    """Return the references of an unpacked app's (serverapp, clientapp)."""
-    parts = get_project_config(folder)["tool"]["flwr"]["app"]["components"]
-    return parts["serverapp"], parts["clientapp"]
-
-
 def _simulate_here(fab: Fab, folder: Path, clients: int, context: Context) -> None:
-    server, client = components(folder)
-    with _told(fab, folder, context):
-        client_app = load_app(client, LoadClientAppError, str(folder))
+    server, client = bundles.unpacked_components(folder)
+    with _failures_reported(fab, folder, context):
+        client_app = apps.load_client_app(client, folder)
         grid = LocalGrid(client_app, clients=clients, run_config=context.run_config, app=fab.id)
-        run_serverapp(grid=grid, context=context, server_app_dir=str(folder), server_app_attr=server)
+        apps.run_server_app(server, folder, grid=grid, context=context)
 
 
 @contextmanager
-def _told(fab: Fab, folder: Path, context: Context) -> Iterator[None]:
-    """Write down what the app raises, as a ServerApp's process does, and raise it as AppError.
+def _failures_reported(fab: Fab, folder: Path, context: Context) -> Iterator[None]:
+    """Write what the app raises to the journal, as a ServerApp's process does, and raise it as AppError.
 
-    `sys.exit` in an app must not end the simulation with an exit code of the app's own.
+    `sys.exit` in an app must not end the simulation with the app's exit code.
     """
     try:
         yield
@@ -119,28 +102,22 @@ def _told(fab: Fab, folder: Path, context: Context) -> Iterator[None]:
         if isinstance(error, SystemExit) and has_ended_well(journal, error):
             return
         log(ERROR, "The app raised an exception", exc_info=error)
-        told = tell_exception(error, context, folder=folder, app=fab.id)
-        raise AppError(f"{told}. Mend that and run the same command again") from error
+        reported = tell_exception(error, context, folder=folder, app=fab.id)
+        raise AppError(f"{reported}. Fix that and run the same command again") from error
 
 
 def _simulate_with_ray(fab: Fab, folder: Path, clients: int, context: Context) -> None:
-    # Imported here: the engine is an extra, and importing Ray costs seconds.
-    from flwr.simulation.run_simulation import _run_simulation  # noqa: PLC0415
-
-    server, client = components(folder)
-    run = Run.create_empty(_RUN_ID)
-    run.federation = NOOP_FEDERATION
-    run.fab_id, run.override_config = fab.id, dict(context.run_config)
+    server, client = bundles.unpacked_components(folder)
     try:
-        _run_simulation(
-            num_supernodes=clients,
-            exit_event=EventType.PYTHON_API_RUN_SIMULATION_LEAVE,
-            server_app_attr=server,
-            client_app_attr=client,
-            server_app_context=context,
-            app_dir=str(folder),
-            run=run,
-            is_app=True,
+        apps.simulate_with_ray(
+            server=server,
+            client=client,
+            folder=folder,
+            fab_id=fab.id,
+            run_id=_RUN_ID,
+            clients=clients,
+            context=context,
+            run_config=context.run_config,
         )
     except RuntimeError as error:
         raise TrainingError(f"Flower's Ray engine ended: {error}. Its messages above say why") from error

@@ -1,11 +1,18 @@
-"""What apps import: `train` for the server, and helpers for clients, PyTorch, data and run-config options."""
+"""What apps import: `train` for the server, and helpers for clients, PyTorch, data and run-config options.
+
+Under a Flower that is not supported, importing it ends the app's process with exit code 4 and says why.
+"""
 
 from typing import TYPE_CHECKING
+
+from oneflower.flower.version import exit_unless_supported
 
 if TYPE_CHECKING:
     from oneflower.training.train import train
 
 __all__ = ["train"]
+
+exit_unless_supported()
 
 
 def __getattr__(name: str) -> object:

@@ -1,4 +1,4 @@
-"""What the PyTorch apps share: records and state dicts, one local training loop, one form of reply."""
+"""Helpers for PyTorch apps: records and state dicts, the local training loop, the reply."""
 
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -6,10 +6,10 @@ from itertools import islice
 from typing import TypeVar
 
 import torch
-from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 from torch import Tensor, nn
 
 from oneflower.errors import AppError
+from oneflower.flower.api import ArrayRecord, Message, MetricRecord, RecordDict
 from oneflower.sdk.client import proximal_term
 from oneflower.sdk.options import LocalOptions
 

@@ -63,6 +63,16 @@ class Settings(TrainingConfig):
         consumers=Consumer.SUPERLINK | Consumer.SUPERNODE | Consumer.SUPERVISOR,
         help=f"Apply the workarounds for known defects of Flower {FLOWER_VERSION}",
     )
+    flower_speedups: bool = variable(
+        name="FL_FLOWER_SPEEDUPS",
+        label="Speed-ups for Flower",
+        kind=Boolean(),
+        default=True,
+        role=Role.BOTH,
+        consumers=Consumer.SUPERLINK | Consumer.SUPERNODE | Consumer.SUPERVISOR,
+        needs="FL_FLOWER_WORKAROUNDS",
+        help="Apply the workarounds that only save time; the others stay",
+    )
     max_restarts: int = variable(
         name="FL_MAX_RESTARTS",
         label="Consecutive restarts tolerated",

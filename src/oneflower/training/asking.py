@@ -4,10 +4,10 @@ import hashlib
 from collections.abc import Callable, Iterable
 from logging import WARNING
 
-from flwr.common import ArrayRecord, ConfigRecord, Message, RecordDict, log
-from flwr.common.constant import MessageType
-
+from oneflower.codes import RoundFailure
 from oneflower.errors import TrainingError
+from oneflower.flower.api import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict, log
+from oneflower.journal.events import RoundFailed
 from oneflower.settings import TrainingConfig
 from oneflower.training.phases import Collected, Parse, Phases
 from oneflower.training.replies import ReplyError
@@ -38,13 +38,15 @@ def ask_clients(phases: Phases, config: TrainingConfig, check: Check) -> list[Me
         reason = f"{len(answers.valid)} valid answers, {needed} needed"
         log(WARNING, "asking the clients failed attempt=%d reason=%s", attempt, reason)
         phases.record(
-            "round_failed",
-            round=0,
-            rounds=config.num_rounds,
-            attempt=attempt,
-            valid=len(answers.valid),
-            needed=needed,
-            reason=reason,
+            RoundFailed(
+                round=0,
+                rounds=config.num_rounds,
+                attempt=attempt,
+                valid=len(answers.valid),
+                needed=needed,
+                code=RoundFailure.FEW_UPDATES,
+                reason=reason,
+            )
         )
         if attempt <= config.round_retries:
             phases.back_off(attempt)

@@ -8,8 +8,6 @@ from logging import ERROR, INFO, WARNING
 from pathlib import Path
 from typing import Any, Self
 
-from flwr.common import log
-from flwr.serverapp.strategy import Result
 from numpy.typing import NDArray
 
 from oneflower.checkpoints import (
@@ -24,8 +22,10 @@ from oneflower.checkpoints import (
     retention_of,
 )
 from oneflower.errors import CheckpointError, OneflowerError
+from oneflower.flower.api import Result, log
 from oneflower.flower.records import array_views, to_record
-from oneflower.journal import Journal
+from oneflower.journal import Event, Journal
+from oneflower.journal.events import CheckpointFailed, CheckpointSaved, SettingsChanged, TrainingSaving
 from oneflower.settings import TrainingConfig
 from oneflower.training.fitting import require_rounds, require_versions, settings_changed
 from oneflower.training.history import metrics_since, restore
@@ -214,12 +214,13 @@ class CheckpointKeeper:
             problem,
         )
         self._record(
-            "training_saving",
-            round=server_round,
-            rounds=self._config.num_rounds,
-            attempt=attempt,
-            tries=self._config.round_retries,
-            reason=problem,
+            TrainingSaving(
+                round=server_round,
+                rounds=self._config.num_rounds,
+                attempt=attempt,
+                tries=self._config.round_retries,
+                reason=problem,
+            )
         )
 
     def _conclude(self, store: CheckpointStore, result: Result) -> None:
@@ -255,7 +256,7 @@ class CheckpointKeeper:
         changed = settings_changed(checkpoint, self._config, self._settings)
         if changed:
             log(WARNING, "settings changed since round=%d changes=%s", checkpoint.round, "; ".join(changed))
-            self._record("settings_changed", round=checkpoint.round, changes=changed)
+            self._record(SettingsChanged(round=checkpoint.round, changes=tuple(changed)))
 
     def _start_afresh(self, store: CheckpointStore) -> None:
         rounds = store.start_afresh()
@@ -266,19 +267,20 @@ class CheckpointKeeper:
         self._failures.clear()
         log(INFO, "checkpoint saved round=%d size_bytes=%d", saved.round, saved.size_bytes)
         self._record(
-            "checkpoint_saved",
-            round=saved.round,
-            file=str(saved.path),
-            bytes=saved.size_bytes,
-            seconds=saved.seconds,
-            sha256=saved.sha256,
+            CheckpointSaved(
+                round=saved.round,
+                file=str(saved.path),
+                size_bytes=saved.size_bytes,
+                seconds=saved.seconds,
+                sha256=saved.sha256,
+            )
         )
 
     def _failed(self, server_round: int, error: Exception) -> None:
         self._failures[server_round] = str(error)
         log(ERROR, "checkpoint failed, the training goes on round=%d reason=%s", server_round, error)
-        self._record("checkpoint_failed", round=server_round, reason=str(error))
+        self._record(CheckpointFailed(round=server_round, reason=str(error)))
 
-    def _record(self, event: str, **fields: object) -> None:
+    def _record(self, event: Event) -> None:
         if self._journal is not None:
-            self._journal.append(event, **fields)
+            self._journal.append(event)

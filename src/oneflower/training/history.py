@@ -4,10 +4,8 @@ from collections.abc import Mapping
 from logging import WARNING
 from typing import Any
 
-from flwr.common import ArrayRecord, MetricRecord, log
-from flwr.serverapp.strategy import Result
-
 from oneflower.checkpoints import Metrics, loadable
+from oneflower.flower.api import ArrayRecord, MetricRecord, Result, log
 from oneflower.training.series import Series
 
 _SERIES = {

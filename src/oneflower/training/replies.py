@@ -2,12 +2,11 @@
 
 from typing import TypeVar, cast
 
-from flwr.common import ArrayRecord, Message, MetricRecord, RecordDict
-
 from oneflower.aggregation import (
     LONGEST_REASON,
     WEIGHT,
     AggregationError,
+    ArraySpec,
     NDArray,
     Schema,
     Update,
@@ -15,16 +14,19 @@ from oneflower.aggregation import (
     check_names,
     check_num_examples,
 )
+from oneflower.codes import LeftOutCode
+from oneflower.flower.api import ArrayRecord, Message, MetricRecord, RecordDict
 from oneflower.flower.records import array_view
 
 Record = TypeVar("Record", ArrayRecord, MetricRecord)
 
 
 class ReplyError(AggregationError):
-    """A reply must not be used; the text is the reason, without the client's name."""
+    """A reply must not be used: ``code``, and as text the reason without the client's name."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, code: LeftOutCode = LeftOutCode.FORM) -> None:
         super().__init__(reason[:LONGEST_REASON])
+        self.code = code
 
 
 def parse_update(message: Message, schema: Schema) -> Update:
@@ -77,26 +79,34 @@ def _content(message: Message) -> RecordDict:
 def _metrics(content: RecordDict) -> MetricRecord:
     metrics = _records(content, MetricRecord)
     if len(metrics) != 1:
-        raise ReplyError(f"the reply has {len(metrics)} metric records; expected one")
-    _refuse(check_num_examples(metrics[0].get(WEIGHT)))
+        text = f"the reply has {len(metrics)} metric records; expected one"
+        raise ReplyError(text, LeftOutCode.METRICS)
+    _refuse(check_num_examples(metrics[0].get(WEIGHT)), LeftOutCode.NUM_EXAMPLES)
     return metrics[0]
 
 
 def _arrays(record: ArrayRecord, schema: Schema) -> dict[str, NDArray]:
-    _refuse(check_names(record, schema))
+    _refuse(check_names(record, schema), LeftOutCode.ARRAY_NAMES)
     arrays = {}
     for name, spec in schema.items():
         try:
             arrays[name] = array_view(record[name])
         except AggregationError as error:
             raise ReplyError(f"array {name!r}: {error}") from error
-        _refuse(check_array(name, arrays[name], spec))
+        _refuse(check_array(name, arrays[name], spec), _array_code(arrays[name], spec))
     return arrays
 
 
-def _refuse(reason: str | None) -> None:
+def _array_code(array: NDArray, spec: ArraySpec) -> LeftOutCode:
+    """Return what is wrong with an array that failed `check_array`."""
+    if array.shape != spec.shape:
+        return LeftOutCode.SHAPE
+    return LeftOutCode.DTYPE if array.dtype != spec.dtype else LeftOutCode.NOT_FINITE
+
+
+def _refuse(reason: str | None, code: LeftOutCode) -> None:
     if reason is not None:
-        raise ReplyError(reason)
+        raise ReplyError(reason, code)
 
 
 def _records(content: RecordDict, kind: type[Record]) -> list[Record]:

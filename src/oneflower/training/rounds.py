@@ -6,13 +6,21 @@ from dataclasses import dataclass
 from functools import partial
 from logging import INFO, WARNING
 
-from flwr.common import ArrayRecord, ConfigRecord, MetricRecord, log
-from flwr.serverapp.strategy import Result
-
 from oneflower.aggregation import Arrays, Checked, Update, check_together, model_schema, weighted_metrics
 from oneflower.checkpoints import normalised
+from oneflower.codes import RoundFailure
 from oneflower.errors import AppError, TrainingError
+from oneflower.flower.api import ArrayRecord, ConfigRecord, MetricRecord, Result, log
 from oneflower.flower.records import array_views
+from oneflower.journal import Event
+from oneflower.journal.events import (
+    ClientQuarantined,
+    RoundAggregated,
+    RoundCompleted,
+    RoundFailed,
+    RoundStarted,
+)
+from oneflower.quality import as_metrics
 from oneflower.settings import TrainingConfig
 from oneflower.training.blame import lacks_evaluate, shared_exception
 from oneflower.training.checkpoint_keeping import CheckpointKeeper
@@ -40,6 +48,7 @@ class Try:
     reason: str | None
     valid: int
     needed: int
+    code: RoundFailure | None = None
     silent: int = 0
     shared: str | None = None
 
@@ -137,12 +146,12 @@ class RoundLoop:
             self._complete(last_round, result, left.valid, left.seconds + time.monotonic() - started)
 
     def _complete(self, server_round: int, result: Result, valid: int, seconds: float) -> None:
-        metrics = {f"{name}_metrics": values for name, values in round_metrics(result, server_round).items()}
+        metrics = as_metrics(round_metrics(result, server_round))
         log(INFO, "round completed round=%d/%d valid=%d", server_round, self.config.num_rounds, valid)
-        self._record("round_completed", server_round, valid=valid, seconds=seconds, **metrics)
+        self._record(RoundCompleted, server_round, valid=valid, seconds=seconds, metrics=metrics)
 
-    def _record(self, event: str, server_round: int, **fields: object) -> None:
-        self.phases.record(event, round=server_round, rounds=self.config.num_rounds, **fields)
+    def _record(self, event: Callable[..., Event], server_round: int, **fields: object) -> None:
+        self.phases.record(event(round=server_round, rounds=self.config.num_rounds, **fields))
 
     # --- training ---------------------------------------------------------------------------------
 
@@ -155,9 +164,10 @@ class RoundLoop:
                 return tried.valid
             log(WARNING, "round failed round=%d attempt=%d reason=%s", server_round, attempt, tried.reason)
             self._record(
-                "round_failed",
+                RoundFailed,
                 server_round,
                 attempt=attempt,
+                code=tried.code,
                 reason=tried.reason,
                 valid=tried.valid,
                 needed=tried.needed,
@@ -192,9 +202,9 @@ class RoundLoop:
         cohort = self.phases.gather_cohort(needed)
         if len(cohort) < needed:
             reason = f"{len(cohort)} clients connected, {needed} needed"
-            return Try(reason=reason, valid=0, needed=needed)
+            return Try(reason=reason, valid=0, needed=needed, code=RoundFailure.FEW_CLIENTS)
         self.phases.assign_parts(server_round)
-        self._record("round_started", server_round, clients=len(cohort))
+        self._record(RoundStarted, server_round, clients=len(cohort))
         model = array_views(result.arrays)
         collected = self._collect_updates(server_round, result.arrays, model)
         checked = self._check_together(server_round, collected.valid)
@@ -206,13 +216,14 @@ class RoundLoop:
                 reason=f"{valid} valid updates, {quorum} needed{at_work}",
                 valid=valid,
                 needed=quorum,
+                code=RoundFailure.FEW_UPDATES,
                 silent=collected.silent,
                 shared=shared_exception(collected.raised, collected.asked),
             )
         started = time.monotonic()
         arrays, metrics = self.strategy.aggregate(server_round, model, checked.valid, quarantined=quarantined)
         seconds = time.monotonic() - started
-        self._record("round_aggregated", server_round, valid=valid, seconds=seconds)
+        self._record(RoundAggregated, server_round, valid=valid, seconds=seconds)
         result.arrays = arrays
         result.train_metrics_clientapp[server_round] = metrics
         return Try(reason=None, valid=valid, needed=quorum)
@@ -230,7 +241,9 @@ class RoundLoop:
     def _check_together(self, server_round: int, updates: Iterable[Update]) -> Checked:
         checked = check_together(updates)
         for rejected in checked.rejected:
-            self.phases.leave_out("client_quarantined", server_round, rejected.client, rejected.reason)
+            self.phases.leave_out(
+                ClientQuarantined, server_round, rejected.client, rejected.code, rejected.reason
+            )
         for remark in checked.remarks:
             log(WARNING, "reply used in part client=%d reason=%s", remark.client, remark.reason)
         return checked

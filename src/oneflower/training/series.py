@@ -5,7 +5,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, MutableMapping
 
-from flwr.common import MetricRecord
+from oneflower.flower.api import MetricRecord
 
 
 class Series(MutableMapping[int, MetricRecord]):

@@ -5,9 +5,6 @@ from dataclasses import dataclass, field
 from logging import INFO, WARNING
 
 import numpy as np
-from flwr.common import ArrayRecord, ConfigRecord, Message, MetricRecord, log
-from flwr.server import Grid
-from flwr.serverapp.strategy import FedAvg
 
 from oneflower.aggregation import (
     Arrays,
@@ -23,6 +20,7 @@ from oneflower.aggregation import (
     weighted_metrics,
 )
 from oneflower.errors import CheckpointError
+from oneflower.flower.api import ArrayRecord, ConfigRecord, Grid, Message, MetricRecord, log, strategy
 from oneflower.flower.records import NewModel
 from oneflower.settings import TrainingConfig
 
@@ -43,7 +41,7 @@ class Strategy:
 
     spec: StrategySpec
     values: Values
-    sampling: FedAvg = field(default_factory=FedAvg)
+    sampling: strategy.FedAvg = field(default_factory=strategy.FedAvg)
     state: State | None = None
 
     def summary(self) -> None:
@@ -152,7 +150,7 @@ def build_strategy(config: TrainingConfig) -> Strategy:
     return Strategy(
         spec=spec_of(config.strategy),
         values=config.strategy_parameters(),
-        sampling=FedAvg(
+        sampling=strategy.FedAvg(
             min_train_nodes=config.quorum,
             min_evaluate_nodes=config.min_evaluate_clients,
             min_available_nodes=max(config.min_available_clients, config.quorum),

@@ -35,7 +35,7 @@ def test_an_executor_that_is_killed_comes_back_and_its_message_is_answered_for(f
     federation.supernode(0)
     run_id = federation.submit(nodes=1, rounds=2, act="sleep")
     client = federation.client_pid(0)
-    os.kill(pid_of(federation, "oneflower.flower.v1_25.warm --"), signal.SIGKILL)
+    os.kill(pid_of(federation, "flower.launch warm-executor"), signal.SIGKILL)
     federation.until(lambda: client not in federation.alive())
     federation.finish(run_id)
     (first,) = federation.replies(1)
@@ -53,7 +53,11 @@ def test_nothing_of_a_supernode_outlives_kill_9(federation):
     node.wait()
 
     def left():
-        parts = ("flower.launch supernode", "oneflower.flower.v1_25.warm")
+        parts = (
+            "flower.launch supernode",
+            "flower.launch warm-executor",
+            "oneflower.flower.v1_25.warm.zygote",
+        )
         return [command for command in federation.alive().values() if any(part in command for part in parts)]
 
     federation.until(lambda: not left())

@@ -2,6 +2,8 @@
 
 import pytest
 
+from oneflower.flower.programs import WARM_EXECUTOR
+
 pytestmark = pytest.mark.e2e
 
 
@@ -28,7 +30,7 @@ def test_with_both_switches_off_it_is_flower_itself(federation):
     federation.run(nodes=1)
     commands = " ".join(federation.alive().values())
     assert "flower-superexec" in commands
-    assert "oneflower.flower.v1_25.warm" not in commands
+    assert WARM_EXECUTOR not in commands
 
 
 def test_without_the_warm_executor_each_message_has_a_new_process(federation):
@@ -36,4 +38,4 @@ def test_without_the_warm_executor_each_message_has_a_new_process(federation):
     federation.supernode(0, FL_WARM_EXECUTOR="NO")
     lines = federation.run(nodes=1, rounds=2)
     assert [line["error"] for line in lines if "node" in line] == [None, None]
-    assert "oneflower.flower.v1_25.warm" not in " ".join(federation.alive().values())
+    assert WARM_EXECUTOR not in " ".join(federation.alive().values())

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from oneflower.flower.programs import program_of
+from oneflower.flower.programs import WARM_EXECUTOR, program_of
 from oneflower.procfs import PROC, command_line, parent_of, send
 
 KILL, STOP, STOP_FOR_EVER = "killed", "stopped for 10 s", "stopped for ever"
@@ -113,7 +113,7 @@ def kind_of(pid, scene):
         return "child" if forked else "zygote"
     if "oneflower.flower.guard" in command:
         return GUARD
-    if "oneflower.flower.v1_25.warm" in command:
+    if program_of(command) == WARM_EXECUTOR:
         return "warm executor"
     program = program_of(command)
     if program == "superexec":

@@ -1,6 +1,7 @@
 """The launcher: which program, which arguments, which switches; Flower's entry points are not entered."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,22 +10,26 @@ import pytest
 
 from oneflower.errors import ClusterError, SettingsError
 from oneflower.flower import launch
+from oneflower.flower.v1_25.entry_points import EntryPoint
 
 
 @pytest.fixture
 def started(monkeypatch):
     """Start programs whose entry point only notes how it was called."""
-    calls = SimpleNamespace(argv=None, workarounds=[], executor=[])
+    calls = SimpleNamespace(argv=None, workarounds=[], speedups=None, executor=[])
     monkeypatch.setattr(sys, "argv", ["before"])
 
     def entry_point():
         calls.argv = sys.argv
 
-    monkeypatch.setitem(sys.modules, "made_up_flower", SimpleNamespace(run=entry_point))
-    for program, (_, _, command) in launch.ENTRY_POINTS.items():
-        monkeypatch.setitem(launch.ENTRY_POINTS, program, ("made_up_flower", "run", command))
-    monkeypatch.setattr(launch, "_apply_workarounds", calls.workarounds.append)
-    monkeypatch.setattr("oneflower.flower.v1_25.warm.start.keep_executor_running", calls.executor.append)
+    def apply(program, *, speedups):
+        calls.workarounds.append(program)
+        calls.speedups = speedups
+
+    monkeypatch.setattr(EntryPoint, "load", lambda self: entry_point)
+    monkeypatch.setattr(launch, "_apply_workarounds", apply)
+    monkeypatch.setattr(launch, "_look_after", lambda *_: None)
+    monkeypatch.setattr("oneflower.flower.v1_25.warm.start.keep_running", calls.executor.append)
 
     def start(program, *arguments, **environ):
         launch.start(program, arguments, environ)
@@ -78,7 +83,20 @@ def test_one_switch_turns_all_workarounds_off(started, name, off):
 
 @pytest.mark.parametrize("unset", [{}, {"FL_FLOWER_WORKAROUNDS": ""}, {"FL_FLOWER_WORKAROUNDS": "YES"}])
 def test_they_are_on_by_default(started, unset):
-    assert started("superlink", **unset).workarounds == ["superlink"]
+    calls = started("superlink", **unset)
+    assert calls.workarounds == ["superlink"]
+    assert calls.speedups
+
+
+def test_another_switch_turns_off_those_that_only_save_time(started):
+    calls = started("superlink", FL_FLOWER_SPEEDUPS="NO")
+    assert calls.workarounds == ["superlink"]
+    assert not calls.speedups
+
+
+def test_without_the_workarounds_there_are_no_speedups(started):
+    """Held pulls deliver a message before its arrays are there, which Flower itself does not survive."""
+    assert started("superlink", FL_FLOWER_WORKAROUNDS="NO", FL_FLOWER_SPEEDUPS="YES").workarounds == []
 
 
 def test_a_switch_that_is_neither_is_refused(started):
@@ -96,7 +114,9 @@ def test_a_program_that_is_not_known_ends_with_the_code_of_wrong_settings(argv, 
     with pytest.raises(SystemExit) as caught:
         launch.main(argv)
     assert caught.value.code == SettingsError.exit_code
-    assert "superlink|supernode" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "superlink|supernode" in err
+    assert "warm-executor" in err
 
 
 def test_a_flower_that_does_not_fit_ends_with_the_code_of_the_cluster(monkeypatch, capsys):
@@ -139,3 +159,28 @@ def test_a_program_reaches_its_machine_without_a_proxy(monkeypatch):
     launch.prepare_environment("supernode")
     assert os.environ["no_proxy"] == "a.org,127.0.0.1,localhost,::1"
     assert os.environ["http_proxy"] == "http://proxy:1"
+
+
+STUCK = """
+import threading
+from oneflower.flower.launch import run_to_the_end
+
+class Channel:
+    def __del__(self):
+        threading.Event().wait()
+
+def entry_point():
+    channel = Channel()
+    raise RuntimeError("Heartbeat sender is not running.")
+
+run_to_the_end(entry_point)
+"""
+
+
+def test_a_program_that_raises_ends_although_its_channels_would_not():
+    """As gRPC's do: the traceback keeps them until the interpreter ends, and there they wait."""
+    done = subprocess.run(
+        [sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.endswith("RuntimeError: Heartbeat sender is not running.\n")

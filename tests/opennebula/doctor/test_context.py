@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from oneflower.errors import SettingsError
+from oneflower.errors import FlowerVersionError, SettingsError
 from oneflower.opennebula.doctor import checks_context, find_context, find_machine
 from oneflower.opennebula.roles import Machine
 from oneflower.settings import render_context
@@ -123,3 +123,17 @@ def test_a_token_of_another_boot_is_reported(host_of, layout, outcome):
     assert outcome(checks_context.token(host_of(vm=10, **context)))[0] == "ok"
     write(layout, CURRENT, render_context({**context, "TOKENTXT": "new"}))
     assert outcome(checks_context.token(host_of(vm=10, **context)))[0] == "problem"
+
+
+def test_a_flower_that_is_not_supported_is_named_and_nothing_else_fails_for_it(monkeypatch):
+    """Doctor itself needs no Flower: it works on a machine where another was installed."""
+    (fine,) = checks_context.flower(None)
+    assert (fine.check, fine.outcome.value, fine.found) == ("flower", "ok", "Flower 1.25.0")
+
+    def refuse():
+        raise FlowerVersionError("Flower 1.26.0 is installed in /v. oneflower supports Flower 1.25.0")
+
+    monkeypatch.setattr(checks_context, "supported_version", refuse)
+    (found,) = checks_context.flower(None)
+    assert found.outcome.value == "problem"
+    assert "Flower 1.26.0" in found.found

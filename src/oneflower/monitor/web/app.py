@@ -13,20 +13,20 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from oneflower.errors import StateError
+from oneflower.journal import TrainingState
 from oneflower.monitor import metrics
-from oneflower.monitor.document import asset
-from oneflower.monitor.export import as_json
-from oneflower.monitor.page import live_page
-from oneflower.monitor.report import render_report
-from oneflower.monitor.safety import Safety
-from oneflower.monitor.view import TrainingView
+from oneflower.monitor.export import full_document
+from oneflower.monitor.html.document import asset
+from oneflower.monitor.html.page import live_page
+from oneflower.monitor.html.report import render_report
+from oneflower.monitor.state.safety import Safety
 from oneflower.monitor.web.access import Gate, Token
 from oneflower.monitor.web.events import Events
 from oneflower.monitor.web.headers import SafeHeaders
 from oneflower.monitor.web.live import Live
 from oneflower.monitor.web.login import Login
 
-Reader = Callable[[TrainingView, Safety, datetime], str | bytes]
+Reader = Callable[[TrainingState, Safety, datetime], str | bytes]
 
 
 def make_app(live: Live, token: Token) -> Starlette:
@@ -58,7 +58,7 @@ class Pages:
         self._live = live
 
     async def page(self, request: Request) -> Response:
-        """Return the page as it is now; it goes on by itself from there."""
+        """Return the page as it is now; it updates itself from there."""
         rendered = await run_in_threadpool(self._live.page)
         return HTMLResponse(live_page(rendered, theme=request.cookies.get("theme", "")))
 
@@ -75,7 +75,7 @@ class Pages:
     async def report_json(self, _request: Request) -> Response:
         """Return the same as JSON."""
         return await self._answer(
-            lambda view, safety, _now: json.dumps(as_json(view, safety)), "application/json"
+            lambda view, safety, now: json.dumps(full_document(view, now, safety)), "application/json"
         )
 
     async def script(self, _request: Request) -> Response:
@@ -84,7 +84,7 @@ class Pages:
         return Response(asset("page.js"), media_type="text/javascript", headers=headers)
 
     async def health(self, _request: Request) -> Response:
-        """Say that the server runs; it tells nothing of the training and needs no token."""
+        """Say that the server runs; it shows nothing of the training and needs no token."""
         return PlainTextResponse("ok\n")
 
     async def _answer(self, reader: Reader, media_type: str) -> Response:

@@ -1,4 +1,4 @@
-"""What every answer tells the browser: run our own script only, sit in no frame, keep nothing."""
+"""What every answer asks of the browser: run our own script only, sit in no frame, keep nothing."""
 
 from base64 import b64encode
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from hashlib import sha256
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from oneflower.monitor.document import asset
+from oneflower.monitor.html.document import asset
 
 
 @cache

@@ -5,7 +5,6 @@ import ssl
 from pathlib import Path
 
 from oneflower.errors import ClusterError
-from oneflower.flower.control import ControlClient
 from oneflower.opennebula.appliance.systemd import Systemd
 from oneflower.settings import Settings
 from oneflower.settings.formats import split_address
@@ -27,6 +26,9 @@ def supernode_is_registered(systemd: Systemd, unit: str) -> bool:
 
 
 def _control_answers(settings: Settings, ca: Path) -> bool:
+    # Imported here: a machine with another Flower can still be examined.
+    from oneflower.flower.control import ControlClient  # noqa: PLC0415
+
     host, port = _local(settings.control_api_address)
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:

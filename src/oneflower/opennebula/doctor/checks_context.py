@@ -4,13 +4,14 @@ import os
 import re
 from collections.abc import Iterator
 
-from oneflower.errors import SettingsError
+from oneflower.errors import FlowerVersionError, SettingsError
 from oneflower.findings import Finding, ok, problem, warning
+from oneflower.flower.version import supported_version
 from oneflower.opennebula.doctor.host import RUN_AGAIN, Host
 from oneflower.opennebula.roles import Machine
 from oneflower.settings import PEM_VARIABLES, TABLE, resolve
 
-CONTEXT, SETTINGS, TOKEN = "context", "settings", "token"
+CONTEXT, FLOWER, SETTINGS, TOKEN = "context", "flower", "settings", "token"
 
 _NUMBERED = re.compile(r"[0-9]+\. ")
 _ADD = 'add TOKEN = "YES" to CONTEXT of the VM template and create another VM, which then gets a token'
@@ -44,6 +45,16 @@ def context(host: Host) -> Iterator[Finding]:
         )
         return
     yield ok(CONTEXT, f"read from {found.origin}")
+
+
+def flower(_host: Host) -> Iterator[Finding]:
+    """Report the Flower that the stages and the supervisor use; the containers have their own."""
+    try:
+        version = supported_version()
+    except FlowerVersionError as error:
+        yield problem(FLOWER, str(error), f"install it as said, {RUN_AGAIN}")
+        return
+    yield ok(FLOWER, f"Flower {version}")
 
 
 def settings(host: Host) -> Iterator[Finding]:

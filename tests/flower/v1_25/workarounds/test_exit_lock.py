@@ -10,9 +10,9 @@ PROGRAM = """
 import signal, sys
 from flwr.common.exit import add_exit_handler, flwr_exit, register_signal_handlers
 from flwr.common.telemetry import EventType
-from oneflower.flower.v1_25.workarounds.exit_lock import WORKAROUND
+from oneflower.flower.v1_25.workarounds.serverapp_end import EXIT_LOCK
 if sys.argv[1] == "with":
-    WORKAROUND.apply(setattr)
+    EXIT_LOCK.apply(setattr)
 calls = []
 def on_exit():
     calls.append(1)

@@ -5,7 +5,7 @@ import time
 import pytest
 from flwr.common.inflatable_utils import ObjectUnavailableError, pull_objects
 
-from oneflower.flower.v1_25.workarounds.object_backoff import WORKAROUND
+from oneflower.flower.v1_25.workarounds.pauses import OBJECTS
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_flower_waits_a_second_and_then_two(pauses):
 
 
 def test_the_pauses_start_at_a_few_milliseconds(pauses, apply):
-    apply(WORKAROUND)
+    apply(OBJECTS)
     first, second = pauses()
     assert first < 0.03
     assert second < 0.06
@@ -64,11 +64,11 @@ def test_flower_pauses_up_to_ten_seconds(pauses):
 
 
 def test_an_object_that_came_late_is_noticed_within_a_second(pauses, apply):
-    apply(WORKAROUND)
+    apply(OBJECTS)
     assert max(pauses(12)) <= 1.2
 
 
 def test_a_slow_upload_is_waited_for_as_long_as_with_flower(pauses, apply):
     """More pauses, because they are shorter, must not use up the tries: it is the time that counts."""
-    apply(WORKAROUND)
+    apply(OBJECTS)
     assert len(pauses(2000)) == 2000

@@ -6,7 +6,7 @@ import threading
 import pytest
 from flwr.common.inflatable import get_object_tree
 
-from oneflower.flower.v1_25.workarounds.object_race import WORKAROUND
+from oneflower.flower.v1_25.workarounds.objects import RACE
 
 PATIENCE_S = 0.5
 
@@ -65,5 +65,5 @@ def test_flower_refuses_the_second_client(race):
 
 
 def test_both_clients_register_it(race, superlink, apply):
-    apply(WORKAROUND)
+    apply(RACE)
     assert len(race()) == len(superlink.objects.store())

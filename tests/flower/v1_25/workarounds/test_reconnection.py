@@ -8,8 +8,9 @@ import pytest
 from flwr.common import grpc as flower_grpc
 from flwr.supernode import start_client_internal
 
-from oneflower.flower.v1_25.workarounds.reconnection import LONGEST_S, WORKAROUND
-from oneflower.local_cluster.ports import free_ports
+from oneflower.flower.v1_25.workarounds.pauses import LONGEST_S, RECONNECTION
+
+from ....e2e.recovery.own_ports import free_ports
 
 
 def pauses(**limits):
@@ -22,12 +23,12 @@ def test_flower_pauses_longer_and_longer():
 
 
 def test_the_pauses_stay_short(apply):
-    apply(WORKAROUND)
+    apply(RECONNECTION)
     assert max(pauses()) == LONGEST_S
 
 
 def test_tries_that_are_counted_keep_the_pauses_that_they_were_counted_for(apply):
-    apply(WORKAROUND)
+    apply(RECONNECTION)
     assert max(pauses(max_retries=30)) == 20
 
 
@@ -50,12 +51,12 @@ def test_flower_leaves_a_channels_pauses_to_grpc_which_waits_up_to_two_minutes(b
 
 
 def test_a_channels_pauses_stay_short(backoff, apply):
-    apply(WORKAROUND)
+    apply(RECONNECTION)
     assert backoff()["grpc.max_reconnect_backoff_ms"] == 1000 * LONGEST_S
 
 
 def test_a_channel_finds_a_server_that_was_not_there_at_first(apply):
-    apply(WORKAROUND)
+    apply(RECONNECTION)
     (port,) = free_ports(1)
     with flower_grpc.create_channel(f"127.0.0.1:{port}", insecure=True) as channel:
         call = channel.unary_unary("/any/method")

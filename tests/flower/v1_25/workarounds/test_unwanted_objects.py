@@ -7,7 +7,7 @@ from flwr.supercore.object_store import ObjectStoreFactory
 from flwr.supernode.nodestate import NodeStateFactory
 from flwr.supernode.servicer.clientappio.clientappio_servicer import ClientAppIoServicer
 
-from oneflower.flower.v1_25.workarounds.unwanted_objects import WORKAROUND
+from oneflower.flower.v1_25.workarounds.objects import UNWANTED
 
 
 @pytest.fixture
@@ -32,12 +32,12 @@ def test_flower_refuses_it_and_the_clientapp_fails_with_its_work_done(push):
 
 
 def test_it_is_taken_and_dropped(push, apply):
-    apply(WORKAROUND)
+    apply(UNWANTED)
     assert push(wanted=False) == (True, None)
 
 
 def test_what_is_wanted_is_kept(push, apply):
-    apply(WORKAROUND)
+    apply(UNWANTED)
     stored, content = push(wanted=True)
     assert stored
     assert content

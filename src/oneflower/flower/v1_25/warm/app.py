@@ -7,7 +7,7 @@ from logging import ERROR
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flwr.app.error import Error
+from flwr.app import Error
 from flwr.cli.install import install_from_fab
 from flwr.clientapp.client_app import ClientApp, LoadClientAppError
 from flwr.clientapp.utils import get_load_client_app_fn
@@ -19,10 +19,9 @@ from flwr.common.message import remove_content_from_message
 from flwr.common.serde import context_from_proto, context_to_proto, message_to_proto
 from flwr.proto.message_pb2 import Context as ProtoContext
 
-from oneflower.flower.client_mark import mark_reply, raised_reply
-from oneflower.flower.packing import answer
-from oneflower.flower.parts import own_part
-from oneflower.flower.v1_25.warm.parcel import Parcel, ParcelWriter
+from oneflower.flower.client_mark import call_client, raised_reply
+from oneflower.flower.v1_25.names import set_message_id
+from oneflower.flower.v1_25.warm.exchange import Parcel, ParcelWriter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,13 +44,11 @@ def run_app(app: ClientApp, inputs: Parcel, message_id: str, outputs: ParcelWrit
     message = inflate_object_from_contents(message_id, contents)
     if not isinstance(message, Message):
         raise TypeError(f"expected a Message from the SuperNode, got {type(message).__name__}")
-    message.metadata.__dict__["_message_id"] = message_id
+    set_message_id(message, message_id)
     try:
-        with own_part(message, context):
-            reply = answer(app, message, context)
+        reply = call_client(app, message, context)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the app raises becomes an error reply
         reply = raised_reply(error, message, context)
-    mark_reply(reply, message, context)
     write_reply(outputs, reply)
     outputs.add(CONTEXT, context_to_proto(context).SerializeToString())
     outputs.close()
@@ -59,7 +56,7 @@ def run_app(app: ClientApp, inputs: Parcel, message_id: str, outputs: ParcelWrit
 
 def write_reply(outputs: ParcelWriter, reply: Message) -> None:
     """Write a reply as run_clientapp.push_clientappoutputs sends it: head, object tree, objects."""
-    reply.metadata.__dict__["_message_id"] = reply.object_id
+    set_message_id(reply, reply.object_id)
     outputs.add(MESSAGE, message_to_proto(remove_content_from_message(reply)).SerializeToString())
     with no_object_id_recompute():
         outputs.add(TREE, get_object_tree(reply).SerializeToString())

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from flwr.app.error import Error
+from flwr.app import Error
 from flwr.common import Message, log
 from flwr.common.constant import ErrorCode
 from flwr.common.grpc import create_channel
@@ -48,10 +48,10 @@ from flwr.proto.message_pb2 import ObjectTree
 from flwr.proto.node_pb2 import Node
 from flwr.supercore.heartbeat import HeartbeatSender
 
-from oneflower.flower.pace import Pace
+from oneflower.flower.v1_25.pace import Pace
 from oneflower.flower.v1_25.warm.app import CONTEXT, MESSAGE, TREE, write_reply
+from oneflower.flower.v1_25.warm.exchange import Parcel, ParcelWriter, new_parcel
 from oneflower.flower.v1_25.warm.nursery import ChildEndedError, Nursery, Zygote
-from oneflower.flower.v1_25.warm.parcel import Parcel, ParcelWriter, new_parcel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

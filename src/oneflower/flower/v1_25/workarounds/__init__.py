@@ -1,58 +1,53 @@
-"""Named guards around defects of Flower 1.25.0, applied in memory by `oneflower.flower.launch`.
+"""In-memory fixes of defects of Flower 1.25.0, applied by `oneflower.flower.launch` when a process starts.
 
-One module a workaround; nothing that is installed is changed on disk. ``docs/flower-workarounds.md`` lists
-them with the defect, the place in Flower's source, and what follows without.
+One module a subject; nothing that is installed is changed on disk. ``docs/flower-workarounds.md`` lists each
+with what goes wrong without it and with the private names that it touches.
 """
 
 from oneflower.flower.v1_25.workarounds import (
+    assigned_partition,
     client_crash,
-    exit_lock,
-    handed_parts,
-    held_pulls,
-    kept_connections,
-    lost_messages,
-    object_backoff,
-    object_race,
+    clock,
+    connections,
+    delivery,
+    held_calls,
+    objects,
     own_programs,
-    polls,
-    reconnection,
-    stale_nodes,
-    steady_clock,
-    told_failures,
-    traffic,
-    unwanted_objects,
+    pauses,
+    serverapp_end,
 )
 from oneflower.flower.v1_25.workarounds.registry import (
-    FLOWER_VERSION,
     Patch,
     Program,
+    Purpose,
     Workaround,
     apply,
-    problems,
+    ordered,
 )
 
 WORKAROUNDS: tuple[Workaround, ...] = (
-    traffic.WORKAROUND,
-    object_race.WORKAROUND,
-    lost_messages.RECALL,
-    lost_messages.DROPPED,
-    kept_connections.WORKAROUND,
-    held_pulls.SUPERLINK,
-    stale_nodes.WORKAROUND,
-    steady_clock.WORKAROUND,
-    held_pulls.SUPERNODE,
-    polls.SUPERNODE,
-    reconnection.WORKAROUND,
-    polls.SUPEREXEC,
-    object_backoff.WORKAROUND,
-    unwanted_objects.WORKAROUND,
+    objects.ZERO_BYTES,
+    objects.RACE,
+    objects.UNWANTED,
+    delivery.RECALL,
+    delivery.DROPPED,
+    delivery.STALE,
+    clock.WORKAROUND,
     client_crash.WORKAROUND,
-    handed_parts.WORKAROUND,
-    exit_lock.WORKAROUND,
-    told_failures.WORKAROUND,
+    assigned_partition.WORKAROUND,
+    serverapp_end.EXIT_LOCK,
+    serverapp_end.FAILURES,
     own_programs.SUPERLINK,
     own_programs.SUPERNODE,
     own_programs.SUPEREXEC,
+    connections.WORKAROUND,
+    held_calls.SUPERLINK,
+    held_calls.SUPERNODE,
+    pauses.SUPERNODE,
+    pauses.SUPEREXEC,
+    pauses.OBJECTS,
+    pauses.RECONNECTION,
 )
+"""Safety first, then speed; the order in which they are applied is declared by their `after`."""
 
-__all__ = ["FLOWER_VERSION", "WORKAROUNDS", "Patch", "Program", "Workaround", "apply", "problems"]
+__all__ = ["WORKAROUNDS", "Patch", "Program", "Purpose", "Workaround", "apply", "ordered"]

@@ -1,4 +1,4 @@
-"""A ClientApp that was killed is answered for, as Flower means to, and never by half a reply."""
+"""A killed ClientApp gets the error reply that Flower intends, and no reply is sent before it is complete."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,10 +7,10 @@ from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
 from flwr.common.inflatable import iterate_object_tree
-from flwr.supercore.object_store import NoObjectInStoreError
+from flwr.supercore.object_store.object_store import NoObjectInStoreError
 from flwr.supernode.nodestate.in_memory_nodestate import InMemoryNodeState
 
-from oneflower.flower.v1_25.workarounds.registry import Patch, Program, Workaround
+from oneflower.flower.v1_25.workarounds.registry import Patch, Program, Purpose, Workaround
 
 _states: WeakSet[InMemoryNodeState] = WeakSet()
 # By state and reply: the objects that were not there when it was last looked at, the last to come first.
@@ -18,7 +18,7 @@ _missing: WeakKeyDictionary[InMemoryNodeState, dict[str, list[str]]] = WeakKeyDi
 
 
 def apply(patch: Patch) -> None:
-    """Record when a message that is given up ended, and drop what is left of it and of its reply.
+    """Record when a message that is given up ended, and delete what is left of it and of its reply.
 
     A reply is held back until all of its objects are there: sending it waits for them without end.
     """
@@ -84,7 +84,7 @@ def _incomplete(state: Any, run_ids: set[int] | None) -> list[str]:
 
 
 def _lacks(store: Any, message_id: str, known: dict[str, list[str]]) -> bool:
-    """Whether an object of a reply is not there; those that were seen once are not looked for again."""
+    """Whether an object of a reply is missing; those that were seen once are not looked up again."""
     if message_id not in known:
         try:
             tree = store.get_object_tree(message_id)
@@ -121,21 +121,39 @@ def _given_up(state: Any, run_ids: set[int]) -> list[str]:
 
 WORKAROUND = Workaround(
     name="crashed-clientapp",
+    purpose=Purpose.SAFETY,
+    effect="A ClientApp that is killed (out of memory, `kill -9`) is never answered for, and the round "
+    "waits its whole timeout; one that is killed while it pushes its reply leaves a SuperNode that waits "
+    "for the rest for ever and does no more work.",
     # The error reply is made when the app's token expires (30 to 60 s), but sending it asks how long the app
-    # ran, which raises because it never ended; the reply is deleted and the round waits its whole timeout.
-    # One that dies while it pushes its reply leaves a SuperNode that waits for the rest of it for ever.
-    defect="the error reply is never sent: in_memory_nodestate.py:239, start_client_internal.py:483; "
-    "the rest of a reply is waited for without end: start_client_internal.py:475",
+    # ran, which raises because it never ended, and the reply is deleted.
+    cause="the error reply is never sent: in_memory_nodestate.py:239, start_client_internal.py:483; the "
+    "rest of a reply is waited for without end: start_client_internal.py:475",
     programs=frozenset({Program.SUPERNODE}),
     sources={
         "flwr.supernode.nodestate.in_memory_nodestate": {
+            "InMemoryNodeState.__init__": "89b9800b37c0",
             "InMemoryNodeState._on_tokens_expired": "0e91fce735c3",
             "InMemoryNodeState.get_messages": "2fdf07b7619c",
             "InMemoryNodeState.get_message_processing_duration": "514d73708c40",
+            "InMemoryNodeState.record_message_processing_end": "c402cd42d2d1",
+            "MessageEntry": "7e4409a5c0f4",
         },
-        "flwr.supernode.start_client_internal": {
-            "_push_messages": "2435b7116f7d",
+        "flwr.supercore.corestate.in_memory_corestate": {
+            "InMemoryCoreState.__init__": "f5bfcd72f429",
+            "InMemoryCoreState._cleanup_expired_tokens": "6040daf0288a",
+            "InMemoryCoreState.object_store": "698d39f97a5f",
+            "TokenRecord": "6d3e9625db36",
         },
+        "flwr.supercore.object_store.in_memory_object_store": {
+            "InMemoryObjectStore.delete": "e6ab07f837d6",
+            "InMemoryObjectStore.get": "b67cbc37f989",
+            "InMemoryObjectStore.get_object_tree": "1283fc620bd1",
+        },
+        "flwr.supercore.object_store.object_store": {"NoObjectInStoreError": "dd414d00e383"},
+        "flwr.supernode.start_client_internal": {"_push_messages": "2435b7116f7d"},
+        "flwr.common.inflatable": {"iterate_object_tree": "34c0fe845619"},
+        "flwr.proto.message_pb2": {"ObjectTree": "7ec5ec452c01"},
     },
     apply=apply,
 )

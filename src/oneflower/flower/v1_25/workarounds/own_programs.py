@@ -1,22 +1,23 @@
-"""The programs that Flower starts by name are started through our launcher too."""
+"""The programs that Flower starts by name are started through our launcher, and restarted where they end."""
 
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from functools import wraps
-from types import ModuleType
 from typing import Any
 
 from flwr.server import app as superlink
 from flwr.supercore.superexec.plugin import base_exec_plugin
 from flwr.supernode import start_client_internal
 
-from oneflower.flower.programs import RUN_VARIABLE
+from oneflower.flower.programs import LAUNCHER, RUN_VARIABLE
+from oneflower.flower.v1_25.private import Sources
 from oneflower.flower.v1_25.workarounds import client_crash
-from oneflower.flower.v1_25.workarounds.registry import Patch, Program, Workaround
+from oneflower.flower.v1_25.workarounds.registry import Patch, Program, Purpose, Workaround
 from oneflower.flower.watch import keep_running
+
+Apply = Callable[[Patch], object]
 
 OURS = {
     "flower-superexec": Program.SUPEREXEC,
@@ -26,11 +27,11 @@ OURS = {
 
 
 class Launching:
-    """Stands in for the module `subprocess` where Flower uses its `Popen` only, and no result of it."""
+    """Replaces the module `subprocess` where Flower calls `Popen` only, and uses no result of it."""
 
     @staticmethod
     def Popen(command: Sequence[str]) -> object:  # noqa: N802 - the name that Flower calls
-        """Start a program, ours in the place of Flower's; superexec is watched and started again."""
+        """Start a program through the launcher; superexec is watched and restarted."""
         if command[0] == "flower-superexec":
             return keep_running(launched(command), name=command[0], on_end=client_crash.give_up_running)
         return subprocess.Popen(launched(command))
@@ -42,11 +43,11 @@ def launched(command: Sequence[str]) -> list[str]:
     if name not in OURS:
         return list(command)
     # -P: a folder that happens to be the current one must not provide modules.
-    return [sys.executable, "-P", "-m", "oneflower.flower.launch", OURS[name], *arguments]
+    return [sys.executable, "-P", "-m", LAUNCHER, OURS[name], *arguments]
 
 
-def apply_superexec(patch: Patch) -> None:
-    """Start the app through the launcher, with its run in the environment: a process says whose it is."""
+def name_run(patch: Patch) -> None:
+    """Start the app through the launcher, with the id of its run in the environment (`ONEFLOWER_RUN`)."""
     plugin = base_exec_plugin.BaseExecPlugin
     launch = plugin.launch_app
 
@@ -59,29 +60,49 @@ def apply_superexec(patch: Patch) -> None:
     patch(plugin, "launch_app", launch_app)
 
 
-def _workaround(program: Program, module: ModuleType, sources: dict[str, dict[str, str]]) -> Workaround:
+def _workaround(program: Program, effect: str, cause: str, sources: Sources, apply: Apply) -> Workaround:
     return Workaround(
         name=f"own-programs-of-the-{program}",
-        # A superexec that died is never started again: runs stay pending, messages are never processed.
-        defect="a program started by name has none of these workarounds and is not watched: "
-        "server/app.py:448, start_client_internal.py:219, base_exec_plugin.py:52",
+        purpose=Purpose.SAFETY,
+        effect=effect,
+        cause=f"a program is started by name, and its end is not noticed: {cause}",
         programs=frozenset({program}),
         sources=sources,
-        apply=lambda patch: patch(module, "subprocess", Launching),
+        apply=apply,
     )
 
 
-SUPERLINK = _workaround(Program.SUPERLINK, superlink, {"flwr.server.app": {"run_superlink": "b0d9e3727e0c"}})
+SUPERLINK = _workaround(
+    Program.SUPERLINK,
+    "`flower-superexec` is started without these workarounds, and never started again where it died: runs "
+    "stay pending.",
+    "server/app.py:448",
+    {"flwr.server.app": {"subprocess": "0267d44ec48e", "run_superlink": "b0d9e3727e0c"}},
+    lambda patch: patch(superlink, "subprocess", Launching),
+)
 SUPERNODE = _workaround(
     Program.SUPERNODE,
-    start_client_internal,
-    {"flwr.supernode.start_client_internal": {"start_client_internal": "50313decfb88"}},
+    "`flower-superexec` is started without these workarounds, and never started again where it died: "
+    "messages are never processed.",
+    "start_client_internal.py:219",
+    {
+        "flwr.supernode.start_client_internal": {
+            "subprocess": "e7334173a4e2",
+            "start_client_internal": "50313decfb88",
+        }
+    },
+    lambda patch: patch(start_client_internal, "subprocess", Launching),
 )
-SUPEREXEC = replace(
-    _workaround(
-        Program.SUPEREXEC,
-        base_exec_plugin,
-        {"flwr.supercore.superexec.plugin.base_exec_plugin": {"BaseExecPlugin.launch_app": "7714114804df"}},
-    ),
-    apply=apply_superexec,
+SUPEREXEC = _workaround(
+    Program.SUPEREXEC,
+    "`flwr-serverapp` and `flwr-clientapp` are started without these workarounds. With it the id of the "
+    "run is also in the ServerApp's environment (`ONEFLOWER_RUN`).",
+    "base_exec_plugin.py:52",
+    {
+        "flwr.supercore.superexec.plugin.base_exec_plugin": {
+            "subprocess": "6fe051ad0bae",
+            "BaseExecPlugin.launch_app": "7714114804df",
+        }
+    },
+    name_run,
 )

@@ -1,19 +1,13 @@
-"""What a workaround is, how it is guarded, and how those of one program are applied."""
+"""What a workaround is, in which order workarounds are applied, and how each is guarded."""
 
-import hashlib
-import importlib
-import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from graphlib import TopologicalSorter
 from typing import Any
 
-from flwr.common.version import package_version
-
 from oneflower.errors import ClusterError
-
-FLOWER_VERSION = "1.25.0"
-DIGITS = 12
+from oneflower.flower.v1_25.private import FLOWER_VERSION, Sources, problems
 
 Patch = Callable[[Any, str, Any], object]
 """``setattr``; a test passes pytest's ``monkeypatch.setattr``, which takes it back."""
@@ -29,80 +23,89 @@ class Program(StrEnum):
     CLIENTAPP = "clientapp"
 
 
+class Purpose(StrEnum):
+    """What a workaround is for.
+
+    SAFETY: without it work is lost, a wrong node is asked, or a process waits for ever. SPEED: without it the
+    same happens later. FL_FLOWER_SPEEDUPS=NO leaves the second kind out.
+    """
+
+    SAFETY = "safety"
+    SPEED = "speed"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workaround:
-    """A guard around one defect of Flower.
+    """An in-memory fix of one defect of Flower.
 
     Parameters
     ----------
     name : str
         What the log, the errors and the documentation call it.
-    defect : str
-        What goes wrong in Flower without it, with file and line in ``flwr/``.
+    effect : str
+        What goes wrong without it, for the operator's page.
+    cause : str
+        Where in ``flwr/`` that comes from, as file and line.
     programs : frozenset of Program
         The programs that need it.
     sources : mapping of str to mapping of str to str
-        For each module the qualified names of the code that it changes or relies on, and the fingerprint
-        (`fingerprint`) of the source that it was written for.
+        The private names that it replaces, calls or relies on, with their fingerprints.
     apply : callable
         Puts it in place through the given ``setattr``.
+    after : tuple of str
+        Names of workarounds that are applied before this one, where they are applied: one that replaces the
+        same function then lies inside this one.
     """
 
     name: str
-    defect: str
+    purpose: Purpose
+    effect: str
+    cause: str
     programs: frozenset[Program]
-    sources: Mapping[str, Mapping[str, str]]
+    sources: Sources
     apply: Callable[[Patch], object]
+    after: tuple[str, ...] = ()
 
 
-def fingerprint(module: str, name: str) -> str:
-    """Return the first digits of the SHA-256 of a function's or class's source text, or of a string.
+def ordered(workarounds: Iterable[Workaround]) -> list[Workaround]:
+    """Return workarounds in the order of their `after`; the order in which they are given does not matter.
 
     Raises
     ------
-    LookupError
-        The module or the name in it does not exist.
+    graphlib.CycleError
+        Some are declared to come after each other.
     """
-    try:
-        found: Any = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise LookupError(f"{module}:{name}") from error
-    text = found if isinstance(found, str) else inspect.getsource(found)
-    return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
+    by_name = {found.name: found for found in workarounds}
+    graph = {name: sorted(set(by_name[name].after) & by_name.keys()) for name in sorted(by_name)}
+    return [by_name[name] for name in TopologicalSorter(graph).static_order()]
 
 
-def problems(workaround: Workaround) -> Iterator[str]:
-    """Say what of the installed Flower is not what the workaround was written for."""
-    if package_version != FLOWER_VERSION:
-        yield f"Flower {package_version} is installed, written for {FLOWER_VERSION}"
-    for module, names in workaround.sources.items():
-        for name, expected in names.items():
-            try:
-                given = fingerprint(module, name)
-            except (LookupError, OSError, TypeError):
-                yield f"{module}:{name} is not there, expected with source {expected}"
-                continue
-            if given != expected:
-                yield f"{module}:{name} has source {given}, expected {expected}"
-
-
-def apply(workarounds: Iterable[Workaround], program: Program, patch: Patch = setattr) -> list[str]:
-    """Check every workaround of a program, then put them in place; return their names.
+def apply(
+    workarounds: Iterable[Workaround],
+    program: Program,
+    patch: Patch = setattr,
+    *,
+    speedups: bool = True,
+) -> list[str]:
+    """Check every workaround of a program, then put them in place; return their names in that order.
 
     Raises
     ------
     ClusterError
-        Some were written for another Flower. None is applied then.
+        Some were written for another source. None is applied then.
     """
-    needed = [workaround for workaround in workarounds if program in workaround.programs]
+    needed = ordered(
+        found
+        for found in workarounds
+        if program in found.programs and (speedups or found.purpose is not Purpose.SPEED)
+    )
     wrong = [f"  {found.name}: {text}" for found in needed for text in problems(found)]
     if wrong:
         text = "\n".join(wrong)
         raise ClusterError(
-            f"the workarounds for the Flower {program} do not fit the Flower that is installed:\n{text}\n"
-            f"Install flwr=={FLOWER_VERSION}, or set FL_FLOWER_WORKAROUNDS=NO to run Flower without them."
+            f"the installed Flower was changed: these workarounds for the {program} do not fit its source.\n"
+            f"{text}\nInstall flwr=={FLOWER_VERSION} again, or set FL_FLOWER_WORKAROUNDS=NO to run without "
+            f"workarounds."
         )
     for workaround in needed:
         workaround.apply(patch)

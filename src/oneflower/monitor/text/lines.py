@@ -1,0 +1,189 @@
+"""Journal events as lines of text: one line an event, for the log, the progress and the timeline."""
+
+from collections.abc import Callable, Mapping
+from pathlib import PurePath
+from typing import Any, Final
+
+from oneflower.codes import StallAct, text
+from oneflower.journal import BrokenEvent, Entry, Event, TrainingState, UnknownEvent
+from oneflower.journal import events as e
+from oneflower.monitor.text.values import (
+    NOT_KEPT,
+    called,
+    duration,
+    ending,
+    headline_of,
+    metrics_text,
+    printable,
+    size,
+    strategy_text,
+)
+
+MOST_PARTS: Final = 8
+
+WARNINGS: Final[frozenset[type[Event]]] = frozenset(
+    {
+        e.WaitingForClients,
+        e.ClientQuarantined,
+        e.ClientFailed,
+        e.RoundFailed,
+        e.CheckpointFailed,
+        e.TrainingSaving,
+        e.SettingsChanged,
+        e.EvaluationUnavailable,
+        e.MetricMissing,
+        e.ClientStateKept,
+        e.ClientStateLost,
+        e.TrainingFailed,
+        e.AppFailed,
+        e.ProcessDied,
+        e.ProcessStalled,
+        e.RunLost,
+        e.ClientLeft,
+        e.TrainingGaveUp,
+        BrokenEvent,
+    }
+)
+
+
+def describe(entry: Entry, state: TrainingState) -> str | None:
+    """Return one line about an entry that ``state`` has taken already; None for one of no interest."""
+    writer = _WRITERS.get(type(entry.event))
+    return None if writer is None else printable(writer(entry.event, entry, state))
+
+
+def _started(event: e.TrainingStarted, _entry: Entry, _state: TrainingState) -> str:
+    return f"training starts: {strategy_text(event.strategy or '?', event.parameters)}, {event.rounds} rounds"
+
+
+def _resumed(event: e.TrainingResumed, _entry: Entry, _state: TrainingState) -> str:
+    done = f"round {event.round} of {event.rounds}"
+    return f"training resumes after {done}: {strategy_text(event.strategy or '?', event.parameters)}"
+
+
+def _left_out(event: e.ClientLeftOut, _entry: Entry, state: TrainingState) -> str:
+    return f"round {event.round}: client {called(state, event.client)} left out: {event.reason}"
+
+
+def _round_completed(event: e.RoundCompleted, _entry: Entry, state: TrainingState) -> str:
+    parts = [f"round {event.round} of {state.total} done in {event.seconds:.1f} s", f"{event.valid} updates"]
+    parts += [metrics_text(headline_of(state, event.round))]
+    left_s = state.left_s()
+    if left_s:
+        parts += [f"about {duration(left_s)} left"]
+    return ", ".join(filter(None, parts))
+
+
+def _finished(event: e.TrainingFinished, _entry: Entry, _state: TrainingState) -> str:
+    not_kept = "" if event.path else f"; the model was {NOT_KEPT}"
+    return f"training has finished: {ending(event)}{not_kept}"
+
+
+def _checkpoint(event: e.CheckpointSaved, _entry: Entry, _state: TrainingState) -> str:
+    return f"round {event.round}: checkpoint {PurePath(event.file).name} saved ({size(event.size_bytes)})"
+
+
+def _lost(event: e.RunLost, _entry: Entry, _state: TrainingState) -> str:
+    when = f"in {event.delay_s:.0f} s" if event.delay_s else "at once"
+    return f"the run was lost ({event.reason}): restart {event.restarts} {when}"
+
+
+def _parts(event: e.PartsAssigned, _entry: Entry, _state: TrainingState) -> str:
+    members = event.members
+    shown = ", ".join(f"VM {member} {part}" for part, member in enumerate(members[:MOST_PARTS]))
+    more = f" and {len(members) - MOST_PARTS} more" if len(members) > MOST_PARTS else ""
+    return f"round {event.round}: {len(members)} parts of the data: {shown}{more}"
+
+
+def _stalled(event: e.ProcessStalled, _entry: Entry, _state: TrainingState) -> str:
+    done = "continued" if event.done is StallAct.CONTINUED else "ended"
+    return f"{event.role} did not move and was {done}: {event.reason}"
+
+
+def _supervisor(event: e.SupervisorMoved, _entry: Entry, _state: TrainingState) -> str:
+    return f"the supervisor is {text(event.state)}{f': {event.reason}' if event.reason else ''}"
+
+
+def _unknown(event: UnknownEvent, _entry: Entry, _state: TrainingState) -> str:
+    return f"{event.kind}: an event of a later version, which is not shown here"
+
+
+def _broken(event: BrokenEvent, _entry: Entry, _state: TrainingState) -> str:
+    return f"a line of the journal cannot be read: {event.why}"
+
+
+def _named(event: e.ClientNamed, _entry: Entry, _state: TrainingState) -> str:
+    part = "" if event.partition is None else f", partition {event.partition}"
+    return f"client {event.client} is {event.name}{part}"
+
+
+def _joined(event: e.ClientJoined, _entry: Entry, state: TrainingState) -> str:
+    return f"client {called(state, event.client)} has joined: {event.connected} are connected"
+
+
+def _left(event: e.ClientLeft, _entry: Entry, state: TrainingState) -> str:
+    return f"client {called(state, event.client)} has left: {event.connected} are connected"
+
+
+def _submitted(_event: e.RunSubmitted, entry: Entry, _state: TrainingState) -> str:
+    return f"the app is submitted to the SuperLink (run {entry.run})"
+
+
+def _fields(template: str) -> Callable[[Any, Entry, TrainingState], str]:
+    """Return a writer that fills an event's fields in."""
+    return lambda event, _entry, _state: template.format(event=event)
+
+
+_WRITERS: Final[Mapping[type[Event], Callable[[Any, Entry, TrainingState], str]]] = {
+    e.ClusterStarted: _fields("the cluster is up: {event.nodes} SuperNodes are online"),
+    e.TrainingStarted: _started,
+    e.TrainingResumed: _resumed,
+    e.WaitingForClients: _fields("waiting for clients: {event.connected} of {event.needed} are connected"),
+    e.PartsAssigned: _parts,
+    e.RoundStarted: _fields("round {event.round} of {event.rounds} starts with {event.clients} clients"),
+    e.ClientQuarantined: _left_out,
+    e.ClientFailed: _left_out,
+    e.RoundFailed: _fields(
+        "round {event.round} failed (attempt {event.attempt}): {event.reason}; the model is unchanged, the "
+        "round is attempted again"
+    ),
+    e.RoundCompleted: _round_completed,
+    e.CheckpointSaved: _checkpoint,
+    e.CheckpointFailed: _fields(
+        "round {event.round}: the checkpoint could not be saved: {event.reason}; the training continues"
+    ),
+    e.TrainingSaving: _fields(
+        "round {event.round} is trained and NOT saved yet (attempt {event.attempt} of {event.tries}): "
+        "{event.reason}; it is held in memory and saved again"
+    ),
+    e.SettingsChanged: lambda event, _entry, _state: (
+        f"settings changed since round {event.round} was saved: {'; '.join(event.changes)}"
+    ),
+    e.EvaluationUnavailable: _fields(
+        "round {event.round}: the clients are not asked to evaluate again: {event.reason}"
+    ),
+    e.ClientStateKept: lambda event, _entry, _state: (
+        f"clients keep state of their own (context.state: {', '.join(event.records)}): it is not in the "
+        "checkpoints, and a resumed training starts it empty"
+    ),
+    e.ClientStateLost: lambda event, _entry, _state: (
+        f"the clients' own state (context.state: {', '.join(event.records)}) is lost with the run before: "
+        "the training continues with it empty, and its result differs from that of an uninterrupted training"
+    ),
+    e.MetricMissing: _fields("the training cannot end early: {event.reason}; see FL_BEST_METRIC"),
+    e.TrainingFinished: _finished,
+    e.TrainingFailed: _fields("training has failed: {event.reason}"),
+    e.AppFailed: _fields("{event.words}"),
+    e.RunLost: _lost,
+    e.ProcessDied: _fields("{event.role} has ended: {event.reason}; it is restarted"),
+    e.ProcessStarted: _fields("{event.role} is running again"),
+    e.ProcessStalled: _stalled,
+    e.ClientNamed: _named,
+    e.ClientJoined: _joined,
+    e.ClientLeft: _left,
+    e.RunSubmitted: _submitted,
+    e.SupervisorMoved: _supervisor,
+    e.TrainingGaveUp: _fields("the supervisor gave up after {event.restarts} restarts: {event.reason}"),
+    UnknownEvent: _unknown,
+    BrokenEvent: _broken,
+}

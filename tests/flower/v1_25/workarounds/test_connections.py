@@ -1,0 +1,130 @@
+"""The SuperLink's database connections."""
+
+import sqlite3
+import threading
+
+import pytest
+
+from oneflower.flower.v1_25.workarounds import connections
+from oneflower.flower.v1_25.workarounds.connections import WORKAROUND
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """Count the connections that are opened from now on."""
+    count = []
+    connect = sqlite3.connect
+
+    def counting(*arguments, **options):
+        count.append(1)
+        return connect(*arguments, **options)
+
+    monkeypatch.setattr("flwr.supercore.sqlite_mixin.sqlite3.connect", counting)
+    return count
+
+
+def one_call(superlink):
+    """What a servicer does for each call: a link state, with an object store inside, and an object store."""
+    return superlink.states.state(), superlink.objects.store()
+
+
+def in_a_thread(function):
+    results = []
+    thread = threading.Thread(target=lambda: results.append(function()))
+    thread.start()
+    thread.join()
+    return results[0]
+
+
+def test_flower_opens_three_connections_for_a_call(superlink, opened):
+    for _ in range(10):
+        one_call(superlink)
+    assert len(opened) == 30
+
+
+def test_a_thread_opens_two_connections_for_all_its_calls(superlink, opened, apply):
+    apply(WORKAROUND)
+    for _ in range(10):
+        one_call(superlink)
+    assert len(opened) == 2
+
+
+def test_threads_do_not_share_a_connection(superlink, apply):
+    """SQLite refuses a connection in a thread that has not opened it."""
+    apply(WORKAROUND)
+    state, _ = one_call(superlink)
+    assert in_a_thread(lambda: superlink.states.state() is not state)
+    assert in_a_thread(lambda: superlink.states.state().get_run(superlink.run_id).run_id) == superlink.run_id
+
+
+def test_two_superlinks_do_not_share_a_connection(superlink, apply, tmp_path):
+    apply(WORKAROUND)
+    other = type(superlink)(tmp_path / "other.db")
+    assert superlink.states.state().get_run(other.run_id) is None
+
+
+def test_what_one_thread_writes_another_reads(superlink, apply):
+    apply(WORKAROUND)
+    one_call(superlink)
+    message_id = in_a_thread(lambda: superlink.push(superlink.message()))
+    (message,) = superlink.states.state().get_message_ins(superlink.node_id, 1)
+    assert message.metadata.message_id == message_id
+
+
+def test_more_threads_than_files_allow_open_and_close_as_flower_does(superlink, opened, apply, monkeypatch):
+    monkeypatch.setattr(connections, "MAX_THREADS", 0)
+    apply(WORKAROUND)
+    for _ in range(10):
+        one_call(superlink)
+    assert len(opened) == 30
+
+
+def test_a_thread_that_ended_makes_room(superlink, opened, apply, monkeypatch):
+    monkeypatch.setattr(connections, "MAX_THREADS", 1)
+    apply(WORKAROUND)
+    in_a_thread(lambda: one_call(superlink))
+    opened.clear()
+    for _ in range(10):
+        one_call(superlink)
+    assert len(opened) == 2
+
+
+def test_the_federation_looks_at_the_link_state_that_was_asked_for_last(superlink, apply):
+    """As without the workaround, where each call constructs one: another thread's could not be used."""
+    apply(WORKAROUND)
+    mine = superlink.states.state()
+    in_a_thread(superlink.states.state)
+    superlink.states.state()
+    assert mine.federation_manager.linkstate is mine
+
+
+def test_a_token_that_has_expired_is_still_cleaned_up(superlink, apply):
+    apply(WORKAROUND)
+    state = superlink.states.state()
+    state.create_token(superlink.run_id)
+    state.query("UPDATE token_store SET active_until = 1")
+    assert state.get_run_status({superlink.run_id})[superlink.run_id].sub_status == "failed"
+
+
+def test_looking_for_expired_tokens_does_not_take_the_write_lock(superlink, apply):
+    apply(WORKAROUND)
+    state = superlink.states.state()
+    writer = sqlite3.connect(superlink.database, isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    try:
+        state.conn.execute("PRAGMA busy_timeout = 0")
+        assert state.get_run_status({superlink.run_id})[superlink.run_id].status == "running"
+    finally:
+        writer.close()
+
+
+def test_flower_takes_the_write_lock_for_it(superlink):
+    state = superlink.states.state()
+    writer = sqlite3.connect(superlink.database, isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    try:
+        state.conn.execute("PRAGMA busy_timeout = 0")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            state.get_run_status({superlink.run_id})
+    finally:
+        writer.close()
