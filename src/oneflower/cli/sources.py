@@ -61,7 +61,7 @@ def source_of(path: Path | None, state: Path | None, journal: Path | None) -> So
         raise SettingsError(
             f"{' and '.join(map(str, given))} were given: expected one place, as PATH, --state or --journal"
         )
-    if path is not None and not path.is_dir() and (path.is_file() or path.suffix == ".jsonl"):
+    if path is not None and _is_journal(path):
         journal = path
     named = os.environ.get(JOURNAL_VARIABLE)
     if not given and named:
@@ -72,11 +72,22 @@ def source_of(path: Path | None, state: Path | None, journal: Path | None) -> So
     return Source(journal, journal.parent, journal.parent / "logs")
 
 
+def _is_journal(path: Path) -> bool:
+    """Whether a path names a journal; one that may not be looked at is taken for a state folder."""
+    try:
+        return not path.is_dir() and (path.is_file() or path.suffix == ".jsonl")
+    except OSError:
+        return False
+
+
 def checkpoint_folder(where: Path | None, path: Path) -> Path:
     """Return the folder of checkpoints that a command's PATH, else --path names; it may be a state folder."""
     named = where or path
     inside = StateFolder(named).checkpoints
-    return inside if inside.is_dir() else named
+    try:
+        return inside if inside.is_dir() else named
+    except OSError:
+        return named
 
 
 def read_training(source: Source, *, prove: bool = True) -> tuple[TrainingState, Safety]:
