@@ -64,7 +64,7 @@ def test_a_real_training_is_seen_from_its_first_round_over_a_kill_to_its_end(up,
     up.process.wait(30)
     up.start()
     seen.waits_for("timeline", "Training resumes after round", timeout_s=240)
-    seen.waits_for("headline", "All 4 rounds are done; it has come back once", timeout_s=240)
+    seen.waits_for("headline", "All 4 rounds are done; resumed once", timeout_s=240)
     assert "The final model of round 4 is saved" in seen.text("checkpoints")
     assert seen.page.locator("#accuracy g .sign").first.text_content() == "↻"
     seen.picture("real-training")

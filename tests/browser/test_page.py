@@ -39,7 +39,7 @@ def problems(page, axe):
 def test_everyone_can_read_a_training_that_was_killed_and_resumed(look, resumed, serve, visit, axe):
     """No violation by axe-core (contrast, names, roles), no sideways scrolling, and a picture for people."""
     seen = visit(serve(resumed).url, **LOOKS[look])
-    assert "has come back once" in seen.text("headline")
+    assert "resumed once" in seen.text("headline")
     assert "1 client is quarantined" in seen.text("attention")
     for details in seen.page.locator("details").all():
         details.locator("summary").first.click()
@@ -105,13 +105,13 @@ def test_the_supervisor_is_seen_in_every_state_it_passes_through(tmp_path, serve
     seen.waits_for("doing", "pauses for 1 min 00 s, then tries again, due in ")
     assert f"Reason: {gone}" in seen.text("doing")
     assert "1 restart so far, 3 in a row without a completed round" in seen.text("doing")
-    assert "goes on after round 1, its newest checkpoint" in seen.text("doing")
+    assert "resumes after round 1, its newest checkpoint" in seen.text("doing")
     assert "lost 3 times in a row" in seen.text("attention")
     assert problems(seen.page, axe) == []
     seen.picture("backing-off")
     scene.supervise(SupervisorState.GIVEN_UP, gone)
     scene.write(TrainingGaveUp(reason=gone, restarts=3))
-    seen.waits_for("doing", "mend the cause, then start the training again")
+    seen.waits_for("doing", "fix the cause, then start the training again")
     assert "Given up" in seen.text("headline")
     assert problems(seen.page, axe) == []
     scene.start()

@@ -8,12 +8,14 @@ from oneflower.codes import Phase, StopReason
 from oneflower.journal import reduce
 from oneflower.journal.events import SettingsChanged, TrainingSaving
 from oneflower.monitor.export import short_document
-from oneflower.monitor.html import panels
+from oneflower.monitor.html.headline import headline
 from oneflower.monitor.html.panels.attention import concerns
+from oneflower.monitor.html.panels.now import doing
 from oneflower.monitor.html.report import render_report
-from oneflower.monitor.state.safety import told
-from oneflower.monitor.text.lines import NOT_KEPT, WARNINGS, describe
+from oneflower.monitor.state.safety import from_journal
+from oneflower.monitor.text.lines import WARNINGS, describe
 from oneflower.monitor.text.status import lines
+from oneflower.monitor.text.values import NOT_KEPT
 from oneflower.opennebula.appliance.shown import shown
 from oneflower.opennebula.onegate.encoding import body
 
@@ -54,10 +56,10 @@ def test_saving_is_a_state_with_its_reason_on_every_screen():
     assert view.phase is Phase.SAVING
     assert short_document(view, NOW)["training"]["phase"] == "saving"
     assert "No space left on device" in status(view)
-    page = str(panels.headline(view)) + str(panels.doing(view))
+    page = str(headline(view)) + str(doing(view))
     assert ">Saving<" in page
     assert "No space left on device" in page
-    (concern,) = [each for each in concerns(view, told(view), NOW) if each.style == "bad"]
+    (concern,) = [each for each in concerns(view, from_journal(view), NOW) if each.style == "bad"]
     assert concern.what == "The last round is not saved."
     assert TrainingSaving in WARNINGS
     assert "NOT saved yet (attempt 2 of 10): No space left on device" in describe(SAVING, view)
@@ -96,7 +98,7 @@ def test_an_early_end_says_why_on_every_screen():
     }
     for text in (
         status(view),
-        str(panels.headline(view)),
+        str(headline(view)),
         render_report(view),
         describe(FINISHED, view),
     ):

@@ -19,7 +19,7 @@ from oneflower.opennebula.templates.oneflow import Form, contents_6, service
 from oneflower.opennebula.templates.packer import Link
 from oneflower.opennebula.templates.syntax import attribute, template, vector
 from oneflower.opennebula.templates.vm import Share, vm_template
-from oneflower.settings import TABLE, Role, user_input
+from oneflower.settings import TABLE, Role
 
 ROOT = Path(__file__).parents[2]
 APPLIANCES = ROOT / "appliances"
@@ -80,13 +80,14 @@ def test_the_service_is_what_oneflow_takes(form):
     jsonschema.validate(service(form, superlink_template=4, supernode_template=5), schema)
 
 
-@pytest.mark.parametrize("all_inputs", [False, True])
 @pytest.mark.parametrize("form", list(Form))
-def test_the_service_asks_for_the_short_form_or_for_all(form, all_inputs):
-    inputs = service(form, all_inputs=all_inputs)["custom_attrs" if form is Form.SIX else "user_inputs"]
-    expected = [variable for variable in TABLE if all_inputs or variable.in_form]
-    assert list(inputs) == [variable.name for variable in expected]
-    assert inputs == {variable.name: user_input(variable) for variable in expected}
+def test_the_service_asks_for_the_short_form_or_for_all(form):
+    key = "custom_attrs" if form is Form.SIX else "user_inputs"
+    short, whole = (service(form, all_inputs=all_inputs)[key] for all_inputs in (False, True))
+    assert list(whole) == [variable.name for variable in TABLE]
+    assert [name for name in whole if name in short] == list(short)
+    assert "FL_SEED" not in short
+    assert short["FL_NUM_ROUNDS"] == whole["FL_NUM_ROUNDS"] == "O|number|Number of rounds||3"
 
 
 @pytest.mark.parametrize("all_inputs", [False, True])

@@ -78,9 +78,8 @@ def test_no_documented_default_changes():
     assert {name: BY_NAME[name].default_text for name in DEFAULTS} == DEFAULTS
 
 
-def test_the_defaults_of_the_settings_are_those_of_the_rows():
-    for settings in (Settings(), resolve({}).settings):
-        assert {row.name: settings.value_of(row) for row in TABLE} == {row.name: row.default for row in TABLE}
+def test_nothing_given_is_the_defaults():
+    assert resolve({}).settings == Settings()
 
 
 def test_the_training_has_the_variables_of_the_run_config():
@@ -108,12 +107,19 @@ def test_no_text_names_a_variable_that_does_not_exist():
     assert not found - set(BY_NAME) - PUBLISHED
 
 
-def test_run_config_keys_are_the_kebab_case_names():
-    own_names = {"FL_NUM_ROUNDS": "num-server-rounds"}
-    for variable in TABLE:
-        if variable.run_config_key:
-            expected = own_names.get(variable.name, variable.field.replace("_", "-"))
-            assert variable.run_config_key == expected
+def test_no_key_that_apps_read_from_the_run_config_changes():
+    """Flower's own name for the rounds, else the variable's name in kebab case."""
+    names = {
+        "num-server-rounds": "FL_NUM_ROUNDS",
+        "min-fit-clients": "FL_MIN_FIT_CLIENTS",
+        "strategy": "FL_STRATEGY",
+        "proximal-mu": "FL_PROXIMAL_MU",
+        "server-lr": "FL_SERVER_LR",
+        "base-model": "FL_BASE_MODEL",
+        "checkpoint-path": "FL_CHECKPOINT_PATH",
+        "seed": "FL_SEED",
+    }
+    assert {key: BY_NAME[name].run_config_key for key, name in names.items()} == {key: key for key in names}
 
 
 def test_no_name_begins_another():

@@ -50,10 +50,6 @@ def test_every_state_with_everything_that_can_happen(state, name):
     assert (after.state, action) == TABLE.get((state, name), (state, Action.NOTHING))
 
 
-def test_every_state_has_something_to_do_when_it_is_entered():
-    assert set(m.ENTRY) == set(State)
-
-
 def test_a_run_that_is_known_is_followed_and_not_submitted_again():
     after, action = step(Machine(max_restarts=3, run=5), m.SuperLinkUp())
     assert (after.state, after.run, action) == (State.TRAINING, 5, Action.FOLLOW)

@@ -19,7 +19,7 @@ from oneflower.errors import SettingsError
 from oneflower.journal import TrainingState
 from oneflower.monitor.charts.figure import figure
 from oneflower.monitor.html.comparison import HEADS, Result, cells, comparison_page, results
-from oneflower.monitor.text.lines import printable
+from oneflower.monitor.text.values import printable
 
 WIDE_ENOUGH = 200
 
@@ -62,7 +62,7 @@ def compare(
 
 
 def _names(directories: Sequence[Path]) -> Mapping[str, Path]:
-    """Call each training by its folder, with as much of the path as tells them apart."""
+    """Call each training by its folder, with as much of the path as distinguishes them."""
     for length in range(1, 1 + max(len(path.absolute().parts) for path in directories)):
         names = ["/".join(path.absolute().parts[-length:]) for path in directories]
         if len(set(names)) == len(names):

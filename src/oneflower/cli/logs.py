@@ -20,7 +20,8 @@ from oneflower.cli.sources import JournalOption, PathArgument, StateOption, exis
 from oneflower.errors import SettingsError, StateError
 from oneflower.journal import BrokenEvent, Entry, TrainingState, UnknownEvent, follow, read_patiently
 from oneflower.journal.codec import record_of
-from oneflower.monitor.text.lines import WARNINGS, describe, printable
+from oneflower.monitor.text.lines import WARNINGS, describe
+from oneflower.monitor.text.values import printable
 
 POLL_S: Final = 0.2
 
@@ -52,21 +53,21 @@ def logs(  # noqa: PLR0913 - one parameter an option
         _print_process(source.logs, process, last=last, following=following)
         return
     path = source.journal
-    known = list(_told(read_patiently(path if following else existing(path)), as_json=as_json))
+    known = list(_lines_of(read_patiently(path if following else existing(path)), as_json=as_json))
     skipped = max(0, len(known) - last) if last else 0
     if not following:
         _print(known[skipped:])
         return
-    _print(islice(_told(follow(path, threading.Event()), as_json=as_json), skipped, None))
+    _print(islice(_lines_of(follow(path, threading.Event()), as_json=as_json), skipped, None))
 
 
-def _print(told: Iterable[Text]) -> None:
+def _print(printed: Iterable[Text]) -> None:
     console = Console(highlight=False)
-    for line in told:
+    for line in printed:
         console.print(line, soft_wrap=True)
 
 
-def _told(entries: Iterable[Entry], *, as_json: bool) -> Iterator[Text]:
+def _lines_of(entries: Iterable[Entry], *, as_json: bool) -> Iterator[Text]:
     state = TrainingState()
     for entry in entries:
         own = state.take(entry)

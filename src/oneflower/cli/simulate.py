@@ -15,8 +15,8 @@ from oneflower.cli.config import ContextOption
 from oneflower.journal import JOURNAL_VARIABLE, TrainingState, follow, read_patiently, reduce
 from oneflower.local_cluster.interrupts import Interrupts
 from oneflower.local_cluster.plan import Plan, make_plan
-from oneflower.monitor.text.lines import ending, final_rows, printable
 from oneflower.monitor.text.progress import PlainProgress
+from oneflower.monitor.text.values import ending, final_rows, printable
 from oneflower.output import steady_output
 from oneflower.settings import read_context, resolve
 from oneflower.supervisor.finished import finished_already

@@ -47,7 +47,7 @@ def status(
 
 
 def _watch(path: Path, *, as_json: bool) -> None:
-    """Show it again and again; what the journal does not tell yet is waited for, not guessed."""
+    """Show it again and again; what the journal does not hold yet is waited for, not guessed."""
     console = Console()
     with Following(path) as following, Live(console=console, auto_refresh=False, screen=False) as live:
         while True:
@@ -64,11 +64,11 @@ def _watch(path: Path, *, as_json: bool) -> None:
 
 
 def _screen(history: TrainingState) -> Group:
-    told = lines(history, datetime.now(UTC))
+    shown = lines(history, datetime.now(UTC))
     return Group(
         *(
             Text.assemble((f"{label:<{LABEL_WIDTH}}", "dim"), (text, STYLES.get(label, "")))
-            for label, text in told
+            for label, text in shown
         )
     )
 

@@ -23,7 +23,7 @@ from oneflower.journal.events import RunSubmitted, TrainingFinished
 from oneflower.local_cluster.interrupts import INTERRUPTED, Interrupts
 from oneflower.local_cluster.ports import LOOPBACK
 from oneflower.local_cluster.tls import check_certificates
-from oneflower.monitor.text.lines import ending, final_rows
+from oneflower.monitor.text.values import ending, final_rows
 from oneflower.output import steady_output
 from oneflower.procfs import this_process
 from oneflower.settings import Settings, read_context, resolve, run_config

@@ -20,8 +20,8 @@ from oneflower.journal.events import SettingRow
 from oneflower.local_cluster.plan import Plan, make_plan
 from oneflower.local_cluster.session import Outcome, Session
 from oneflower.monitor.html.report import write_report
-from oneflower.monitor.text.lines import duration, final_rows, headline_of, metrics_text, printable
 from oneflower.monitor.text.progress import LiveProgress, PlainProgress
+from oneflower.monitor.text.values import duration, final_rows, headline_of, metrics_text, printable
 from oneflower.output import steady_output
 from oneflower.settings import Notice, Resolution, read_context, resolve
 
@@ -153,7 +153,7 @@ def _print_end(plan: Plan, outcome: Outcome, history: TrainingState, console: Co
 def _summary(plan: Plan, outcome: Outcome, history: TrainingState) -> Iterable[tuple[str, str]]:
     finish = outcome.finish
     done = finish.round if finish is not None else history.done
-    yield "rounds", f"{done} of {history.total}" if history.total else "not told by the app"
+    yield "rounds", f"{done} of {history.total}" if history.total else "not reported by the app"
     yield "strategy", f"{plan.settings.strategy} with {plan.nodes} nodes"
     if history.rounds:
         yield (

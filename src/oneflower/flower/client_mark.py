@@ -1,8 +1,8 @@
-"""What a client tells of itself with its replies: its name, its partition, and whether it keeps state.
+"""Mark a client's replies with its name, its partition, and whether it keeps state.
 
-Flower gives a SuperNode a new id at each start, and tells a ServerApp nothing but that id. The process that
+Flower gives a SuperNode a new id at each start, and a ServerApp sees nothing but that id. The process that
 runs the ClientApp adds a record to each reply to our own round loop; an error reply has no records, so there
-it is the last line of the reason. The ServerApp takes either away again. A name is what its client says: it
+the mark is the last line of the reason. The ServerApp removes either. A name is whatever its client sends: it
 labels texts and decides nothing.
 """
 
@@ -26,7 +26,7 @@ _OURS: Final = frozenset({"server-round", "seed"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientMark:
-    """What a client says of itself; empty where it says nothing.
+    """What a client sends about itself; empty where it sends nothing.
 
     ``state`` are the names of the records that its app keeps in `context.state`, which no checkpoint holds
     and which starts empty after a resume.
@@ -94,7 +94,7 @@ def _own(context: Context) -> dict[str, str | int]:
 
 
 def _checked(values: Mapping[str, object]) -> ClientMark:
-    """Return what is as it should be: an attacker's client says what it likes."""
+    """Return what is valid: an attacker's client sends what it likes."""
     name, partition, state = values.get("name"), values.get("partition"), values.get("state", [])
     good_name = isinstance(name, str) and name.isprintable() and len(name) <= LONGEST_NAME
     return ClientMark(

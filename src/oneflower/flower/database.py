@@ -1,4 +1,4 @@
-"""The SuperLink's database is disposable: one that cannot be read is set aside, and Flower makes another."""
+"""Set aside a SuperLink's database that cannot be read: it is disposable, and Flower creates another."""
 
 import sqlite3
 import time
@@ -15,15 +15,15 @@ PARTS: Final = ("", "-wal", "-shm")
 
 
 def set_aside_damaged(database: Path, *, clock: Callable[[], float] = time.monotonic) -> Path | None:
-    """Rename a database that is none, with its log, to the first free of ``name.damaged.1``, ``.2``, ...
+    """Rename a damaged database, with its log, to the first free of ``name.damaged.1``, ``.2``, ...
 
-    No model is in it, and a lost run is submitted again. One that cannot be read for another reason (no
+    It contains no model, and a lost run is submitted again. One that cannot be read for another reason (no
     permission, a full disk, a lock) stays as it is.
 
     Returns
     -------
     Path or None
-        Where it is now; None where it was good or not there.
+        Its new path; None where it was intact or did not exist.
     """
     if not database.is_file() or not is_damaged(database, clock=clock):
         return None

@@ -47,7 +47,7 @@ def build_fab(app_dir: Path) -> Fab:
     problems = _problems(app_dir, config)
     if problems:
         listed = "\n".join(f"  - {problem}" for problem in problems)
-        raise AppError(f"{app_dir} is not a Flower app that can run:\n{listed}\n{HOW_TO_MEND}")
+        raise AppError(f"{app_dir} is not a Flower app that can run:\n{listed}\n{HOW_TO_FIX}")
     files = {
         path.relative_to(app_dir).as_posix(): path
         for pattern in PACKED
@@ -62,7 +62,7 @@ def build_fab(app_dir: Path) -> Fab:
     return Fab(content=content, hash=digest(content), id=fab_id, version=version)
 
 
-HOW_TO_MEND = (
+HOW_TO_FIX = (
     "A Flower app is a folder with a pyproject.toml that names its two parts under "
     '[tool.flwr.app.components], for example serverapp = "my_app.server_app:app" and '
     'clientapp = "my_app.client_app:app", and these modules beside it.'
@@ -89,7 +89,7 @@ def _read_config(app_dir: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise AppError(f"{app_dir} is not a Flower app: it has no {PYPROJECT}. {HOW_TO_MEND}") from None
+        raise AppError(f"{app_dir} is not a Flower app: it has no {PYPROJECT}. {HOW_TO_FIX}") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise AppError(f"{path} cannot be read as TOML: {error}") from error
 

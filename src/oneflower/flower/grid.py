@@ -1,8 +1,8 @@
-"""Our wrapper of Flower's Grid: no reply is lost to a poll, and no round hangs on a lost message.
+"""A Grid for rounds: no reply is missed by a poll, and no round waits long for a lost message.
 
-Flower's own `send_and_receive` polls every three seconds, does not poll after its last sleep, and waits
-for a lost message until the timeout. Flower loses a message when a SuperNode's connection is reset after
-delivery, and answers for a dead node only when its lease of 60 s ends.
+Flower's own `send_and_receive` polls every three seconds, does not poll after its last sleep, and waits for
+a lost message until the timeout. Flower loses a message when a SuperNode's connection is reset after
+delivery, and replies for a dead node only when its lease of 60 s ends.
 """
 
 import time
@@ -27,7 +27,7 @@ class RoundGrid(DelegatingGrid):
     inner : Grid
         Flower's Grid, a `PackingGrid` around it, or a `LocalGrid`.
     pacing : Pacing
-        How often it asks, how long it is patient.
+        How often it polls, how long it waits.
     clock, sleep : callable
         Seconds that only grow; a pause in seconds. Tests pass their own.
     """
@@ -73,7 +73,7 @@ class RoundGrid(DelegatingGrid):
         return sorted(self._inner.get_node_ids())
 
     def available(self) -> list[int]:
-        """Return the nodes that are online and under no suspicion, in ascending order of id."""
+        """Return the nodes that are online and not suspected to be dead, in ascending order of id."""
         return self._trusted(self.online())
 
     def _trusted(self, online: Iterable[int]) -> list[int]:
@@ -82,7 +82,7 @@ class RoundGrid(DelegatingGrid):
         return [node for node in online if node not in self._suspect_until]
 
     def silent_s(self, node_id: int) -> float | None:
-        """Return for how long a node has owed an answer; None where it owes none."""
+        """Return for how long a node has not replied; None where no reply is outstanding."""
         since = self._at_work_since.get(node_id)
         return None if since is None else self._clock() - since
 
@@ -91,7 +91,7 @@ class RoundGrid(DelegatingGrid):
     ) -> list[int]:
         """Wait until `needed` nodes are available; return those that are, fewer after `timeout_s` seconds.
 
-        Where only silent nodes make up the number, they are asked again: a round that asks nobody learns
+        Where only silent nodes make up the number, they are asked again: a round without clients shows
         nothing. `on_wait` is called with the number of connected nodes every few seconds while waiting.
         """
         deadline = self._clock() + timeout_s
@@ -111,7 +111,7 @@ class RoundGrid(DelegatingGrid):
             self._sleep(min(0.5, max(0.0, deadline - self._clock())))
 
     def pause(self, seconds: float) -> None:
-        """Pause between two tries of a round, in the clock that this grid goes by."""
+        """Pause between two attempts of a round, by this grid's clock."""
         self._sleep(seconds)
 
     # --- one phase of a round ---------------------------------------------------------------------
@@ -124,7 +124,7 @@ class RoundGrid(DelegatingGrid):
         enough: Callable[[], bool] = lambda: False,
         work: str = "",
     ) -> Iterator[Reply]:
-        """Send messages, one a node, and hand on each node's first answer as it comes.
+        """Send messages, one per node, and yield each node's first reply as it comes.
 
         Parameters
         ----------
@@ -133,15 +133,15 @@ class RoundGrid(DelegatingGrid):
         timeout_s : float
             The phase ends after this many seconds, with one last poll.
         enough : callable
-            True once the replies so far are a quorum; then the rest gets a grace period only.
+            True once the replies so far are a quorum; the others then have a grace period only.
         work : str
-            What the messages ask for. A node that owes the answer to the same work is not asked again: its
-            answer counts when it comes. Empty: answers to earlier messages are of no use.
+            What the messages ask for. A node whose reply to the same work is outstanding is not asked again:
+            that reply counts when it comes. Empty: replies to earlier messages are of no use.
 
         Yields
         ------
         Reply
-            An error reply counts as a node's answer when nothing else is under way for it.
+            An error reply counts as a node's reply when no other message to it is outstanding.
         """
         phase = self._send(list(messages), timeout_s, work)
         while phase.pending:
@@ -165,7 +165,7 @@ class RoundGrid(DelegatingGrid):
         return phase
 
     def _expect_late(self, phase: Phase, message: Message) -> bool:
-        """Wait for what a node owes already, if it is the same work; tell whether there is any."""
+        """Wait for a node's outstanding reply, if it is to the same work; return whether there is one."""
         node_id = message.metadata.dst_node_id
         owed = {key: each for key, each in self._late.items() if phase.work and each.node_id == node_id}
         for message_id, each in owed.items():
@@ -226,7 +226,7 @@ class RoundGrid(DelegatingGrid):
     # --- silence ----------------------------------------------------------------------------------
 
     def _patience_s(self, phase: Phase, node_id: int) -> float:
-        """Return the seconds after which this node counts as silent and gets its work once more."""
+        """Return the seconds after which this node counts as silent and is sent its work once more."""
         known = [self._usual_s.get((phase.message_type, node_id)), phase.slowest_s()]
         durations = [seconds for seconds in known if seconds is not None]
         if not durations:
@@ -257,9 +257,9 @@ class RoundGrid(DelegatingGrid):
         self._expected = phase.work
 
     def _drain_late(self, work: str | None = None) -> None:
-        """Take replies that nobody waits for any more, so that the SuperLink can drop their arrays.
+        """Pull replies that are no longer waited for, so that the SuperLink can drop their arrays.
 
-        Those of the given work, by default of the last phase, are left: the next try of it waits for them.
+        Those to the given work, by default that of the last phase, are left: its next attempt waits for them.
         """
         wanted = self._expected if work is None else work
         drained = [key for key, owed in self._late.items() if not owed.work or owed.work != wanted]

@@ -7,7 +7,7 @@ from oneflower.flower.api import Grid, Message, RecordDict, Run
 
 
 class DelegatingGrid(Grid):
-    """Delegates Flower's Grid to an inner one; who extends it changes what it is there for."""
+    """A Grid that delegates every call to an inner one; subclasses override some of the calls."""
 
     def __init__(self, inner: Grid) -> None:
         self._inner = inner
@@ -53,7 +53,7 @@ class DelegatingGrid(Grid):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pacing:
-    """How often the grid asks, and how long it is patient; all times in seconds."""
+    """How often the grid polls, and how long it waits; all times in seconds."""
 
     min_poll_s: float = 0.2
     """The SuperLink's database serves 65 to 130 pulls a second: never ask faster than this."""
@@ -87,7 +87,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owed:
-    """A message that nobody waits for now. ``work`` is empty where its answer is of no more use."""
+    """A message whose reply is no longer waited for. ``work`` is empty where the reply is of no use now."""
 
     node_id: int
     work: str
@@ -96,7 +96,7 @@ class Owed:
 
 @dataclass(slots=True, kw_only=True)
 class Phase:
-    """What one exchange of messages is waiting for. ``asked`` holds who was asked before it began."""
+    """The state of one exchange of messages. ``asked`` holds when a node was asked before it began."""
 
     started: float
     timeout_s: float

@@ -1,8 +1,8 @@
 """Watch over one Flower program and all that it has started: ``python -m oneflower.flower.guard PID``.
 
-The launcher starts it beside a SuperLink or a SuperNode that nobody else looks after. What is stopped is
-continued, what hangs is ended, the program itself, too: whoever keeps it running starts it again. It imports
-nothing of Flower's and dies with the program.
+The launcher starts it beside a SuperLink or a SuperNode that has no other supervision. A process that a
+signal stopped is continued; one that hangs is ended, even the program itself, whose parent
+restarts it. It imports nothing of Flower's and ends with the program.
 """
 
 import sys
@@ -17,7 +17,7 @@ from oneflower.flower.watch import die_with_parent
 from oneflower.procfs import ProcessStatus
 
 GUARDED: Final = "ONEFLOWER_GUARDED"
-"""Set in the environment of processes that somebody looks after already, as `oneflower up` does."""
+"""Set in the environment of processes that are supervised already, as by `oneflower up`."""
 
 
 class Family:

@@ -1,4 +1,4 @@
-"""Continue or end those Flower processes that have stopped or hang; who started them starts them again."""
+"""Continue Flower processes that a signal stopped, and end those that hang: their parent restarts them."""
 
 import signal
 import time
@@ -21,7 +21,7 @@ SIGNALS: Final = {StallAct.CONTINUED: signal.SIGCONT, StallAct.ENDED: signal.SIG
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stalled:
-    """A process of a role that did not move, why that was concluded, and what was done to it."""
+    """A process that made no progress: its role, why that was concluded, and what was done to it."""
 
     role: str
     pid: int
@@ -37,7 +37,7 @@ class Stalled:
 
 @dataclass(slots=True)
 class Health:
-    """Looks after the processes that ``role_of`` names; ``look`` may be called at any pace.
+    """Watches the processes that ``role_of`` names; ``look`` may be called as often as one likes.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ class Health:
         self._detector = StallDetector(AwakeClock(self.clock), self.runs)
 
     def look(self) -> list[Stalled]:
-        """Act on what does not move, if it is time for a look; return what was done."""
+        """Act on processes that make no progress, if a check is due; return what was done."""
         began = self.clock()
         if began < self._next:
             return []
@@ -83,7 +83,7 @@ class Health:
         ]
 
     def _is_meant(self, stall: Stall) -> bool:
-        """Whether a hanging process is still the program that it was taken for: executors become apps."""
+        """Whether a hanging process is still the same program: executors become apps."""
         return stall.code is not StallCode.HANGS or has_loop(self.command_line(stall.identity.pid))
 
     def _is_loop(self, identity: Identity) -> bool:

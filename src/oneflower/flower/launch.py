@@ -11,7 +11,8 @@ exit code 4 before anything of it is imported.
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from oneflower.errors import OneflowerError, SettingsError
@@ -77,7 +78,27 @@ def start(program: str, arguments: Sequence[str], environ: Mapping[str, str]) ->
         warm_executor.keep_running(value_of("--clientappio-api-address", arguments) or "")
         arguments += ["--isolation", "process"]
     sys.argv = [entry_point.command, *arguments]
-    function()
+    if settings.flower_workarounds:
+        run_to_the_end(function)
+    else:
+        function()
+
+
+def run_to_the_end(function: Callable[[], object]) -> None:
+    """Call Flower's entry point, and end the process at once where it raises.
+
+    The traceback would keep Flower's channels until the interpreter ends, which may wait for them forever:
+    a SuperNode whose heartbeat had failed stayed there and was never started again.
+    """
+    try:
+        function()
+    except OneflowerError:
+        raise
+    except Exception:  # noqa: BLE001 - it is reported as Python would
+        traceback.print_exc()
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(1)
 
 
 def prepare_environment(program: str) -> None:

@@ -1,4 +1,4 @@
-"""What oneflower's own parts log beside a training goes where Flower's lines go, at the same level."""
+"""Log oneflower's own lines where Flower's go, at the same level."""
 
 import logging
 from typing import Final
@@ -9,17 +9,17 @@ OURS: Final = logging.getLogger("oneflower")
 
 
 class ThroughFlower(logging.Handler):
-    """Hands a record to Flower's handlers; each goes by its own level (FL_LOG_LEVEL)."""
+    """Passes a record to Flower's handlers; each applies its own level (FL_LOG_LEVEL)."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Hand one record on; not to Flower's logger, which would tell the root logger a second time."""
+        """Pass one record on; not to Flower's logger, which would pass it to the root logger again."""
         for handler in FLOWER_LOGGER.handlers:
             if record.levelno >= handler.level:
                 handler.handle(record)
 
 
 def log_through_flower() -> None:
-    """Let the checkpoint store and the journal be heard in this process; doing it again changes nothing.
+    """Show the lines of the checkpoint store and the journal in this process; repeating it changes nothing.
 
     Without it Python drops what is below a warning, and prints a warning without its level.
     """

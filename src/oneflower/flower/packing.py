@@ -1,8 +1,8 @@
-"""Small arrays travel together: Flower makes each array of a message two objects with a call each.
+"""Pack the small arrays of a message into one: Flower makes each array two objects with a call each.
 
-A call takes milliseconds, so a model of 300 small arrays took 8 s a round that one array of the same size did
-in half a second. Here the small arrays of a record become one, which lists their names, types and shapes, and
-is taken apart at the other end. The values are the very same bytes.
+A call takes milliseconds, so a model of 300 small arrays took 8 s a round, and one array of the same size
+half a second. Here the small arrays of a record become one, which lists their names, types and shapes, and is
+unpacked at the other end. The values are the same bytes.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any, Final
 from oneflower.flower.api import Array, ArrayRecord, ConfigRecord, Context, Message, MessageType, RecordDict
 
 SMALL_BYTES: Final = 1 << 20
-"""An array below this costs more by its calls than by its bytes."""
+"""Below this size an array's calls cost more than its bytes."""
 FEWEST: Final = 16
 """A record with fewer small arrays is sent as it is."""
 PACKED: Final = "oneflower-packed"
@@ -32,7 +32,7 @@ class PackingError(ValueError):
 def pack(content: RecordDict, together: Together | None = None) -> RecordDict | None:
     """Return the content with its small arrays packed; None where that is not worth it.
 
-    ``together`` stands in for `packed_record`, to remember what it has packed.
+    ``together`` replaces `packed_record` where what was packed is to be remembered.
     """
     together = together or packed_record
     packed = {name: together(record) for name, record in content.array_records.items()}
@@ -60,12 +60,12 @@ def packed_record(record: ArrayRecord) -> ArrayRecord | None:
 
 
 def unpack(content: RecordDict) -> bool:
-    """Put the small arrays back in their places; tell whether there were any.
+    """Put the small arrays back in their places; return whether there were any.
 
     Raises
     ------
     PackingError
-        What is packed does not belong together; nothing was changed.
+        The packed arrays and their list do not match; nothing was changed.
     """
     plain = {name: _plain(record) for name, record in content.array_records.items() if _is_packed(record)}
     for name, record in plain.items():
@@ -86,13 +86,13 @@ def answer(call: Call, message: Message, context: Context) -> Message:
 
 
 def greeting(node_id: int) -> Message:
-    """Ask a node whether it can unpack; one without this module answers with an error of its app."""
+    """Ask a node whether it can unpack; one without this module replies with an error of its app."""
     content = RecordDict({_GREETING: ConfigRecord({"format": _FORMAT})})
     return Message(content, node_id, MessageType.QUERY)
 
 
 def is_greeting(message: Message) -> bool:
-    """Tell whether a message, or an answer, is of `greeting`, in the format of this version."""
+    """Return whether a message, or a reply, is that of `greeting`, in the format of this version."""
     if not message.has_content() or set(message.content) != {_GREETING}:
         return False
     record = message.content[_GREETING]
@@ -106,22 +106,22 @@ def _is_packed(record: ArrayRecord) -> bool:
 def _plain(record: ArrayRecord) -> ArrayRecord:
     rest = {name: array for name, array in record.items() if name != PACKED}
     try:
-        arrays = dict(_taken_apart(record[PACKED].data, rest))
+        arrays = dict(_unpacked(record[PACKED].data, rest))
     except (ValueError, TypeError, LookupError, RecursionError) as error:
-        raise PackingError(f"the packed arrays cannot be taken apart: {error!r}") from error
+        raise PackingError(f"the packed arrays cannot be unpacked: {error!r}") from error
     if rest:
-        raise PackingError("arrays stand beside the packed ones that their list does not name")
+        raise PackingError("there are arrays beside the packed ones that their list does not name")
     return ArrayRecord(arrays)
 
 
-def _taken_apart(data: bytes, rest: dict[str, Array]) -> Iterator[tuple[str, Array]]:
+def _unpacked(data: bytes, rest: dict[str, Array]) -> Iterator[tuple[str, Array]]:
     at = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "big")
     if not _LENGTH_BYTES <= at <= len(data):
         raise ValueError(f"a list of {at - _LENGTH_BYTES} bytes in {len(data)}")
     index: list[list[Any]] = json.loads(data[_LENGTH_BYTES:at])
     names = [entry[0] for entry in index]
     if len(set(names)) < len(names):
-        raise ValueError("a name stands twice in the list")
+        raise ValueError("a name is twice in the list")
     for name, *form in index:
         if not form:
             yield name, rest.pop(name)

@@ -10,14 +10,14 @@ from oneflower.flower.grid_base import DelegatingGrid
 from oneflower.flower.packing import PackingError, greeting, is_greeting, pack, packed_record, unpack
 
 GREETING_S: Final = 30.0
-"""A node that has not answered by then gets its first message as it is."""
+"""A node that has not replied by then gets its first message unpacked."""
 POLL_S, POLL_PER_NODE_S = 0.1, 1 / 50
-# What the app of a node without our executor answers to a greeting.
+# What the app of a node without our executor replies to a greeting.
 _NO: Final = frozenset({ErrorCode.CLIENT_APP_RAISED_EXCEPTION, ErrorCode.LOAD_CLIENT_APP_EXCEPTION})
 
 
 class PackingGrid(DelegatingGrid):
-    """Packs what is pushed, unpacks what is pulled, and learns who can, by asking each node once.
+    """Packs what is pushed and unpacks what is pulled; asks each node once whether it can unpack.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class PackingGrid(DelegatingGrid):
         self._last: tuple[ArrayRecord, ArrayRecord | None] | None = None
 
     def greet(self, messages: Sequence[Message]) -> None:
-        """Ask the unknown receivers of many small arrays whether they can unpack; wait for their answers."""
+        """Ask new receivers of many small arrays whether they can unpack; wait for their replies."""
         wanted = {message.metadata.dst_node_id for message in messages if self._is_worth_it(message)}
         if wanted - self._can.keys():
             self._ask(sorted(wanted - self._can.keys() - set(self._asked.values())))
@@ -59,7 +59,7 @@ class PackingGrid(DelegatingGrid):
         return self._inner.push_messages([self._packed(message) for message in messages])
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterator[Message]:
-        """Pull replies and take them apart; one that cannot be is left for the checks of the round."""
+        """Pull replies and unpack them; one that cannot be unpacked is left to the checks of the round."""
         for message in self._inner.pull_messages(message_ids):
             if message.has_content():
                 try:

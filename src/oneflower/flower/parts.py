@@ -1,4 +1,4 @@
-"""The parts of the data in messages: the ServerApp sends the table, a node finds its own part in it."""
+"""Partitions in messages: the ServerApp sends the table of partitions, a node finds its own in it."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,22 +11,22 @@ from oneflower.flower.api import ConfigRecord, Context, Message, UserConfig, log
 from oneflower.parts import Part, Table, checked_table, part_of, read_table
 
 PARTS_VARIABLE = "ONEFLOWER_PARTS"
-"""The environment variable that names the file of the table; without it nobody hands parts out."""
+"""The environment variable that names the file of the table; without it no partitions are assigned."""
 MEMBERS = "partition-members"
-"""The key of a message's config: member ids, the one at place i has part i."""
+"""The key of a message's config: member ids, of which the i-th has partition i."""
 MEMBER = "member-id"
 """The key of a node's config: the id by which the table knows it."""
 
 
 @dataclass(slots=True, kw_only=True)
 class PartTable:
-    """The table as it was last looked at; empty where nobody hands parts out."""
+    """The table as it was last read; empty where no partitions are assigned."""
 
     path: Path | None = None
     members: Table = ()
 
     def look(self) -> bool:
-        """Read the table again and tell whether it has changed; one that cannot be read stays as it was."""
+        """Read the table again and return whether it has changed; one that cannot be read stays as it was."""
         if self.path is None:
             return False
         try:
@@ -40,12 +40,12 @@ class PartTable:
         return changed
 
     def into(self, config: ConfigRecord) -> ConfigRecord:
-        """Return the config of a message with the table in it; the very same where there is none."""
+        """Return the config of a message with the table in it; the same object where there is none."""
         return ConfigRecord({**config, MEMBERS: list(self.members)}) if self.members else config
 
 
 def handed_part(config: Mapping[str, object], node: Mapping[str, object]) -> Part | None:
-    """Return the part that a message's config hands to a node; None where it hands it none.
+    """Return the partition that a message's config assigns to a node; None where it assigns none.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def handed_part(config: Mapping[str, object], node: Mapping[str, object]) -> Par
 
 
 def with_part(node: UserConfig, part: Part | None) -> UserConfig:
-    """Return a node's config with the part that it was handed; the very same where there is none."""
+    """Return a node's config with its assigned partition; the same object where there is none."""
     return node if part is None else {**node, "partition-id": part.index, "num-partitions": part.count}
 
 
@@ -75,10 +75,10 @@ def config_of(message: Message) -> Mapping[str, object]:
 
 @contextmanager
 def own_part(message: Message, context: Context) -> Iterator[None]:
-    """Show an app the part that its message hands to the node, as `partition-id` and `num-partitions`.
+    """Show an app the partition that its message assigns, as `partition-id` and `num-partitions`.
 
-    Flower keeps the context for the next message, which may hand out another part or none: the node's own
-    config is put back.
+    Flower keeps the context for the next message, which may assign another partition or none: the node's own
+    config is restored.
     """
     own = context.node_config
     context.node_config = with_part(own, handed_part(config_of(message), own))

@@ -11,7 +11,7 @@ LOOPS: Final = frozenset({"superlink", "supernode", "superexec", WARM_EXECUTOR})
 # Where nothing can be forked, Python tries fork() after vfork(); gRPC ends its threads for it and cannot
 # start them again: every later call would wait for ever (grpc, doc/fork_support.md).
 GRPC_FORKS: Final = ("GRPC_ENABLE_FORK_SUPPORT", "false")
-# By this variable a ServerApp's process says which run it works for; Flower's own flags do not tell.
+# A ServerApp's process has the id of its run in this variable; Flower's own flags do not contain it.
 RUN_VARIABLE: Final = "ONEFLOWER_RUN"
 # What Flower calls the programs that it starts itself, where the launcher's workarounds are off.
 FLOWER_NAMES: Final = {

@@ -35,10 +35,10 @@ def supported_version() -> str:
     """
     found = _installed()
     if found is None:
-        raise FlowerVersionError(f"Flower is not installed. {_how_to_mend()}")
+        raise FlowerVersionError(f"Flower is not installed. {_how_to_fix()}")
     if found.version not in ROOMS:
         folder = found.locate_file("")
-        raise FlowerVersionError(f"Flower {found.version} is installed in {folder}. {_how_to_mend()}")
+        raise FlowerVersionError(f"Flower {found.version} is installed in {folder}. {_how_to_fix()}")
     return found.version
 
 
@@ -63,7 +63,7 @@ def _installed() -> Distribution | None:
     return None
 
 
-def _how_to_mend() -> str:
+def _how_to_fix() -> str:
     return (
         f"oneflower supports Flower {' and '.join(ROOMS)}. Install it for the Python that runs oneflower: "
         f"{sys.executable} -m pip install flwr=={list(ROOMS)[-1]}"

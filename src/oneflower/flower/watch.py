@@ -22,12 +22,12 @@ log = logging.getLogger(__name__)
 PR_SET_PDEATHSIG = 1
 SHORTEST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 10.0
-GLANCE_S = 60.0
-"""How often a helper is looked at; later than `Health` would act, which tells what it does."""
-PARENT_GLANCE_S = 25.0
-"""How often a helper looks at its parent; one that is stopped at two looks has lost its guard."""
+CHECK_EVERY_S = 60.0
+"""How often a helper is checked; later than `Health` would act, which reports what it does."""
+CHECK_PARENT_EVERY_S = 25.0
+"""How often a helper checks its parent; one that is stopped at two checks has lost its guard."""
 STEADY_S = 30.0
-"""Who ran this long is started again at once; who died sooner waits twice as long as the last time."""
+"""A helper that ran this long is restarted at once; one that ended sooner waits twice as long as before."""
 
 
 def die_with_parent(parent_pid: int) -> None:
@@ -48,7 +48,7 @@ def keep_running(
     on_end: Callable[[], object] = bool,
     sleep: Callable[[float], object] = time.sleep,
 ) -> threading.Thread:
-    """Run a command for as long as this process lives, started again each time it ends.
+    """Run a command for as long as this process lives, and restart it each time it ends.
 
     `on_end` is called after each end, before the new start. Returns the thread that watches.
     """
@@ -60,9 +60,9 @@ def keep_running(
 
 
 def look_after_parent(parent_pid: int, *, sleep: Callable[[float], object] = time.sleep) -> threading.Thread:
-    """Continue the parent where it has been stopped for long: its guard may have died in that time.
+    """Continue the parent where a signal stopped it long ago: its guard may have died in that time.
 
-    A stopped program cannot start its guard again; one that is continued does.
+    A stopped program cannot restart its guard; once continued, it does.
     """
     thread = threading.Thread(target=_look_at, args=(parent_pid, sleep), name="parent", daemon=True)
     thread.start()
@@ -77,7 +77,7 @@ def _look_at(parent_pid: int, sleep: Callable[[float], object]) -> None:
             log.warning("the parent %d was stopped by a signal (SIGSTOP): continued", parent_pid)
             send(status.identity, signal.SIGCONT)
             looks = 0
-        sleep(PARENT_GLANCE_S)
+        sleep(CHECK_PARENT_EVERY_S)
 
 
 def _watch(
@@ -88,7 +88,7 @@ def _watch(
         started = time.monotonic()
         how = _run(command)
         pause = SHORTEST_PAUSE_S if time.monotonic() - started > STEADY_S else min(2 * pause, LONGEST_PAUSE_S)
-        log.warning("%s %s and is started again pause_s=%.1f", name, how, pause)
+        log.warning("%s %s and is restarted pause_s=%.1f", name, how, pause)
         on_end()
         sleep(pause)
 
@@ -100,7 +100,7 @@ def _run(command: list[str]) -> str:
     except OSError as error:  # no process or no memory is left for the moment
         return f"cannot be started reason={error.strerror}"
     stopped = 0
-    while not _ends_within(process.pid, GLANCE_S):
+    while not _ends_within(process.pid, CHECK_EVERY_S):
         status = status_of(process.pid)
         stopped = stopped + 1 if status is not None and status.state == STOPPED else 0
         if stopped:

@@ -12,8 +12,8 @@ from oneflower.flower.door import names
 class LocalGrid(Grid):
     """Serve messages by calling a ClientApp, one message after another.
 
-    A message runs when its reply is pulled, so that a reply is handed on before the next client starts and
-    at most one client's working memory is held. Torch's random generator belongs to the process: clients
+    A message runs when its reply is pulled, so that a reply is returned before the next client starts and at
+    most one client's working memory is held. Torch's random generator belongs to the process: clients
     that ran side by side in threads would disturb each other's draws.
 
     Parameters
@@ -25,7 +25,7 @@ class LocalGrid(Grid):
     run_config : mapping
         What Flower would hand to the apps as `context.run_config`.
     node_ids : sequence of int, optional
-        Flower's ids are random; a test passes others to show that nothing hangs on them.
+        Flower's ids are random; a test passes others to show that nothing depends on them.
     app : str
         The run's `fab_id`.
     """

@@ -32,7 +32,7 @@ def check_engine(engine: str) -> None:
     if engine == RAY and importlib.util.find_spec("ray") is None:
         raise SettingsError(
             "--engine ray: Flower's Ray engine is not installed. Install oneflower with its extra "
-            "`simulation`, or say --engine local"
+            "`simulation`, or use --engine local"
         )
 
 
@@ -80,17 +80,17 @@ def server_context(folder: Path, run_config: Mapping[str, Any]) -> Context:
 
 def _simulate_here(fab: Fab, folder: Path, clients: int, context: Context) -> None:
     server, client = bundles.unpacked_components(folder)
-    with _told(fab, folder, context):
+    with _failures_reported(fab, folder, context):
         client_app = apps.load_client_app(client, folder)
         grid = LocalGrid(client_app, clients=clients, run_config=context.run_config, app=fab.id)
         apps.run_server_app(server, folder, grid=grid, context=context)
 
 
 @contextmanager
-def _told(fab: Fab, folder: Path, context: Context) -> Iterator[None]:
-    """Write down what the app raises, as a ServerApp's process does, and raise it as AppError.
+def _failures_reported(fab: Fab, folder: Path, context: Context) -> Iterator[None]:
+    """Write what the app raises to the journal, as a ServerApp's process does, and raise it as AppError.
 
-    `sys.exit` in an app must not end the simulation with an exit code of the app's own.
+    `sys.exit` in an app must not end the simulation with the app's exit code.
     """
     try:
         yield
@@ -102,8 +102,8 @@ def _told(fab: Fab, folder: Path, context: Context) -> Iterator[None]:
         if isinstance(error, SystemExit) and has_ended_well(journal, error):
             return
         log(ERROR, "The app raised an exception", exc_info=error)
-        told = tell_exception(error, context, folder=folder, app=fab.id)
-        raise AppError(f"{told}. Mend that and run the same command again") from error
+        reported = tell_exception(error, context, folder=folder, app=fab.id)
+        raise AppError(f"{reported}. Fix that and run the same command again") from error
 
 
 def _simulate_with_ray(fab: Fab, folder: Path, clients: int, context: Context) -> None:

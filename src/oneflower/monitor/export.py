@@ -13,7 +13,8 @@ from oneflower.journal.state.records import Client, LeftOut, Moment, RoundResult
 from oneflower.monitor.state.safety import Safety
 from oneflower.monitor.state.standing import connected, standing
 from oneflower.monitor.state.supervision import supervision
-from oneflower.monitor.text.lines import called, headline_of
+from oneflower.monitor.text.status import waiting_for
+from oneflower.monitor.text.values import called, headline_of
 from oneflower.quality import label
 
 SCHEMA: Final = 2
@@ -57,6 +58,7 @@ def _short(
             "trouble": state.trouble or None,
             "begins_with_round": state.first_told,
             "broken_lines": state.broken,
+            "last_broken": state.last_broken and state.last_broken.why,
             "unknown_events": dict(state.unknown),
         },
         "counts": {
@@ -68,7 +70,7 @@ def _short(
             "failures": {code.value: count for code, count in state.failures.items()},
             "quarantines": {code.value: count for code, count in state.quarantines.items()},
         },
-        "connected": connected(state),
+        "connected": [client.shown for client in connected(state)],
         "parts": state.parts,
         "left_out": [_left_out(state, each) for each in left_out],
         "checkpoint": _checkpoint(state),
@@ -92,6 +94,7 @@ def _training(state: TrainingState, now: datetime) -> dict[str, Any]:
         "last_event": state.last_time,
         "last_event_age_seconds": state.last_time and max(0.0, (now - state.last_time).total_seconds()),
         "time_left_seconds": None if state.phase in ENDED else state.left_s(),
+        "waiting_for": waiting_for(state) or None,
         "waiting_for_clients": state.waiting and asdict(state.waiting),
         "saving": state.saving and asdict(state.saving),
         "best": best and {"round": best.round, "metric": label(best.metric), "value": best.value},
@@ -109,14 +112,14 @@ def _training(state: TrainingState, now: datetime) -> dict[str, Any]:
 
 
 def _supervisor(state: TrainingState) -> dict[str, Any] | None:
-    told = supervision(state)
-    if told is None:
+    supervisor = supervision(state)
+    if supervisor is None:
         return None
     return {
-        "state": told.state,
-        "reason": told.reason or None,
-        "since": told.since,
-        "next_try": told.next_try,
+        "state": supervisor.state,
+        "reason": supervisor.reason or None,
+        "since": supervisor.since,
+        "next_try": supervisor.next_try,
         "restarts_in_a_row": state.losses_in_a_row,
     }
 

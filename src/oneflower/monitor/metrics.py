@@ -51,6 +51,9 @@ class TrainingCollector(Collector):
         yield _gauge(
             "journal_readable", "1 where the journal can be read just now, else 0.", not view.trouble
         )
+        yield _gauge("journal_broken_lines", "Lines of the journal that cannot be read.", view.broken)
+        later = view.unknown.total()
+        yield _gauge("journal_unknown_events", "Events of the journal that are of a later version.", later)
         yield _counter("restarts", "How often the run was lost and started again.", view.restarts)
         yield _counter("resumes", "How often the training went on from a checkpoint.", view.resumes)
         yield _counter("round_failures", "Tries of a round that missed the quorum.", view.failed_rounds)

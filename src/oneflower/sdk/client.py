@@ -1,4 +1,4 @@
-"""What a ClientApp needs from its round: seed, learning rate, proximal term, reproducible randomness.
+"""Helpers for a ClientApp: seed, learning rate and partition of a round, proximal term, determinism.
 
 Torch is imported where a function needs it, so that an app of another framework can use `RoundInfo`.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundInfo:
-    """What the server says about one message, and where this node stands among the partitions.
+    """What the server sends with one message, and the partition of this node.
 
     `lr` is None where the server sends none (every strategy but FedAdam): the app's own is used then.
     `proximal_mu` is 0 for every strategy but FedProx. A node without a partition is number 0 of 1.
@@ -39,7 +39,7 @@ class RoundInfo:
     def from_message(cls, message: Message, context: Context) -> "RoundInfo":
         """Read the config record of a message, the seed of the run-config, and the node's partition.
 
-        Where the message hands parts out, the node has the one that it hands to it.
+        Where the message assigns partitions, the node has the one that is assigned to it.
 
         Raises
         ------
@@ -59,7 +59,7 @@ class RoundInfo:
         if info.partition_id >= info.num_partitions:
             raise AppError(
                 f"partition-id is {info.partition_id} and num-partitions is {info.num_partitions}; "
-                f"expected an id from 0 to {info.num_partitions - 1}. Mend FL_NODE_CONFIG of this node"
+                f"expected an id from 0 to {info.num_partitions - 1}. Correct FL_NODE_CONFIG of this node"
             )
         return info
 

@@ -1,4 +1,4 @@
-"""What the PyTorch apps share: records and state dicts, one local training loop, one form of reply."""
+"""Helpers for PyTorch apps: records and state dicts, the local training loop, the reply."""
 
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping

@@ -1,6 +1,6 @@
 """A lab of hosts with real systemd, of two kinds.
 
-`own` hosts are made of this machine's /usr in a second, and run in every `make test` as root. `containers`
+`own` hosts are made of this machine's /usr in a second, and run in every `make slow` as root. `containers`
 hosts are built, run real containers, and are asked for by `make e2e-hosts`.
 """
 

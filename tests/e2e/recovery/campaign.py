@@ -1,4 +1,4 @@
-"""Trainings under every kind of fault, each from a seed: `make nightly`, and a short one as a test.
+"""Trainings under every kind of fault, each from a seed: `make campaign`, and a short one as a test.
 
 Six strategies, checkpoint intervals 1 to 3, two checkpoints kept, on the real cluster of `oneflower up` and
 under `oneflower supervise`, with proxies in the environment that lead nowhere. Processes of every kind are

@@ -1,4 +1,4 @@
-"""A training of the campaign with a few faults of every kind; `make nightly` runs all of them."""
+"""A training of the campaign with a few faults of every kind; `make campaign` runs all of them."""
 
 import random
 

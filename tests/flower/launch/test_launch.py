@@ -1,6 +1,7 @@
 """The launcher: which program, which arguments, which switches; Flower's entry points are not entered."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -158,3 +159,28 @@ def test_a_program_reaches_its_machine_without_a_proxy(monkeypatch):
     launch.prepare_environment("supernode")
     assert os.environ["no_proxy"] == "a.org,127.0.0.1,localhost,::1"
     assert os.environ["http_proxy"] == "http://proxy:1"
+
+
+STUCK = """
+import threading
+from oneflower.flower.launch import run_to_the_end
+
+class Channel:
+    def __del__(self):
+        threading.Event().wait()
+
+def entry_point():
+    channel = Channel()
+    raise RuntimeError("Heartbeat sender is not running.")
+
+run_to_the_end(entry_point)
+"""
+
+
+def test_a_program_that_raises_ends_although_its_channels_would_not():
+    """As gRPC's do: the traceback keeps them until the interpreter ends, and there they wait."""
+    done = subprocess.run(
+        [sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.endswith("RuntimeError: Heartbeat sender is not running.\n")

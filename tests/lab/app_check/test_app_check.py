@@ -144,10 +144,10 @@ def test_a_client_that_nothing_can_seed_is_not_judged_by_chance(folder, tmp_path
     }
 
 
-def test_a_term_with_the_wrong_sign_does_not_hold_the_update(folder, tmp_path):
+def test_a_term_with_the_wrong_sign_does_not_keep_the_update_close(folder, tmp_path):
     found = findings(folder, tmp_path, ("client", HOLDS_ON, "proximal_mu=-info.proximal_mu,"))
     assert outcomes(found) == {"proximal-mu": "problem"}
-    assert "does not hold it" in found["proximal-mu"].found
+    assert "does not keep it close" in found["proximal-mu"].found
 
 
 def test_a_client_that_ignores_the_servers_lr_is_warned_of(folder, tmp_path):

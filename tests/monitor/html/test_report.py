@@ -8,7 +8,8 @@ import pytest
 
 from oneflower.journal import reduce
 from oneflower.journal.events import SettingRow
-from oneflower.monitor.html.report import MOST_LEFT_OUT, render_report, write_report
+from oneflower.monitor.html.panels.left_out import MOST_LEFT_OUT
+from oneflower.monitor.html.report import render_report, write_report
 
 from ...making import entry, metrics
 

@@ -7,8 +7,9 @@ import pytest
 from oneflower.codes import Phase, SupervisorState, text
 from oneflower.journal import reduce
 from oneflower.journal.events import SettingRow
-from oneflower.monitor.html.panels import doing, headline
-from oneflower.monitor.state.supervision import AWAITED, DOING, supervision
+from oneflower.monitor.html.headline import headline
+from oneflower.monitor.html.panels.now import doing
+from oneflower.monitor.state.supervision import supervision
 
 from ...making import entry
 
@@ -27,10 +28,6 @@ def lost(offset, losses, delay_s):
         at(offset, "run_lost", run=1, reason=LOSS, restarts=losses, delay_s=delay_s),
         at(offset, "supervisor_state", state=SupervisorState.BACKING_OFF, reason=LOSS),
     ]
-
-
-def test_something_is_said_of_every_state():
-    assert set(AWAITED) | set(DOING) == set(SupervisorState)
 
 
 def test_a_training_without_a_supervisor_has_none():
@@ -70,7 +67,7 @@ def test_a_completed_round_ends_the_row():
 def test_a_run_that_has_come_back_tells_from_what_until_it_has_completed_a_round():
     events = [*lost(1, 1, 0.0), at(2, "supervisor_state", state=SupervisorState.TRAINING, reason=LOSS)]
     before = supervision(reduce(events))
-    assert (before.label, before.reason) == ("Comes back from", LOSS)
+    assert (before.label, before.reason) == ("Restarted after", LOSS)
     completed = at(3, "round_completed", round=1, rounds=3, valid=2, seconds=1.0)
     assert supervision(reduce([*events, completed])).reason == ""
 
@@ -106,5 +103,5 @@ def test_where_a_lost_training_goes_on_is_told():
         seconds=0.1,
         sha256="a",
     )
-    assert "goes on after round 2" in doing(reduce([saved, *lost(2, 1, 0.0)]))
-    assert "goes on from round 1" in doing(reduce(lost(2, 1, 0.0)))
+    assert "resumes after round 2" in doing(reduce([saved, *lost(2, 1, 0.0)]))
+    assert "starts from round 1" in doing(reduce(lost(2, 1, 0.0)))

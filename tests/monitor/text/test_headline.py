@@ -1,7 +1,7 @@
 """Which numbers of a round are shown first: its loss, and how good it is."""
 
 from oneflower.journal import reduce
-from oneflower.monitor.text.lines import headline_of
+from oneflower.monitor.text.values import headline_of
 from oneflower.quality import Measure, Origin
 
 from ...making import entry, metrics

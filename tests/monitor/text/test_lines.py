@@ -3,7 +3,8 @@
 import pytest
 
 from oneflower.journal import EVENTS, BrokenEvent, Entry, TrainingState, UnknownEvent
-from oneflower.monitor.text.lines import describe, duration, printable, size
+from oneflower.monitor.text.lines import describe
+from oneflower.monitor.text.values import duration, printable, size
 
 from ...making import entry, metrics
 

@@ -9,7 +9,7 @@ from oneflower.codes import SupervisorState, Task
 from oneflower.journal import reduce
 from oneflower.journal.events import ClientJoined, PartsAssigned, RunSubmitted
 from oneflower.monitor.export import short_document
-from oneflower.monitor.state.standing import connected
+from oneflower.monitor.state import standing
 from oneflower.monitor.text.status import lines, waiting_for
 
 from ...making import entry, metrics
@@ -63,6 +63,10 @@ TRAINING = [
     at(10, "round_started", round=2, rounds=4, clients=2),
     at(11, "reply_received", round=2, phase=Task.TRAIN, client="1111", seconds=1.0),
 ]
+
+
+def connected(state):
+    return [client.name for client in standing.connected(state)]
 
 
 def told(events, seconds=21):
@@ -162,3 +166,19 @@ def test_a_failure_and_a_finish_are_told():
         told([*TRAINING, at(12, "training_gave_up", reason="too often", restarts=3)])["failed"] == "too often"
     )
     assert told([*TRAINING, at(12, "training_finished", round=4, rounds=4, sha256="abc")])["SHA-256"] == "abc"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "silent_s", "is_odd"),
+    [(2.0, 100, False), (2.0, 130, True), (600.0, 1700, False), (600.0, 1900, True)],
+)
+def test_silence_beyond_the_pace_of_the_rounds_is_said(seconds, silent_s, is_odd):
+    """Two minutes at least, and three of the last rounds: a long round is no silence."""
+    began = [at(0, "training_started", rounds=4), at(1, "round_completed", round=1, seconds=seconds)]
+    last = told(began, seconds=1 + silent_s)["last event"]
+    assert ("longer than usual" in last) is is_odd
+
+
+def test_a_training_that_has_ended_may_be_silent():
+    ended = [at(0, "training_started", rounds=1), at(1, "training_finished", round=1)]
+    assert "longer than usual" not in told(ended, seconds=10**6)["last event"]

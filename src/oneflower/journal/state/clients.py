@@ -64,6 +64,19 @@ def left(state: "TrainingState", event: ClientLeft, entry: Entry) -> None:
     if client.connected is not False:
         mark(state, entry)
     client.connected = False
+    back = _back_already(state, client)
+    if back is not None:
+        client.come_back_as(back)
+        del state.roster[client.name]
+
+
+def _back_already(state: "TrainingState", client: Client) -> Client | None:
+    """Return the later id of a SuperNode that was restarted before the lease of its old id ended."""
+    if not client.label:
+        return None
+    names = list(state.roster)
+    later = (state.roster[name] for name in names[names.index(client.name) + 1 :])
+    return next((each for each in later if each.label == client.label), None)
 
 
 def named(state: "TrainingState", event: ClientNamed, _entry: Entry) -> None:

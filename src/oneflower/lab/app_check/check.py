@@ -29,20 +29,20 @@ FOR_THE_CHECK: Mapping[str, Any] = {
     "resume": "never",
     "round-retries": 0,
 }
-"""FedProx sends a mu, one round is enough, and nothing is written beside what the check itself writes."""
+"""FedProx sends a mu, one round is enough, and nothing is written but what the check itself writes."""
 
-HOW_TO_PACK = "Mend what is listed, in pyproject.toml and beside it"
+HOW_TO_PACK = "Fix what is listed, in pyproject.toml and beside it"
 HOW_TO_DECLARE = "Declare the key with its default in [tool.flwr.app.config] of pyproject.toml"
-HOW_TO_START = "Mend the server; `oneflower simulate --clients 2 --app DIR` shows the whole trace"
+HOW_TO_START = "Fix the server; `oneflower simulate --clients 2 --app DIR` shows the whole traceback"
 HOW_TO_CALL = (
     "In @app.main() call oneflower.sdk.train(grid, context, arrays) in place of the strategy's start: "
     "until then FL_STRATEGY, FL_NUM_ROUNDS, checkpoints and resume do nothing"
 )
-HOW_TO_BE_HEARD = (
+HOW_TO_USE_MESSAGES = (
     "Write the app with Flower's Message API: @app.main() of the ServerApp calls oneflower.sdk.train, and "
     "@app.train() of the ClientApp answers. A server_fn or client_fn of older Flower does not fit"
 )
-HOW_TO_BEGIN_ALIKE = "Seed before the model is made: set_determinism(context.run_config['seed'], 0, 0)"
+HOW_TO_SEED = "Seed before the model is made: set_determinism(context.run_config['seed'], 0, 0)"
 
 
 def check_app(app_dir: Path, *, run_config: Mapping[str, Any], clients: int, home: Path) -> list[Finding]:
@@ -79,7 +79,11 @@ def _check_running(folder: Path, context: Context, clients: int, app: str, home:
     try:
         client = apps.load_client_app(client_name, folder)
     except (Exception, SystemExit) as error:  # noqa: BLE001  an app's code may raise anything
-        return [problem(CLIENT, f"it cannot be loaded: {_said(error)}", "Mend the client, or install that")]
+        return [
+            problem(
+                CLIENT, f"it cannot be loaded: {_said(error)}", "Fix the client, or install what is missing"
+            )
+        ]
     journal = home / "journal.jsonl"
     try:
         server = apps.load_server_app(server_name, folder)
@@ -91,7 +95,7 @@ def _check_running(folder: Path, context: Context, clients: int, app: str, home:
     except (Exception, SystemExit) as error:  # noqa: BLE001  an app's code may raise anything
         return [problem(SERVER, f"it does not get to round 1: {_said(error)}", HOW_TO_START)]
     if probe is None or again is None:
-        return [problem(SERVER, "it ends without a training message to any client", HOW_TO_BE_HEARD)]
+        return [problem(SERVER, "it ends without a training message to any client", HOW_TO_USE_MESSAGES)]
     return [_server(journal), _initial_model(probe, again), *check_client(probe)]
 
 
@@ -107,7 +111,7 @@ def _initial_model(probe: Probe, again: Probe) -> Finding:
         return skipped(INITIAL, "the server's message does not hold one array record")
     if _digest(first) == _digest(second):
         return ok(INITIAL, "one seed gives one model before round 1")
-    return problem(INITIAL, "one seed gave two models before round 1", HOW_TO_BEGIN_ALIKE)
+    return problem(INITIAL, "one seed gave two models before round 1", HOW_TO_SEED)
 
 
 def _digest(record: ArrayRecord) -> str:
@@ -126,7 +130,7 @@ def _check_keys(app_dir: Path, watched: WatchedConfig) -> Finding:
         return problem(KEYS, f"the app needs keys that it does not declare: {names}", HOW_TO_DECLARE)
     if watched.optional:
         names = ", ".join(sorted(watched.optional))
-        return warning(KEYS, f"nobody can set keys that are read and not declared: {names}", HOW_TO_DECLARE)
+        return warning(KEYS, f"keys that are read and not declared cannot be set: {names}", HOW_TO_DECLARE)
     own = set(declared) - set(APP_CONFIG_KEYS)
     defaults = ", ".join(sorted(set(declared) - own))
     also = f"; FL_* variables replace its defaults of {defaults}" if defaults else ""
@@ -141,7 +145,7 @@ def _said(error: BaseException) -> str:
 
 @contextmanager
 def _journal_at(path: Path) -> Iterator[None]:
-    """Have oneflower.sdk.train write where we look: the journal shows that it was called."""
+    """Let oneflower.sdk.train write its journal there: the journal shows that it was called."""
     before = os.environ.get(JOURNAL_VARIABLE)
     os.environ[JOURNAL_VARIABLE] = str(path)
     try:

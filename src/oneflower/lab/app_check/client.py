@@ -1,4 +1,4 @@
-"""What one client's replies show: is the contract kept, is it deterministic, does it heed mu and lr."""
+"""Check one client's replies: their form, determinism, and whether the client uses mu and lr."""
 
 import math
 from dataclasses import dataclass
@@ -25,9 +25,9 @@ from oneflower.training.replies import ReplyError, parse_evaluation, parse_updat
 TRAIN, REPEATS, MU, LR = "train-reply", "determinism", "proximal-mu", "learning-rate"
 EVALUATE = "evaluate-reply"
 LARGE_MUS = (10.0, 1.0, 0.1)
-"""Tried in turn: a step overshoots where lr times mu is above 2, and the learning rate is the app's own."""
+"""Tried in turn: a step overshoots where lr times mu is above 2, and the app chooses the learning rate."""
 STATISTICS = ("running_mean", "running_var")
-"""What batch normalisation counts is sent with the weights; no term holds it."""
+"""Statistics of batch normalisation are sent with the weights; the proximal term does not act on them."""
 NO_FUNCTION = "No evaluate function registered"
 
 HOW_TO_REPLY = (
@@ -39,14 +39,12 @@ HOW_TO_REPEAT = (
     "and the data loader are made, and shuffle with the generator that it gives: "
     "DataLoader(..., generator=generator)"
 )
-HOW_TO_HOLD_ON = (
+HOW_TO_USE_MU = (
     "Add oneflower.sdk.client.proximal_term(model, global_arrays, info.proximal_mu) to the loss of every "
     "step, where info = RoundInfo.from_message(message, context) and global_arrays are the arrays that came; "
     "or train with oneflower.sdk.torch_app.fit"
 )
-HOW_TO_TAKE_LR = (
-    "Build the optimizer with lr=info.lr or your own: info.lr is None where the server sends none"
-)
+HOW_TO_USE_LR = "Build the optimizer with lr=info.lr or your own: info.lr is None where the server sends none"
 HOW_TO_EVALUATE = "Reply to evaluate with one MetricRecord that holds num-examples and what was measured"
 
 
@@ -74,25 +72,23 @@ def check_client(probe: Probe) -> list[Finding]:
     except AggregationError as error:
         return [problem(TRAIN, f"the server sends a model that cannot be averaged: {error}", HOW_TO_REPLY)]
     try:
-        update = parse_update(probe.ask(told={"proximal-mu": 0.0}), schema)
+        update = parse_update(probe.ask(config={"proximal-mu": 0.0}), schema)
     except ReplyError as error:
-        untold = [skipped(name, "the client does not train") for name in (REPEATS, MU, LR)]
-        return [problem(TRAIN, str(error), HOW_TO_REPLY), *untold, _evaluation(probe)]
+        unchecked = [skipped(name, "the client does not train") for name in (REPEATS, MU, LR)]
+        return [problem(TRAIN, str(error), HOW_TO_REPLY), *unchecked, _evaluation(probe)]
     plain = Trained.from_update(update, sent)
     findings = [ok(TRAIN, f"{len(sent)} arrays and {WEIGHT} {update.num_examples:g}, as they must be")]
     findings.append(_determinism(probe, plain, sent))
-    # With the same global seed, a client that seeds nothing can be judged too.
-    if findings[-1].outcome is Outcome.OK or _trained(probe, sent, luck=1, mu=0.0) == plain:
+    # With the same global seed, a client that seeds nothing can be checked too.
+    if findings[-1].outcome is Outcome.OK or _trained(probe, sent, global_seed=1, mu=0.0) == plain:
         findings += [_proximal(probe, plain, sent), _learning_rate(probe, plain, sent)]
     else:
-        findings += [
-            skipped(name, "no two of its trainings are alike, whatever is seeded") for name in (MU, LR)
-        ]
+        findings += [skipped(name, "two trainings with the same seeds differ") for name in (MU, LR)]
     return [*findings, _evaluation(probe)]
 
 
 def _determinism(probe: Probe, plain: Trained, sent: Arrays) -> Finding:
-    again = _trained(probe, sent, luck=2, mu=0.0)
+    again = _trained(probe, sent, global_seed=2, mu=0.0)
     if again is None:
         return problem(REPEATS, "the client failed when it got the same message again", HOW_TO_REPEAT)
     if again.digest == plain.digest:
@@ -108,14 +104,14 @@ def _determinism(probe: Probe, plain: Trained, sent: Arrays) -> Finding:
 def _proximal(probe: Probe, plain: Trained, sent: Arrays) -> Finding:
     distances = [f"{plain.distance:.3g} with mu 0"]
     for mu in LARGE_MUS:
-        held = _trained(probe, sent, luck=1, mu=mu)
+        held = _trained(probe, sent, global_seed=1, mu=mu)
         if held is not None and held.digest == plain.digest:
             return problem(
                 MU,
                 f"the client ignores proximal-mu: with mu 0 and with mu {mu:g} its update is the same to the "
-                f"last byte. FL_STRATEGY=FedProx would train as FedAvg does, whatever FL_PROXIMAL_MU says. "
+                f"last byte. FL_STRATEGY=FedProx would train as FedAvg does, whatever FL_PROXIMAL_MU is. "
                 f"(One step a round has no proximal term either: it starts at the global model)",
-                HOW_TO_HOLD_ON,
+                HOW_TO_USE_MU,
             )
         distance = math.nan if held is None else held.distance
         distances.append(f"{distance:.3g} with mu {mu:g}")
@@ -123,25 +119,25 @@ def _proximal(probe: Probe, plain: Trained, sent: Arrays) -> Finding:
             return ok(MU, f"the update's distance to the global model is {', '.join(distances)}")
     return problem(
         MU,
-        f"mu changes the update and does not hold it: its distance to the global model is "
+        f"mu changes the update and does not keep it close: its distance to the global model is "
         f"{', '.join(distances)}",
-        HOW_TO_HOLD_ON,
+        HOW_TO_USE_MU,
     )
 
 
 def _learning_rate(probe: Probe, plain: Trained, sent: Arrays) -> Finding:
     given = probe.config.get("lr")
     lr = given / 2 if isinstance(given, float) else 1.234e-4
-    reply = _trained(probe, sent, luck=1, mu=0.0, lr=lr)
+    reply = _trained(probe, sent, global_seed=1, mu=0.0, lr=lr)
     if reply is None:
-        return problem(LR, f"the client fails where the server sends lr={lr:g}", HOW_TO_TAKE_LR)
+        return problem(LR, f"the client fails where the server sends lr={lr:g}", HOW_TO_USE_LR)
     if reply.digest != plain.digest:
         return ok(LR, "the client trains with the lr that the server sends")
     strategies = " or ".join(spec.name for spec in readers(CLIENT_LR))
     return warning(
         LR,
         f"the client ignores lr: {CLIENT_LR.variable} does nothing under FL_STRATEGY={strategies}",
-        HOW_TO_TAKE_LR,
+        HOW_TO_USE_LR,
     )
 
 
@@ -162,9 +158,13 @@ def _evaluation(probe: Probe) -> Finding:
     return ok(EVALUATE, f"{WEIGHT} and {', '.join(measured)}")
 
 
-def _trained(probe: Probe, sent: Arrays, *, luck: int, mu: float, lr: float | None = None) -> Trained | None:
+def _trained(
+    probe: Probe, sent: Arrays, *, global_seed: int, mu: float, lr: float | None = None
+) -> Trained | None:
     """Train once; None where the client fails, as one does whose loss became infinite."""
-    reply = probe.ask(luck=luck, told={"proximal-mu": mu} | ({} if lr is None else {"lr": lr}))
+    reply = probe.ask(
+        global_seed=global_seed, config={"proximal-mu": mu} | ({} if lr is None else {"lr": lr})
+    )
     try:
         return Trained.from_update(parse_update(reply, model_schema(sent)), sent)
     except ReplyError:

@@ -1,4 +1,4 @@
-"""Run an app's server up to its first training message, and give that message to a client again and again."""
+"""Run an app's server up to its first training message, and give that message to a client repeatedly."""
 
 import random
 import sys
@@ -14,9 +14,9 @@ from oneflower.flower.api import ArrayRecord, ClientApp, ConfigRecord, Context, 
 from oneflower.lab.localgrid import LocalGrid
 
 CONFIG = "config"
-"""The record in which every strategy of Flower sends what a client is told."""
+"""The record in which every strategy of Flower sends its config to a client."""
 PATIENCE = 5
-"""How often a server may look for clients and send nothing: Flower waits three seconds each time."""
+"""How often a server may ask for clients and send nothing: Flower waits three seconds each time."""
 
 
 class WatchedConfig(dict[str, Any]):
@@ -65,11 +65,11 @@ class _ProbeGrid(LocalGrid):
             context.run_config = run_config
 
     def get_node_ids(self) -> Iterable[int]:
-        """Return every client's id; a server that only ever looks is waiting for more of them."""
+        """Return every client's id; a server that asks again and again waits for more of them."""
         self._looks += 1
         if self._looks > PATIENCE:
             raise AppError(
-                f"it waits for more than {len(self._contexts)} clients; expected a training message. Say "
+                f"it waits for more than {len(self._contexts)} clients; expected a training message. Use "
                 f"--clients N with as many as the server asks for"
             )
         return super().get_node_ids()
@@ -105,21 +105,20 @@ class Probe:
 
     @property
     def config(self) -> Mapping[str, object]:
-        """What the client was told."""
+        """The config that the server sent to the client."""
         return self.message.content.config_records.get(CONFIG, {})
 
     def ask(
-        self, category: str = "train", *, luck: int = 1, told: Mapping[str, float] | None = None
+        self, category: str = "train", *, global_seed: int = 1, config: Mapping[str, float] | None = None
     ) -> Message:
         """Give the client the message once more, with some keys of its config set.
 
-        `luck` seeds the global random generators: a client that seeds nothing draws the same for the same
-        luck, and shows with another that it hangs on it.
+        `global_seed` seeds the global random generators: a client that seeds nothing repeats itself with the
+        same one, and differs with another.
         """
         content = deepcopy(self.message.content)
-        config = {**content.config_records.get(CONFIG, {}), **(told or {})}
-        content[CONFIG] = ConfigRecord(config)
-        seed_everything(luck)
+        content[CONFIG] = ConfigRecord({**content.config_records.get(CONFIG, {}), **(config or {})})
+        seed_everything(global_seed)
         return self.grid.answer(Message(content, self.message.metadata.dst_node_id, category))
 
 
@@ -143,10 +142,10 @@ def first_message(
     return None
 
 
-def seed_everything(luck: int) -> None:
+def seed_everything(seed: int) -> None:
     """Seed the global generators of Python, NumPy and, where the app has loaded it, PyTorch."""
-    random.seed(luck)
-    np.random.seed(luck)  # noqa: NPY002  the generator that an app may use without saying so
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002  an app may use the global generator
     torch = sys.modules.get("torch")
     if torch is not None:
-        torch.manual_seed(luck)
+        torch.manual_seed(seed)

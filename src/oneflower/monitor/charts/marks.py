@@ -1,4 +1,4 @@
-"""Which moments are worth a mark in the curves, and how a person tells them apart without colour."""
+"""Which moments are worth a mark in the curves, and how people distinguish them without colour."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

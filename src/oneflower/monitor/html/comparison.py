@@ -10,7 +10,7 @@ from oneflower.monitor.charts.picture import draw
 from oneflower.monitor.html.document import card, document
 from oneflower.monitor.html.markup import Html, el, join, table
 from oneflower.monitor.html.report import POLICY
-from oneflower.monitor.text.lines import duration, headline_of, metric_text
+from oneflower.monitor.text.values import duration, headline_of, metric_text
 from oneflower.quality import Family, label
 
 HEADS: Final = (

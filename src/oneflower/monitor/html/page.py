@@ -1,4 +1,4 @@
-"""The live page: which panel stands where, and the parts that change while a training goes on."""
+"""The dashboard's page: its panels, and the parts that change while a training runs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,13 +6,12 @@ from datetime import UTC, datetime
 
 from oneflower.codes import text
 from oneflower.journal import TrainingState
-from oneflower.monitor.html import panels
-from oneflower.monitor.html.document import asset, card, digest, document
+from oneflower.monitor.html.document import asset, digest, document
+from oneflower.monitor.html.headline import headline, title
 from oneflower.monitor.html.markup import Html, el, join
+from oneflower.monitor.html.panel import Page, Shown
+from oneflower.monitor.html.panels import panels_of
 from oneflower.monitor.state.safety import Safety
-
-# The page shows the newest rounds in numbers; the report shows them all.
-MOST_ROUNDS = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,20 +26,9 @@ class Rendered:
 
 def render(view: TrainingState, safety: Safety, now: datetime, version: str) -> Rendered:
     """Render every part."""
-    sections = {
-        "headline": join([el("h1", panels.title(view)), panels.headline(view)]),
-        "attention": panels.attention(view, safety, now),
-        "doing": panels.doing(view),
-        "tiles": panels.tiles(view, safety, now),
-        "accuracy": panels.accuracy(view),
-        "loss": panels.loss(view),
-        "attendance": panels.attendance(view),
-        "timeline": panels.timeline(view),
-        "clients": panels.clients(view),
-        "checkpoints": panels.checkpoints(view, safety),
-        "rounds": panels.rounds(view, most=MOST_ROUNDS),
-        "settings": panels.settings(view),
-    }
+    shown = Shown(state=view, safety=safety, now=now)
+    sections = {"headline": join([el("h1", title(view)), headline(view)])}
+    sections |= {panel.id: panel.render(shown) for panel in panels_of(Page.DASHBOARD)}
     done = f"{view.done}/{view.total} " if view.total else ""
     return Rendered(
         version=version,
@@ -51,7 +39,7 @@ def render(view: TrainingState, safety: Safety, now: datetime, version: str) -> 
 
 
 def build() -> str:
-    """Return what tells two versions of the page apart: a page of another one loads itself anew."""
+    """Return what tells two versions of the page apart: a page of another version reloads itself."""
     return digest(asset("page.html") + asset("style.css") + asset("page.js"))
 
 
@@ -69,30 +57,9 @@ def live_page(rendered: Rendered, *, theme: str = "") -> str:
 
 
 def _content(parts: Mapping[str, Html]) -> Html:
-    def place(name: str, heading: str, style: str = "") -> Html:
-        return card(name, heading, parts[name], style=style)
-
-    cards = [
-        place("doing", "Now"),
-        place("attention", "Needs attention"),
-        el("div", parts["tiles"], id="tiles", class_="wide"),
-        place("accuracy", "Accuracy"),
-        place("loss", "Loss"),
-        place("attendance", "Clients in each round"),
-        place("timeline", "What happened"),
-        place("clients", "Clients", "wide"),
-        place("checkpoints", "Checkpoints: is the work safe?", "wide"),
-        _folded("rounds", "Rounds in numbers", parts),
-        _folded("settings", "Settings", parts),
-    ]
-    return join(
-        [el("div", parts["headline"], id="headline", class_="intro"), el("div", *cards, class_="grid")]
-    )
-
-
-def _folded(name: str, heading: str, parts: Mapping[str, Html]) -> Html:
-    inner = el("details", el("summary", heading), el("div", parts[name], id=name))
-    return el("section", inner, class_="card wide rows", aria_label=heading)
+    cards = [panel.card(parts[panel.id], Page.DASHBOARD) for panel in panels_of(Page.DASHBOARD)]
+    intro = el("div", parts["headline"], id="headline", class_="intro")
+    return join([intro, el("div", *cards, class_="grid")])
 
 
 def _tools(theme: str) -> Html:

@@ -1,20 +1,22 @@
 """The report of a training: one file that opens without a network and runs no script."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from oneflower.files import replace_file
 from oneflower.journal import TrainingState
 from oneflower.journal.events import SettingRow
-from oneflower.monitor.html import panels
-from oneflower.monitor.html.document import card, document
-from oneflower.monitor.html.markup import Html, code, day, el, join, note, table
-from oneflower.monitor.state.safety import Inspector, Safety, told
-from oneflower.monitor.text.lines import NOT_KEPT, called, ending
+from oneflower.monitor.html.document import document
+from oneflower.monitor.html.headline import headline, title
+from oneflower.monitor.html.markup import Html, day, el, join, note
+from oneflower.monitor.html.panel import Page, Shown
+from oneflower.monitor.html.panels import panels_of
+from oneflower.monitor.state.safety import Inspector, Safety, from_journal
+from oneflower.monitor.text.values import journal_problems
 
-# A hostile client can be left out in every round of a long training; the journal holds them all.
-MOST_LEFT_OUT = 200
-MOST_MOMENTS = 40
+# An empty journal has no time, and nothing to reckon with one.
+NO_TIME = datetime.fromtimestamp(0, UTC)
 POLICY = Html(
     '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
     "style-src 'unsafe-inline'; img-src data:\">\n"
@@ -29,16 +31,23 @@ def render_report(
     Parameters
     ----------
     settings : iterable of SettingRow
-        Those of this training, for a journal that does not tell them.
+        Those of this training, for a journal that does not hold them.
     safety : Safety | None
-        What was found in the checkpoint folder; None takes what the journal tells.
+        What was found in the checkpoint folder; None takes what the journal says.
     """
-    parts = [
-        el("div", el("h1", panels.title(view)), panels.headline(view), el("p", _when(view)), class_="intro"),
-        el("div", *_cards(view, list(settings), safety or told(view)), class_="grid"),
-    ]
+    shown = Shown(
+        state=view,
+        safety=safety or from_journal(view),
+        now=view.last_time or NO_TIME,
+        page=Page.REPORT,
+        settings=tuple(settings),
+    )
+    cards = [panel.card(panel.render(shown), Page.REPORT) for panel in panels_of(Page.REPORT)]
+    missing = [note(f"{what} {detail}") for what, detail in journal_problems(view)]
+    intro = [el("h1", title(view)), headline(view), el("p", _when(view)), *missing]
+    parts = [el("div", *intro, class_="intro"), el("div", *cards, class_="grid")]
     return document(
-        title=f"{panels.title(view)} · oneflower report",
+        title=f"{title(view)} · oneflower report",
         content=join(parts),
         head=POLICY,
         footer=Html("Written by oneflower from the training's journal."),
@@ -50,50 +59,7 @@ def write_report(path: Path, view: TrainingState, settings: Iterable[SettingRow]
     replace_file(path, render_report(view, settings, safety=Inspector().look(view)).encode(), mode=0o666)
 
 
-def _cards(view: TrainingState, settings: Sequence[SettingRow], safety: Safety) -> list[Html]:
-    tiles = el("div", panels.tiles(view, safety, view.last_time), class_="wide")
-    shown = panels.settings(view) if view.settings or not settings else _settings(settings)
-    return [
-        tiles,
-        card("accuracy", "Accuracy", panels.accuracy(view)),
-        card("loss", "Loss", panels.loss(view)),
-        card("attendance", "Clients in each round", panels.attendance(view)),
-        card("model", "Final model", _model(view)),
-        card("timeline", "What happened", panels.timeline(view, most=MOST_MOMENTS), style="wide"),
-        card("clients", "Clients", panels.clients(view), style="wide"),
-        card("left-out", "Clients left out", _left_out(view), style="wide"),
-        card("checkpoints", "Checkpoints", panels.checkpoints(view, safety), style="wide"),
-        card("rounds", "Rounds", panels.rounds(view), style="wide"),
-        card("settings", "Settings", shown, style="wide"),
-    ]
-
-
 def _when(view: TrainingState) -> str:
     if not view.first_time or not view.last_time:
         return ""
     return f"{day(view.first_time)} to {day(view.last_time)}"
-
-
-def _model(view: TrainingState) -> Html:
-    finish = view.finish
-    if finish is None:
-        return note(view.failure.words if view.failure else "The training has not finished.")
-    rows = [("Round", ending(finish))]
-    rows += [("SHA-256 of the model", code(finish.sha256 or "not told"))]
-    rows += [("File", code(finish.path or NOT_KEPT))]
-    return table("Final model", ("What", "Value"), rows)
-
-
-def _left_out(view: TrainingState) -> Html:
-    hidden = len(view.left_out) - MOST_LEFT_OUT
-    rows = [
-        (str(left.number), code(called(view, left.client)), left.outcome, left.reason)
-        for left in view.left_out[-MOST_LEFT_OUT:]
-    ]
-    shown = table("Clients left out", ("Round", "Client", "How", "Reason"), rows)
-    return join([note(f"{hidden} earlier ones are in the journal.") if hidden > 0 else None, shown])
-
-
-def _settings(settings: Iterable[SettingRow]) -> Html:
-    rows = [(code(row.variable), code(row.value), row.source) for row in settings]
-    return table("Settings", ("Variable", "Value", "From"), rows)

@@ -76,7 +76,7 @@ class Following:
         Raises
         ------
         StateError
-            The journal has not been read to its end: nothing can be told of the training yet.
+            The journal has not been read to its end: nothing is known of the training yet.
         """
         self.is_read()
         with self.lock:
@@ -96,7 +96,7 @@ class Following:
         self._is_read.set()  # nobody waits for a thread that has ended
 
     def _take(self, entry: Entry) -> None:
-        """Reduce one entry; a defect of ours is logged, and the thread goes on with the next."""
+        """Reduce one entry; a defect of ours is logged, and the thread continues with the next."""
         try:
             self._training.take(entry)
         except Exception:

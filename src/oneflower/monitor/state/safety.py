@@ -82,14 +82,14 @@ class Inspector:
         if folder is None:
             return Safety()
         if not folder.is_dir():
-            kept = tuple(_told(saved, Proof.ELSEWHERE) for _, saved in sorted(view.checkpoints.items()))
+            kept = tuple(_kept_as(saved, Proof.ELSEWHERE) for _, saved in sorted(view.checkpoints.items()))
             return Safety(folder=str(folder), kept=kept)
         try:
             found = CheckpointReader(folder).list()
             free_bytes = shutil.disk_usage(folder).free
         except (StateError, OSError) as error:
             kept = tuple(
-                _told(saved, Proof.UNREADABLE, str(error)) for _, saved in sorted(view.checkpoints.items())
+                _kept_as(saved, Proof.UNREADABLE, str(error)) for _, saved in sorted(view.checkpoints.items())
             )
             return Safety(folder=str(folder), kept=kept)
         there = []
@@ -103,9 +103,9 @@ class Inspector:
         return Path(files[-1]).parent if files else self.folder
 
     def _kept(
-        self, folder: Path, info: CheckpointInfo, told: Mapping[int, SavedCheckpoint], *, prove: bool
+        self, folder: Path, info: CheckpointInfo, of_journal: Mapping[int, SavedCheckpoint], *, prove: bool
     ) -> Kept:
-        saved, manifest = told.get(info.round), info.manifest
+        saved, manifest = of_journal.get(info.round), info.manifest
         digest = manifest.model.sha256 if manifest else ""
         proof, problem = self._proof(folder, info, digest, prove=prove)
         return Kept(
@@ -131,9 +131,9 @@ class Inspector:
         return proof, problem
 
 
-def told(view: TrainingState) -> Safety:
-    """Return what the journal alone tells of the checkpoints: that they were written."""
-    kept = tuple(_told(saved, Proof.UNCHECKED) for _, saved in sorted(view.checkpoints.items()))
+def from_journal(view: TrainingState) -> Safety:
+    """Return the checkpoints as the journal alone knows them: they were written."""
+    kept = tuple(_kept_as(saved, Proof.UNCHECKED) for _, saved in sorted(view.checkpoints.items()))
     return Safety(kept=kept)
 
 
@@ -149,7 +149,7 @@ def _verify(folder: Path, number: int) -> tuple[Proof, str]:
     return Proof.VERIFIED, ""
 
 
-def _told(saved: SavedCheckpoint, proof: Proof, problem: str = "") -> Kept:
+def _kept_as(saved: SavedCheckpoint, proof: Proof, problem: str = "") -> Kept:
     return Kept(
         number=saved.number,
         size_bytes=saved.size_bytes,

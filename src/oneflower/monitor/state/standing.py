@@ -19,7 +19,7 @@ class Standing(StrEnum):
     GONE = "gone"
 
 
-# The sign that tells them apart without colour.
+# Signs distinguish them without colour.
 SIGNS: Final = {
     Standing.QUARANTINED: "◆",
     Standing.FAILED: "✕",
@@ -51,15 +51,15 @@ def standing(view: TrainingState, client: Client) -> Standing:
     return Standing.WAITED_FOR if client.connected else Standing.ABSENT
 
 
-def connected(state: TrainingState) -> list[str]:
-    """Return what the clients are called that are there, as far as the journal tells."""
-    told = [client for client in state.roster.values() if client.connected is not None]
+def connected(state: TrainingState) -> list[Client]:
+    """Return the clients that are connected, as far as the journal says, by name."""
+    known = [client for client in state.roster.values() if client.connected is not None]
     here = (
-        [client for client in told if client.connected]
-        if told
+        [client for client in known if client.connected]
+        if known
         else [client for client in state.roster.values() if standing(state, client) in HERE]
     )
-    return sorted(client.shown for client in here)
+    return sorted(here, key=lambda client: client.shown)
 
 
 def by_trouble(view: TrainingState) -> list[tuple[Client, Standing]]:

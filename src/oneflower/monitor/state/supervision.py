@@ -1,4 +1,4 @@
-"""What keeps the training alive, and what it waits for: the supervisor as its journal's events tell it."""
+"""What keeps the training alive, and what it waits for: the supervisor, by its events."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Final
 
 from oneflower.codes import ENDED, Phase, SupervisorState
 from oneflower.journal import TrainingState
-from oneflower.monitor.text.lines import duration
+from oneflower.monitor.text.values import duration
 
 STYLES: Final[Mapping[str, str]] = {
     SupervisorState.TRAINING: "live",
@@ -25,7 +25,7 @@ AWAITED: Final[Mapping[str, str]] = {
 DOING: Final[Mapping[str, str]] = {
     SupervisorState.TRAINING: "follows the run",
     SupervisorState.FINISHED: "is done: the training has finished",
-    SupervisorState.GIVEN_UP: "starts it no more: mend the cause, then start the training again",
+    SupervisorState.GIVEN_UP: "restarts it no more: fix the cause, then start the training again",
 }
 
 # A training that is silent for so long, and for so many of its usual rounds, may hang or be gone.
@@ -74,7 +74,7 @@ def supervision(view: TrainingState) -> Supervision | None:
         style=STYLES.get(view.supervisor, "warn"),
         doing=_doing(view, view.supervisor),
         reason=view.supervisor_reason,
-        label="Comes back from" if view.supervisor in RETURNS else "Reason",
+        label="Restarted after" if view.supervisor in RETURNS else "Reason",
         since=view.supervisor_since,
         next_try=_next_try(view),
         restarts=_restarts(view),

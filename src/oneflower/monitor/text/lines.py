@@ -1,15 +1,24 @@
-"""Journal events as lines of text for people, and how such texts write numbers, durations and names."""
+"""Journal events as lines of text: one line an event, for the log, the progress and the timeline."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from typing import Any, Final
 
 from oneflower.codes import StallAct, text
 from oneflower.journal import BrokenEvent, Entry, Event, TrainingState, UnknownEvent
 from oneflower.journal import events as e
-from oneflower.quality import headline
+from oneflower.monitor.text.values import (
+    NOT_KEPT,
+    called,
+    duration,
+    ending,
+    headline_of,
+    metrics_text,
+    printable,
+    size,
+    strategy_text,
+)
 
-NOT_KEPT: Final = "not kept: FL_CHECKPOINT_ENABLED is NO"
 MOST_PARTS: Final = 8
 
 WARNINGS: Final[frozenset[type[Event]]] = frozenset(
@@ -41,84 +50,6 @@ def describe(entry: Entry, state: TrainingState) -> str | None:
     """Return one line about an entry that ``state`` has taken already; None for one of no interest."""
     writer = _WRITERS.get(type(entry.event))
     return None if writer is None else printable(writer(entry.event, entry, state))
-
-
-def called(state: TrainingState, client: str) -> str:
-    """Return what a client is called: its own name, Flower's id as long as it has told none."""
-    return state.names.get(client, client)
-
-
-def printable(text: str) -> str:
-    """Escape what could move a terminal's cursor or change its colours: clients send some of these texts."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
-
-
-def duration(seconds: float) -> str:
-    """Return a duration as people say it: 8 s, 2 min 05 s, 1 h 02 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
-def size(size_bytes: int) -> str:
-    """Return a size in kB, MB or GB."""
-    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
-        if size_bytes >= factor:
-            return f"{size_bytes / factor:.1f} {unit}"
-    return f"{size_bytes / 1e3:.1f} kB"
-
-
-def metric_text(value: float) -> str:
-    """Return a metric as people read it: four decimals, or four digits where it is tiny or huge."""
-    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e4 else f"{value:.4g}"
-
-
-def metrics_text(metrics: Mapping[str, float]) -> str:
-    """Return metrics as ``loss 0.4100, accuracy 0.9000``."""
-    return ", ".join(f"{name} {metric_text(value)}" for name, value in metrics.items())
-
-
-def headline_of(state: TrainingState, number: int) -> dict[str, float]:
-    """Return the loss and the quality of a round by the words that people use; empty for no such round."""
-    return headline(state.rounds[number].metrics) if number in state.rounds else {}
-
-
-def strategy_text(strategy: str, parameters: Mapping[str, Any]) -> str:
-    """Return a strategy with its parameters: ``Krum (num_malicious 2)``."""
-    listed = ", ".join(f"{name} {value}" for name, value in parameters.items())
-    return f"{strategy}{f' ({listed})' if listed else ''}"
-
-
-def ending(finish: e.TrainingFinished) -> str:
-    """Return after which round the training ended, and why, where that was not the last one asked for."""
-    done = f"round {finish.round} of {finish.rounds or '?'}"
-    return f"{done}, stopped early: {finish.because}" if finish.because else done
-
-
-def final_rows(finish: e.TrainingFinished | None) -> Iterator[tuple[str, str]]:
-    """Yield what is told of the final model; only that for an app that tells nothing."""
-    if finish is None:
-        yield "final model", "not told by the app"
-        return
-    if finish.because:
-        yield "stopped early", f"after round {finish.round}: {finish.because}"
-    yield "final model", finish.path or NOT_KEPT
-    yield "SHA-256", finish.sha256 or "not told by the app"
-
-
-def saving_text(saving: e.TrainingSaving) -> str:
-    """Return which model waits to be saved, and why."""
-    return f"the model of round {saving.round} (attempt {saving.attempt} of {saving.tries}): {saving.reason}"
-
-
-def waiting_text(waiting: e.WaitingForClients) -> str:
-    """Return how many clients are there of how many."""
-    return f"{waiting.connected} of {waiting.needed} clients are connected"
 
 
 def _started(event: e.TrainingStarted, _entry: Entry, _state: TrainingState) -> str:
@@ -214,12 +145,12 @@ _WRITERS: Final[Mapping[type[Event], Callable[[Any, Entry, TrainingState], str]]
     e.ClientFailed: _left_out,
     e.RoundFailed: _fields(
         "round {event.round} failed (attempt {event.attempt}): {event.reason}; the model is unchanged, the "
-        "round is tried again"
+        "round is attempted again"
     ),
     e.RoundCompleted: _round_completed,
     e.CheckpointSaved: _checkpoint,
     e.CheckpointFailed: _fields(
-        "round {event.round}: the checkpoint could not be saved: {event.reason}; the training goes on"
+        "round {event.round}: the checkpoint could not be saved: {event.reason}; the training continues"
     ),
     e.TrainingSaving: _fields(
         "round {event.round} is trained and NOT saved yet (attempt {event.attempt} of {event.tries}): "
@@ -237,14 +168,14 @@ _WRITERS: Final[Mapping[type[Event], Callable[[Any, Entry, TrainingState], str]]
     ),
     e.ClientStateLost: lambda event, _entry, _state: (
         f"the clients' own state (context.state: {', '.join(event.records)}) is lost with the run before: "
-        "the training goes on with it empty, and does not end as one that never stopped"
+        "the training continues with it empty, and its result differs from that of an uninterrupted training"
     ),
     e.MetricMissing: _fields("the training cannot end early: {event.reason}; see FL_BEST_METRIC"),
     e.TrainingFinished: _finished,
     e.TrainingFailed: _fields("training has failed: {event.reason}"),
     e.AppFailed: _fields("{event.words}"),
     e.RunLost: _lost,
-    e.ProcessDied: _fields("{event.role} has ended: {event.reason}; it is started again"),
+    e.ProcessDied: _fields("{event.role} has ended: {event.reason}; it is restarted"),
     e.ProcessStarted: _fields("{event.role} is running again"),
     e.ProcessStalled: _stalled,
     e.ClientNamed: _named,

@@ -12,9 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from oneflower.journal import Entry, TrainingState
-from oneflower.monitor.text.lines import (
-    WARNINGS,
-    describe,
+from oneflower.monitor.text.lines import WARNINGS, describe
+from oneflower.monitor.text.values import (
     duration,
     headline_of,
     metrics_text,

@@ -9,13 +9,15 @@ from oneflower.codes import ENDED, Phase, text
 from oneflower.journal import TrainingState
 from oneflower.monitor.state.standing import connected
 from oneflower.monitor.state.supervision import AWAITED, silence_s, supervision
-from oneflower.monitor.text.lines import (
+from oneflower.monitor.text.values import (
     called,
     duration,
     final_rows,
     headline_of,
+    journal_problems,
     metric_text,
     metrics_text,
+    name_and_partition,
     printable,
     saving_text,
     size,
@@ -40,10 +42,10 @@ def waiting_for(state: TrainingState) -> str:
         return f"the updates of {max(0, state.clients - state.replies)} clients"
     if state.phase is Phase.SAVING and state.saving:
         return f"the disk to take {saving_text(state.saving)}"
-    told = supervision(state)
-    awaited = None if told is None else AWAITED.get(told.state)
-    if awaited and told:
-        return f"{awaited} ({told.reason})" if told.reason else awaited
+    supervisor = supervision(state)
+    awaited = None if supervisor is None else AWAITED.get(supervisor.state)
+    if awaited and supervisor:
+        return f"{awaited} ({supervisor.reason})" if supervisor.reason else awaited
     reason = f" ({state.supervisor_reason})" if state.supervisor_reason else ""
     return {
         Phase.EVALUATING: "the clients' evaluation",
@@ -54,7 +56,7 @@ def waiting_for(state: TrainingState) -> str:
 
 
 def lines(state: TrainingState, now: datetime) -> Iterator[tuple[str, str]]:
-    """Yield the status as a label and a text each; a label is empty where the one above goes on."""
+    """Yield the status as a label and a text each; a label is empty where the line above continues."""
     for name, words in _lines(state, now):
         yield name, printable(words)
 
@@ -76,15 +78,15 @@ def _lines(state: TrainingState, now: datetime) -> Iterator[tuple[str, str]]:
         yield "result", f"{metrics_text(metrics)} after round {state.done}"
     if best := state.best():
         yield "best", f"{label(best.metric)} {metric_text(best.value)} after round {best.round}"
-    yield "connected", _names(connected(state))
+    yield "connected", _names([name_and_partition(client) for client in connected(state)])
     if state.parts:
         yield "parts", f"{_names([str(part) for part in state.parts])} (VM ids, from part 0 on)"
     yield from _left_out_lines(state)
     yield "checkpoint", _checkpoint(state, now)
     yield "restarts", f"{state.restarts}, failed attempts of a round: {state.failed_rounds}"
-    if told := supervision(state):
-        reason = f" ({told.reason})" if told.reason else ""
-        yield "supervisor", f"{text(told.state)}: {told.doing}{reason}"
+    if supervisor := supervision(state):
+        reason = f" ({supervisor.reason})" if supervisor.reason else ""
+        yield "supervisor", f"{text(supervisor.state)}: {supervisor.doing}{reason}"
     if state.finish is not None:
         yield from final_rows(state.finish)
     if state.last_time is not None:
@@ -97,13 +99,8 @@ def _lines(state: TrainingState, now: datetime) -> Iterator[tuple[str, str]]:
 def _journal_lines(state: TrainingState) -> Iterator[tuple[str, str]]:
     if state.trouble:
         yield "journal", f"cannot be read: {state.trouble}; what follows was known before"
-    if state.begins_late:
-        yield "journal", f"begins with round {state.first_told}: counts are of what is in it"
-    if state.last_broken:
-        yield "journal", f"{state.broken} lines cannot be read; the last one: {state.last_broken.why}"
-    if state.unknown:
-        listed = ", ".join(f"{name} ({count})" for name, count in state.unknown.most_common(3))
-        yield "journal", f"holds events of a later version, which are not shown: {listed}"
+    for what, detail in journal_problems(state):
+        yield "journal", f"{what} {detail}"
 
 
 def _silence(state: TrainingState, now: datetime) -> str:

@@ -16,7 +16,7 @@ STATUS: Final = {Phase.FINISHED: "FINISHED", Phase.FAILED: "FAILED"}
 
 
 class MlflowTracker:
-    """Logs one training as one run; tracking it again goes on with that run.
+    """Logs one training as one run; tracking it again continues that run.
 
     MLflow keeps every point that it ever got: what it has of a round is not sent again, and the rounds that a
     crash lost and that were trained again come with the later time, as MLflow's pages show them.

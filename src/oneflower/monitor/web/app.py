@@ -58,7 +58,7 @@ class Pages:
         self._live = live
 
     async def page(self, request: Request) -> Response:
-        """Return the page as it is now; it goes on by itself from there."""
+        """Return the page as it is now; it updates itself from there."""
         rendered = await run_in_threadpool(self._live.page)
         return HTMLResponse(live_page(rendered, theme=request.cookies.get("theme", "")))
 
@@ -84,7 +84,7 @@ class Pages:
         return Response(asset("page.js"), media_type="text/javascript", headers=headers)
 
     async def health(self, _request: Request) -> Response:
-        """Say that the server runs; it tells nothing of the training and needs no token."""
+        """Say that the server runs; it shows nothing of the training and needs no token."""
         return PlainTextResponse("ok\n")
 
     async def _answer(self, reader: Reader, media_type: str) -> Response:

@@ -1,4 +1,4 @@
-"""What every answer tells the browser: run our own script only, sit in no frame, keep nothing."""
+"""What every answer asks of the browser: run our own script only, sit in no frame, keep nothing."""
 
 from base64 import b64encode
 from dataclasses import dataclass

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 # How often the checkpoint folder is looked at.
 INSPECT_EVERY_S: Final = 2.0
 CHECKPOINT_EVENTS: Final = (CheckpointSaved, TrainingResumed, TrainingStarted)
-# Without news the page is rendered anew so often: silence itself is news.
+# Without news the page is rendered again this often: silence itself is news.
 AGE_S: Final = 15.0
 # Readers that were away for a moment get only what changed since one of so many last pages.
 REMEMBERED: Final = 8
@@ -111,7 +111,7 @@ class Live:
         while not self.stop.is_set():
             self._look_now.clear()
             try:
-                # What is there is told at once; proving a large model takes its time.
+                # What is there is shown at once; verifying a large model takes time.
                 for prove in (False, True):
                     self._publish(self._look(prove=prove))
             except Exception:
@@ -119,10 +119,10 @@ class Live:
             self._look_now.wait(INSPECT_EVERY_S)
 
     def _look(self, *, prove: bool) -> Safety:
-        """Look with a copy of what is told: the fold goes on meanwhile."""
+        """Look with a copy of the checkpoints: the journal is followed meanwhile."""
         with self.following.lock:
-            told = TrainingState(checkpoints=dict(self.following.known().checkpoints))
-        return self._inspector.look(told, prove=prove)
+            known = TrainingState(checkpoints=dict(self.following.known().checkpoints))
+        return self._inspector.look(known, prove=prove)
 
     def _publish(self, found: Safety) -> None:
         if found != self._safety or not self._inspections:

@@ -18,8 +18,8 @@ from flwr.proto.message_pb2 import ObjectTree
 
 from oneflower.flower.fab import build_fab
 from oneflower.flower.v1_25.warm.app import CONTEXT, TREE
+from oneflower.flower.v1_25.warm.exchange import Parcel, ParcelWriter, new_parcel
 from oneflower.flower.v1_25.warm.nursery import Nursery
-from oneflower.flower.v1_25.warm.parcel import Parcel, ParcelWriter, new_parcel
 
 PROJECT = """
 [project]

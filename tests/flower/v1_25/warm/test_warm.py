@@ -275,7 +275,7 @@ def answer(message):
         )
         source = f"""
 import sys, threading
-import oneflower.flower.v1_25.warm.late_imports as late
+import oneflower.flower.v1_25.warm.fresh_child as late
 late.INSTALLED = ({str(installed)!r},)
 sys.path.append({str(installed)!r})
 def answer(message):

@@ -21,7 +21,7 @@ from flwr.proto.message_pb2 import Context as ProtoContext
 
 from oneflower.flower.client_mark import call_client, raised_reply
 from oneflower.flower.v1_25.names import set_message_id
-from oneflower.flower.v1_25.warm.parcel import Parcel, ParcelWriter
+from oneflower.flower.v1_25.warm.exchange import Parcel, ParcelWriter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -50,8 +50,8 @@ from flwr.supercore.heartbeat import HeartbeatSender
 
 from oneflower.flower.v1_25.pace import Pace
 from oneflower.flower.v1_25.warm.app import CONTEXT, MESSAGE, TREE, write_reply
+from oneflower.flower.v1_25.warm.exchange import Parcel, ParcelWriter, new_parcel
 from oneflower.flower.v1_25.warm.nursery import ChildEndedError, Nursery, Zygote
-from oneflower.flower.v1_25.warm.parcel import Parcel, ParcelWriter, new_parcel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,8 +15,8 @@ from typing import Any
 from flwr.common import log
 from flwr.common.typing import Fab, Run
 
-from oneflower.flower.v1_25.warm import link
-from oneflower.flower.v1_25.warm.parcel import ParcelWriter, new_parcel
+from oneflower.flower.v1_25.warm import exchange
+from oneflower.flower.v1_25.warm.exchange import ParcelWriter, new_parcel
 
 LINGER_S = 10.0
 """How long a child may take to exit after its reply is complete."""
@@ -128,7 +128,7 @@ class Zygote:
 
     def _send(self, order: dict[str, Any], descriptors: list[int] | None = None) -> None:
         try:
-            link.send(self.channel, order, descriptors or [])
+            exchange.send(self.channel, order, descriptors or [])
         except OSError as error:
             raise self._death() from error
 
@@ -145,7 +145,7 @@ class Zygote:
 
     def _receive(self) -> dict[str, Any]:
         try:
-            return link.receive(self.channel)[0]
+            return exchange.receive(self.channel)[0]
         except (EOFError, OSError) as error:
             raise self._death() from error
 

@@ -25,11 +25,10 @@ from typing import Any, NoReturn
 
 from flwr.clientapp.client_app import ClientApp
 
-from oneflower.flower.v1_25.warm import link
+from oneflower.flower.v1_25.warm import exchange
 from oneflower.flower.v1_25.warm.app import error_of, load_app, run_app
-from oneflower.flower.v1_25.warm.late_imports import LateImports, import_all
-from oneflower.flower.v1_25.warm.parcel import Parcel, ParcelWriter
-from oneflower.flower.v1_25.warm.randomness import RandomStates, enter_child
+from oneflower.flower.v1_25.warm.exchange import Parcel, ParcelWriter
+from oneflower.flower.v1_25.warm.fresh_child import LateImports, RandomStates, enter_child, import_all
 from oneflower.flower.watch import die_with_parent
 from oneflower.output import steady_output
 
@@ -61,13 +60,13 @@ class Zygote:
                         self._bury(key.fd, key.data)
 
     def _obey(self) -> None:
-        order, descriptors = link.receive(self._channel)
+        order, descriptors = exchange.receive(self._channel)
         if "load" in order:
             self._load(order["load"], descriptors[0])
         elif "run" in order:
             self._fork(order["run"], *descriptors)
         elif "settle" in order:
-            link.send(self._channel, {"settled": self._spoiled})
+            exchange.send(self._channel, {"settled": self._spoiled})
         elif order.get("kill") in self._children:
             os.kill(order["kill"], signal.SIGKILL)
 
@@ -87,12 +86,12 @@ class Zygote:
             )
         except (Exception, SystemExit) as failure:  # noqa: BLE001 - what the app raises becomes an error reply
             error = error_of(failure)
-            link.send(self._channel, {"loaded": False, "code": error.code, "reason": error.reason})
+            exchange.send(self._channel, {"loaded": False, "code": error.code, "reason": error.reason})
             return
         self._after = RandomStates.now()
         gc.collect()
         gc.freeze()  # a collection in a child would otherwise touch, and so copy, every page
-        link.send(self._channel, {"loaded": True, "unforkable": unforkable()})
+        exchange.send(self._channel, {"loaded": True, "unforkable": unforkable()})
 
     def _fork(self, message_id: str, inputs: int, outputs: int) -> None:
         sys.stdout.flush()
@@ -108,7 +107,7 @@ class Zygote:
         watch = os.pidfd_open(pid)
         self._children[pid] = (watch, late)
         self._selector.register(watch, selectors.EVENT_READ, data=pid)
-        link.send(self._channel, {"started": pid})
+        exchange.send(self._channel, {"started": pid})
 
     def _be_child(self, message_id: str, inputs: int, outputs: int, late: LateImports) -> None:
         """Run the app and exit as a program does, with its exit handlers; after the reply is complete."""
@@ -120,7 +119,7 @@ class Zygote:
         with Parcel(inputs) as parcel:
             run_app(self._app, parcel, message_id, ParcelWriter(outputs))
         late.write()
-        link.send(self._channel, {"done": os.getpid()})
+        exchange.send(self._channel, {"done": os.getpid()})
         leave()
 
     def _bury(self, descriptor: int, pid: int) -> None:
@@ -128,7 +127,7 @@ class Zygote:
         watch, late = self._children.pop(pid)
         os.close(watch)
         _, status = os.waitpid(pid, 0)
-        link.send(self._channel, {"ended": pid, "status": os.waitstatus_to_exitcode(status)})
+        exchange.send(self._channel, {"ended": pid, "status": os.waitstatus_to_exitcode(status)})
         names = late.read()
         if names and self._learns:
             self._learn(names)

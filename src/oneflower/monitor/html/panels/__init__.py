@@ -1,27 +1,21 @@
-"""The parts of a page, each a function from a training to markup; the live page and the report share them."""
+"""The panels of the dashboard and the report: each module declares its own in `PANELS`, and is found here."""
 
-from oneflower.monitor.html.panels.attention import attention
-from oneflower.monitor.html.panels.checkpoints import checkpoints
-from oneflower.monitor.html.panels.clients import clients
-from oneflower.monitor.html.panels.curves import accuracy, attendance, loss
-from oneflower.monitor.html.panels.headline import headline, tiles, title
-from oneflower.monitor.html.panels.now import doing
-from oneflower.monitor.html.panels.rounds import rounds
-from oneflower.monitor.html.panels.settings import settings
-from oneflower.monitor.html.panels.timeline import timeline
+import pkgutil
+from functools import cache
+from importlib import import_module
 
-__all__ = [
-    "accuracy",
-    "attendance",
-    "attention",
-    "checkpoints",
-    "clients",
-    "doing",
-    "headline",
-    "loss",
-    "rounds",
-    "settings",
-    "tiles",
-    "timeline",
-    "title",
-]
+from oneflower.monitor.html.panel import Page, Panel
+
+
+def panels_of(page: Page) -> tuple[Panel, ...]:
+    """Return the panels of a page in their order."""
+    return tuple(panel for panel in all_panels() if page in panel.pages)
+
+
+@cache
+def all_panels() -> tuple[Panel, ...]:
+    """Return what the modules of this folder declare, by place."""
+    modules = [import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)]
+    return tuple(
+        sorted((panel for module in modules for panel in module.PANELS), key=lambda panel: panel.place)
+    )

@@ -7,10 +7,11 @@ from datetime import datetime
 from oneflower.codes import Phase
 from oneflower.journal import TrainingState
 from oneflower.monitor.html.markup import Html, el
+from oneflower.monitor.html.panel import ON_DASHBOARD, Panel
 from oneflower.monitor.state.safety import Safety
 from oneflower.monitor.state.standing import Standing, standing
 from oneflower.monitor.state.supervision import QUIET, silence_s
-from oneflower.monitor.text.lines import duration, saving_text, size, waiting_text
+from oneflower.monitor.text.values import duration, journal_problems, saving_text, size, waiting_text
 
 # So many more checkpoints must fit on the disk.
 CHECKPOINTS_AHEAD = 3
@@ -46,17 +47,8 @@ def _of_journal(view: TrainingState) -> Iterator[Concern]:
     if view.trouble:
         known = f"this is what was known at {view.last_time:%H:%M:%S} UTC" if view.last_time else "wait"
         yield Concern("bad", f"The journal cannot be read: {view.trouble}.", f"It is tried again; {known}.")
-    if view.begins_late:
-        advice = "Older events are not in its files any more: counts and curves are of the rest."
-        yield Concern("warn", f"The journal begins with round {view.first_told}.", advice)
-    if view.last_broken:
-        lines = "1 line" if view.broken == 1 else f"{view.broken} lines"
-        advice = f"The last reason: {view.last_broken.why}. Such lines are left out, the others count."
-        yield Concern("warn", f"{lines} of the journal cannot be read.", advice)
-    if view.unknown:
-        listed = ", ".join(f"{name} ({count})" for name, count in view.unknown.most_common(3))
-        advice = f"They are not shown here: {listed}. Read this journal with the newer oneflower."
-        yield Concern("warn", "The journal holds events of a later version.", advice)
+    for what, detail in journal_problems(view):
+        yield Concern("warn", what, detail)
 
 
 def _of_training(view: TrainingState, now: datetime) -> Iterator[Concern]:
@@ -87,15 +79,15 @@ def _of_work(view: TrainingState, safety: Safety) -> Iterator[Concern]:
         )
         yield Concern("bad", "The last round is not saved.", advice)
     elif view.checkpoint_failure:
-        advice = f"{view.checkpoint_failure.reason}. The training goes on, earlier checkpoints stay good."
+        advice = f"{view.checkpoint_failure.reason}. The training continues; earlier checkpoints stay good."
         yield Concern("bad", "The last checkpoint could not be written.", advice)
     for each in safety.bad:
-        advice = f"{each.problem} A restart passes it over and uses the one before."
+        advice = f"{each.problem} A restart skips it and uses the one before."
         yield Concern("bad", f"The checkpoint of round {each.number} is {each.proof}.", advice)
     if view.phase in ENDED:
         return
     if any(row.variable == "FL_CHECKPOINT_ENABLED" and row.value == "NO" for row in view.settings):
-        advice = "A crash starts it from round 1; FL_CHECKPOINT_ENABLED=YES would have it go on."
+        advice = "After a crash it starts from round 1. With FL_CHECKPOINT_ENABLED=YES it resumes."
         yield Concern("warn", "This training keeps no checkpoints.", advice)
     newest = safety.newest
     if newest and safety.free_bytes is not None and safety.free_bytes < CHECKPOINTS_AHEAD * newest.size_bytes:
@@ -117,3 +109,14 @@ def _of_clients(view: TrainingState) -> Iterator[Concern]:
             subject = "1 client is" if len(names) == 1 else f"{len(names)} clients are"
             word = {Standing.FAILED: "failing", Standing.ABSENT: "missing"}.get(stand, str(stand))
             yield Concern("warn", f"{subject} {word}.", advice)
+
+
+PANELS = (
+    Panel(
+        id="attention",
+        heading="Needs attention",
+        place=20,
+        pages=ON_DASHBOARD,
+        render=lambda shown: attention(shown.state, shown.safety, shown.now),
+    ),
+)

@@ -3,8 +3,9 @@
 from oneflower.codes import Phase
 from oneflower.journal import TrainingState
 from oneflower.monitor.html.markup import Html, code, el, join, moment, note, table
+from oneflower.monitor.html.panel import EVERYWHERE, Panel
 from oneflower.monitor.state.safety import Kept, Proof, Safety
-from oneflower.monitor.text.lines import size
+from oneflower.monitor.text.values import size
 
 HEADS = ("Round", "Files", "Saved", "Size", "Written in", "File")
 STYLES = {
@@ -41,7 +42,7 @@ def _answer(view: TrainingState, safety: Safety) -> str:
     cost = (
         "no round would be lost" if not lost else f"{lost} {'round' if lost == 1 else 'rounds'} would be lost"
     )
-    return f"If everything died now, the training would go on after round {newest.number}: {cost}; {proven}."
+    return f"After a crash now the training would resume after round {newest.number}: {cost}; {proven}."
 
 
 def _where(safety: Safety) -> str:
@@ -59,3 +60,14 @@ def _row(kept: Kept) -> tuple[Html | str, ...]:
         f"{kept.seconds:.2f} s" if kept.seconds is not None else "",
         code(kept.file),
     )
+
+
+PANELS = (
+    Panel(
+        id="checkpoints",
+        heading="Checkpoints",
+        place=110,
+        wide=EVERYWHERE,
+        render=lambda shown: checkpoints(shown.state, shown.safety),
+    ),
+)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from oneflower.journal import TrainingState
 from oneflower.journal.state.records import STRIP_ROUNDS, Client
 from oneflower.monitor.html.markup import Html, code, el, join, moment, note, table
+from oneflower.monitor.html.panel import EVERYWHERE, Panel
 from oneflower.monitor.state.standing import SIGNS, TROUBLED, Standing, by_trouble
 
 # More healthy clients than this are folded away; those in trouble never are.
@@ -106,3 +107,10 @@ def _strip(view: TrainingState, client: Client) -> Html:
     return el(
         "svg", *shapes, class_="strip", viewBox=box, preserveAspectRatio="none", role="img", aria_label=words
     )
+
+
+PANELS = (
+    Panel(
+        id="clients", heading="Clients", place=90, wide=EVERYWHERE, render=lambda shown: clients(shown.state)
+    ),
+)

@@ -9,6 +9,7 @@ from oneflower.monitor.charts.marks import marks
 from oneflower.monitor.charts.picture import Curves, Points, draw
 from oneflower.monitor.charts.scale import last_round_drawn
 from oneflower.monitor.html.markup import Html
+from oneflower.monitor.html.panel import Panel
 from oneflower.quality import Family, Measure, family
 
 # How the page calls the places where a metric was measured.
@@ -70,3 +71,15 @@ def _pieces(undone: Iterable[RoundResult]) -> list[list[RoundResult]]:
             pieces.append([])
         pieces[-1].append(result)
     return pieces
+
+
+PANELS = (
+    Panel(id="accuracy", heading="Accuracy", place=40, render=lambda shown: accuracy(shown.state)),
+    Panel(id="loss", heading="Loss", place=50, render=lambda shown: loss(shown.state)),
+    Panel(
+        id="attendance",
+        heading="Clients in each round",
+        place=60,
+        render=lambda shown: attendance(shown.state),
+    ),
+)

@@ -1,14 +1,15 @@
 """What is it doing now: the round, the phase, who has answered, and what the supervisor is at."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 from oneflower.codes import Phase, text
 from oneflower.journal import TrainingState
 from oneflower.monitor.html.markup import Html, el, join, moment, note
+from oneflower.monitor.html.panel import ON_DASHBOARD, Panel
 from oneflower.monitor.state.standing import SIGNS, Standing, standing
 from oneflower.monitor.state.supervision import Supervision, supervision
-from oneflower.monitor.text.lines import saving_text, waiting_text
+from oneflower.monitor.text.values import saving_text, waiting_text
 
 # So many signs fit into two or three lines; more of them are drawn smaller.
 MANY = 48
@@ -22,8 +23,8 @@ IDLE = {
 
 def doing(view: TrainingState) -> Html:
     """Return the round that runs with its phase and a sign for every client, and the supervisor below it."""
-    told = supervision(view)
-    return join([_training(view), None if told is None else _supervisor(told)])
+    supervisor = supervision(view)
+    return join([_training(view), None if supervisor is None else _supervisor(supervisor)])
 
 
 def _training(view: TrainingState) -> Html:
@@ -34,37 +35,39 @@ def _training(view: TrainingState) -> Html:
     if view.phase is Phase.SAVING and view.saving:
         return el("p", f"Saving {saving_text(view.saving)}.")
     if view.phase is Phase.RESTARTING:
-        return note(f"The run was lost and is being started again; it goes on {_from(view)}.")
+        return note(f"The run was lost and is being restarted; it {_from(view)}.")
     if view.phase in IDLE or not view.started_round:
         return note(IDLE.get(view.phase, IDLE[Phase.STARTING]))
-    stands = {client.shown: standing(view, client) for client in view.roster.values()}
-    here = {name: stand for name, stand in stands.items() if stand is not Standing.GONE}
+    stands = [(client.shown, standing(view, client)) for client in view.roster.values()]
+    here = [(name, stand) for name, stand in stands if stand is not Standing.GONE]
     return join([_round(view), _steps(view), _answers(view), _signs(here)])
 
 
 def _from(view: TrainingState) -> str:
     return (
-        f"after round {max(view.checkpoints)}, its newest checkpoint" if view.checkpoints else "from round 1"
+        f"resumes after round {max(view.checkpoints)}, its newest checkpoint"
+        if view.checkpoints
+        else "starts from round 1"
     )
 
 
-def _supervisor(told: Supervision) -> Html:
+def _supervisor(supervisor: Supervision) -> Html:
     """Return the supervisor's state, what it does or waits for, why, and what it has been through."""
-    when = (", since ", moment(told.since)) if told.since else ()
-    if told.next_try is not None:
-        when = (", due ", el("span", moment(told.next_try), class_="due"))
+    when = (", since ", moment(supervisor.since)) if supervisor.since else ()
+    if supervisor.next_try is not None:
+        when = (", due ", el("span", moment(supervisor.next_try), class_="due"))
     return el(
         "div",
         el("h3", "Supervisor"),
         el(
             "p",
-            el("span", text(told.state), class_=f"state {told.style}"),
+            el("span", text(supervisor.state), class_=f"state {supervisor.style}"),
             " ",
-            told.doing,
+            supervisor.doing,
             *when,
         ),
-        el("p", f"{told.label}: {told.reason}", class_="none") if told.reason else None,
-        el("p", f"{told.restarts[:1].upper()}{told.restarts[1:]}.", class_="none"),
+        el("p", f"{supervisor.label}: {supervisor.reason}", class_="none") if supervisor.reason else None,
+        el("p", f"{supervisor.restarts[:1].upper()}{supervisor.restarts[1:]}.", class_="none"),
         class_="supervisor",
     )
 
@@ -101,15 +104,15 @@ def _answers(view: TrainingState) -> Html:
     return el("p", f"{view.replies} of {view.clients} clients have answered with an update.")
 
 
-def _signs(stands: Mapping[str, Standing]) -> Html | None:
+def _signs(stands: Sequence[tuple[str, Standing]]) -> Html | None:
     if not stands:
         return None
-    found = Counter(stands.values())
+    found = Counter(stand for _, stand in stands)
     words = ", ".join(f"{found[stand]} {stand}" for stand in Standing if found[stand])
     order = list(Standing)
     signs = [
         el("span", SIGNS[stand], class_=f"chip {_style(stand)}", title=f"client {name}: {stand}")
-        for name, stand in sorted(stands.items(), key=lambda item: (order.index(item[1]), item[0]))
+        for name, stand in sorted(stands, key=lambda item: (order.index(item[1]), item[0]))
     ]
     style = "chips many" if len(signs) > MANY else "chips"
     return join(
@@ -119,3 +122,8 @@ def _signs(stands: Mapping[str, Standing]) -> Html | None:
 
 def _style(stand: Standing) -> str:
     return stand.name.lower().replace("_", "-")
+
+
+PANELS = (
+    Panel(id="doing", heading="Now", place=10, pages=ON_DASHBOARD, render=lambda shown: doing(shown.state)),
+)

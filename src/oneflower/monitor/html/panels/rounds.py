@@ -3,10 +3,14 @@
 from oneflower.codes import Outcome
 from oneflower.journal import TrainingState
 from oneflower.monitor.html.markup import Html, el, join, table
+from oneflower.monitor.html.panel import EVERYWHERE, Page, Panel, Shown
 from oneflower.monitor.html.panels.curves import PLACES
 from oneflower.monitor.state.attendance import counts
-from oneflower.monitor.text.lines import metric_text
+from oneflower.monitor.text.values import metric_text
 from oneflower.quality import Measure
+
+# The dashboard shows the newest rounds in numbers; the report shows them all.
+MOST_ROUNDS = 30
 
 
 def rounds(view: TrainingState, *, most: int | None = None) -> Html:
@@ -27,6 +31,13 @@ def rounds(view: TrainingState, *, most: int | None = None) -> Html:
     return join([table("Rounds", heads, rows), more])
 
 
+def _panel(shown: Shown) -> Html:
+    return rounds(shown.state, most=MOST_ROUNDS if shown.page is Page.DASHBOARD else None)
+
+
 def _head(name: Measure) -> str:
     origin, metric = name
     return f"{PLACES[origin]}: {metric}"
+
+
+PANELS = (Panel(id="rounds", heading="Rounds", place=120, wide=EVERYWHERE, folded=True, render=_panel),)

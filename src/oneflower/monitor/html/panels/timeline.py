@@ -4,12 +4,14 @@ from oneflower.journal import TrainingState
 from oneflower.journal.state.records import Moment
 from oneflower.monitor.charts.marks import kind_of
 from oneflower.monitor.html.markup import Html, el, join, moment, note
+from oneflower.monitor.html.panel import ON_REPORT, Page, Panel, Shown
 from oneflower.monitor.text.lines import describe
 
-MOST_SHOWN = 6
+# How many are shown at once; the older ones are folded away.
+MOST_SHOWN = {Page.DASHBOARD: 6, Page.REPORT: 40}
 
 
-def timeline(view: TrainingState, *, most: int = MOST_SHOWN) -> Html:
+def timeline(view: TrainingState, *, most: int) -> Html:
     """Return the moments as a list; the older ones are folded away."""
     items = [_item(view, each) for each in reversed(view.moments)]
     if not items:
@@ -19,8 +21,15 @@ def timeline(view: TrainingState, *, most: int = MOST_SHOWN) -> Html:
     return join([el("ol", *items[:most], class_="moments"), older if rest else None])
 
 
+def _panel(shown: Shown) -> Html:
+    return timeline(shown.state, most=MOST_SHOWN[shown.page])
+
+
 def _item(view: TrainingState, each: Moment) -> Html:
     kind = kind_of(each)
     words = describe(each.entry, view) or each.event.tag.replace("_", " ")
     sign = el("span", kind.sign, class_=f"sign {kind.style}", aria_hidden="true")
     return el("li", sign, moment(each.time), el("span", f"{words[:1].upper()}{words[1:]}", class_="what"))
+
+
+PANELS = (Panel(id="timeline", heading="What happened", place=80, wide=ON_REPORT, render=_panel),)

@@ -1,19 +1,37 @@
-"""Named byte strings in anonymous memory, handed from process to process as a file descriptor.
+"""How executor, zygote and children exchange data: orders over a socket, contents in anonymous memory.
 
-Layout: the contents one after the other, then a JSON index, then 8 bytes with the length of the index and
-8 bytes of magic. The magic is written last: a parcel whose writer was killed does not open.
+An order is a small JSON message, with file descriptors. A parcel holds named byte strings in anonymous
+memory and is passed as a descriptor. Its layout: the contents one after the other, then a JSON index, then
+8 bytes with the length of the index and 8 bytes of magic. The magic is written last, so that a parcel whose
+writer was killed does not open.
 """
 
 import json
 import mmap
 import os
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+MAX_BYTES = 65536
+MAX_DESCRIPTORS = 4
 MAGIC = b"oneflwr1"
 TRAILER_BYTES = 16
+
+
+def send(link: socket.socket, order: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
+    """Send one order; OSError when the other end is gone."""
+    socket.send_fds(link, [json.dumps(order).encode()], list(descriptors))
+
+
+def receive(link: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """Wait for one order; EOFError when the other end is gone."""
+    content, descriptors, _, _ = socket.recv_fds(link, MAX_BYTES, MAX_DESCRIPTORS)
+    if not content:
+        raise EOFError("the process at the other end is gone")
+    return json.loads(content), descriptors
 
 
 class IncompleteParcelError(Exception):

@@ -1,58 +1,17 @@
-"""Is it going well: one line that says how the training stands, and the numbers that matter."""
+"""Is it going well: the numbers that matter, each with what it is to be compared with."""
 
 from datetime import datetime, timedelta
 
-from oneflower.codes import Phase, text
-from oneflower.journal import SupervisorState, TrainingState
+from oneflower.codes import Phase
+from oneflower.journal import TrainingState
 from oneflower.monitor.html.markup import Html, el, join, moment
+from oneflower.monitor.html.panel import Panel
 from oneflower.monitor.state.safety import Proof, Safety
-from oneflower.monitor.text.lines import duration, headline_of, metric_text
+from oneflower.monitor.text.values import duration, headline_of, metric_text
 from oneflower.quality import label
 
-STYLES = {
-    Phase.FINISHED: "good",
-    Phase.FAILED: "bad",
-    Phase.RESTARTING: "warn",
-    Phase.SAVING: "bad",
-    Phase.WAITING: "warn",
-    Phase.NOTHING: "plain",
-}
-OWN_WORD = frozenset(
-    {
-        Phase.FINISHED,
-        Phase.FAILED,
-        Phase.STARTING,
-        Phase.RESTARTING,
-        Phase.SAVING,
-        Phase.NOTHING,
-    }
-)
 
-
-def title(view: TrainingState) -> str:
-    """Return what is trained, in one line of text."""
-    given = ", ".join(f"{name.replace('-', ' ')} {value}" for name, value in view.parameters.items())
-    strategy = f"{view.strategy}{f' ({given})' if given else ''}"
-    return " · ".join(filter(None, (view.app, strategy))) or _untitled(view)
-
-
-def _untitled(view: TrainingState) -> str:
-    if view.trouble and not view.events:
-        return "Not known yet"
-    return "A training whose beginning is not in the journal" if view.rounds else "No training yet"
-
-
-def headline(view: TrainingState) -> Html:
-    """Return the state as a coloured word and a sentence."""
-    return el(
-        "p",
-        el("span", _word(view), class_=f"state {STYLES.get(view.phase, 'live')}"),
-        " ",
-        _sentence(view),
-    )
-
-
-def tiles(view: TrainingState, safety: Safety, now: datetime | None) -> Html:
+def tiles(view: TrainingState, safety: Safety, now: datetime) -> Html:
     """Return the numbers that matter, each with what it is to be compared with."""
     shown = [_progress(view)]
     metrics = headline_of(view, view.done)
@@ -60,44 +19,6 @@ def tiles(view: TrainingState, safety: Safety, now: datetime | None) -> Html:
     shown += [_measure(view, name) for name in sorted(metrics, key=lambda name: name == "loss")]
     shown += [_time_left(view, now), _safe(view, safety)]
     return el("dl", *shown, class_="tiles")
-
-
-def _word(view: TrainingState) -> str:
-    if view.phase is Phase.FAILED and view.supervisor is SupervisorState.GIVEN_UP:
-        return "Given up"
-    if view.phase in OWN_WORD:
-        return text(view.phase).capitalize()
-    return "Waiting" if view.phase is Phase.WAITING else "Training"
-
-
-def _sentence(view: TrainingState) -> str:
-    done = f"round {view.done} of {view.total}"
-    because = view.finish.because if view.finish else None
-    all_done = f"It ended early, after {done}: {because}" if because else f"All {view.total} rounds are done"
-    sentences = {
-        Phase.NOTHING: _nothing(view),
-        Phase.FAILED: f"It stopped after {done}.",
-        Phase.FINISHED: f"{all_done}{_again(view)}.",
-        Phase.SAVING: f"All is trained and NOT saved yet: {view.saving}. It is in memory and saved again.",
-        Phase.RESTARTING: f"The run was lost after {done}; it is being started again.",
-    }
-    if view.phase is Phase.STARTING and not view.total:
-        return "No round has begun yet."
-    return sentences.get(view.phase, f"{view.done} of {view.total} rounds are done{_again(view)}.")
-
-
-def _nothing(view: TrainingState) -> str:
-    if view.trouble:
-        return f"The journal cannot tell yet: {view.trouble}."
-    return "This page fills by itself as soon as a training starts."
-
-
-def _again(view: TrainingState) -> str:
-    if not view.restarts and not view.resumes:
-        return ""
-    count = max(view.restarts, view.resumes)
-    often = {1: "once", 2: "twice"}.get(count, f"{count} times")
-    return f"; it has come back {often}"
 
 
 def _tile(name: str, value: str | Html, *below: str | None, style: str = "") -> Html:
@@ -142,13 +63,13 @@ def _best(view: TrainingState, name: str) -> str | None:
     return f"best {metric_text(best.value)} in round {best.round}"
 
 
-def _time_left(view: TrainingState, now: datetime | None) -> Html:
+def _time_left(view: TrainingState, now: datetime) -> Html:
     spent = sum(result.seconds for result in view.rounds.values())
     pace = f"{view.rounds[view.done].seconds:.1f} s for the last round" if view.rounds else None
     if view.phase in (Phase.FINISHED, Phase.FAILED):
         return _tile("Time in rounds", duration(spent), pace)
     left_s = view.left_s()
-    if left_s is None or now is None:
+    if left_s is None:
         return _tile("Time left", "-", "known after the first round")
     end = moment(now + timedelta(seconds=left_s))
     return _tile(
@@ -170,3 +91,8 @@ def _at_risk(view: TrainingState, saved: int) -> str | None:
         return None
     lost = view.done - saved
     return f"a crash now would cost {lost} {'round' if lost == 1 else 'rounds'}" if lost > 0 else None
+
+
+PANELS = (
+    Panel(id="tiles", heading="", place=30, render=lambda shown: tiles(shown.state, shown.safety, shown.now)),
+)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oneflower.flower.v1_25.warm.parcel import IncompleteParcelError, Parcel, ParcelWriter, new_parcel
+from oneflower.flower.v1_25.warm.exchange import IncompleteParcelError, Parcel, ParcelWriter, new_parcel
 
 
 @pytest.fixture

@@ -1,0 +1,85 @@
+"""The headline of a page: what is trained, and how it stands, in one sentence."""
+
+from oneflower.codes import Phase, text
+from oneflower.journal import SupervisorState, TrainingState
+from oneflower.monitor.html.markup import Html, el
+
+STYLES = {
+    Phase.FINISHED: "good",
+    Phase.FAILED: "bad",
+    Phase.RESTARTING: "warn",
+    Phase.SAVING: "bad",
+    Phase.WAITING: "warn",
+    Phase.NOTHING: "plain",
+}
+OWN_WORD = frozenset(
+    {
+        Phase.FINISHED,
+        Phase.FAILED,
+        Phase.STARTING,
+        Phase.RESTARTING,
+        Phase.SAVING,
+        Phase.NOTHING,
+    }
+)
+
+
+def title(view: TrainingState) -> str:
+    """Return what is trained, in one line of text."""
+    given = ", ".join(f"{name.replace('-', ' ')} {value}" for name, value in view.parameters.items())
+    strategy = f"{view.strategy}{f' ({given})' if given else ''}"
+    return " · ".join(filter(None, (view.app, strategy))) or _untitled(view)
+
+
+def _untitled(view: TrainingState) -> str:
+    if view.trouble and not view.events:
+        return "Not known yet"
+    return "A training whose beginning is not in the journal" if view.rounds else "No training yet"
+
+
+def headline(view: TrainingState) -> Html:
+    """Return the state as a coloured word and a sentence."""
+    return el(
+        "p",
+        el("span", _word(view), class_=f"state {STYLES.get(view.phase, 'live')}"),
+        " ",
+        _sentence(view),
+    )
+
+
+def _word(view: TrainingState) -> str:
+    if view.phase is Phase.FAILED and view.supervisor is SupervisorState.GIVEN_UP:
+        return "Given up"
+    if view.phase in OWN_WORD:
+        return text(view.phase).capitalize()
+    return "Waiting" if view.phase is Phase.WAITING else "Training"
+
+
+def _sentence(view: TrainingState) -> str:
+    done = f"round {view.done} of {view.total}"
+    because = view.finish.because if view.finish else None
+    all_done = f"It ended early, after {done}: {because}" if because else f"All {view.total} rounds are done"
+    sentences = {
+        Phase.NOTHING: _nothing(view),
+        Phase.FAILED: f"It stopped after {done}.",
+        Phase.FINISHED: f"{all_done}{_again(view)}.",
+        Phase.SAVING: f"All is trained and NOT saved yet: {view.saving}. It is in memory and saved again.",
+        Phase.RESTARTING: f"The run was lost after {done}; it is being restarted.",
+    }
+    if view.phase is Phase.STARTING and not view.total:
+        return "No round has begun yet."
+    return sentences.get(view.phase, f"{view.done} of {view.total} rounds are done{_again(view)}.")
+
+
+def _nothing(view: TrainingState) -> str:
+    if view.trouble:
+        return f"The journal cannot be read yet: {view.trouble}."
+    return "This page fills by itself as soon as a training starts."
+
+
+def _again(view: TrainingState) -> str:
+    if not view.restarts and not view.resumes:
+        return ""
+    count = max(view.restarts, view.resumes)
+    often = {1: "once", 2: "twice"}.get(count, f"{count} times")
+    return f"; resumed {often}"
