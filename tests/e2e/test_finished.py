@@ -77,7 +77,7 @@ class TestLooking:
     def test_the_logs_name_each_client_of_each_round(self, finished):
         events = list(map(json.loads, said("logs", "--state", finished.state, "--json").splitlines()))
         replies = [e for e in events if e["event"] == "reply_received" and e["phase"] == "train"]
-        assert sorted(e.round for e in replies) == sorted([*range(1, ROUNDS + 1)] * CLIENTS)
+        assert sorted(e["round"] for e in replies) == sorted([*range(1, ROUNDS + 1)] * CLIENTS)
 
     def test_metrics_and_comparison_read_it(self, finished):
         assert "oneflower_round 3.0" in said("metrics", "--state", finished.state)
@@ -114,7 +114,7 @@ class TestGoingOn:
     def test_it_goes_on_with_more_rounds(self, up_again, simulated):
         code, output = up_again.run(NUM_ROUNDS="4")
         assert code == 0, output
-        assert "training goes on after round 3 of 4" in output
+        assert "training resumes after round 3 of 4" in output
         assert [e.round for e in up_again.events("round_completed")] == [1, 2, 3, 4]
         assert sha256(output) == simulated(CLIENTS, NUM_ROUNDS="4")
 

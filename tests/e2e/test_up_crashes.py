@@ -78,7 +78,7 @@ def test_an_interrupted_up_leaves_no_process_and_goes_on_the_next_time(up, simul
 
     code, output = up.run(NUM_ROUNDS="3")
     assert code == 0, output
-    assert "training goes on after round" in output
+    assert "training resumes after round" in output
     assert sha256(output) == simulated(2, NUM_ROUNDS="3")
 
 
