@@ -11,7 +11,8 @@ HOST_PACKAGES := systemd-container debootstrap iproute2 podman runc buildah neta
 	fuse-overlayfs ruby-rspec shellcheck yamllint
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs soak torn-writes many-rounds nightly contract e2e-hosts hosts-packages format clean
+.PHONY: help demo test check lint units e2e slow docs soak torn-writes many-rounds campaign laws mutations nightly \
+	contract e2e-hosts hosts-packages format clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  \1\t/' | expand -t 18
@@ -31,14 +32,30 @@ $(DEVELOP): $(TRAIN) pyproject.toml
 demo: $(TRAIN) ## Train on MNIST images with a real cluster on this machine (five rounds, three nodes)
 	$(BIN)/oneflower up --context examples/demo/context.sh --nodes 3 --state .demo
 
-test: $(DEVELOP) ## Run all tests, including those with real Flower processes
-	$(BIN)/pytest
+# The unit tests keep the cores busy; the others start Flower processes, network namespaces or a browser and
+# wait for them most of the time. The numbers of workers are for two cores.
+UNITS := not (e2e or netns or browser or slow or hosts)
+END_TO_END := (e2e or netns or browser) and not (slow or hosts)
+UNIT_WORKERS ?= 3
+WORKERS ?= 4
 
-check: $(DEVELOP) ## Run ruff, mypy --strict, the import rule and the unit tests
+test: units e2e ## Run all tests but those of `make slow`, including those with real Flower processes
+
+check: lint units ## Run ruff, mypy --strict, the import rule and the unit tests
+
+lint: $(DEVELOP) ## Run ruff and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -m 'not e2e and not netns and not slow and not hosts and not browser'
+
+units: $(DEVELOP) ## Run the unit tests
+	$(BIN)/pytest -n $(UNIT_WORKERS) --dist worksteal -m '$(UNITS)'
+
+e2e: $(DEVELOP) ## Run the tests with real Flower processes, network namespaces or a browser
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m '$(END_TO_END)'
+
+slow: $(DEVELOP) ## Run short forms of soak, torn-writes and campaign, and boot hosts with systemd (root)
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m 'slow or hosts'
 
 docs: $(DEVELOP) ## Build the documentation into site/, strictly; open site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
@@ -57,11 +74,25 @@ ROUNDS ?= 10000
 many-rounds: $(DEVELOP) ## Simulate ROUNDS rounds of a tiny model; compare the cost of the last and the first rounds
 	$(BIN)/python benchmarks/many_rounds.py --rounds $(ROUNDS)
 
-STRATEGIES ?= bulyan fedadam fedavg fedprox fedtrimmedavg krum
-nightly: MINUTES = 240
-nightly: KILLS = 15
-nightly: $(DEVELOP) ## Run the fault campaign: STRATEGIES under KILLS kills, stops, full disks (SEED, MINUTES)
-	$(BIN)/python tests/e2e/recovery/campaign.py --strategies $(STRATEGIES) --kills $(KILLS) --minutes $(MINUTES) --seed $(SEED)
+STRATEGIES ?=
+campaign: MINUTES = 240
+campaign: KILLS = 15
+campaign: $(DEVELOP) ## Run the fault campaign: STRATEGIES under KILLS kills, stops, full disks (SEED, MINUTES)
+	$(BIN)/python tests/e2e/recovery/campaign.py $(if $(STRATEGIES),--strategies $(STRATEGIES)) --kills $(KILLS) --minutes $(MINUTES) --seed $(SEED)
+
+laws: $(DEVELOP) ## Run the property tests with 2,000 new random examples each
+	$(BIN)/pytest -n $(UNIT_WORKERS) --dist worksteal --hypothesis-profile=nightly -m '$(UNITS) and hypothesis'
+
+mutations: $(DEVELOP) ## Remove each line that makes a commit safe, one at a time; expect a failing test each time
+	$(BIN)/python tests/checkpoints/mutation_check.py
+
+nightly: ## Run laws, mutations, soak, torn-writes, slow and campaign, one after another
+	$(MAKE) laws
+	$(MAKE) mutations
+	$(MAKE) soak
+	$(MAKE) torn-writes
+	$(MAKE) slow
+	$(MAKE) campaign
 
 contract: $(DEVELOP) ## Run the OneGate contract tests against a real server (ONEGATE=URL TOKEN=... VMID=... of a VM)
 	@ONEGATE='$(ONEGATE)' TOKEN='$(TOKEN)' VMID='$(VMID)' OTHER_VMID='$(OTHER_VMID)' $(BIN)/python tests/contract/onegate.py

@@ -1,40 +1,44 @@
-"""Compare trainings with Flower's aggregation and with ours: final SHA-256, largest difference, accuracy.
+"""The same training with Flower's own numbers and with ours: final hashes, their distance, what each learnt.
 
 ``python benchmarks/against_flower.py [--contexts DIR] [--rounds N] [--as-it-is]``
 
-Each context of ``examples/strategies`` is trained twice: the real app on its real data, its clients in this
-process, all of oneflower except that one side aggregates with Flower's own method. Without ``--as-it-is``,
-Flower's side gets help with what would end it: arrays without dimensions, counters that turn into floats.
+One training a context of ``examples/strategies`` and a side: the real app on its real data, its clients in
+this process, everything of oneflower but the aggregation, for which one side calls Flower's own method. With
+``--as-it-is`` it is not helped over what ends it: arrays without dimensions, counters that turn into floats.
 """
 
 import argparse
+import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MethodType
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, Message
-from flwr.serverapp import strategy as flower
+from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 
+from oneflower.aggregation import Arrays, Ordered, Update
 from oneflower.checkpoints import Checkpoint, CheckpointReader, model_digest
+from oneflower.flower.records import array_views
 from oneflower.lab import simulation
 from oneflower.local_cluster.plan import make_plan
 from oneflower.settings import TrainingConfig, read_context, resolve
 from oneflower.training import train as training
-from oneflower.training.strategies import array_views, build_strategy
+from oneflower.training.strategy import Strategy, build_strategy
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from flower_side import flowers, having_sent
 
 ROOT = Path(__file__).parents[1]
-Builder = Callable[[TrainingConfig], Any]
+Builder = Callable[[TrainingConfig], Strategy]
 HEAD = ("strategy", "clients", "SHA-256, Flower", "ours", "largest difference", "accuracy, Flower", "ours")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """The result of one training: its last checkpoint, or the error with which it failed."""
+    """How one training ended: its last checkpoint, or the words with which it failed."""
 
     checkpoint: Checkpoint | None = None
     failure: str = ""
@@ -53,37 +57,52 @@ class Outcome:
         return f"{rounds[str(self.checkpoint.round)]['accuracy']:.4f}"
 
 
-def as_it_is(config: TrainingConfig) -> Any:
-    """Return our strategy with the aggregation of Flower's class of the same name."""
-    strategy: Any = build_strategy(config)
-    if isinstance(strategy, flower.Bulyan):
-        strategy.selection_rule = flower.Bulyan().selection_rule
-    method = getattr(flower, strategy.name).aggregate_train
-    strategy.aggregate_train = MethodType(method, strategy)
+class FlowersNumbers(Strategy):
+    """Our driver with the aggregation of Flower's class of the same name."""
+
+    def __init__(self, config: TrainingConfig) -> None:
+        ours = build_strategy(config)
+        super().__init__(spec=ours.spec, values=ours.values, sampling=ours.sampling)
+        self.flowers = flowers(ours.spec.name, ours.values)
+        self.helped = True
+
+    def aggregate(
+        self, server_round: int, model: Arrays, updates: Ordered, *, quarantined: int = 0
+    ) -> tuple[ArrayRecord, MetricRecord]:
+        """Give Flower's strategy the model that was sent and messages made from the updates."""
+        del quarantined
+        change = np.atleast_1d if self.helped else np.asarray
+        sent = record_of({name: change(array) for name, array in model.items()})
+        having_sent(self.flowers, sent, server_round, len(updates))
+        replies = [
+            message_of(update, record_of({name: change(update.arrays[name]) for name in model}))
+            for update in updates
+        ]
+        record, metrics = self.flowers.aggregate_train(server_round, replies)
+        if self.helped:
+            arrays = array_views(record)
+            record = record_of({n: arrays[n].reshape(a.shape).astype(a.dtype) for n, a in model.items()})
+        return record, metrics
+
+
+def helped(config: TrainingConfig) -> Strategy:
+    """Return Flower's numbers, helped over arrays without dimensions and over dtypes that change."""
+    return FlowersNumbers(config)
+
+
+def as_it_is(config: TrainingConfig) -> Strategy:
+    """Return Flower's numbers without help."""
+    strategy = FlowersNumbers(config)
+    strategy.helped = False
     return strategy
 
 
-def helped(config: TrainingConfig) -> Any:
-    """Return the same, with help for arrays without dimensions and for dtypes that change."""
-    strategy = as_it_is(config)
-    method = strategy.aggregate_train
-
-    def aggregate_train(server_round: int, replies: Iterable[Message]) -> Any:
-        messages = list(replies)
-        form = array_views(messages[0].content.array_records["arrays"])
-        for message in messages:
-            arrays = array_views(message.content.array_records["arrays"])
-            message.content["arrays"] = record_of({name: np.atleast_1d(a) for name, a in arrays.items()})
-        if getattr(strategy, "current_arrays", None) is not None:
-            current = strategy.current_arrays.items()
-            strategy.current_arrays = {name: np.atleast_1d(array) for name, array in current}
-        found, metrics = method(server_round, messages)
-        arrays = array_views(found)
-        cast = {name: arrays[name].reshape(form[name].shape).astype(form[name].dtype) for name in form}
-        return record_of(cast), metrics
-
-    strategy.aggregate_train = aggregate_train
-    return strategy
+def message_of(update: Update, arrays: ArrayRecord) -> Message:
+    """Return the reply that an update was parsed from."""
+    metrics: dict[str, Any] = dict(update.metrics)
+    content = RecordDict({"arrays": arrays, "metrics": MetricRecord(metrics)})
+    asked = Message(content=RecordDict(), dst_node_id=update.client, message_type="train")
+    return Message(content=content, reply_to=asked)
 
 
 def record_of(arrays: Mapping[str, Any]) -> ArrayRecord:
@@ -92,7 +111,7 @@ def record_of(arrays: Mapping[str, Any]) -> ArrayRecord:
 
 
 def train(context: Path, builder: Builder, rounds: int, folder: Path) -> tuple[Outcome, int]:
-    """Train a context; return its result and the number of clients."""
+    """Train what a context asks for; return how it ended and with how many clients."""
     resolution = resolve({}, {**read_context(context), "FL_NUM_ROUNDS": str(rounds)})
     clients = max(3, resolution.settings.min_available_clients)
     plan = make_plan(resolution, state=folder, nodes=clients, app=None)
@@ -104,13 +123,13 @@ def train(context: Path, builder: Builder, rounds: int, folder: Path) -> tuple[O
             simulation.simulate(
                 plan.fab, clients=clients, run_config=run_config, home=plan.folder.flwr_home, engine="local"
             )
-        except Exception as error:  # noqa: BLE001 - an exception of Flower's aggregation is a result
+        except Exception as error:  # noqa: BLE001 - whatever Flower's numbers raise is the result
             return Outcome(failure=f"{type(error).__name__}: {str(error).splitlines()[0][:60]}"), clients
     return Outcome(checkpoint=CheckpointReader(Path(str(run_config["checkpoint-path"]))).latest()), clients
 
 
 def difference(one: Outcome, other: Outcome) -> str:
-    """Return the largest difference of a value, relative to the largest value of its array."""
+    """Return the largest difference of a value, as a share of the largest value of its array."""
     if one.checkpoint is None or other.checkpoint is None:
         return "none"
     shares = [
@@ -123,13 +142,15 @@ def difference(one: Outcome, other: Outcome) -> str:
 
 
 def main() -> None:
-    """Print one row per strategy."""
+    """Print a row a strategy."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--contexts", type=Path, default=ROOT / "examples" / "strategies")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--as-it-is", action="store_true", help="give Flower's aggregation no help")
+    parser.add_argument(
+        "--as-it-is", action="store_true", help="do not help Flower's numbers over what ends them"
+    )
     given = parser.parse_args()
     theirs: Builder = as_it_is if given.as_it_is else helped
     print(f"| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}")

@@ -1,14 +1,14 @@
-"""Compare each aggregation rule with Flower's: time, peak memory, share of a memory copy's bandwidth.
+"""Each aggregation rule against Flower's own: time, peak memory, share of a memory copy's bandwidth.
 
     python benchmarks/aggregation.py                                # the whole grid, some minutes
     python benchmarks/aggregation.py --clients 10 --values 1e7      # one cell of it
 
-Both sides turn the same replies into a new ArrayRecord through the strategy's own `aggregate_train`,
-alternating in one process. The ratio is that of their wall-clock medians. On a machine with other work, the
-ratio in processor seconds is the more stable one. The model has four float32 arrays. Peak memory is the
-memory allocated beyond the replies, in models, measured in a separate call. Bandwidth counts each update
-read once and the result written once, relative to a plain copy of all updates timed in the same rounds. Our
-strategies check replies as they arrive, before aggregation; the cost of a check is a separate line.
+Both sides turn the same replies into a new ArrayRecord, one after the other in one process; the ratio is
+that of their medians on the wall clock. On a machine with other work the ratio in processor seconds is the
+steadier one. The model has four float32 arrays. Peak memory is what is allocated beyond the replies, in
+models, in a call of its own. Bandwidth counts each update read once and the result written once, over a plain
+copy of all updates timed in the same rounds. Ours parses and checks replies as they arrive, before this; what
+that costs is a line of its own.
 """
 
 import argparse
@@ -17,22 +17,29 @@ import itertools
 import json
 import logging
 import platform
+import sys
 import time
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
-from flwr.common import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
-from flwr.serverapp import strategy as flower
+from flwr.common import Array, ArrayRecord, Message, MetricRecord, RecordDict
 
-from oneflower.training import strategies as ours
-from oneflower.training.strategies import array_views
+from oneflower.aggregation import NUM_MALICIOUS, SPECS, Values, check_together, model_schema, spec_of
+from oneflower.flower.records import array_views
+from oneflower.training.replies import parse_update
+from oneflower.training.strategy import Strategy
 
-RULES = ("FedAvg", "FedAdam", "FedTrimmedAvg", "Krum", "Bulyan")
-FRACTIONS = (1 / 2, 1 / 4, 1 / 8)  # and the rest
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from flower_side import flowers, having_sent  # type: ignore[import-not-found]
+
+RULES = tuple(spec.name for spec in SPECS if spec.name != "FedProx")  # on the server it is FedAvg
+FRACTIONS = (1 / 2, 1 / 4, 1 / 8)  # and what is left
 COLUMNS = {
     "flower_ms": "Flower ms",
     "ours_ms": "ours ms",
@@ -44,20 +51,9 @@ COLUMNS = {
 }
 
 
-class Nodes:
-    """The part of a Grid that `configure_train` needs."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-
-    def get_node_ids(self) -> list[int]:
-        """Return one id for each client."""
-        return list(range(1, self._count + 1))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """The model that was sent, and each client's reply."""
+    """The model that was sent and what each client sent back."""
 
     sent: ArrayRecord
     returned: list[ArrayRecord]
@@ -68,7 +64,7 @@ class Round:
         return sum(array.nbytes for array in array_views(self.sent).values())
 
     def replies(self) -> list[Message]:
-        """Return new replies: Flower's Bulyan and FedTrimmedAvg modify theirs."""
+        """Return fresh replies: Flower's Bulyan and FedTrimmedAvg take theirs apart."""
         return [_reply(ArrayRecord(dict(r)), node_id) for node_id, r in enumerate(self.returned, start=1)]
 
 
@@ -100,36 +96,53 @@ def _reply(arrays: ArrayRecord, node_id: int) -> Message:
     return Message(content=content, reply_to=asked)
 
 
-def make_strategy(module: Any, rule: str, this: Round) -> Any:
-    """Return a strategy that has just sent the model; f is the largest that Bulyan allows."""
+Aggregator = Callable[[int, list[Any]], object]
+"""Combines the replies of a round of this number."""
+
+
+def flower_side(rule: str, this: Round) -> Aggregator:
+    """Return Flower's strategy that has just sent the model."""
     clients = len(this.returned)
-    options = {"num_malicious_nodes": (clients - 3) // 4} if rule in {"Krum", "Bulyan"} else {}
-    strategy = getattr(module, rule)(**options)
-    list(strategy.configure_train(1, this.sent, ConfigRecord(), Nodes(clients)))
-    return strategy
+    strategy = having_sent(flowers(rule, values_of(rule, clients)), this.sent, 1, clients)
+    aggregate: Aggregator = strategy.aggregate_train
+    return aggregate
+
+
+def our_side(rule: str, this: Round) -> Aggregator:
+    """Return ours, which takes the updates that were parsed from the replies when they arrived."""
+    strategy = Strategy(spec=spec_of(rule), values=values_of(rule, len(this.returned)))
+    model = array_views(this.sent)
+    return lambda number, updates: strategy.aggregate(number, model, check_together(updates).valid)
+
+
+def values_of(rule: str, clients: int) -> Values:
+    """Return the example's parameters; f is the largest that Bulyan tolerates."""
+    spec = spec_of(rule)
+    malicious = {"num_malicious": (clients - 3) // 4} if NUM_MALICIOUS in spec.parameters else {}
+    return spec.values(**spec.example | malicious)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:
-    """The cost of one call: wall-clock seconds, and processor seconds of all cores."""
+    """What one call took: seconds on the wall, and seconds of all processors together."""
 
     wall: float
     processor: float
 
 
 def spent(action: Callable[[], object]) -> Spent:
-    """Time one call, after collecting the garbage of the previous one."""
+    """Time one call, with the garbage of the one before cleared away first."""
     gc.collect()
     processor, wall = time.process_time(), time.perf_counter()
     action()
     return Spent(wall=time.perf_counter() - wall, processor=time.process_time() - processor)
 
 
-def peak_bytes(strategy: Any, replies: list[Message], server_round: int) -> int:
-    """Return the peak of the memory that one aggregation allocates."""
+def peak_bytes(aggregate: Aggregator, replies: list[Any], number: int) -> int:
+    """Return what one aggregation allocates at its peak."""
     gc.collect()
     tracemalloc.start()
-    strategy.aggregate_train(server_round, replies)
+    aggregate(number, replies)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return peak
@@ -150,14 +163,19 @@ def copier(this: Round) -> Callable[[], None]:
 
 
 def compare(rule: str, this: Round, repeats: int) -> dict[str, float]:
-    """Time both sides and a copy alternately, then measure their memory."""
-    sides = {"flower": make_strategy(flower, rule, this), "ours": make_strategy(ours, rule, this)}
+    """Time both sides and a copy in turn, then measure their memory."""
+    schema = model_schema(array_views(this.sent))
+    # What each side is given, fresh for every call, and what it does with it.
+    sides: dict[str, tuple[Callable[[], list[Any]], Aggregator]] = {
+        "flower": (this.replies, flower_side(rule, this)),
+        "ours": (lambda: [parse_update(reply, schema) for reply in this.replies()], our_side(rule, this)),
+    }
     copy = copier(this)
     times: dict[str, list[Spent]] = {"flower": [], "ours": [], "copy": []}
-    for server_round in range(1, repeats + 1):
-        for side, strategy in sides.items():
-            replies = this.replies()
-            times[side].append(spent(lambda s=strategy, r=replies, n=server_round: s.aggregate_train(n, r)))
+    for number in range(1, repeats + 1):
+        for side, (given, aggregate) in sides.items():
+            replies = given()
+            times[side].append(spent(partial(aggregate, number, replies)))
         times["copy"].append(spent(copy))
     size = this.size_bytes
     wall, processor = (
@@ -165,8 +183,8 @@ def compare(rule: str, this: Round, repeats: int) -> dict[str, float]:
         for clock in ("wall", "processor")
     )
     peaks = {
-        f"{side}_models": peak_bytes(strategy, this.replies(), repeats + 1) / size
-        for side, strategy in sides.items()
+        f"{side}_models": peak_bytes(aggregate, given(), repeats + 1) / size
+        for side, (given, aggregate) in sides.items()
     }
     clients = len(this.returned)
     return {
@@ -179,14 +197,13 @@ def compare(rule: str, this: Round, repeats: int) -> dict[str, float]:
 
 
 def check_ms(this: Round, repeats: int) -> float:
-    """Return the milliseconds needed to check one reply, which happens while others are awaited."""
-    strategy = ours.FedAvg()
-    schema, reply = strategy.schema(this.sent), this.replies()[0]
-    return 1e3 * median(spent(lambda: strategy.check_reply(reply, schema)).wall for _ in range(repeats + 2))
+    """Return the milliseconds that parsing one reply takes, which happens while others are awaited."""
+    schema, reply = model_schema(array_views(this.sent)), this.replies()[0]
+    return 1e3 * median(spent(partial(parse_update, reply, schema)).wall for _ in range(repeats + 2))
 
 
 def main() -> None:
-    """Print one line per cell, then with --json the ratios as one line of JSON."""
+    """Print a line a cell, then the ratios as one line of JSON if asked."""
     options = _options()
     logging.getLogger("flwr").setLevel(logging.ERROR)
     print(f"NumPy {np.__version__}, Python {platform.python_version()}, {platform.machine()}")
@@ -217,7 +234,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--clients", type=int, nargs="+", default=[5, 10, 50])
     parser.add_argument("--values", type=float, nargs="+", default=[1e5, 1e7], help="values in a model")
     parser.add_argument("--rules", nargs="+", choices=RULES, default=RULES)
-    parser.add_argument("--repeats", type=int, default=5, help="calls of each side, alternating")
+    parser.add_argument("--repeats", type=int, default=5, help="calls of each side, in turn")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     return parser.parse_args()
 

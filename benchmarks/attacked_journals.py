@@ -1,4 +1,4 @@
-"""Train all six strategies with two attackers and keep the journals, the source of docs/compare.svg.
+"""Train all strategies with two attackers, and keep the journals: what docs/compare.svg is drawn from.
 
 python benchmarks/attacked_journals.py DIR          # DIR/FedAvg/journal.jsonl and so on; some minutes
 oneflower compare DIR/* --format svg --output docs/compare.svg
@@ -26,7 +26,7 @@ from oneflower.settings import APP_CONFIG_KEYS
 
 
 def train(strategy: str, attack: str, rounds: int, folder: Path) -> None:
-    """Train once; keep the journal in the folder."""
+    """Train once; the journal stays in the folder."""
     run_config = {
         **APP_CONFIG_KEYS,
         **SPLITS["IID"],

@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import median
 
 from oneflower.journal import read_journal
+from oneflower.journal.events import RoundCompleted
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "e2e"))
 NODES = 2
@@ -39,8 +40,8 @@ def seconds_a_round(
     command = [sys.executable, "-m", "oneflower.cli.main", "up", "--nodes", str(NODES), "--app", str(app)]
     command += ["--state", str(folder / "state"), "--no-dashboard", "--plain"]
     subprocess.run(command, env=environ, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    events = read_journal(folder / "state" / "journal.jsonl")
-    return [event["seconds"] for event in events if event["event"] == "round_completed"]
+    entries = read_journal(folder / "state" / "journal.jsonl")
+    return [entry.event.seconds for entry in entries if isinstance(entry.event, RoundCompleted)]
 
 
 def main() -> None:

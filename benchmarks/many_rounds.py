@@ -18,12 +18,12 @@ import tempfile
 import threading
 import time
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
 from oneflower.journal import read_journal
+from oneflower.journal.events import RoundCompleted
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "e2e"))
 PART = 100
@@ -132,11 +132,11 @@ def train(app: Path, state: Path, rounds: int, given: argparse.Namespace) -> Tra
         process.kill()
         stop.set()
         sampler.join()
-    events = read_journal(state / "journal.jsonl")
+    entries = read_journal(state / "journal.jsonl")
     ended = {
-        event["round"]: datetime.fromisoformat(event["time"]).timestamp()
-        for event in events
-        if event["event"] == "round_completed"
+        entry.event.round: entry.time.timestamp()
+        for entry in entries
+        if isinstance(entry.event, RoundCompleted) and entry.time is not None
     }
     return Trained(ended=ended, samples=samples)
 

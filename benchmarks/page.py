@@ -24,8 +24,8 @@ from typing import Any
 
 from playwright.sync_api import Browser, sync_playwright
 
-from oneflower.journal import read_journal
-from oneflower.monitor.history import fold
+from oneflower.journal import read_journal, reduce
+from oneflower.journal.events import RoundStarted
 from oneflower.monitor.web.server import beside
 
 SCENES = Path(__file__).resolve().parents[1] / "tests" / "browser" / "scenes.py"
@@ -95,7 +95,7 @@ def change(browser: Browser, address: str, scene: Any, number: int) -> float:
     page.locator("#link.on").wait_for()
     time.sleep(1.0)
     began = time.monotonic()
-    scene.write("round_started", round=number, rounds=scene.rounds, clients=3)
+    scene.write(RoundStarted(round=number, rounds=scene.rounds, clients=3))
     while f"Round {number} of" not in page.locator("#doing").inner_text():
         page.wait_for_timeout(5)
     context.close()
@@ -108,7 +108,7 @@ def measure(browser: Browser, clients: int, rounds: int) -> dict[str, float]:
         journal = Path(folder) / "journal.jsonl"
         scene = scenes().large(journal, clients=clients, rounds=rounds, done=rounds - 3)
         began = time.monotonic()
-        done = fold(read_journal(journal)).done
+        done = reduce(read_journal(journal)).done
         found: dict[str, float] = {"fold_ms": 1000 * (time.monotonic() - began)}
         with served(journal, done) as (address, took):
             found |= took | weigh(address)

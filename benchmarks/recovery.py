@@ -7,6 +7,7 @@ first notice the failure and restart the SuperLink, and without a checkpoint the
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -14,12 +15,12 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from oneflower.errors import ClusterError
 from oneflower.flower.control import ControlClient
+from oneflower.journal import Entry
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "tests" / "e2e"), str(ROOT / "tests" / "e2e" / "recovery")]
@@ -34,9 +35,9 @@ PAUSE_S = 0.5
 STEPS = ("run_lost", "run_submitted", "training_resumed", "round_completed")
 
 
-def moment(event: dict[str, Any]) -> float:
+def moment(entry: Entry) -> float:
     """Return when an event was written, in seconds since 1970."""
-    return datetime.fromisoformat(event["time"]).timestamp()
+    return entry.time.timestamp() if entry.time is not None else math.nan
 
 
 def kill_once(scene: Any) -> list[float]:
@@ -46,7 +47,7 @@ def kill_once(scene: Any) -> list[float]:
     seen["round_completed"] = scene.count("round_completed")
     began = time.time()
     scene.kill("superlink")
-    return [moment(scene.wait_for(name, after=seen[name])) - began for name in STEPS]
+    return [moment(scene.wait_for_entry(name, after=seen[name])) - began for name in STEPS]
 
 
 def by_hand(folder: Path, app: Path) -> float:
@@ -65,7 +66,7 @@ def by_hand(folder: Path, app: Path) -> float:
             stdout=subprocess.DEVNULL,
             check=True,
         )
-        return moment(scene.wait_for("round_completed", round=1)) - began
+        return moment(scene.wait_for_entry("round_completed", round=1)) - began
     finally:
         scene.close()
 

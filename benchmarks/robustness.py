@@ -1,10 +1,10 @@
-"""Attack the real image-classification app under all six strategies, and update docs/robustness.md.
+"""Attack the real image-classification app under all strategies, and write docs/robustness.md.
 
-    python benchmarks/robustness.py            # about a quarter of an hour on two cores
+    python benchmarks/robustness.py            # half an hour on two cores
     python benchmarks/robustness.py --quick    # two strategies, three attacks
 
 Eleven clients, two of them malicious, all in one process; each cell is one training from the same seed. The
-malicious clients know every honest update and cooperate: the strongest attacker of the papers.
+malicious clients know every honest update and act together: the strongest attacker of the papers.
 """
 
 import argparse
@@ -24,8 +24,11 @@ import numpy as np
 from flwr.common import Array, ArrayRecord, Context, Message, MessageType, RecordDict
 from flwr.server.run_serverapp import run as run_serverapp
 
-from oneflower.journal import read_journal
+from oneflower.aggregation import SPECS, StrategySpec
+from oneflower.aggregation.optimizers import CLIENT_LR
+from oneflower.journal import read_journal, reduce
 from oneflower.lab.localgrid import LocalGrid
+from oneflower.quality import Measure, Origin
 from oneflower.settings import APP_CONFIG_KEYS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,14 +36,16 @@ APP = ROOT / "apps" / "image-classification"
 PAGE, PICTURE = ROOT / "docs" / "robustness.md", ROOT / "docs" / "robustness.svg"
 
 CLIENTS, MALICIOUS = 11, 2
-STRATEGIES: dict[str, dict[str, Any]] = {
-    "FedAvg": {},
-    "FedProx": {"proximal-mu": 0.1},
-    "FedAdam": {"server-lr": 0.01, "client-lr": 0.05},
-    "Krum": {"num-malicious": MALICIOUS},
-    "Bulyan": {"num-malicious": MALICIOUS},
-    "FedTrimmedAvg": {"trim-beta": 0.2},
-}
+ADAPTIVE = {"server_lr": 0.01, "client_lr": 0.05}
+
+
+def parameters(spec: StrategySpec) -> dict[str, Any]:
+    """Return the parameters of a strategy's example, but for the attackers and smaller adaptive steps."""
+    chosen = {"num_malicious": MALICIOUS} | (ADAPTIVE if CLIENT_LR in spec.parameters else {})
+    return {parameter.key: parameter.of(spec.example | chosen) for parameter in spec.parameters}
+
+
+STRATEGIES = {spec.name: parameters(spec) for spec in SPECS}
 SPLITS = {"IID": {"partitioning": "iid"}, "non-IID": {"partitioning": "dirichlet", "dirichlet-alpha": 0.3}}
 
 Arrays = dict[str, np.ndarray]
@@ -51,7 +56,7 @@ Attack = Callable[[np.random.Generator, Arrays, list[Arrays], Arrays], Arrays]
 
 
 def sign_flip(_: np.random.Generator, model: Arrays, __: list[Arrays], own: Arrays) -> Arrays:
-    """Send ten times the opposite of the client's own change."""
+    """Send ten times the opposite of the own change."""
     return {name: model[name] - 10 * (own[name] - model[name]) for name in own}
 
 
@@ -82,12 +87,12 @@ def not_a_number(_: np.random.Generator, __: Arrays, ___: list[Arrays], own: Arr
 
 
 def stale(_: np.random.Generator, model: Arrays, __: list[Arrays], ___: Arrays) -> Arrays:
-    """Send the global model back unchanged: a free rider."""
+    """Send the model back as it came: a free rider."""
     return dict(model)
 
 
 def honest(_: np.random.Generator, __: Arrays, ___: list[Arrays], own: Arrays) -> Arrays:
-    """Send the trained model (with "label flip": trained on reversed labels)."""
+    """Send what was trained (with "label flip": on labels that were turned round before)."""
     return own
 
 
@@ -104,7 +109,7 @@ ATTACKS: dict[str, Attack] = {
 
 
 class AttackedGrid(LocalGrid):
-    """A LocalGrid whose last two clients send attacked updates."""
+    """A LocalGrid whose last two clients send what an attack makes of their updates."""
 
     def __init__(self, *arguments: Any, attack: Attack, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -113,7 +118,7 @@ class AttackedGrid(LocalGrid):
         self.client_accuracy: list[float] = []
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterator[Message]:
-        """Run every client, then attack with knowledge of all updates."""
+        """Run every client, then let the malicious ones see the others' updates."""
         asked = [self._queue[key] for key in message_ids if key in self._queue]
         replies = list(super().pull_messages(message_ids))
         if not replies:
@@ -141,7 +146,7 @@ class AttackedGrid(LocalGrid):
 
 
 def floats(record: ArrayRecord) -> Arrays:
-    """Return the float arrays of a record, without counters."""
+    """Return the float arrays of a record; counters are left as they are."""
     arrays = {name: array.numpy() for name, array in record.items()}
     return {name: values for name, values in arrays.items() if values.dtype.kind == "f"}
 
@@ -151,7 +156,7 @@ def floats(record: ArrayRecord) -> Arrays:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """One training of the matrix and its result: accuracies in per cent."""
+    """One training of the matrix, and how it ended: accuracies in per cent."""
 
     split: str
     strategy: str
@@ -161,7 +166,7 @@ class Cell:
 
 
 def run_cell(arguments: tuple[Cell, int]) -> Cell:
-    """Train once; return the accuracy on held-out images, and the worst honest client's on its own."""
+    """Train once; return the final accuracy on held-out images, and the worst honest client's on its own."""
     cell, rounds = arguments
     logging.getLogger("flwr").setLevel(logging.CRITICAL)
     client = import_client(cell.attack)
@@ -190,11 +195,11 @@ def run_cell(arguments: tuple[Cell, int]) -> Cell:
                 server_app_dir=str(APP),
                 server_app_attr="image_classification.server:app",
             )
-        except Exception as error:  # noqa: BLE001 a training that fails under an attack is a result
+        except Exception as error:  # noqa: BLE001 a training that an attack ends is a result of this table
             print(f"{cell.split} {cell.strategy} {cell.attack}: {error}", file=sys.stderr)
             return cell
-        last = [event for event in read_journal(journal) if event["event"] == "round_completed"][-1]
-    accuracy = 100 * last["central_metrics"]["accuracy"]
+        state = reduce(read_journal(journal))
+    accuracy = 100 * state.rounds[state.done].metrics[Measure(Origin.CENTRAL, "accuracy")]
     worst = 100 * min(grid.client_accuracy[:-MALICIOUS])
     return Cell(
         split=cell.split, strategy=cell.strategy, attack=cell.attack, accuracy=accuracy, worst_client=worst
@@ -220,7 +225,7 @@ def import_client(attack: str) -> Any:
 
 
 def table(cells: list[Cell], split: str, attacks: list[str]) -> str:
-    """Return the accuracies of one split as a Markdown table, with the effect of the attack in brackets."""
+    """Return one split's accuracies as a Markdown table; in brackets, the points lost to the attack."""
     found = {(cell.strategy, cell.attack): cell for cell in cells if cell.split == split}
     strategies = list(dict.fromkeys(strategy for strategy, _ in found))
     lines = ["| | " + " | ".join(attacks) + " |", "|---" * (len(attacks) + 1) + "|"]
@@ -236,7 +241,7 @@ def table(cells: list[Cell], split: str, attacks: list[str]) -> str:
 
 
 def minority_table(cells: list[Cell]) -> str:
-    """Return the accuracy of the worst honest client without an attack, by split."""
+    """Return what the worst-served honest client gets without any attack, by split."""
     lines = [
         "| | IID: all | IID: worst client | non-IID: all | non-IID: worst client |",
         "|---|---|---|---|---|",
@@ -252,7 +257,7 @@ def minority_table(cells: list[Cell]) -> str:
 
 
 def picture(cells: list[Cell], attacks: list[str]) -> str:
-    """Return the matrix as an SVG heat map: one panel per split, the accuracy in every cell."""
+    """Return the matrix as an SVG heat map: a panel for each split, the accuracy written in every cell."""
     width, height, left, top = 92, 30, 120, 96
     strategies = list(dict.fromkeys(cell.strategy for cell in cells))
     panel = top + height * len(strategies) + 24
@@ -282,7 +287,7 @@ def picture(cells: list[Cell], attacks: list[str]) -> str:
 
 
 def heat(x: float, y: float, width: float, height: float, value: float) -> str:
-    """Return one cell: dark blue is accurate, pale is not, grey is a training that failed."""
+    """Return one cell: dark blue is accurate, pale is not, grey ended."""
     share = 0.0 if np.isnan(value) else max(0.0, min(1.0, value / 100)) ** 3
     red, green, blue = (round(244 + share * (end - 244)) for end in (23, 79, 140))
     ink = "#fff" if share > 0.5 else "#222"
@@ -294,14 +299,14 @@ def heat(x: float, y: float, width: float, height: float, value: float) -> str:
 
 
 def put_between(page: str, name: str, text: str) -> str:
-    """Replace the text between the two marks of a section of the page."""
+    """Replace what stands between the two marks of a section of the page."""
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     before, rest = page.split(begin)
     return f"{before}{begin}\n{text}\n{end}{rest.split(end)[1]}"
 
 
 def main() -> None:
-    """Run the matrix, one process per core."""
+    """Run the matrix on as many processes as there are cores."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -3,9 +3,13 @@
 import pytest
 from hypothesis import settings
 
-# No test fails on a stopwatch: a busy machine is no defect.
-settings.register_profile("no-stopwatch", deadline=None)
-settings.load_profile("no-stopwatch")
+from oneflower.journal import writer
+
+# No test fails on a stopwatch: a busy machine is no defect. Every run draws the same examples, so that a
+# failure belongs to the change that it is seen with; `make laws` looks for new ones.
+settings.register_profile("same", deadline=None, derandomize=True, max_examples=100)
+settings.register_profile("nightly", deadline=None, max_examples=2000, print_blob=True)
+settings.load_profile("same")
 
 
 @pytest.fixture
@@ -14,3 +18,17 @@ def federation(tmp_path):
     from .federation import Federation
 
     return Federation(folder=tmp_path / "checkpoints")
+
+
+@pytest.fixture(autouse=True)
+def refused(monkeypatch):
+    """No test may write an event that the journal refuses; one that wants to clears this list."""
+    found, report = [], writer.report_refusal
+
+    def refuse(*words):
+        found.append(words)
+        report(*words)
+
+    monkeypatch.setattr(writer, "report_refusal", refuse)
+    yield found
+    assert not found, found

@@ -49,7 +49,7 @@ def local_loss(_server_round, arrays):
 
 
 def numpy_app(update: Callable = local_update, evaluation: Callable = local_loss) -> ClientApp:
-    """Return the ClientApp whose training is `update`."""
+    """Return the ClientApp whose training is `update`; an evaluation may return metrics or a whole reply."""
     app = ClientApp()
 
     @app.train()
@@ -60,8 +60,9 @@ def numpy_app(update: Callable = local_update, evaluation: Callable = local_loss
 
     @app.evaluate()
     def _(message: Message, context: Context) -> Message:
-        metrics = evaluation(message.content["config"]["server-round"], message.content["arrays"])
-        return Message(RecordDict({"metrics": MetricRecord(metrics)}), reply_to=message)
+        said = evaluation(message.content["config"]["server-round"], message.content["arrays"])
+        content = said if isinstance(said, RecordDict) else RecordDict({"metrics": MetricRecord(said)})
+        return Message(content, reply_to=message)
 
     return app
 

@@ -1,4 +1,4 @@
-"""Files of the state folder are whole or not there, and failures say how to mend them."""
+"""Files of the state folder are written atomically, and errors say how to fix the cause."""
 
 import errno
 import os
@@ -14,7 +14,7 @@ from oneflower.files import open_to_read, probe, read_json, state_errors, write_
 
 @pytest.fixture
 def full_disk(tmp_path):
-    """A real file system of 64 kB with nothing left on it."""
+    """A real file system of 64 kB without free space."""
     place = tmp_path / "full"
     place.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]
@@ -36,7 +36,7 @@ def test_what_is_written_is_read(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
 
-def test_a_failure_keeps_the_old_file_and_leaves_nothing_half_written(tmp_path, monkeypatch):
+def test_a_failure_keeps_the_old_file_and_leaves_no_partial_file(tmp_path, monkeypatch):
     write_atomically(tmp_path / "a", "old")
 
     def no_space(_descriptor):
@@ -59,20 +59,20 @@ def test_a_full_disk_is_found_and_nothing_is_lost(full_disk):
 
 
 @pytest.mark.parametrize(
-    ("number", "mend"),
+    ("number", "hint"),
     [
         (errno.ENOSPC, "free some space"),
-        (errno.EACCES, "no permission"),
+        (errno.EACCES, "permission denied"),
         (errno.EROFS, "read-only"),
         (errno.EDQUOT, "quota"),
         (errno.EIO, "Input/output error"),
     ],
 )
-def test_an_error_names_the_path_and_the_mend(number, mend):
+def test_an_error_names_the_path_and_how_to_fix_it(number, hint):
     with pytest.raises(StateError) as caught, state_errors(Path("/some/where")):
         raise OSError(number, os.strerror(number))
     assert "/some/where" in str(caught.value)
-    assert mend in str(caught.value)
+    assert hint in str(caught.value)
     assert "--state" in str(caught.value)
 
 
@@ -83,7 +83,7 @@ def test_a_damaged_or_missing_file_reads_as_empty(tmp_path):
         assert read_json(tmp_path / "bad.json") == {}
 
 
-def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path):
+def test_a_named_pipe_is_refused_without_blocking(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     with pytest.raises(OSError, match="named pipe"):

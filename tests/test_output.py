@@ -1,4 +1,4 @@
-"""A program whose output nobody can take goes on, and ends with its own exit code."""
+"""A program whose output cannot be written continues, and ends with its own exit code."""
 
 import os
 import pty
@@ -40,7 +40,7 @@ def finish(process):
     return process.wait(timeout=60)
 
 
-def test_a_closed_pipe_ends_nothing(tmp_path):
+def test_a_closed_pipe_does_not_end_the_process(tmp_path):
     process, mark = run(tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.close()
     process.stderr.close()
@@ -48,7 +48,7 @@ def test_a_closed_pipe_ends_nothing(tmp_path):
     assert mark.read_text() == "done"
 
 
-def test_a_terminal_that_vanished_ends_nothing(tmp_path):
+def test_a_closed_terminal_does_not_end_the_process(tmp_path):
     ours, theirs = pty.openpty()
     process, mark = run(tmp_path, stdout=theirs, stderr=theirs)
     os.close(theirs)
@@ -57,14 +57,14 @@ def test_a_terminal_that_vanished_ends_nothing(tmp_path):
     assert mark.read_text() == "done"
 
 
-def test_a_full_disk_ends_nothing(tmp_path):
+def test_a_full_disk_does_not_end_the_process(tmp_path):
     with Path("/dev/full").open("wb") as full:
         process, mark = run(tmp_path, stdout=full, stderr=full)
     assert finish(process) == 0
     assert mark.read_text() == "done"
 
 
-def test_streams_that_are_closed_from_the_start_are_no_obstacle(tmp_path):
+def test_streams_that_are_closed_from_the_start_are_replaced(tmp_path):
     command = f"exec {sys.executable} -c '{PROGRAM}' {tmp_path / 'mark'} >&- 2>&-"
     process = subprocess.Popen(["/bin/sh", "-c", command], stdin=subprocess.PIPE)
     assert finish(process) == 0
@@ -88,7 +88,7 @@ def test_what_is_written_arrives_and_the_stream_is_wrapped_once(capfd):
     assert first.isatty() is False
 
 
-def test_a_sign_that_the_terminal_does_not_know_ends_no_command():
+def test_a_character_that_the_terminal_cannot_encode_ends_no_command():
     program = """
 from oneflower.cli import main
 main.app = lambda **_: print("mod\\xe8le \\ud800")

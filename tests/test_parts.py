@@ -1,4 +1,4 @@
-"""Every member has one part, and no part two members, after any sequence of joins and leaves."""
+"""Each member has one partition and each partition one member, after any sequence of joins and leaves."""
 
 import pytest
 from hypothesis import given
@@ -11,15 +11,15 @@ MEMBERS = st.frozensets(IDS, max_size=8)
 HINTS = st.dictionaries(IDS, st.builds(Part, index=st.integers(-2, 99), count=st.integers(-2, 99)))
 
 
-def test_the_oldest_leaves_and_another_comes():
-    """By the ids and their number alone, as each of them joined, 12 and 13 would have one part."""
+def test_the_oldest_leaves_and_another_joins():
+    """Without a table, from the ids and their number as each joined, 12 and 13 would share a partition."""
     table = ()
     for members in ({10, 11}, {10, 11, 12}, {11, 12}, {11, 12, 13}):
         table = assign(table, members, {})
     assert table == (12, 11, 13)
 
 
-def test_one_that_is_replaced_leaves_its_part_to_its_successor():
+def test_a_replaced_member_leaves_its_partition_to_its_successor():
     assert assign((10, 11, 12), {10, 12, 20}, {}) == (10, 20, 12)
 
 
@@ -33,23 +33,23 @@ def test_hints_rebuild_a_table_that_was_lost():
     assert assign((), {11, 12, 13}, hints) == table
 
 
-def test_hints_do_not_count_beside_a_table():
+def test_hints_are_ignored_if_there_is_a_table():
     assert assign((11, 12), {11, 12}, {12: Part(index=0, count=2)}) == (11, 12)
 
 
-def test_of_two_that_claim_one_part_the_lowest_id_has_it():
+def test_if_two_claim_one_partition_the_lowest_id_gets_it():
     assert assign((), {11, 12}, {11: Part(index=1, count=2), 12: Part(index=1, count=2)}) == (12, 11)
 
 
 @given(previous=st.lists(IDS, unique=True), members=MEMBERS, hints=HINTS)
-def test_each_part_has_one_member_whatever_was_before_and_whatever_they_say(previous, members, hints):
+def test_each_partition_has_one_member_for_any_previous_table_and_hints(previous, members, hints):
     table = assign(previous, members, hints)
     assert sorted(table) == sorted(members)
     assert assign(previous, sorted(members, reverse=True), dict(reversed(hints.items()))) == table
 
 
 @given(previous=st.lists(IDS, unique=True), members=MEMBERS)
-def test_who_can_keep_a_part_keeps_it(previous, members):
+def test_a_member_keeps_its_partition_if_it_still_exists(previous, members):
     table = assign(previous, members, {})
     kept = [member for member in previous[: len(members)] if member in members]
     assert [table[previous.index(member)] for member in kept] == kept
@@ -77,14 +77,14 @@ def test_any_sequence_of_joins_leaves_and_replaced_superlinks(steps):
 
 
 @given(st.lists(st.integers(0, 2**63 - 1), unique=True).map(tuple))
-def test_a_table_comes_back_from_its_text(table):
+def test_a_table_is_parsed_from_its_text(table):
     assert read_table(table_text(table)) == table
 
 
 @pytest.mark.parametrize(
     "values", [None, "12", (1, 2), {"1": 2}, [1, "2"], [True], [-1], [1.0], [3, 3], [2**63], [[1]]]
 )
-def test_what_is_no_table_is_refused(values):
+def test_values_that_are_not_a_table_are_refused(values):
     with pytest.raises(ValueError, match="expected"):
         checked_table(values)
 
@@ -95,6 +95,6 @@ def test_a_damaged_file_is_refused(text):
         read_table(text)
 
 
-def test_who_is_not_in_the_table_has_no_part():
+def test_a_member_outside_the_table_has_no_partition():
     assert part_of((12, 11), 13) is None
     assert part_of((12, 11), 11) == Part(index=1, count=2)

@@ -1,4 +1,4 @@
-"""Processes are told apart for good, and a signal reaches only the one that was meant."""
+"""Processes are identified by pid and start time, and a signal reaches only the intended one."""
 
 import os
 import signal
@@ -52,7 +52,7 @@ def test_a_zombie_counts_as_dead(sleeper):
     assert identify(sleeper.pid) is None
 
 
-def test_no_process_has_no_identity():
+def test_a_missing_process_has_no_identity():
     assert identify(2**22) is None
     assert parent_of(2**22) is None
     assert command_line(2**22) == []
@@ -64,7 +64,7 @@ def test_parent_session_and_command_line_are_read(sleeper):
     wait_for(lambda: command_line(sleeper.pid) == ["sleep", "60"])
 
 
-def test_a_name_with_brackets_and_spaces_does_not_confuse(tmp_path):
+def test_a_process_name_with_brackets_and_spaces_is_parsed(tmp_path):
     """The second field of /proc/PID/stat is the program's name and may hold anything."""
     program = tmp_path / "a) S 1 (b"
     program.symlink_to("/bin/sleep")
@@ -82,15 +82,15 @@ def test_a_signal_reaches_the_process(sleeper):
     assert sleeper.wait(timeout=WAIT_S) == -signal.SIGKILL
 
 
-def test_a_process_that_took_over_a_pid_is_spared(sleeper):
-    """The pid is right and the start time is not: it is another process."""
+def test_a_process_with_a_reused_pid_is_not_signalled(sleeper):
+    """The same pid with another start time is another process."""
     identity = identify(sleeper.pid)
     other = Identity(pid=identity.pid, start_ticks=identity.start_ticks - 1)
     assert not send(other, signal.SIGKILL)
     assert is_alive(identity)
 
 
-def test_a_signal_to_a_dead_process_is_no_error():
+def test_a_signal_to_a_dead_process_is_not_an_error():
     assert not send(Identity(pid=2**22, start_ticks=1), signal.SIGTERM)
 
 

@@ -1,4 +1,4 @@
-"""A connection to this machine uses no proxy; what stands between two machines is named."""
+"""A connection to this machine uses no proxy; a proxy between two machines is named."""
 
 import pytest
 
@@ -8,11 +8,11 @@ PROXY = "http://proxy.example.org:3128"
 
 
 @pytest.mark.parametrize("name", ["grpc_proxy", "https_proxy", "http_proxy"])
-def test_the_variable_in_the_way_is_named(name):
+def test_the_variable_of_the_proxy_is_named(name):
     assert proxy_variable("10.0.0.5", {name: PROXY}) == name
 
 
-def test_grpcs_own_comes_first_and_an_empty_one_is_none():
+def test_grpc_proxy_comes_first_and_an_empty_value_is_ignored():
     assert proxy_variable("10.0.0.5", {"http_proxy": PROXY, "grpc_proxy": PROXY}) == "grpc_proxy"
     assert proxy_variable("10.0.0.5", {"http_proxy": PROXY, "grpc_proxy": ""}) == "http_proxy"
 
@@ -32,7 +32,7 @@ def test_this_machine_is_never_behind_a_proxy(host):
         ("link.example.org", {"no_grpc_proxy": "example.org", "no_proxy": "elsewhere"}),
     ],
 )
-def test_an_exception_is_none(host, exceptions):
+def test_an_exception_uses_no_proxy(host, exceptions):
     assert proxy_variable(host, {"http_proxy": PROXY, **exceptions}) is None
 
 

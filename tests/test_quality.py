@@ -6,14 +6,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oneflower.monitor.history import fold
-from oneflower.quality import BestSoFar, Wanted, best_of, flat, wanted_or_automatic
+from oneflower.quality import (
+    BestSoFar,
+    Measure,
+    Origin,
+    Wanted,
+    best_of,
+    flat,
+    label,
+    measure_named,
+    wanted_or_automatic,
+)
 
 AUTOMATIC = Wanted.parse("")
 values = st.floats(width=16) | st.integers(-3, 3).map(float)
+
+
+def named(text):
+    """Return the measure that people call this."""
+    return None if text is None else measure_named(text)
+
+
 names = st.sampled_from(
     ["central accuracy", "central loss", "evaluate eval_acc", "evaluate eval_loss", "train train_loss"]
-)
+).map(named)
 histories = st.dictionaries(st.integers(1, 20), st.dictionaries(names, values))
 
 
@@ -31,7 +47,7 @@ histories = st.dictionaries(st.integers(1, 20), st.dictionaries(names, values))
     ],
 )
 def test_the_automatic_quality_is_the_most_telling_accuracy_else_the_most_telling_loss(measured, chosen):
-    assert AUTOMATIC.choose(measured) == chosen
+    assert AUTOMATIC.choose(map(named, measured)) == named(chosen)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +69,8 @@ def test_the_operator_names_the_metric_and_which_way_is_better(text, chosen, hig
             Wanted.parse(text)
         return
     wanted = Wanted.parse(text)
-    assert (wanted.choose(measured), wanted.higher) == (chosen, higher)
+    assert (wanted.choose(map(named, measured)), wanted.higher) == (named(chosen), higher)
+    assert Wanted.parse(wanted.text) == wanted
 
 
 @pytest.mark.parametrize(
@@ -67,31 +84,31 @@ def test_a_wish_that_cannot_be_meant_is_refused_with_what_to_write(text, says):
 
 def test_not_a_number_and_infinity_are_never_best():
     rounds = {
-        1: {"central accuracy": math.nan},
-        2: {"central accuracy": math.inf},
-        3: {"central accuracy": 0.1},
+        1: {named("central accuracy"): math.nan},
+        2: {named("central accuracy"): math.inf},
+        3: {named("central accuracy"): 0.1},
     }
     assert best_of(rounds).round == 3
-    assert best_of({1: {"central accuracy": math.nan}}) is None
+    assert best_of({1: {named("central accuracy"): math.nan}}) is None
 
 
 def test_of_equals_the_first_stays_the_best():
-    assert best_of({2: {"central loss": 0.5}, 4: {"central loss": 0.5}}).round == 2
+    assert best_of({2: {named("central loss"): 0.5}, 4: {named("central loss"): 0.5}}).round == 2
 
 
 def test_an_improvement_smaller_than_delta_does_not_count_but_adds_up():
     best = BestSoFar(AUTOMATIC, delta=0.1)
     for number, accuracy in enumerate((0.50, 0.58, 0.62, 0.70, 0.71), start=1):
-        best.take(number, {"central accuracy": accuracy})
+        best.take(number, {named("central accuracy"): accuracy})
     assert (best.best().round, best.best().value) == (3, 0.62)
 
 
 def test_what_is_measured_after_a_round_can_make_it_the_best():
     best = BestSoFar()
     for number, accuracy in ((1, 0.5), (2, 0.9)):
-        best.take(number, {"train train_loss": 1.0})
-        best.take(number, {"evaluate eval_acc": accuracy})
-    assert (best.best().round, best.best().metric) == (2, "evaluate eval_acc")
+        best.take(number, {named("train train_loss"): 1.0})
+        best.take(number, {named("evaluate eval_acc"): accuracy})
+    assert (best.best().round, best.best().metric) == (2, named("evaluate eval_acc"))
 
 
 def test_lists_text_and_booleans_are_no_quality():
@@ -105,7 +122,7 @@ def test_lists_text_and_booleans_are_no_quality():
                 "accuracy": 1,
             }
         }
-    ) == {"central accuracy": 1.0}
+    ) == {named("central accuracy"): 1.0}
 
 
 @given(histories, st.sampled_from(["", "eval_acc", "-eval_loss"]))
@@ -126,26 +143,9 @@ def test_one_round_after_another_finds_what_all_together_find(rounds, text):
         assert found.round == min(n for n, score in scores.items() if score == max(scores.values()))
 
 
-@given(histories)
-def test_the_status_and_the_page_show_the_same_best_round(rounds):
-    events = [
-        {"event": "round_completed", "round": number}
-        | {
-            f"{origin}_metrics": {
-                name.partition(" ")[2]: value for name, value in metrics.items() if name.startswith(origin)
-            }
-            for origin in ("central", "evaluate", "train")
-        }
-        for number, metrics in rounds.items()
-    ]
-    shown, found = fold(events).best(), best_of(rounds)
-    assert (shown and shown[0]) == (found and found.round)
-
-
-def test_the_page_follows_the_metric_that_the_training_was_started_with():
-    events = [
-        {"event": "training_started", "best_metric": "-eval_loss", "rounds": 2},
-        {"event": "round_completed", "round": 1, "evaluate_metrics": {"eval_acc": 0.1, "eval_loss": 1.0}},
-        {"event": "round_completed", "round": 2, "evaluate_metrics": {"eval_acc": 0.9, "eval_loss": 2.0}},
-    ]
-    assert fold(events).best() == (1, "loss", 1.0)
+@pytest.mark.parametrize(
+    ("name", "called"),
+    [("eval_loss", "loss"), ("Accuracy", "accuracy"), ("roc_auc", "roc_auc"), ("examples", "examples")],
+)
+def test_a_metric_is_called_by_the_word_of_its_row(name, called):
+    assert label(Measure(Origin.TRAIN, name)) == called

@@ -7,7 +7,7 @@ ONE_SERVICE_VERSION='0.1.0'
 ONE_SERVICE_BUILD='1'
 ONE_SERVICE_SHORT_DESCRIPTION='Flower SuperLink, configured by FL_* variables'
 ONE_SERVICE_DESCRIPTION='Federated learning with Flower. Set FL_USE_CASE and start the service.'
-# Both stages give the same result however often they run.
+# Both stages can be repeated with the same result.
 ONE_SERVICE_RECONFIGURABLE=true
 
 # name, stage, description, input type
@@ -20,9 +20,10 @@ ONE_SERVICE_PARAMS=(
     'FL_MIN_EVALUATE_CLIENTS' 'configure' 'Clients that must evaluate the model of a round; 0 switches client evaluation off' 'O|number'
     'FL_MIN_AVAILABLE_CLIENTS' 'configure' 'Clients that must be connected before a round starts' 'O|number'
     'FL_PROXIMAL_MU' 'configure' 'Weight mu of the proximal term in the loss of the clients; 0 is FedAvg' 'O|number-float'
-    'FL_SERVER_LR' 'configure' 'Learning rate eta of the server'"'"'s optimizer' 'O|number-float'
-    'FL_CLIENT_LR' 'configure' 'Learning rate eta_l of the clients, sent to them as lr' 'O|number-float'
-    'FL_NUM_MALICIOUS' 'configure' 'Malicious clients f to tolerate; Krum needs 2f+3 clients, Bulyan 4f+3' 'O|number'
+    'FL_SERVER_LR' 'configure' 'Learning rate eta of the server'"'"'s optimizer (FedAdagrad, FedAdam, FedAvgM, FedYogi)' 'O|number-float'
+    'FL_CLIENT_LR' 'configure' 'Learning rate eta_l of the clients, sent to them as lr (FedAdagrad, FedAdam, FedYogi)' 'O|number-float'
+    'FL_SERVER_MOMENTUM' 'configure' 'Momentum beta of the server; 0 keeps nothing of earlier rounds' 'O|number-float'
+    'FL_NUM_MALICIOUS' 'configure' 'Malicious clients f to tolerate; clients needed: Bulyan 4f+3, Krum 2f+3' 'O|number'
     'FL_TRIM_BETA' 'configure' 'Fraction of the updates to trim from each tail, coordinate by coordinate' 'O|number-float'
     'FL_CHECKPOINT_ENABLED' 'configure' 'Save checkpoints, from which a training resumes after a crash' 'O|boolean'
     'FL_CHECKPOINT_INTERVAL' 'configure' 'Rounds between checkpoints; the last round is always saved' 'O|number'
@@ -67,7 +68,7 @@ service_bootstrap() {
     ONE_SERVICE_REPORT="$ONE_SERVICE_REPORT" "$ONEFLOWER" appliance bootstrap --role superlink
 }
 
-# one-apps calls this after every stage: it must stop nothing.
+# one-apps calls this after every stage; it must not stop anything.
 service_cleanup() {
     :
 }

@@ -7,7 +7,7 @@ ONE_SERVICE_VERSION='0.1.0'
 ONE_SERVICE_BUILD='1'
 ONE_SERVICE_SHORT_DESCRIPTION='Flower SuperNode, configured by FL_* variables'
 ONE_SERVICE_DESCRIPTION='Federated learning with Flower. Set FL_USE_CASE and start the service.'
-# Both stages give the same result however often they run.
+# Both stages can be repeated with the same result.
 ONE_SERVICE_RECONFIGURABLE=true
 
 # name, stage, description, input type
@@ -43,7 +43,7 @@ service_bootstrap() {
     ONE_SERVICE_REPORT="$ONE_SERVICE_REPORT" "$ONEFLOWER" appliance bootstrap --role supernode
 }
 
-# one-apps calls this after every stage: it must stop nothing.
+# one-apps calls this after every stage; it must not stop anything.
 service_cleanup() {
     :
 }

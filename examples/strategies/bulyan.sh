@@ -1,4 +1,4 @@
-# Bulyan: Krum's selection, then a trimmed mean; tolerates one malicious client of seven.
+# Bulyan. Krum's selection, then a trimmed mean; tolerates one malicious client of seven.
 # 7 nodes: oneflower up --context examples/strategies/bulyan.sh --nodes 7
 FL_USE_CASE='image-classification'
 FL_STRATEGY='Bulyan'

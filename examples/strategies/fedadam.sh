@@ -1,4 +1,4 @@
-# FedAdam: the server takes an Adam step along the clients' mean change; the clients train with FL_CLIENT_LR.
+# FedAdam. The server takes an Adam step along the clients' mean change; they train with FL_CLIENT_LR.
 # 3 nodes: oneflower up --context examples/strategies/fedadam.sh --nodes 3
 FL_USE_CASE='image-classification'
 FL_STRATEGY='FedAdam'

@@ -1,4 +1,4 @@
-# Federated averaging: the mean of all updates, weighted by their number of examples.
+# FedAvg. Federated averaging: the mean of all updates, weighted by their number of examples.
 # 3 nodes: oneflower up --context examples/strategies/fedavg.sh --nodes 3
 FL_USE_CASE='image-classification'
 FL_STRATEGY='FedAvg'

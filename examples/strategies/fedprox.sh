@@ -1,4 +1,4 @@
-# FedProx: a proximal term keeps the clients near the global model; for data that differ between nodes.
+# FedProx. A proximal term keeps the clients near the global model; for data that differ between nodes.
 # 3 nodes: oneflower up --context examples/strategies/fedprox.sh --nodes 3
 FL_USE_CASE='image-classification'
 FL_STRATEGY='FedProx'

@@ -1,4 +1,4 @@
-# Trimmed mean: per coordinate, the largest and the smallest fifth of the values are discarded.
+# FedTrimmedAvg. Trimmed mean: per coordinate, the largest and the smallest fifth of the values are discarded.
 # 5 nodes: oneflower up --context examples/strategies/fedtrimmedavg.sh --nodes 5
 FL_USE_CASE='image-classification'
 FL_STRATEGY='FedTrimmedAvg'

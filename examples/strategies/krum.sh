@@ -1,4 +1,4 @@
-# Krum: selects one client's model per round, the one nearest to the others; tolerates one malicious client of five.
+# Krum. Selects the one model nearest to the others; tolerates one malicious client of five.
 # 5 nodes: oneflower up --context examples/strategies/krum.sh --nodes 5
 FL_USE_CASE='image-classification'
 FL_STRATEGY='Krum'

@@ -8,7 +8,7 @@
     |   +-- FolderLockedError 3  another run writes the checkpoint folder
     +-- ClusterError          4  a Flower process did not start, died, or its port is taken
     |   +-- FlowerVersionError 4  the Flower that is installed is not one that oneflower supports
-    +-- AppError              5  the folder is no Flower app, or its data do not fit the model
+    +-- AppError              5  the folder is not a Flower app, or its data does not fit the model
     +-- TrainingError         6  the training failed: no quorum, or it gave up after its restarts
     +-- StateError            7  a folder cannot be written, or its disk is full
     +-- MachineError          8  `oneflower appliance doctor` has found a problem on a VM
@@ -20,12 +20,12 @@ Exit code 130 is an interruption by the operator (Ctrl-C), 0 is success.
 class OneflowerError(Exception):
     """Base of every error that oneflower raises on purpose.
 
-    Its text says what was given, what was expected, and how to mend it.
+    Its text says what was given, what was expected, and how to fix it.
 
     Attributes
     ----------
     passing
-        What the one who raises it knows better than the table in `kinds`; None leaves it to the table.
+        Whether the error is temporary; overrides the table in `kinds`. None uses the table.
     """
 
     exit_code = 1
@@ -45,7 +45,7 @@ class CheckpointError(OneflowerError):
 
 
 class FolderLockedError(CheckpointError):
-    """Another run writes the checkpoint folder."""
+    """Another run is writing the checkpoint folder."""
 
 
 class ClusterError(OneflowerError):
@@ -59,13 +59,13 @@ class FlowerVersionError(ClusterError):
 
 
 class AppError(OneflowerError):
-    """A folder is no Flower app, or its data do not fit."""
+    """A folder is not a Flower app, or its data does not fit the model."""
 
     exit_code = 5
 
 
 class TrainingError(OneflowerError):
-    """A training cannot go on."""
+    """A training cannot continue."""
 
     exit_code = 6
 
@@ -77,6 +77,6 @@ class StateError(OneflowerError):
 
 
 class MachineError(OneflowerError):
-    """A check of a virtual machine has found a problem."""
+    """A check of a virtual machine found a problem."""
 
     exit_code = 8

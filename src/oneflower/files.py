@@ -1,4 +1,4 @@
-"""Small files of the state folder: written whole or not at all, and failures that say how to mend them."""
+"""Read and write small files of the state folder; writes are atomic, errors say how to fix the cause."""
 
 import errno
 import json
@@ -11,38 +11,38 @@ from typing import Any, BinaryIO
 
 from oneflower.errors import StateError
 
-MENDS = {
-    errno.ENOSPC: "the disk is full: free some space, or give another folder with --state. Nothing is lost",
-    errno.EDQUOT: "the disk quota is used up: free some space, or give another folder with --state",
-    errno.EACCES: "no permission to write there: change its owner or mode, or give another with --state",
-    errno.EPERM: "no permission to write there: change its owner or mode, or give another with --state",
-    errno.EROFS: "that file system is read-only: give another folder with --state",
-    errno.ENOTDIR: "a part of that path is a file: give another folder with --state",
-    errno.EEXIST: "there is a file of that name: give another folder with --state",
+HINTS = {
+    errno.ENOSPC: "the disk is full: free some space, or pass another folder with --state. Nothing is lost",
+    errno.EDQUOT: "the disk quota is used up: free some space, or pass another folder with --state",
+    errno.EACCES: "permission denied: change its owner or mode, or pass another folder with --state",
+    errno.EPERM: "permission denied: change its owner or mode, or pass another folder with --state",
+    errno.EROFS: "the file system is read-only: pass another folder with --state",
+    errno.ENOTDIR: "a part of the path is a file: pass another folder with --state",
+    errno.EEXIST: "a file of that name exists: pass another folder with --state",
 }
 
 
 @contextmanager
 def state_errors(path: Path) -> Iterator[None]:
-    """Turn an OSError into a StateError that names the path and says how to mend it."""
+    """Turn an OSError into a StateError that names the path and how to fix the cause."""
     try:
         yield
     except OSError as error:
         where = error.filename or path
-        reason = MENDS.get(error.errno or 0, f"{error.strerror or error}: give another folder with --state")
+        reason = HINTS.get(error.errno or 0, f"{error.strerror or error}: pass another folder with --state")
         raise StateError(f"cannot write {where}: {reason}") from error
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replace a file by a complete new one; StateError where that fails."""
+    """Replace a file by a complete new one; StateError if that fails."""
     with state_errors(path):
         replace_file(path, text.encode(), mode=0o666)
 
 
 def replace_file(path: Path, content: bytes, *, mode: int, umask: bool = True) -> None:
-    """Replace a file, with a mode less the umask; after a crash either the old or the new one is there.
+    """Replace a file atomically: a crash leaves either the old or the new one.
 
-    Without `umask` the mode is the one given.
+    The umask applies to `mode` unless `umask` is False.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.unlink(missing_ok=True)
@@ -66,7 +66,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def open_to_read(path: Path) -> BinaryIO:
-    """Open a file; OSError where it is a pipe, which would be waited for without end."""
+    """Open a file for reading; OSError if it is a named pipe, which would block."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         require_no_pipe(descriptor)
@@ -77,13 +77,13 @@ def open_to_read(path: Path) -> BinaryIO:
 
 
 def require_no_pipe(descriptor: int) -> None:
-    """Raise OSError where an open file is a named pipe."""
+    """Raise OSError if an open file is a named pipe."""
     if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
         raise OSError(errno.EINVAL, "it is a named pipe; expected a file")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read one JSON object; empty when the file is missing, unreadable or damaged."""
+    """Read one JSON object; empty if the file is missing, unreadable or damaged."""
     try:
         with open_to_read(path) as file:
             value = json.loads(file.read().decode())
@@ -93,7 +93,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def probe(folder: Path) -> None:
-    """Make a folder and write to it once.
+    """Create a folder and test that a file can be written in it.
 
     Raises
     ------
@@ -104,7 +104,7 @@ def probe(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         trial = folder / f".probe.{os.getpid()}"
         try:
-            # A full disk takes the name of an empty file, but not its first block.
+            # A full disk may accept an empty file, but not its first block.
             trial.write_bytes(bytes(4096))
         finally:
             trial.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Output that cannot be written never ends a training: a closed pipe, a vanished terminal, a full disk."""
+"""Output errors never end a training: a closed pipe, a closed terminal, a full disk."""
 
 import errno
 import io
@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Any, Final, TextIO
 
-# Nobody will ever read here again; what else fails may pass, and only that text is lost.
+# Errors after which the stream is of no use. After any other error only that text is lost.
 GONE: Final = frozenset({errno.EPIPE, errno.EIO, errno.EBADF, errno.ENXIO, errno.ECONNRESET})
 
 
@@ -17,49 +17,49 @@ class SteadyStream:
         self._stream = stream
 
     def __getattr__(self, name: str) -> Any:
-        """Return whatever else the stream has."""
+        """Return any other attribute of the stream."""
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Write where that is possible."""
+        """Write the text; drop it if that fails."""
         try:
             return self._stream.write(text)
         except OSError as error:
-            self._give_up(error)
+            self._discard_if_gone(error)
         return len(text)
 
     def flush(self) -> None:
-        """Hand on what was written where that is possible."""
+        """Flush the stream; drop its buffer if that fails."""
         try:
             self._stream.flush()
         except OSError as error:
-            self._give_up(error)
+            self._discard_if_gone(error)
 
-    def _give_up(self, error: OSError) -> None:
-        """Let everything that is still written here go nowhere, also what other code writes."""
+    def _discard_if_gone(self, error: OSError) -> None:
+        """Redirect the descriptor to /dev/null if the reader is gone, also for other code that writes."""
         if error.errno not in GONE:
             return
-        nowhere = os.open(os.devnull, os.O_WRONLY)
+        devnull = os.open(os.devnull, os.O_WRONLY)
         try:
-            os.dup2(nowhere, self._stream.fileno())
+            os.dup2(devnull, self._stream.fileno())
         finally:
-            os.close(nowhere)
+            os.close(devnull)
 
 
 def steady_output() -> None:
-    """Make the standard streams of this process steady; doing it again changes nothing."""
+    """Wrap this process's standard streams in `SteadyStream`; idempotent."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is None:  # closed by whoever started this process
+        if stream is None:  # closed by the parent process
             stream = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - for the process's life
         if not isinstance(stream, SteadyStream):
             setattr(sys, name, SteadyStream(stream))
 
 
-def spell_the_unprintable() -> None:
-    r"""Write what a standard stream's encoding has no sign for as ``\xe4`` instead of raising an error.
+def escape_unencodable() -> None:
+    r"""Write characters that a standard stream cannot encode as ``\xe4`` instead of raising an error.
 
-    A terminal may know ASCII alone, and a path or a metric's name may be no valid text.
+    A terminal may support ASCII only, and a path or a metric's name may not be valid text.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -1,6 +1,6 @@
-"""Which part of the data each member of a service has: one rule for every sequence of joins and leaves.
+"""Assign the partitions of the data to the members of a service, after any sequence of joins and leaves.
 
-A table is the members' ids by part: the member at place i has part i of as many as there are members.
+A table lists the members' ids by partition: the member at index i has partition i of ``len(table)``.
 """
 
 import json
@@ -16,25 +16,25 @@ Table = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One node's part of data that all nodes share: `index` (from 0) of `count`."""
+    """One node's partition of data that all nodes share: `index` (from 0) of `count`."""
 
     index: int
     count: int
 
 
 def assign(previous: Sequence[int], members: Collection[int], hints: Mapping[int, Part]) -> Table:
-    """Give every member one part of ``len(members)``.
+    """Assign one partition of ``len(members)`` to every member.
 
-    A member keeps its part where that still exists. The others take the parts that are free, in the order
-    of their ids; so the fewest members change theirs.
+    A member keeps its partition if that still exists. The others get the free ones in the order of their
+    ids, so as few members as possible change theirs.
 
     Parameters
     ----------
     previous
-        The last table; empty where none is known.
+        The last table; empty if none is known.
     hints
-        What members say they were given. It counts only where no table is known: of several that name one
-        part, the lowest id has it.
+        The partitions that members report as theirs. Used only if no table is known; if several report the
+        same one, the lowest id gets it.
     """
     known = {member: part for part, member in enumerate(previous)}
     wanted = known or {member: hint.index for member, hint in hints.items()}
@@ -48,12 +48,12 @@ def assign(previous: Sequence[int], members: Collection[int], hints: Mapping[int
 
 
 def part_of(table: Sequence[int], member: int) -> Part | None:
-    """Return a member's part; None where the table does not have it."""
+    """Return a member's partition; None if the table does not contain it."""
     return Part(index=table.index(member), count=len(table)) if member in table else None
 
 
 def checked_table(values: object) -> Table:
-    """Return values as a table; ValueError where they are not a list of different ids."""
+    """Return values as a table; ValueError if they are not a list of distinct ids."""
     if not isinstance(values, list) or not all(
         type(each) is int and 0 <= each <= MAX_MEMBER for each in values
     ):
@@ -64,12 +64,12 @@ def checked_table(values: object) -> Table:
 
 
 def table_text(table: Table) -> str:
-    """Return a table as the text of its file."""
+    """Return the text of a table's file."""
     return json.dumps({"v": TABLE_SCHEMA, "members": list(table)}) + "\n"
 
 
 def read_table(text: str) -> Table:
-    """Read what `table_text` writes; ValueError where it is something else."""
+    """Parse the text that `table_text` writes; ValueError if it is not valid."""
     found: Any = json.loads(text)
     if not isinstance(found, dict) or found.get("v") != TABLE_SCHEMA:
         raise ValueError(f"expected an object with v {TABLE_SCHEMA}")

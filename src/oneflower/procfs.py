@@ -1,4 +1,4 @@
-"""Which process is which: Linux's /proc, read so that a signal can only reach the process that was meant."""
+"""Identify and signal processes by Linux's /proc, so that a signal never reaches a reused pid."""
 
 import os
 import signal
@@ -13,15 +13,15 @@ DEAD_STATES = "ZX"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """A process for good: pids are used again, a pid with its start time (clock ticks since boot) is not."""
+    """A process, identified by its pid and start time (clock ticks since boot): a pid alone is reused."""
 
     pid: int
     start_ticks: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sign:
-    """A sign of life: state letter (proc(5)), parent, session, and the CPU time of all its threads."""
+class ProcessStatus:
+    """A running process: state letter (proc(5)), parent, session, and the CPU time of all its threads."""
 
     identity: Identity
     state: str
@@ -31,12 +31,12 @@ class Sign:
 
 
 def boot_id() -> str:
-    """Return the id of this boot of the machine: identities of another boot mean nothing."""
+    """Return the id of this boot of the machine: identities are valid within one boot only."""
     return (PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
 def identify(pid: int) -> Identity | None:
-    """Return the identity of a running process; None when there is none, or only its zombie."""
+    """Return the identity of a running process; None if it is gone or a zombie."""
     fields = _stat(pid)
     if fields is None or fields[0] in DEAD_STATES:
         return None
@@ -44,18 +44,18 @@ def identify(pid: int) -> Identity | None:
 
 
 def this_process() -> str:
-    """Return a name for this process that no other has had or will have: boot, start time and pid."""
+    """Return a unique name for this process, never reused: boot, start time and pid."""
     identity = identify(os.getpid())
     start_ticks = identity.start_ticks if identity else 0
     return f"{boot_id()[:8]}-{start_ticks}-{os.getpid()}"
 
 
-def sign_of(pid: int) -> Sign | None:
-    """Return a running process's sign of life; None when it is gone, or a zombie."""
+def status_of(pid: int) -> ProcessStatus | None:
+    """Return a running process's state; None if it is gone or a zombie."""
     fields = _stat(pid)
     if fields is None or fields[0] in DEAD_STATES:
         return None
-    return Sign(
+    return ProcessStatus(
         identity=Identity(pid=pid, start_ticks=int(fields[19])),
         state=fields[0],
         parent=int(fields[1]),
@@ -64,16 +64,16 @@ def sign_of(pid: int) -> Sign | None:
     )
 
 
-def signs() -> Iterator[Sign]:
-    """Yield the signs of life of every process of this machine."""
+def statuses() -> Iterator[ProcessStatus]:
+    """Yield the state of every running process of this machine."""
     for entry in PROC.iterdir():
-        sign = sign_of(int(entry.name)) if entry.name.isdigit() else None
-        if sign is not None:
-            yield sign
+        status = status_of(int(entry.name)) if entry.name.isdigit() else None
+        if status is not None:
+            yield status
 
 
 def main_thread_runs(pid: int) -> int | None:
-    """Return how often a process's main thread was given the CPU; None when that cannot be read."""
+    """Return how often a process's main thread was scheduled; None if that cannot be read."""
     try:
         text = (PROC / str(pid) / "status").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -82,25 +82,35 @@ def main_thread_runs(pid: int) -> int | None:
     return sum(map(int, counts)) if counts else None
 
 
+def thread_names(pid: int) -> list[str]:
+    """Return the names of a process's threads; empty when it is gone."""
+    names = []
+    with suppress(OSError):
+        for task in (PROC / str(pid) / "task").iterdir():
+            with suppress(OSError):
+                names.append((task / "comm").read_text(encoding="utf-8", errors="replace").rstrip("\n"))
+    return names
+
+
 def is_alive(identity: Identity) -> bool:
-    """Whether exactly this process still runs."""
+    """Return whether this very process is still running."""
     return identify(identity.pid) == identity
 
 
 def parent_of(pid: int) -> int | None:
-    """Return the parent's pid; None when the process is gone."""
+    """Return the parent's pid; None if the process is gone."""
     fields = _stat(pid)
     return int(fields[1]) if fields else None
 
 
 def session_of(pid: int) -> int | None:
-    """Return the session's id, which is its first process's pid; None when the process is gone."""
+    """Return the session id, which is the pid of its first process; None if the process is gone."""
     fields = _stat(pid)
     return int(fields[3]) if fields else None
 
 
 def command_line(pid: int) -> list[str]:
-    """Return a process's arguments; empty when it is gone, a zombie, or not ours to read."""
+    """Return a process's arguments; empty if it is gone, a zombie, or not readable for us."""
     try:
         return (PROC / str(pid) / "cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
     except OSError:
@@ -108,7 +118,7 @@ def command_line(pid: int) -> list[str]:
 
 
 def variable_of(pid: int, name: str) -> str | None:
-    """Return a variable of the environment that a process was started with; None without one."""
+    """Return a variable of the environment that a process was started with; None if it is not set."""
     try:
         content = (PROC / str(pid) / "environ").read_bytes()
     except OSError:
@@ -119,10 +129,10 @@ def variable_of(pid: int, name: str) -> str | None:
 
 
 def send(identity: Identity, number: signal.Signals) -> bool:
-    """Send a signal to exactly this process; False when it is gone already.
+    """Send a signal to this very process; return False if it is gone.
 
-    The pidfd is opened first and the start time compared after: a pid that was taken over meanwhile by
-    another process is never hit.
+    The pidfd is opened first and the start time compared afterwards, so a pid that another process has
+    reused is never signalled.
     """
     try:
         handle = os.pidfd_open(identity.pid)
@@ -142,9 +152,9 @@ def send(identity: Identity, number: signal.Signals) -> bool:
 def with_environment(name: str, value: str) -> Iterator[Identity]:
     """Yield every running process that was started with ``name=value``, never this one or its parents."""
     wanted = f"{name}={value}".encode()
-    spared = set(_ancestors(os.getpid()))
+    excluded = set(_ancestors(os.getpid()))
     for entry in PROC.iterdir():
-        if not entry.name.isdigit() or int(entry.name) in spared:
+        if not entry.name.isdigit() or int(entry.name) in excluded:
             continue
         with suppress(OSError):
             identity = identify(int(entry.name))
@@ -159,7 +169,7 @@ def _ancestors(pid: int) -> Iterator[int]:
 
 
 def _stat(pid: int) -> list[str] | None:
-    """Fields of /proc/PID/stat from the third on; the second, a name, may hold spaces and brackets."""
+    """Return the fields of /proc/PID/stat from the third on; the second may hold spaces and brackets."""
     try:
         text = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
     except OSError:

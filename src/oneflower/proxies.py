@@ -1,7 +1,7 @@
-"""Proxies from the environment: never for a connection to this machine, and named where one is in the way.
+"""Proxy variables: bypass proxies for connections to this machine, and find the proxy of a connection.
 
-gRPC takes the first of ``grpc_proxy``, ``https_proxy`` and ``http_proxy`` for every connection, and leaves
-out the hosts of ``no_grpc_proxy``, else of ``no_proxy`` (grpc, doc/environment_variables.md).
+gRPC uses the first of ``grpc_proxy``, ``https_proxy`` and ``http_proxy`` for every connection, except to the
+hosts of ``no_grpc_proxy``, or if that is unset ``no_proxy`` (grpc, doc/environment_variables.md).
 """
 
 import ipaddress
@@ -14,9 +14,9 @@ EXCEPTIONS: Final = ("no_grpc_proxy", "no_proxy")
 
 
 def direct_loopback(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables by which a process and its children reach this machine without a proxy.
+    """Return the variables with which a process and its children reach this machine without a proxy.
 
-    The proxies themselves stay: an app's own downloads use them as before.
+    The proxy variables themselves stay: an app's own downloads still use them.
     """
     listed = _hosts(environ.get("no_proxy", ""), environ.get("NO_PROXY", ""), ",".join(LOOPBACK))
     variables = {"no_proxy": listed, "NO_PROXY": listed}
@@ -26,7 +26,7 @@ def direct_loopback(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def proxy_variable(host: str, environ: Mapping[str, str]) -> str | None:
-    """Return the variable that sends gRPC's connections to a host through a proxy, None without one."""
+    """Return the variable that sends gRPC connections to a host through a proxy; None if none does."""
     name = next((name for name in PROXIES if environ.get(name)), None)
     exceptions = next((environ[each] for each in EXCEPTIONS if environ.get(each)), "")
     if name is None or is_loopback(host) or any(_covers(each, host) for each in exceptions.split(",")):
@@ -35,7 +35,7 @@ def proxy_variable(host: str, environ: Mapping[str, str]) -> str | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a name or an address is this machine's own, reachable from nowhere else."""
+    """Return whether a name or an address is a loopback address of this machine."""
     bare = host.strip("[]")
     try:
         return bare == "localhost" or ipaddress.ip_address(bare).is_loopback
@@ -49,7 +49,7 @@ def _hosts(*lists: str) -> str:
 
 
 def _covers(exception: str, host: str) -> bool:
-    """Compare as gRPC does: by network, or by the end of the name."""
+    """Return whether an exception covers a host, as gRPC does: by network, or by the end of the name."""
     wanted, bare = exception.strip(), host.strip("[]")
     if not wanted:
         return False

@@ -1,4 +1,4 @@
-"""The software that runs here: for the report of a training, and for a bug report."""
+"""Versions of the installed software, for training reports and bug reports."""
 
 import os
 import platform
@@ -9,7 +9,7 @@ PACKAGES: Final = ("oneflower", "flwr", "numpy", "torch", "transformers", "peft"
 
 
 def environment() -> dict[str, str]:
-    """Return names and versions; nothing is imported for it, and the host's name is left out."""
+    """Return names and versions, without importing the packages and without the host's name."""
     found = {
         "Python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",

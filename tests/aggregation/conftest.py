@@ -1,21 +1,36 @@
-"""Updates to aggregate, and what rules are under one law."""
+"""Updates to aggregate, and every strategy with parameters that are worth testing."""
 
 from functools import partial
 
 import numpy as np
 
-from oneflower.aggregation import Update, bulyan, krum, trimmed_mean, weighted_mean
+from oneflower.aggregation import SPECS, Family, Round, Update, ordered, spec_of
 
-RULES = {
-    "mean": weighted_mean,
-    "trimmed": partial(trimmed_mean, beta=0.2),
-    "krum": partial(krum, num_malicious=1),
-    "bulyan": partial(bulyan, num_malicious=1),
-}
-FEWEST = 7  # enough for each of them
+SPECS_BY_NAME = {spec.name: spec for spec in SPECS}
+# Enough updates for each of them, with one malicious client assumed.
+FEWEST = max(spec.example_clients for spec in SPECS)
 
 
-def update(arrays, client="c", num_examples=1.0, **metrics):
+def values_of(spec, **values):
+    """Return the parameters of the spec's example, but for those given."""
+    return spec.values(**spec.example | values)
+
+
+def aggregate(name, given, model=None, number=1, **values):
+    """Aggregate updates by one strategy in its first round; the model is all zeros if none is given."""
+    spec, updates = spec_of(name), ordered(given)
+    if model is None:
+        model = {key: np.zeros_like(array) for key, array in updates[0].arrays.items()} if updates else {}
+    return spec.aggregate(updates, model, spec.init(model), values_of(spec, **values), Round(number=number))
+
+
+RULES = {name: partial(aggregate, name) for name in SPECS_BY_NAME}
+# A server optimizer's model follows from what was sent too: what holds for means does not hold for it.
+MEANS = {name: rule for name, rule in RULES.items() if spec_of(name).family is not Family.SERVER_OPTIMIZER}
+ROBUST = {name: rule for name, rule in RULES.items() if not spec_of(name).weights_by_examples}
+
+
+def update(arrays, client=0, num_examples=1.0, **metrics):
     named = arrays if isinstance(arrays, dict) else {"w": np.asarray(arrays)}
     return Update(client=client, arrays=named, num_examples=num_examples, metrics=metrics)
 
@@ -23,7 +38,7 @@ def update(arrays, client="c", num_examples=1.0, **metrics):
 def updates(*models, weights=None):
     weights = weights or [10.0 + i for i in range(len(models))]
     return [
-        update(model, client=f"c{i}", num_examples=weight)
+        update(model, client=i, num_examples=weight)
         for i, (model, weight) in enumerate(zip(models, weights, strict=True))
     ]
 

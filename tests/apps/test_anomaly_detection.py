@@ -1,4 +1,4 @@
-"""The anomaly app: its tables, its errors, standardisation before round 1, and what it finds."""
+"""The anomaly app: tables, errors, standardisation before round 1, and detection."""
 
 import gzip
 import tomllib
@@ -21,7 +21,7 @@ SMALL = {"num-features": 3, "hidden-size": 4, "code-size": 2, "checkpoint-enable
 
 
 def table(rows=300, seed=0):
-    """Rows whose third column is the sum of the others, except in every tenth: those are anomalies."""
+    """Rows whose third column is the sum of the others; in every tenth row, an anomaly, it is not."""
     rng = np.random.default_rng(seed)
     x = rng.normal(50, 10, (rows, 3))
     labels = (np.arange(rows) % 10 == 0).astype(int)
@@ -64,7 +64,7 @@ def run(config=None, app=client.app, nodes=3):
     return results[0]
 
 
-def test_the_apps_own_keys_are_declared_with_the_defaults_of_the_code():
+def test_the_apps_own_keys_are_declared_with_the_defaults_in_the_code():
     declared = tomllib.loads((APP / "pyproject.toml").read_text())["tool"]["flwr"]["app"]["config"]
     assert Layers.from_run_config(declared) == Layers.from_run_config({})
     assert data.Columns.from_run_config(declared) == data.Columns.from_run_config({})
@@ -74,7 +74,7 @@ def test_the_apps_own_keys_are_declared_with_the_defaults_of_the_code():
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".parquet", ".npz"])
-def test_every_form_of_table_gives_the_same_rows(tmp_path, suffix):
+def test_every_table_format_gives_the_same_rows(tmp_path, suffix):
     x, labels = table(20)
     path = tmp_path / f"rows{suffix}"
     if suffix == ".npz":
@@ -105,14 +105,14 @@ def test_the_shuttle_sensors_are_the_default():
     [
         ("a,b,c\n1,2,x\n", "could not convert string 'x'"),
         ("a,b,c\n1,2,\n", "cannot be read"),
-        ("a,b,c\n1,2\n", "3 names over 2 columns"),
+        ("a,b,c\n1,2\n", "3 names for 2 columns"),
         ("a,b\n1,2\n", r"shape \(1, 2\) without the label; expected at least one row of 3"),
-        ("a,b,c\n1,2,nan\n", "no finite numbers"),
-        ("a,b,c\n1,2,1e300\n", "no finite numbers"),
+        ("a,b,c\n1,2,nan\n", "not finite numbers"),
+        ("a,b,c\n1,2,1e300\n", "not finite numbers"),
         ("a,b,c,anomaly\n1,2,3,7\n", "labels other than 0 and 1"),
     ],
 )
-def test_a_table_that_does_not_fit_is_refused_in_words(tmp_path, text, words):
+def test_a_table_that_does_not_fit_is_refused_with_the_reason(tmp_path, text, words):
     (tmp_path / "rows.csv").write_text(text)
     with pytest.raises(AppError, match=words) as error:
         data.load_rows(tmp_path, COLUMNS)
@@ -138,8 +138,8 @@ def test_the_model_is_standardised_with_all_training_rows_and_finds_the_anomalie
     assert result.train_metrics_clientapp[3]["train_loss"] < result.train_metrics_clientapp[1]["train_loss"]
 
 
-def test_the_statistics_stay_what_they_were_through_all_rounds(folder):
-    """Every strategy treats them as any array; FedAdam's step is nothing where nothing changed."""
+def test_the_statistics_do_not_change_during_training(folder):
+    """Strategies treat them like any array; FedAdam's step is zero for an array that does not change."""
     for strategy in ("FedAvg", "FedAdam"):
         short, long = (run({"strategy": strategy, "num-server-rounds": rounds}) for rounds in (1, 3))
         np.testing.assert_array_equal(short.arrays["scale"].numpy(), long.arrays["scale"].numpy())
@@ -168,7 +168,7 @@ def test_a_node_that_sends_no_sums_is_left_out_and_a_quorum_is_needed(folder, ca
         run(loose | {"round-retries": 0}, bad_app({1, 2}))
 
 
-def test_a_column_that_never_changes_does_no_harm(folder):
+def test_a_constant_column_is_accepted(folder):
     x, labels = table()
     x[:, 1] = 7.0
     write_csv(folder / "rows.csv", x, labels)
@@ -176,7 +176,7 @@ def test_a_column_that_never_changes_does_no_harm(folder):
     assert np.isfinite(run().evaluate_metrics_serverapp[3]["loss"])
 
 
-def test_a_sensor_spike_costs_no_more_than_the_clip():
+def test_the_error_of_a_sensor_spike_is_bounded_by_the_clip():
     model = Autoencoder(Layers(num_features=3, hidden=4, code=2))
     far, farther = (float(model(torch.full((1, 3), value))[0].detach()) for value in (1e3, 1e9))
     assert far == farther

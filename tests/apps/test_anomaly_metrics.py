@@ -1,4 +1,4 @@
-"""The judging and the standardisation of the anomaly app, against their definitions."""
+"""The metrics and the standardisation of the anomaly app, compared with their definitions."""
 
 import numpy as np
 import pytest
@@ -50,7 +50,7 @@ def test_confusion_counts_every_row_once():
 
 @given(seed=st.integers(0, 1000), nodes=st.integers(1, 6), offset=st.sampled_from([0.0, 1e4]))
 def test_pooled_sums_give_the_mean_and_deviation_of_all_rows_together(seed, nodes, offset):
-    """A large offset would drown the variance in a difference of two large sums."""
+    """With a large offset, a difference of two large sums would lose the variance."""
     rng = np.random.default_rng(seed)
     parts = [rng.normal(offset, 1, (rng.integers(10, 60), 3)).astype(np.float32) for _ in range(nodes)]
     mean, deviation = pooled([Moments.of(rows) for rows in parts])
@@ -59,7 +59,7 @@ def test_pooled_sums_give_the_mean_and_deviation_of_all_rows_together(seed, node
     np.testing.assert_allclose(deviation, together.std(axis=0), rtol=1e-8)
 
 
-def test_one_liar_moves_the_median_hardly_and_the_pool_at_will():
+def test_one_false_report_hardly_changes_the_median_but_can_set_the_pooled_mean():
     rng = np.random.default_rng(1)
     honest = [Moments.of(rng.normal(5, 2, (100, 2)).astype(np.float32)) for _ in range(4)]
     liar = Moments(count=100, mean=np.full(2, 1e12), squares=np.full(2, 1e30))
@@ -69,7 +69,7 @@ def test_one_liar_moves_the_median_hardly_and_the_pool_at_will():
     assert pooled([*honest, liar])[0].max() > 1e11
 
 
-def test_a_node_with_few_rows_keeps_its_sums_to_itself():
+def test_a_node_with_few_rows_does_not_send_its_sums():
     with pytest.raises(AppError, match="single rows"):
         Moments.of(np.zeros((9, 2), dtype=np.float32))
 
@@ -83,7 +83,7 @@ def test_a_node_with_few_rows_keeps_its_sums_to_itself():
         ({"squares": np.array([1.0, -1.0])}, "negative"),
     ],
 )
-def test_sums_that_cannot_be_are_named(change, words):
+def test_impossible_sums_are_refused_with_the_reason(change, words):
     good = {"count": 10, "mean": np.zeros(2), "squares": np.ones(2)}
     assert Moments(**good).problem(2) is None
     assert words in Moments(**good | change).problem(2)

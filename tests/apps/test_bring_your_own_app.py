@@ -1,4 +1,4 @@
-"""The app that docs/bring-your-own-app.md shows is an app that runs, under every strategy that it names."""
+"""The app in docs/bring-your-own-app.md runs, under every strategy that the page names."""
 
 import importlib
 import re
@@ -40,7 +40,7 @@ def run(**settings):
     return results[0]
 
 
-def test_the_page_shows_a_whole_app(app):
+def test_the_page_shows_a_complete_app(app):
     assert {path.name for path in app.rglob("*.*")} >= {"pyproject.toml", "task.py"}
     assert build_fab(app).id == "me/blobs"
 

@@ -1,4 +1,4 @@
-"""Every context file in examples/ is one that `oneflower up` takes without a complaint."""
+"""`oneflower up` accepts every context file in examples/ without a warning."""
 
 from pathlib import Path
 

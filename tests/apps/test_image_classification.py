@@ -1,4 +1,4 @@
-"""The image app: its data, its errors, and that training is a pure function of seed, round, partition."""
+"""The image app: data, errors, and training as a pure function of seed, round and partition."""
 
 import hashlib
 import subprocess
@@ -26,7 +26,7 @@ SMALL = {"image-size": 8, "num-classes": 3, "local-epochs": 1, "batch-size": 8}
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """120 images of 8x8 in one .npz, each with its number in its first pixel, shared by all nodes."""
+    """120 images of 8x8 in one .npz, shared by all nodes; the first pixel is the image's number."""
     x = np.random.default_rng(0).random((120, 8, 8), dtype=np.float32)
     x[:, 0, 0] = np.arange(120)
     np.savez(tmp_path / "images.npz", x=x, y=np.arange(120) % 3)
@@ -77,7 +77,7 @@ def test_the_model_has_100_000_parameters_and_a_0d_integer_array():
     assert (counts.shape, counts.dtype) == ((), torch.int64)
 
 
-def test_the_apps_own_keys_are_declared_with_the_defaults_of_the_code():
+def test_the_apps_own_keys_are_declared_with_the_defaults_in_the_code():
     declared = tomllib.loads((APP / "pyproject.toml").read_text())["tool"]["flwr"]["app"]["config"]
     assert ImageShape.from_run_config(declared) == ImageShape.from_run_config({})
     assert DataSource.from_config(declared) == DataSource.from_config({})
@@ -94,8 +94,8 @@ def test_clients_and_server_share_out_every_image_once(folder, how):
     assert sum(map(len, parts)) == 120
 
 
-def test_a_nodes_own_data_stay_whole(folder, monkeypatch):
-    """What is mounted at data-path belongs to this node: no other node holds the rest of it."""
+def test_a_nodes_own_data_is_not_partitioned(folder, monkeypatch):
+    """The data mounted at data-path belongs to this node, so it is used completely."""
     monkeypatch.delenv("ONEFLOWER_DATA")
     where = source(**{"data-path": str(folder)})
     training, validation = data.client_images(where, SHAPE, info(1, 3))
@@ -149,7 +149,7 @@ def test_the_learning_rate_and_the_proximal_mu_of_the_server_count(folder):
     assert digest(train(**{"proximal-mu": 0.0})) == digest(train())
 
 
-def test_a_folder_a_class_is_read_and_scaled(tmp_path, monkeypatch):
+def test_one_folder_per_class_is_read_and_scaled(tmp_path, monkeypatch):
     for label, name in enumerate(("cats", "dogs", "owls")):
         (tmp_path / name).mkdir()
         for number in range(4):
@@ -186,13 +186,13 @@ def archive(x=None, y=None):
         (archive(y=np.arange(5)), "one label each"),
         (archive(y=np.arange(6)), "integers from 0 to 2"),
         (archive(y=np.zeros(6)), "integers from 0 to 2"),
-        (archive(np.full((6, 8, 8), np.nan)), "no finite numbers"),
-        (archive(np.full((6, 8, 8), "a")), "no finite numbers"),
+        (archive(np.full((6, 8, 8), np.nan)), "not finite numbers"),
+        (archive(np.full((6, 8, 8), "a")), "not finite numbers"),
         ({"x": np.zeros((6, 8, 8))}, "the arrays x"),
         (archive(np.full((6, 8, 8), None)), "cannot be read"),
     ],
 )
-def test_an_archive_that_does_not_fit_is_refused_in_words(tmp_path, arrays, words):
+def test_an_archive_that_does_not_fit_is_refused_with_the_reason(tmp_path, arrays, words):
     np.savez(tmp_path / "images.npz", **arrays)
     with pytest.raises(AppError, match=words) as error:
         data.load_images(tmp_path, SHAPE)
@@ -215,7 +215,7 @@ def test_another_number_of_class_folders_and_a_broken_image_are_refused(tmp_path
         data.load_images(tmp_path, SHAPE)
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "x.png").write_bytes(b"no image")
-    with pytest.raises(AppError, match="no readable image"):
+    with pytest.raises(AppError, match="not a readable image"):
         data.load_images(tmp_path, SHAPE)
 
 
@@ -234,7 +234,7 @@ def test_a_share_too_small_to_train_is_refused(folder):
         ("learning-rate", float("nan"), "at least"),
     ],
 )
-def test_a_key_that_makes_no_sense_is_refused(folder, key, value, words):
+def test_an_invalid_value_of_a_key_is_refused(folder, key, value, words):
     with pytest.raises(AppError, match=words) as error:
         train(config={key: value})
     assert key in str(error.value)

@@ -1,4 +1,4 @@
-"""All apps have one layout, and declare no key but their own."""
+"""All apps have the same layout and declare only their own keys."""
 
 import tomllib
 from pathlib import Path
@@ -12,7 +12,7 @@ APPS = sorted(path for path in (Path(__file__).parents[2] / "apps").iterdir() if
 
 @pytest.mark.parametrize("app", APPS, ids=lambda path: path.name)
 def test_an_app_declares_its_own_keys_only(app):
-    """oneflower's are added when the app is packed: a copy would go stale with the next variable."""
+    """oneflower's keys are added when the app is packed: a copy would become outdated."""
     declared = tomllib.loads((app / "pyproject.toml").read_text())["tool"]["flwr"]["app"]["config"]
     assert declared
     assert not declared.keys() & APP_CONFIG_KEYS.keys()

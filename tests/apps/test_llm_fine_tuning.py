@@ -71,7 +71,7 @@ def digest(content):
     return hashlib.sha256(b"".join(arrays[name].data for name in sorted(arrays))).hexdigest()
 
 
-def test_the_apps_own_keys_are_declared_with_the_defaults_of_the_code():
+def test_the_apps_own_keys_are_declared_with_the_defaults_in_the_code():
     declared = tomllib.loads((APP / "pyproject.toml").read_text())["tool"]["flwr"]["app"]["config"]
     assert model.Adapter.from_run_config(declared) == model.Adapter.from_run_config({})
     assert data.Encoding.from_run_config(declared) == data.Encoding.from_run_config({})
@@ -103,7 +103,7 @@ def test_a_topic_is_on_one_client():
     assert topics[0] | topics[1] == {pair.topic for pair in pairs}
 
 
-def test_other_data_sets_names_are_understood(tmp_path):
+def test_the_keys_of_other_data_sets_are_understood(tmp_path):
     line = {"instruction": "Sort", "input": "b a", "output": "a b"}
     (tmp_path / "alpaca.jsonl").write_text(json.dumps(line) + "\n\n", encoding="utf-8")
     assert data.load_pairs(tmp_path) == (data.Pair(prompt="Sort\n\nb a", reply="a b", topic="alpaca"),)
@@ -112,21 +112,21 @@ def test_other_data_sets_names_are_understood(tmp_path):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("{", "line 1 is no pair"),
+        ("{", "line 1 is not a pair"),
         ('{"prompt": "a"}', "no text under reply or response or output"),
         ('{"prompt": "", "reply": "b"}', "no text under prompt"),
         ('{"prompt": 3, "reply": "b"}', "no text under prompt"),
-        ("[1]", "line 1 is no pair"),
-        ("", "no pair; expected at least one file"),
+        ("[1]", "line 1 is not a pair"),
+        ("", "without a pair; expected a file"),
     ],
 )
-def test_a_line_that_is_no_pair_is_refused_in_words(tmp_path, line, words):
+def test_a_line_that_is_not_a_pair_is_refused_with_the_reason(tmp_path, line, words):
     (tmp_path / "a.jsonl").write_text(line + "\n", encoding="utf-8")
     with pytest.raises(AppError, match=words):
         data.load_pairs(tmp_path)
 
 
-def test_a_file_that_is_no_text_is_refused_in_words(tmp_path):
+def test_a_file_that_is_not_text_is_refused_with_the_reason(tmp_path):
     (tmp_path / "a.jsonl").write_bytes(gzip.compress(b"{}"))
     with pytest.raises(AppError, match="Expected JSON lines in UTF-8"):
         data.load_pairs(tmp_path)
@@ -156,7 +156,7 @@ def test_long_texts_are_cut_so_that_the_reply_keeps_its_half(base, prompt, reply
     assert learnt >= min(20, reply + 1)
 
 
-def test_padding_changes_no_loss(base):
+def test_padding_does_not_change_the_loss(base):
     net = model.adapted_model(base, model.Adapter(rank=2, alpha=4, targets=("q_proj",)), 1)
     tokenizer = model.tokenizer_of(base)
     pairs = [data.Pair(prompt="a" * n, reply="b" * n, topic="") for n in (1, 4, 9)]
@@ -177,7 +177,7 @@ def test_every_pair_is_drawn_once_before_any_comes_again():
 # --- training --------------------------------------------------------------------------------------
 
 
-def test_only_the_adapter_travels(config):
+def test_only_the_adapter_is_sent(config):
     content = train_once(config)
     names = set(content.array_records["arrays"])
     assert len(names) == 2 * 2 * 2  # two layers, two targets, A and B
@@ -196,14 +196,14 @@ def test_training_again_gives_the_same_bytes_and_the_servers_values_count(config
 
 
 def test_another_base_model_than_the_servers_is_refused(config, tmp_path):
-    with pytest.raises(AppError, match="same model: mount one folder"):
+    with pytest.raises(AppError, match="same model: mount the same folder"):
         train_once(config, **{"base-model-sha256": "0" * 64})
     other = write_tiny_model(tmp_path / "other", seed=5)
     assert fingerprint(other) != fingerprint(Path(config["base-model"]))
 
 
-def test_targets_that_the_model_has_not_are_refused(config):
-    with pytest.raises(AppError, match="mend base-model or lora-targets"):
+def test_targets_that_the_model_lacks_are_refused(config):
+    with pytest.raises(AppError, match="fix base-model or lora-targets"):
         train_once(config | {"lora-targets": "no_such_module"})
 
 
@@ -250,7 +250,7 @@ def test_the_exported_adapter_is_what_was_trained(config, tmp_path):
             assert not torch.allclose(adapted, loaded(tokens).logits)
 
 
-def test_a_checkpoint_without_an_adapter_and_a_folder_that_is_there_are_refused(tmp_path):
+def test_a_checkpoint_without_an_adapter_and_an_existing_folder_are_refused(tmp_path):
     versions = {"base-model": "b", "lora-rank": "2", "lora-alpha": "4", "lora-targets": "q_proj"}
     weights = {"m.lora_A.default.weight": np.zeros((2, 2), np.float32)}
     with pytest.raises(AppError, match="its manifest lacks base-model"):

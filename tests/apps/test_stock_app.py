@@ -1,4 +1,4 @@
-"""docs/bring-your-own-app.md brings a stock app over: its blocks are applied to one, which then trains."""
+"""docs/bring-your-own-app.md converts a stock Flower app: its blocks are applied, and the result trains."""
 
 import os
 import re
@@ -24,7 +24,7 @@ WAIT_S = 240
 
 
 def apply(step, folder):
-    """Apply a step's blocks: what stands there must be there, once."""
+    """Apply a step's blocks: the text to replace must occur exactly once."""
     for name, block in DIFF.findall(STEPS[step]):
         lines = [line or " " for line in block.splitlines()]
         old = "".join(f"{line[1:]}\n" for line in lines if line[0] in " -")
@@ -52,7 +52,7 @@ def brought_over(stock):
     return stock
 
 
-def test_the_page_shows_what_the_check_says_of_a_stock_app(stock, tmp_path):
+def test_the_page_shows_the_output_of_the_check_for_a_stock_app(stock, tmp_path):
     found = {each.check: each for each in findings(stock, tmp_path / "home")}
     shown = SHOWN.findall(STEPS[0])
     assert [name for _, name, _ in shown] == list(found)
@@ -61,7 +61,7 @@ def test_the_page_shows_what_the_check_says_of_a_stock_app(stock, tmp_path):
         assert found[name].found.startswith(text.removesuffix("..."))
 
 
-def test_each_step_of_the_page_mends_one_thing(stock, tmp_path):
+def test_each_step_of_the_page_fixes_one_problem(stock, tmp_path):
     assert len(STEPS) == 1 + len(UNFIT)
     for step, left in enumerate([UNFIT[number:] for number in range(len(UNFIT) + 1)]):
         if step:
@@ -82,12 +82,12 @@ def simulate(folder, state, **variables):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    events = list(read_journal(state / "journal.jsonl"))
-    last = [event for event in events if event["event"] == "round_completed"][-1]
-    return events[-1]["sha256"], last["central_metrics"]
+    events = [entry.event for entry in read_journal(state / "journal.jsonl")]
+    last = [event for event in events if event.tag == "round_completed"][-1]
+    return events[-1].sha256, {each.name: each.value for each in last.metrics if each.origin == "central"}
 
 
-def test_what_comes_of_it_learns_and_resumes_to_the_same_bytes(brought_over, tmp_path):
+def test_the_resulting_app_learns_and_resumes_to_the_same_bytes(brought_over, tmp_path):
     whole, metrics = simulate(brought_over, tmp_path / "whole", NUM_ROUNDS="4")
     assert metrics["accuracy"] > 0.9
     simulate(brought_over, tmp_path / "parts", NUM_ROUNDS="2")

@@ -1,4 +1,4 @@
-"""`oneflower new` writes an app that is one, under the name that was given, and overwrites nothing."""
+"""`oneflower new` writes a working app under the given name and overwrites nothing."""
 
 import ast
 import os
@@ -14,7 +14,7 @@ from oneflower.errors import SettingsError, StateError
 from oneflower.flower.fab import build_fab
 
 
-def test_it_writes_a_flower_app_in_the_common_layout(tmp_path):
+def test_new_writes_a_flower_app_in_the_common_layout(tmp_path):
     folder = write_app("fish-counter", tmp_path)
     assert folder == tmp_path / "fish-counter"
     assert {path.name for path in (folder / "fish_counter").iterdir()} == {
@@ -28,7 +28,7 @@ def test_it_writes_a_flower_app_in_the_common_layout(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fish-counter"]
 
 
-def test_no_trace_of_the_templates_name_is_left(tmp_path):
+def test_the_name_of_the_template_is_replaced_everywhere(tmp_path):
     folder = write_app("fish", tmp_path)
     for path in folder.rglob("*"):
         assert "my" not in path.name
@@ -43,23 +43,23 @@ def test_no_trace_of_the_templates_name_is_left(tmp_path):
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("", "no name of a project"),
-        ("My-App", "no name of a project"),
-        ("9lives", "no name of a project"),
-        ("a/b", "no name of a project"),
-        ("../up", "no name of a project"),
-        ("a--b", "no name of a project"),
-        ("-a", "no name of a project"),
-        ("a b", "no name of a project"),
-        ("größe", "no name of a project"),
-        ("x" * 65, "no name of a project"),
-        ("class", "a word of Python's own"),
-        ("json", "has a module json already"),
-        ("torch", "has a module torch already"),
-        ("oneflower", "has a module oneflower already"),
+        ("", "not a valid name of a project"),
+        ("My-App", "not a valid name of a project"),
+        ("9lives", "not a valid name of a project"),
+        ("a/b", "not a valid name of a project"),
+        ("../up", "not a valid name of a project"),
+        ("a--b", "not a valid name of a project"),
+        ("-a", "not a valid name of a project"),
+        ("a b", "not a valid name of a project"),
+        ("größe", "not a valid name of a project"),
+        ("x" * 65, "not a valid name of a project"),
+        ("class", "a Python keyword"),
+        ("json", "already has a module json"),
+        ("torch", "already has a module torch"),
+        ("oneflower", "already has a module oneflower"),
     ],
 )
-def test_a_name_that_cannot_be_an_apps_is_refused_and_nothing_is_written(tmp_path, name, reason):
+def test_an_invalid_name_is_refused_and_nothing_is_written(tmp_path, name, reason):
     with pytest.raises(SettingsError, match=reason):
         write_app(name, tmp_path)
     assert not list(tmp_path.iterdir())
@@ -70,19 +70,19 @@ def test_a_dash_becomes_an_underscore_in_the_package():
 
 
 @pytest.mark.parametrize("make", ["mkdir", "touch", "symlink"])
-def test_what_exists_is_not_touched(tmp_path, make):
+def test_an_existing_folder_is_not_changed(tmp_path, make):
     taken = tmp_path / "taken"
     if make == "symlink":
         taken.symlink_to(tmp_path / "nowhere")
     else:
         getattr(taken, make)()
     before = os.lstat(taken)
-    with pytest.raises(StateError, match="exists already"):
+    with pytest.raises(StateError, match="already exists"):
         write_app("taken", tmp_path)
     assert os.lstat(taken) == before
 
 
-def test_a_failure_leaves_no_half_an_app(tmp_path, monkeypatch):
+def test_a_failure_leaves_no_partial_app(tmp_path, monkeypatch):
     def full(*_args):
         raise OSError(28, "No space left on device")
 
@@ -92,7 +92,7 @@ def test_a_failure_leaves_no_half_an_app(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_command_says_what_to_do_next_and_has_exit_codes(tmp_path, monkeypatch):
+def test_the_command_prints_the_next_steps_and_has_exit_codes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(command, ["new", "fish"])
     assert result.exit_code == 0
@@ -103,7 +103,7 @@ def test_the_command_says_what_to_do_next_and_has_exit_codes(tmp_path, monkeypat
 
 
 def test_a_package_of_the_source_tree_holds_every_file_of_the_template():
-    """Hatchling packs all of apps but what git ignores."""
+    """Hatchling packs everything in apps except what git ignores."""
     template = app_folder("my-app")
     names = {path.relative_to(template).as_posix() for path in template.rglob("*.*") if path.suffix != ".pyc"}
     assert names == {

@@ -16,10 +16,9 @@ from xml.sax.saxutils import escape, quoteattr
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from oneflower.journal import read_journal
-from oneflower.monitor.history import fold
-from oneflower.monitor.page import live_page, render
-from oneflower.monitor.safety import Inspector
+from oneflower.journal import read_journal, reduce
+from oneflower.monitor.html.page import live_page, render
+from oneflower.monitor.state.safety import Inspector
 
 HERE = Path(__file__).parent
 CHROMIUM = "/usr/bin/chromium"
@@ -39,7 +38,7 @@ def html(folder: Path) -> str:
     spec.loader.exec_module(scenes)
     journal = folder / "journal.jsonl"
     scenes.killed_and_resumed(journal)
-    view = fold(read_journal(journal))
+    view = reduce(read_journal(journal))
     safety = Inspector(folder / "checkpoints").look(view, prove=True)
     return live_page(render(view, safety, view.last_time + timedelta(seconds=2), "1"))
 

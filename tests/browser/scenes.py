@@ -7,7 +7,25 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from oneflower.checkpoints import Checkpoint, CheckpointStore, retention_of
+from oneflower.codes import LeftOutCode, LossCode, SupervisorState, Task
 from oneflower.journal import Journal
+from oneflower.journal.events import (
+    CheckpointSaved,
+    ClientFailed,
+    ClientQuarantined,
+    ClusterStarted,
+    ReplyReceived,
+    RoundAggregated,
+    RoundCompleted,
+    RoundStarted,
+    RunLost,
+    RunSubmitted,
+    SupervisorMoved,
+    TrainingFinished,
+    TrainingResumed,
+    TrainingStarted,
+)
+from oneflower.quality import as_metrics
 
 NAN = "array 'conv1.weight' holds NaN or infinity; expected finite numbers"
 
@@ -32,78 +50,82 @@ class Scene:
         """A cluster that boots anew gives every node a new id."""
         self.clients = [str(self.rng.getrandbits(64)) for _ in range(clients)]
 
-    def write(self, event, *, after_s=0.0, **fields):
+    def write(self, event, *, after_s=0.0, run=None):
         self.time += timedelta(seconds=after_s)
-        self.journal.append(event, **fields)
+        self.journal.append(event, run=run)
 
     def supervise(self, state, reason="", **when):
-        self.write("supervisor_state", state=state, reason=reason, **when)
+        self.write(SupervisorMoved(state=state, reason=reason), **when)
 
     def start(self):
-        self.supervise("waiting for the SuperLink", "the supervisor has started")
+        self.supervise(SupervisorState.WAITING)
         self.submit(run=7)
-        self.write("training_started", after_s=2, round=0, **self.facts)
+        self.write(TrainingStarted(**self.facts), after_s=2)
 
     def resume(self, after):
-        self.write("training_resumed", after_s=3, round=after, **self.facts)
+        self.write(TrainingResumed(round=after, **self.facts), after_s=3)
 
     def submit(self, run, reason="", **when):
-        self.write("cluster_started", nodes=len(self.clients), fleet="127.0.0.1:9092", **when)
-        self.supervise("submitting", reason)
-        self.write("run_submitted", run=run, app="oneflower/image-classification")
-        self.supervise("training", reason)
+        self.write(ClusterStarted(nodes=len(self.clients), fleet="127.0.0.1:9092"), **when)
+        self.supervise(SupervisorState.SUBMITTING, reason)
+        self.write(RunSubmitted(app="oneflower/image-classification"), run=run)
+        self.supervise(SupervisorState.TRAINING, reason)
 
     def back_off(self, reason, *, losses=1, delay_s=0.0):
-        self.supervise("lost", reason, after_s=1)
-        self.write("run_lost", reason=reason, restarts=losses, delay_s=delay_s)
-        self.supervise("backing off", reason)
+        self.supervise(SupervisorState.LOST, reason, after_s=1)
+        lost = RunLost(code=LossCode.SUPERLINK_DOWN, reason=reason, restarts=losses, delay_s=delay_s)
+        self.write(lost)
+        self.supervise(SupervisorState.BACKING_OFF, reason)
 
     def lose(self, reason):
         self.back_off(reason)
-        self.supervise("waiting for the SuperLink", reason)
+        self.supervise(SupervisorState.WAITING, reason)
         self.submit(run=8, reason=reason, after_s=4)
 
     def begin(self, number, *, without=()):
         there = [client for client in self.clients if client not in without]
-        self.write("round_started", round=number, rounds=self.rounds, clients=len(there))
+        self.write(RoundStarted(round=number, rounds=self.rounds, clients=len(there)))
         return there
 
-    def reply(self, number, client, phase="train"):
+    def reply(self, number, client, phase=Task.TRAIN):
         took = self.rng.uniform(0.3, 0.6) * self.seconds
         gap = self.seconds / (3 * len(self.clients))
-        self.write("reply_received", after_s=gap, round=number, phase=phase, client=client, seconds=took)
+        self.write(ReplyReceived(round=number, phase=phase, client=client, seconds=took), after_s=gap)
 
     def round(self, number, *, bad=(), silent=(), without=(), save=False):
         there = self.begin(number, without=without)
         for client in there:
             if client in bad:
-                self.write("client_quarantined", round=number, client=client, reason=NAN)
+                self.quarantine(number, client)
             elif client not in silent:
                 self.reply(number, client)
         for client in silent:
-            self.write(
-                "client_failed", after_s=1, round=number, client=client, reason="no answer to train in 12 s"
-            )
+            why = {"code": LeftOutCode.NO_ANSWER, "reason": "no answer to train in 12 s"}
+            self.write(ClientFailed(round=number, client=client, **why), after_s=1)
         left = [client for client in there if client not in {*bad, *silent}]
-        self.write("round_aggregated", round=number, valid=len(left), seconds=0.031)
+        self.write(RoundAggregated(round=number, valid=len(left), seconds=0.031))
         if save:
             self.save(number)
         for client in left:
-            self.reply(number, client, "evaluate")
+            self.reply(number, client, Task.EVALUATE)
         self.complete(number, len(left))
 
     def complete(self, number, valid):
         loss = 2.2 * math.exp(-number / 5) + 0.18 + self.rng.uniform(-0.02, 0.02)
         quality = 0.97 - 0.85 * math.exp(-number / 4) + self.rng.uniform(-0.008, 0.008)
+        measured = {
+            "train": {"train_loss": loss * 0.9},
+            "evaluate": {"eval_loss": loss * 1.05, "eval_acc": quality - 0.02},
+            "central": {"loss": loss, "accuracy": quality},
+        }
         self.write(
-            "round_completed",
-            round=number,
-            rounds=self.rounds,
-            valid=valid,
-            seconds=self.seconds * self.rng.uniform(0.9, 1.1),
-            train_metrics={"train_loss": loss * 0.9},
-            evaluate_metrics={"eval_loss": loss * 1.05, "eval_acc": quality - 0.02},
-            central_metrics={"loss": loss, "accuracy": quality},
+            RoundCompleted(
+                round=number,
+                rounds=self.rounds,
+                valid=valid,
+                seconds=self.seconds * self.rng.uniform(0.9, 1.1),
+                metrics=as_metrics(measured),
+            )
         )
 
     def save(self, number):
@@ -124,19 +146,23 @@ class Scene:
         with CheckpointStore(self.journal.path.parent / "checkpoints", retention=retention_of(3)) as store:
             saved = store.save(checkpoint)
         self.write(
-            "checkpoint_saved",
-            round=number,
-            file=str(saved.path),
-            bytes=saved.size_bytes,
-            seconds=saved.seconds,
-            sha256=saved.sha256,
+            CheckpointSaved(
+                round=number,
+                file=str(saved.path),
+                size_bytes=saved.size_bytes,
+                seconds=saved.seconds,
+                sha256=saved.sha256,
+            )
         )
 
+    def quarantine(self, number, client):
+        why = {"code": LeftOutCode.NOT_FINITE, "reason": NAN}
+        self.write(ClientQuarantined(round=number, client=client, **why))
+
     def finish(self):
-        self.write(
-            "training_finished", round=self.rounds, sha256="ab" * 32, path="/srv/final.npz", **self.facts
-        )
-        self.supervise("finished")
+        final = {"sha256": "ab" * 32, "path": "/srv/final.npz"}
+        self.write(TrainingFinished(round=self.rounds, **final, **self.facts))
+        self.supervise(SupervisorState.FINISHED)
 
 
 def killed_and_resumed(path):
@@ -161,7 +187,7 @@ def killed_and_resumed(path):
     scene.begin(13)
     for client in scene.clients[:2]:
         scene.reply(13, client)
-    scene.write("client_quarantined", round=13, client=scene.clients[2], reason=NAN)
+    scene.quarantine(13, scene.clients[2])
     return scene
 
 

@@ -8,8 +8,12 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from oneflower.codes import SupervisorState
+from oneflower.journal.events import ClientFailed, RoundCompleted, TrainingGaveUp
+from oneflower.quality import as_metrics
+
 ROOT = Path(__file__).parents[2]
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 LOOKS = {
     "light": {"color_scheme": "light"},
@@ -59,7 +63,7 @@ def test_the_five_questions_have_answers(resumed, serve, visit):
     assert "NaN or infinity" in seen.text("clients")
     seen.waits_for("checkpoints", "verified")
     assert "2 rounds would be lost; its files are verified" in seen.text("checkpoints")
-    assert "Training goes on after round 5 of 20" in seen.text("timeline")
+    assert "Training resumes after round 5 of 20" in seen.text("timeline")
     signs = seen.page.locator("#accuracy g .sign").all_text_contents()
     assert signs == ["↻", "✕"]
     assert seen.page.locator("#accuracy .again").count() == 1
@@ -84,17 +88,17 @@ def test_the_supervisor_is_seen_in_every_state_it_passes_through(tmp_path, serve
     journal = tmp_path / "journal.jsonl"
     seen = visit(serve(journal).url)
     scene = scenes.Scene(journal)
-    scene.supervise("waiting for the SuperLink", "the supervisor has started")
+    scene.supervise(SupervisorState.WAITING)
     seen.waits_for("doing", "waits for the SuperLink to answer")
     assert "Starting" in seen.text("headline")
     assert "No restart so far" in seen.text("doing")
-    scene.supervise("submitting")
+    scene.supervise(SupervisorState.SUBMITTING)
     seen.waits_for("doing", "waits for the SuperLink to take the app")
     scene.start()
     scene.round(1, save=True)
     seen.waits_for("doing", "follows the run")
     gone = "the SuperLink has ended"
-    scene.supervise("lost", gone)
+    scene.supervise(SupervisorState.LOST, gone)
     seen.waits_for("doing", "waits for what is left of the lost run to end")
     scene.time = datetime.now(UTC)
     scene.back_off(gone, losses=3, delay_s=60.0)
@@ -105,8 +109,8 @@ def test_the_supervisor_is_seen_in_every_state_it_passes_through(tmp_path, serve
     assert "lost 3 times in a row" in seen.text("attention")
     assert problems(seen.page, axe) == []
     seen.picture("backing-off")
-    scene.supervise("given up", gone)
-    scene.write("training_gave_up", reason=gone, restarts=3)
+    scene.supervise(SupervisorState.GIVEN_UP, gone)
+    scene.write(TrainingGaveUp(reason=gone, restarts=3))
     seen.waits_for("doing", "mend the cause, then start the training again")
     assert "Given up" in seen.text("headline")
     assert problems(seen.page, axe) == []
@@ -143,7 +147,7 @@ def test_a_curve_is_read_with_the_keyboard(resumed, serve, visit):
     assert reader.get_attribute("aria-valuenow") == "1"
     for _ in range(4):
         page.keyboard.press("ArrowRight")
-    assert "goes on after round 5" in reader.get_attribute("aria-valuetext")
+    assert "training resumes after round 5" in reader.get_attribute("aria-valuetext")
     assert page.locator("#accuracy .readout").is_visible()
     seen.picture("resumed-readout")
     page.keyboard.press("Escape")
@@ -186,8 +190,9 @@ def test_what_a_client_says_never_becomes_markup(tmp_path, serve, visit, scenes)
     scene.start()
     scene.round(1)
     seen = visit(serve(journal).url)
-    scene.write("client_failed", round=2, client=evil, reason=evil)
-    scene.write("round_completed", round=2, valid=1, seconds=1.0, central_metrics={f"loss {evil}": 0.5})
+    scene.write(ClientFailed(round=2, client=evil, reason=evil))
+    measured = as_metrics({"central": {f"loss {evil}": 0.5}})
+    scene.write(RoundCompleted(round=2, valid=1, seconds=1.0, metrics=measured))
     seen.waits_for("clients", "onerror")
     assert seen.page.locator("img").count() == 0
     assert "owned" not in seen.page.title()

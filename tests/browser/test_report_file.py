@@ -2,17 +2,16 @@
 
 import pytest
 
-from oneflower.journal import read_journal
-from oneflower.monitor.history import fold
-from oneflower.monitor.report import write_report
+from oneflower.journal import read_journal, reduce
+from oneflower.monitor.html.report import write_report
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_report_opens_offline_and_everyone_can_read_it(scheme, resumed, tmp_path, visit, axe):
     report = tmp_path / "report.html"
-    write_report(report, fold(read_journal(resumed)))
+    write_report(report, reduce(read_journal(resumed)))
     seen = visit(f"file://{report}", wait=False, offline=True, color_scheme=scheme)
     seen.page.evaluate(axe)
     found = seen.page.evaluate("() => axe.run(document, { rules: { region: { enabled: false } } })")

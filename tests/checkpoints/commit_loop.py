@@ -18,7 +18,7 @@ from oneflower.checkpoints import Checkpoint, CheckpointStore, retention_of
 
 
 def checkpoint(number):
-    """Return the checkpoint of a round, about 200 kB: a commit is long enough to be hit in the middle."""
+    """Return the checkpoint of a round, about 200 kB: its commit takes long enough to be interrupted."""
     rng = np.random.default_rng(number)
     arrays = {"weight": rng.standard_normal((100, 400), dtype=np.float32), "steps": np.array(number)}
     return Checkpoint(
@@ -34,7 +34,7 @@ def checkpoint(number):
 
 
 def commit_forever(root):
-    """Resume where the folder stands and commit round after round."""
+    """Resume from the folder's newest round and commit round after round."""
     with CheckpointStore(root, retention=retention_of(3)) as store:
         newest = store.latest()
         number = 0 if newest is None else newest.round
@@ -45,7 +45,7 @@ def commit_forever(root):
 
 
 def prune_forever(root):
-    """Commit small checkpoints as fast as it goes, keep two of them and the best, and save some again."""
+    """Commit small checkpoints as fast as possible, keep two and the best, and save some again."""
     with CheckpointStore(root, retention=retention_of(2)) as store:
         for number in itertools.count(1):
             metrics = {"central": {str(number): {"accuracy": math.sin(number)}}}

@@ -1,4 +1,4 @@
-"""What the checkpoint tests build on, and the counts that they print at the end of a run."""
+"""Shared fixtures of the checkpoint tests, and the counts that they print at the end of a run."""
 
 import shutil
 import tempfile
@@ -12,8 +12,7 @@ import pytest
 from oneflower.checkpoints import Checkpoint
 from oneflower.checkpoints.npz import npz_pieces
 
-COUNTS = pytest.StashKey[Counter]()
-SECONDS = pytest.StashKey[dict]()
+COUNTS = "counts of a checkpoint suite"
 
 
 def make(number, *, size=8, state=True, fill=0.0, **changes):
@@ -42,13 +41,13 @@ def make(number, *, size=8, state=True, fill=0.0, **changes):
 
 def same(left, right):
     """Tell whether two checkpoints are equal to the last bit, order of arrays included."""
-    if left is None or right is None:
-        return left is right
-    return _told(left) == _told(right)
+    return told(left) == told(right)
 
 
-def _told(checkpoint):
-    """Return everything that a checkpoint holds as one comparable value."""
+def told(checkpoint):
+    """Return everything that a checkpoint holds as one comparable value; None for None."""
+    if checkpoint is None:
+        return None
     arrays = [
         (name, array.dtype.str, array.shape, array.tobytes())
         for group in (checkpoint.arrays, checkpoint.state)
@@ -59,7 +58,7 @@ def _told(checkpoint):
 
 
 def kept(root, checkpoint):
-    """Tell whether a checkpoint's model still lies in the folder whole, under whatever name."""
+    """Return whether the folder still holds a checkpoint's complete model, under any name."""
     model = b"".join(npz_pieces(checkpoint.arrays))
     return any(path.read_bytes() == model for path in root.iterdir() if path.is_file())
 
@@ -86,7 +85,7 @@ def root(tmp_path):
 
 @pytest.fixture
 def scratch(tmp_path):
-    """Return a folder in memory where there is one: the suites make thousands of folders."""
+    """Return a folder on a memory file system if there is one: the suites create thousands of folders."""
     memory = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else tmp_path, prefix="oneflower-test-"))
     yield folder
@@ -96,36 +95,28 @@ def scratch(tmp_path):
 @pytest.fixture
 def count(request):
     """Return a function that adds to a named count of the summary: `count("kills")`."""
-    counts = request.config.stash.setdefault(COUNTS, Counter())
-    seconds = request.config.stash.setdefault(SECONDS, Counter())
-    started = time.monotonic()
-    counted = set()
-
-    def add(name, number=1):
-        counted.add(name)
-        counts[name] += number
-
-    yield add
-    for name in counted:
-        seconds[name] += time.monotonic() - started
+    counts, started = Counter(), time.monotonic()
+    yield lambda name, number=1: counts.update({name: number})
+    # Reports carry it from the workers of pytest-xdist, too.
+    seconds = time.monotonic() - started
+    request.node.user_properties.append(
+        (COUNTS, {name: (number, seconds) for name, number in counts.items()})
+    )
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item):
-    """Count a failed test of a suite as a violation."""
-    report = yield
-    if report.failed and "count" in getattr(item, "fixturenames", ()):
-        item.config.stash.setdefault(COUNTS, Counter())["violations"] += 1
-    return report
-
-
-def pytest_terminal_summary(terminalreporter, config):
-    """Print what the suites did."""
-    counts = config.stash.get(COUNTS, None)
-    if not counts:
+def pytest_terminal_summary(terminalreporter):
+    """Print what the suites did; a failed test of a suite is a violation."""
+    reports = [report for found in terminalreporter.stats.values() for report in found]
+    told = {
+        report.nodeid: dict(report.user_properties)[COUNTS]
+        for report in reports
+        if COUNTS in dict(getattr(report, "user_properties", ()))
+    }
+    if not told:
         return
     terminalreporter.section("checkpoint suites")
-    violations = counts.pop("violations", 0)
-    for name, number in sorted(counts.items()):
-        terminalreporter.write_line(f"{name:<28}{number:>8}   {config.stash[SECONDS][name]:6.1f} s")
-    terminalreporter.write_line(f"{'violations':<28}{violations:>8}")
+    for name in sorted({name for counts in told.values() for name in counts}):
+        numbers, seconds = zip(*(counts[name] for counts in told.values() if name in counts), strict=True)
+        terminalreporter.write_line(f"{name:<28}{sum(numbers):>8}   {sum(seconds):6.1f} s")
+    failed = {report.nodeid for report in reports if getattr(report, "failed", False)} & set(told)
+    terminalreporter.write_line(f"{'violations':<28}{len(failed):>8}")

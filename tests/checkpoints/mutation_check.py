@@ -1,4 +1,4 @@
-"""Take away each line that makes a commit safe, one at a time: some test must notice each time.
+"""Remove each line that makes a commit safe, one at a time, and check that some test fails.
 
 Usage: ``python tests/checkpoints/mutation_check.py``. It copies the package, removes one fsync, rename,
 folder sync, hash or comparison, runs the suites that should notice, and prints a table. Exit code 1 if any
@@ -30,7 +30,7 @@ SUITES = (
     "test_faults.py",
 )
 
-# What is removed, and what stands in its place so that the rest still runs.
+# What is removed, and its replacement, so that the rest still runs.
 CALLS = (
     (r"^(\s*)(files|self\._files)\.fsync\(.*\)$", r"\1pass"),
     (r"^(\s*)(files|self\._files)\.sync_folder\(.*\)$", r"\1pass"),
@@ -46,7 +46,7 @@ CALLS = (
     (r"^(\s*)if manifest\.round != number:$", r"\1if False:"),
     (r"^(\s*)if list\(manifest\.files\) == records and .*:$", r"\1if True:"),
     (r"^(\s*)fcntl\.flock\(.*\)$", r"\1pass"),
-    # the history: written and proven before the manifest that names it
+    # the history: written and read back before the manifest that names it
     (r"^(\s*)record_history\(.*\)$", r"\1pass"),
     (r"^(\s*)check_(line|manifest|schema|metrics)\(.*\)$", r"\1pass"),
     (r"^(\s*)_hide_links\(.*\)$", r"\1pass"),
@@ -57,9 +57,9 @@ CALLS = (
     (r"^(\s*if problem is None and) line != entry\.line:$", r"\1 False:"),
     (r"^(\s*if ledger\.unreadable) or ledger\.size_bytes != .*:$", r"\1:"),
     (r"^(\s*)for _ in range\(2\):(.*)$", r"\1for _ in range(1):\2"),
-    # readers beside a writer
+    # readers during a write
     (r"^(\s*)if not isinstance\(damage\.__cause__, FileNotFoundError\):$", r"\1if True:"),
-    (r"^(\s*)if self\._stands\(manifest\):$", r"\1if True:"),
+    (r"^(\s*)if self\._is_current\(manifest\):$", r"\1if True:"),
     (r"^(.*)zlib\.crc32\(data, zlib\.crc32\(header\)\)(.*)$", r"\g<1>0\2"),
 )
 
@@ -117,14 +117,14 @@ def kill(mutant, copy):
     return None if done.returncode == 0 else f"pytest ended with {done.returncode}"
 
 
-def say(text):
-    """Print a line at once: the whole takes minutes."""
+def print_now(text):
+    """Print a line without buffering: the whole check takes minutes."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 
 def main():
-    """Print one row a removal, and how many went unnoticed."""
+    """Print one row per removal, and how many no test noticed."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
         shutil.copytree(PACKAGE, copy / "oneflower", ignore=shutil.ignore_patterns("__pycache__"))
@@ -132,16 +132,17 @@ def main():
         if problem := kill(Mutant("names.py", 0, first_line, first_line), copy):
             sys.exit(f"the suites fail without any removal: {problem}")
         started, found = time.monotonic(), list(mutants())
-        say("| module | removed | noticed by |\n|---|---|---|")
+        print_now("| module | removed | noticed by |\n|---|---|---|")
         noticed = [report(mutant, kill(mutant, copy)) for mutant in found]
-    say(f"\n{len(found)} removals, {noticed.count(False)} unnoticed, {time.monotonic() - started:.0f} s")
+    seconds = time.monotonic() - started
+    print_now(f"\n{len(found)} removals, {noticed.count(False)} unnoticed, {seconds:.0f} s")
     sys.exit(not all(noticed))
 
 
 def report(mutant, by):
     """Print a removal's row and return whether it was noticed."""
     text = mutant.text.replace("|", "\\|")
-    say(f"| {mutant.module} | `{text}` | {by or '**nothing**'} |")
+    print_now(f"| {mutant.module} | `{text}` | {by or '**nothing**'} |")
     return by is not None
 
 

@@ -1,4 +1,4 @@
-"""Writing beside the training: handed over at once, one in flight, nothing lost or hidden."""
+"""Writing in the background: submit returns at once, one save at a time, no error is lost."""
 
 import threading
 
@@ -10,7 +10,7 @@ from oneflower.errors import AppError, StateError
 
 
 class GatedFiles(OsFiles):
-    """The real files, whose fsync waits until the test lets it go."""
+    """The real files, with an fsync that waits until the test releases it."""
 
     def __init__(self):
         self.gate, self.reached, self.broken = threading.Event(), threading.Event(), None
@@ -85,7 +85,7 @@ def test_a_failure_goes_to_its_callback_and_the_next_round_is_saved(writer, file
     assert "disk is full" in str(error)
 
 
-def test_even_a_defect_is_reported_and_not_lost_with_its_thread(writer, outcomes, make):
+def test_any_exception_is_reported_and_not_lost_with_its_thread(writer, outcomes, make):
     writer.submit(make(1, metrics={"train": {"1": {"loss": object()}}}))
     writer.wait()
     assert outcomes[0][0] == 1

@@ -18,7 +18,7 @@ def test_integers_booleans_complex_and_single_numbers_are_compared_without_overf
     assert [change.largest for change in compare(before, after)] == [255.0, 1.0, 5.0, 0.0]
 
 
-def test_nan_shows_and_infinities_do_not_warn():
+def test_nan_is_reported_and_infinities_do_not_warn():
     before, after = {"a": np.array([1.0, np.inf])}, {"a": np.array([math.nan, np.inf])}
     assert math.isnan(compare(before, after)[0].largest)
 

@@ -1,4 +1,4 @@
-"""Whatever is wrong with a byte of a checkpoint is seen, named, set aside, and the one before it is used."""
+"""Any changed byte of a checkpoint is detected, reported, set aside, and the round before it is used."""
 
 import itertools
 import logging
@@ -29,7 +29,7 @@ def load(files, root, number):
 
 
 def is_refused(root, number):
-    """Tell whether both ways of reading a round find it damaged."""
+    """Return whether both ways of reading a round report damage."""
     for read in (load, lambda f, r, n: verify_files(f, r, read_manifest(f, r, n))):
         try:
             read(OsFiles(), root, number)
@@ -40,7 +40,7 @@ def is_refused(root, number):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_every_flipped_byte_is_seen(folder, name, count):
+def test_every_flipped_byte_is_detected(folder, name, count):
     path = folder / name
     whole = path.read_bytes()
     for position in range(len(whole)):
@@ -53,7 +53,7 @@ def test_every_flipped_byte_is_seen(folder, name, count):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_every_truncation_and_an_added_byte_are_seen(folder, name, count):
+def test_every_truncation_and_an_added_byte_are_detected(folder, name, count):
     path = folder / name
     whole = path.read_bytes()
     for length in range(len(whole)):
@@ -65,7 +65,7 @@ def test_every_truncation_and_an_added_byte_are_seen(folder, name, count):
         assert is_refused(folder, 4)
 
 
-def test_sampled_bytes_of_a_large_model_are_seen(scratch, make, count):
+def test_flipped_bytes_of_a_large_model_are_detected(scratch, make, count):
     root = scratch / "large"
     with CheckpointStore(root) as store:
         store.save(make(4, arrays={"w": np.random.default_rng(0).standard_normal(1_000_000)}))
@@ -139,12 +139,14 @@ SPOILS = {
     spoil_state_of_another_round: "checkpoint_round_4.state.npz has SHA-256",
     spoil_manifest_of_another_round: "the manifest is that of round 3, expected round 4",
     spoil_model_as_state: "checkpoint_round_4.state.npz has",
-    spoil_folder_for_a_file: "checkpoint_round_4.npz is no file",
+    spoil_folder_for_a_file: "checkpoint_round_4.npz is not a file",
 }
 
 
 @pytest.mark.parametrize("spoil", SPOILS, ids=lambda spoil: spoil.__name__)
-def test_the_damage_is_named_set_aside_and_the_round_before_is_used(folder, spoil, make, same, caplog, count):
+def test_the_damage_is_reported_and_set_aside_and_the_round_before_is_used(
+    folder, spoil, make, same, caplog, count
+):
     spoil(folder)
     spoiled = {path.name: path.read_bytes() for path in folder.glob("checkpoint_round_4*") if path.is_file()}
     count("files spoiled or swapped")
@@ -159,8 +161,8 @@ def test_the_damage_is_named_set_aside_and_the_round_before_is_used(folder, spoi
     assert aside == {f"{name}.damaged-1": content for name, content in spoiled.items()}
 
 
-def test_files_of_two_rounds_swapped_in_any_way_are_seen(folder, scratch, count):
-    """Each file of round 3 trades places with each of round 4; no swap of different files goes unseen."""
+def test_files_of_two_rounds_swapped_in_any_way_are_detected(folder, scratch, count):
+    """Each file of round 3 is swapped with each of round 4; every swap of different files is detected."""
     ends = ("npz", "state.npz", "json")
     for number, (left, right) in enumerate(itertools.product(ends, ends)):
         root = scratch / str(number)
@@ -175,7 +177,7 @@ def test_files_of_two_rounds_swapped_in_any_way_are_seen(folder, scratch, count)
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_of_another_run_is_seen(folder, scratch, make, name, count):
+def test_a_file_of_another_run_is_detected(folder, scratch, make, name, count):
     other = scratch / "other"
     with CheckpointStore(other) as store:
         store.save(make(4, size=4, fill=0.5, seed=7))
@@ -184,8 +186,8 @@ def test_a_file_of_another_run_is_seen(folder, scratch, make, name, count):
     assert is_refused(folder, 4)
 
 
-def test_a_manifest_that_leads_out_of_the_folder_is_refused(folder):
-    """Even to a file that is as it says: what is loaded lies in the folder, under the round's own name."""
+def test_a_manifest_that_points_outside_the_folder_is_refused(folder):
+    """Even if the file there matches its digest: only the round's own files in the folder are loaded."""
     import json
 
     from oneflower.checkpoints.manifest import SELF, render
@@ -198,7 +200,7 @@ def test_a_manifest_that_leads_out_of_the_folder_is_refused(folder):
 
 
 @pytest.mark.parametrize("change", [{"files": {}}, {"arrays": [{}]}, {"round": "4"}, {"state_arrays": 7}])
-def test_a_manifest_that_proves_itself_and_holds_nonsense_is_refused(folder, change):
+def test_a_manifest_with_a_valid_digest_and_invalid_content_is_refused(folder, change):
     import json
 
     from oneflower.checkpoints.manifest import SELF, render
@@ -209,7 +211,7 @@ def test_a_manifest_that_proves_itself_and_holds_nonsense_is_refused(folder, cha
     assert is_refused(folder, 4)
 
 
-def test_spoiled_pointers_do_not_matter_and_are_mended(folder, make, same):
+def test_damaged_links_do_not_matter_and_are_repaired(folder, make, same):
     (folder / "checkpoint_metadata.json").write_bytes(b"rot")
     (folder / "checkpoint_latest.npz").unlink()
     (folder / "checkpoint_latest.npz").write_bytes(b"rot")

@@ -1,4 +1,4 @@
-"""Real disks that fill up, are read-only or belong to someone else. Without root, what mounts is skipped."""
+"""Real disks that are full, read-only or of another user. Tests that mount are skipped without root."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ MEGABYTE = 1 << 20
 
 @pytest.fixture
 def disk(tmp_path):
-    """Return a tmpfs of 1 MiB, or skip where none can be mounted."""
+    """Return a tmpfs of 1 MiB; skip the test if none can be mounted."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = shutil.which("mount") and subprocess.run(
@@ -49,7 +49,7 @@ def test_a_disk_that_fills_up_keeps_what_is_committed_and_is_used_again_when_fre
 
 
 @pytest.mark.root
-def test_a_disk_of_any_free_size_never_holds_a_torn_checkpoint(disk, make, same, count):
+def test_a_disk_of_any_free_size_never_holds_a_partial_checkpoint(disk, make, same, count):
     """The free space shrinks page by page, so that the disk is full in the middle of every file."""
     filler = disk / "filler"
     for pages in range(0, 60, 2):
@@ -94,7 +94,7 @@ def test_a_read_only_disk_is_found_at_opening_and_can_still_be_read(disk, make, 
 
 
 @pytest.mark.root
-def test_a_disk_that_turns_read_only_under_the_run_fails_the_save_and_nothing_else(disk, make, same):
+def test_a_disk_that_turns_read_only_during_the_run_fails_only_the_save(disk, make, same):
     with CheckpointStore(disk / "c") as store:
         store.save(make(1))
         store._lock.release()  # an open file would keep the disk from being remounted
@@ -129,19 +129,19 @@ def test_a_path_through_a_file_is_refused(tmp_path):
             CheckpointStore(path).open()
 
 
-def test_a_folder_removed_between_saves_is_made_anew(root, make, same, caplog):
+def test_a_folder_removed_between_saves_is_created_again(root, make, same, caplog):
     with CheckpointStore(root) as store:
         store.save(make(1))
         shutil.rmtree(root)
         store.save(make(2))
         assert same(store.latest(), make(2))
-    assert "opened anew" in caplog.text
+    assert "created again" in caplog.text
 
 
 @pytest.mark.parametrize(
     "name", ["checkpoint_history.jsonl", "checkpoint_round_2.npz", "checkpoint_round_2.json"]
 )
-def test_a_named_pipe_in_place_of_a_file_is_damage_and_waited_for_by_nobody(tmp_path, make, name):
+def test_a_named_pipe_in_place_of_a_file_is_damage_and_does_not_block(tmp_path, make, name):
     with CheckpointStore(tmp_path) as store:
         for number in (1, 2):
             store.save(make(number))

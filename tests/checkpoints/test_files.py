@@ -1,4 +1,4 @@
-"""The seam does what it says: what it syncs is synced by the system, and nothing is copied aside."""
+"""`OsFiles` calls the system as its interface says: fsync, rename, link, errors."""
 
 import os
 import stat
@@ -10,7 +10,7 @@ from oneflower.checkpoints.files import OsFiles
 
 @pytest.fixture
 def synced(monkeypatch):
-    """Record what the system was asked to make durable: a folder or the bytes of a file."""
+    """Record each fsync: of a folder or of the bytes of a file."""
     asked = []
     real = os.fsync
 
@@ -34,7 +34,7 @@ def test_fsync_and_sync_folder_reach_the_system(tmp_path, synced):
     assert (tmp_path / "a").read_bytes() == b"abc"
 
 
-def test_create_empties_what_a_failure_left_and_rename_replaces(tmp_path):
+def test_create_truncates_a_leftover_file_and_rename_replaces(tmp_path):
     files = OsFiles()
     (tmp_path / "a").write_bytes(b"left")
     files.close(files.create(tmp_path / "a"))

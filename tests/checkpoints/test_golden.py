@@ -1,4 +1,4 @@
-"""Checkpoints that each schema wrote, kept in tests/data: every later version loads them, bit for bit.
+"""Checkpoints of each schema, kept in tests/data: every later version loads them bit for bit.
 
 They were written once, by the first release of the schema, and are never written again: a change that breaks
 this test breaks the resume of trainings that are running somewhere. `python tests/checkpoints/test_golden.py`
@@ -73,7 +73,7 @@ def test_the_digests_of_schema_1_are_those_of_its_files():
 
 
 def test_a_training_resumes_from_a_folder_of_schema_1(tmp_path, same, make):
-    """And goes on in the present schema, with all metrics so far."""
+    """It continues in the current schema, with all metrics so far."""
     root = tmp_path / "c"
     shutil.copytree(GOLDEN, root)
     with CheckpointStore(root) as store:
@@ -93,7 +93,7 @@ def test_a_training_resumes_from_a_folder_of_schema_1(tmp_path, same, make):
 
 
 def later(number, **metrics):
-    """Return a round after the one with an optimizer, with what was measured since."""
+    """Return the round after the one with an optimizer state, with the metrics since."""
     return replace(WITH_STATE, round=number, arrays={"w": np.arange(number, dtype="<f4")}, metrics=metrics)
 
 
@@ -105,7 +105,7 @@ NOTED = {"evaluate": {"4": {"eval_acc": math.inf}}}
 
 
 def write_schema_2(root):
-    """Write a folder with all that the schema knows: a history with a branch that was left, and a note."""
+    """Write a folder with every feature of the schema: a history with an abandoned branch, and a note."""
     with CheckpointStore(root, now=lambda: datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)) as store:
         for checkpoint in (WITH_STATE, ROLLED_BACK):
             store.save(checkpoint)

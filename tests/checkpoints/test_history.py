@@ -1,4 +1,4 @@
-"""The metrics so far: one append-only file, proven line by line, and never in the way of the model."""
+"""The metrics so far: one append-only file, verified line by line; the model loads without it."""
 
 import json
 import logging
@@ -8,7 +8,7 @@ import pytest
 
 from oneflower.checkpoints import CheckpointReader, CheckpointStore, retention_of
 from oneflower.checkpoints.files import OsFiles
-from oneflower.checkpoints.history import BEGINNING, Position, parse_history, read_back, render_line
+from oneflower.checkpoints.history import BEGINNING, Position, line_problem, parse_history, render_line
 from oneflower.checkpoints.manifest import SELF, render
 from oneflower.errors import AppError, CheckpointError
 
@@ -30,11 +30,11 @@ def lines(root):
 
 
 def accuracy(number):
-    """Return the metrics of one round alone."""
+    """Return the metrics of one round."""
     return {"central": {str(number): {"accuracy": number / 100}}}
 
 
-def test_a_save_writes_one_line_of_what_is_new_however_much_came_before(scratch, make):
+def test_a_save_appends_one_line_with_only_the_new_metrics(scratch, make):
     root = scratch / "c"
     with CheckpointStore(root, retention=retention_of(2)) as store:
         sizes = []
@@ -48,7 +48,7 @@ def test_a_save_writes_one_line_of_what_is_new_however_much_came_before(scratch,
         assert list(store.latest().metrics["central"]) == [str(number) for number in range(1, 301)]
 
 
-def test_a_save_neither_reads_nor_lists_what_came_before(scratch, make):
+def test_a_save_neither_reads_nor_lists_earlier_rounds(scratch, make):
     """The operations of a save are the same after 3 rounds and after 60, all of which are kept."""
     counted = []
 
@@ -78,7 +78,7 @@ def test_metrics_up_to_each_round_are_those_that_were_saved_with_it(folder, make
         assert reader.metrics_problem(number) is None
 
 
-def test_the_file_is_never_shortened_and_a_rollback_goes_on_from_its_round(folder, make, same):
+def test_the_file_is_never_shortened_and_a_rollback_continues_from_its_round(folder, make, same):
     before = (folder / NAME).read_bytes()
     with CheckpointStore(folder) as store:
         store.rollback(2)
@@ -99,7 +99,7 @@ def test_the_file_is_never_shortened_and_a_rollback_goes_on_from_its_round(folde
 
 
 def test_lines_after_the_manifests_own_are_left_alone(folder, make, same):
-    """A commit that a crash cut leaves a line, or a piece of one, that no manifest names."""
+    """A crash during a commit leaves a line, or a part of one, that no manifest names."""
     whole, _ = render_line(5, accuracy(5), before=Position(), begin=(folder / NAME).stat().st_size)
     for tail in (whole, whole[:20], b"\0" * 50, b"\xff\n{}\n[" + b"[" * 5000):
         with (folder / NAME).open("ab") as file:
@@ -112,8 +112,8 @@ def test_lines_after_the_manifests_own_are_left_alone(folder, make, same):
             store.rollback(4)
 
 
-def test_every_flipped_byte_is_seen_and_costs_no_more_than_its_own_line(folder, make, count):
-    """The model loads, the other lines are kept, and what is saved next is proven again."""
+def test_every_flipped_byte_is_detected_and_loses_only_its_own_line(folder, make, count):
+    """The model loads, the other lines are kept, and the next save verifies again."""
     whole = (folder / NAME).read_bytes()
     reader = CheckpointReader(folder)
     for position in range(len(whole)):
@@ -156,14 +156,14 @@ def test_damaged_metrics_are_named_and_the_model_resumes(folder, damage, make, c
         assert NAME in store.metrics_problem(4)
         store.verify(4)
         best = store.best()
-        assert (best.round, best.metric) == (4, "central accuracy")
+        assert (best.round, best.metric.text) == (4, "central accuracy")
         store.save(make(5, size=1, metrics=accuracy(5)))
         assert store.metrics_problem(5) is None
         assert {"4", "5"} <= set(store.latest().metrics["central"])
     assert not list(folder.glob("*.npz.damaged*"))
 
 
-def test_the_best_round_outlives_the_metrics_that_made_it_so(scratch, make):
+def test_the_best_round_is_known_even_if_its_metrics_are_lost(scratch, make):
     metrics = {"evaluate": {"1": {"eval_acc": 0.9}, "2": {"eval_acc": 0.5}, "3": {"eval_acc": 0.4}}}
     root = scratch / "c"
     with CheckpointStore(root, retention=retention_of(2)) as store:
@@ -192,7 +192,7 @@ def test_starting_afresh_sets_the_history_aside_and_renaming_back_undoes_it(fold
     assert same(CheckpointReader(again).latest(), make(4, size=1))
 
 
-def test_what_the_clients_measured_last_is_noted_and_used_by_a_resume(folder, make):
+def test_the_last_client_evaluation_is_recorded_and_used_by_a_resume(folder, make):
     measured = {"evaluate": {"4": {"eval_acc": 0.5}, "5": {"eval_acc": 0.9}}}
     with CheckpointStore(folder) as store:
         assert store.recorded() == {"central": 4}
@@ -205,7 +205,7 @@ def test_what_the_clients_measured_last_is_noted_and_used_by_a_resume(folder, ma
     assert "evaluate" not in CheckpointReader(folder).load(3).metrics
 
 
-def test_nothing_is_noted_in_a_folder_without_a_checkpoint(root):
+def test_nothing_is_recorded_in_a_folder_without_a_checkpoint(root):
     with CheckpointStore(root) as store:
         store.note(accuracy(1))
         assert store.recorded() == {}
@@ -236,7 +236,7 @@ def test_metrics_that_could_not_be_read_back_are_refused_and_nothing_is_written(
 
 
 class Garbling(OsFiles):
-    """A disk that writes something else than it was given, into one kind of file."""
+    """A disk that writes other bytes than it was given, into one kind of file."""
 
     def __init__(self, ending, change):
         self.ending, self.change, self.garbled = ending, change, None
@@ -299,7 +299,7 @@ def another_model(data):
 
 
 def test_a_whole_manifest_or_line_that_is_not_the_one_written_is_not_committed(folder, make, same):
-    """The disk gives back something that is good in itself."""
+    """The disk returns content that is valid in itself."""
 
     def another_line(data):
         before = Position(
@@ -317,11 +317,11 @@ def test_a_whole_manifest_or_line_that_is_not_the_one_written_is_not_committed(f
             assert same(store.latest(), make(4, size=1))
 
 
-def test_metrics_that_no_record_holds_are_no_line_and_no_manifest(folder):
-    """A reader that took them would fail later, where nobody knows why."""
+def test_metrics_that_flower_cannot_hold_are_not_accepted_from_a_line_or_a_manifest(folder):
+    """A reader that accepted them would fail later with an unrelated error."""
     matrix = {"central": {"4": {"confusion": [[5, 1], [0, 4]]}}}
     line, _ = render_line(4, matrix, before=BEGINNING, begin=0)
-    assert "metric 'confusion'" in read_back(line, before=BEGINNING, begin=0)
+    assert "metric 'confusion'" in line_problem(line, before=BEGINNING, begin=0)
     path = folder / "checkpoint_round_4.json"
     content = {key: value for key, value in json.loads(path.read_bytes()).items() if key != SELF}
     path.write_bytes(render(content | {"metrics": matrix}))
@@ -329,8 +329,8 @@ def test_metrics_that_no_record_holds_are_no_line_and_no_manifest(folder):
         CheckpointReader(folder).load(4)
 
 
-def test_metrics_of_another_training_with_the_same_sizes_are_not_taken(folder, scratch, make):
-    """Their lines are whole, and end where the manifest says; only the SHA-256 is another."""
+def test_metrics_of_another_training_with_the_same_sizes_are_not_used(folder, scratch, make):
+    """Their lines are valid and end where the manifest says; only the SHA-256 differs."""
     with CheckpointStore(scratch / "other") as store:
         for number in (1, 2, 3, 4):
             metrics = {"central": {str(n): {"accuracy": (n + 4) / 100, "loss": 1 / n} for n in (1, 2, 3, 4)}}
@@ -341,7 +341,7 @@ def test_metrics_of_another_training_with_the_same_sizes_are_not_taken(folder, s
     assert reader.load(4).metrics == {"central": {"4": make(4).metrics["central"]["4"]}}
 
 
-def test_a_history_that_somebody_removes_between_saves_is_begun_again(folder, make):
+def test_a_history_removed_between_saves_is_created_again(folder, make):
     with CheckpointStore(folder) as store:
         store.save(make(5, size=1))
         (folder / NAME).unlink()
@@ -359,22 +359,22 @@ def test_a_manifest_that_names_another_file_as_its_history_is_refused(folder):
         CheckpointReader(folder).load(4)
 
 
-def test_a_line_is_read_back_by_the_readers_own_parser():
+def test_a_line_is_checked_by_the_parser_of_the_reader():
     line, end = render_line(1, accuracy(1), before=BEGINNING, begin=0)
     follower, _ = render_line(2, accuracy(2), before=end, begin=len(line))
-    assert read_back(line, before=BEGINNING, begin=0) is None
-    assert read_back(follower, before=end, begin=len(line)) is None
-    assert "SHA-256" in read_back(
+    assert line_problem(line, before=BEGINNING, begin=0) is None
+    assert line_problem(follower, before=end, begin=len(line)) is None
+    assert "SHA-256" in line_problem(
         follower, before=Position(size_bytes=len(line), sha256="0" * 64), begin=len(line)
     )
-    assert read_back(line[:-1], before=BEGINNING, begin=0) == "is cut short"
+    assert line_problem(line[:-1], before=BEGINNING, begin=0) == "is cut short"
 
 
 @pytest.mark.parametrize(
     "text",
     [b"", b"\n", b"{}\n", b"[" * 9999 + b"\n", b'{"after": [], "sha256": "' + b"0" * 64 + b'"}\n', b"\xff\n"],
 )
-def test_whatever_lies_in_the_file_is_taken_apart_without_an_error(text):
+def test_any_file_content_is_parsed_without_an_error(text):
     history = parse_history(text)
     assert all(line.problem for line in history.lines.values())
     assert history.until(Position(size_bytes=len(text), sha256="x")).metrics == {}

@@ -1,4 +1,4 @@
-"""A process that commits in a loop is killed, really, and nothing that it was told is committed is lost."""
+"""A process that commits in a loop is killed by SIGKILL, and no round reported as committed is lost."""
 
 import importlib.util
 import os
@@ -20,7 +20,7 @@ LOOP = Path(__file__).with_name("commit_loop.py")
 
 @pytest.fixture
 def expected():
-    """Return the function by which the loop makes the checkpoint of a round."""
+    """Return the function with which the loop makes the checkpoint of a round."""
     spec = importlib.util.spec_from_file_location("commit_loop", LOOP)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -84,8 +84,8 @@ def test_no_commit_is_lost_in_200_kills_at_random_moments(server, scratch, same,
     assert not list(root.glob("*damaged*"))
 
 
-def test_a_reader_beside_the_writer_always_finds_a_whole_checkpoint(server, scratch, same, expected):
-    """A checkpoint that retention lets go while it is read is passed over, never returned torn."""
+def test_a_concurrent_reader_always_finds_an_intact_checkpoint(server, scratch, same, expected):
+    """A checkpoint that retention deletes while it is read is skipped, never returned in part."""
     server.stdin.write("go\n")
     root = scratch / "checkpoints"
     pid = int(server.stdout.readline().split()[1])

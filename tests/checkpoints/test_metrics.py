@@ -1,4 +1,4 @@
-"""Metrics are made plain numbers where they arise, or refused with the name of the one that is none."""
+"""Metrics become plain numbers as soon as the app returns them, or are refused with their name."""
 
 import math
 from fractions import Fraction
@@ -46,7 +46,7 @@ anything = st.recursive(
         ([], []),
     ],
 )
-def test_numbers_of_any_kind_become_pythons_own(value, plain):
+def test_numbers_of_any_type_become_python_numbers(value, plain):
     (back,) = normalised({"m": value}, source="s").values()
     assert back == plain
     assert type(back) is type(plain)
@@ -76,7 +76,7 @@ def test_numbers_that_are_not_finite_are_kept():
         [Fraction(10**400)],
     ],
 )
-def test_what_is_no_number_is_refused_with_its_name_and_what_is_expected(value):
+def test_a_metric_that_is_not_a_number_is_refused_with_its_name_and_what_is_expected(value):
     with pytest.raises(AppError) as refusal:
         normalised({"accuracy": 0.9, "confusion": value}, source="the central evaluation of round 0")
     text = str(refusal.value)
@@ -84,12 +84,12 @@ def test_what_is_no_number_is_refused_with_its_name_and_what_is_expected(value):
     assert "expected a number of 64 bits or a flat list of them" in text
 
 
-def test_a_name_that_is_no_text_is_refused():
+def test_a_name_that_is_not_text_is_refused():
     with pytest.raises(AppError, match=r"a metric named int 3: expected text"):
         normalised({3: 0.5}, source="s")
 
 
-def test_a_loss_with_metrics_is_refused_with_what_to_return_instead():
+def test_a_tuple_of_loss_and_metrics_is_refused_with_what_to_return_instead():
     with pytest.raises(AppError, match=r'Return \{"loss": loss, \*\*metrics\} instead of \(loss, metrics\)'):
         normalised((0.5, {"accuracy": 0.9}), source="s")
     with pytest.raises(AppError, match="or None where nothing was measured"):
@@ -97,7 +97,7 @@ def test_a_loss_with_metrics_is_refused_with_what_to_return_instead():
 
 
 @given(st.dictionaries(st.text(), anything, max_size=3))
-def test_what_is_accepted_fits_flowers_record_and_stays_as_it_is(metrics):
+def test_accepted_metrics_fit_flowers_record_and_stay_unchanged(metrics):
     try:
         plain = normalised(metrics, source="s")
     except AppError:

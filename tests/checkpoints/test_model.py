@@ -1,17 +1,17 @@
-"""What a training hears when it takes over a checkpoint."""
+"""The warnings of a training that adopts a checkpoint."""
 
 import numpy as np
 
 from oneflower.checkpoints import ModelSchema, adopt
 
 
-def test_the_same_training_takes_everything_without_a_word(make, same):
+def test_the_same_training_adopts_everything_without_a_warning(make, same):
     taken = adopt(make(3), strategy="FedAdam", seed=42, app="image-classification")
     assert same(taken.checkpoint, make(3))
     assert (taken.state_fresh, taken.warnings) == (False, ())
 
 
-def test_another_strategy_takes_the_weights_and_starts_the_optimizer_fresh(make):
+def test_another_strategy_adopts_the_weights_and_resets_the_optimizer_state(make):
     taken = adopt(make(3), strategy="FedAvg", seed=42, app="image-classification")
     assert taken.state_fresh
     assert dict(taken.checkpoint.state) == {}
@@ -21,7 +21,7 @@ def test_another_strategy_takes_the_weights_and_starts_the_optimizer_fresh(make)
     assert "optimizer state starts fresh" in warning
 
 
-def test_another_seed_or_app_is_said_and_taken(make):
+def test_another_seed_or_app_is_adopted_with_a_warning(make):
     taken = adopt(make(3), strategy="FedAdam", seed=1, app="other")
     assert not taken.state_fresh
     assert [

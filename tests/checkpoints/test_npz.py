@@ -38,7 +38,7 @@ def equal(left, right):
 
 
 @given(MODELS)
-def test_any_named_numbers_come_back_bit_for_bit(arrays):
+def test_any_named_arrays_load_bit_for_bit(arrays):
     back = read_npz(io.BytesIO(file_of(arrays)))
     assert set(back) == set(arrays)
     assert all(equal(back[name], arrays[name]) for name in arrays)
@@ -69,11 +69,11 @@ def test_the_digest_is_that_of_the_file_and_does_not_depend_on_the_order_of_the_
     ],
     ids=["name", "shape", "dtype", "bits"],
 )
-def test_the_digest_tells_models_apart_by(other):
+def test_the_digest_differs_for_another(other):
     assert model_digest(other) != model_digest({"a": np.zeros((2, 3), np.float32)})
 
 
-def test_the_digest_of_a_known_model_is_the_same_for_ever():
+def test_the_digest_of_a_known_model_never_changes():
     arrays = {"b": np.arange(6, dtype="<f4").reshape(2, 3), "a": np.array(7, dtype="<i8")}
     assert model_digest(arrays) == "34ac741b1078d38cd473c5d70f7e2ce62fc4cbe43ff08231f6e2ae00f1cff049"
 
@@ -104,22 +104,22 @@ def test_arrays_that_are_not_numbers_are_refused(array):
     [
         (np.zeros(2, "V2"), r"has dtype \|V2: .* NumPy has no bfloat16 or float8: send it as float32"),
         (np.array([None]), "has dtype object: .* send each part as an array of its own"),
-        (np.array(["a"]), "has dtype <U1: .* Text is no weight"),
+        (np.array(["a"]), "has dtype <U1: .* Text is not a weight"),
         (np.zeros(1, "M8[s]"), r"has dtype datetime64\[s\]: .* \.astype\('int64'\)"),
         (torch.eye(2).to_sparse(), r"is a torch\.Tensor: expected a NumPy array. .*\.to_dense"),
     ],
 )
-def test_an_array_that_cannot_be_stored_is_named_with_the_way_to_mend_it(array, remedy):
+def test_an_array_that_cannot_be_stored_is_named_with_how_to_fix_it(array, remedy):
     with pytest.raises(CheckpointError, match=f"array 'w' {remedy}"):
         check_storable({"fine": np.zeros(2), "w": array})
 
 
-def test_a_name_with_nul_is_refused_for_zip_would_cut_it():
+def test_a_name_with_nul_is_refused_because_zip_would_truncate_it():
     with pytest.raises(CheckpointError, match="NUL"):
         file_of({"a\0b": np.zeros(1)})
 
 
-def test_other_zip_tools_find_nothing_to_complain_about(tmp_path):
+def test_other_zip_tools_accept_the_file(tmp_path):
     path = tmp_path / "model.npz"
     path.write_bytes(file_of({"weight": np.arange(5.0), "größe": np.array(1)}))
     with zipfile.ZipFile(path) as archive:
@@ -130,7 +130,7 @@ def test_other_zip_tools_find_nothing_to_complain_about(tmp_path):
 
 
 def test_a_file_beyond_four_gigabytes_keeps_its_offsets(monkeypatch):
-    """The directory of a huge model is checked without its data: every size and offset has 64 bits."""
+    """The zip directory of a huge model, checked without its data: every size and offset has 64 bits."""
     from oneflower.checkpoints import npz
 
     entry = npz._directory_entry(b"a.npy", 1, 5 << 32, 7 << 32)

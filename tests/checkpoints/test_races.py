@@ -1,4 +1,4 @@
-"""A round that goes, or is saved again, at the very moment in which it is read: each race by itself."""
+"""A round that is removed or saved again while it is read: each race separately."""
 
 import os
 
@@ -9,8 +9,8 @@ from oneflower.checkpoints.files import OsFiles
 from oneflower.errors import CheckpointError
 
 
-def test_a_manifest_that_is_back_at_the_second_look_is_read_again(root, make, same):
-    """Other content sets the round aside and commits it between the failed open and the listing."""
+def test_a_manifest_that_reappears_is_read_again(root, make, same):
+    """The round is set aside and committed with other content between the failed open and the listing."""
     with CheckpointStore(root) as store:
         store.save(make(1))
 
@@ -30,13 +30,13 @@ def test_a_manifest_that_is_back_at_the_second_look_is_read_again(root, make, sa
             assert ask not in ("load", "latest") or same(found, make(1))
 
 
-def test_a_round_that_is_asked_for_and_goes_away_is_told_as_removed(root, make):
+def test_a_round_removed_while_it_is_loaded_is_reported_as_removed(root, make):
     with CheckpointStore(root, retention=retention_of(2)) as store:
         for number in (1, 2, 3):
             store.save(make(number, metrics={}))
 
         class Racing(OsFiles):
-            """The retention of a training beside: it lets the round go once its manifest was read."""
+            """The retention of a concurrent training: it deletes the round once its manifest was read."""
 
             def open(self, path):
                 if path.name == "checkpoint_round_2.npz":
@@ -70,7 +70,7 @@ def test_a_round_that_is_saved_again_while_it_is_read_is_read_again(root, make, 
         assert same(CheckpointReader(root, files=Racing()).load(2), make(2, fill=0.5))
 
 
-def test_damage_that_stands_is_still_damage(root, make):
+def test_damage_that_persists_is_reported(root, make):
     with CheckpointStore(root) as store:
         store.save(make(1))
     (root / "checkpoint_round_1.npz").unlink()

@@ -1,4 +1,4 @@
-"""Readers beside a training that commits and prunes as fast as it can find no damage where there is none."""
+"""Readers report no damage while a training commits and deletes rounds as fast as possible."""
 
 import json
 import logging
@@ -13,8 +13,8 @@ import pytest
 
 from oneflower.checkpoints import CheckpointReader, MissingRoundError
 from oneflower.cli.main import main
-from oneflower.monitor.safety import Inspector
-from oneflower.monitor.view import TrainingView
+from oneflower.journal import TrainingState
+from oneflower.monitor.state.safety import Inspector
 
 LOOP = Path(__file__).with_name("commit_loop.py")
 READS = 2000
@@ -45,8 +45,8 @@ def writer(scratch):
     process.stdout.close()
 
 
-def test_no_reader_finds_damage_beside_a_writer_that_prunes(writer, count, caplog):
-    """Rounds come, go, and are saved again with other content while they are read."""
+def test_no_reader_reports_damage_during_commits_and_deletions(writer, count, caplog):
+    """Rounds are committed, deleted and saved again with other content while they are read."""
     reader, reads, removed = CheckpointReader(writer), 0, 0
     before = reader.rounds()[-1]
     with caplog.at_level(logging.WARNING):
@@ -72,7 +72,7 @@ def test_no_reader_finds_damage_beside_a_writer_that_prunes(writer, count, caplo
     count("rounds removed while they were read", removed)
 
 
-def test_the_commands_and_the_page_find_no_damage_beside_a_writer(writer, monkeypatch, capsys, count):
+def test_the_commands_and_the_dashboard_report_no_damage_during_commits(writer, monkeypatch, capsys, count):
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["oneflower", "checkpoints", *arguments, "--path", str(writer)])
         try:
@@ -87,5 +87,5 @@ def test_the_commands_and_the_page_find_no_damage_beside_a_writer(writer, monkey
         code, out = run("list", "--json")
         assert code == 0
         assert all(row["verified"] and row["metrics_problem"] is None for row in json.loads(out)["rounds"])
-        assert not Inspector(writer).look(TrainingView()).bad
+        assert not Inspector(writer).look(TrainingState()).bad
         count("commands beside a writer", 2)

@@ -1,4 +1,4 @@
-"""Retention: small values that join, and no policy may take the newest or the best."""
+"""Retention: policies can be combined, and none may delete the newest or the best round."""
 
 import tempfile
 from pathlib import Path
@@ -27,7 +27,7 @@ rounds = st.sets(st.integers(1, 30), min_size=1, max_size=12)
 
 @st.composite
 def histories(draw):
-    """Return metrics in which any round may have any number, or none."""
+    """Return metrics in which each round may have any number, or none."""
     series = st.dictionaries(
         st.integers(1, 30).map(str), st.dictionaries(st.sampled_from(["accuracy", "loss"]), numbers)
     )
@@ -53,7 +53,7 @@ def test_fewer_than_two_newest_are_refused_with_the_variable_that_sets_it():
         KeepNewest(1)
 
 
-def test_every_mth_keeps_the_multiples():
+def test_keep_every_keeps_the_multiples():
     assert KeepEvery(3).kept(ROUNDS) == {3, 6}
     with pytest.raises(CheckpointError, match="expected 1 or more"):
         KeepEvery(0)
@@ -69,13 +69,13 @@ def test_keep_of_the_variable_is_the_newest_and_zero_is_all():
 
 
 @given(left=policies, right=policies, rounds=rounds)
-def test_a_union_keeps_what_any_part_keeps(left, right, rounds):
+def test_a_union_keeps_what_any_policy_keeps(left, right, rounds):
     union = KeepUnion((left, right)).kept(tuple(rounds))
     assert union == left.kept(tuple(rounds)) | right.kept(tuple(rounds))
 
 
 @given(policy=policies, rounds=rounds, best=st.none() | st.integers(1, 30))
-def test_no_policy_takes_the_newest_or_the_best(policy, rounds, best):
+def test_no_policy_deletes_the_newest_or_the_best(policy, rounds, best):
     gone = set(rounds_to_delete(rounds, best, policy))
     assert gone <= rounds - policy.kept(rounds)
     assert max(rounds) not in gone
@@ -83,7 +83,7 @@ def test_no_policy_takes_the_newest_or_the_best(policy, rounds, best):
 
 
 def best_by_hand(rounds, metrics):
-    """Return the best of some rounds, of all that was measured of them."""
+    """Return the best of some rounds by all their metrics."""
     measured = {
         number: flat({phase: series.get(str(number)) for phase, series in metrics.items()})
         for number in rounds
@@ -92,11 +92,14 @@ def best_by_hand(rounds, metrics):
 
 
 @given(policy=policies, metrics=histories(), rotten=st.sets(st.integers(1, 8), max_size=6))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
-def test_pruning_a_folder_never_takes_the_newest_good_or_the_best_good(
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    max_examples=settings.default.max_examples * 2 // 5,
+)
+def test_pruning_never_deletes_the_newest_intact_or_the_best_intact_round(
     policy, metrics, rotten, scratch, make
 ):
-    """Whatever is damaged, and however often it is pruned, the same checkpoint loads before and after."""
+    """With any damage, and after any number of prunes, the same checkpoint loads as before."""
     root = Path(tempfile.mkdtemp(dir=scratch))
     with CheckpointStore(root) as store:
         for number in range(1, 9):
@@ -115,8 +118,11 @@ def test_pruning_a_folder_never_takes_the_newest_good_or_the_best_good(
 
 
 @given(metrics=histories(), late=st.sets(st.integers(1, 9)))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
-def test_the_best_round_is_kept_and_shown_whenever_its_evaluation_came(metrics, late, scratch, make):
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    max_examples=settings.default.max_examples * 3 // 5,
+)
+def test_the_best_round_is_kept_and_linked_whenever_its_evaluation_is_recorded(metrics, late, scratch, make):
     """Clients evaluate after their round's checkpoint: it comes with the next one, or is noted at the end.
 
     What is kept, and shown by the link, is what the status and the page call the best.

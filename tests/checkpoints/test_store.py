@@ -1,4 +1,4 @@
-"""The store as a training sees it: save, resume, refuse, and never lose what was committed."""
+"""The store as a training uses it: save, resume, refuse, and never lose a committed round."""
 
 import errno
 import hashlib
@@ -67,7 +67,7 @@ def test_numpy_opens_the_model_without_pickle_through_the_latest_link(store, mak
         }
 
 
-def test_the_metadata_file_is_the_newest_manifest_and_tells_everything(store, make):
+def test_the_metadata_file_is_a_copy_of_the_newest_manifest(store, make):
     store.save(make(3))
     text = (store.root / "checkpoint_metadata.json").read_text()
     assert text == (store.root / "checkpoint_round_3.json").read_text()
@@ -103,7 +103,7 @@ def test_numbers_that_are_not_finite_survive_in_strict_json(store, make):
     assert repr(store.latest().metrics) == repr(metrics)
 
 
-def test_numpy_numbers_among_the_metrics_come_back_as_the_same_numbers(store, make):
+def test_numpy_numbers_among_the_metrics_load_as_the_same_numbers(store, make):
     store.save(
         make(
             3,
@@ -122,7 +122,7 @@ def test_an_empty_or_missing_folder_has_no_checkpoint(tmp_path):
     assert (reader.latest(), reader.rounds(), reader.list()) == (None, (), ())
 
 
-def test_a_round_that_is_not_there_is_an_error_that_names_those_that_are(store, make):
+def test_a_missing_round_is_an_error_that_names_the_committed_ones(store, make):
     store.save(make(2))
     store.save(make(5))
     with pytest.raises(CheckpointError, match=r"no checkpoint of round 3 .* Committed rounds: 2, 5"):
@@ -149,7 +149,7 @@ def test_the_same_model_is_accepted(store, make, same):
     assert same(store.latest(ModelSchema.of(make(1).arrays)), make(3))
 
 
-def test_saving_the_same_content_again_accepts_the_round_as_it_lies(store, make):
+def test_saving_the_same_content_again_accepts_the_committed_round(store, make):
     first = store.save(make(3))
     before = {path: path.stat().st_ino for path in store.root.glob("checkpoint_round*")}
     again = store.save(make(3))
@@ -196,7 +196,7 @@ def test_a_damaged_round_is_set_aside_named_and_the_one_before_it_is_used(store,
     assert (store.root / "checkpoint_latest.npz").readlink().name == "checkpoint_round_3.npz"
 
 
-def test_a_reader_passes_a_damaged_round_over_and_touches_nothing(store, make, same):
+def test_a_reader_skips_a_damaged_round_and_changes_nothing(store, make, same):
     store.save(make(3))
     store.save(make(4))
     (store.root / "checkpoint_round_4.state.npz").unlink()
@@ -205,7 +205,7 @@ def test_a_reader_passes_a_damaged_round_over_and_touches_nothing(store, make, s
     assert names(store.root) == before
 
 
-def test_a_damaged_round_that_was_asked_for_by_name_is_an_error(store, make):
+def test_loading_a_damaged_round_by_number_is_an_error(store, make):
     store.save(make(4))
     (store.root / "checkpoint_round_4.state.npz").unlink()
     with pytest.raises(CheckpointError, match=r"round 4 .* damaged: checkpoint_round_4.state.npz is missing"):
@@ -215,7 +215,7 @@ def test_a_damaged_round_that_was_asked_for_by_name_is_an_error(store, make):
     assert "checkpoint_round_4.json" in names(store.root)
 
 
-def test_saving_a_round_that_lies_damaged_sets_it_aside_and_commits(store, make, same):
+def test_saving_a_damaged_round_again_sets_it_aside_and_commits(store, make, same):
     store.save(make(4))
     (store.root / "checkpoint_round_4.state.npz").unlink()
     store.save(make(4))
@@ -223,7 +223,7 @@ def test_saving_a_round_that_lies_damaged_sets_it_aside_and_commits(store, make,
     assert "checkpoint_round_4.json.damaged-1" in names(store.root)
 
 
-def test_an_unreadable_file_is_no_damage_but_a_state_error(store, make, monkeypatch):
+def test_an_unreadable_file_is_a_state_error_not_damage(store, make, monkeypatch):
     store.save(make(3))
     store.save(make(4))
 
@@ -295,7 +295,7 @@ def test_a_forked_child_does_not_keep_the_folder_locked(root):
             os.close(end)
 
 
-def test_a_writer_waits_for_the_lock_as_long_as_it_was_told(root):
+def test_a_writer_waits_for_the_lock_as_long_as_configured(root):
     import threading
 
     first = CheckpointStore(root).open()
@@ -329,7 +329,7 @@ def test_a_model_file_without_a_manifest_is_set_aside_not_deleted(root, make):
     assert (root / "checkpoint_round_2.npz.uncommitted-1").read_bytes() == b"someone's"
 
 
-def test_retention_lets_old_rounds_go_and_the_pointers_stay_right(root, make):
+def test_retention_deletes_old_rounds_and_the_links_stay_valid(root, make):
     metrics = {"central": {"1": {"accuracy": 0.1}, "2": {"accuracy": 0.9}, "3": {"accuracy": float("nan")}}}
     with CheckpointStore(root, retention=retention_of(2)) as store:
         for number in range(1, 7):
@@ -339,7 +339,7 @@ def test_retention_lets_old_rounds_go_and_the_pointers_stay_right(root, make):
     assert (root / "checkpoint_latest.npz").resolve().name == "checkpoint_round_6.npz"
 
 
-def test_a_round_that_was_just_saved_is_never_let_go(root, make):
+def test_a_round_that_was_just_saved_is_never_deleted(root, make):
     with CheckpointStore(root, retention=KeepNewest(2)) as store:
         for number in (7, 8, 9, 3):
             store.save(make(number, metrics={}))
@@ -387,7 +387,7 @@ def test_starting_afresh_sets_every_round_aside(store, make):
     assert store.rounds() == (1,)
 
 
-def test_prune_judges_only_rounds_that_verify(store, make):
+def test_prune_considers_only_intact_rounds(store, make):
     for number in range(1, 6):
         store.save(make(number))
     for number in (4, 5):
@@ -405,7 +405,7 @@ def test_require_space_compares_the_model_with_the_free_disk(store, make, monkey
         store.require_space(make(1).arrays)
 
 
-def test_list_tells_each_round_and_names_what_is_wrong_with_a_manifest(store, make):
+def test_list_reports_each_round_and_what_is_wrong_with_a_manifest(store, make):
     store.save(make(1))
     store.save(make(2))
     (store.root / "checkpoint_round_2.json").write_bytes(b"{")

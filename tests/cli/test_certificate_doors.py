@@ -1,4 +1,4 @@
-"""Certificates that cannot work are refused with one text at every door, before anything starts."""
+"""Certificates that cannot work are refused with the same error by every command, before anything starts."""
 
 import base64
 import ssl
@@ -33,7 +33,7 @@ clientapp = "tiny_app.client:app"
 
 
 def nameless(authority):
-    """Return a certificate with a common name alone, as `openssl req` makes it by default."""
+    """Return a certificate with only a common name, the default of `openssl req`."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     builder = x509.CertificateBuilder().subject_name(name).issuer_name(authority.certificate.subject)
@@ -43,7 +43,7 @@ def nameless(authority):
 
 
 def issued(root, begins):
-    """Return an authority between the root and a server's certificate."""
+    """Return an intermediate authority."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "between")])
     builder = x509.CertificateBuilder().subject_name(name).issuer_name(root.certificate.subject)
@@ -118,14 +118,14 @@ def test_every_door_refuses_with_the_same_text(oneflower, variables, kind, door,
 
 
 @pytest.mark.parametrize("variables", ["good", "chain"], indirect=True)
-def test_good_ones_pass(oneflower, variables):
+def test_valid_certificates_pass(oneflower, variables):
     assert oneflower(variables, "config", "check")[0] == 0
     told = {**variables, "FL_SUPERLINK_ADDRESS": "10.0.0.9:9092"}
     assert "is not valid for 10.0.0.9" in oneflower(told, "config", "check")[1]
     assert given_problems(Machine.SUPERLINK, variables, NOW) == []
 
 
-def test_the_ca_that_a_supervisor_is_given_is_checked(oneflower, tmp_path):
+def test_the_ca_given_to_a_supervisor_is_checked(oneflower, tmp_path):
     ca = tmp_path / "ca.pem"
     ca.write_bytes(make_authority(NOW - timedelta(days=4000)).certificate_pem())
     app = ("--app", str(tmp_path / "app"), "--state", str(tmp_path / "state"))
@@ -133,7 +133,7 @@ def test_the_ca_that_a_supervisor_is_given_is_checked(oneflower, tmp_path):
     assert (code, "ca.pem expired at" in text) == (2, True)
 
 
-def test_what_a_server_shows_is_looked_at(tmp_path):
+def test_the_certificate_of_a_running_server_is_checked(tmp_path):
     import socket
 
     (tmp_path / "pair.pem").write_bytes(b"".join(made("wrong host")[1:]))

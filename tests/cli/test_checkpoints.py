@@ -1,4 +1,4 @@
-"""`oneflower checkpoints`: what an operator sees, proves, exports and undoes."""
+"""`oneflower checkpoints`: list, show, verify, compare, prune, export and roll back."""
 
 import json
 import math
@@ -115,7 +115,7 @@ def test_list_of_an_empty_folder_says_so(oneflower, tmp_path):
     assert oneflower("list", "--path", tmp_path)[:2] == (0, f"No checkpoints in {tmp_path}.\n")
 
 
-def test_a_folder_that_is_not_there_is_an_error_and_is_not_made(oneflower, tmp_path):
+def test_a_missing_folder_is_an_error_and_is_not_created(oneflower, tmp_path):
     for command in (
         ["list"],
         ["verify"],
@@ -127,7 +127,7 @@ def test_a_folder_that_is_not_there_is_an_error_and_is_not_made(oneflower, tmp_p
     ):
         code, _, err = oneflower(*command, "--path", tmp_path / "none")
         assert code == 3
-        assert "is not there" in err
+        assert "does not exist" in err
     assert not (tmp_path / "none").exists()
 
 
@@ -136,7 +136,7 @@ def test_the_folder_may_come_from_the_variable(oneflower, folder, monkeypatch):
     assert oneflower("verify", 1)[0] == 0
 
 
-def test_show_tells_the_manifest_and_the_arrays(oneflower, folder):
+def test_show_prints_the_manifest_and_the_arrays(oneflower, folder):
     code, out, _ = oneflower("show", 2, "--path", folder)
     assert code == 0
     assert "FedAdam" in out
@@ -152,7 +152,7 @@ def test_show_of_a_damaged_round_is_refused(oneflower, folder):
     assert "damaged" in err
 
 
-def test_verify_proves_all_and_fails_if_any_is_damaged(oneflower, folder):
+def test_verify_checks_all_rounds_and_fails_if_any_is_damaged(oneflower, folder):
     code, out, _ = oneflower("verify", "--path", folder)
     assert (code, out.count(": good")) == (0, 3)
     spoil(folder, 2)
@@ -173,7 +173,7 @@ def test_diff_gives_the_largest_and_mean_change_of_each_array(oneflower, folder)
     assert "0.weight" in oneflower("diff", 1, 3, "--path", folder)[1]
 
 
-def test_prune_dry_run_says_what_prune_then_does(oneflower, folder):
+def test_prune_dry_run_lists_the_rounds_that_prune_then_deletes(oneflower, folder):
     with CheckpointStore(folder) as store:
         store.save(checkpoint(4))
     assert oneflower("prune", "--keep", 2, "--dry-run", "--path", folder)[1] == "Would remove rounds: 1, 2\n"
@@ -183,7 +183,7 @@ def test_prune_dry_run_says_what_prune_then_does(oneflower, folder):
     assert oneflower("prune", "--keep", 1, "--path", folder)[0] == 3
 
 
-def test_what_changes_the_folder_is_refused_beside_a_writer_and_what_reads_is_not(oneflower, folder):
+def test_commands_that_write_are_refused_while_there_is_a_writer_and_readers_are_not(oneflower, folder):
     with CheckpointStore(folder):
         for command in (["rollback", 1], ["prune", "--keep", 2]):
             code, _, err = oneflower(*command, "--path", folder)
@@ -233,16 +233,16 @@ def test_export_without_its_library_says_what_to_install(oneflower, folder, tmp_
     assert "pip install 'oneflower[export]'" in err
 
 
-def test_export_names_the_formats_and_the_place_that_cannot_be_written(oneflower, folder, tmp_path):
+def test_export_errors_name_the_formats_and_the_path_that_cannot_be_written(oneflower, folder, tmp_path):
     code, _, err = oneflower("export", 2, "--format", "onnx", "--path", folder)
     assert code == 3
     assert "expected one of npz, pt, safetensors" in err
     code, _, err = oneflower("export", 2, "--output", tmp_path / "none" / "m.npz", "--path", folder)
     assert code == 7
-    assert "The folder is not there" in err
+    assert "The folder does not exist" in err
 
 
-def test_export_writes_beside_you_when_no_place_is_given(oneflower, folder, tmp_path, monkeypatch):
+def test_export_writes_into_the_current_folder_by_default(oneflower, folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert oneflower("export", 2, "--path", folder)[:2] == (0, "model_round_2.npz\n")
     assert (tmp_path / "model_round_2.npz").exists()

@@ -1,4 +1,4 @@
-"""Beside `oneflower up`: settings are written down once the training has begun, and the page is served."""
+"""With `oneflower up`: the settings are recorded once the training begins, and the dashboard is served."""
 
 import urllib.request
 
@@ -7,10 +7,11 @@ import pytest
 from oneflower.cli import companion
 from oneflower.cli.companion import Companion
 from oneflower.errors import StateError
-from oneflower.journal import read_journal
+from oneflower.journal import read_journal, reduce
+from oneflower.journal.events import SettingRow, SettingsUsed
 from oneflower.local_cluster.folder import StateFolder
-from oneflower.monitor.history import fold
-from oneflower.monitor.report import SettingRow
+
+from ..making import entry
 
 ROWS = [SettingRow(variable="FL_SEED", value="7", source="context")]
 
@@ -27,26 +28,26 @@ def test_nothing_is_written_before_the_training_has_begun(tmp_path):
 def test_settings_and_software_are_written_once(tmp_path):
     with beside(tmp_path, [], page=False) as started:
         for _ in range(3):
-            started.event({"event": "cluster_started"})
+            started.event(entry("cluster_started"))
     events = list(read_journal(tmp_path / "journal.jsonl"))
-    assert [event["event"] for event in events] == ["settings_used"]
-    view = fold(events)
-    assert view.settings == [{"variable": "FL_SEED", "value": "7", "source": "context"}]
+    assert [type(each.event) for each in events] == [SettingsUsed]
+    view = reduce(events)
+    assert view.settings == tuple(ROWS)
     assert {"Python", "oneflower", "flwr"} <= set(view.environment)
 
 
-def test_the_page_is_there_while_the_training_is(tmp_path):
+def test_the_dashboard_is_served_during_the_training(tmp_path):
     pytest.importorskip("uvicorn")
     said = []
     with beside(tmp_path, said, page=None) as started:
-        started.event({"event": "cluster_started"})
-        address = said[0].removeprefix("the live page is at ")
+        started.event(entry("cluster_started"))
+        address = said[0].removeprefix("dashboard: ")
         assert b"oneflower" in urllib.request.urlopen(address, timeout=30).read()
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(address, timeout=30)
 
 
-def test_a_page_that_cannot_be_ends_no_training(tmp_path, monkeypatch):
+def test_a_dashboard_that_cannot_start_ends_no_training(tmp_path, monkeypatch):
     server = pytest.importorskip("oneflower.monitor.web.server")
 
     def refuse(*_):
@@ -55,11 +56,11 @@ def test_a_page_that_cannot_be_ends_no_training(tmp_path, monkeypatch):
     monkeypatch.setattr(server, "beside", refuse)
     said = []
     with beside(tmp_path, said, page=None) as started:
-        started.event({"event": "cluster_started"})
-    assert said == ["there is no live page: no port"]
+        started.event(entry("cluster_started"))
+    assert said == ["no dashboard: no port"]
 
 
-def test_asking_for_a_page_without_the_extra_is_refused_at_once(tmp_path, monkeypatch):
+def test_a_dashboard_without_its_extra_is_refused_before_the_start(tmp_path, monkeypatch):
     def missing():
         raise StateError("oneflower[dashboard]")
 

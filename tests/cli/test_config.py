@@ -1,4 +1,4 @@
-"""`oneflower config`: exit codes, reports, tables that survive a pipe, and no secret on the screen."""
+"""`oneflower config`: exit codes, reports, tables in a terminal and a pipe, and masked secrets."""
 
 import base64
 import json
@@ -75,7 +75,7 @@ class TestCheck:
         assert (code, err) == (0, "")
         assert f"1 of {len(TABLE)} variables set" in out
 
-    def test_eight_mistakes_are_named_at_once_with_exit_2(self, oneflower, context, tmp_path):
+    def test_eight_mistakes_are_reported_at_once_with_exit_2(self, oneflower, context, tmp_path):
         path = context(MISTAKES)
         code, out, err = oneflower("config", "check", "--context", path)
         assert (code, out) == (2, "")
@@ -83,7 +83,7 @@ class TestCheck:
         assert "hunter2" not in err
         assert list(tmp_path.iterdir()) == [path]
 
-    def test_warnings_are_printed_and_count_as_good(self, oneflower, context):
+    def test_warnings_are_printed_and_exit_0(self, oneflower, context):
         path = context({"FL_STRATEGY": "Krum", "FL_NUM_MALICIOUS": "2", "FL_MIN_AVAILABLE_CLIENTS": "3"})
         code, out, _ = oneflower("config", "check", "--context", path)
         assert code == 0
@@ -91,7 +91,7 @@ class TestCheck:
         assert "raised to 7" in out
 
     @pytest.mark.parametrize("role", ["SuperLink", "superlink"])
-    def test_a_role_is_held_to_its_own_rules(self, oneflower, context, role):
+    def test_a_role_is_checked_by_its_own_rules(self, oneflower, context, role):
         pem = base64.b64encode(make_authority(datetime.now(UTC)).certificate_pem()).decode()
         path = context({"FL_SSL_CA_CERTFILE": pem})
         assert oneflower("config", "check", "--context", path)[0] == 0
@@ -111,7 +111,7 @@ class TestCheck:
 
 
 class TestShow:
-    def test_a_piped_table_holds_one_whole_line_a_variable(self, oneflower, context):
+    def test_a_piped_table_has_one_complete_line_per_variable(self, oneflower, context):
         long = "/" + "long/" * 100 + "path"
         code, out, err = oneflower("config", "show", "--context", context({"FL_CHECKPOINT_PATH": long}))
         lines = out.splitlines()
@@ -120,7 +120,7 @@ class TestShow:
         assert not any(line.endswith(" ") for line in lines)
         assert "FL_CHECKPOINT_PATH has no effect" in err
 
-    def test_a_row_says_where_a_value_came_from(self, oneflower, context, monkeypatch):
+    def test_a_row_shows_the_source_of_a_value(self, oneflower, context, monkeypatch):
         monkeypatch.setenv("FL_SEED", "7")
         path = context({"ONEAPP_FL_NUM_ROUNDS": "5", "FL_STRATEGY": "Krum"})
         _, out, _ = oneflower("config", "show", "--context", path)
@@ -160,8 +160,8 @@ class TestShow:
         assert document["variables"]["FL_MIN_FIT_CLIENTS"]["raised_to"] == 3
         assert document["notices"][0]["level"] == "warning"
 
-    def test_a_terminal_gets_every_value_whole(self, context):
-        """On 60 columns a value folds, and is not cut."""
+    def test_a_terminal_shows_every_value_in_full(self, context):
+        """In 60 columns a value is folded, not cut."""
         path = context({"FL_CHECKPOINT_PATH": "/" + "x" * 200, "FL_CHECKPOINT_ENABLED": "YES"})
         leader, follower = pty.openpty()
         environment = {**os.environ, "COLUMNS": "60", "TERM": "dumb", "NO_COLOR": "1"}
@@ -210,14 +210,14 @@ class TestDocs:
         assert oneflower("config", "docs", "--output", tmp_path / "page.md") == (0, "", "")
         assert (tmp_path / "page.md").read_text(encoding="utf-8") == variables_page()
 
-    def test_a_place_that_cannot_be_written_exits_7(self, oneflower, tmp_path):
+    def test_a_file_that_cannot_be_written_exits_7(self, oneflower, tmp_path):
         code, _, err = oneflower("config", "docs", "--output", tmp_path / "none" / "page.md")
         assert code == 7
         assert "No such file or directory" in err
 
 
 def test_the_installed_command_reports_and_exits_2(context):
-    """The real program, its real exit code, and nothing on its standard output."""
+    """The installed program, its exit code, and an empty standard output."""
     program = Path(sys.executable).with_name("oneflower")
     done = subprocess.run(
         [program, "config", "check", "--context", context(MISTAKES)],

@@ -1,4 +1,4 @@
-"""`oneflower export-adapter` and `oneflower models`: what they write and what they refuse."""
+"""`oneflower export-adapter` and `oneflower models`: their output and their errors."""
 
 import json
 
@@ -46,7 +46,7 @@ def run(*words):
     return CliRunner().invoke(app, [str(word) for word in words])
 
 
-def test_the_newest_round_becomes_a_folder_of_peft(save, tmp_path):
+def test_the_newest_round_is_exported_for_peft(save, tmp_path):
     for number in (1, 2):
         save(number, VERSIONS)
     done = run(
@@ -66,7 +66,7 @@ def test_the_newest_round_becomes_a_folder_of_peft(save, tmp_path):
     assert weights["base_model.model.layers.0.q_proj.lora_A.weight"].tolist() == [[2.0] * 3] * 2
 
 
-def test_a_round_can_be_named(save, tmp_path):
+def test_a_round_can_be_chosen(save, tmp_path):
     for number in (1, 2):
         save(number, VERSIONS)
     done = run("export-adapter", tmp_path / "out", "--path", tmp_path / "checkpoints", "--round", 1)
@@ -82,7 +82,7 @@ def test_a_folder_without_checkpoints_and_one_without_adapters_are_refused(save,
     assert not (tmp_path / "out").exists()
 
 
-def test_models_fetch_says_where_the_model_is(tmp_path, monkeypatch):
+def test_models_fetch_prints_the_folder_of_the_model(tmp_path, monkeypatch):
     folder = tmp_path / "models" / "smollm2-135m"
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")

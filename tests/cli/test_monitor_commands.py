@@ -9,6 +9,8 @@ import pytest
 
 from oneflower.journal import Journal
 
+from ..making import event, metrics
+
 STRATEGIES = ("FedAvg", "Krum")
 
 
@@ -21,17 +23,19 @@ def run(*arguments, **environment):
 def write_journal(folder, strategy="FedAvg"):
     journal = Journal(folder / "journal.jsonl")
     facts = {"rounds": 2, "strategy": strategy, "parameters": {"num-malicious": 1}, "app": "a/b"}
-    journal.append("training_started", round=0, **facts)
+    journal.append(event("training_started", round=0, **facts))
     for number in (1, 2):
         journal.append(
-            "round_completed",
-            round=number,
-            rounds=2,
-            valid=3,
-            seconds=1.0,
-            central_metrics={"loss": 1 / number, "accuracy": number / 4},
+            event(
+                "round_completed",
+                round=number,
+                rounds=2,
+                valid=3,
+                seconds=1.0,
+                metrics=metrics(central={"loss": 1 / number, "accuracy": number / 4}),
+            )
         )
-    journal.append("training_finished", round=2, sha256="ab", path="/final.npz", **facts)
+    journal.append(event("training_finished", round=2, sha256="ab", path="/final.npz", **facts))
 
 
 @pytest.fixture
@@ -60,7 +64,7 @@ def test_the_report_is_json_too(state):
     told = json.loads(run("report", "--state", state, "--format", "json").stdout)
     assert told["training"]["strategy"] == "FedAvg"
     assert told["training"]["best"] == {"round": 2, "metric": "accuracy", "value": 0.5}
-    assert [result["number"] for result in told["rounds"]] == [1, 2]
+    assert [result["round"] for result in told["rounds"]] == [1, 2]
 
 
 @pytest.mark.parametrize("command", ["report", "metrics"])

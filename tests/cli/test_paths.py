@@ -11,13 +11,14 @@ from oneflower.errors import SettingsError, StateError
 from oneflower.journal import Journal
 
 from ..checkpoints.conftest import make
+from ..making import event
 
 
 @pytest.fixture
 def state(tmp_path):
     folder = tmp_path / "state"
     journal = Journal(folder / "journal.jsonl")
-    journal.append("training_started", round=0, rounds=3, strategy="FedAvg", parameters={}, app="tiny")
+    journal.append(event("training_started", round=0, rounds=3, strategy="FedAvg", parameters={}, app="tiny"))
     (folder / "logs").mkdir()
     (folder / "logs" / "superlink.log.1").write_text("before\n")
     (folder / "logs" / "superlink.log").write_text("\x1b[92mINFO\x1b[0m: started\n\x1b]0;evil\x07later\n")
@@ -47,7 +48,9 @@ def test_a_reader_takes_a_state_folder_or_a_journal(state, command):
 
 def test_a_path_wins_over_the_environment(state, tmp_path):
     other = Journal(tmp_path / "other.jsonl")
-    other.append("training_started", round=0, rounds=3, strategy="Krum", parameters={}, app="tests/other")
+    other.append(
+        event("training_started", round=0, rounds=3, strategy="Krum", parameters={}, app="tests/other")
+    )
     assert "Krum" in run("status", ONEFLOWER_JOURNAL=str(other.path)).output
     assert "FedAvg" in run("status", state, ONEFLOWER_JOURNAL=str(other.path)).output
 
@@ -80,7 +83,7 @@ class TestCheckpoints:
         assert len({result.output for result in shown}) == 1
 
     def test_two_rounds_or_two_folders_are_too_many(self, state, folder):
-        with pytest.raises(SettingsError, match="one round and one folder at most"):
+        with pytest.raises(SettingsError, match="at most one round and one folder"):
             run("checkpoints", "verify", 1, 2, state)
 
     def test_a_rollback_and_an_export_take_a_path(self, state, folder, tmp_path):

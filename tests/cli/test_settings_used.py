@@ -51,12 +51,13 @@ def test_a_supervisor_writes_what_it_trains_with(tmp_path, monkeypatch):
     monkeypatch.setenv("FL_DASHBOARD_TOKEN", TOKEN)
     run(monkeypatch, "supervise", "--state", str(tmp_path))
     journal = tmp_path / "journal.jsonl"
-    (event,) = read_journal(journal)
-    used = {row["variable"]: (row["value"], row["source"]) for row in event["settings"]}
+    (entry,) = read_journal(journal)
+    event = entry.event
+    used = {row.variable: (row.value, row.source) for row in event.settings}
     assert used["FL_USE_CASE"] == ("image-classification", "environment")
     assert used["--app"][0].startswith("oneflower/image-classification")
     assert TOKEN not in journal.read_text()
-    assert "flwr" in event["environment"]
+    assert "flwr" in event.environment
 
     report = tmp_path / "report.html"
     run(monkeypatch, "report", "--journal", str(journal), "--output", str(report))

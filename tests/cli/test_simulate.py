@@ -1,4 +1,4 @@
-"""`oneflower simulate`: the training of a context, without a cluster."""
+"""`oneflower simulate`: a training without a cluster."""
 
 import hashlib
 import importlib.util
@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from oneflower.checkpoints import CheckpointReader
-from oneflower.journal import read_journal
 from oneflower.settings import render_context
+
+from ..making import events_in
 
 WAIT_S = 240
 CONTEXT = {
@@ -46,29 +47,27 @@ def simulate(tmp_path, monkeypatch):
 
 
 def digest(folder):
-    (finish,) = [
-        event for event in read_journal(folder / "journal.jsonl") if event["event"] == "training_finished"
-    ]
-    return finish["sha256"]
+    (finish,) = [event for event in events_in(folder / "journal.jsonl") if event.tag == "training_finished"]
+    return finish.sha256
 
 
-def test_it_trains_and_keeps_checkpoints(simulate, tmp_path):
+def test_simulate_trains_and_saves_checkpoints(simulate, tmp_path):
     done = simulate("--clients", "4")
     assert done.returncode == 0, done.stderr
     assert re.search(r"round 2 of 2 done in .*, 4 updates", done.stdout)
     assert CheckpointReader(tmp_path / "state" / "checkpoints").rounds() == (1, 2)
 
 
-def test_stopped_and_started_again_it_ends_as_if_never_stopped(simulate, tmp_path):
+def test_an_interrupted_simulation_resumes_to_the_same_result(simulate, tmp_path):
     simulate("--clients", "3", state="whole")
     simulate("--clients", "3", state="parts", FL_NUM_ROUNDS="1")
     simulate("--clients", "3", state="parts")
-    events = list(read_journal(tmp_path / "parts" / "journal.jsonl"))
-    finishes = [event["sha256"] for event in events if event["event"] == "training_finished"]
+    events = events_in(tmp_path / "parts" / "journal.jsonl")
+    finishes = [event.sha256 for event in events if event.tag == "training_finished"]
     assert finishes[-1] == digest(tmp_path / "whole")
 
 
-def test_one_that_has_finished_is_told_from_its_checkpoint_and_not_run_again(simulate, tmp_path):
+def test_a_finished_simulation_is_reported_from_its_checkpoint_and_not_run_again(simulate, tmp_path):
     first = simulate("--clients", "2")
     again = simulate("--clients", "2")
     assert again.returncode == 0, again.stderr
@@ -77,7 +76,7 @@ def test_one_that_has_finished_is_told_from_its_checkpoint_and_not_run_again(sim
     assert digest(tmp_path / "state") in again.stdout
 
 
-def test_a_flipped_bit_in_the_final_model_is_named_and_the_training_resumes(simulate, tmp_path):
+def test_a_flipped_bit_in_the_final_model_is_reported_and_the_training_resumes(simulate, tmp_path):
     simulate("--clients", "2")
     expected = digest(tmp_path / "state")
     final = tmp_path / "state" / "checkpoints" / "checkpoint_round_2.npz"
@@ -88,9 +87,9 @@ def test_a_flipped_bit_in_the_final_model_is_named_and_the_training_resumes(simu
     assert again.returncode == 0, again.stderr
     assert "its model is not as it was saved" in again.stdout
     assert "is damaged" in again.stdout
-    events = list(read_journal(tmp_path / "state" / "journal.jsonl"))
-    assert [event["round"] for event in events if event["event"] == "training_resumed"] == [1]
-    assert events[-1]["sha256"] == expected
+    events = events_in(tmp_path / "state" / "journal.jsonl")
+    assert [event.round for event in events if event.tag == "training_resumed"] == [1]
+    assert events[-1].sha256 == expected
     assert hashlib.sha256(final.read_bytes()).hexdigest() == expected
 
 
@@ -102,7 +101,7 @@ def test_a_finished_training_with_other_settings_or_fewer_rounds_is_refused(simu
     assert (fewer.returncode, "FL_NUM_ROUNDS is 1" in fewer.stderr) == (2, True)
 
 
-@pytest.mark.slow
+@pytest.mark.e2e
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra `simulation` is not installed")
 def test_flowers_ray_engine_gives_the_same_bytes(simulate, tmp_path):
     assert simulate("--clients", "2", state="here").returncode == 0
@@ -118,7 +117,7 @@ def test_an_unknown_engine_is_refused_before_anything_is_written(simulate, tmp_p
     assert not (tmp_path / "state").exists()
 
 
-def test_fewer_clients_than_a_round_waits_for_are_refused(simulate):
+def test_fewer_clients_than_a_round_needs_are_refused(simulate):
     done = simulate("--clients", "2", FL_MIN_FIT_CLIENTS="5", FL_MIN_AVAILABLE_CLIENTS="5")
     assert done.returncode == 2
     assert "5" in done.stderr
@@ -178,7 +177,7 @@ def own_app(simulate, tmp_path):
         (package / "server.py").write_text(SERVER.format(top=top, evaluate=evaluate, end=end))
         (package / "client.py").write_text(CLIENT.format(top=client))
         done = simulate("--clients", "2", "--app", str(package.parent), FL_MIN_EVALUATE_CLIENTS="0")
-        return done, list(read_journal(tmp_path / "state" / "journal.jsonl"))
+        return done, events_in(tmp_path / "state" / "journal.jsonl")
 
     return run
 
@@ -198,24 +197,24 @@ def own_app(simulate, tmp_path):
         ({"client": "1 / 0"}, "the app raised ZeroDivisionError: division by zero (exits/client.py:4)"),
     ],
 )
-def test_an_app_that_raises_or_exits_has_failed_and_says_why(own_app, statements, said):
-    """An exit code of the app's own, 0 among them, never becomes the simulation's."""
+def test_an_app_that_raises_or_exits_fails_with_the_reason(own_app, statements, said):
+    """The app's own exit code, including 0, never becomes that of the simulation."""
     done, events = own_app(**statements)
     assert done.returncode == 5, done.stderr
     assert f"error: {said}" in done.stderr
-    (told,) = [event for event in events if event["event"] == "app_failed"]
-    assert told["kind"] == "app"
+    (told,) = [event for event in events if event.tag == "app_failed"]
+    assert told.kind == "app"
     assert "final model" not in done.stdout
 
 
-def test_an_app_that_exits_with_0_after_its_training_has_ended_well(own_app):
+def test_an_app_that_exits_with_0_after_its_training_succeeds(own_app):
     done, events = own_app(end="sys.exit(0)")
     assert done.returncode == 0, done.stderr
     assert "final model" in done.stdout
-    assert "app_failed" not in [event["event"] for event in events]
+    assert "app_failed" not in [event.tag for event in events]
 
 
-def test_data_that_do_not_fit_end_with_the_apps_words(simulate, tmp_path):
+def test_data_that_does_not_fit_ends_with_the_error_of_the_app(simulate, tmp_path):
     np.savez(tmp_path / "data" / "images.npz", x=np.zeros((50, 9, 9), np.float32), y=np.arange(50) % 10)
     done = simulate("--clients", "2")
     assert done.returncode == 5

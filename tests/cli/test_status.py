@@ -6,15 +6,20 @@ import pytest
 from typer.testing import CliRunner
 
 from oneflower.cli.main import app
+from oneflower.codes import StopReason
 from oneflower.errors import StateError
 from oneflower.journal import Journal
+
+from ..making import event
 
 
 @pytest.fixture
 def journal(tmp_path):
     made = Journal(tmp_path / "state" / "journal.jsonl")
-    made.append("training_started", round=0, rounds=3, strategy="FedAvg", parameters={}, app="tests/tiny")
-    made.append("client_failed", round=1, client="77", reason="no answer")
+    made.append(
+        event("training_started", round=0, rounds=3, strategy="FedAvg", parameters={}, app="tests/tiny")
+    )
+    made.append(event("client_failed", round=1, client="77", reason="no answer"))
     return made.path
 
 
@@ -33,7 +38,7 @@ def test_the_journal_may_be_named_in_three_ways(journal, how):
 
 
 def test_json_is_one_object(journal):
-    assert json.loads(run("status", "--json", "--journal", str(journal)).output)["rounds"] == 3
+    assert json.loads(run("status", "--json", "--journal", str(journal)).output)["training"]["rounds"] == 3
 
 
 def test_logs_are_lines_and_may_be_cut_to_the_newest(journal):
@@ -51,7 +56,7 @@ def test_no_journal_is_an_error_that_names_it(tmp_path, command):
 
 
 def test_every_label_stands_apart_from_its_text(journal):
-    why = {"stopped": "no_improvement", "because": "acc has not improved"}
-    Journal(journal).append("training_finished", round=2, rounds=3, sha256="ab", path="/m.npz", **why)
+    why = {"stopped": StopReason.NO_IMPROVEMENT, "because": "acc has not improved"}
+    Journal(journal).append(event("training_finished", round=2, rounds=3, sha256="ab", path="/m.npz", **why))
     screen = run("status", "--journal", str(journal)).output
     assert "stopped early  after round 2: acc has not improved" in screen

@@ -60,13 +60,13 @@ def test_three_bad_updates_are_left_out_by_name_and_the_model_is_the_mean_of_the
     )
     assert code == 0, output
     quarantined = up.events("client_quarantined")
-    assert [event["round"] for event in quarantined] == [1, 2, 3]
-    assert len({event["client"] for event in quarantined}) == 1
+    assert [event.round for event in quarantined] == [1, 2, 3]
+    assert len({event.client for event in quarantined}) == 1
     for event, words in zip(
         quarantined, ("NaN", "shape [4]; expected [8]", "num-examples is -5"), strict=True
     ):
-        assert words in event["reason"]
-    assert [event["valid"] for event in up.events("round_completed")] == [2, 2, 2, 3]
+        assert words in event.reason
+    assert [event.valid for event in up.events("round_completed")] == [2, 2, 2, 3]
     reader = CheckpointReader(up.state / "checkpoints")
     for number, model in enumerate(expected(), start=1):
         found = reader.load(number).arrays["w"]

@@ -7,6 +7,8 @@ from typer.testing import CliRunner
 
 from oneflower.cli.main import app as command
 
+from .recovery.simulated import simulate
+
 pytestmark = pytest.mark.e2e
 
 
@@ -19,16 +21,16 @@ def test_a_new_app_trains_and_is_resumed_to_the_same_model(up, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("ONEFLOWER_DATA", raising=False)
     assert CliRunner().invoke(command, ["new", "new-app"]).exit_code == 0
-    given = {"app": "new-app", "NUM_ROUNDS": "4", "STRATEGY": "FedProx"}
-    code, output = up.run(**given)
-    assert code == 0, output
-    (accuracy,) = {e["central_metrics"]["accuracy"] for e in up.events("round_completed") if e["round"] == 4}
-    assert accuracy > 0.8
-    up.state.rename(up.state.with_name("undisturbed"))
+    given = {"NUM_ROUNDS": "4", "STRATEGY": "FedProx"}
 
-    process = up.start(**given)
+    process = up.start(app="new-app", **given)
     up.wait_for("round_started", round=3)
     up.kill_everything(process)
-    code, resumed = up.run(**given)
-    assert code == 0, resumed
-    assert sha256(resumed) == sha256(output)
+    code, output = up.run(app="new-app", **given)
+    assert code == 0, output
+    (last,) = [e for e in up.events("round_completed") if e.round == 4]
+    (accuracy,) = [each.value for each in last.metrics if each.measure.text == "central accuracy"]
+    assert accuracy > 0.8
+    environ = {f"FL_{name}": value for name, value in given.items()}
+    undisturbed = simulate(tmp_path / "undisturbed", "--app", "new-app", clients=2, environ=environ)
+    assert sha256(output) == undisturbed

@@ -11,11 +11,15 @@ from oneflower.flower.control import ControlClient
 from oneflower.flower.fab import build_fab
 from oneflower.local_cluster import commands
 from oneflower.local_cluster.commands import Addresses
-from oneflower.local_cluster.ports import LOOPBACK, free_ports
+from oneflower.local_cluster.ports import LOOPBACK
 from oneflower.local_cluster.tls import make_certificates
 from oneflower.settings import resolve
 
-WAIT_S = 60.0
+from ..e2e.recovery.own_ports import free_ports
+
+WAIT_S = 240.0
+# One SuperLink serves all tests of this module.
+pytestmark = pytest.mark.xdist_group("control")
 SERVER = """
 import time
 from flwr.serverapp import ServerApp

@@ -8,14 +8,14 @@ from flwr.common import Array
 from oneflower.checkpoints import model_digest
 from oneflower.errors import AppError
 from oneflower.flower.parts import MEMBER, MEMBERS, PARTS_VARIABLE, PartTable, own_part
-from oneflower.journal import read_journal
+from oneflower.flower.records import array_views
 from oneflower.lab.localgrid import LocalGrid
 from oneflower.parts import table_text
 from oneflower.sdk.client import RoundInfo
-from oneflower.training.strategies import array_views
 from oneflower.training.train import train
 
 from ..federation import local_update, numpy_app
+from ..making import events_in
 
 # Members, and what each computed once, when it joined, as (partition-id, num-partitions).
 AT_JOIN = {11: (1, 2), 12: (2, 3), 13: (2, 3)}
@@ -76,9 +76,9 @@ class Scaled:
 
     def events(self):
         return [
-            (event["round"], event["members"])
-            for event in read_journal(self.folder / "journal.jsonl")
-            if event["event"] == "parts_assigned"
+            (event.round, event.members)
+            for event in events_in(self.folder / "journal.jsonl")
+            if event.tag == "parts_assigned"
         ]
 
 
@@ -95,7 +95,7 @@ def test_after_scaling_each_part_of_the_data_has_one_client(scaled):
     scaled.train(rounds=1)
     expected = [(11, 1, 3), (12, 0, 3), (13, 2, 3)]
     assert scaled.parts("train", 1) == scaled.parts("evaluate", 1) == expected
-    assert scaled.events() == [(1, [12, 11, 13])]
+    assert scaled.events() == [(1, (12, 11, 13))]
 
 
 def test_training_and_evaluation_of_a_round_have_one_table_and_the_next_round_has_the_new_one(scaled):
@@ -105,7 +105,7 @@ def test_training_and_evaluation_of_a_round_have_one_table_and_the_next_round_ha
     first, second = [(11, 0, 3), (12, 1, 3), (13, 2, 3)], [(11, 2, 3), (12, 1, 3), (13, 0, 3)]
     assert [scaled.parts("train", number) for number in (1, 2, 3)] == [first, first, second]
     assert [scaled.parts("evaluate", number) for number in (1, 2, 3)] == [first, first, second]
-    assert scaled.events() == [(1, [11, 12, 13]), (3, [13, 12, 11])]
+    assert scaled.events() == [(1, (11, 12, 13)), (3, (13, 12, 11))]
 
 
 def test_who_is_not_in_the_table_keeps_its_own_part(scaled):
@@ -132,7 +132,7 @@ def test_what_clients_are_asked_before_round_1_is_of_the_parts_that_they_train_o
 
     scaled.train(rounds=1, prepare=prepare)
     assert scaled.parts("query", 0) == scaled.parts("train", 1)
-    assert scaled.events() == [(0, [12, 11, 13])]
+    assert scaled.events() == [(0, (12, 11, 13))]
 
 
 def test_a_training_that_was_killed_ends_with_the_same_bytes(scaled, tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from oneflower.flower.watch import keep_running, look_after_parent
-from oneflower.procfs import sign_of
+from oneflower.procfs import status_of
 from oneflower.stalls import STOPPED
 
 PARENT = """
@@ -90,10 +90,10 @@ def test_a_helper_continues_its_parent_that_is_stopped_at_two_looks(monkeypatch)
         looked = []
 
         def pause(seconds):
-            looked.append(sign_of(parent.pid).state)
+            looked.append(status_of(parent.pid).state)
             if len(looked) == 1:
                 parent.send_signal(signal.SIGSTOP)
-                until(lambda: sign_of(parent.pid).state == STOPPED)
+                until(lambda: status_of(parent.pid).state == STOPPED)
             elif len(looked) == 4:
                 parent.kill()
                 parent.wait()

@@ -4,24 +4,27 @@ import json
 
 import pytest
 
+from oneflower.codes import SupervisorState
 from oneflower.journal import Current, Journal, Owner, of_training, read_journal, unfinished_round
 
-
-def event(name, run=None, **fields):
-    return {"event": name, **({} if run is None else {"run": run}), **fields}
+from .. import making
 
 
-def kept(*events):
-    return [each["event"] for each in of_training(events)]
+def event(tag, run=None, **fields):
+    return making.entry(tag, run=run, **fields)
+
+
+def kept(*entries):
+    return [each.event.tag for each in of_training(entries)]
 
 
 def test_every_event_carries_its_owner(tmp_path):
     journal = Journal(tmp_path / "journal.jsonl", owner=Owner(process="b-1-2", run=7))
-    journal.append("round_started", round=1)
-    journal.append("run_lost", run=8)
+    journal.append(making.event("round_started"))
+    journal.append(making.event("run_lost"), run=8)
     first, second = read_journal(journal.path)
-    assert (first["process"], first["run"], second["run"]) == ("b-1-2", 7, 8)
-    Journal(journal.path, owner=Owner(process="b-1-3")).append("cluster_started")
+    assert (first.process, first.run, second.run) == ("b-1-2", 7, 8)
+    Journal(journal.path, owner=Owner(process="b-1-3")).append(making.event("cluster_started"))
     assert "run" not in json.loads(journal.path.read_text().splitlines()[-1])
 
 
@@ -59,8 +62,8 @@ def test_the_next_run_is_the_training_from_its_submission_on():
     "end",
     [
         event("training_gave_up"),
-        event("supervisor_state", state="finished"),
-        event("supervisor_state", state="given up"),
+        event("supervisor_state", state=SupervisorState.FINISHED),
+        event("supervisor_state", state=SupervisorState.GIVEN_UP),
     ],
 )
 def test_when_a_supervisor_has_ended_a_run_by_hand_is_the_training(end):
@@ -86,8 +89,8 @@ def test_events_without_an_owner_are_read_as_before():
 
 def test_an_unfinished_round_is_the_trainings_own(tmp_path):
     journal = Journal(tmp_path / "journal.jsonl")
-    journal.append("run_submitted", run=1)
-    journal.append("round_aggregated", run=2, round=3, valid=9)
+    journal.append(making.event("run_submitted"), run=1)
+    journal.append(making.event("round_aggregated", round=3, valid=9), run=2)
     assert unfinished_round(journal.path, 3) is None
-    journal.append("round_aggregated", run=1, round=3, valid=2)
+    journal.append(making.event("round_aggregated", round=3, valid=2), run=1)
     assert unfinished_round(journal.path, 3).valid == 2

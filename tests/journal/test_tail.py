@@ -9,14 +9,16 @@ import pytest
 
 from oneflower.journal import Journal, JournalTail
 
+from ..making import event
+
 
 def test_what_was_written_before_the_tail_is_finished_can_be_drained(tmp_path):
     journal = Journal(tmp_path / "journal.jsonl")
     with JournalTail(journal.path) as tail:
         for number in range(500):
-            journal.append("round_started", round=number)
+            journal.append(event("round_started", round=number))
         tail.finish()
-        assert [event["round"] for event in tail.drain()] == list(range(500))
+        assert [each.event.round for each in tail.drain()] == list(range(500))
         assert list(tail.drain()) == []
 
 
@@ -39,7 +41,7 @@ def drained(tail, number):
     found = []
     deadline = time.monotonic() + 60
     while len(found) < number and time.monotonic() < deadline:
-        found += [event["event"] for event in tail.drain()]
+        found += [each.event.client for each in tail.drain()]
         time.sleep(0.01)
     return found
 
@@ -52,13 +54,13 @@ def until(condition):
 
 
 def test_reading_goes_on_where_it_was_after_the_journal_was_unreadable(journal, tmp_path):
-    journal.append("a")
+    journal.append(event("client_joined", client="a"))
     with JournalTail(journal.path) as tail:
         assert drained(tail, 1) == ["a"]
         unreadable(journal.path, tmp_path / "away")
         until(lambda: tail.trouble)
         readable(journal.path, tmp_path / "away")
-        journal.append("b")
+        journal.append(event("client_joined", client="b"))
         assert drained(tail, 1) == ["b"]
         assert tail.trouble == ""
 
@@ -74,12 +76,12 @@ def test_an_error_of_the_disk_neither_ends_the_reading_nor_repeats_an_event(jour
         return fstat(descriptor)
 
     monkeypatch.setattr(os, "fstat", refuse)
-    journal.append("a")
+    journal.append(event("client_joined", client="a"))
     with JournalTail(journal.path) as tail:
         assert drained(tail, 1) == ["a"]
         fails.set()
         until(lambda: tail.trouble)
-        journal.append("b")
+        journal.append(event("client_joined", client="b"))
         fails.clear()
         assert drained(tail, 1) == ["b"]
 
@@ -87,7 +89,7 @@ def test_an_error_of_the_disk_neither_ends_the_reading_nor_repeats_an_event(jour
 def test_rotations_while_it_was_unreadable_lose_nothing(tmp_path):
     path, away = tmp_path / "state" / "journal.jsonl", tmp_path / "away"
     journal = Journal(path, max_bytes=2000, old_files=20)
-    journal.append("start")
+    journal.append(event("client_joined", client="start"))
     with JournalTail(path) as tail:
         assert drained(tail, 1) == ["start"]
         path.parent.rename(away)
@@ -95,14 +97,14 @@ def test_rotations_while_it_was_unreadable_lose_nothing(tmp_path):
         until(lambda: tail.trouble)
         moved = Journal(away / "journal.jsonl", max_bytes=2000, old_files=20)
         for number in range(100):
-            moved.append(f"e{number}")
+            moved.append(event("client_joined", client=f"e{number}"))
         path.parent.unlink()
         away.rename(path.parent)
         assert drained(tail, 100) == [f"e{number}" for number in range(100)]
 
 
 def test_an_end_that_cannot_be_read_is_told(journal, tmp_path):
-    journal.append("a")
+    journal.append(event("client_joined", client="a"))
     with JournalTail(journal.path, patience_s=0.0) as tail:
         assert drained(tail, 1) == ["a"]
         unreadable(journal.path, tmp_path / "away")
@@ -111,7 +113,7 @@ def test_an_end_that_cannot_be_read_is_told(journal, tmp_path):
 
 
 def test_an_end_is_waited_for_a_moment(journal, tmp_path):
-    journal.append("a")
+    journal.append(event("client_joined", client="a"))
     with JournalTail(journal.path) as tail:
         assert drained(tail, 1) == ["a"]
         unreadable(journal.path, tmp_path / "away")

@@ -2,9 +2,15 @@
 
 import pytest
 
-from oneflower.journal import Journal, read_backwards, read_journal, records, unfinished_round
+from oneflower.journal import Journal, codec, read_backwards, read_journal, unfinished_round
+
+from ..making import event
 
 STARTED, AGGREGATED, COMPLETED = "round_started", "round_aggregated", "round_completed"
+
+
+def valid(tag, number):
+    return {} if tag == STARTED else {"valid": number}
 
 
 def test_the_journal_is_read_backwards_as_it_is_read_forwards(tmp_path, monkeypatch):
@@ -12,7 +18,7 @@ def test_the_journal_is_read_backwards_as_it_is_read_forwards(tmp_path, monkeypa
     path = tmp_path / "journal.jsonl"
     journal = Journal(path, max_bytes=2000)
     for number in range(40):
-        journal.append("round_started", round=number, clients="ü" * number)
+        journal.append(event("client_joined", client="ü" * number))
         if number % 7 == 0:
             with path.open("ab") as file:
                 file.write(b'{"torn\n\xff\n')
@@ -27,12 +33,12 @@ def test_the_journal_is_read_backwards_as_it_is_read_forwards(tmp_path, monkeypa
 def test_an_unfinished_round_is_found_without_reading_the_whole_journal(tmp_path, monkeypatch):
     journal = Journal(tmp_path / "journal.jsonl")
     for number in range(1, 3000):
-        for event in (STARTED, AGGREGATED, COMPLETED):
-            journal.append(event, round=number, valid=3)
-    journal.append(AGGREGATED, round=3000, valid=3)
+        for tag in (STARTED, AGGREGATED, COMPLETED):
+            journal.append(event(tag, round=number))
+    journal.append(event(AGGREGATED, round=3000, valid=3))
     decoded = []
-    real = records._record
-    monkeypatch.setattr(records, "_record", lambda line: decoded.append(line) or real(line))
+    real = codec.entry_of_line
+    monkeypatch.setattr(codec, "entry_of_line", lambda line: decoded.append(line) or real(line))
     assert unfinished_round(journal.path, 3000).valid == 3
     assert unfinished_round(journal.path, 2999) is None
     assert len(decoded) < 6000
@@ -51,8 +57,8 @@ def test_an_unfinished_round_is_found_without_reading_the_whole_journal(tmp_path
 )
 def test_a_round_is_unfinished_from_its_aggregation_to_its_completion(tmp_path, told, unfinished):
     journal = Journal(tmp_path / "journal.jsonl")
-    for event, number in told:
-        journal.append(event, round=number, valid=3)
+    for tag, number in told:
+        journal.append(event(tag, round=number))
     found = unfinished_round(journal.path, 4)
     assert (found is not None) == unfinished
     if found:
@@ -63,14 +69,15 @@ def test_a_round_is_unfinished_from_its_aggregation_to_its_completion(tmp_path, 
 def test_rounds_of_another_run_between_do_not_hide_whose_a_round_is(tmp_path):
     """The search goes back beyond two rounds where two runs write by turns."""
     journal = Journal(tmp_path / "journal.jsonl")
-    journal.append("run_submitted", run=1)
+    journal.append(event("run_submitted"), run=1)
     for number in range(1, 9):
-        for event in (STARTED, AGGREGATED, COMPLETED):
-            journal.append(event, run=1, round=number, valid=3)
-            journal.append(event, run=2, round=number, valid=9)
-    journal.append(AGGREGATED, run=1, round=9, valid=3)
-    journal.append("training_resumed", run=2, round=8)
-    journal.append(COMPLETED, run=2, round=9, valid=9)
-    journal.append("round_completed", run=1, round="damaged")
+        for tag in (STARTED, AGGREGATED, COMPLETED):
+            journal.append(event(tag, round=number, **valid(tag, 3)), run=1)
+            journal.append(event(tag, round=number, **valid(tag, 9)), run=2)
+    journal.append(event(AGGREGATED, round=9, valid=3), run=1)
+    journal.append(event("training_resumed", round=8), run=2)
+    journal.append(event(COMPLETED, round=9, valid=9), run=2)
+    with journal.path.open("a") as file:
+        file.write('{"event": "round_completed", "run": 1, "round": "damaged"}\n')
     assert unfinished_round(journal.path, 9).valid == 3
     assert unfinished_round(journal.path, 8) is None

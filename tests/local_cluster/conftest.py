@@ -1,4 +1,4 @@
-"""A tiny Flower app, and a cluster that is played, for tests that need no Flower process."""
+"""A tiny Flower app, and a fake cluster, for tests without Flower processes."""
 
 from types import SimpleNamespace
 
@@ -29,7 +29,7 @@ def tiny_app(tmp_path):
 
 
 class FakeCluster:
-    """Plays a LocalCluster; a test says what dies."""
+    """A fake LocalCluster; the test sets which processes die."""
 
     def __init__(self):
         self.dead = []
@@ -73,7 +73,7 @@ class FakeCluster:
 
 
 class FakeClock:
-    """Seconds that pass when somebody sleeps."""
+    """A clock that only `sleep` advances."""
 
     def __init__(self):
         self.now = 1000.0

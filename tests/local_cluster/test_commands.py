@@ -1,4 +1,4 @@
-"""What Flower's processes are told: argument lists and an environment without the context's secrets."""
+"""The argument lists and the environment of Flower's processes, without the context's secrets."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def test_nothing_listens_beyond_loopback():
     assert all(part.startswith("127.0.0.1:") for part in told)
 
 
-def test_without_tls_both_sides_say_so():
+def test_without_tls_both_sides_are_insecure():
     assert "--insecure" in superlink()
     assert "--insecure" in supernode()
 
@@ -51,14 +51,14 @@ def test_with_tls_no_side_is_insecure():
 
 
 def test_unlimited_retries_leave_the_flags_out():
-    """Flower 1.25.0 reads 0 as: give up at the first failure."""
+    """Flower 1.25.0 takes 0 as: give up after the first failure."""
     assert not {"--max-retries", "--max-wait-time"} & set(supernode())
     command = supernode(FL_MAX_RETRIES="5", FL_MAX_WAIT_TIME="60")
     assert value(command, "--max-retries") == "5"
     assert value(command, "--max-wait-time") == "60"
 
 
-def test_a_node_knows_its_part_of_the_data():
+def test_a_node_gets_its_partition_of_the_data():
     assert value(supernode(), "--node-config") == "partition-id=0 num-partitions=3 client-name='supernode-0'"
 
 
@@ -76,8 +76,8 @@ def test_a_node_knows_its_part_of_the_data():
         ),
     ],
 )
-def test_own_pairs_follow_and_the_computed_ones_stay(extra, expected):
-    """A context is one for all nodes here: a part of the data that it names cannot hold for each of them."""
+def test_the_operators_pairs_are_added_and_cannot_replace_the_computed_ones(extra, expected):
+    """One context serves all nodes here, so a partition that it names cannot be right for each of them."""
     assert commands.node_config(1, 4, extra) == expected
 
 
@@ -94,7 +94,7 @@ def test_the_context_does_not_reach_the_processes():
     assert told["LANG"] == "C"
 
 
-def test_telemetry_is_off_and_the_switches_are_told():
+def test_telemetry_is_off_and_the_switches_are_passed_on():
     told = environment({"FLWR_TELEMETRY_ENABLED": "1"}, FL_FLOWER_WORKAROUNDS="NO", FL_LOG_LEVEL="DEBUG")
     assert told["FLWR_TELEMETRY_ENABLED"] == "0"
     assert told["FL_FLOWER_WORKAROUNDS"] == "NO"
@@ -108,7 +108,7 @@ def test_loopback_never_goes_through_a_proxy():
     assert environment()["NO_PROXY"] == "127.0.0.1,localhost,::1"
 
 
-def test_threads_are_shared_unless_the_operator_says_otherwise():
+def test_threads_are_shared_unless_the_operator_sets_them():
     assert commands.threads(3, 2) == 1
     assert commands.threads(3, 64) == 21
     assert environment({"OMP_NUM_THREADS": "8"})["OMP_NUM_THREADS"] == "8"

@@ -25,35 +25,35 @@ def test_a_new_folder_is_made_with_its_parents(tmp_path):
     assert not folder.is_used()
 
 
-def test_the_trial_of_writing_leaves_nothing(folder):
+def test_the_write_test_leaves_no_file(folder):
     assert sorted(path.name for path in folder.root.iterdir()) == ["logs"]
 
 
-def test_a_file_in_the_way_is_told(tmp_path):
+def test_a_file_in_place_of_the_folder_is_reported(tmp_path):
     (tmp_path / "state").write_text("")
     with pytest.raises(StateError, match="--state"):
         StateFolder(tmp_path / "state").make()
 
 
-def test_a_folder_in_a_file_is_told(tmp_path):
+def test_a_folder_below_a_file_is_reported(tmp_path):
     (tmp_path / "state").write_text("")
-    with pytest.raises(StateError, match="a part of that path is a file"):
+    with pytest.raises(StateError, match="a part of the path is a file"):
         StateFolder(tmp_path / "state" / "inner").make()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_without_permission_is_told(tmp_path):
+def test_a_folder_without_permission_is_reported(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(StateError, match="no permission"):
         StateFolder(tmp_path / "state").make()
 
 
-def test_a_file_system_that_takes_no_files_is_told():
+def test_a_file_system_without_regular_files_is_reported():
     with pytest.raises(StateError, match="/proc/oneflower"):
         StateFolder(Path("/proc/oneflower")).make()
 
 
-def test_a_second_up_is_refused_and_told_who_has_it(folder):
+def test_a_second_up_is_refused_with_the_pid_of_the_first(folder):
     script = (
         "import sys; from pathlib import Path; from oneflower.local_cluster.folder import StateFolder\n"
         "with StateFolder(Path(sys.argv[1])).lock():\n    print('held', flush=True); input()"
@@ -69,7 +69,7 @@ def test_a_second_up_is_refused_and_told_who_has_it(folder):
         pass
 
 
-def test_an_error_inside_the_lock_is_not_taken_for_one_of_the_folder(folder):
+def test_an_error_inside_the_lock_is_not_reported_as_one_of_the_folder(folder):
     with pytest.raises(ConnectionRefusedError), folder.lock():
         raise ConnectionRefusedError
 
@@ -83,7 +83,7 @@ def test_an_old_folder_is_renamed_to_the_first_free_name(tmp_path):
     assert kept == ["0", "1", "2"]
 
 
-def test_the_logs_of_the_start_before_are_kept(folder):
+def test_the_logs_of_the_previous_start_are_kept(folder):
     folder.log("superlink").write_text("first")
     folder.keep_old_logs()
     folder.log("superlink").write_text("second")

@@ -1,4 +1,4 @@
-"""The first signal stops in order; those that follow cannot break the clean-up off."""
+"""The first signal starts an orderly stop; later ones cannot interrupt the clean-up."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ def test_the_first_signal_interrupts(number):
         os.kill(os.getpid(), number)
 
 
-def test_signals_during_the_clean_up_only_ask_for_haste():
+def test_signals_during_the_clean_up_only_request_a_faster_end():
     with Interrupts() as interrupts:
         try:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -44,7 +44,7 @@ def test_after_stopping_nothing_interrupts():
         assert interrupts.hurry()
 
 
-def test_the_handlers_before_are_put_back():
+def test_the_previous_handlers_are_restored():
     before = [signal.getsignal(number) for number in SIGNALS]
     with Interrupts():
         pass
@@ -65,7 +65,7 @@ def test_a_signal_that_the_parent_ignores_stays_ignored(number):
         signal.signal(number, before)
 
 
-def test_a_vanished_terminal_interrupts_nothing_and_one_that_is_there_does(monkeypatch):
+def test_sighup_interrupts_only_while_a_terminal_is_open(monkeypatch):
     there = [True]
     monkeypatch.setattr(os, "isatty", lambda _descriptor: there[0])
     with Interrupts() as interrupts:

@@ -1,4 +1,4 @@
-"""What an `up` does is decided and checked before anything is started or written."""
+"""An `up` is planned and checked before anything is started or written."""
 
 import importlib.util
 
@@ -27,14 +27,14 @@ def test_nothing_is_written(plan, tmp_path):
     assert not (tmp_path / "state").exists()
 
 
-def test_nodes_default_to_what_a_round_waits_for(plan):
+def test_nodes_default_to_the_clients_that_a_round_needs(plan):
     assert plan().nodes == 2
     assert plan(FL_MIN_AVAILABLE_CLIENTS="4").nodes == 4
     assert plan(FL_MIN_FIT_CLIENTS="5").nodes == 5
     assert plan(FL_STRATEGY="Krum", FL_NUM_MALICIOUS="2").nodes == 7
 
 
-def test_more_nodes_are_welcome(plan):
+def test_more_nodes_are_accepted(plan):
     assert plan(nodes=6).nodes == 6
 
 
@@ -46,13 +46,13 @@ def test_too_few_nodes_are_refused_with_both_numbers(plan):
     assert caught.value.exit_code == 2
 
 
-def test_checkpoints_go_into_the_state_folder_unless_told_otherwise(plan, tmp_path):
+def test_checkpoints_go_into_the_state_folder_by_default(plan, tmp_path):
     assert plan().settings.checkpoint_path == str(tmp_path / "state" / "checkpoints")
     assert plan(FL_CHECKPOINT_PATH="/data/c").settings.checkpoint_path == "/data/c"
     assert plan().run_config()["checkpoint-path"] == str(tmp_path / "state" / "checkpoints")
 
 
-def test_ports_are_free_ones_unless_told_otherwise(plan):
+def test_ports_are_free_ones_by_default(plan):
     assert (plan().fleet_port, plan().control_port) == (None, None)
     asked = plan(FL_FLEET_API_ADDRESS="0.0.0.0:19092", FL_CONTROL_API_ADDRESS="127.0.0.1:19093")
     assert (asked.fleet_port, asked.control_port) == (19092, 19093)
@@ -60,14 +60,14 @@ def test_ports_are_free_ones_unless_told_otherwise(plan):
     assert not any("FL_CONTROL_API_ADDRESS" in text for text in texts(asked))
 
 
-def test_tls_is_off_on_loopback_unless_the_context_says_yes(plan):
+def test_tls_is_off_on_loopback_unless_the_context_enables_it(plan):
     assert not plan().tls
     assert plan(FL_TLS_ENABLED="YES").tls
     assert not plan(FL_TLS_ENABLED="NO").tls
     assert not certificates_given(plan(FL_TLS_ENABLED="YES").settings)
 
 
-def test_checkpoints_that_are_off_are_warned_of(plan):
+def test_disabled_checkpoints_give_a_warning(plan):
     assert any("FL_CHECKPOINT_ENABLED=YES" in text for text in texts(plan()))
     assert not any("FL_CHECKPOINT_ENABLED=YES" in text for text in texts(plan(FL_CHECKPOINT_ENABLED="YES")))
 
@@ -81,12 +81,12 @@ def test_a_prebuilt_app_is_found():
     assert (find_app("image-classification") / "pyproject.toml").is_file()
 
 
-def test_an_app_that_this_installation_lacks_is_told():
-    with pytest.raises(SettingsError, match="does not hold that app"):
+def test_an_app_missing_from_the_installation_is_reported():
+    with pytest.raises(SettingsError, match="missing from this installation"):
         find_app("no-such-app")
 
 
-def test_a_folder_that_is_no_app_is_refused(tmp_path):
+def test_a_folder_that_is_not_an_app_is_refused(tmp_path):
     with pytest.raises(AppError, match=r"pyproject\.toml") as caught:
         make_plan(resolve({}, {}), state=tmp_path / "state", app=tmp_path)
     assert caught.value.exit_code == 5
@@ -105,7 +105,7 @@ def test_an_app_whose_packages_are_missing_is_refused_with_what_to_install(tmp_p
     make_plan(resolve({}, {"FL_USE_CASE": "image-classification"}), state=tmp_path / "state")
 
 
-def test_a_base_model_that_is_not_there_is_refused_before_anything_starts(tmp_path, monkeypatch):
+def test_a_missing_base_model_is_refused_before_anything_starts(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
     given = {"FL_USE_CASE": "llm-fine-tuning", "FL_BASE_MODEL": str(tmp_path / "typo")}
     with pytest.raises(AppError, match="typo holds 0 base models"):

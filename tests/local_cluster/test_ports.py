@@ -1,4 +1,4 @@
-"""Free ports are different and free; one that is in use is named, with what to do."""
+"""Free ports are distinct and free; a port in use is reported with how to fix it."""
 
 import socket
 
@@ -15,12 +15,12 @@ def test_free_ports_are_different_and_can_be_used():
         check_free(port, "FL_FLEET_API_ADDRESS")
 
 
-def test_a_port_in_use_is_named_with_its_variable_and_the_mend():
+def test_a_port_in_use_is_named_with_its_variable_and_how_to_fix_it():
     with socket.socket() as taken:
         taken.bind((LOOPBACK, 0))
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(ClusterError) as caught:
             check_free(port, "FL_FLEET_API_ADDRESS")
-    for part in (str(port), "FL_FLEET_API_ADDRESS", "already in use", "give another port"):
+    for part in (str(port), "FL_FLEET_API_ADDRESS", "already in use", "set another port"):
         assert part in str(caught.value)

@@ -1,4 +1,4 @@
-"""What was started is on disk before it can be orphaned, and only that is ended."""
+"""Every started process is recorded on disk before it can be orphaned, and only those are ended."""
 
 import json
 import os
@@ -51,7 +51,7 @@ def test_a_recorded_process_is_a_leftover_of_the_next_start(table, start):
 
 
 def test_a_child_that_was_never_recorded_is_found_by_the_token(table, start):
-    """A parent may be killed between the start of a child and the writing of its pid."""
+    """A parent may be killed after it started a child and before it recorded its pid."""
     process = start(**{MARKER: table.token})
     assert pids(leftovers(table.path)) == [process.pid]
 
@@ -77,7 +77,7 @@ def test_another_process_is_never_a_leftover(table, start):
     assert leftovers(table.path) == []
 
 
-def test_a_pid_that_another_process_took_over_is_spared(table, start):
+def test_a_process_with_a_reused_pid_is_not_a_leftover(table, start):
     process = start()
     table.record("superlink", identify(process.pid))
     written = json.loads(table.path.read_text())
@@ -86,7 +86,7 @@ def test_a_pid_that_another_process_took_over_is_spared(table, start):
     assert leftovers(table.path) == []
 
 
-def test_a_table_of_another_boot_of_the_machine_means_nothing(table, start):
+def test_a_table_of_another_boot_of_the_machine_is_ignored(table, start):
     process = start(**{MARKER: table.token})
     table.record("superlink", identify(process.pid))
     written = {**json.loads(table.path.read_text()), "boot_id": "of yesterday"}
@@ -97,13 +97,13 @@ def test_a_table_of_another_boot_of_the_machine_means_nothing(table, start):
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "null", '{"processes": 3}', '{"token": 5, "processes": {"a": {}}}']
 )
-def test_a_damaged_table_is_no_error(tmp_path, text):
+def test_a_damaged_table_is_ignored(tmp_path, text):
     path = tmp_path / "processes.json"
     path.write_text(text)
     assert leftovers(path) == []
 
 
-def test_damaged_records_are_passed_over(table, start):
+def test_damaged_records_are_skipped(table, start):
     process = start()
     table.record("superlink", identify(process.pid))
     written = json.loads(table.path.read_text())
@@ -123,13 +123,13 @@ def test_the_token_is_on_disk_before_any_process(table):
     assert written["owner"]["pid"] == os.getpid()
 
 
-def test_a_table_that_cannot_be_written_is_told(tmp_path):
+def test_a_table_that_cannot_be_written_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StateError, match="--state"):
         ProcessTable(path=tmp_path / "file" / "processes.json").open()
 
 
-def test_ending_is_gentle_first(table, start):
+def test_processes_get_sigterm_first(table, start):
     process = start()
     table.record("superlink", identify(process.pid))
     assert end(lambda: [process.poll()] and table.alive(), grace_s=30, hurry=never) == 1
@@ -146,14 +146,14 @@ def test_a_process_that_ignores_sigterm_is_killed(table, start):
     assert process.wait() == -signal.SIGKILL
 
 
-def test_a_hurry_kills_at_once(table, start):
+def test_a_second_signal_kills_at_once(table, start):
     process = start()
     table.record("supernode-0", identify(process.pid))
     end(lambda: [process.poll()] and table.alive(), grace_s=60, hurry=lambda: True)
     assert process.wait() == -signal.SIGKILL
 
 
-def test_what_cannot_be_ended_is_named_and_not_waited_for_for_ever(monkeypatch, start):
+def test_processes_that_cannot_be_ended_are_named_after_a_bounded_wait(monkeypatch, start):
     monkeypatch.setattr("oneflower.local_cluster.processes.GIVE_UP_S", 0.1)
     monkeypatch.setattr("oneflower.local_cluster.processes.send", lambda *_: False)
     process = start()

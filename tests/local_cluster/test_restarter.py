@@ -1,68 +1,70 @@
-"""A process that dies comes back, later each time; a dead SuperLink is left to the supervisor."""
+"""A dead process is restarted with a growing delay; a dead SuperLink is left to the supervisor."""
 
 import errno
 
 import pytest
 
+from oneflower.codes import StallAct, StallCode
 from oneflower.errors import ClusterError, SettingsError, StateError
 from oneflower.flower.health import Stalled
-from oneflower.journal import Journal, read_journal
+from oneflower.journal import Journal
 from oneflower.local_cluster.children import Death
 from oneflower.local_cluster.restarter import HEALTHY_AFTER_S, ProcessRestarter
-from oneflower.stalls import Act
+
+from ..making import events_in
 
 NODE = Death(role="supernode-1", reason="killed by signal 9")
 
 
 @pytest.fixture
-def keeper(cluster, clock, tmp_path):
+def restarter(cluster, clock, tmp_path):
     return ProcessRestarter(cluster=cluster, journal=Journal(tmp_path / "journal.jsonl"), clock=clock)
 
 
-def seconds_until_restart(keeper, cluster, clock):
+def seconds_until_restart(restarter, cluster, clock):
     cluster.dead, cluster.acts, began = [NODE], [], clock.now
     while not cluster.acts:
-        keeper.tend()
+        restarter.tend()
         clock.sleep(0.5)
     return clock.now - began - 0.5
 
 
-def test_a_dead_node_is_restarted_after_a_moment(keeper, cluster, clock, tmp_path):
-    assert seconds_until_restart(keeper, cluster, clock) == 1.0
+def test_a_dead_node_is_restarted_after_a_delay(restarter, cluster, clock, tmp_path):
+    assert seconds_until_restart(restarter, cluster, clock) == 1.0
     assert cluster.acts == ["restart supernode-1"]
     assert cluster.forgotten == ["supernode-1"]
-    events = [(event["event"], event["role"]) for event in read_journal(tmp_path / "journal.jsonl")]
+    events = [(event.tag, event.role) for event in events_in(tmp_path / "journal.jsonl")]
     assert events == [("process_died", "supernode-1"), ("process_started", "supernode-1")]
 
 
-def test_each_death_in_a_row_waits_longer_up_to_a_bound(keeper, cluster, clock):
-    waits = [seconds_until_restart(keeper, cluster, clock) for _ in range(7)]
+def test_the_delay_grows_with_each_consecutive_death_up_to_a_limit(restarter, cluster, clock):
+    waits = [seconds_until_restart(restarter, cluster, clock) for _ in range(7)]
     assert waits == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
 
 
-def test_a_node_that_was_healthy_starts_again_soon(keeper, cluster, clock):
+def test_a_node_that_was_healthy_is_restarted_after_the_first_delay(restarter, cluster, clock):
     for _ in range(4):
-        seconds_until_restart(keeper, cluster, clock)
+        seconds_until_restart(restarter, cluster, clock)
     clock.sleep(HEALTHY_AFTER_S + 1)
-    assert seconds_until_restart(keeper, cluster, clock) == 1.0
+    assert seconds_until_restart(restarter, cluster, clock) == 1.0
 
 
-def test_an_executor_of_its_own_is_restarted_too(keeper, cluster, clock):
+def test_a_separate_executor_is_restarted_too(restarter, cluster, clock):
     cluster.dead = [Death(role="superexec", reason="exit code 1")]
     for _ in range(4):
-        keeper.tend()
+        restarter.tend()
         clock.sleep(0.5)
     assert cluster.acts == ["restart superexec"]
 
 
-def test_a_dead_superlink_is_left_to_the_supervisor(keeper, cluster):
+def test_a_dead_superlink_is_left_to_the_supervisor(restarter, cluster):
     cluster.dead = [Death(role="superlink", reason="exit code 1")]
-    keeper.tend()
+    restarter.tend()
     assert cluster.acts == []
 
 
-def test_a_healthy_cluster_is_left_alone(keeper, cluster):
-    keeper.tend()
+def test_a_healthy_cluster_is_left_alone(restarter, cluster):
+    restarter.tend()
     assert cluster.acts == []
 
 
@@ -70,29 +72,31 @@ def test_a_healthy_cluster_is_left_alone(keeper, cluster):
     "error",
     [OSError(errno.EAGAIN, "no process left"), ClusterError("cannot start it"), StateError("disk full")],
 )
-def test_a_start_that_the_system_refuses_is_told_and_tried_again(keeper, cluster, clock, tmp_path, error):
-    """No process, no memory, no disk is left for the moment: nothing ends but the try."""
+def test_a_failed_start_is_reported_and_repeated(restarter, cluster, clock, tmp_path, error):
+    """A temporary lack of processes, memory or disk space fails only this start."""
     cluster.dead, cluster.refusals = [NODE], [error, error]
     for _ in range(40):
-        keeper.tend()
+        restarter.tend()
         clock.sleep(0.5)
         cluster.dead = [NODE] if cluster.acts == [] else []
     assert cluster.acts == ["restart supernode-1"] * 3
-    told = [(event["event"], event.get("reason", "")) for event in read_journal(tmp_path / "journal.jsonl")]
+    told = [(event.tag, getattr(event, "reason", "")) for event in events_in(tmp_path / "journal.jsonl")]
     assert [name for name, _ in told] == ["process_died"] * 3 + ["process_started"]
     assert str(error) in told[1][1]
 
 
-def test_a_start_that_can_never_be_is_an_error(keeper, cluster, clock):
+def test_a_start_that_can_never_succeed_is_an_error(restarter, cluster, clock):
     cluster.dead, cluster.refusals = [NODE], [SettingsError("no such program")]
-    keeper.tend()
+    restarter.tend()
     clock.sleep(2)
     with pytest.raises(SettingsError):
-        keeper.tend()
+        restarter.tend()
 
 
-def test_what_was_done_to_a_process_that_did_not_move_is_told(keeper, cluster, tmp_path):
-    cluster.stalls = [Stalled(role="supernode-0", pid=5, reason="it hangs", act=Act.ENDED)]
-    keeper.tend()
-    (event,) = read_journal(tmp_path / "journal.jsonl")
-    assert (event["event"], event["role"], event["done"]) == ("process_stalled", "supernode-0", "ended")
+def test_the_action_on_a_stalled_process_is_in_the_journal(restarter, cluster, tmp_path):
+    cluster.stalls = [
+        Stalled(role="supernode-0", pid=5, act=StallAct.ENDED, code=StallCode.HANGS, reason="it hangs")
+    ]
+    restarter.tend()
+    (event,) = events_in(tmp_path / "journal.jsonl")
+    assert (event.tag, event.role, event.done) == ("process_stalled", "supernode-0", "ended")

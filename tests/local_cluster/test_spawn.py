@@ -1,4 +1,4 @@
-"""A child has its own session and log, and dies with its parent, however the parent dies."""
+"""A child has its own session and log, and is killed when its parent dies, even by SIGKILL."""
 
 import os
 import signal
@@ -42,7 +42,7 @@ def test_a_child_runs_in_its_own_session_with_its_environment_folder_and_log(tmp
     assert "PATH" not in words
 
 
-def test_the_recorded_identity_is_the_programs(tmp_path):
+def test_the_recorded_identity_is_that_of_the_program(tmp_path):
     child = run(tmp_path, "import time; time.sleep(60)")
     try:
         assert session_of(child.pid) == child.pid
@@ -73,12 +73,12 @@ def test_a_program_that_does_not_exist_ends_with_a_log(tmp_path):
     assert "No such file" in tail(child.log)
 
 
-def test_a_folder_that_does_not_exist_is_told(tmp_path):
+def test_a_folder_that_does_not_exist_is_reported(tmp_path):
     with pytest.raises(ClusterError, match="node"):
         spawn("node", ["/bin/true"], environment={}, log=tmp_path / "log", folder=tmp_path / "none")
 
 
-def test_a_log_that_cannot_be_written_is_told(tmp_path):
+def test_a_log_that_cannot_be_written_is_reported(tmp_path):
     with pytest.raises(StateError, match="none"):
         spawn("node", ["/bin/true"], environment={}, log=tmp_path / "none" / "log", folder=tmp_path)
 

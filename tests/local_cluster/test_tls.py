@@ -1,4 +1,4 @@
-"""A cluster's certificates verify on its hosts and nowhere else, and only their owner can read them."""
+"""A cluster's certificates are valid for its hosts only, and only their owner can read them."""
 
 import base64
 import socket
@@ -60,12 +60,12 @@ def test_only_the_owner_can_read_them(certificates):
     assert certificates.key.parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_the_key_of_the_authority_is_nowhere(certificates):
+def test_the_key_of_the_authority_is_never_written(certificates):
     keys = [path for path in certificates.ca.parent.iterdir() if b"PRIVATE KEY" in path.read_bytes()]
     assert keys == [certificates.key]
 
 
-def test_certificates_of_the_operator_are_used_as_they_are(certificates, tmp_path):
+def test_certificates_of_the_operator_are_used_unchanged(certificates, tmp_path):
     texts = {
         name: base64.b64encode(getattr(certificates, name).read_bytes()).decode()
         for name in ("ca", "certificate", "key")

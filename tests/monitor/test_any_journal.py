@@ -1,22 +1,23 @@
 """Every reader and a journal whose lines may hold anything: a damaged disk or another version wrote them."""
 
 import json
+from dataclasses import fields
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oneflower.journal import EVENTS
-from oneflower.monitor.compare import comparison_page, results
-from oneflower.monitor.export import as_json
-from oneflower.monitor.figure import figure
-from oneflower.monitor.history import History, fold
-from oneflower.monitor.lines import describe
-from oneflower.monitor.page import live_page, render
-from oneflower.monitor.report import render_report
-from oneflower.monitor.safety import Safety
-from oneflower.monitor.status import facts, lines
+from oneflower.journal import EVENTS, TrainingState
+from oneflower.journal.codec import entry_of
+from oneflower.monitor.charts.figure import figure
+from oneflower.monitor.export import full_document, short_document
+from oneflower.monitor.html.comparison import comparison_page, results
+from oneflower.monitor.html.page import live_page, render
+from oneflower.monitor.html.report import render_report
+from oneflower.monitor.state.safety import Safety
+from oneflower.monitor.text.lines import describe
+from oneflower.monitor.text.status import lines
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -35,19 +36,33 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=4,
 )
+METRICS = st.dictionaries(st.sampled_from(["loss", "accuracy"]), st.floats(), max_size=2)
 USUAL = {
     "round": st.integers(0, 9),
     "rounds": st.integers(0, 9),
+    "clients": st.integers(0, 9),
+    "restarts": st.integers(0, 9),
     "client": st.sampled_from(["a", "b", "c"]),
+    "name": st.sampled_from(["vm-1", "vm-2"]),
     "time": st.just("2026-03-01T11:00:00+00:00"),
     "phase": st.sampled_from(["train", "evaluate"]),
-    "train_metrics": st.dictionaries(st.sampled_from(["loss", "accuracy"]), SCALARS, max_size=2),
+    "state": st.sampled_from(["training", "lost", "backing_off", "backing off", "given_up"]),
+    "reason": st.text(max_size=5),
+    "seconds": st.floats(0, 100),
+    "delay_s": st.floats(0, 100),
+    "train_metrics": METRICS,
+    "evaluate_metrics": METRICS,
+    "central_metrics": METRICS,
 }
 
 
 def _events_of(name):
-    fields = {field: USUAL.get(field, VALUES) | VALUES for field in (*EVENTS[name], "time", "restarts")}
-    return st.fixed_dictionaries({"event": st.just(name)}, optional=fields)
+    """Return lines of an event: most of them as they should be, with one field that holds anything."""
+    own = [each.metadata.get("json", each.name) for each in fields(EVENTS[name])]
+    usual = {key: USUAL.get(key, VALUES) for key in (*own, "time")}
+    named = {"event": st.just(name), "v": st.sampled_from([1, 2])}
+    odd = st.dictionaries(st.sampled_from([*usual, "run", "v", "process"]), VALUES, max_size=1)
+    return st.builds(lambda line, more: {**line, **more}, st.fixed_dictionaries({**named, **usual}), odd)
 
 
 JOURNALS = st.lists(st.one_of(*map(_events_of, EVENTS)), max_size=12)
@@ -58,16 +73,17 @@ def test_no_line_breaks_a_reader(journal):
     pytest.importorskip("prometheus_client")
     from oneflower.monitor.metrics import exposition
 
-    history = History()
-    for event in journal:
-        history.take(event)
-        describe(event, history)
-    json.dumps(facts(history, NOW), allow_nan=False)
-    list(lines(history, NOW))
-    json.dumps(as_json(history, Safety()), allow_nan=False)
-    render_report(history)
-    live_page(render(history, Safety(), NOW, "1"))
-    exposition(history, Safety(), NOW)
-    comparison_page({"one": history, "two": fold([])})
-    figure({"one": history, "two": fold([])})
-    list(results({"one": history}))
+    state = TrainingState()
+    for line in journal:
+        entry = entry_of(line)
+        state.take(entry)
+        describe(entry, state)
+    json.dumps(short_document(state, NOW), allow_nan=False)
+    json.dumps(full_document(state, NOW, Safety()), allow_nan=False)
+    list(lines(state, NOW))
+    render_report(state)
+    live_page(render(state, Safety(), NOW, "1"))
+    exposition(state, Safety(), NOW)
+    comparison_page({"one": state, "two": TrainingState()})
+    figure({"one": state, "two": TrainingState()})
+    list(results({"one": state}))

@@ -18,12 +18,14 @@ from datetime import UTC, datetime
 
 import pytest
 
+from oneflower.codes import ENDED, Phase
 from oneflower.errors import StateError
-from oneflower.journal import Journal, read_journal
-from oneflower.monitor.following import Following
-from oneflower.monitor.history import fold
-from oneflower.monitor.report import render_report
-from oneflower.monitor.status import facts
+from oneflower.journal import Journal, read_journal, reduce
+from oneflower.monitor.export import short_document
+from oneflower.monitor.html.report import render_report
+from oneflower.monitor.state.following import Following
+
+from ..making import event
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 TOTAL = 1_000_000
@@ -33,17 +35,20 @@ WRITER = """
 import sys, time
 from pathlib import Path
 from oneflower.journal import Journal, read_journal
+from oneflower.journal.events import ReplyReceived, RoundCompleted, RoundStarted
+from oneflower.journal.events import TrainingResumed, TrainingStarted
+from oneflower.quality import Metric, Origin
 path, most = Path(sys.argv[1]), int(sys.argv[2])
-done = max((e["round"] for e in read_journal(path) if e["event"] == "round_completed"), default=0)
+done = max((e.event.round for e in read_journal(path) if isinstance(e.event, RoundCompleted)), default=0)
 journal = Journal(path, max_bytes=most, old_files=99)
-facts = {"rounds": 1000000, "strategy": "FedAvg", "parameters": {}, "app": "a/b"}
-journal.append("training_resumed" if done else "training_started", round=done, **facts)
+begun = TrainingResumed if done else TrainingStarted
+journal.append(begun(round=done, rounds=1000000, strategy="FedAvg", app="a/b"))
 for number in range(done + 1, 1000000):
     time.sleep(0.002)
-    journal.append("round_started", round=number, rounds=1000000, clients=1)
-    journal.append("reply_received", round=number, phase="train", client="1", seconds=0.1)
-    journal.append("round_completed", round=number, rounds=1000000, valid=1, seconds=0.1,
-                   central_metrics={"loss": 1 / number})
+    journal.append(RoundStarted(round=number, rounds=1000000, clients=1))
+    journal.append(ReplyReceived(round=number, client="1", seconds=0.1))
+    loss = Metric(Origin.CENTRAL, "loss", 1 / number)
+    journal.append(RoundCompleted(round=number, rounds=1000000, valid=1, seconds=0.1, metrics=(loss,)))
 """
 
 
@@ -92,7 +97,7 @@ def check(view, before=0):
     assert sorted(view.rounds) == list(range(1, view.done + 1))
     assert view.done >= before
     assert (view.app, view.strategy) == ("a/b", "FedAvg")
-    assert view.phase not in ("failed", "finished", "nothing yet")
+    assert view.phase not in ENDED | {Phase.NOTHING}
     return view.done
 
 
@@ -124,16 +129,16 @@ def test_a_writer_that_is_killed_again_and_again_leaves_whole_pictures(path, max
         for _ in range(6):
             writer = Writer(path, max_bytes)
             writer.start()
-            wait_until(lambda before=done: fold(read_journal(path)).done > before)
+            wait_until(lambda before=done: reduce(read_journal(path)).done > before)
             for _ in range(rng.randrange(3, 8)):
-                view = fold(read_journal(path))
+                view = reduce(read_journal(path))
                 done = check(view, done)
-                facts(view, NOW)
+                short_document(view, NOW)
                 with following.view() as view:
                     assert sorted(view.rounds) == list(range(1, view.done + 1))
             writer.kill()
-            done = check(fold(read_journal(path)), done)
-        wait_until(lambda: following._history.done == done)
+            done = check(reduce(read_journal(path)), done)
+        wait_until(lambda: following._training.done == done)
         with following.view() as view:
             check(view)
             assert view.resumes == 5
@@ -141,51 +146,51 @@ def test_a_writer_that_is_killed_again_and_again_leaves_whole_pictures(path, max
 
 def test_a_half_written_last_line_is_no_data(path):
     journal = Journal(path)
-    journal.append("training_started", round=0, rounds=3, strategy="FedAvg", parameters={}, app="a/b")
-    journal.append("round_completed", round=1, rounds=3, valid=1, seconds=1.0)
+    journal.append(event("training_started", round=0, rounds=3, strategy="FedAvg", parameters={}, app="a/b"))
+    journal.append(event("round_completed", round=1, rounds=3, valid=1, seconds=1.0))
     whole = path.read_bytes()
-    journal.append("training_failed", round=1, error="x", reason="a line that is cut")
+    journal.append(event("training_failed", round=1, error="x", reason="a line that is cut"))
     line = path.read_bytes()[len(whole) :]
     for length in range(len(line) - 1):
         path.write_bytes(whole + line[:length])
-        assert check(fold(read_journal(path))) == 1
+        assert check(reduce(read_journal(path))) == 1
 
 
 def test_one_that_is_cut_replaced_or_shorter_is_read_anew_and_nothing_counts_twice(path):
     journal = Journal(path)
     facts_ = {"rounds": 9, "strategy": "FedAvg", "parameters": {}, "app": "a/b"}
-    journal.append("training_started", round=0, **facts_)
+    journal.append(event("training_started", round=0, **facts_))
     for number in range(1, 5):
-        journal.append("round_failed", round=number, attempt=1, valid=0, needed=1, reason="x")
-        journal.append("round_completed", round=number, rounds=9, valid=1, seconds=1.0)
+        journal.append(event("round_failed", round=number, attempt=1, valid=0, needed=1, reason="x"))
+        journal.append(event("round_completed", round=number, rounds=9, valid=1, seconds=1.0))
     content = path.read_bytes()
     with Following(path) as following:
-        wait_until(lambda: following._history.done == 4)
+        wait_until(lambda: following._training.done == 4)
         path.write_bytes(content[: len(content) // 2])
-        left = fold(read_journal(path)).done
+        left = reduce(read_journal(path)).done
         assert 0 < left < 4
-        wait_until(lambda: following._history.done == left)
+        wait_until(lambda: following._training.done == left)
         with following.view() as view:
-            assert view.failed_rounds == fold(read_journal(path)).failed_rounds
+            assert view.failed_rounds == reduce(read_journal(path)).failed_rounds
         other = path.with_name("copy")
         other.write_bytes(content)
         other.replace(path)
-        wait_until(lambda: following._history.done == 4)
+        wait_until(lambda: following._training.done == 4)
         with following.view() as view:
             assert view.failed_rounds == 4
         # Cut, and grown again between two looks to more than it was.
         following._follower._place.offset = len(content)
         path.write_bytes(content[:40] + b"\n" + content)
         wait_until(lambda: following.state[0] >= 4)
-        wait_until(lambda: following._history.done == 4)
+        wait_until(lambda: following._training.done == 4)
         with following.view() as view:
             assert view.failed_rounds == 4
 
 
 def test_one_that_cannot_be_read_is_said_and_nothing_else_is_claimed(path, nowhere):
     journal = Journal(path)
-    journal.append("training_started", round=0, rounds=9, strategy="FedAvg", parameters={}, app="a/b")
-    journal.append("round_completed", round=1, rounds=9, valid=1, seconds=1.0)
+    journal.append(event("training_started", round=0, rounds=9, strategy="FedAvg", parameters={}, app="a/b"))
+    journal.append(event("round_completed", round=1, rounds=9, valid=1, seconds=1.0))
     nowhere()
     with pytest.raises(StateError, match=r"cannot be read: Is a directory\. Check the file"):
         list(read_journal(path))
@@ -204,16 +209,16 @@ def test_one_that_cannot_be_read_is_said_and_nothing_else_is_claimed(path, nowhe
         with following.view() as view:
             assert check(view) == 1
             assert "Is a directory" in view.trouble
-            assert facts(view, NOW)["journal"]["trouble"] == view.trouble
+            assert short_document(view, NOW)["journal"]["trouble"] == view.trouble
         nowhere()
-        journal.append("round_completed", round=2, rounds=9, valid=1, seconds=1.0)
-        wait_until(lambda: following._history.done == 2)
+        journal.append(event("round_completed", round=2, rounds=9, valid=1, seconds=1.0))
+        wait_until(lambda: following._training.done == 2)
         wait_until(lambda: not following._follower.trouble)
 
 
 def render_live(view):
-    from oneflower.monitor.page import render
-    from oneflower.monitor.safety import Safety
+    from oneflower.monitor.html.page import render
+    from oneflower.monitor.state.safety import Safety
 
     sections = render(view, Safety(), NOW, "1").sections
     assert "No training yet" not in sections["headline"]
@@ -223,12 +228,12 @@ def render_live(view):
 
 def test_rounds_that_were_rotated_away_are_said_to_be_missing(path):
     journal = Journal(path, max_bytes=3000, old_files=2)
-    journal.append("training_started", round=0, rounds=99, strategy="FedAvg", parameters={}, app="a/b")
+    journal.append(event("training_started", round=0, rounds=99, strategy="FedAvg", parameters={}, app="a/b"))
     for number in range(1, 80):
-        journal.append("round_completed", round=number, rounds=99, valid=1, seconds=1.0)
-    view = fold(read_journal(path))
+        journal.append(event("round_completed", round=number, rounds=99, valid=1, seconds=1.0))
+    view = reduce(read_journal(path))
     assert view.begins_late
-    assert facts(view, NOW)["journal"]["begins_with_round"] == view.first_told > 1
+    assert short_document(view, NOW)["journal"]["begins_with_round"] == view.first_told > 1
     assert f"The journal begins with round {view.first_told}." in render_live(view)["attention"]
     assert "A training whose beginning is not in the journal" in render_report(view)
 
@@ -284,7 +289,7 @@ def test_the_page_beside_a_writer_and_a_vandal(path, tmp_path, writer, nowhere, 
             assert status in (200, 503), body
             if status == 200 and turn % 4 == 0:
                 told = json.loads(body)["training"]
-                assert [each["number"] for each in json.loads(body)["rounds"]] == list(
+                assert [each["round"] for each in json.loads(body)["rounds"]] == list(
                     range(1, told["round"] + 1)
                 )
                 assert told["round"] >= done
@@ -294,9 +299,7 @@ def test_the_page_beside_a_writer_and_a_vandal(path, tmp_path, writer, nowhere, 
                 nowhere()
             assert {"fold", "inspect"} <= threads()
         wait_until(lambda: page.ask("/metrics")[0] == 200)
-        status, body = page.ask("/report.json")
-        assert status == 200
-        assert not json.loads(body)["journal"]["trouble"]
+        wait_until(lambda: not json.loads(page.ask("/report.json")[1])["journal"]["trouble"])
     assert not died
 
 
@@ -326,7 +329,7 @@ COMMANDS = [("status",), ("status", "--json"), ("logs",), ("report", "--format",
 @pytest.mark.parametrize("command", [*COMMANDS, ("compare",)], ids=" ".join)
 def test_a_command_waits_for_a_journal_that_is_away_for_a_second(path, nowhere, command):
     journal = Journal(path)
-    journal.append("training_started", round=0, rounds=9, strategy="FedAvg", parameters={}, app="a/b")
+    journal.append(event("training_started", round=0, rounds=9, strategy="FedAvg", parameters={}, app="a/b"))
     nowhere()
     timer = threading.Timer(3.0, nowhere)
     timer.start()
@@ -338,7 +341,9 @@ def test_a_command_waits_for_a_journal_that_is_away_for_a_second(path, nowhere, 
 
 
 def test_a_command_says_that_a_journal_stays_unreadable(path, nowhere):
-    Journal(path).append("training_started", round=0, rounds=9, strategy="FedAvg", parameters={}, app="a/b")
+    Journal(path).append(
+        event("training_started", round=0, rounds=9, strategy="FedAvg", parameters={}, app="a/b")
+    )
     nowhere()
     done = oneflower("status", "--state", path.parent)
     assert done.returncode == 7
@@ -351,7 +356,9 @@ def test_a_command_says_that_a_journal_stays_unreadable(path, nowhere):
 def test_another_user_who_may_not_read_it_is_told_so(path, tmp_path, what):
     if os.geteuid() != 0:
         pytest.skip("needs root to become another user")
-    Journal(path).append("training_started", round=0, rounds=9, strategy="FedAvg", parameters={}, app="a/b")
+    Journal(path).append(
+        event("training_started", round=0, rounds=9, strategy="FedAvg", parameters={}, app="a/b")
+    )
     for folder in (path.parent, tmp_path, *tmp_path.parents):
         if folder.name.startswith(("pytest", "test_", "state")):
             folder.chmod(folder.stat().st_mode | 0o055)

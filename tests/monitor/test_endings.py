@@ -4,44 +4,41 @@ from datetime import UTC, datetime
 
 import pytest
 
-from oneflower.monitor import panels
-from oneflower.monitor.final import NOT_KEPT
-from oneflower.monitor.history import fold
-from oneflower.monitor.lines import WARNINGS, describe
-from oneflower.monitor.panels.attention import concerns
-from oneflower.monitor.report import render_report
-from oneflower.monitor.safety import told
-from oneflower.monitor.status import facts, lines
-from oneflower.monitor.view import Phase
-from oneflower.opennebula.appliance.progress import Progress
+from oneflower.codes import Phase, StopReason
+from oneflower.journal import reduce
+from oneflower.journal.events import SettingsChanged, TrainingSaving
+from oneflower.monitor.export import short_document
+from oneflower.monitor.html import panels
+from oneflower.monitor.html.panels.attention import concerns
+from oneflower.monitor.html.report import render_report
+from oneflower.monitor.state.safety import told
+from oneflower.monitor.text.lines import NOT_KEPT, WARNINGS, describe
+from oneflower.monitor.text.status import lines
+from oneflower.opennebula.appliance.shown import shown
 from oneflower.opennebula.onegate.encoding import body
 
-TIME = "2026-01-01T00:00:00+00:00"
+from ..making import entry
+
+TIME = datetime(2026, 1, 1, tzinfo=UTC)
 NOW = datetime(2026, 1, 1, 0, 1, tzinfo=UTC)
 TRAINED = [
-    {"event": "training_started", "time": TIME, "round": 0, "rounds": 9, "strategy": "FedAvg", "app": "a"},
-    {"event": "round_started", "time": TIME, "round": 1, "rounds": 9, "clients": 2},
-    {"event": "round_completed", "time": TIME, "round": 1, "rounds": 9, "valid": 2, "seconds": 1.0},
+    entry("training_started", at=TIME, round=0, rounds=9, strategy="FedAvg", app="a"),
+    entry("round_started", at=TIME, round=1, rounds=9, clients=2),
+    entry("round_completed", at=TIME, round=1, rounds=9, valid=2, seconds=1.0),
 ]
-SAVING = {
-    "event": "training_saving",
-    "time": TIME,
-    "round": 1,
-    "rounds": 9,
-    "attempt": 2,
-    "tries": 10,
-    "reason": "No space left on device",
-}
-FINISHED = {
-    "event": "training_finished",
-    "time": TIME,
-    "round": 1,
-    "rounds": 9,
-    "sha256": "ab12",
-    "path": "/c/checkpoint_round_1.npz",
-    "stopped": "no_improvement",
-    "because": "central accuracy was 0.5 after round 1 and has not improved",
-}
+SAVING = entry(
+    "training_saving", at=TIME, round=1, rounds=9, attempt=2, tries=10, reason="No space left on device"
+)
+FINISHED = entry(
+    "training_finished",
+    at=TIME,
+    round=1,
+    rounds=9,
+    sha256="ab12",
+    path="/c/checkpoint_round_1.npz",
+    stopped=StopReason.NO_IMPROVEMENT,
+    because="central accuracy was 0.5 after round 1 and has not improved",
+)
 
 
 def status(view):
@@ -49,24 +46,21 @@ def status(view):
 
 
 def one_gate(events):
-    progress = Progress()
-    for event in events:
-        progress.take(event)
-    return progress.values()
+    return shown(reduce(events))
 
 
 def test_saving_is_a_state_with_its_reason_on_every_screen():
-    view = fold([*TRAINED, SAVING])
+    view = reduce([*TRAINED, SAVING])
     assert view.phase is Phase.SAVING
-    assert facts(view, NOW)["phase"] == "saving"
+    assert short_document(view, NOW)["training"]["phase"] == "saving"
     assert "No space left on device" in status(view)
     page = str(panels.headline(view)) + str(panels.doing(view))
     assert ">Saving<" in page
     assert "No space left on device" in page
     (concern,) = [each for each in concerns(view, told(view), NOW) if each.style == "bad"]
     assert concern.what == "The last round is not saved."
-    assert "training_saving" in WARNINGS
-    assert "NOT saved yet (try 2 of 10): No space left on device" in describe(SAVING, view)
+    assert TrainingSaving in WARNINGS
+    assert "NOT saved yet (attempt 2 of 10): No space left on device" in describe(SAVING, view)
 
 
 def test_saving_is_told_to_onegate_and_over_when_it_is_saved():
@@ -84,21 +78,21 @@ def test_saving_is_told_to_onegate_and_over_when_it_is_saved():
     assert body(after)
 
 
-@pytest.mark.parametrize("later", [FINISHED, {**TRAINED[0], "event": "training_resumed", "round": 0}])
+@pytest.mark.parametrize("later", [FINISHED, entry("training_resumed", at=TIME, round=0, rounds=9)])
 def test_saving_ends_with_what_comes_after(later):
-    view = fold([*TRAINED, SAVING, {**later}])
-    assert view.saving == ""
+    view = reduce([*TRAINED, SAVING, later])
+    assert view.saving is None
     assert view.phase is not Phase.SAVING
 
 
 def test_an_early_end_says_why_on_every_screen():
-    view = fold([*TRAINED, FINISHED])
-    assert facts(view, NOW)["final"] == {
+    view = reduce([*TRAINED, FINISHED])
+    assert short_document(view, NOW)["training"]["finish"] == {
         "round": 1,
         "path": "/c/checkpoint_round_1.npz",
         "sha256": "ab12",
         "stopped": "no_improvement",
-        "because": FINISHED["because"],
+        "because": FINISHED.event.because,
     }
     for text in (
         status(view),
@@ -110,14 +104,14 @@ def test_an_early_end_says_why_on_every_screen():
 
 
 def test_a_model_that_was_not_kept_is_said_not_to_be():
-    event = {**FINISHED, "path": None, "stopped": None, "because": None}
-    view = fold([*TRAINED, event])
-    assert NOT_KEPT in describe(event, view)
+    finished = entry("training_finished", at=TIME, round=9, rounds=9, sha256="ab12", path=None)
+    view = reduce([*TRAINED, finished])
+    assert NOT_KEPT in describe(finished, view)
     assert NOT_KEPT in status(view)
     assert NOT_KEPT in render_report(view)
 
 
 def test_changed_settings_are_a_warning_with_each_change():
-    event = {"event": "settings_changed", "round": 2, "changes": ["seed was 1, is 2"]}
-    assert describe(event, fold([])) == "settings changed since round 2 was saved: seed was 1, is 2"
-    assert "settings_changed" in WARNINGS
+    changed = entry("settings_changed", round=2, changes=("seed was 1, is 2",))
+    assert describe(changed, reduce([])) == "settings changed since round 2 was saved: seed was 1, is 2"
+    assert SettingsChanged in WARNINGS

@@ -11,28 +11,38 @@ pytest.importorskip("prometheus_client")
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from oneflower.monitor.history import fold
+from oneflower.codes import LeftOutCode, Task
+from oneflower.journal import reduce
 from oneflower.monitor.metrics import exposition, names
-from oneflower.monitor.reasons import KINDS, kind_of
-from oneflower.monitor.safety import Kept, Proof, Safety
+from oneflower.monitor.state.safety import Kept, Proof, Safety
+
+from ..making import entry, metrics
 
 BEGIN = datetime(2026, 1, 1, 10, tzinfo=UTC)
 ROOT = Path(__file__).parents[2]
 
 
-def at(second, event, **fields):
-    return {"event": event, "time": (BEGIN + timedelta(seconds=second)).isoformat(), **fields}
+def at(second, tag, **fields):
+    return entry(tag, at=BEGIN + timedelta(seconds=second), **fields)
 
 
 def events():
     return [
         at(0, "training_started", rounds=5, strategy='Kr"um\n', app="a/b"),
         at(1, "round_started", round=1, rounds=5, clients=3),
-        at(2, "reply_received", round=1, phase="train", client="7", seconds=1.0),
-        at(2, "client_quarantined", round=1, client="8", reason="array 'w' holds NaN or infinity; expected"),
-        at(3, "client_failed", round=1, client="9", reason="no answer to train in 3600 s"),
+        at(2, "reply_received", round=1, phase=Task.TRAIN, client="7", seconds=1.0),
+        at(2, "client_quarantined", round=1, client="8", code=LeftOutCode.NOT_FINITE),
+        at(3, "client_failed", round=1, client="9", code=LeftOutCode.NO_ANSWER),
         at(4, "round_aggregated", round=1, valid=1, seconds=0.25),
-        at(5, "round_completed", round=1, rounds=5, valid=1, seconds=4.0, central_metrics={"loss": 0.5}),
+        at(
+            5,
+            "round_completed",
+            round=1,
+            rounds=5,
+            valid=1,
+            seconds=4.0,
+            metrics=metrics(central={"loss": 0.5}),
+        ),
         at(6, "run_lost", reason="killed"),
         at(7, "training_resumed", round=1, rounds=5, strategy="Krum", app="a/b"),
     ]
@@ -48,7 +58,7 @@ def samples(history, safety=None):
 
 
 def test_prometheus_own_parser_reads_the_training():
-    found = samples(fold(events()))
+    found = samples(reduce(events()))
     assert found["oneflower_round", ()] == 1
     assert found["oneflower_rounds", ()] == 5
     assert found["oneflower_phase", ("starting",)] == 1
@@ -64,7 +74,7 @@ def test_prometheus_own_parser_reads_the_training():
 
 def test_checkpoints_are_told_by_age_size_and_proof():
     kept = Kept(number=1, size_bytes=500, file="f", time=BEGIN, seconds=0.1, proof=Proof.VERIFIED)
-    found = samples(fold(events()), Safety(folder="/c", kept=(kept,), free_bytes=10**9))
+    found = samples(reduce(events()), Safety(folder="/c", kept=(kept,), free_bytes=10**9))
     assert found["oneflower_checkpoint_age_seconds", ()] == 17.0
     assert found["oneflower_checkpoint_size_bytes", ()] == 500
     assert found["oneflower_checkpoint_free_bytes", ()] == 10**9
@@ -72,7 +82,7 @@ def test_checkpoints_are_told_by_age_size_and_proof():
 
 
 def test_an_empty_journal_has_metrics_too():
-    assert samples(fold([]))["oneflower_phase", ("nothing",)] == 1
+    assert samples(reduce([]))["oneflower_phase", ("nothing",)] == 1
 
 
 def test_what_clients_say_makes_no_new_series():
@@ -80,27 +90,9 @@ def test_what_clients_say_makes_no_new_series():
     said = [
         at(n, "client_failed", round=n, client=str(n), reason=f"text of their own {n}") for n in range(500)
     ]
-    found = samples(fold(said))
+    found = samples(reduce(said))
     assert found["oneflower_client_failures_total", ("other",)] == 500
-    assert len([key for key in found if key[0] == "oneflower_client_failures_total"]) == len(KINDS)
-
-
-@pytest.mark.parametrize(
-    ("reason", "kind"),
-    [
-        ("array 'w' has shape [2]; expected [3]", "shape"),
-        ("array 'w' has dtype float64; expected float32", "dtype"),
-        ("arrays 'a', 'b' are missing; expected the model's 4 arrays", "array_names"),
-        ("num-examples is -1; expected a number above 0", "num_examples"),
-        ("metrics ['eval_loss'] are missing, which most clients send", "metrics"),
-        ("<class 'ValueError'>:<'boom'>", "app_exception"),
-        ("Node Unavailable", "unavailable"),
-        ("the reply is empty; expected one array record and one metric record", "form"),
-        ("", "other"),
-    ],
-)
-def test_reasons_are_sorted_into_kinds(reason, kind):
-    assert kind_of(reason) == kind
+    assert len([key for key in found if key[0] == "oneflower_client_failures_total"]) == len(LeftOutCode)
 
 
 def promtool():
@@ -111,12 +103,12 @@ def promtool():
 
 
 def test_promtool_finds_nothing_to_complain_about():
-    text = exposition(fold(events()), Safety(), BEGIN)
+    text = exposition(reduce(events()), Safety(), BEGIN)
     checked = subprocess.run([promtool(), "check", "metrics"], input=text, capture_output=True, check=False)
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
 
 
 def test_the_names_are_those_that_a_query_has_to_write():
     assert {"oneflower_round", "oneflower_restarts_total", "oneflower_training_info"} <= names()
-    written = {name for name, _ in samples(fold(events()))}
+    written = {name for name, _ in samples(reduce(events()))}
     assert written <= names()

@@ -7,12 +7,14 @@ import threading
 import httpx
 import pytest
 
+from oneflower.journal import reduce
+from oneflower.journal.codec import line_of, record_of
 from oneflower.opennebula.appliance import bootstrap as bootstrapping
 from oneflower.opennebula.appliance import join as joining
 from oneflower.opennebula.appliance.bootstrap import bootstrap
 from oneflower.opennebula.appliance.configure import configure
-from oneflower.opennebula.appliance.progress import Progress
 from oneflower.opennebula.appliance.report import following, look
+from oneflower.opennebula.appliance.shown import shown
 from oneflower.opennebula.appliance.units import again_unit
 from oneflower.opennebula.doctor.host import end_of
 from oneflower.opennebula.doctor.masking import Masker
@@ -20,58 +22,52 @@ from oneflower.opennebula.onegate import OneGateError
 from oneflower.opennebula.onegate.service import find_superlink
 from oneflower.opennebula.roles import Machine
 
-STARTED = {"event": "training_started", "round": 0, "rounds": 9}
-COMPLETED = {
-    "event": "round_completed",
-    "round": 3,
-    "rounds": 9,
-    "valid": 2,
-    "train_metrics": {"loss": 0.25},
-}
-FAILED = {"event": "training_failed", "reason": "no quorum"}
-GAVE_UP = {"event": "training_gave_up", "reason": "10 losses in a row", "restarts": 10}
+from ..making import entry, metrics
+
+STARTED = entry("training_started", rounds=9)
+COMPLETED = entry("round_completed", round=3, rounds=9, valid=2, metrics=metrics(train={"loss": 0.25}))
+FAILED = entry("training_failed", reason="no quorum")
+GAVE_UP = entry("training_gave_up", reason="10 losses in a row", restarts=10)
 
 
-def values_after(*events):
-    progress = Progress()
-    for event in events:
-        progress.take(event)
-    return progress.values()
+def values_after(*entries):
+    return shown(reduce(entries))
 
 
 def test_a_supervisor_that_has_given_up_is_a_training_that_failed():
-    told = values_after(STARTED, COMPLETED, {"event": "run_lost", "reason": "x"}, GAVE_UP)
-    assert (told["FL_STATE"], told["FL_ERROR"]) == ("failed", "10 losses in a row")
-    assert values_after({"event": "app_failed", "reason": "boom"}, GAVE_UP)["FL_STATE"] == "failed"
+    found = values_after(STARTED, COMPLETED, entry("run_lost"), GAVE_UP)
+    assert (found["FL_STATE"], found["FL_ERROR"]) == ("failed", "10 losses in a row")
+    assert values_after(entry("app_failed"), GAVE_UP)["FL_STATE"] == "failed"
 
 
 @pytest.mark.parametrize("end", [FAILED, GAVE_UP])
 def test_a_new_run_is_no_longer_the_failed_one(end):
-    told = values_after(STARTED, end, {"event": "run_submitted", "run": 1})
-    assert told["FL_STATE"] == "waiting"
-    assert "FL_ERROR" not in told
+    found = values_after(STARTED, end, entry("run_submitted", run=1))
+    assert found["FL_STATE"] == "waiting"
+    assert "FL_ERROR" not in found
 
 
 def test_a_loss_is_of_the_round_that_is_reported():
     assert "FL_LOSS" not in values_after(STARTED, COMPLETED, STARTED)
-    resumed = {"event": "training_resumed", "round": 2, "rounds": 9}
-    assert "FL_LOSS" not in values_after(STARTED, COMPLETED, resumed)
-    assert values_after(STARTED, COMPLETED, {**resumed, "round": 3})["FL_LOSS"] == "0.25"
+    assert "FL_LOSS" not in values_after(STARTED, COMPLETED, entry("training_resumed", round=2))
+    assert values_after(STARTED, COMPLETED, entry("training_resumed", round=3))["FL_LOSS"] == "0.25"
 
 
 @pytest.mark.parametrize(
     "odd",
     [
-        {**COMPLETED, "central_metrics": [1]},
-        {**COMPLETED, "train_metrics": "x"},
-        {**COMPLETED, "round": float("inf")},
-        {**COMPLETED, "train_metrics": {"loss": 10**400}},
+        {"central_metrics": [1]},
+        {"train_metrics": "x"},
+        {"round": float("inf")},
+        {"train_metrics": {"loss": 10**400}},
+        {"time": None},
     ],
 )
-def test_no_event_ends_the_reading_of_the_journal(stage_of, layout, odd):
+def test_no_line_ends_the_reading_of_the_journal(stage_of, layout, odd):
     layout.make(checkpoints=False)
-    rows = [json.dumps(each) for each in (odd, {"event": "training_finished", "round": 9})]
-    layout.journal.write_text("\n".join([*rows, ""]))
+    finished = line_of(entry("training_finished", round=9))
+    row = json.dumps({**record_of(COMPLETED), **odd}).encode()
+    layout.journal.write_bytes(row + b"\n" + finished)
     stop = threading.Event()
     with following(stage_of("superlink"), stop) as snapshot:
         stop.wait(0.5)

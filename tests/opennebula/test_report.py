@@ -1,43 +1,43 @@
 """OneGate hears how the training stands: not too often, nothing is lost, and nothing waits for it."""
 
+import math
 import threading
 import time
 
 import pytest
 
+from oneflower.codes import StopReason, SupervisorState
 from oneflower.errors import SettingsError
-from oneflower.journal import Journal
+from oneflower.journal import BrokenEvent, Entry, Journal, UnknownEvent, reduce
 from oneflower.opennebula.appliance import report as reporting
-from oneflower.opennebula.appliance.progress import Progress
 from oneflower.opennebula.appliance.publisher import Publisher
+from oneflower.opennebula.appliance.shown import shown
 from oneflower.opennebula.onegate import OneGateError
 from oneflower.opennebula.onegate.encoding import body, decode, encode
 
-STARTED = {"event": "training_started", "round": 0, "rounds": 3}
-COMPLETED = {
-    "event": "round_completed",
-    "round": 1,
-    "rounds": 3,
-    "valid": 2,
-    "seconds": 1.5,
-    "train_metrics": {"train_loss": 0.9},
-    "evaluate_metrics": {"eval_loss": 0.5},
-    "central_metrics": {"accuracy": 0.8, "loss": 0.25},
-}
+from ..making import entry, event, metrics
+
+STARTED = entry("training_started", rounds=3)
+COMPLETED = entry(
+    "round_completed",
+    round=1,
+    rounds=3,
+    valid=2,
+    metrics=metrics(
+        train={"train_loss": 0.9}, evaluate={"eval_loss": 0.5}, central={"accuracy": 0.8, "loss": 0.25}
+    ),
+)
 
 
-def values_after(*events):
-    progress = Progress()
-    for event in events:
-        progress.take(event)
-    return progress.values()
+def values_after(*entries):
+    return shown(reduce(entries))
 
 
 def test_a_cluster_without_a_training_waits():
     assert values_after() == {"FL_STATE": "waiting"}
 
 
-def test_a_round_tells_its_number_and_the_most_telling_loss():
+def test_a_round_reports_its_number_and_the_most_telling_loss():
     assert values_after(STARTED, COMPLETED) == {
         "FL_STATE": "training",
         "FL_ROUND": "1",
@@ -51,21 +51,25 @@ def test_a_round_tells_its_number_and_the_most_telling_loss():
     ("event", "expected"),
     [
         (
-            {"event": "waiting_for_clients", "connected": 1, "needed": 2},
+            entry("waiting_for_clients", connected=1, needed=2),
             {"FL_STATE": "waiting", "FL_CLIENTS": "1"},
         ),
         (
-            {"event": "training_resumed", "round": 4, "rounds": 9},
+            entry("training_resumed", round=4, rounds=9),
             {"FL_STATE": "training", "FL_ROUND": "4", "FL_CHECKPOINT_ROUND": "4", "FL_ROUNDS": "9"},
         ),
-        ({"event": "checkpoint_saved", "round": 2}, {"FL_CHECKPOINT_ROUND": "2"}),
-        ({"event": "training_finished", "round": 3}, {"FL_STATE": "finished", "FL_ROUND": "3"}),
+        (entry("round_started", clients=2), {"FL_STATE": "training", "FL_CLIENTS": "2"}),
+        (entry("checkpoint_saved", round=2), {"FL_CHECKPOINT_ROUND": "2"}),
         (
-            {"event": "training_failed", "reason": "no quorum"},
+            entry("training_saving", round=3, reason="disk full"),
+            {"FL_STATE": "saving", "FL_ERROR": "the model of round 3 is not saved yet: disk full"},
+        ),
+        (
+            entry("training_failed", reason="no quorum"),
             {"FL_STATE": "failed", "FL_ERROR": "no quorum"},
         ),
         (
-            {"event": "checkpoint_failed", "round": 2, "reason": "disk full"},
+            entry("checkpoint_failed", round=2, reason="disk full"),
             {"FL_ERROR": "the checkpoint of round 2 failed: disk full"},
         ),
     ],
@@ -74,26 +78,47 @@ def test_each_event_is_reported(event, expected):
     assert expected.items() <= values_after(STARTED, event).items()
 
 
-@pytest.mark.parametrize(
-    "event",
-    [
-        {"event": "round_completed"},
-        {"event": "round_started", "clients": "x"},
-        {"event": "new"},
-        {},
-        {"event": "round_completed", "round": None},
-    ],
-)
-def test_an_event_that_makes_no_sense_is_left_alone(event):
-    assert values_after(STARTED, event) == values_after(STARTED)
+def test_a_finish_reports_its_round_and_why_it_came_early():
+    finished = entry(
+        "training_finished", round=1, path="/x/checkpoint_round_1.npz", stopped=StopReason.TARGET_REACHED
+    )
+    values = values_after(STARTED, COMPLETED, entry("checkpoint_saved"), finished)
+    assert (values["FL_STATE"], values["FL_ROUND"], values["FL_CHECKPOINT_ROUND"]) == ("finished", "1", "1")
+    assert values["FL_STOPPED"] == "target_reached"
+    assert "FL_CHECKPOINT_ROUND" not in values_after(STARTED, COMPLETED, entry("training_finished"))
 
 
-def test_whatever_is_told_can_be_sent():
-    progress = Progress(loss=1e300, round=5)
-    progress.take({"event": "training_failed", "reason": 'a, [b] "c" \\\\ {"d": 1}\n'})
-    assert "FL_LOSS=1e+300" in body(progress.values())
-    progress.take({**COMPLETED, "central_metrics": {"loss": float("nan")}, "evaluate_metrics": None})
-    assert progress.values()["FL_LOSS"] == "0.9"
+def test_an_app_that_fails_without_a_supervisor_has_failed():
+    """FL_STATE stayed at training for ever."""
+    values = values_after(STARTED, COMPLETED, entry("app_failed", error="ValueError", reason="no column x"))
+    assert values["FL_STATE"] == "failed"
+    assert values["FL_ERROR"] == "the app raised ValueError: no column x"
+
+
+def test_a_supervisor_that_gave_up_and_was_killed_before_it_said_so_has_failed():
+    """FL_STATE stayed at training for ever."""
+    given_up = entry("supervisor_state", state=SupervisorState.GIVEN_UP, reason="10 restarts in a row")
+    values = values_after(entry("run_submitted"), STARTED, COMPLETED, entry("run_lost"), given_up)
+    assert (values["FL_STATE"], values["FL_ERROR"]) == ("failed", "10 restarts in a row")
+
+
+def test_a_supervised_app_that_failed_waits_for_its_next_run():
+    values = values_after(entry("run_submitted", run=1), STARTED, entry("app_failed", run=1))
+    assert values["FL_STATE"] == "waiting"
+    assert "FL_ERROR" not in values
+
+
+@pytest.mark.parametrize("broken", [BrokenEvent(line="{", why=""), UnknownEvent(kind="new", fields={})])
+def test_an_event_that_makes_no_sense_is_left_alone(broken):
+    assert values_after(STARTED, Entry(None, broken)) == values_after(STARTED)
+
+
+def test_what_is_reported_can_be_sent():
+    huge = entry("round_completed", metrics=metrics(central={"loss": 1e300}))
+    failed = entry("training_failed", reason='a, [b] "c" \\\\ {"d": 1}\n')
+    assert "FL_LOSS=1e+300" in body(values_after(STARTED, huge, failed))
+    bad = entry("round_completed", metrics=metrics(central={"loss": math.nan}, train={"train_loss": 0.9}))
+    assert values_after(STARTED, bad)["FL_LOSS"] == "0.9"
 
 
 class Gate:
@@ -227,8 +252,8 @@ def test_the_journal_reaches_onegate(stage_of, onegate, layout, monkeypatch):
         wait_for(lambda: template.get("FL_STATE") == "waiting")
         assert template["READY"] == "YES"
         journal = Journal(layout.journal)
-        journal.append("training_started", round=0, rounds=3)
-        journal.append("training_failed", reason="gave up, after 10 [restarts]")
+        journal.append(event("training_started"))
+        journal.append(event("training_failed", reason="gave up, after 10 [restarts]"))
         wait_for(lambda: template.get("FL_STATE") == "failed")
         assert decode("FL_ERROR", template["FL_ERROR"]).strip() == "gave up, after 10 [restarts]"
     finally:

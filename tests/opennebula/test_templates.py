@@ -202,7 +202,7 @@ def test_service_params_are_four_words_a_variable(machine):
         text=True,
         check=True,
     ).stdout.splitlines()
-    expected = [(v.name, "configure", v.help, f"O|{v.kind}") for v in machine.variables()]
+    expected = [(v.name, "configure", v.help, f"O|{v.kind.input_type}") for v in machine.variables()]
     assert list(zip(*[iter(listing)] * 4, strict=True)) == expected
 
 

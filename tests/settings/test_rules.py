@@ -1,16 +1,12 @@
 """Rules across variables: guarantees are kept by raising minimums, and what has no effect is said."""
 
-import math
 import re
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from oneflower.aggregation import bounds as aggregation_bounds
+from oneflower.aggregation import PARAMETERS, readers, spec_of
 from oneflower.errors import SettingsError
 from oneflower.settings import STRATEGIES, TABLE, USE_CASES, Role, resolve
-from oneflower.settings.quorum import minimum_clients, smallest_trimming
 from oneflower.settings.rules import contradictions
 
 
@@ -79,11 +75,11 @@ def test_malicious_clients_raise_nothing_for_another_strategy():
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("malicious", [0, 1, 2, 10])
-def test_what_is_promised_is_what_the_rule_needs(strategy, malicious):
-    """The settings raise a minimum to the number below which the aggregation refuses."""
-    assert (
-        minimum_clients(strategy, malicious) == aggregation_bounds.minimum_clients(strategy, malicious) >= 1
-    )
+def test_a_minimum_is_raised_to_the_number_below_which_the_aggregation_refuses(strategy, malicious):
+    settings = resolve(
+        {"FL_STRATEGY": strategy, "FL_NUM_MALICIOUS": str(malicious), "FL_MIN_FIT_CLIENTS": "1"}
+    ).settings
+    assert settings.min_fit_clients == spec_of(strategy).minimum_updates({"num_malicious": malicious})
 
 
 @pytest.mark.parametrize("name", ["FL_MIN_FIT_CLIENTS", "FL_MIN_EVALUATE_CLIENTS"])
@@ -108,32 +104,18 @@ def test_trimming_nothing_is_a_warning_with_the_smallest_number_that_trims():
     assert _notices(enough, "warning") == []
 
 
-@given(st.floats(1e-6, 0.5, exclude_max=True))
-def test_the_smallest_number_that_trims_is_the_smallest(beta):
-    clients = smallest_trimming(beta)
-    assert math.floor(beta * clients) >= 1
-    assert math.floor(beta * (clients - 1)) == 0
-
-
 def test_a_beta_that_never_trims_is_told_without_a_number():
-    assert smallest_trimming(5e-324) is None
     (warning,) = _notices({"FL_STRATEGY": "FedTrimmedAvg", "FL_TRIM_BETA": "5e-324"}, "warning")
     assert "no number of clients trims" in warning
 
 
-@pytest.mark.parametrize(
-    ("name", "owner"),
-    [
-        ("FL_PROXIMAL_MU", "FedProx"),
-        ("FL_SERVER_LR", "FedAdam"),
-        ("FL_CLIENT_LR", "FedAdam"),
-        ("FL_NUM_MALICIOUS", "Krum and Bulyan"),
-        ("FL_TRIM_BETA", "FedTrimmedAvg"),
-    ],
-)
-def test_a_parameter_of_another_strategy_is_ignored_and_said_so(name, owner):
-    (info,) = _notices({name: "0.3" if name != "FL_NUM_MALICIOUS" else "1"}, "info")
-    assert info == f"{name} belongs to {owner} and is ignored: FL_STRATEGY is FedAvg"
+@pytest.mark.parametrize("parameter", PARAMETERS, ids=lambda parameter: parameter.name)
+def test_a_parameter_of_another_strategy_is_ignored_and_said_so(parameter):
+    owners = " and ".join(spec.name for spec in readers(parameter))
+    value = 1 if isinstance(parameter.default, int) else 0.3
+    assert parameter.in_bounds(value)
+    (info,) = _notices({parameter.variable: str(value)}, "info")
+    assert info == f"{parameter.variable} belongs to {owners} and is ignored: FL_STRATEGY is FedAvg"
 
 
 def test_the_defaults_that_a_form_sends_are_no_notice():

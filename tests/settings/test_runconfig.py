@@ -8,6 +8,7 @@ from flwr.common.serde import user_config_from_proto, user_config_to_proto
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oneflower.aggregation import SPECS
 from oneflower.errors import SettingsError
 from oneflower.settings import (
     APP_CONFIG_KEYS,
@@ -21,14 +22,7 @@ from oneflower.settings import (
     training_config,
 )
 
-PARAMETERS = {
-    "FedAvg": set(),
-    "FedProx": {"proximal-mu"},
-    "FedAdam": {"server-lr", "client-lr"},
-    "Krum": {"num-malicious"},
-    "Bulyan": {"num-malicious"},
-    "FedTrimmedAvg": {"trim-beta"},
-}
+PARAMETERS = {spec.name: {parameter.key for parameter in spec.parameters} for spec in SPECS}
 ALL_PARAMETERS = set().union(*PARAMETERS.values())
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
@@ -102,7 +96,7 @@ def test_every_wrong_key_is_named():
         training_config(
             {
                 "num-server-rounds": 0,
-                "strategy": "FedYogi",
+                "strategy": "FedMagic",
                 "seed": "1",
                 "trim-beta": 0.5,
                 "round-timeout": 1.0,

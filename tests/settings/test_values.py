@@ -79,7 +79,7 @@ REFUSED = [
     ("FL_TRIM_BETA", "0.5"),
     ("FL_CHECKPOINT_ENABLED", "on"),
     ("FL_STRATEGY", "fedavg"),
-    ("FL_STRATEGY", "FedYogi"),
+    ("FL_STRATEGY", "FedMagic"),
     ("ML_FRAMEWORK", "tensorflow"),
     ("FLOWER_VERSION", "1.24.0"),
     ("FLOWER_VERSION", "latest"),

@@ -14,6 +14,7 @@ from oneflower.supervisor.job import Job
 from oneflower.supervisor.processes import Sight, Work
 
 APP = "tests/tiny"
+NO_HEARTBEAT = "No heartbeat received from the run."
 
 
 class FakeControl:
@@ -47,7 +48,14 @@ class FakeControl:
     def runs(self):
         self._check()
         return [
-            RunState(run_id=run_id, status=status, outcome=outcome, details=details, app=APP)
+            RunState(
+                run_id=run_id,
+                status=status,
+                outcome=outcome,
+                details=details,
+                app=APP,
+                lost=details == NO_HEARTBEAT,
+            )
             for run_id, (status, outcome, details) in self.known.items()
         ]
 

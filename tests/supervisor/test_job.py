@@ -1,23 +1,31 @@
 """A finished training is known as finished; another one asked for in its place is not taken for it."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from oneflower.checkpoints import Checkpoint, CheckpointStore
+from oneflower.codes import StopReason
 from oneflower.errors import SettingsError
 from oneflower.supervisor import finished
 from oneflower.supervisor.job import changes
 from oneflower.supervisor.machine import State
-from oneflower.supervisor.memory import Memory, last_finish, load, taken_up
+from oneflower.supervisor.memory import Finished, Memory, load, taken_up
 
-FINISH = {"event": "training_finished", "round": 3, "rounds": 3, "sha256": "ab", "path": None}
+from ..making import entry
+
+FINISH = entry("training_finished", round=3, rounds=3, sha256="ab")
 
 
-def finished_already(job, before, events, say=print):
-    return finished.finished_already(job, before, events, say=say)
+def changed(finish, **fields):
+    return finish._replace(event=dataclasses.replace(finish.event, **fields))
+
+
+def finished_already(job, before, entries, say=print):
+    return finished.finished_already(job, before, entries, say=say)
 
 
 def memory_of(job, state=State.WAITING, **fields):
@@ -31,12 +39,12 @@ def test_a_first_start_has_nothing_finished_and_nothing_changed(job):
 
 
 def test_the_same_training_is_finished(job):
-    assert finished_already(job(), memory_of(job()), [FINISH])["sha256"] == "ab"
+    assert finished_already(job(), memory_of(job()), [FINISH]).event.sha256 == "ab"
 
 
 def test_the_marker_tells_it_where_the_app_writes_no_journal(job):
-    before = dataclasses.replace(memory_of(job(), State.FINISHED), finish={})
-    assert finished_already(job(), before, []) == {}
+    before = memory_of(job(), State.FINISHED)
+    assert finished_already(job(), before, []) == Finished(event=None)
     assert finished_already(job(FL_NUM_ROUNDS="4"), before, []) is None
 
 
@@ -94,14 +102,13 @@ class TestTheModelIsReadBack:
                         seed=1,
                     )
                 )
-        return {**FINISH, "sha256": saved.sha256, "path": str(saved.path)}
+        return changed(FINISH, sha256=saved.sha256, path=str(saved.path))
 
     def test_a_good_one_is_told_with_its_file_and_digest(self, job, kept):
-        told = finished_already(job(), memory_of(job()), [kept])
-        assert (told["round"], told["path"], told["sha256"]) == (3, kept["path"], kept["sha256"])
+        assert finished_already(job(), memory_of(job()), [kept]).event == kept.event
 
     def test_a_flipped_bit_is_named_and_trained_again(self, job, kept):
-        path, said = Path(kept["path"]), []
+        path, said = Path(kept.event.path), []
         data = bytearray(path.read_bytes())
         data[-200] ^= 4
         path.write_bytes(bytes(data))
@@ -110,13 +117,13 @@ class TestTheModelIsReadBack:
         assert "is damaged: checkpoint_round_3.npz has SHA-256" in said[0]
 
     def test_one_that_has_vanished_is_trained_again(self, job, tmp_path):
-        gone = {**FINISH, "path": str(tmp_path / "gone.npz")}
+        gone = changed(FINISH, path=str(tmp_path / "gone.npz"))
         assert finished_already(job(), memory_of(job()), [gone]) is None
 
     @pytest.mark.parametrize("wanted", ["2", "3"])
     def test_a_training_that_was_rolled_back_goes_on(self, job, kept, wanted):
         """With FL_NUM_ROUNDS as it was, and with that of the round that it was rolled back to."""
-        with CheckpointStore(Path(kept["path"]).parent) as store:
+        with CheckpointStore(Path(kept.event.path).parent) as store:
             store.rollback(2)
         said = []
         given = job(FL_NUM_ROUNDS=wanted)
@@ -126,18 +133,18 @@ class TestTheModelIsReadBack:
 
     def test_another_rounds_model_is_not_taken_for_it(self, job, kept):
         """An earlier release could tell round 3's digest beside the file of round 2."""
-        wrong = {**kept, "round": 6, "rounds": 6}
+        wrong = changed(kept, round=6, rounds=6)
         assert finished_already(job(FL_NUM_ROUNDS="6"), None, [wrong]) is None
-        assert finished_already(job(), None, [{**kept, "sha256": "ab"}]) is None
+        assert finished_already(job(), None, [changed(kept, sha256="ab")]) is None
 
     def test_a_checkpoint_folder_that_was_moved_is_found_where_the_settings_say(self, job, kept, tmp_path):
         (tmp_path / "checkpoints").rename(tmp_path / "moved")
         there = {"FL_CHECKPOINT_ENABLED": "YES", "FL_CHECKPOINT_PATH": str(tmp_path / "moved")}
         told = finished_already(job(**there), None, [kept])
-        assert told["path"] == str(tmp_path / "moved" / "checkpoint_round_3.npz")
+        assert told.event.path == str(tmp_path / "moved" / "checkpoint_round_3.npz")
 
 
-STOPPED = {**FINISH, "round": 3, "rounds": 9, "stopped": "no_improvement", "because": "flat"}
+STOPPED = changed(FINISH, rounds=9, stopped=StopReason.NO_IMPROVEMENT, because="flat")
 
 
 class TestStoppedEarly:
@@ -149,7 +156,7 @@ class TestStoppedEarly:
 
     def test_it_is_done(self, job, before):
         told = finished_already(job(FL_NUM_ROUNDS="9", FL_EARLY_STOP_ROUNDS="2"), before, [STOPPED])
-        assert (told["round"], told["because"]) == (3, "flat")
+        assert (told.event.round, told.event.because) == (3, "flat")
 
     @pytest.mark.parametrize(
         "given",
@@ -165,7 +172,7 @@ class TestStoppedEarly:
 
     def test_fewer_rounds_that_it_never_reached_change_nothing(self, job, before):
         given = {"FL_NUM_ROUNDS": "5", "FL_EARLY_STOP_ROUNDS": "2"}
-        assert finished_already(job(**given), before, [STOPPED])["round"] == 3
+        assert finished_already(job(**given), before, [STOPPED]).event.round == 3
 
     def test_another_seed_is_refused(self, job, before):
         given = {"FL_NUM_ROUNDS": "9", "FL_EARLY_STOP_ROUNDS": "2", "FL_SEED": "7"}
@@ -184,9 +191,9 @@ def test_a_state_folder_of_an_earlier_release_has_changed_in_nothing(job):
 @pytest.mark.parametrize(
     "later", ["run_submitted", "training_started", "training_resumed", "training_failed"]
 )
-def test_a_training_that_began_after_the_finish_is_not_finished(later):
-    assert last_finish([FINISH, {"event": "cluster_started"}]) == FINISH
-    assert last_finish([FINISH, {"event": later}]) is None
+def test_a_training_that_began_after_the_finish_is_not_finished(job, later):
+    assert finished_already(job(), None, [FINISH, entry("cluster_started")])
+    assert finished_already(job(), None, [FINISH, entry(later)]) is None
 
 
 class TestTakenUp:
@@ -214,9 +221,33 @@ class TestTakenUp:
             assert (again.machine.state, again.machine.losses) == (State.WAITING, 0)
 
     def test_what_is_saved_is_what_is_loaded(self, job, tmp_path):
-        before = dataclasses.replace(memory_of(job(), State.LOST, run=3), finish={"round": 1}, began=True)
+        before = dataclasses.replace(memory_of(job(), State.LOST, run=3), finish=FINISH, began=True)
         before.save(tmp_path / "training.json")
         assert load(tmp_path / "training.json") == before
+
+    def test_what_an_earlier_version_saved_is_loaded(self, tmp_path):
+        """States were prose, and the finish was a line of the journal as it stood there, or empty."""
+        machine = {
+            "max_restarts": 3,
+            "state": "given up",
+            "run": None,
+            "losses": 4,
+            "progressed": False,
+            "anew": True,
+            "failure": "",
+            "final": True,
+            "reason": "gave up after 3 restarts",
+        }
+        line = {"v": 1, "time": "2026-01-02T00:00:00+00:00", "event": "training_finished", "round": 3}
+        file = tmp_path / "training.json"
+        content = {"v": 1, "training": {"seed": 1}, "machine": machine, "finish": line, "runs": [7]}
+        file.write_text(json.dumps(content))
+        found = load(file)
+        assert (found.machine.state, found.machine.losses, found.runs) == (State.GIVEN_UP, 4, (7,))
+        assert found.finish.event.round == 3
+        machine["state"] = "finished"
+        file.write_text(json.dumps({**content, "finish": {}}))
+        assert (load(file).machine.state, load(file).finish) == (State.FINISHED, None)
 
     @pytest.mark.parametrize("text", ["", "{", "[]", '{"v": 1}', '{"v": 9, "training": {}}'])
     def test_a_damaged_memory_is_none(self, tmp_path, text):

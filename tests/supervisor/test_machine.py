@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oneflower.codes import LossCode
 from oneflower.supervisor import machine as m
 from oneflower.supervisor.machine import Action, Machine, State, resumed, step
 from oneflower.supervisor.memory import _machine
@@ -86,7 +87,7 @@ def test_a_completed_round_forgives_the_losses_before_it():
 
 
 def test_the_same_exception_of_the_app_twice_is_final():
-    failure = m.Lost(reason="division by zero", by_app=True)
+    failure = m.Lost(reason="division by zero", code=LossCode.APP_EXCEPTION)
     machine = Machine(max_restarts=9)
     for _ in range(2):
         machine = course(machine, "up", "submitted")
@@ -101,7 +102,7 @@ def test_another_exception_or_a_round_between_is_not_the_same_failure(between):
     machine = Machine(max_restarts=9)
     for reason in ("one", "other" if not between else "one"):
         machine = course(machine, "up", "submitted", *between)
-        machine, _ = step(machine, m.Lost(reason=reason, by_app=True))
+        machine, _ = step(machine, m.Lost(reason=reason, code=LossCode.APP_EXCEPTION))
         machine = course(machine, "cleared", "pause over")
     assert machine.state is State.WAITING
 
@@ -115,41 +116,46 @@ def test_a_useless_superlink_is_started_anew_and_so_is_one_that_loses_run_after_
     assert not course(again, "cleared", "pause over", "up").anew
 
 
-happenings = st.one_of(
+founds = st.one_of(
     st.sampled_from([m.SuperLinkUp(), m.RoundCompleted(), m.Finished(), m.Cleared(), m.PauseOver()]),
     st.builds(m.Submitted, st.integers(1, 9)),
     st.builds(m.Failed, st.text(max_size=5)),
-    st.builds(m.Lost, reason=st.text(max_size=2), superlink=st.booleans(), by_app=st.booleans()),
+    st.builds(
+        m.Lost,
+        reason=st.text(max_size=2),
+        superlink=st.booleans(),
+        code=st.sampled_from([LossCode.OTHER, LossCode.APP_EXCEPTION, LossCode.ENVIRONMENT]),
+    ),
 )
 
 
-@given(st.integers(0, 4), st.lists(happenings, max_size=60))
+@given(st.integers(0, 4), st.lists(founds, max_size=60))
 def test_laws_over_any_course_of_events(max_restarts, course_of_events):
     machine, rounds_since = Machine(max_restarts=max_restarts), 0
-    for happening in course_of_events:
+    for found in course_of_events:
         before = machine
-        machine, action = step(before, happening)
+        machine, action = step(before, found)
         if before.state in m.ENDS:
             assert machine == before
         assert (action is Action.NOTHING) == (machine.state is before.state)
         assert machine.run is None or machine.state in (State.TRAINING, State.LOST)
         rounds_since = (
-            0 if isinstance(happening, m.RoundCompleted) and before.state is State.TRAINING else rounds_since
+            0 if isinstance(found, m.RoundCompleted) and before.state is State.TRAINING else rounds_since
         )
         if machine.state is State.LOST and before.state is not State.LOST:
             rounds_since += 1
         assert machine.losses <= max_restarts + 1
         assert rounds_since <= max_restarts + 1
         assert 0.0 <= machine.delay_s <= m.LONGEST_DELAY_S
-        if machine.state is State.GIVEN_UP and not isinstance(happening, m.Failed):
+        if machine.state is State.GIVEN_UP and not isinstance(found, m.Failed):
             assert machine.final or before.state is State.GIVEN_UP
 
 
-@given(st.lists(happenings, max_size=30))
+@given(st.lists(founds, max_size=30))
 def test_what_is_kept_is_what_is_read_again(course_of_events):
     machine = Machine(max_restarts=3)
-    for happening in course_of_events:
-        machine, _ = step(machine, happening)
+    for found in course_of_events:
+        machine, _ = step(machine, found)
     kept = json.loads(json.dumps(dataclasses.asdict(machine)))
     assert _machine(kept) == machine
     again = resumed(machine)

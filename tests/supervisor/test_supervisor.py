@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from oneflower.codes import GiveUpCode, LossCode
 from oneflower.errors import AppError, ClusterError, StateError, TrainingError
 from oneflower.journal import Journal, JournalTail, read_journal
 from oneflower.procfs import Identity
@@ -14,10 +15,11 @@ from oneflower.supervisor.memory import Memory, load, locked, taken_up
 from oneflower.supervisor.place import Beside
 from oneflower.supervisor.supervisor import CHECKPOINTS_OFF, Supervisor
 
+from ..making import event
+
 COMPLETED = ("finished", "completed", "")
 LOST = ("finished", "failed", "No heartbeat received from the run.")
 BROKEN = ("finished", "failed", "division by zero")
-STARTED = {"round": 0, "rounds": 3}
 
 
 @pytest.fixture
@@ -45,26 +47,26 @@ def supervisor(played, job, tmp_path):
 
 
 def events(tmp_path, name):
-    return [event for event in read_journal(tmp_path / "journal.jsonl") if event["event"] == name]
+    return [each.event for each in read_journal(tmp_path / "journal.jsonl") if each.event.tag == name]
 
 
 def test_a_run_that_completes_is_submitted_once_and_remembered_as_finished(supervisor, played, tmp_path):
     kept, _ = supervisor([COMPLETED])
-    assert kept.run() == {}
+    assert kept.run() is None
     assert len(played.control.submitted) == 1
     memory = load(tmp_path / "training.json")
-    assert (memory.machine.state, memory.finish) == (State.FINISHED, {})
+    assert (memory.machine.state, memory.finish) == (State.FINISHED, None)
 
 
 def test_every_state_is_written_into_the_journal(supervisor, tmp_path):
     supervisor([LOST, COMPLETED])[0].run()
-    assert [event["state"] for event in events(tmp_path, "supervisor_state")] == [
-        "waiting for the SuperLink",
+    assert [event.state for event in events(tmp_path, "supervisor_state")] == [
+        "waiting",
         "submitting",
         "training",
         "lost",
-        "backing off",
-        "waiting for the SuperLink",
+        "backing_off",
+        "waiting",
         "submitting",
         "training",
         "finished",
@@ -75,10 +77,11 @@ def test_losses_in_a_row_wait_longer_and_end(supervisor, played, tmp_path):
     kept, _ = supervisor([LOST], FL_MAX_RESTARTS="3")
     with pytest.raises(TrainingError, match=r"(?s)gave up after 3 restarts.*FL_MAX_RESTARTS.*superlink.log"):
         kept.run()
-    assert [event["delay_s"] for event in events(tmp_path, "run_lost")] == [0.0, 2.0, 4.0, 0.0]
+    assert [event.delay_s for event in events(tmp_path, "run_lost")] == [0.0, 2.0, 4.0, 0.0]
     assert played.place.acts == ["up", "up", "anew", "anew"]
     (gave_up,) = events(tmp_path, "training_gave_up")
-    assert "No heartbeat" in gave_up["reason"] or "heard nothing" in gave_up["reason"]
+    assert gave_up.code is GiveUpCode.TOO_MANY_RESTARTS
+    assert {event.code for event in events(tmp_path, "run_lost")} == {LossCode.APP_SILENT}
 
 
 def test_an_exception_that_oneflower_knows_is_final_at_once(supervisor, played):
@@ -168,7 +171,7 @@ def test_a_full_disk_is_a_loss_that_is_tried_again_on_the_same_superlink(supervi
     supervisor([full, full, full, COMPLETED])[0].run()
     assert len(played.control.submitted) == 4
     assert "anew" not in played.place.acts
-    assert "No space" in events(tmp_path, "run_lost")[0]["reason"]
+    assert "No space" in events(tmp_path, "run_lost")[0].reason
 
 
 def test_a_full_disk_for_ever_gives_up_after_so_many_restarts(supervisor, played):
@@ -252,12 +255,12 @@ def test_a_run_is_followed_again_after_the_supervisors_death(supervisor, played,
     )
     memory.save(tmp_path / "training.json")
     journal = Journal(tmp_path / "journal.jsonl")
-    journal.append("run_submitted", run=5, app="tests/tiny")
-    journal.append("training_finished", round=3, rounds=3, sha256="ab")
+    journal.append(event("run_submitted", app="tests/tiny"), run=5)
+    journal.append(event("training_finished", round=3, sha256="ab"))
     played.control.known = {5: COMPLETED}
     again = taken_up(load(tmp_path / "training.json"), memory.training, max_restarts=10)
     kept, _ = supervisor([COMPLETED], memory=again)
-    assert kept.run()["sha256"] == "ab"
+    assert kept.run().sha256 == "ab"
     assert played.control.submitted == []
 
 
@@ -267,7 +270,7 @@ def test_never_resume_is_meant_for_the_first_start_only(supervisor, played, tmp_
 
     def look(_address):
         if len(played.control.submitted) == 1:
-            Journal(tmp_path / "journal.jsonl").append("training_started", **STARTED)
+            Journal(tmp_path / "journal.jsonl").append(event("training_started"))
             played.control.known[1] = LOST if kept.memory.began else ("running", "", "")
         return played.processes
 

@@ -1,4 +1,4 @@
-"""Certificates that are made are good; those that are given are checked before anything starts."""
+"""Created certificates are valid; the operator's own are checked before anything starts."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -33,12 +33,12 @@ def problems(ca, certificate=None, key=None, now=NOW):
     return list(certificate_problems(now, ca=ca, certificate=certificate, key=key))
 
 
-def test_what_is_made_passes_the_checks(authority, pair):
+def test_created_certificates_pass_the_checks(authority, pair):
     assert problems(authority.certificate_pem(), *pair) == []
     assert problems(authority.certificate_pem()) == []
 
 
-def test_an_authority_can_be_kept_and_signs_again(authority):
+def test_an_authority_read_from_its_files_can_sign(authority):
     kept = Authority.from_pem(authority.certificate_pem(), authority.key_pem())
     assert problems(authority.certificate_pem(), *make_server_certificate(kept, HOSTS, NOW)) == []
 
@@ -58,22 +58,22 @@ def test_every_mistake_is_named_with_its_variable(authority, pair):
         (NOW - timedelta(days=1), "FL_SSL_CA_CERTFILE is not valid before"),
     ],
 )
-def test_a_certificate_out_of_its_time_is_refused(authority, pair, now, expected):
+def test_a_certificate_that_is_not_valid_now_is_refused(authority, pair, now, expected):
     assert any(text.startswith(expected) for text in problems(authority.certificate_pem(), *pair, now=now))
 
 
-def test_damaged_files_are_problems_and_no_exceptions(authority, pair):
+def test_damaged_files_are_reported_without_an_exception(authority, pair):
     broken = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
     assert len(problems(broken)) == 1
     assert len(problems(authority.certificate_pem(), broken, pair[1])) == 1
     assert len(problems(authority.certificate_pem(), pair[0], b"no key")) == 1
 
 
-def test_a_chain_through_an_intermediate_is_good(authority, pair):
+def test_a_chain_through_an_intermediate_is_valid(authority, pair):
     assert problems(authority.certificate_pem(), pair[0] + authority.certificate_pem(), pair[1]) == []
 
 
-def test_a_kept_certificate_is_renewed_when_it_must_be(authority, pair):
+def test_a_certificate_is_renewed_when_needed(authority, pair):
     ca = authority.certificate_pem()
     assert not needs_renewal(*pair, ca, HOSTS, NOW)
     assert not needs_renewal(*pair, ca, HOSTS[:1], NOW)
@@ -84,7 +84,7 @@ def test_a_kept_certificate_is_renewed_when_it_must_be(authority, pair):
     assert needs_renewal(*pair, make_authority(NOW).certificate_pem(), HOSTS, NOW)
 
 
-def test_files_are_for_one_user_and_replaced_whole(tmp_path):
+def test_files_are_readable_by_one_user_and_replaced_atomically(tmp_path):
     paths = write_certificates(tmp_path / "tls", ca=b"a", certificate=b"b", key=b"c")
     write_private(paths.key, b"d")
     assert paths.key.read_bytes() == b"d"

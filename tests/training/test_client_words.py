@@ -49,7 +49,7 @@ def test_clients_without_an_evaluation_are_asked_once_and_have_not_failed(federa
     federation.train()
     assert len(sent) == 3
     assert not events(federation, "client_failed")
-    assert [event["round"] for event in events(federation, "evaluation_unavailable")] == [1]
+    assert [event.round for event in events(federation, "evaluation_unavailable")] == [1]
     assert caplog.text.count("the app has no @app.evaluate()") == 1
 
 
@@ -58,7 +58,7 @@ def test_zero_clients_to_evaluate_asks_none(federation, monkeypatch):
     result = federation.train(min_evaluate_clients=0)
     assert sent == []
     assert not result.evaluate_metrics_clientapp
-    assert [event["round"] for event in events(federation, "round_completed")] == [1, 2, 3, 4]
+    assert [event.round for event in events(federation, "round_completed")] == [1, 2, 3, 4]
 
 
 # --- the same exception from all ------------------------------------------------------------------
@@ -78,7 +78,7 @@ def test_the_same_exception_of_all_clients_twice_ends_the_training(federation):
     assert caught.value.exit_code == 5
     assert "every client raised the same exception" in str(caught.value)
     assert len(events(federation, "round_failed")) == 2
-    assert events(federation)[-1]["error"] == "AppError"
+    assert events(federation)[-1].error == "AppError"
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_sys_exit_in_a_client_is_an_error_reply(federation):
 
     federation.app = numpy_app(update)
     federation.train(min_fit_clients=2)
-    assert "SystemExit" in events(federation, "client_failed")[0]["reason"]
+    assert "SystemExit" in events(federation, "client_failed")[0].reason
     assert events(federation, "training_finished")
 
 
@@ -151,10 +151,8 @@ def test_state_that_clients_keep_is_told_when_it_appears_and_when_a_resume_loses
     federation.train(num_server_rounds=2)
     federation.train(num_server_rounds=3)
     assert seen[::3] == [0, 1, 0]
-    told = [
-        (e["event"], e["round"], e["records"]) for e in events(federation) if "client_state" in e["event"]
-    ]
-    assert told == [("client_state_kept", 1, ["counter"]), ("client_state_lost", 2, ["counter"])]
+    told = [(e.tag, e.round, e.records) for e in events(federation) if "client_state" in e.tag]
+    assert told == [("client_state_kept", 1, ("counter",)), ("client_state_lost", 2, ("counter",))]
     assert "clients keep state of their own" in caplog.text
     assert "does not end as one that never stopped" in caplog.text
 
@@ -162,7 +160,7 @@ def test_state_that_clients_keep_is_told_when_it_appears_and_when_a_resume_loses
 def test_clients_without_state_are_not_told_of(federation):
     federation.train(num_server_rounds=2)
     federation.train(num_server_rounds=3)
-    assert not [event for event in events(federation) if "client_state" in event["event"]]
+    assert not [event for event in events(federation) if "client_state" in event.tag]
 
 
 def test_a_reply_to_anybody_elses_server_stays_as_the_app_made_it():
@@ -236,11 +234,11 @@ def test_a_client_slower_than_the_round_has_not_left_and_its_answer_counts_in_th
     result = train_on(federation, grid, num_server_rounds=1, round_timeout=10)
     assert digest(result) == expected
     assert not events(federation, "client_left")
-    reasons = {event["reason"] for event in events(federation, "client_failed")}
+    reasons = {event.reason for event in events(federation, "client_failed")}
     assert all("still connected, working since" in reason for reason in reasons)
-    assert [event["attempt"] for event in events(federation, "round_failed")] == [1, 2]
+    assert [event.attempt for event in events(federation, "round_failed")] == [1, 2]
     assert len([kind for kind, _ in inner.asked if kind == "train"]) <= 3 * 3
-    assert events(federation, "round_started")[1]["clients"] == 3
+    assert events(federation, "round_started")[1].clients == 3
 
 
 def test_clients_that_are_never_fast_enough_fail_it_with_the_timeout_named(federation):
@@ -250,7 +248,7 @@ def test_clients_that_are_never_fast_enough_fail_it_with_the_timeout_named(feder
     assert "3 clients were connected and at work still" in str(caught.value)
     assert "FL_MIN_FIT_CLIENTS" not in str(caught.value)
     failed = events(federation, "round_failed")
-    assert [event["reason"] for event in failed] == ["0 valid updates, 3 needed, 3 clients still at work"] * 3
+    assert [event.reason for event in failed] == ["0 valid updates, 3 needed, 3 clients still at work"] * 3
 
 
 def test_a_late_answer_to_another_round_is_of_no_use(federation, tmp_path):

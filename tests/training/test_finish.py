@@ -10,10 +10,10 @@ from flwr.common import MetricRecord
 from oneflower.checkpoints import CheckpointReader, CheckpointStore
 from oneflower.errors import AppError, CheckpointError, SettingsError
 from oneflower.flower.grid import RoundGrid
-from oneflower.journal import read_journal
-from oneflower.monitor.history import fold
+from oneflower.journal import read_journal, reduce
 
 from ..federation import Federation, numpy_app
+from ..making import events_in
 from .test_training import Killed, digest, events, federation_of, kill_in
 
 
@@ -37,9 +37,9 @@ def finish_of(federation):
 def test_round_path_and_digest_are_those_of_the_file_on_the_disk(federation):
     result = federation.train()
     told = finish_of(federation)
-    assert told["round"] == 4
-    assert Path(told["path"]).name == "checkpoint_round_4.npz"
-    assert hashlib.sha256(Path(told["path"]).read_bytes()).hexdigest() == told["sha256"] == digest(result)
+    assert told.round == 4
+    assert Path(told.path).name == "checkpoint_round_4.npz"
+    assert hashlib.sha256(Path(told.path).read_bytes()).hexdigest() == told.sha256 == digest(result)
 
 
 def test_a_last_save_that_fails_is_tried_again_with_the_model_in_memory(federation, tmp_path, monkeypatch):
@@ -48,12 +48,12 @@ def test_a_last_save_that_fails_is_tried_again_with_the_model_in_memory(federati
     monkeypatch.setattr(RoundGrid, "pause", lambda _grid, seconds: pauses.append(seconds))
     full_from(3, times=4, monkeypatch=monkeypatch)  # round 3, round 4, and round 4 twice more
     federation.train()
-    assert finish_of(federation)["sha256"] == expected
+    assert finish_of(federation).sha256 == expected
     saving = events(federation, "training_saving")
-    assert [(event["round"], event["attempt"]) for event in saving] == [(4, 1), (4, 2), (4, 3)]
-    assert all("No space left" in event["reason"] for event in saving)
+    assert [(event.round, event.attempt) for event in saving] == [(4, 1), (4, 2), (4, 3)]
+    assert all("No space left" in event.reason for event in saving)
     assert pauses == [1.0, 2.0, 4.0]
-    names = [event["event"] for event in events(federation)]
+    names = [event.tag for event in events(federation)]
     assert names.index("training_finished") > max(i for i, n in enumerate(names) if n == "checkpoint_saved")
 
 
@@ -67,12 +67,12 @@ def test_a_last_save_that_never_works_fails_the_training_and_the_next_run_resume
             federation.train(round_retries=2)
     assert "No space left on device" in str(caught.value)
     assert caught.value.exit_code == 3
-    assert events(federation)[-1]["event"] == "training_failed"
-    assert events(federation)[-1]["error"] == "CheckpointError"
+    assert events(federation)[-1].tag == "training_failed"
+    assert events(federation)[-1].error == "CheckpointError"
     assert not events(federation, "training_finished")
     federation.train()
-    assert events(federation, "training_resumed")[-1]["round"] == 2
-    assert finish_of(federation)["sha256"] == expected
+    assert events(federation, "training_resumed")[-1].round == 2
+    assert finish_of(federation).sha256 == expected
 
 
 def test_a_model_that_does_not_read_back_is_saved_again(federation, monkeypatch):
@@ -90,7 +90,7 @@ def test_a_model_that_does_not_read_back_is_saved_again(federation, monkeypatch)
 
     monkeypatch.setattr(CheckpointStore, "verify", spoil_once)
     result = federation.train()
-    assert finish_of(federation)["sha256"] == digest(result)
+    assert finish_of(federation).sha256 == digest(result)
     assert CheckpointReader(federation.folder).verify(4).model.sha256 == digest(result)
 
 
@@ -114,15 +114,15 @@ def test_no_error_of_a_save_in_between_ends_the_training(federation, tmp_path, m
     monkeypatch.setattr(submit, fail_once)
     result = federation.train(num_server_rounds=6, checkpoint_interval=2, checkpoint_keep=0)
     assert digest(result) == expected
-    assert [event["round"] for event in events(federation, "checkpoint_saved")] == [3, 4, 6]
-    assert [event["round"] for event in events(federation, "checkpoint_failed")] == [2]
+    assert [event.round for event in events(federation, "checkpoint_saved")] == [3, 4, 6]
+    assert [event.round for event in events(federation, "checkpoint_failed")] == [2]
 
 
 def test_without_checkpoints_it_says_that_the_model_is_not_kept(federation, tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("ONEFLOWER_JOURNAL", str(tmp_path / "journal.jsonl"))
     result = federation.train(checkpoint_enabled=False)
-    told = list(read_journal(tmp_path / "journal.jsonl"))[-1]
-    assert (told["path"], told["sha256"]) == (None, digest(result))
+    told = events_in(tmp_path / "journal.jsonl")[-1]
+    assert (told.path, told.sha256) == (None, digest(result))
     assert "the model was not kept: FL_CHECKPOINT_ENABLED is NO" in caplog.text
 
 
@@ -135,7 +135,7 @@ def test_fewer_rounds_than_the_newest_checkpoint_are_refused(federation):
         federation.train(num_server_rounds=2)
     assert "round 4" in str(caught.value)
     assert "oneflower checkpoints rollback" in str(caught.value)
-    assert [event["round"] for event in events(federation, "training_finished")] == [4]
+    assert [event.round for event in events(federation, "training_finished")] == [4]
 
 
 def test_after_a_rollback_fewer_rounds_are_the_model_of_that_round(federation, tmp_path):
@@ -144,28 +144,28 @@ def test_after_a_rollback_fewer_rounds_are_the_model_of_that_round(federation, t
     with CheckpointStore(federation.folder) as store:
         store.rollback(2)
     federation.train(num_server_rounds=2)
-    assert (finish_of(federation)["round"], finish_of(federation)["sha256"]) == (2, expected)
+    assert (finish_of(federation).round, finish_of(federation).sha256) == (2, expected)
 
 
 @pytest.mark.parametrize(
     ("strategy", "setting", "value", "said"),
     [
-        ("FedProx", "proximal_mu", 0.1, "proximal-mu was 1.0, is 0.1"),
-        ("FedAdam", "server_lr", 0.01, "server-lr was 0.05, is 0.01"),
+        ("FedProx", "proximal_mu", 1.0, "proximal-mu was 0.1, is 1.0"),
+        ("FedAdam", "server_lr", 0.01, "server-lr was 0.1, is 0.01"),
         ("FedAvg", "local_epochs", 2, "local-epochs was 1, is 2"),
     ],
 )
 def test_a_resume_with_other_settings_says_so(strategy, setting, value, said, tmp_path):
     federation = federation_of(strategy, tmp_path / "checkpoints")
-    federation.settings = {"local-epochs": 1, "proximal-mu": 1.0, **federation.settings}
+    federation.settings = {"local-epochs": 1, "server-lr": 0.1, **federation.settings}
     app, federation.app = federation.app, kill_in(3)
     with pytest.raises(Killed):
         federation.train()
     federation.app = app
     federation.train(**{setting: value})
     changed = events(federation, "settings_changed")
-    assert [event["round"] for event in changed] == [2]
-    assert said in changed[0]["changes"]
+    assert [event.round for event in changed] == [2]
+    assert said in changed[0].changes
 
 
 def test_a_folder_that_was_moved_knows_its_settings(federation, tmp_path):
@@ -175,7 +175,7 @@ def test_a_folder_that_was_moved_knows_its_settings(federation, tmp_path):
     federation.folder = federation.folder.rename(tmp_path / "elsewhere")
     (federation.folder / "journal.jsonl").unlink()
     federation.train(local_epochs=2)
-    assert events(federation, "settings_changed")[0]["changes"] == ["local-epochs was 1, is 2"]
+    assert events(federation, "settings_changed")[0].changes == ("local-epochs was 1, is 2",)
 
 
 def test_another_number_of_clients_is_said(federation, monkeypatch):
@@ -183,7 +183,7 @@ def test_another_number_of_clients_is_said(federation, monkeypatch):
     federation.train(num_server_rounds=2)
     monkeypatch.setenv("ONEFLOWER_CLIENTS", "4")
     federation.train()
-    assert events(federation, "settings_changed")[0]["changes"] == ["clients was 3, is 4"]
+    assert events(federation, "settings_changed")[0].changes == ("clients was 3, is 4",)
 
 
 @pytest.mark.parametrize("setting", [{"round_timeout": 99}, {"checkpoint_keep": 0}, {"best_metric": "acc"}])
@@ -218,7 +218,7 @@ def test_a_checkpoint_of_an_earlier_release_is_compared_by_its_parameters(tmp_pa
     federation.train(proximal_mu=1.0)
     assert not events(federation, "settings_changed")
     federation.train(num_server_rounds=6, proximal_mu=0.5)
-    assert "proximal-mu was 1.0, is 0.5" in events(federation, "settings_changed")[0]["changes"]
+    assert "proximal-mu was 1.0, is 0.5" in events(federation, "settings_changed")[0].changes
 
 
 # --- what enters a checkpoint ---------------------------------------------------------------------
@@ -276,4 +276,4 @@ def test_the_best_by_the_clients_evaluation_is_kept_and_told_alike(federation, e
     link = federation.folder / "checkpoint_best.npz"
     assert link.readlink().name == f"checkpoint_round_{best}.npz"
     assert best in CheckpointReader(federation.folder).rounds()
-    assert fold(events(federation)).best()[0] == best
+    assert reduce(read_journal(federation.folder / "journal.jsonl")).best().round == best

@@ -6,8 +6,7 @@ import pytest
 from flwr.common import MetricRecord
 
 from oneflower.checkpoints import CheckpointReader, CheckpointStore, retention_of
-from oneflower.journal import read_journal
-from oneflower.monitor.history import fold
+from oneflower.journal import read_journal, reduce
 from oneflower.training.history import metrics_since, new_result, restore
 
 from ..federation import Federation, initial_arrays, numpy_app
@@ -35,10 +34,10 @@ def test_the_best_of_the_clients_evaluation_is_kept_shown_and_told_alike(tmp_pat
     assert (folder / "checkpoint_best.npz").readlink().name == f"checkpoint_round_{best}.npz"
     assert (folder / "checkpoint_best.npz").exists()
     assert CheckpointReader(folder).rounds() == tuple(sorted({best, 5, 6}))
-    assert fold(read_journal(folder / "journal.jsonl")).best()[0] == best
+    assert reduce(read_journal(folder / "journal.jsonl")).best().round == best
     with CheckpointStore(folder, retention=retention_of(2)) as store:
         assert store.best().round == best
-        assert store.best().metric == "evaluate eval_acc"
+        assert store.best().metric.text == "evaluate eval_acc"
         assert set(store.latest().metrics["evaluate"]) == {str(number) for number in range(1, 7)}
 
 

@@ -1,8 +1,10 @@
 """Clients that come and go are named, each once."""
 
 from oneflower.flower.client_mark import ClientMark
-from oneflower.journal import Journal, read_journal
+from oneflower.journal import Journal
 from oneflower.training.phases import Phases
+
+from ..making import events_in
 
 
 class Nodes:
@@ -27,7 +29,7 @@ def test_who_has_joined_and_who_has_left_is_told_once(tmp_path):
     for online in ([1, 2], [1, 2], [2, 3], []):
         grid.nodes = online
         phases.gather_cohort(1)
-    told = [(e["event"], e["client"], e["connected"]) for e in read_journal(tmp_path / "journal.jsonl")]
+    told = [(e.tag, e.client, e.connected) for e in events_in(tmp_path / "journal.jsonl")]
     assert told == [
         ("client_joined", "1", 2),
         ("client_joined", "2", 2),
@@ -43,9 +45,9 @@ def test_who_has_joined_and_who_has_left_is_told_once(tmp_path):
 
 def named(federation):
     return {
-        event["client"]: (event["name"], event["partition"])
-        for event in read_journal(federation.folder / "journal.jsonl")
-        if event["event"] == "client_named"
+        event.client: (event.name, event.partition)
+        for event in events_in(federation.folder / "journal.jsonl")
+        if event.tag == "client_named"
     }
 
 

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oneflower.codes import StopReason
 from oneflower.quality import Wanted
-from oneflower.training.stopping import Stopping, StopReason, StopRule
+from oneflower.training.stopping import Stopping, StopRule
 
 
 def rule(metric="", **options):

@@ -5,25 +5,23 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from flwr.common import Array, ArrayRecord
+from flwr.common import Array, ArrayRecord, MetricRecord, RecordDict
 
+from oneflower.aggregation import SPECS
 from oneflower.checkpoints import CheckpointReader, model_digest
+from oneflower.codes import LeftOutCode
 from oneflower.errors import CheckpointError, StateError, TrainingError
 from oneflower.flower.grid import RoundGrid
-from oneflower.journal import JOURNAL_VARIABLE, read_journal
+from oneflower.flower.records import array_views
+from oneflower.journal import JOURNAL_VARIABLE
 from oneflower.lab.localgrid import LocalGrid
 from oneflower.settings import missing_keys
-from oneflower.training.strategies import array_views
 
 from ..federation import Federation, initial_arrays, local_update, numpy_app
+from ..making import events_in, measured
 
 STRATEGIES = {
-    "FedAvg": (3, {}),
-    "FedProx": (3, {}),
-    "FedAdam": (3, {"server-lr": 0.05}),
-    "Krum": (5, {"num-malicious": 1}),
-    "Bulyan": (7, {"num-malicious": 1}),
-    "FedTrimmedAvg": (5, {}),
+    spec.name: (spec.example_clients, {p.key: p.of(spec.example) for p in spec.parameters}) for spec in SPECS
 }
 
 
@@ -32,8 +30,8 @@ class Killed(BaseException):
 
 
 def events(federation, name=None):
-    journal = read_journal(federation.folder / "journal.jsonl")
-    return [event for event in journal if name in {None, event["event"]}]
+    tags = () if name is None else (name,)
+    return events_in(federation.folder / "journal.jsonl", *tags)
 
 
 def digest(result):
@@ -143,9 +141,9 @@ def test_a_client_that_fails_is_named_and_the_round_goes_on(federation):
     federation.app = numpy_app(update)
     federation.train(min_fit_clients=2)
     failures = events(federation, "client_failed")
-    assert [event["round"] for event in failures] == [1, 2, 3, 4]
-    assert "no data here" in failures[0]["reason"]
-    assert [event["valid"] for event in events(federation, "round_completed")] == [2] * 4
+    assert [event.round for event in failures] == [1, 2, 3, 4]
+    assert "no data here" in failures[0].reason
+    assert [event.valid for event in events(federation, "round_completed")] == [2] * 4
 
 
 def test_a_poisoned_update_is_quarantined_and_the_rest_is_the_model(federation, tmp_path):
@@ -158,7 +156,21 @@ def test_a_poisoned_update_is_quarantined_and_the_rest_is_the_model(federation, 
     federation.app = numpy_app(update)
     result = federation.train(min_fit_clients=2)
     assert np.isfinite(result.arrays["weight"].numpy()).all()
-    assert {event["client"] for event in events(federation, "client_quarantined")} == {"1002"}
+    found = {(event.client, event.code) for event in events(federation, "client_quarantined")}
+    assert found == {("1002", LeftOutCode.NOT_FINITE)}
+
+
+def test_arrays_that_a_client_adds_to_its_evaluation_do_not_end_the_training(federation):
+    """Nobody asked for them: of a reply to an evaluation only the metrics are read."""
+
+    def evaluation(_server_round, _arrays):
+        broken = Array(dtype="float32", shape=(3,), stype="numpy.ndarray", data=b"no array")
+        metrics = MetricRecord({"num-examples": 5, "eval_loss": 0.5})
+        return RecordDict({"metrics": metrics, "arrays": ArrayRecord({"w": broken})})
+
+    federation.app = numpy_app(evaluation=evaluation)
+    result = federation.train(num_server_rounds=1)
+    assert dict(result.evaluate_metrics_clientapp[1]) == {"eval_loss": 0.5}
 
 
 def test_a_round_below_its_quorum_is_tried_again_with_the_model_unchanged(federation, tmp_path, monkeypatch):
@@ -178,7 +190,7 @@ def test_a_round_below_its_quorum_is_tried_again_with_the_model_unchanged(federa
     undisturbed = Federation(folder=tmp_path / "undisturbed").train()
     assert digest(result) == digest(undisturbed)
     failed = events(federation, "round_failed")
-    assert [(event["round"], event["attempt"], event["valid"]) for event in failed] == [(2, 1, 2), (2, 2, 2)]
+    assert [(event.round, event.attempt, event.valid) for event in failed] == [(2, 1, 2), (2, 2, 2)]
     assert pauses == [1.0, 2.0]
 
 
@@ -195,7 +207,7 @@ def test_after_its_retries_the_training_fails_and_says_why(federation, monkeypat
     assert "FL_MIN_FIT_CLIENTS (now 3)" in str(caught.value)
     assert len(events(federation, "round_failed")) == 3
     assert pauses == [1.0, 2.0]
-    assert events(federation)[-1]["event"] == "training_failed"
+    assert events(federation)[-1].tag == "training_failed"
 
 
 def test_a_robust_rule_counts_its_own_bound_as_the_quorum(federation):
@@ -225,7 +237,7 @@ def test_a_client_that_sends_nan_cannot_stall_a_robust_rule_at_its_bound(federat
 
     federation.clients, federation.app = clients, numpy_app(update)
     federation.train(strategy=strategy, num_malicious=1)
-    assert [event["valid"] for event in events(federation, "round_completed")] == [clients - 1] * 4
+    assert [event.valid for event in events(federation, "round_completed")] == [clients - 1] * 4
     assert not events(federation, "round_failed")
 
 
@@ -245,17 +257,17 @@ def test_a_failed_round_says_how_many_updates_it_needed_beside_those_quarantined
     with pytest.raises(TrainingError, match="1 valid updates, 3 needed"):
         federation.train(strategy="Krum", num_malicious=1, min_fit_clients=2, round_retries=0)
     (failed,) = events(federation, "round_failed")
-    assert (failed["valid"], failed["needed"]) == (1, 3)
-    assert failed["reason"] == "1 valid updates, 3 needed"
+    assert (failed.valid, failed.needed) == (1, 3)
+    assert failed.reason == "1 valid updates, 3 needed"
 
 
 def test_waiting_for_clients_ends_at_the_round_timeout(federation):
     with pytest.raises(TrainingError, match="3 clients connected, 4 needed"):
         federation.train(min_available_clients=4, round_timeout=1, round_retries=0)
-    assert events(federation, "round_failed")[0]["needed"] == 4
+    assert events(federation, "round_failed")[0].needed == 4
     waiting = events(federation, "waiting_for_clients")
-    assert waiting[0]["connected"] == 3
-    assert waiting[0]["needed"] == 4
+    assert waiting[0].connected == 3
+    assert waiting[0].needed == 4
 
 
 # --- checkpoints and resume -----------------------------------------------------------------------
@@ -264,7 +276,7 @@ def test_waiting_for_clients_ends_at_the_round_timeout(federation):
 def test_a_checkpoint_is_written_at_every_interval_and_at_the_last_round(federation):
     federation.train(num_server_rounds=5, checkpoint_interval=2, checkpoint_keep=0)
     assert CheckpointReader(federation.folder).rounds() == (2, 4, 5)
-    assert [event["round"] for event in events(federation, "checkpoint_saved")] == [2, 4, 5]
+    assert [event.round for event in events(federation, "checkpoint_saved")] == [2, 4, 5]
 
 
 def test_without_checkpoints_nothing_is_written(federation):
@@ -275,9 +287,9 @@ def test_without_checkpoints_nothing_is_written(federation):
 def test_the_journal_can_lie_elsewhere(federation, tmp_path, monkeypatch):
     monkeypatch.setenv(JOURNAL_VARIABLE, str(tmp_path / "events.jsonl"))
     federation.train(checkpoint_enabled=False)
-    finished = list(read_journal(tmp_path / "events.jsonl"))[-1]
-    assert finished["event"] == "training_finished"
-    assert len(finished["sha256"]) == 64
+    finished = events_in(tmp_path / "events.jsonl")[-1]
+    assert finished.tag == "training_finished"
+    assert len(finished.sha256) == 64
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -310,13 +322,14 @@ def test_a_round_killed_after_its_checkpoint_is_told_once_all_the_same(federatio
     federation.app = numpy_app(evaluation=die)
     with pytest.raises(Killed):
         federation.train()
-    assert [event["round"] for event in events(federation, "round_completed")] == list(range(1, dies_in))
+    assert [event.round for event in events(federation, "round_completed")] == list(range(1, dies_in))
     federation.app = numpy_app()
     assert digest(federation.train()) == digest(expected)
     told = events(federation, "round_completed")
-    assert [event["round"] for event in told] == [1, 2, 3, 4]
-    assert told[dies_in - 1]["valid"] == 3
-    assert told[dies_in - 1]["evaluate_metrics"] == dict(expected.evaluate_metrics_clientapp[dies_in])
+    assert [event.round for event in told] == [1, 2, 3, 4]
+    assert told[dies_in - 1].valid == 3
+    measured_on_clients = measured(told[dies_in - 1], "evaluate")
+    assert measured_on_clients == dict(expected.evaluate_metrics_clientapp[dies_in])
     federation.train()
     assert len(events(federation, "round_completed")) == 4
 
@@ -340,7 +353,7 @@ def test_a_resume_between_two_checkpoints_repeats_the_rounds_between(federation,
         federation.train(num_server_rounds=5, checkpoint_interval=2)
     federation.app = numpy_app()
     assert digest(federation.train(num_server_rounds=5, checkpoint_interval=2)) == digest(expected)
-    assert events(federation, "training_resumed")[0]["round"] == 4
+    assert events(federation, "training_resumed")[0].round == 4
 
 
 def test_a_complete_training_ends_at_once(federation):
@@ -352,8 +365,8 @@ def test_a_complete_training_ends_at_once(federation):
     federation.app = numpy_app(update)
     again = federation.train()
     assert digest(again) == digest(first)
-    assert events(federation)[-1]["event"] == "training_finished"
-    assert events(federation)[-1]["sha256"] == digest(first)
+    assert events(federation)[-1].tag == "training_finished"
+    assert events(federation)[-1].sha256 == digest(first)
 
 
 def test_more_rounds_go_on_from_the_last(federation, tmp_path):
@@ -377,14 +390,14 @@ def test_another_model_is_refused_with_the_differences(federation):
     with pytest.raises(CheckpointError, match="bias") as caught:
         federation.train(arrays=other, num_server_rounds=3)
     assert "shape [2, 2]" in str(caught.value)
-    assert events(federation)[-1]["event"] == "training_failed"
+    assert events(federation)[-1].tag == "training_failed"
 
 
 def test_resume_never_starts_at_round_one_and_deletes_nothing(federation):
     federation.train()
     kept = {path.name for path in federation.folder.iterdir()}
     federation.train(resume="never", num_server_rounds=1)
-    assert events(federation)[-1]["rounds"] == 1
+    assert events(federation)[-1].rounds == 1
     set_aside = {path.name for path in federation.folder.iterdir() if "superseded" in path.name}
     assert len(set_aside) >= len([name for name in kept if name.endswith(".json") and "round" in name])
 
@@ -409,9 +422,7 @@ def test_the_training_goes_on_when_a_later_checkpoint_cannot_be_written(federati
 
     monkeypatch.setattr(CheckpointStore, "save", full)
     federation.train()
-    assert [(e["round"], e["reason"]) for e in events(federation, "checkpoint_failed")] == [
-        (2, "no space left")
-    ]
+    assert [(e.round, e.reason) for e in events(federation, "checkpoint_failed")] == [(2, "no space left")]
     assert CheckpointReader(federation.folder).rounds()[-1] == 4
 
 

@@ -6,7 +6,7 @@ require_relative '../../../lib/community/app_handler'
 describe 'Appliance Certification' do
     include_context('vm_handler')
 
-    # Ask until the block is content; the bench begins as soon as SSH answers, and a boot takes minutes.
+    # Wait until the block returns true: the bench starts when SSH responds, and a boot takes minutes.
     def wait_until(what, limit_s)
         (limit_s / 5).times do
             return if yield

@@ -24,7 +24,7 @@ DEFAULTS = LocalOptions(epochs=1, batch_size=64, lr=0.1)
 
 @app.query()
 def sums(message: Message, context: Context) -> Message:
-    """Give the number, the mean and the squared deviations of this node's rows: no row leaves the node."""
+    """Return number, mean and squared deviations of this node's rows; the rows stay on the node."""
     training, _ = _rows(context, RoundInfo.from_message(message, context))
     moments = Moments.of(training.values.numpy())
     content = RecordDict(
@@ -69,13 +69,13 @@ def evaluate(message: Message, context: Context) -> Message:
 
 
 def batches(rows: Rows, options: LocalOptions, generator: torch.Generator) -> Iterator[Tensor]:
-    """Give shuffled batches of rows."""
+    """Yield shuffled batches of rows."""
     for some in shuffled(len(rows), options, generator):
         yield rows.values[some]
 
 
 def batch_loss(model: nn.Module, rows: Tensor) -> Tensor:
-    """Give the mean reconstruction error of a batch."""
+    """Return the mean reconstruction error of a batch."""
     errors: Tensor = model(rows)
     return errors.mean()
 

@@ -26,7 +26,7 @@ Table = tuple[NDArray[np.generic], NDArray[np.generic] | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
-    """What a table must look like: how many features, and the name of the label."""
+    """The expected table: number of features, and name of the label column."""
 
     num_features: int
     label: str
@@ -51,23 +51,23 @@ class Rows:
         return len(self.values)
 
     def take(self, rows: NDArray[np.int64]) -> "Rows":
-        """Give some of the rows, in the order of `rows`."""
+        """Return some of the rows, in the order of `rows`."""
         labels = None if self.labels is None else self.labels[rows]
         return Rows(values=self.values[torch.from_numpy(rows)], labels=labels)
 
     def normal(self) -> "Rows":
-        """Give the rows that are labelled normal, or all rows where nothing is labelled."""
+        """Return the rows labelled normal, or all rows without labels."""
         return self if self.labels is None else self.take(np.flatnonzero(self.labels == 0))
 
 
 def held_out_rows(source: DataSource, columns: Columns, seed: int) -> Rows:
-    """Give the rows that the server evaluates on."""
+    """Return the rows that the server evaluates on."""
     rows = load_rows(source.folder, columns)
     return rows.take(source.held_out(len(rows), seed))
 
 
 def client_rows(source: DataSource, columns: Columns, info: RoundInfo) -> tuple[Rows, Rows]:
-    """Give this client's (training, validation) rows; those labelled anomalous are left out of both.
+    """Return this client's (training, validation) rows, both without those labelled anomalous.
 
     The groups of a skewed split are the deciles of the first column: in the shuttle data, the time.
     """
@@ -80,7 +80,7 @@ def client_rows(source: DataSource, columns: Columns, info: RoundInfo) -> tuple[
 
 @lru_cache(maxsize=2)
 def load_rows(folder: Path | None, columns: Columns) -> Rows:
-    """Read the one table of a folder, or the shuttle data where there is none, and check that it fits.
+    """Read the one table of a folder, or the shuttle data without one, and check that it fits.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def _only_table(folder: Path) -> Path:
     if len(tables) != 1:
         raise AppError(
             f"{folder} holds {len(tables)} tables; expected exactly one file that ends in "
-            f"{', '.join(SUFFIXES)}. Mend what is mounted there"
+            f"{', '.join(SUFFIXES)}. Fix the mounted folder"
         )
     return tables[0]
 
@@ -118,8 +118,8 @@ def _read(path: Path, label: str) -> Table:
         return _read_parquet(path, label) if path.suffix == ".parquet" else _read_csv(path, label)
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise AppError(
-            f"{path} cannot be read: {error}. Expected numbers only: a .csv with a line of names and commas "
-            f"between, a .parquet, or a .npz with x and, where there are labels, y"
+            f"{path} cannot be read: {error}. Expected numbers only: a comma-separated .csv with a header "
+            f"line, a .parquet, or a .npz with x and, if there are labels, y"
         ) from error
 
 
@@ -128,7 +128,7 @@ def _read_csv(path: Path, label: str) -> Table:
         names = [name.strip().strip('"') for name in stream.readline().split(",")]
         values = np.loadtxt(stream, delimiter=",", ndmin=2)
     if values.size and values.shape[1] != len(names):
-        raise ValueError(f"{len(names)} names over {values.shape[1]} columns")
+        raise ValueError(f"{len(names)} names for {values.shape[1]} columns")
     return _without_label(names, list(values.T), label)
 
 
@@ -163,10 +163,10 @@ def _checked(table: Table, columns: Columns, path: Path) -> Rows:
             f"{columns.num_features} features. Set num-features and label-column"
         )
     if not np.issubdtype(x.dtype, np.number) or not (np.abs(x) <= FLOAT32_MAX).all():
-        raise AppError(f"{path} holds values that are no finite numbers; expected none. Clean the data")
+        raise AppError(f"{path} holds values that are not finite numbers; expected none. Clean the data")
     if y is not None and (y.shape != x.shape[:1] or not np.isin(y, (0, 1)).all()):
         raise AppError(
-            f"{path} holds labels other than 0 and 1, or not one a row; expected 0 for a normal row and 1 "
+            f"{path} holds labels other than 0 and 1, or not one per row; expected 0 for a normal row and 1 "
             f"for an anomaly. Renumber the column {columns.label}, or set label-column to another name"
         )
     return Rows(

@@ -1,4 +1,4 @@
-"""How well a score ranks anomalies above normal rows: ROC AUC, average precision, confusion."""
+"""How well a score separates anomalies from normal rows: ROC AUC, average precision, confusion."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +8,7 @@ Labels = NDArray[np.int64]
 
 
 def roc_auc(scores: Scores, labels: Labels) -> float:
-    """Give the chance that an anomaly scores above a normal row; a tie counts half.
+    """Return the probability that an anomaly scores above a normal row; a tie counts half.
 
     Computed from mid-ranks, as the Mann-Whitney U statistic: Hanley and McNeil (1982).
     """
@@ -22,16 +22,16 @@ def roc_auc(scores: Scores, labels: Labels) -> float:
 
 
 def average_precision(scores: Scores, labels: Labels) -> float:
-    """Give the precision at every threshold, weighted by the recall that the threshold adds."""
+    """Return the precision at every threshold, weighted by the recall that the threshold adds."""
     order = np.argsort(-scores, kind="stable")
-    ends = np.flatnonzero(np.diff(scores[order], append=np.nan))  # rows of one score come in together
+    ends = np.flatnonzero(np.diff(scores[order], append=np.nan))  # equal scores share one threshold
     found = np.cumsum(labels[order])[ends]
     precision = found / (ends + 1)
     return float((np.diff(found, prepend=0) * precision).sum() / labels.sum())
 
 
 def confusion(flagged: NDArray[np.bool_], labels: Labels) -> dict[str, int]:
-    """Count true and false alarms, and what was missed or rightly passed."""
+    """Count true and false positives and negatives."""
     anomalous = labels == 1
     return {
         "true_positives": int((flagged & anomalous).sum()),

@@ -1,4 +1,4 @@
-"""The autoencoder: what it cannot reconstruct is anomalous."""
+"""The autoencoder: a row that it reconstructs badly is anomalous."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from oneflower.sdk.client import set_determinism
 from oneflower.sdk.options import option
 
 CLIP = 10.0
-"""Standard deviations. Normal shuttle rows reach 120 of them, and would own the loss by their square."""
+"""In standard deviations. Normal shuttle rows reach 120, whose square would dominate the loss."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,9 +32,9 @@ class Layers:
 
 
 class Autoencoder(nn.Module):
-    """Standardise rows, squeeze them through the code, and give the error of each.
+    """Standardise rows, encode and decode them, and return the reconstruction error of each.
 
-    The mean and the scale of the features are buffers of the model: they travel and are kept with it.
+    The mean and the scale of the features are buffers of the model, so they are sent and saved with it.
     """
 
     mean: Tensor
@@ -52,20 +52,20 @@ class Autoencoder(nn.Module):
         )
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Give the mean squared error (N,) of reconstructing each row (N, features), in standard units."""
+        """Return the mean squared error (N,) of reconstructing each row (N, features), in standard units."""
         standard = ((rows - self.mean) / self.scale).clamp(-CLIP, CLIP)
         errors: Tensor = (self.decoder(self.encoder(standard)) - standard).square().mean(1)
         return errors
 
 
 def initial_model(layers: Layers, seed: int) -> Autoencoder:
-    """Build the autoencoder with the weights that the run's seed gives."""
+    """Build the autoencoder with initial weights from the run's seed."""
     set_determinism(seed, 0, 0)
     return Autoencoder(layers)
 
 
 @torch.no_grad()
 def row_errors(model: nn.Module, rows: Tensor) -> Tensor:
-    """Give the reconstruction error (N,) of every row."""
+    """Return the reconstruction error (N,) of every row."""
     model.eval()
     return torch.cat([model(some) for some in torch.split(rows, 4096)])

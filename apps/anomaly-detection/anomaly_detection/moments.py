@@ -11,7 +11,7 @@ from oneflower.errors import AppError
 Vector = NDArray[np.float64]
 
 SMALLEST_NODE = 10
-"""Rows. The sums of one row are that row: a node with fewer rows keeps its sums to itself."""
+"""In rows. The sums of a single row reveal that row, so a node with fewer rows sends no sums."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,14 +34,14 @@ class Moments:
         if len(rows) < SMALLEST_NODE:
             raise AppError(
                 f"this node has {len(rows)} rows to train on; expected at least {SMALLEST_NODE}, so that "
-                f"their sums do not give single rows away. Give this node more data or start fewer nodes"
+                f"their sums do not reveal single rows. Give this node more data or start fewer nodes"
             )
         wide = rows.astype(np.float64)
         mean = wide.mean(axis=0)
         return cls(count=len(rows), mean=mean, squares=np.square(wide - mean).sum(axis=0))
 
     def problem(self, num_features: int) -> str | None:
-        """Say why these cannot be used, or give None."""
+        """Return why these sums cannot be used; None if they can."""
         if self.count < SMALLEST_NODE:
             return f"sums over {self.count} rows; expected at least {SMALLEST_NODE}"
         if self.mean.shape != (num_features,) or self.squares.shape != (num_features,):
@@ -52,7 +52,7 @@ class Moments:
 
 
 def pooled(moments: Sequence[Moments]) -> tuple[Vector, Vector]:
-    """Give the mean and the standard deviation of all nodes' rows together, exactly.
+    """Return the exact mean and standard deviation of all nodes' rows together.
 
     Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances"
     (1979): no difference of two large sums is taken.
@@ -68,9 +68,9 @@ def pooled(moments: Sequence[Moments]) -> tuple[Vector, Vector]:
 
 
 def median(moments: Sequence[Moments]) -> tuple[Vector, Vector]:
-    """Give the coordinate-wise median of the nodes' means and standard deviations.
+    """Return the coordinate-wise median of the nodes' means and standard deviations.
 
-    For the robust strategies: one node that lies about its sums cannot move it far.
+    For the robust strategies: one node with false sums changes it only slightly.
     """
     means = np.stack([node.mean for node in moments])
     deviations = np.stack([np.sqrt(node.squares / node.count) for node in moments])

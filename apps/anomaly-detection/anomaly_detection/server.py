@@ -13,6 +13,7 @@ from anomaly_detection import metrics
 from anomaly_detection.data import Columns, Rows, held_out_rows, shuttle_file
 from anomaly_detection.model import Autoencoder, Layers, initial_model, row_errors
 from anomaly_detection.moments import Moments, median, pooled
+from oneflower.aggregation import SPECS, Family
 from oneflower.sdk import train
 from oneflower.sdk.data_source import DataSource
 from oneflower.sdk.options import option, training_config
@@ -22,7 +23,7 @@ from oneflower.training.asking import Ask
 
 app = ServerApp()
 
-ROBUST = ("Krum", "Bulyan", "FedTrimmedAvg")
+ROBUST = {spec.name for spec in SPECS if spec.family is Family.ROBUST}
 
 
 @app.main()
@@ -40,7 +41,7 @@ def main(grid: Grid, context: Context) -> None:
 
 
 def standardise(arrays: ArrayRecord, ask: Ask, *, robust: bool) -> ArrayRecord:
-    """Put the mean and the scale of all nodes' rows into the model before round 1."""
+    """Set the mean and the scale of all nodes' rows in the model before round 1."""
     num_features = arrays["mean"].shape[0]
 
     def check(message: Message) -> str | None:
@@ -53,7 +54,7 @@ def standardise(arrays: ArrayRecord, ask: Ask, *, robust: bool) -> ArrayRecord:
     mean, deviation = (median if robust else pooled)(moments)
     log(INFO, "standardised nodes=%d rows=%d", len(moments), sum(node.count for node in moments))
     arrays["mean"] = Array(mean.astype(np.float32))
-    # A column that never changes has nothing to standardise: its difference to the mean is 0.
+    # A constant column has no deviation to divide by; its difference from the mean is 0.
     arrays["scale"] = Array(np.where(deviation > 0, deviation, 1).astype(np.float32))
     return arrays
 
@@ -69,10 +70,10 @@ def _moments(message: Message) -> Moments:
 def evaluation(
     context: Context, layers: Layers, seed: int
 ) -> Callable[[int, ArrayRecord], MetricRecord] | None:
-    """Give the central evaluation, or None where this machine has no rows at all."""
+    """Return the central evaluation, or None if this machine has no rows."""
     source = DataSource.from_config(context.run_config)
     if source.folder is None and shuttle_file() is None:
-        log(WARNING, "no rows on the server: the clients' evaluation is the only one")
+        log(WARNING, "no rows on the server: there is only client evaluation")
         return None
     rows = held_out_rows(source, Columns.from_run_config(context.run_config), seed)
     log(INFO, "central evaluation rows=%d from=%s", len(rows), source.folder or "the shuttle data")
@@ -88,7 +89,7 @@ def evaluation(
 
 
 def score(model: Autoencoder, validation: Rows, test: Rows, quantile: float) -> dict[str, float | int]:
-    """Set the threshold on validation rows and judge the test rows by it."""
+    """Set the threshold on validation rows and apply it to the test rows."""
     threshold = float(np.quantile(row_errors(model, validation.normal().values).numpy(), quantile))
     errors = row_errors(model, test.values).numpy().astype(np.float64)
     normal = row_errors(model, test.normal().values)

@@ -59,12 +59,12 @@ def evaluate(message: Message, context: Context) -> Message:
 
 
 def batches(images: Images, options: LocalOptions, generator: torch.Generator) -> Iterator[Batch]:
-    """Give shuffled batches of one size: a few left over would bend batch normalisation's statistics."""
+    """Yield shuffled batches of one size: a small last batch would distort batch normalisation."""
     for rows in shuffled(len(images), options, generator, whole_batches=True):
         yield images.pixels[rows], images.labels[rows]
 
 
 def batch_loss(model: nn.Module, batch: Batch) -> Tensor:
-    """Give the mean cross-entropy of a batch."""
+    """Return the mean cross-entropy of a batch."""
     pixels, labels = batch
     return nn.functional.cross_entropy(model(pixels), labels)

@@ -29,19 +29,19 @@ class Images:
         return len(self.labels)
 
     def take(self, rows: NDArray[np.int64]) -> "Images":
-        """Give some of the images, in the order of `rows`."""
+        """Return some of the images, in the order of `rows`."""
         index = torch.from_numpy(rows)
         return Images(pixels=self.pixels[index], labels=self.labels[index])
 
 
 def held_out_images(source: DataSource, shape: ImageShape, seed: int) -> Images:
-    """Give the images that the server evaluates on."""
+    """Return the images that the server evaluates on."""
     images = load_images(source.folder, shape)
     return images.take(source.held_out(len(images), seed))
 
 
 def client_images(source: DataSource, shape: ImageShape, info: RoundInfo) -> tuple[Images, Images]:
-    """Give this client's (training, validation) images."""
+    """Return this client's (training, validation) images."""
     images = load_images(source.folder, shape)
     training, validation = source.local(images.labels.numpy(), info)
     return images.take(training), images.take(validation)
@@ -49,7 +49,7 @@ def client_images(source: DataSource, shape: ImageShape, info: RoundInfo) -> tup
 
 @lru_cache(maxsize=2)
 def load_images(folder: Path | None, shape: ImageShape) -> Images:
-    """Read all images of a folder, or MNIST-5k where there is none, and check that they fit the model.
+    """Read all images of a folder, or MNIST-5k without one, and check that they fit the model.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def load_images(folder: Path | None, shape: ImageShape) -> Images:
     if archives or not classes:
         raise AppError(
             f"{folder} holds {len(archives)} .npz files and {len(classes)} class folders; expected one .npz "
-            f"with x and y, or one folder of images for each class. Mend what is mounted there"
+            f"with x and y, or one folder of images for each class. Fix the mounted folder"
         )
     return _checked(*_read_class_folders(classes, shape), shape, str(folder))
 
@@ -102,7 +102,7 @@ def _read_npz(path: Path) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
 def _read_class_folders(
     classes: list[Path], shape: ImageShape
 ) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
-    """Read images by class folder; the label is the folder's place in the order of names."""
+    """Read images by class folder; the label is the folder's index in the sorted names."""
     try:
         from PIL import Image  # noqa: PLC0415  only image folders need it
     except ImportError as error:
@@ -113,7 +113,7 @@ def _read_class_folders(
     if len(classes) != shape.num_classes:
         raise AppError(
             f"{classes[0].parent} has {len(classes)} class folders; expected num-classes = "
-            f"{shape.num_classes}. Set num-classes, or make an empty folder for a class without images here"
+            f"{shape.num_classes}. Set num-classes, or create an empty folder for a class without images"
         )
     pixels, labels = [], []
     for label, folder in enumerate(classes):
@@ -123,13 +123,13 @@ def _read_class_folders(
                     flat = image.convert("L" if shape.channels == 1 else "RGB")
                     pixels.append(np.asarray(flat.resize((shape.size, shape.size)), dtype=np.float32) / 255)
             except OSError as error:
-                raise AppError(f"{path} is no readable image: {error}. Replace or remove it") from error
+                raise AppError(f"{path} is not a readable image: {error}. Replace or remove it") from error
             labels.append(label)
     return np.array(pixels, dtype=np.float32), np.array(labels, dtype=np.int64)
 
 
 def _checked(x: NDArray[np.generic], y: NDArray[np.generic], shape: ImageShape, name: str) -> Images:
-    """Bring images into (N, channels, size, size) and refuse what does not fit."""
+    """Convert images to (N, channels, size, size); AppError if they do not fit."""
     expected = (shape.channels, shape.size, shape.size)
     if x.ndim == 3:
         x = x[:, None]
@@ -142,7 +142,7 @@ def _checked(x: NDArray[np.generic], y: NDArray[np.generic], shape: ImageShape, 
             f"image of (channels, height, width) = {expected} and one label each. Set image-size and channels"
         )
     if not np.issubdtype(x.dtype, np.number) or not np.isfinite(x).all():
-        raise AppError(f"{name} holds pixels that are no finite numbers; expected none. Clean the data")
+        raise AppError(f"{name} holds pixels that are not finite numbers; expected none. Clean the data")
     if not np.issubdtype(y.dtype, np.integer) or y.min() < 0 or y.max() >= shape.num_classes:
         raise AppError(
             f"{name} holds labels of {y.dtype} from {y.min()} to {y.max()}; expected integers from 0 to "

@@ -12,7 +12,7 @@ from oneflower.sdk.options import option
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageShape:
-    """What an image is and how many classes there are: server and clients must agree on it."""
+    """Image size, channels and number of classes: server and clients must agree on them."""
 
     size: int
     channels: int
@@ -29,7 +29,7 @@ class ImageShape:
 
 
 class Net(nn.Module):
-    """106,000 parameters at 28x28: the images are halved twice, then classified."""
+    """106,000 parameters at 28x28: the image size is halved twice, then the images are classified."""
 
     def __init__(self, shape: ImageShape) -> None:
         super().__init__()
@@ -51,20 +51,20 @@ class Net(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give the logits (N, classes) of images (N, channels, size, size)."""
+        """Return the logits (N, classes) of images (N, channels, size, size)."""
         logits: Tensor = self.classifier(self.features(images))
         return logits
 
 
 def initial_model(shape: ImageShape, seed: int) -> Net:
-    """Build the network with the weights that the run's seed gives."""
+    """Build the network with initial weights from the run's seed."""
     set_determinism(seed, 0, 0)
     return Net(shape)
 
 
 @torch.no_grad()
 def score(model: nn.Module, pixels: Tensor, labels: Tensor) -> tuple[float, float]:
-    """Give (mean cross-entropy, accuracy) over all images."""
+    """Return (mean cross-entropy, accuracy) over all images."""
     model.eval()
     logits = torch.cat([model(some) for some in torch.split(pixels, 500)])
     loss = nn.functional.cross_entropy(logits, labels)

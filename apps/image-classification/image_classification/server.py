@@ -29,9 +29,9 @@ def main(grid: Grid, context: Context) -> None:
 def evaluation(
     source: DataSource, shape: ImageShape, seed: int
 ) -> Callable[[int, ArrayRecord], MetricRecord] | None:
-    """Give the central evaluation, or None where this machine has no images at all."""
+    """Return the central evaluation, or None if this machine has no images."""
     if source.folder is None and mnist_file() is None:
-        log(WARNING, "no images on the server: the clients' evaluation is the only one")
+        log(WARNING, "no images on the server: there is only client evaluation")
         return None
     images = held_out_images(source, shape, seed)
     log(INFO, "central evaluation images=%d from=%s", len(images), source.folder or "MNIST-5k")

@@ -22,7 +22,7 @@ app = ClientApp()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalOptions:
-    """Local training: steps a round, batches a step, learning rate where the server sends none."""
+    """Local training: steps per round, batches per step, learning rate if the server sends none."""
 
     max_steps: int
     accumulation: int
@@ -78,7 +78,7 @@ def evaluate(message: Message, context: Context) -> Message:
 
 
 def draw(pairs: list[Pair], count: int, generator: torch.Generator) -> Iterator[Pair]:
-    """Give `count` pairs in a random order, each once before any comes again."""
+    """Yield `count` pairs in a random order; every pair once before any is repeated."""
     while count > 0:
         for row in torch.randperm(len(pairs), generator=generator)[:count].tolist():
             yield pairs[row]
@@ -93,6 +93,6 @@ def _model(message: Message, context: Context, info: RoundInfo) -> tuple[nn.Modu
     if expected is not None and expected != found:
         raise AppError(
             f"the base model in {folder} has SHA-256 {found}; the server's has {expected!r}. Expected the "
-            f"same model: mount one folder on the server and on every node"
+            f"same model: mount the same folder on the server and on every node"
         )
     return adapted_model(folder, Adapter.from_run_config(context.run_config), info.seed), tokenizer_of(folder)

@@ -23,7 +23,7 @@ REPLY_NAMES = ("reply", "response", "output")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """One prompt, the reply that is to be learnt, and the topic by which pairs are split."""
+    """One prompt, the reply to learn, and the topic by which pairs are split among clients."""
 
     prompt: str
     reply: str
@@ -32,7 +32,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoding:
-    """How pairs become tokens: the longest sequence, pairs a batch, and pairs an evaluation reads at most."""
+    """Tokenisation: maximum sequence length, pairs per batch, maximum pairs per evaluation."""
 
     max_length: int
     batch_size: int
@@ -51,32 +51,32 @@ class Encoding:
 def data_source(
     run_config: Mapping[str, object], node_config: Mapping[str, object] | None = None
 ) -> DataSource:
-    """Find the pairs; those that all nodes share are split by topic."""
+    """Find the pairs; shared data is split by topic."""
     return DataSource.from_config(run_config, node_config, shared="group")
 
 
 def held_out_pairs(source: DataSource, seed: int) -> list[Pair]:
-    """Give the pairs that the server evaluates on, in an order of the seed's."""
+    """Return the pairs that the server evaluates on, in an order given by the seed."""
     pairs = load_pairs(source.folder)
     rows = source.held_out(len(pairs), seed)
     return [pairs[row] for row in np.random.default_rng(seed).permutation(rows)]
 
 
 def client_pairs(source: DataSource, info: RoundInfo) -> tuple[list[Pair], list[Pair]]:
-    """Give this client's (training, validation) pairs."""
+    """Return this client's (training, validation) pairs."""
     pairs = load_pairs(source.folder)
     training, validation = source.local(topic_numbers(pairs), info)
     return [pairs[row] for row in training], [pairs[row] for row in validation]
 
 
 def topic_numbers(pairs: Sequence[Pair]) -> NDArray[np.int64]:
-    """Give the number of each pair's topic, in the order of names: int64 (pairs,)."""
+    """Return each pair's topic as an index into the sorted names: int64 (pairs,)."""
     return np.unique([pair.topic for pair in pairs], return_inverse=True)[1].astype(np.int64)
 
 
 @lru_cache(maxsize=2)
 def load_pairs(folder: Path | None) -> tuple[Pair, ...]:
-    """Read all .jsonl files of a folder, or the ChatterBot corpus where there is none.
+    """Read all .jsonl files of a folder, or the ChatterBot corpus without one.
 
     Raises
     ------
@@ -89,8 +89,8 @@ def load_pairs(folder: Path | None) -> tuple[Pair, ...]:
     pairs = tuple(pair for path in files for pair in _read_jsonl(path))
     if not pairs:
         raise AppError(
-            f"{folder} holds {len(files)} .jsonl files and no pair; expected at least one file with a line "
-            f'{{"prompt": "...", "reply": "..."}} for each pair. Mend what is mounted there'
+            f"{folder} holds {len(files)} .jsonl files without a pair; expected a file with a line "
+            f'{{"prompt": "...", "reply": "..."}} for each pair. Fix the mounted folder'
         )
     return pairs
 
@@ -135,8 +135,8 @@ def _pair(line: str, path: Path, number: int) -> Pair:
         prompt, reply = (_text(values, names) for names in (PROMPT_NAMES, REPLY_NAMES))
     except (ValueError, TypeError, AttributeError) as error:
         raise AppError(
-            f"{path} line {number} is no pair ({error}); expected an object with the text "
-            f"{' or '.join(PROMPT_NAMES)} and the text {' or '.join(REPLY_NAMES)}. Mend or remove the line"
+            f"{path} line {number} is not a pair ({error}); expected an object with the text "
+            f"{' or '.join(PROMPT_NAMES)} and the text {' or '.join(REPLY_NAMES)}. Fix or remove the line"
         ) from error
     more = values.get("input")
     prompt = f"{prompt}\n\n{more}" if more else prompt
@@ -144,7 +144,7 @@ def _pair(line: str, path: Path, number: int) -> Pair:
 
 
 def _text(values: Mapping[str, object], names: Sequence[str]) -> str:
-    """Give the first text that goes by one of the names, which other data sets use."""
+    """Return the first text under one of the names, which cover those of other data sets."""
     for name in names:
         value = values.get(name)
         if isinstance(value, str) and value.strip():
@@ -153,9 +153,9 @@ def _text(values: Mapping[str, object], names: Sequence[str]) -> str:
 
 
 def encode(tokenizer: Any, pair: Pair, max_length: int) -> tuple[list[int], list[int]]:
-    """Give (tokens, labels) of one pair: the prompt's labels are left out, the reply ends with end of text.
+    """Return (tokens, labels) of one pair: prompt tokens have no label, the reply ends with end of text.
 
-    A long reply is cut at its end; a long prompt at its beginning, so that half the length is the reply's.
+    A long reply is cut at its end, a long prompt at its beginning; the reply keeps at least half the length.
     """
     if tokenizer.chat_template:
         talk = [{"role": "user", "content": pair.prompt}]
@@ -170,7 +170,7 @@ def encode(tokenizer: Any, pair: Pair, max_length: int) -> tuple[list[int], list
 
 
 def to_batches(tokenizer: Any, pairs: Sequence[Pair], encoding: Encoding) -> Iterable[Batch]:
-    """Give the pairs in their order, padded at the end to the longest of each batch."""
+    """Yield the pairs in their order, padded at the end to the longest of each batch."""
     for start in range(0, len(pairs), encoding.batch_size):
         some = [
             encode(tokenizer, pair, encoding.max_length)

@@ -14,12 +14,12 @@ from oneflower.language_models import base_model_folder
 from oneflower.sdk.client import set_determinism
 from oneflower.sdk.options import option, training_config
 
-# No hub at run time: a model is a folder, and a typing error in its name is no reason to ask the network.
+# No model hub at run time: a model is a folder, and a mistyped name must not cause a download.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 IGNORED = -100
-"""The label that the loss leaves out: prompts and padding."""
+"""The label that the loss ignores: prompts and padding."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ class Adapter:
         )
 
     def described(self) -> dict[str, str]:
-        """Give what a checkpoint's manifest must say, so that the adapter can be exported from it."""
+        """Return the fields that a checkpoint's manifest needs to export the adapter."""
         return {
             "lora-rank": str(self.rank),
             "lora-alpha": str(self.alpha),
@@ -51,7 +51,7 @@ class Adapter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Tokens int64 (N, length), their mask, and labels with the prompt left out."""
+    """Tokens int64 (N, length), their mask, and labels without the prompt."""
 
     tokens: Tensor
     mask: Tensor
@@ -59,18 +59,18 @@ class Batch:
 
 
 def base_folder(run_config: Mapping[str, object], node_config: Mapping[str, object] | None = None) -> Path:
-    """Find the base model: the node's own `base-model`, that of the run (FL_BASE_MODEL), or the cache."""
+    """Return the base model's folder: the node's `base-model`, the run's (FL_BASE_MODEL), or the cache."""
     own = option(node_config or {}, "base-model", "")
     return base_model_folder(Path(own or training_config(run_config).base_model))
 
 
 def device() -> torch.device:
-    """Give the GPU where there is one."""
+    """Return the GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def adapted_model(folder: Path, adapter: Adapter, seed: int) -> nn.Module:
-    """Load the base model, freeze it, and add an adapter with the weights that the run's seed gives.
+    """Load the base model, freeze it, and add an adapter with initial weights from the run's seed.
 
     The base is float32 on a CPU, whose bfloat16 is unusably slow, and bfloat16 on a GPU; the adapter is
     float32 on both.
@@ -91,28 +91,28 @@ def adapted_model(folder: Path, adapter: Adapter, seed: int) -> nn.Module:
     except (OSError, ValueError) as error:
         raise AppError(
             f"{folder} with LoRA on {', '.join(adapter.targets)} cannot be built: {error}. Expected a causal "
-            f"language model that has these modules: mend base-model or lora-targets"
+            f"language model that has these modules: fix base-model or lora-targets"
         ) from error
     return model.to(device())
 
 
 def tokenizer_of(folder: Path) -> Any:
-    """Load the tokenizer that lies beside the model."""
+    """Load the tokenizer in the model's folder."""
     _, transformers = _libraries()
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder))
     except (OSError, ValueError) as error:
         raise AppError(
-            f"{folder} has no tokenizer that can be loaded: {error}. Expected what save_pretrained writes "
-            f"beside the model: fetch or save it again"
+            f"{folder} has no tokenizer that can be loaded: {error}. Expected the files that save_pretrained "
+            f"writes: fetch or save the model again"
         ) from error
     if tokenizer.eos_token_id is None:
-        raise AppError(f"the tokenizer of {folder} names no end of text; expected eos_token. Set it and save")
+        raise AppError(f"the tokenizer of {folder} has no end-of-text token; set eos_token and save it again")
     return tokenizer
 
 
 def batch_loss(model: nn.Module, batch: Batch) -> Tensor:
-    """Give the mean cross-entropy over the tokens of the replies."""
+    """Return the mean cross-entropy over the tokens of the replies."""
     logits = model(input_ids=batch.tokens, attention_mask=batch.mask).logits
     return nn.functional.cross_entropy(
         logits[:, :-1].float().flatten(0, 1), batch.labels[:, 1:].flatten(), ignore_index=IGNORED
@@ -121,7 +121,7 @@ def batch_loss(model: nn.Module, batch: Batch) -> Tensor:
 
 @torch.no_grad()
 def mean_loss(model: nn.Module, batches: list[Batch]) -> float:
-    """Give the mean cross-entropy over all reply tokens of all batches."""
+    """Return the mean cross-entropy over all reply tokens of all batches."""
     model.eval()
     total, count = 0.0, 0
     for batch in batches:
@@ -133,7 +133,7 @@ def mean_loss(model: nn.Module, batches: list[Batch]) -> float:
 
 def _libraries() -> tuple[Any, Any]:
     try:
-        import peft  # noqa: PLC0415  seconds to import, and a clear word where they are missing
+        import peft  # noqa: PLC0415  takes seconds to import; a missing package gives a clear error
         import transformers  # noqa: PLC0415
     except ImportError as error:
         raise AppError(

@@ -43,10 +43,10 @@ def main(grid: Grid, context: Context) -> None:
 def evaluation(
     run_config: Mapping[str, object], folder: Path, model: nn.Module, seed: int
 ) -> Callable[[int, ArrayRecord], MetricRecord] | None:
-    """Give the central evaluation, or None where this machine has no pairs at all."""
+    """Return the central evaluation, or None if this machine has no pairs."""
     source = data_source(run_config)
     if source.folder is None and corpus_folder() is None:
-        log(WARNING, "no pairs on the server: the clients' evaluation is the only one")
+        log(WARNING, "no pairs on the server: there is only client evaluation")
         return None
     encoding = Encoding.from_run_config(run_config)
     pairs = held_out_pairs(source, seed)[: encoding.evaluation_pairs]

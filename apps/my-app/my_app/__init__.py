@@ -1,1 +1,1 @@
-"""A small classifier, trained where the data are."""
+"""A small classifier for federated training."""

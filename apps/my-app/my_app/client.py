@@ -48,7 +48,7 @@ def evaluate(message: Message, context: Context) -> Message:
 
 
 def my_rows(context: Context, info: RoundInfo) -> tuple[Batch, Batch]:
-    """Give this node's (training, validation) rows."""
+    """Return this node's (training, validation) rows."""
     source = DataSource.from_config(context.run_config, context.node_config)
     rows, labels = load(source.folder)
     training, validation = map(torch.from_numpy, source.local(labels.numpy(), info))

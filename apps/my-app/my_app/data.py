@@ -15,7 +15,7 @@ Batch = tuple[Tensor, Tensor]
 
 
 def load(folder: Path | None) -> Batch:
-    """Give all rows of this machine; replace it by what reads your data."""
+    """Return all rows of this machine; replace it by code that reads your data."""
     if folder is None:
         return half_circles(1200)
     path = folder / "rows.npz"
@@ -27,13 +27,13 @@ def load(folder: Path | None) -> Batch:
     if rows.ndim != 2 or rows.shape[1] != FEATURES or labels.shape != rows.shape[:1]:
         raise AppError(
             f"{path} holds x of shape {tuple(rows.shape)} and y of shape {tuple(labels.shape)}; expected "
-            f"(rows, {FEATURES}) and (rows,). Mend the file, or FEATURES in data.py"
+            f"(rows, {FEATURES}) and (rows,). Fix the file, or FEATURES in data.py"
         )
     return rows, labels
 
 
 def half_circles(count: int) -> Batch:
-    """Draw points on two half circles with noise: the same ones on every machine."""
+    """Draw points on two half circles with noise, the same on every machine."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(count) % CLASSES
     angle = torch.pi * (torch.rand(count, generator=generator) + labels)

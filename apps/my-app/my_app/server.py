@@ -1,4 +1,4 @@
-"""The ServerApp: first weights from the run's seed, central evaluation on held-out rows."""
+"""The ServerApp: initial weights from the run's seed, central evaluation on held-out rows."""
 
 import torch
 from flwr.app import ArrayRecord, Context, MetricRecord
@@ -17,7 +17,7 @@ app = ServerApp()
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Train: strategy, rounds and checkpoints are what the FL_* variables say."""
+    """Train with the strategy, rounds and checkpoints of the FL_* variables."""
     seed = training_config(context.run_config).seed
     set_determinism(seed, 0, 0)
     model = new_model()

@@ -1,45 +1,61 @@
-"""The six aggregation rules and the checks of client updates: pure NumPy, knows no Flower."""
+"""Strategies and the checks of client updates: pure NumPy, knows no Flower.
 
-from oneflower.aggregation.adam import AdamParameters, AdamState, adam_step, initial_state
+A strategy is a `StrategySpec` in `oneflower.aggregation.rules`; `SPECS` holds them all.
+"""
+
 from oneflower.aggregation.blocks import Allocate
-from oneflower.aggregation.bounds import minimum_clients
-from oneflower.aggregation.bulyan import bulyan
 from oneflower.aggregation.checks import (
     ArraySpec,
     Schema,
+    check_array,
+    check_names,
     check_num_examples,
     check_shares,
-    check_update,
     model_schema,
 )
+from oneflower.aggregation.comparison import LONGEST_REASON, Checked, Rejection, check_together
 from oneflower.aggregation.errors import AggregationError
-from oneflower.aggregation.krum import krum
-from oneflower.aggregation.mean import weighted_mean
-from oneflower.aggregation.trimmed import trimmed_mean
-from oneflower.aggregation.updates import Aggregate, Arrays, NDArray, Update, form_of, ordered
+from oneflower.aggregation.metrics import weighted_metrics
+from oneflower.aggregation.parameter import NUM_MALICIOUS, AnyParameter, Parameter, Values
+from oneflower.aggregation.registry import PARAMETERS, SPECS, readers, spec_of
+from oneflower.aggregation.spec import Aggregate, Bound, Family, Round, State, StrategySpec
+from oneflower.aggregation.updates import WEIGHT, Arrays, Form, NDArray, Ordered, Update, form_of, ordered
 
 __all__ = [
-    "AdamParameters",
-    "AdamState",
+    "LONGEST_REASON",
+    "NUM_MALICIOUS",
+    "PARAMETERS",
+    "SPECS",
+    "WEIGHT",
     "Aggregate",
     "AggregationError",
     "Allocate",
+    "AnyParameter",
     "ArraySpec",
     "Arrays",
+    "Bound",
+    "Checked",
+    "Family",
+    "Form",
     "NDArray",
+    "Ordered",
+    "Parameter",
+    "Rejection",
+    "Round",
     "Schema",
+    "State",
+    "StrategySpec",
     "Update",
-    "adam_step",
-    "bulyan",
+    "Values",
+    "check_array",
+    "check_names",
     "check_num_examples",
     "check_shares",
-    "check_update",
+    "check_together",
     "form_of",
-    "initial_state",
-    "krum",
-    "minimum_clients",
     "model_schema",
     "ordered",
-    "trimmed_mean",
-    "weighted_mean",
+    "readers",
+    "spec_of",
+    "weighted_metrics",
 ]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from oneflower.aggregation.errors import AggregationError
-from oneflower.aggregation.updates import NDArray, Update, form_of
+from oneflower.aggregation.updates import Arrays, NDArray, Update, form_of
 
 BLOCK = 32_768
 """Coordinates in a block: large enough to hide the cost of a NumPy call, small enough for the L2 cache."""
@@ -36,7 +36,7 @@ def blocks(size: int, block: int = BLOCK) -> Iterator[slice]:
 
 
 def combine(updates: Sequence[Update], make_rule: RuleFactory, allocate: Allocate) -> dict[str, NDArray]:
-    """Apply a rule of coordinates to every array; shapes and dtypes are kept.
+    """Apply a rule of coordinates to every array of updates of one form; shapes and dtypes are kept.
 
     float32 and float64 are computed as they are, float16 in float32 and rounded once, anything wider in
     float64. Integers and bools are computed in float64 as offsets from the least of the clients' values,
@@ -45,9 +45,8 @@ def combine(updates: Sequence[Update], make_rule: RuleFactory, allocate: Allocat
     Raises
     ------
     AggregationError
-        The updates are not of one form, or a dtype is neither float, integer nor bool.
+        A dtype is neither float, integer nor bool.
     """
-    require_one_form(updates)
     rules = _reused(make_rule)
     result = {name: allocate(name, array) for name, array in updates[0].arrays.items()}
     with np.errstate(over="ignore", invalid="ignore"):
@@ -69,14 +68,14 @@ def _reused(make_rule: RuleFactory) -> RuleFactory:
     return rule_for
 
 
-def require_one_form(updates: Sequence[Update]) -> None:
-    """Raise AggregationError unless all updates have the same names, shapes and dtypes."""
-    first = form_of(updates[0].arrays)
-    for update in updates[1:]:
-        if form_of(update.arrays) != first:
+def require_one_form(model: Arrays, updates: Sequence[Update]) -> None:
+    """Raise AggregationError unless all updates have the names, shapes and dtypes of the model."""
+    form = form_of(model)
+    for update in updates:
+        if form_of(update.arrays) != form:
             raise AggregationError(
-                f"the update of client {update.client} differs in array names, shapes or dtypes from that of "
-                f"client {updates[0].client}; expected one form: check updates before aggregating them"
+                f"the update of client {update.client} differs in array names, shapes or dtypes from the "
+                "model that it was sent; expected one form: check updates before aggregating them"
             )
 
 

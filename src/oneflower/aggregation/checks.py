@@ -56,18 +56,6 @@ def model_schema(arrays: Arrays) -> dict[str, ArraySpec]:
     return {name: ArraySpec(array.shape, array.dtype) for name, array in arrays.items()}
 
 
-def check_update(arrays: Arrays, num_examples: object, schema: Schema) -> str | None:
-    """Return why this update must not be used, or None: its arrays first, then its weight."""
-    return check_arrays(arrays, schema) or check_num_examples(num_examples)
-
-
-def check_arrays(arrays: Arrays, schema: Schema) -> str | None:
-    """Return how the arrays' names, shapes, dtypes or values differ from a finite model of this form."""
-    return check_names(arrays, schema) or next(
-        (reason for name, spec in schema.items() if (reason := check_array(name, arrays[name], spec))), None
-    )
-
-
 def check_names(names: Mapping[str, object], schema: Schema) -> str | None:
     """Return which arrays are missing or unknown, or None."""
     if missing := [name for name in schema if name not in names]:

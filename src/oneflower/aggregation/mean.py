@@ -1,34 +1,24 @@
-"""Weighted mean."""
+"""Means: of updates weighted by examples, and of rows of values."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from oneflower.aggregation.blocks import Allocate, BlockRule, Rows, combine, new_array
-from oneflower.aggregation.bounds import require
-from oneflower.aggregation.updates import Aggregate, NDArray, Update, ordered
+from oneflower.aggregation.updates import NDArray, Ordered
 
 
-def weighted_mean(updates: Iterable[Update], *, allocate: Allocate = new_array) -> Aggregate:
-    """Average the updates, each weighted by its share of the examples.
+def weighted_mean(updates: Ordered, allocate: Allocate = new_array) -> dict[str, NDArray]:
+    """Average at least one update, each weighted by its share of the examples.
 
     McMahan et al. 2017, "Communication-Efficient Learning of Deep Networks from Decentralized Data",
     algorithm 1: w = sum_k (n_k / n) w_k. The shares are computed in float64, the products and sums in the
     arrays' own dtype: no partial sum exceeds the largest of the clients' values by more than a rounding.
-
-    Raises
-    ------
-    AggregationError
-        There is no update, or the updates are not of one form.
     """
-    used = ordered(updates)
-    require("FedAvg", used)
-    total = float(sum(update.num_examples for update in used))
-    shares = [update.num_examples / total for update in used]
-    return Aggregate(
-        arrays=combine(used, lambda size, dtype: mean_rule(shares, size, dtype), allocate), used=tuple(used)
-    )
+    total = float(sum(update.num_examples for update in updates))
+    shares = [update.num_examples / total for update in updates]
+    return combine(updates, lambda size, dtype: mean_rule(shares, size, dtype), allocate)
 
 
 def mean_rule(shares: Sequence[float], size: int, dtype: np.dtype[Any]) -> BlockRule:
@@ -44,3 +34,17 @@ def mean_rule(shares: Sequence[float], size: int, dtype: np.dtype[Any]) -> Block
             np.add(out, product, out=out)
 
     return apply
+
+
+def mean_of(rows: Rows, out: NDArray) -> None:
+    """Fill `out` with the plain mean of the rows, finite wherever all of them are."""
+    _sum_of(rows, out)
+    np.divide(out, out.dtype.type(len(rows)), out=out)
+    if not np.isfinite(out).all():  # the sum overflowed, the mean cannot: divide first
+        _sum_of([row / out.dtype.type(len(rows)) for row in rows], out)
+
+
+def _sum_of(rows: Rows, out: NDArray) -> None:
+    np.copyto(out, rows[0])
+    for row in rows[1:]:
+        np.add(out, row, out=out)

@@ -3,14 +3,19 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cmp_to_key
-from typing import Any
+from typing import Any, NewType
 
 import numpy as np
 import numpy.typing as npt
 
 NDArray = npt.NDArray[Any]
 Arrays = Mapping[str, NDArray]
+Form = dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
+"""Shape and dtype of each array, by name."""
 Metric = float | Sequence[float]
+
+WEIGHT = "num-examples"
+"""The metric that says how many examples a client has trained or evaluated with."""
 
 FIRST_CHUNK_BYTES = 4_096
 LARGEST_CHUNK_BYTES = 1 << 20
@@ -25,50 +30,38 @@ class Update:
     Attributes
     ----------
     client
-        Name of the client, for logs; no rule looks at it.
+        Flower's node id of the client, for logs; no rule looks at it.
     arrays
         The client's model by array name, each of any shape, of a float, integer or bool dtype.
     num_examples
         Weight in a weighted mean, a finite number above 0. Robust rules ignore it.
     metrics
-        What the client measured.
+        What the client sent beside its model, its num-examples included.
     """
 
-    client: str
+    client: int
     arrays: Arrays
     num_examples: float = 1.0
     metrics: Mapping[str, Metric] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Aggregate:
-    """What a rule made of the updates.
-
-    Attributes
-    ----------
-    arrays
-        The new model. Krum's are the chosen update's own arrays, not a copy.
-    used
-        The updates that entered it, in the fixed order: all of them, or those that the rule selected.
-    """
-
-    arrays: Arrays
-    used: tuple[Update, ...]
+Ordered = NewType("Ordered", tuple[Update, ...])
+"""The updates of a round as `ordered` returns them: a rule takes nothing else."""
 
 
-def form_of(arrays: Arrays) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+def form_of(arrays: Arrays) -> Form:
     """Return shape and dtype of every array by name."""
     return {name: (array.shape, array.dtype) for name, array in arrays.items()}
 
 
-def ordered(updates: Iterable[Update]) -> list[Update]:
+def ordered(updates: Iterable[Update]) -> Ordered:
     """Return the updates in an order that depends on what they say and not on who sent them when.
 
     Flower's node ids are random at every registration and replies arrive in any order. Weight and
     metrics decide nearly always; where they are equal, the first differing byte of the arrays does.
     Updates that are equal in all of it may be swapped without changing any rule's result.
     """
-    return sorted(updates, key=cmp_to_key(_compare))
+    return Ordered(tuple(sorted(updates, key=cmp_to_key(_compare))))
 
 
 def _compare(left: Update, right: Update) -> int:

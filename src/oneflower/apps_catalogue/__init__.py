@@ -1,4 +1,4 @@
-"""What `oneflower new` writes: a small app that already runs, a copy of apps/my-app."""
+"""The bundled apps, and the copy of apps/my-app that `oneflower new` writes."""
 
 from oneflower.apps_catalogue.create import write_app
 

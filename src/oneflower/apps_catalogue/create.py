@@ -1,4 +1,4 @@
-"""Write the starter app under a name of the user's own."""
+"""Write a copy of the starter app under the user's own name."""
 
 import importlib.util
 import keyword
@@ -16,47 +16,47 @@ _LONGEST = 64
 
 
 def package_name(name: str) -> str:
-    """Return the Python package of an app's name.
+    """Return the name of an app's Python package.
 
     Raises
     ------
     SettingsError
-        The name cannot be one, or Python would import something else under it.
+        It is not a valid name, or Python would import another module under it.
     """
     package = name.replace("-", "_")
     if not _NAME.fullmatch(name) or len(name) > _LONGEST:
-        reason = "it is no name of a project and of a Python package"
+        reason = "it is not a valid name of a project and a Python package"
     elif keyword.iskeyword(package):
-        reason = "it is a word of Python's own"
+        reason = "it is a Python keyword"
     elif package in sys.stdlib_module_names or _is_installed(package):
-        reason = f"Python has a module {package} already, and would import one for the other"
+        reason = f"Python already has a module {package} and might import that instead"
     else:
         return package
     raise SettingsError(
-        f"the name {name!r} does not do: {reason}; expected lower-case letters, digits and single - or _, "
-        f"a letter first, {_LONGEST} characters at most. Choose another, for example my-app"
+        f"invalid name {name!r}: {reason}; expected lower-case letters, digits and single - or _, "
+        f"a letter first, at most {_LONGEST} characters. Choose another name, for example my-app"
     )
 
 
 def write_app(name: str, parent: Path) -> Path:
-    """Write the app into a new folder `parent/name` and return it; after a failure there is no folder.
+    """Write the app into a new folder `parent/name` and return it; a failure leaves no folder.
 
     Raises
     ------
     SettingsError
-        The name cannot be an app's.
+        The name is not valid.
     StateError
         The folder exists already, or cannot be written.
     """
     package = package_name(name)
     template = app_folder(PROJECT)
     if template is None:
-        raise StateError("this installation of oneflower lacks its starter app: install oneflower anew")
+        raise StateError("the starter app is missing from this installation: reinstall oneflower")
     folder = parent / name
     if folder.exists() or folder.is_symlink():
         raise StateError(
-            f"{folder} exists already; expected a name that is free, for nothing is overwritten. "
-            f"Choose another name, or move it away"
+            f"{folder} already exists; expected a new folder, because nothing is overwritten. "
+            f"Choose another name, or move the folder away"
         )
     unfinished = parent / f".{name}.unfinished"
     try:
@@ -72,8 +72,8 @@ def write_app(name: str, parent: Path) -> Path:
     except OSError as error:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise StateError(
-            f"cannot write {folder}: {error.strerror}; expected a folder that can be written and a disk with "
-            f"space. Mend that, or change to another folder"
+            f"cannot write {folder}: {error.strerror}; expected a writable folder and free disk space. "
+            f"Fix that, or change to another folder"
         ) from error
     return folder
 
@@ -83,5 +83,5 @@ def _is_installed(package: str) -> bool:
         spec = importlib.util.find_spec(package)
     except (ImportError, ValueError):
         return False
-    # A folder without code in it is no package that anyone has installed.
+    # An empty folder is a namespace package without origin: nothing is installed there.
     return spec is not None and spec.origin is not None

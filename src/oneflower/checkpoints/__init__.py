@@ -1,14 +1,13 @@
-"""The crash-safe checkpoint store: pure, knows no Flower."""
+"""The crash-safe checkpoint store; independent of Flower."""
 
 from oneflower.checkpoints.background import BackgroundWriter
 from oneflower.checkpoints.comparison import ArrayChange, compare
-from oneflower.checkpoints.digest import model_digest
 from oneflower.checkpoints.export import FORMATS, export_model
 from oneflower.checkpoints.manifest import SCHEMA, Manifest
 from oneflower.checkpoints.metrics import Metric, loadable, normalised
 from oneflower.checkpoints.model import Checkpoint, Metrics, ModelSchema, Resumption, Saved, adopt
 from oneflower.checkpoints.names import HISTORY
-from oneflower.checkpoints.npz import check_storable
+from oneflower.checkpoints.npz import check_storable, model_digest
 from oneflower.checkpoints.reader import CheckpointInfo, CheckpointReader, MissingRoundError
 from oneflower.checkpoints.retention import (
     KeepAll,

@@ -1,4 +1,4 @@
-"""Write checkpoints beside the training: the round loop hands one over and goes on."""
+"""Write checkpoints in a background thread, so that the round loop does not wait for the disk."""
 
 import threading
 from collections.abc import Callable
@@ -9,19 +9,19 @@ from oneflower.checkpoints.store import CheckpointStore
 
 
 class BackgroundWriter:
-    """Hands checkpoints to a store in a thread of its own, at most one in flight.
+    """Saves checkpoints in a separate thread, one at a time.
 
-    The arrays are not copied: they are a snapshot because nobody changes them in place after `submit`
-    (every aggregation makes new arrays).
+    The arrays are not copied. The caller must not change them in place after `submit`; every aggregation
+    creates new arrays.
 
     Parameters
     ----------
     store : CheckpointStore
-        Open for writing, and written by nobody else meanwhile.
+        Open for writing, without any other writer.
     on_saved : Callable[[Saved], None]
         Called in the writer's thread after each commit.
     on_failed : Callable[[int, Exception], None]
-        Called in the writer's thread with the round and what went wrong; the training goes on.
+        Called in the writer's thread with the round and the error; the training continues.
     """
 
     def __init__(
@@ -37,13 +37,13 @@ class BackgroundWriter:
         self._thread: threading.Thread | None = None
 
     def submit(self, checkpoint: Checkpoint) -> None:
-        """Start writing a checkpoint; waits first for the one in flight."""
+        """Start writing a checkpoint, after the previous one is written."""
         self.wait()
         self._thread = threading.Thread(target=self._save, args=(checkpoint,), name="checkpoint-writer")
         self._thread.start()
 
     def wait(self) -> None:
-        """Return when nothing is in flight."""
+        """Wait until no checkpoint is being written."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
@@ -55,10 +55,10 @@ class BackgroundWriter:
         self.wait()
 
     def _save(self, checkpoint: Checkpoint) -> None:
-        """Save and report. Whatever fails is reported: an error here must not vanish with its thread."""
+        """Save and report the result. Every error is reported: it must not vanish with its thread."""
         try:
             saved = self._store.save(checkpoint)
-        except Exception as error:  # noqa: BLE001 - handed to the caller, who logs it and trains on
+        except Exception as error:  # noqa: BLE001 - reported to the caller, who logs it and continues
             self._on_failed(checkpoint.round, error)
         else:
             self._on_saved(saved)

@@ -1,7 +1,7 @@
-"""The commit of one round: everything durable and read back first, then renames in a fixed order.
+"""Commit one round: write, sync and read back every file first, then rename in a fixed order.
 
-Written so that whatever may run out (space, quota, permission) runs out before the first rename; from
-there a crash leaves either the round before or the whole new one.
+Lack of space, quota or permission shows before the first rename. From there a crash leaves either the
+previous round or the complete new one as the newest.
 """
 
 import logging
@@ -18,7 +18,7 @@ from oneflower.checkpoints.manifest import DamagedError, FileRecord, Manifest, d
 from oneflower.checkpoints.model import Checkpoint
 from oneflower.checkpoints.names import HISTORY, manifest_name, model_name, round_files, state_name, temporary
 from oneflower.checkpoints.npz import npz_pieces
-from oneflower.checkpoints.proof import check_line, check_manifest, check_schema
+from oneflower.checkpoints.read_back import check_line, check_manifest, check_schema
 from oneflower.checkpoints.reading import read_manifest, verify_files
 from oneflower.checkpoints.writing import append_durably, write_temporary
 from oneflower.quality import Best
@@ -28,22 +28,25 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commit:
-    """The records of a commit's data files, the model's first. `fresh`: it was not committed alike before."""
+    """The records of a commit's data files, the model first.
+
+    `fresh` is False if the same content had been committed for this round before.
+    """
 
     records: list[FileRecord]
     fresh: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Earlier:
-    """What is committed for the round already: this very content, or what is set aside, and why."""
+class _Existing:
+    """What is committed for the round already: the same content, or files to set aside, and why."""
 
-    alike: bool
+    same_content: bool
     reason: str = ""
-    why: str = ""
+    detail: str = ""
 
 
-def commit(  # noqa: PLR0913 - what is committed, and what its manifest says besides
+def commit(  # noqa: PLR0913 - the checkpoint, and the other fields of its manifest
     files: Files,
     root: Path,
     checkpoint: Checkpoint,
@@ -55,16 +58,16 @@ def commit(  # noqa: PLR0913 - what is committed, and what its manifest says bes
 ) -> Commit:
     """Commit a checkpoint.
 
-    A round that is committed already is never overwritten: the same content is accepted as it lies, other
-    content sets the earlier files aside first. On a failure what was written is removed again, but for a
-    line of the history that no manifest names.
+    A committed round is never overwritten: the same content is accepted as it is; for other content the
+    earlier files are set aside first. After a failure everything written is removed again, except a line of
+    the history that no manifest names.
     """
     number = checkpoint.round
-    named: list[Path] = []
+    renamed: list[Path] = []
     try:
         records = _write_data(files, root, checkpoint)
-        earlier = _earlier(files, root, checkpoint, records)
-        if earlier is not None and earlier.alike:
+        existing = _existing(files, root, checkpoint, records)
+        if existing is not None and existing.same_content:
             _remove_temporaries(files, root, number)
             files.sync_folder(root)
             return Commit(records=records, fresh=False)
@@ -80,25 +83,29 @@ def commit(  # noqa: PLR0913 - what is committed, and what its manifest says bes
         )
         write_temporary(files, root / manifest_name(number), [memoryview(render(content))])
         check_manifest(files, root, number, records)
-        if earlier is not None:
-            ending = set_aside(files, root, number, earlier.reason)
+        if existing is not None:
+            ending = set_aside(files, root, number, existing.reason)
             log.warning(
-                "checkpoint set aside round=%d folder=%s as=*.%s reason=%s", number, root, ending, earlier.why
+                "checkpoint set aside round=%d folder=%s as=*.%s reason=%s",
+                number,
+                root,
+                ending,
+                existing.detail,
             )
         for record in records:
-            named.append(root / record.name)
-            files.rename(temporary(named[-1]), named[-1])
+            renamed.append(root / record.name)
+            files.rename(temporary(renamed[-1]), renamed[-1])
         files.sync_folder(root)
         files.rename(temporary(root / manifest_name(number)), root / manifest_name(number))
         files.sync_folder(root)
     except BaseException:
-        _withdraw(files, root, number, named)
+        _undo(files, root, number, renamed)
         raise
     return Commit(records=records, fresh=True)
 
 
 def record_history(files: Files, root: Path, entry: Entry) -> None:
-    """Write a line of the history, durably, and read it back; an empty one is none."""
+    """Append a line to the history durably and read it back; does nothing for an empty line."""
     if entry.line:
         append_durably(files, root / HISTORY, entry.repair + entry.line)
         check_line(files, root, entry)
@@ -116,8 +123,10 @@ def _write_data(files: Files, root: Path, checkpoint: Checkpoint) -> list[FileRe
     return records
 
 
-def _earlier(files: Files, root: Path, checkpoint: Checkpoint, records: list[FileRecord]) -> _Earlier | None:
-    """Return what is committed for the round already, None where nothing is."""
+def _existing(
+    files: Files, root: Path, checkpoint: Checkpoint, records: list[FileRecord]
+) -> _Existing | None:
+    """Return what is committed for the round already; None if nothing is."""
     number = checkpoint.round
     if not _exists(files, root / manifest_name(number)):
         return None
@@ -125,14 +134,14 @@ def _earlier(files: Files, root: Path, checkpoint: Checkpoint, records: list[Fil
         manifest = read_manifest(files, root, number)
         verify_files(files, root, manifest)
         if list(manifest.files) == records and _same_training(manifest, checkpoint):
-            return _Earlier(alike=True)
+            return _Existing(same_content=True)
     except DamagedError as damage:
-        return _Earlier(alike=False, reason="damaged", why=str(damage))
-    return _Earlier(alike=False, reason="superseded", why="other content was saved for the round")
+        return _Existing(same_content=False, reason="damaged", detail=str(damage))
+    return _Existing(same_content=False, reason="superseded", detail="other content was saved for the round")
 
 
 def _exists(files: Files, path: Path) -> bool:
-    """Tell whether a file is there, without listing a folder that may hold thousands."""
+    """Return whether a file exists, without listing a folder of possibly thousands of files."""
     try:
         files.open(path).close()
     except FileNotFoundError:
@@ -141,23 +150,23 @@ def _exists(files: Files, path: Path) -> bool:
 
 
 def _same_training(manifest: Manifest, checkpoint: Checkpoint) -> bool:
-    here: dict[str, Any] = {
+    expected: dict[str, Any] = {
         "strategy": checkpoint.strategy,
         "parameters": dict(checkpoint.parameters),
         "app": checkpoint.app,
         "seed": checkpoint.seed,
     }
-    return all(manifest.content[key] == value for key, value in here.items())
+    return all(manifest.content[key] == value for key, value in expected.items())
 
 
-def _withdraw(files: Files, root: Path, number: int, named: list[Path]) -> None:
-    """Remove what a failed commit left, as far as the system allows; a committed round is not touched.
+def _undo(files: Files, root: Path, number: int, renamed: list[Path]) -> None:
+    """Remove the files of a failed commit as far as the system allows; never touch a committed round.
 
-    Whether it is committed is asked of the folder: on NFS a rename may report an error and have happened.
+    The folder shows whether it is committed: on NFS a rename may report an error after it has succeeded.
     """
     with suppress(OSError):
         if manifest_name(number) not in files.names(root):
-            for path in named:
+            for path in renamed:
                 _quietly(files.unlink, path)
     _remove_temporaries(files, root, number)
 

@@ -1,4 +1,4 @@
-"""How far two models are apart, array by array."""
+"""The difference between two models, array by array."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from oneflower.checkpoints.npz import Arrays
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArrayChange:
-    """The absolute change of one array; None where both are not there, or not of one shape."""
+    """The absolute change of one array; None if one model lacks it or the shapes differ."""
 
     name: str
     largest: float | None
@@ -22,8 +22,8 @@ class ArrayChange:
 def compare(before: Arrays, after: Arrays) -> list[ArrayChange]:
     """Return the change of every array from one model to another, in the order of the first.
 
-    Differences are taken in float64 (complex128 for complex numbers). A place that holds NaN in one of them
-    makes the change NaN.
+    Differences are computed in float64 (complex128 for complex numbers). A NaN in either array makes the
+    change NaN.
     """
     changes = [_change(name, array, after.get(name)) for name, array in before.items()]
     added = [

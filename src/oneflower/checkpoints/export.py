@@ -1,4 +1,4 @@
-"""A model as a file for others: NumPy's, PyTorch's, or the one of safetensors."""
+"""Export a model as a NumPy, PyTorch or safetensors file."""
 
 import importlib
 import io
@@ -8,9 +8,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from oneflower.checkpoints.files import Files, OsFiles
+from oneflower.checkpoints.files import Files, OsFiles, hint
 from oneflower.checkpoints.npz import Arrays, npz_pieces
-from oneflower.checkpoints.trouble import hint
 from oneflower.checkpoints.writing import replace_file
 from oneflower.errors import CheckpointError, StateError
 
@@ -18,14 +17,14 @@ FORMATS: Final = ("npz", "pt", "safetensors")
 
 
 def export_model(arrays: Arrays, path: Path, kind: str, *, files: Files | None = None) -> None:
-    """Write a model to `path`, whole or not at all; an existing file is replaced.
+    """Write a model to `path` atomically; an existing file is replaced.
 
     `pt` is a state_dict of tensors that `torch.load(path, weights_only=True)` opens.
 
     Raises
     ------
     CheckpointError
-        The format is unknown, its library is not installed, or it has no such dtype.
+        The format is unknown, its library is not installed, or it does not support a dtype.
     StateError
         The file cannot be written.
     """
@@ -50,7 +49,7 @@ def _as_pt(arrays: Arrays) -> bytes:
     torch = _library("torch", "apps")
     buffer = io.BytesIO()
     try:
-        # A copy, for tensors must own memory that may be written, in the machine's byte order.
+        # A copy: tensors need writable memory in the machine's byte order.
         tensors = {name: torch.from_numpy(_native(array)) for name, array in arrays.items()}
     except TypeError as error:
         raise CheckpointError(f"PyTorch has no such dtype: {error}. Export as npz instead.") from error

@@ -1,19 +1,21 @@
-"""The one narrow seam between the checkpoint store and the operating system.
+"""The interface between the checkpoint store and the operating system, and the texts of its errors.
 
 Every operation that changes the disk, and every read that a checkpoint depends on, goes through `Files`,
-so that the tests can fail, cut or record each single one.
+so that tests can make any one of them fail, cut it short or record it.
 """
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Final, Protocol
 
+from oneflower.errors import StateError
 from oneflower.files import open_to_read, require_no_pipe
 
 
 class Files(Protocol):
-    """What the store asks of a file system. Each call may raise OSError; `write` may be short."""
+    """The file operations that the store uses. Each may raise OSError; `write` may write fewer bytes."""
 
     def make_folder(self, path: Path) -> None:
         """Make one folder in an existing one."""
@@ -28,7 +30,7 @@ class Files(Protocol):
         ...
 
     def append(self, path: Path) -> int:
-        """Return a descriptor that writes at the end of the file, which is created if it is not there."""
+        """Open the file for appending, creating it if needed; return its descriptor."""
         ...
 
     def write(self, descriptor: int, data: memoryview) -> int:
@@ -36,7 +38,7 @@ class Files(Protocol):
         ...
 
     def start_writeback(self, descriptor: int, offset: int, length: int) -> None:
-        """Let the disk begin with these bytes now: a hint that makes the later fsync short."""
+        """Start writing these bytes to the disk now: a hint that shortens the later fsync."""
         ...
 
     def fsync(self, descriptor: int) -> None:
@@ -48,7 +50,7 @@ class Files(Protocol):
         ...
 
     def rename(self, old: Path, new: Path) -> None:
-        """Rename atomically, replacing what bears the new name."""
+        """Rename atomically, replacing a file that already has the new name."""
         ...
 
     def unlink(self, path: Path) -> None:
@@ -64,7 +66,7 @@ class Files(Protocol):
         ...
 
     def sync_folder(self, path: Path) -> None:
-        """Make the folder's names durable: without it a crash may undo a rename."""
+        """Make the folder's entries durable: without it a crash may undo a rename."""
         ...
 
     def open(self, path: Path) -> BinaryIO:
@@ -88,19 +90,19 @@ class OsFiles:
         return [path.name for path in folder.iterdir()]
 
     def create(self, path: Path) -> int:
-        """Create or empty a file for writing."""
-        return _to_write(path, os.O_TRUNC)
+        """Create or truncate a file for writing."""
+        return _open_to_write(path, os.O_TRUNC)
 
     def append(self, path: Path) -> int:
-        """Open or create a file for writing at its end."""
-        return _to_write(path, os.O_APPEND)
+        """Open or create a file for appending."""
+        return _open_to_write(path, os.O_APPEND)
 
     def write(self, descriptor: int, data: memoryview) -> int:
         """Write some bytes."""
         return os.write(descriptor, data)
 
     def start_writeback(self, descriptor: int, offset: int, length: int) -> None:
-        """Start writing: Linux does so for dirty bytes that are said to be of no further use in memory."""
+        """Start writing: Linux does so for dirty bytes that are declared unneeded in memory."""
         with suppress(OSError):
             os.posix_fadvise(descriptor, offset, length, os.POSIX_FADV_DONTNEED)
 
@@ -129,7 +131,7 @@ class OsFiles:
         return str(path.readlink())
 
     def sync_folder(self, path: Path) -> None:
-        """Make the folder's names durable."""
+        """Make the folder's entries durable."""
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)
@@ -137,7 +139,7 @@ class OsFiles:
             os.close(descriptor)
 
     def open(self, path: Path) -> BinaryIO:
-        """Open for reading, unbuffered readers welcome."""
+        """Open for reading."""
         return open_to_read(path)
 
     def free_bytes(self, folder: Path) -> int:
@@ -146,12 +148,35 @@ class OsFiles:
         return status.f_bavail * status.f_frsize
 
 
-def _to_write(path: Path, how: int) -> int:
-    """Open or create a file; a named pipe is an error at once, whether somebody reads it or not."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC | how, 0o644)
+def _open_to_write(path: Path, flags: int) -> int:
+    """Open or create a file; fail at once on a named pipe, with or without a reader."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC | flags, 0o644)
     try:
         require_no_pipe(descriptor)
     except OSError:
         os.close(descriptor)
         raise
     return descriptor
+
+
+_HINTS: Final = {
+    errno.ENOSPC: "The disk is full: free space on it, enlarge it, or lower FL_CHECKPOINT_KEEP.",
+    errno.EDQUOT: "The disk quota is used up: raise it, free space, or lower FL_CHECKPOINT_KEEP.",
+    errno.EROFS: "The disk is mounted read-only: mount it writable, or choose another path.",
+    errno.ENOENT: "The folder does not exist: create it or mount its disk, or choose another path.",
+    errno.ENOTDIR: "A part of the path is a file, not a folder: choose another path.",
+    errno.EIO: "The disk reports an error: check it (dmesg, smartctl) and its cable or network.",
+}
+_DENIED: Final = (errno.EACCES, errno.EPERM)
+
+
+def hint(error: OSError) -> str:
+    """Return how to fix the cause of a failed file operation."""
+    if error.errno in _DENIED:
+        return f"Let user {os.geteuid()} write the folder (chown, chmod), or choose another path."
+    return _HINTS.get(error.errno or 0, "Check the folder and its disk.")
+
+
+def state_error(error: OSError, doing: str, folder: Path) -> StateError:
+    """Return the StateError for a failed operation on the checkpoint folder."""
+    return StateError(f"{doing} in {folder} failed: {error.strerror or error}. {hint(error)}")

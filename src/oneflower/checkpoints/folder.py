@@ -1,7 +1,7 @@
-"""The folder's bookkeeping: what is committed, what is set aside, what a crash left behind.
+"""Operations on the checkpoint folder: committed rounds, rounds set aside, cleaning up after a crash.
 
-A round goes out of the committed ones by losing its manifest first, and that is made durable before its
-data files are touched. So no crash can leave a manifest whose files are gone.
+A round is removed manifest first, and that is made durable before its data files are touched. So no crash
+can leave a manifest whose files are gone.
 """
 
 import logging
@@ -14,12 +14,12 @@ from oneflower.checkpoints.names import (
     HISTORY,
     LATEST,
     METADATA,
-    aside,
     data_round,
     is_temporary,
     manifest_name,
     manifest_round,
     model_name,
+    parse_set_aside,
     round_files,
     temporary,
 )
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 def make_folder(files: Files, path: Path) -> None:
-    """Make the folder and its parents durably: a folder that a crash undoes takes its commits with it."""
+    """Create the folder and its parents durably: a folder lost in a crash would take its commits along."""
     try:
         files.make_folder(path)
     except FileExistsError:
@@ -47,7 +47,7 @@ def committed_rounds(files: Files, root: Path) -> list[int]:
 
 
 def set_aside(files: Files, root: Path, number: int, reason: str) -> str:
-    """Rename every file of a round to `<name>.<reason>-<n>` and return that ending. Nothing is deleted."""
+    """Rename every file of a round to `<name>.<reason>-<n>`; return `<reason>-<n>`. Nothing is deleted."""
     names = set(files.names(root))
     ending = _next_ending(names, round_files(number), reason)
     manifest, *data = round_files(number)
@@ -63,7 +63,7 @@ def set_aside(files: Files, root: Path, number: int, reason: str) -> str:
 
 
 def set_history_aside(files: Files, root: Path, reason: str) -> None:
-    """Rename the history to `<name>.<reason>-<n>`, when no committed manifest names it any more."""
+    """Rename the history to `<name>.<reason>-<n>`, once no committed manifest names it."""
     names = set(files.names(root))
     if HISTORY in names:
         files.rename(root / HISTORY, root / f"{HISTORY}.{_next_ending(names, (HISTORY,), reason)}")
@@ -71,56 +71,56 @@ def set_history_aside(files: Files, root: Path, reason: str) -> None:
 
 
 def remove_rounds(files: Files, root: Path, rounds: Iterable[int]) -> None:
-    """Remove rounds that retention lets go.
+    """Delete rounds that retention does not keep.
 
-    The manifests are hidden under their temporary names until the data are gone: they tell the next
-    opening that a crash interrupted a removal.
+    The manifests keep their temporary names until the data is deleted: they tell the next `open` that a
+    crash interrupted a removal.
     """
     names = set(files.names(root))
-    gone = list(rounds)
-    _hide_links(files, root, gone)
-    for number in gone:
+    numbers = list(rounds)
+    _hide_links(files, root, numbers)
+    for number in numbers:
         files.rename(root / manifest_name(number), temporary(root / manifest_name(number)))
     files.sync_folder(root)
-    for number in gone:
+    for number in numbers:
         for name in round_files(number)[1:]:
             if name in names:
                 files.unlink(root / name)
-    for number in gone:
+    for number in numbers:
         files.unlink(temporary(root / manifest_name(number)))
 
 
 def recover(files: Files, root: Path) -> None:
-    """Finish or undo what a crash interrupted: removals, settings aside, commits that did not happen."""
+    """Finish or undo what a crash interrupted: removals, renames that set a round aside, commits."""
     names = set(files.names(root))
     for name in sorted(names):
         number = data_round(name)
         if number is not None and manifest_name(number) not in names:
-            _settle_stray(files, root, name, number, names)
+            _settle_orphan(files, root, name, number, names)
     for name in sorted(name for name in names if is_temporary(name)):
         files.unlink(root / name)
 
 
-def point(files: Files, root: Path, *, newest: int | None, best: int | None) -> None:
-    """Make the links and the copied manifest show the newest and the best round; without a round they go.
+def update_links(files: Files, root: Path, *, newest: int | None, best: int | None) -> None:
+    """Point the links and the copied manifest at the newest and the best round; None removes them.
 
-    Each is replaced by a rename. Before a round goes away they are pointed elsewhere, so that none dangles.
+    Each is replaced by a rename. Callers do this before they remove a round, so that no link dangles.
     """
     if newest is None:
         _remove(files, root, {LATEST, METADATA, BEST})
         return
     try:
         _copy_manifest(files, root, manifest_name(newest))
-    finally:  # a disk without links (SMB) still shows the newest manifest, and the other way round
-        _point_link(files, root, LATEST, model_name(newest))
-        _point_link(files, root, BEST, None if best is None else model_name(best))
+    finally:  # on a disk without links (SMB) the copied manifest is still updated, and vice versa
+        _update_link(files, root, LATEST, model_name(newest))
+        _update_link(files, root, BEST, None if best is None else model_name(best))
 
 
-def _settle_stray(files: Files, root: Path, name: str, number: int, names: set[str]) -> None:
-    """Deal with a data file without its manifest.
+def _settle_orphan(files: Files, root: Path, name: str, number: int, names: set[str]) -> None:
+    """Handle a data file that has no manifest.
 
-    A setting aside that a crash interrupted comes first: its data may not go with a commit or a removal
-    that was under way too. Then ours goes, and anyone else's is set aside.
+    If a crash interrupted setting the round aside, finish that: the data must not be deleted. Otherwise
+    delete a file that our own interrupted commit or removal left, and set any other file aside.
     """
     ending = _unfinished_ending(names, number, name)
     if ending is None and temporary(root / manifest_name(number)).name in names:
@@ -132,48 +132,48 @@ def _settle_stray(files: Files, root: Path, name: str, number: int, names: set[s
 
 
 def _unfinished_ending(names: set[str], number: int, name: str) -> str | None:
-    """Return the ending of a setting aside that renamed the manifest and not yet this file."""
+    """Return the ending under which the manifest was set aside if this file was not yet renamed to it."""
     for other in sorted(names, reverse=True):
-        put = aside(other)
-        if put and put.name == manifest_name(number):
-            ending = f"{put.reason}-{put.number}"
+        parsed = parse_set_aside(other)
+        if parsed and parsed.name == manifest_name(number):
+            ending = f"{parsed.reason}-{parsed.number}"
             if f"{name}.{ending}" not in names:
                 return ending
     return None
 
 
 def _next_ending(names: set[str], of: Collection[str], reason: str) -> str:
-    taken = [put.number for put in map(aside, names) if put and put.name in of]
+    taken = [parsed.number for parsed in map(parse_set_aside, names) if parsed and parsed.name in of]
     return f"{reason}-{max(taken, default=0) + 1}"
 
 
 def _copy_manifest(files: Files, root: Path, name: str) -> None:
     with files.open(root / name) as file:
         content = file.read()
-    if _content(files, root / METADATA) != content:
+    if _read_or_none(files, root / METADATA) != content:
         replace_file(files, root / METADATA, content)
 
 
-def _point_link(files: Files, root: Path, name: str, target: str | None) -> None:
-    """Point a link where it is not right, and make it and the copied manifest durable; None removes it."""
-    shown = _shown(files, root / name)
-    if target is None and shown is not None:
+def _update_link(files: Files, root: Path, name: str, target: str | None) -> None:
+    """Point a link at its target, and make it and the copied manifest durable; None removes it."""
+    current = _link_target(files, root / name)
+    if target is None and current is not None:
         files.unlink(root / name)
-    elif target is not None and shown != target:
+    elif target is not None and current != target:
         replace_link(files, root / name, target)
         files.sync_folder(root)
 
 
 def _hide_links(files: Files, root: Path, rounds: Collection[int]) -> None:
-    """Remove links that still show rounds about to go, where a full disk kept them from being replaced."""
+    """Remove links that still point at these rounds because a full disk prevented their update."""
     models = {model_name(number) for number in rounds}
     for name in (LATEST, BEST):
-        if _shown(files, root / name) in models:
+        if _link_target(files, root / name) in models:
             files.unlink(root / name)
 
 
-def _shown(files: Files, path: Path) -> str | None:
-    """Return what a link shows: None where there is none, nothing where something else bears its name."""
+def _link_target(files: Files, path: Path) -> str | None:
+    """Return a link's target: None if there is no link, empty if the name is not that of a link."""
     try:
         return files.read_link(path)
     except FileNotFoundError:
@@ -187,7 +187,7 @@ def _remove(files: Files, root: Path, names: set[str]) -> None:
         files.unlink(root / name)
 
 
-def _content(files: Files, path: Path) -> bytes | None:
+def _read_or_none(files: Files, path: Path) -> bytes | None:
     try:
         with files.open(path) as file:
             return file.read()

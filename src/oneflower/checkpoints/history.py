@@ -1,8 +1,8 @@
 """The metrics of a training as an append-only file: a chain of lines, of which each manifest names one.
 
-A line holds what was measured since the line before it, and a SHA-256 over that line's SHA-256 and its own
-text. So the last line proves all before it. A line that does not follow the one above it names with ``after``
-the byte where its predecessor ends: a training that went back to an earlier round leaves all lines in place.
+A line holds the metrics since its predecessor, and a SHA-256 over the predecessor's SHA-256 and its own text.
+So the last line verifies all before it. A line whose predecessor is not the line above it gives in ``after``
+the byte where its predecessor ends: after a rollback to an earlier round all lines stay in place.
 """
 
 import hashlib
@@ -12,10 +12,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from oneflower.checkpoints.metrics import check_metrics
+from oneflower.checkpoints.metrics import check_metrics, from_json, to_json
 from oneflower.checkpoints.model import Metrics
 from oneflower.checkpoints.names import HISTORY
-from oneflower.checkpoints.plain import restored, spelled
 from oneflower.errors import AppError
 
 _LINE: Final = re.compile(rb'(.*), "sha256": "([0-9a-f]{64})"\}', re.DOTALL)
@@ -23,7 +22,7 @@ _LINE: Final = re.compile(rb'(.*), "sha256": "([0-9a-f]{64})"\}', re.DOTALL)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
-    """Where a line ends, and its SHA-256. The beginning of the file ends no line."""
+    """Where a line ends, and its SHA-256. Byte 0 is the position before the first line."""
 
     size_bytes: int = 0
     sha256: str = ""
@@ -34,9 +33,9 @@ BEGINNING: Final = Position()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """A line as it lies in the file: where it begins, and where the line ends that it follows.
+    """A line of the file: where it begins (``begin``), and where its predecessor ends (``before``).
 
-    ``problem`` says what is wrong with it; ``whole`` tells that it and all that it follows is good.
+    ``problem`` says what is wrong with it. ``whole``: this line and all its predecessors are valid.
     """
 
     begin: int
@@ -50,7 +49,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """The metrics so far, and what is wrong with their file: then some, or all, are missing."""
+    """The metrics so far. With a ``problem`` in their file, some or all are missing."""
 
     metrics: dict[str, dict[str, dict[str, Any]]]
     problem: str | None
@@ -58,14 +57,14 @@ class Reading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """The file's lines by where they end. ``ended`` tells whether the last one is complete."""
+    """The file's lines by the byte where they end. ``ended``: the last one is complete."""
 
     lines: Mapping[int, Line]
     size_bytes: int
     ended: bool
 
     def problem(self, position: Position) -> str | None:
-        """Say what is wrong with the lines up to a position; nothing is read twice."""
+        """Return what is wrong with the lines up to a position; None if all are valid."""
         if position == BEGINNING:
             return None
         line = self.lines.get(position.size_bytes)
@@ -80,7 +79,7 @@ class History:
         return f"the line of {HISTORY} at byte {bad.begin} {bad.problem}"
 
     def until(self, position: Position) -> Reading:
-        """Return the metrics up to a position: those of every good line that it leads back to."""
+        """Return the metrics up to a position: those of its line and of every valid predecessor."""
         problem = self.problem(position)
         line = self.lines.get(position.size_bytes)
         if line is None or line.sha256 != position.sha256:
@@ -88,8 +87,8 @@ class History:
         lines = [line for line in self._back_from(position.size_bytes) if not line.problem]
         return Reading(metrics=merged(line.metrics for line in reversed(lines)), problem=problem)
 
-    def noted_after(self, position: Position, number: int) -> tuple[Position, list[Metrics]]:
-        """Return what was measured of round `number` after its manifest was written, and where that ends."""
+    def recorded_after(self, position: Position, number: int) -> tuple[Position, list[Metrics]]:
+        """Return metrics of round `number` recorded after its manifest was written, and where they end."""
         found = []
         for end, line in self.lines.items():
             follows = line.before == position.size_bytes and line.round == number
@@ -105,7 +104,7 @@ class History:
 
 
 def parse_history(data: bytes) -> History:
-    """Take the file apart. Whatever it holds, nothing is raised; what follows the last newline is no line."""
+    """Parse the file. Never raises, whatever it holds; bytes after the last newline are not a line."""
     lines: dict[int, Line] = {}
     begin = 0
     for text in data.split(b"\n")[:-1]:
@@ -119,17 +118,17 @@ EMPTY: Final = parse_history(b"")
 
 
 def render_line(number: int, metrics: Metrics, *, before: Position, begin: int) -> tuple[bytes, Position]:
-    """Return the bytes of a line that begins at byte `begin` and goes on from `before`, and where it ends."""
+    """Return the bytes of a line that begins at byte `begin` and follows `before`, and where it ends."""
     after = {} if before.size_bytes == begin else {"after": before.size_bytes}
-    content = {**after, "round": number, "metrics": spelled(metrics)}
+    content = {**after, "round": number, "metrics": to_json(metrics)}
     body = json.dumps(content, ensure_ascii=True, allow_nan=False)[:-1].encode()
     sha256 = _chained(before.sha256, body)
     line = body + f', "sha256": "{sha256}"}}\n'.encode()
     return line, Position(size_bytes=begin + len(line), sha256=sha256)
 
 
-def read_back(line: bytes, *, before: Position, begin: int) -> str | None:
-    """Say why a line at byte `begin` that follows `before` cannot be read; None where it can."""
+def line_problem(line: bytes, *, before: Position, begin: int) -> str | None:
+    """Return why a line at byte `begin` that follows `before` cannot be read; None if it can."""
     if not line.endswith(b"\n"):
         return "is cut short"
     last = Line(begin=0, before=0, sha256=before.sha256, round=0, metrics={}, problem=None, whole=True)
@@ -137,7 +136,7 @@ def read_back(line: bytes, *, before: Position, begin: int) -> str | None:
 
 
 def merged(parts: Iterator[Metrics] | list[Metrics]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Join metrics; of the same round and phase the later ones count."""
+    """Merge metrics; for the same round and phase the later ones replace the earlier ones."""
     whole: dict[str, dict[str, dict[str, Any]]] = {}
     for part in parts:
         for phase, rounds in part.items():
@@ -148,20 +147,20 @@ def merged(parts: Iterator[Metrics] | list[Metrics]) -> dict[str, dict[str, dict
 def _parsed(text: bytes, begin: int, lines: Mapping[int, Line]) -> Line:
     match = _LINE.fullmatch(text)
     if match is None:
-        return _bad(begin, "", "is no line of a history")
+        return _bad(begin, "", "is not a line of a history")
     body, sha256 = match[1], match[2].decode()
     try:
         content = json.loads(body + b"}")
         before = content.get("after", begin)
-        number, metrics = int(content["round"]), restored(content["metrics"])
+        number, metrics = int(content["round"]), from_json(content["metrics"])
         check_metrics(metrics)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, AppError) as error:
         return _bad(begin, sha256, f"cannot be read: {error!r}")
     previous = lines.get(before)
     if previous is None and before != 0:
-        return _bad(begin, sha256, f"goes on from byte {before}, where no line ends")
+        return _bad(begin, sha256, f"follows byte {before}, where no line ends")
     if _chained(previous.sha256 if previous else "", body) != sha256:
-        return _bad(begin, sha256, "is not as it was written: its SHA-256 is another")
+        return _bad(begin, sha256, "is not as it was written: its SHA-256 differs")
     whole = previous is None or previous.whole
     return Line(
         begin=begin, before=before, sha256=sha256, round=number, metrics=metrics, problem=None, whole=whole
@@ -169,7 +168,7 @@ def _parsed(text: bytes, begin: int, lines: Mapping[int, Line]) -> Line:
 
 
 def _bad(begin: int, sha256: str, problem: str) -> Line:
-    """Return a line whose content is not believed; the one above it is taken for the one before it."""
+    """Return an invalid line; the line above it is assumed to be its predecessor."""
     return Line(begin=begin, before=begin, sha256=sha256, round=0, metrics={}, problem=problem, whole=False)
 
 

@@ -1,6 +1,6 @@
-"""What the one writer knows of its folder, so that a save costs the same however many came before.
+"""The writer's summary of its folder, so that the cost of a save does not grow with the rounds before.
 
-Read once, from the newest committed manifest and the history; from then on each commit moves it on.
+Read once, from the newest committed manifest and the history; afterwards each commit updates it.
 """
 
 import logging
@@ -18,16 +18,16 @@ from oneflower.checkpoints.metrics import loadable, normalised
 from oneflower.checkpoints.model import Metrics
 from oneflower.checkpoints.reading import read_history, read_manifest, read_metrics
 from oneflower.errors import AppError
-from oneflower.quality import BestSoFar, Wanted, flat, wanted_or_automatic
+from oneflower.quality import BestSoFar, Wanted, flat, measure_named, wanted_or_automatic
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A line that is about to be written at the end of the history; empty where nothing new was measured.
+    """A line to append to the history; empty if there are no new metrics.
 
-    ``repair`` ends a line that a crash tore, and comes before it.
+    ``repair`` is written before it and ends a line that a crash cut short.
     """
 
     repair: bytes
@@ -40,12 +40,12 @@ class Entry:
 
 @dataclass(slots=True)
 class Ledger:
-    """Where the next line of the history goes, what it goes on from, and the best of the committed rounds.
+    """Where the next line of the history goes, which line it follows, and the best committed round.
 
-    ``number`` is the newest committed round, 0 where there is none; ``whole`` tells that all are known.
-    ``recorded`` is the newest round of each phase in the history. ``owed`` are metrics so far that no line
-    holds yet: those of a manifest of schema 1, or what was saved out of a damaged history. ``unreadable``
-    tells that the disk gives nothing of the history back.
+    ``number`` is the newest committed round, 0 if there is none. ``whole``: all committed rounds are
+    included. ``recorded`` is the newest round of each phase in the history. ``unrecorded`` are metrics that
+    no line holds yet: those of a manifest of schema 1, or those recovered from a damaged history.
+    ``unreadable``: the history cannot be read from the disk at all.
     """
 
     number: int
@@ -57,15 +57,15 @@ class Ledger:
     ended: bool = True
     position: Position = BEGINNING
     recorded: dict[str, int] = field(default_factory=dict)
-    owed: Metrics = field(default_factory=dict)
+    unrecorded: Metrics = field(default_factory=dict)
 
     @classmethod
     def read(
         cls, files: Files, root: Path, *, wanted: Wanted | None = None, rounds: Collection[int] | None = None
     ) -> Self:
-        """Read what is committed, or what some of the committed rounds are.
+        """Read the ledger of all committed rounds, or of some of them.
 
-        Without `wanted` the rounds are judged as the newest manifest says.
+        Without `wanted` the rounds are ranked by the metric in the newest manifest.
         """
         committed = committed_rounds(files, root) if rounds is None else sorted(rounds)
         newest = _newest(files, root, committed)
@@ -89,26 +89,26 @@ class Ledger:
         metrics: Metrics = known.metrics
         if newest.history is None:
             metrics, _ = loadable(metrics)
-            ledger.owed = metrics
+            ledger.unrecorded = metrics
         elif known.problem is None:
-            ledger.position, _ = history.noted_after(newest.history, newest.round)
+            ledger.position, _ = history.recorded_after(newest.history, newest.round)
         else:
             log.warning("metrics damaged, those left are kept folder=%s reason=%s", root, known.problem)
             own = (manifest.metrics for manifest in _manifests(files, root, committed))
-            metrics = ledger.owed = merged([*own, known.metrics])
+            metrics = ledger.unrecorded = merged([*own, known.metrics])
             _remember_best(ledger.best, newest)
-        ledger._know(metrics)
+        ledger._include(metrics)
         return ledger
 
     def entry(self, number: int, metrics: Metrics) -> Entry:
-        """Return the line for what is new in the metrics up to round `number`, which it is written for.
+        """Return the history line of round `number`: the metrics up to it that are not recorded yet.
 
         Raises
         ------
         AppError
-            A metric cannot be read back; the text names it.
+            A metric is not valid; the text names it.
         """
-        new = merged([self.owed, self._new(metrics, number)])
+        new = merged([self.unrecorded, self._new(metrics, number)])
         if not any(new.values()):
             at = self.position
             return Entry(repair=b"", line=b"", begin=self.size_bytes, before=at, position=at, metrics={})
@@ -120,16 +120,16 @@ class Ledger:
         )
 
     def take(self, number: int, entry: Entry) -> None:
-        """Note that a line is about to be written for a round that is, or will be, committed."""
+        """Include a round that is, or will be, committed, and the line about to be written for it."""
         self.number = number
         self.committed.add(number)
-        self._know(entry.metrics)
+        self._include(entry.metrics)
         if entry.line:
             self.size_bytes, self.ended = entry.position.size_bytes, True
-            self.position, self.owed = entry.position, {}
+            self.position, self.unrecorded = entry.position, {}
 
     def _new(self, metrics: Metrics, until: int) -> Metrics:
-        """Return, in their plain form, the metrics of rounds that the history does not have yet."""
+        """Return the normalised metrics of rounds that the history does not have yet."""
         new: dict[str, dict[str, Any]] = {}
         for phase, rounds in metrics.items():
             if not isinstance(rounds, Mapping):
@@ -139,7 +139,7 @@ class Ledger:
                 new.setdefault(phase, {})[number] = normalised(rounds[number], source=source)
         return new
 
-    def _know(self, metrics: Metrics) -> None:
+    def _include(self, metrics: Metrics) -> None:
         by_round: dict[int, dict[str, Any]] = {}
         for phase, rounds in metrics.items():
             for text, values in rounds.items():
@@ -159,9 +159,9 @@ def _between(last: int, until: int, rounds: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _newest(files: Files, root: Path, committed: Collection[int]) -> Manifest | None:
-    """Return the newest manifest that can be read; what is damaged is the concern of whoever loads it."""
+    """Return the newest manifest that can be read; damage is reported when a checkpoint is loaded."""
     for number in sorted(committed, reverse=True):
-        for _ in range(2):  # a read that fails once is no damage, and would lose the round's metrics
+        for _ in range(2):  # one failed read is not damage; skipping the round would lose its metrics
             with suppress(DamagedError):
                 return read_manifest(files, root, number)
     return None
@@ -176,8 +176,9 @@ def _manifests(files: Files, root: Path, committed: Collection[int]) -> Iterator
 def _remember_best(best: BestSoFar, manifest: Manifest) -> None:
     """Take the best round from a manifest: the metrics that made it so may be lost."""
     told = manifest.content["best"]
-    if manifest.history is not None and told is not None:
-        best.take(int(told["round"]), {str(told["metric"]): float(told["value"])})
+    measure = measure_named(str(told["metric"])) if manifest.history is not None and told else None
+    if measure is not None:
+        best.take(int(told["round"]), {measure: float(told["value"])})
 
 
 def wanted_of(manifest: Manifest | None) -> Wanted:

@@ -1,4 +1,4 @@
-"""One writer a checkpoint folder: an advisory lock that the kernel drops when its holder dies."""
+"""One writer per checkpoint folder: an advisory lock that the kernel releases when its holder dies."""
 
 import fcntl
 import os
@@ -16,7 +16,7 @@ _HELD: Final[weakref.WeakSet["FolderLock"]] = weakref.WeakSet()
 
 
 class FolderLock:
-    """The lock on one folder. Taken by `acquire`, dropped by `release` or by the process's end."""
+    """The lock on one folder. Taken by `acquire`, released by `release` or at the end of the process."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / LOCK
@@ -37,18 +37,18 @@ class FolderLock:
             if time.monotonic() >= deadline:
                 raise FolderLockedError(
                     f"the checkpoint folder {self._path.parent} is written by {self._holder()}; "
-                    "expected none. End that training, or give this one another FL_CHECKPOINT_PATH."
+                    "expected no other writer. End that training, or set another FL_CHECKPOINT_PATH."
                 )
             time.sleep(_POLL_S)
 
     def held(self) -> bool:
-        """Tell whether the lock is ours and the folder still has it: the folder may have been removed."""
+        """Return whether we hold the lock of the folder as it is now: it may have been removed."""
         if self._descriptor is None:
             return False
         return _same_file(self._descriptor, self._path)
 
     def release(self) -> None:
-        """Drop the lock; without it, nothing happens."""
+        """Release the lock; does nothing if it is not held."""
         _HELD.discard(self)
         if self._descriptor is not None:
             os.close(self._descriptor)
@@ -71,7 +71,7 @@ class FolderLock:
         return True
 
     def _sign(self, descriptor: int) -> None:
-        """Write who we are, for the message that refuses the next one. A full disk may leave it empty."""
+        """Write our pid and host for the error of the next writer. On a full disk it may stay empty."""
         try:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
@@ -92,10 +92,10 @@ def _same_file(descriptor: int, path: Path) -> bool:
         return False
 
 
-def _drop_in_child() -> None:
-    """Close a forked child's copies, or a child that outlives us would keep the folder locked."""
+def _release_in_child() -> None:
+    """Close a forked child's copies: a child that outlives us would keep the folder locked."""
     for lock in list(_HELD):
         lock.release()
 
 
-os.register_at_fork(after_in_child=_drop_in_child)
+os.register_at_fork(after_in_child=_release_in_child)

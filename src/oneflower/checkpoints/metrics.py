@@ -1,5 +1,9 @@
-"""The one form of metrics: names to numbers or flat lists of numbers, made or refused where they arise."""
+"""Metrics: numbers, or flat lists of numbers, by name. Conversion, validation and their form in JSON.
 
+JSON has no NaN and no infinity. They are written as text, so that a reader in any language can open the file.
+"""
+
+import math
 import numbers
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias, TypeGuard
@@ -9,25 +13,28 @@ from oneflower.errors import AppError
 Metric: TypeAlias = int | float | list[int] | list[float]
 
 _EXPECTED: Final = "expected a number of 64 bits or a flat list of them"
-_MOST_SHOWN: Final = 80
+_MAX_TEXT: Final = 80
+_NOT_FINITE: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _LARGEST: Final = 2**63  # Flower sends integers in 64 bits
 
 
 def normalised(metrics: object, *, source: str) -> dict[str, Metric]:
     """Return metrics as plain Python numbers by name, in the order given, ready for Flower and for JSON.
 
-    NumPy and Torch numbers become Python's, arrays of one dimension and tuples become lists, booleans 0
-    and 1; a list of integers and floats becomes one of floats, for Flower's records hold lists of one type.
+    NumPy and Torch numbers become Python numbers; one-dimensional arrays and tuples become lists; booleans
+    become 0 and 1. A mixed list of integers and floats becomes a list of floats, because Flower's records
+    hold lists of one type.
 
     Parameters
     ----------
     source : str
-        Who measured, for the error: "the central evaluation of round 0".
+        Where the metrics come from, for the error: "the central evaluation of round 0".
 
     Raises
     ------
     AppError
-        The metrics are no mapping, or one of them is no number; the text names it and says what to return.
+        The metrics are not a mapping, or one of them is not a number. The text names it and says what to
+        return.
     """
     if not isinstance(metrics, Mapping):
         raise AppError(f"{source} returned {_shown(metrics)}: {_mapping_hint(metrics)}")
@@ -59,7 +66,7 @@ def _metric(name: object, value: object, source: str) -> Metric:
 
 
 def _plain(value: Any) -> Any:
-    """Return a number or a list as Python's own type, anything else as it is."""
+    """Convert a number or a list to Python's own type; return anything else unchanged."""
     if hasattr(value, "tolist") and not isinstance(value, type):
         value = value.tolist()
     if isinstance(value, numbers.Integral):
@@ -79,7 +86,7 @@ def _is_number(value: object) -> TypeGuard[int | float]:
 def _shown(value: object) -> str:
     text = repr(value)
     kind = type(value).__name__
-    return f"{kind} {text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + '...'}"
+    return f"{kind} {text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + '...'}"
 
 
 def _mapping_hint(value: object) -> str:
@@ -90,7 +97,7 @@ def _mapping_hint(value: object) -> str:
 
 
 def loadable(metrics: object) -> tuple[dict[str, dict[str, dict[str, Metric]]], dict[str, str]]:
-    """Return the metrics that can be loaded, and why the others cannot, by phase and name.
+    """Return the valid metrics, and by phase and name the reason why each other one is not valid.
 
     Earlier releases saved whatever an app returned, and then could not resume.
     """
@@ -110,17 +117,37 @@ def loadable(metrics: object) -> tuple[dict[str, dict[str, dict[str, Metric]]], 
 
 
 def check_metrics(metrics: object) -> None:
-    """Raise AppError unless metrics are phase, round as text, name, and numbers in their one form."""
+    """Raise AppError unless metrics map phase, round (decimal text) and name to normalised numbers."""
     for phase, rounds in _mapping(metrics, "the metrics").items():
         for number, values in _mapping(rounds, f"phase {phase!r}").items():
             if not (isinstance(number, str) and number.isdecimal()):
                 raise AppError(f"phase {phase!r} has round {_shown(number)}: expected decimal text.")
             plain = normalised(values, source=f"phase {phase!r} of round {number}")
             if any(type(plain[name]) is not type(value) for name, value in values.items()):
-                raise AppError(f"phase {phase!r} of round {number} is not in its plain form: {_EXPECTED}.")
+                raise AppError(f"phase {phase!r} of round {number} is not normalised: {_EXPECTED}.")
 
 
 def _mapping(value: object, what: str) -> Mapping[Any, Any]:
     if isinstance(value, Mapping):
         return value
     raise AppError(f"{what}: {_shown(value)}: expected phases of rounds of metrics by name.")
+
+
+def to_json(value: Any) -> Any:
+    """Replace numbers that are not finite by text, at any depth."""
+    if isinstance(value, dict):
+        return {key: to_json(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [to_json(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def from_json(value: Any) -> Any:
+    """Invert `to_json` on numbers, lists and dicts."""
+    if isinstance(value, dict):
+        return {key: from_json(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [from_json(item) for item in value]
+    return _NOT_FINITE.get(value, value) if isinstance(value, str) else value

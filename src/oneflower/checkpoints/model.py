@@ -1,4 +1,4 @@
-"""What a checkpoint is, what a saved one answers, and how two models are told apart."""
+"""Types: a checkpoint, the result of saving one, a model's schema, and the checkpoint of a resume."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -8,18 +8,18 @@ from typing import Any, Self, TypeAlias
 from oneflower.checkpoints.npz import Arrays
 
 # Metrics: phase ("train", "evaluate", "central") -> round as text -> name -> number or list of numbers.
-# JSON has no number keys, so the round is text on both sides and survives unchanged.
+# JSON keys are text, so the round is text in memory too and survives unchanged.
 Metrics: TypeAlias = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """A training after `round`: all that the next round needs.
+    """A training after `round`: everything that the next round needs.
 
-    `arrays` is the global model and `state` the server optimizer's arrays (empty where there is none). The
-    store does not copy them: whoever hands them over no longer changes them in place. `metrics` are all so
-    far when a checkpoint is read; to save one, those that the store has not recorded yet are enough. `notes`
-    is JSON that the training wants back; empty in what earlier releases wrote.
+    `arrays` is the global model, `state` the server optimizer's arrays (empty without one). The store does
+    not copy them: the caller must not change them in place. `metrics` holds all metrics so far when a
+    checkpoint is read; to save one, those that the store has not recorded yet are enough. `notes` is JSON
+    that the training stores for itself; empty in checkpoints of earlier releases.
     """
 
     round: int
@@ -37,7 +37,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saved:
-    """A committed checkpoint. `sha256` is the model's and its file's; `seconds` includes every fsync."""
+    """A committed checkpoint. `sha256` is that of the model file; `seconds` includes every fsync."""
 
     round: int
     path: Path
@@ -48,7 +48,7 @@ class Saved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSchema:
-    """A model's array names with their shapes and dtypes, without the numbers."""
+    """A model's array names with their shapes and dtypes, without the values."""
 
     arrays: Mapping[str, tuple[tuple[int, ...], str]]
 
@@ -58,22 +58,22 @@ class ModelSchema:
         return cls(arrays={name: (tuple(a.shape), a.dtype.str) for name, a in arrays.items()})
 
     def differences(self, other: "ModelSchema") -> list[str]:
-        """Say, one line an array, where a checkpoint (`other`) does not fit this model."""
+        """Return one line per array in which a checkpoint (`other`) differs from this model."""
         lines = [f"{name}: not in the checkpoint" for name in self.arrays if name not in other.arrays]
         lines += [f"{name}: only in the checkpoint" for name in other.arrays if name not in self.arrays]
         for name, (shape, dtype) in self.arrays.items():
             if name in other.arrays and other.arrays[name] != (shape, dtype):
-                there, other_dtype = other.arrays[name]
+                other_shape, other_dtype = other.arrays[name]
                 lines.append(
                     f"{name}: shape {list(shape)} {dtype} here, "
-                    f"shape {list(there)} {other_dtype} in the checkpoint"
+                    f"shape {list(other_shape)} {other_dtype} in the checkpoint"
                 )
         return lines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resumption:
-    """A checkpoint as the present training takes it, with what the operator must hear about it."""
+    """A checkpoint as this training resumes from it, with the warnings for the operator."""
 
     checkpoint: Checkpoint
     state_fresh: bool
@@ -81,19 +81,19 @@ class Resumption:
 
 
 def adopt(checkpoint: Checkpoint, *, strategy: str, seed: int, app: str) -> Resumption:
-    """Take over a checkpoint: the weights always, the optimizer state only under the same strategy."""
+    """Adopt a checkpoint: the weights always, the optimizer state only if the strategy is the same."""
     fresh = checkpoint.strategy != strategy
     warnings = []
     if fresh:
         warnings.append(
             f"the checkpoint of round {checkpoint.round} was made by {checkpoint.strategy}, "
-            f"this training runs {strategy}: the weights are taken, the optimizer state starts fresh"
+            f"this training runs {strategy}: the weights are used, the optimizer state starts fresh"
         )
-    for name, there, here in (("seed", checkpoint.seed, seed), ("app", checkpoint.app, app)):
-        if there != here:
+    for name, saved, present in (("seed", checkpoint.seed, seed), ("app", checkpoint.app, app)):
+        if saved != present:
             warnings.append(
-                f"the checkpoint of round {checkpoint.round} has {name} {there}, this training {here}: "
-                "it goes on, but it does not repeat the earlier one"
+                f"the checkpoint of round {checkpoint.round} has {name} {saved}, this training {present}: "
+                "it resumes, but the result differs from an uninterrupted training"
             )
     taken = replace(checkpoint, state={}) if fresh else checkpoint
     return Resumption(checkpoint=taken, state_fresh=fresh, warnings=tuple(warnings))

@@ -1,4 +1,4 @@
-"""The names of the files of a checkpoint folder."""
+"""File names in a checkpoint folder."""
 
 import re
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ _ASIDE: Final = re.compile(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Aside:
-    """A file that was set aside: its first name, why, and which setting aside it belongs to."""
+class SetAsideName:
+    """The parts of the name of a file that was set aside: original name, reason, running number."""
 
     name: str
     reason: str
@@ -44,7 +44,7 @@ def manifest_name(number: int) -> str:
 
 
 def round_files(number: int) -> tuple[str, str, str]:
-    """Return a round's names, the manifest first: a round goes by losing its manifest first."""
+    """Return a round's file names, the manifest first: a round is removed manifest first."""
     return manifest_name(number), model_name(number), state_name(number)
 
 
@@ -54,23 +54,23 @@ def temporary(path: Path) -> Path:
 
 
 def manifest_round(name: str) -> int | None:
-    """Return the round of a manifest's name, None for any other name."""
+    """Return the round in a manifest's name; None for any other name."""
     match = _MANIFEST.fullmatch(name)
     return int(match[1]) if match else None
 
 
 def data_round(name: str) -> int | None:
-    """Return the round of a model's or state's name, None for any other name."""
+    """Return the round in the name of a model or state file; None for any other name."""
     match = _DATA.fullmatch(name)
     return int(match[1]) if match else None
 
 
 def is_temporary(name: str) -> bool:
-    """Tell whether a crash may have left this file behind while it was written."""
+    """Return whether this is the name of a file that was being written, possibly left by a crash."""
     return _TEMPORARY.fullmatch(name) is not None
 
 
-def aside(name: str) -> Aside | None:
-    """Take apart the name of a file that was set aside, None for any other name."""
+def parse_set_aside(name: str) -> SetAsideName | None:
+    """Parse the name of a file that was set aside; None for any other name."""
     match = _ASIDE.fullmatch(name)
-    return Aside(name=match[1], reason=match[2], number=int(match[3])) if match else None
+    return SetAsideName(name=match[1], reason=match[2], number=int(match[3])) if match else None

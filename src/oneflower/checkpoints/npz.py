@@ -6,6 +6,7 @@ versions. Formats: https://numpy.org/doc/stable/reference/generated/numpy.lib.fo
 PKWARE APPNOTE 6.3.9 (zip64 always, so that 4 GiB is no special case).
 """
 
+import hashlib
 import struct
 import zipfile
 import zlib
@@ -24,8 +25,8 @@ _CONVERT: Final = "Convert it to numbers, or leave it out of the model."
 _REMEDIES: Final = {
     "V": "NumPy has no bfloat16 or float8: send it as float32 (tensor.float(), or .astype('float32')).",
     "O": "Python objects, or rows of different lengths: send each part as an array of its own.",
-    "U": "Text is no weight: keep it beside the model, or send its bytes as uint8.",
-    "S": "Text is no weight: keep it beside the model, or send its bytes as uint8.",
+    "U": "Text is not a weight: keep it outside the model, or send its bytes as uint8.",
+    "S": "Text is not a weight: keep it outside the model, or send its bytes as uint8.",
     "M": "Send dates as integers: .astype('int64').",
     "m": "Send durations as integers: .astype('int64').",
 }
@@ -58,10 +59,22 @@ def npz_pieces(arrays: Arrays) -> Iterator[memoryview]:
     yield memoryview(b"".join(directory) + _end_of_directory(directory, offset))
 
 
+def model_digest(arrays: Arrays) -> str:
+    """Return the SHA-256 of a model as hex digits; the order of its arrays does not matter.
+
+    It equals the SHA-256 of the file that the store writes: `sha256sum checkpoint_round_N.npz` prints the
+    same digits.
+    """
+    digest = hashlib.sha256()
+    for piece in npz_pieces(arrays):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
 def read_npz(file: BinaryIO) -> dict[str, NDArray[Any]]:
     """Read every array of an open `.npz`, in the file's order; never unpickles.
 
-    Raises whatever zipfile, zlib and NumPy raise on bytes that are no such file.
+    Raises whatever zipfile, zlib and NumPy raise on bytes that are not such a file.
     """
     arrays: dict[str, NDArray[Any]] = {}
     with zipfile.ZipFile(file) as archive:
@@ -72,7 +85,7 @@ def read_npz(file: BinaryIO) -> dict[str, NDArray[Any]]:
 
 
 def npz_schema(file: BinaryIO) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Return shape and dtype of every array of an open `.npz` by the headers alone. Raises as `read_npz`."""
+    """Return shape and dtype of every array of an open `.npz` from the headers only. Raises as `read_npz`."""
     found = {}
     with zipfile.ZipFile(file) as archive:
         for entry in archive.namelist():
@@ -85,7 +98,7 @@ def npz_schema(file: BinaryIO) -> dict[str, tuple[tuple[int, ...], str]]:
 
 
 def check_storable(arrays: Arrays, names: Sequence[str] | None = None) -> None:
-    """Raise CheckpointError for an array that cannot be stored without pickle, with the way to mend it."""
+    """Raise CheckpointError for an array that cannot be stored without pickle; it says how to fix that."""
     for name in names or arrays:
         array: object = arrays[name]
         if not isinstance(array, np.ndarray):
@@ -134,7 +147,7 @@ def _directory_entry(entry: bytes, crc: int, size: int, offset: int) -> bytes:
 
 
 def _described(entry: bytes, crc: int, extra: bytes) -> bytes:
-    """Return what the header and the directory say alike of an entry; its sizes are in ``extra``."""
+    """Return the fields that an entry's local header and directory entry share; sizes are in ``extra``."""
     sizes = (_ZIP64, _ZIP64, len(entry), len(extra))
     return struct.pack("<HHHHHLLLHH", _NEEDS_ZIP64, _UTF8_NAME, 0, 0, _DATE, crc, *sizes)
 

@@ -1,4 +1,4 @@
-"""Find and read the checkpoints of a folder. Nothing here changes the disk."""
+"""Find and read the checkpoints of a folder, without changing the disk."""
 
 import logging
 from collections.abc import Callable
@@ -7,36 +7,35 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
-from oneflower.checkpoints.files import Files, OsFiles
+from oneflower.checkpoints.files import Files, OsFiles, state_error
 from oneflower.checkpoints.folder import committed_rounds
 from oneflower.checkpoints.history import History
 from oneflower.checkpoints.manifest import DamagedError, Manifest
 from oneflower.checkpoints.model import Checkpoint, Metrics, ModelSchema
-from oneflower.checkpoints.names import aside
+from oneflower.checkpoints.names import parse_set_aside
 from oneflower.checkpoints.reading import (
-    history_as_it_is,
+    history_or_empty,
     read_checkpoint,
     read_manifest,
     read_metrics,
     verify_files,
 )
-from oneflower.checkpoints.trouble import state_error
 from oneflower.errors import CheckpointError
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-# A writer beside may replace a round while it is read; it cannot do so this often.
-_MOST_LOOKS: Final = 20
+# A concurrent writer may replace a round while it is read, but not this often.
+_MAX_READS: Final = 20
 
 
 class MissingRoundError(CheckpointError):
-    """A round is not committed, or was removed while it was read. That is no damage."""
+    """A round is not committed, or was removed while it was read. That is not damage."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointInfo:
-    """A committed round as its manifest tells; `problem` says what is wrong where it cannot be read."""
+    """A committed round: its manifest, or the `problem` if that cannot be read."""
 
     round: int
     manifest: Manifest | None
@@ -44,11 +43,11 @@ class CheckpointInfo:
 
 
 class CheckpointReader:
-    """The checkpoints of one folder, read without a lock: a writer may be at work beside.
+    """The checkpoints of one folder, read without a lock: a writer may be active at the same time.
 
-    Errors: MissingRoundError for a round that is not there, or no longer; CheckpointError for one that is
-    damaged, of another model or schema; StateError for a folder that cannot be read now, which proves no
-    damage. Before anything is called damaged, its manifest is looked at again.
+    Errors: MissingRoundError for a round that does not exist (any more); CheckpointError for one that is
+    damaged, of another model or of another schema; StateError for a folder that cannot be read now, which
+    does not mean damage. Before damage is reported, the manifest is read again.
     """
 
     def __init__(self, root: Path, *, files: Files | None = None) -> None:
@@ -57,7 +56,7 @@ class CheckpointReader:
         self._read_history: History | None = None
 
     def rounds(self) -> tuple[int, ...]:
-        """Return the committed rounds, oldest first; none in a folder that is not there."""
+        """Return the committed rounds, oldest first; none if the folder does not exist."""
         try:
             return tuple(committed_rounds(self._files, self.root))
         except FileNotFoundError:
@@ -76,19 +75,19 @@ class CheckpointReader:
     def set_aside(self) -> tuple[str, ...]:
         """Return the names of the files that were set aside and are not used."""
         try:
-            return tuple(sorted(name for name in self._files.names(self.root) if aside(name)))
+            return tuple(sorted(name for name in self._files.names(self.root) if parse_set_aside(name)))
         except FileNotFoundError:
             return ()
         except OSError as error:
             raise state_error(error, "listing the checkpoints", self.root) from error
 
     def latest(self, schema: ModelSchema | None = None) -> Checkpoint | None:
-        """Return the newest checkpoint that verifies, None where there is none.
+        """Return the newest checkpoint whose checksums verify; None if there is none.
 
-        One that does not is passed over with a log line (and set aside by the writer), and the one before
-        it is used. With `schema`, a checkpoint of another model is refused with the list of differences.
+        A damaged checkpoint is skipped with a log line (and set aside by the writer), and the one before it
+        is used. With `schema`, a checkpoint of another model is an error that lists the differences.
         """
-        for _ in range(_MOST_LOOKS):
+        for _ in range(_MAX_READS):
             removed = False
             for number in reversed(self.rounds()):
                 try:
@@ -96,18 +95,18 @@ class CheckpointReader:
                 except MissingRoundError:
                     removed = True
                 except DamagedError as damage:
-                    self._pass_over(number, damage)
+                    self._skip_damaged(number, damage)
                 else:
-                    return _fitting(checkpoint, schema)
+                    return _require_schema(checkpoint, schema)
             if not removed:
                 break
         return None
 
     def load(self, number: int, schema: ModelSchema | None = None) -> Checkpoint:
-        """Return the checkpoint of a round; it was asked for by name, so anything wrong is an error."""
+        """Return the checkpoint of one round; damage is an error, because no other round will do."""
         self._require_round(number)
         try:
-            return _fitting(self._read(number), schema)
+            return _require_schema(self._read(number), schema)
         except DamagedError as damage:
             raise self._refusal(number, damage) from damage
 
@@ -115,41 +114,41 @@ class CheckpointReader:
         """Verify every file of a round and return its manifest; CheckpointError says what is wrong."""
         self._require_round(number)
         try:
-            return self._settled(number, self._proven)
+            return self._read_consistently(number, self._verified)
         except DamagedError as damage:
             raise self._refusal(number, damage) from damage
 
     def metrics(self) -> Metrics:
-        """Return all metrics up to the newest checkpoint, with its clients' evaluation where it is known."""
+        """Return all metrics up to the newest checkpoint, with its client evaluation if it was recorded."""
         for info in reversed(self.list()):
             if info.manifest is not None:
                 return read_metrics(info.manifest, self._history(info.manifest)).metrics
         return {}
 
     def metrics_problem(self, number: int) -> str | None:
-        """Say what is wrong with the metrics up to a round, whose model does not depend on them."""
-        return self._settled(number, self._metrics_damage)
+        """Return what is wrong with the metrics up to a round; its model does not depend on them."""
+        return self._read_consistently(number, self._metrics_damage)
 
     def _metrics_damage(self, manifest: Manifest) -> str | None:
         problem = read_metrics(manifest, self._history(manifest)).problem
-        if problem is not None and not self._stands(manifest):
-            raise DamagedError(problem)  # looked at again by `_settled`
+        if problem is not None and not self._is_current(manifest):
+            raise DamagedError(problem)  # read again by `_read_consistently`
         return problem
 
-    def _proven(self, manifest: Manifest) -> Manifest:
+    def _verified(self, manifest: Manifest) -> Manifest:
         verify_files(self._files, self.root, manifest)
         return manifest
 
-    def _pass_over(self, number: int, damage: DamagedError) -> None:
+    def _skip_damaged(self, number: int, damage: DamagedError) -> None:
         log.warning("checkpoint damaged round=%d folder=%s reason=%s", number, self.root, damage)
 
     def _read(self, number: int) -> Checkpoint:
-        return self._settled(number, self._whole)
+        return self._read_consistently(number, self._read_of)
 
-    def _whole(self, manifest: Manifest) -> Checkpoint:
-        read = read_metrics(manifest, history_as_it_is(self._files, self.root))
+    def _read_of(self, manifest: Manifest) -> Checkpoint:
+        read = read_metrics(manifest, history_or_empty(self._files, self.root))
         checkpoint = read_checkpoint(self._files, self.root, manifest, read.metrics)
-        if read.problem is not None and self._stands(manifest):
+        if read.problem is not None and self._is_current(manifest):
             log.warning(
                 "metrics damaged, the model is good round=%d folder=%s reason=%s",
                 manifest.round,
@@ -159,21 +158,21 @@ class CheckpointReader:
         return checkpoint
 
     def _history(self, manifest: Manifest) -> History:
-        """Return the history, read again where what was read lacks what the manifest names: it has grown."""
+        """Return the history; read it again if it has grown, that is, lacks what the manifest names."""
         known, position = self._read_history, manifest.history
         if known is None or (position is not None and known.problem(position)):
-            known = self._read_history = history_as_it_is(self._files, self.root)
+            known = self._read_history = history_or_empty(self._files, self.root)
         return known
 
-    def _settled(self, number: int, read: Callable[[Manifest], T]) -> T:
-        """Return what `read` makes of a round's manifest; of damage only where the manifest still stands."""
+    def _read_consistently(self, number: int, read: Callable[[Manifest], T]) -> T:
+        """Return `read` of a round's manifest; repeat it if the manifest was replaced meanwhile."""
         try:
-            for _ in range(_MOST_LOOKS):
+            for _ in range(_MAX_READS):
                 manifest = self._manifest(number)
                 try:
                     return read(manifest)
                 except DamagedError:
-                    if self._stands(manifest):
+                    if self._is_current(manifest):
                         raise
         except OSError as error:
             raise state_error(error, f"reading the checkpoint of round {number}", self.root) from error
@@ -185,20 +184,20 @@ class CheckpointReader:
             "Run the command again."
         )
 
-    def _stands(self, manifest: Manifest) -> bool:
-        """Tell whether a manifest is still the round's; MissingRoundError where the round is gone."""
+    def _is_current(self, manifest: Manifest) -> bool:
+        """Return whether this is still the round's manifest; MissingRoundError if the round is gone."""
         return self._manifest(manifest.round).content == manifest.content
 
     def _manifest(self, number: int) -> Manifest:
-        """Read a round's manifest. One that is missing and yet listed has come back, and is read again."""
-        for _ in range(_MOST_LOOKS):
+        """Read a round's manifest. One that is missing but listed has been replaced, and is read again."""
+        for _ in range(_MAX_READS):
             try:
                 return read_manifest(self._files, self.root, number)
             except DamagedError as damage:
                 if number not in self.rounds():
                     raise MissingRoundError(
-                        f"the checkpoint of round {number} in {self.root} was removed while it was read: by "
-                        "retention, or it was set aside. Ask for another round."
+                        f"the checkpoint of round {number} in {self.root} was removed while it was read, by "
+                        "retention or because it was set aside. Choose another round."
                     ) from None
                 if not isinstance(damage.__cause__, FileNotFoundError):
                     raise
@@ -217,24 +216,24 @@ class CheckpointReader:
 
     def _require_round(self, number: int) -> None:
         if number not in (rounds := self.rounds()):
-            there = ", ".join(map(str, rounds)) or "none"
+            committed = ", ".join(map(str, rounds)) or "none"
             raise MissingRoundError(
-                f"no checkpoint of round {number} in {self.root}. Committed rounds: {there}. "
-                "Ask for one of them."
+                f"no checkpoint of round {number} in {self.root}. Committed rounds: {committed}. "
+                "Choose one of them."
             )
 
     def _refusal(self, number: int, damage: DamagedError) -> CheckpointError:
         return CheckpointError(
             f"the checkpoint of round {number} in {self.root} is damaged: {damage}. "
-            "Ask for another round, or restore its files from a copy."
+            "Choose another round, or restore its files from a copy."
         )
 
 
-def _fitting(checkpoint: Checkpoint, schema: ModelSchema | None) -> Checkpoint:
+def _require_schema(checkpoint: Checkpoint, schema: ModelSchema | None) -> Checkpoint:
     differences = schema.differences(ModelSchema.of(checkpoint.arrays)) if schema else []
     if differences:
         raise CheckpointError(
             f"the checkpoint of round {checkpoint.round} is of another model: {'; '.join(differences)}. "
-            "Use the app that made it, or another FL_CHECKPOINT_PATH, or FL_RESUME=never to start afresh."
+            "Use the app that made it, set another FL_CHECKPOINT_PATH, or restart with FL_RESUME=never."
         )
     return checkpoint

@@ -1,4 +1,4 @@
-"""Read a checkpoint back, believing nothing that its digests do not prove."""
+"""Read the files of a checkpoint and verify every byte against its digests."""
 
 import errno
 import hashlib
@@ -30,7 +30,7 @@ def read_manifest(files: Files, folder: Path, number: int) -> Manifest:
     CheckpointError
         It is of another schema.
     OSError
-        It cannot be reached now (no permission, say), which proves no damage.
+        It cannot be reached now (no permission, for example), which does not mean damage.
     """
     name = manifest_name(number)
     with _open(files, folder / name) as file:
@@ -39,16 +39,16 @@ def read_manifest(files: Files, folder: Path, number: int) -> Manifest:
 
 
 def verify_files(files: Files, folder: Path, manifest: Manifest) -> None:
-    """Hash every data file of a checkpoint; DamagedError says which one is not as committed."""
+    """Hash every data file of a checkpoint; DamagedError names a file that is not as committed."""
     for record in manifest.files:
         with _open(files, folder / record.name) as file:
             _check(file, record)
 
 
 def read_history(files: Files, folder: Path) -> History:
-    """Read the metrics of the folder's training; there are none where there is no file.
+    """Read the metrics of the folder's training; empty if there is no file.
 
-    Raises DamagedError where the disk does not give the file back, OSError where it cannot be reached now.
+    Raises DamagedError if the disk cannot read the file, OSError if it cannot be reached now.
     """
     try:
         file = files.open(folder / HISTORY)
@@ -61,8 +61,8 @@ def read_history(files: Files, folder: Path) -> History:
         return parse_history(_read(file, HISTORY))
 
 
-def history_as_it_is(files: Files, folder: Path) -> History:
-    """Read the history to look at it; one that the disk does not give back is empty."""
+def history_or_empty(files: Files, folder: Path) -> History:
+    """Read the history; return an empty one if the disk cannot read it."""
     try:
         return read_history(files, folder)
     except DamagedError:
@@ -70,19 +70,19 @@ def history_as_it_is(files: Files, folder: Path) -> History:
 
 
 def read_metrics(manifest: Manifest, history: History) -> Reading:
-    """Return the metrics up to a round, with those of its clients' evaluation where they were recorded.
+    """Return the metrics up to a round, with those of its client evaluation if they were recorded.
 
-    Where the history is damaged, what it still proves and what the manifest holds itself is returned.
+    If the history is damaged, they are those of its valid lines and of the manifest itself.
     """
     if manifest.history is None:
         return Reading(metrics=merged([manifest.metrics]), problem=None)
     read = history.until(manifest.history)
-    _, noted = history.noted_after(manifest.history, manifest.round)
-    return Reading(metrics=merged([read.metrics, manifest.metrics, *noted]), problem=read.problem)
+    _, later = history.recorded_after(manifest.history, manifest.round)
+    return Reading(metrics=merged([read.metrics, manifest.metrics, *later]), problem=read.problem)
 
 
 def read_checkpoint(files: Files, folder: Path, manifest: Manifest, metrics: Metrics) -> Checkpoint:
-    """Read a round's arrays, proving each file before they are parsed; DamagedError says what is wrong."""
+    """Read a round's arrays; each file is verified before it is parsed. DamagedError says what is wrong."""
     arrays = _read_arrays(files, folder, manifest.model, manifest.schema)
     state = {}
     if manifest.state is not None:
@@ -108,7 +108,7 @@ def _read_arrays(
 ) -> dict[str, NDArray[Any]]:
     """Return the arrays in the order of the manifest, which is the model's own.
 
-    The file is read once and parsed from memory: a disk that fails between a proof and a second reading
+    The file is read once and parsed from memory: a disk that fails between verifying and a second read
     would look like damage.
     """
     with _open(files, folder / record.name) as file:
@@ -117,7 +117,7 @@ def _read_arrays(
     try:
         arrays = read_npz(io.BytesIO(data))
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DamagedError(f"{record.name} is no array file: {error}") from error
+        raise DamagedError(f"{record.name} is not an array file: {error}") from error
     if differences := ModelSchema.of(arrays).differences(schema):
         raise DamagedError(f"{record.name} does not hold the manifest's arrays: {'; '.join(differences)}")
     return {name: arrays[name] for name in schema.arrays}
@@ -155,10 +155,10 @@ def _read(file: BinaryIO, name: str, size: int = -1) -> bytes:
 
 
 def _raise_if_lost(error: OSError, name: str) -> None:
-    """Tell lost bytes from a file that cannot be reached just now, which may be good."""
+    """Raise DamagedError for lost bytes, not for a file that cannot be reached now and may be intact."""
     if error.errno == errno.ENOENT:
         raise DamagedError(f"{name} is missing") from error
     if error.errno in (errno.EISDIR, errno.EINVAL):  # a folder or a pipe has the name
-        raise DamagedError(f"{name} is no file") from error
+        raise DamagedError(f"{name} is not a file") from error
     if error.errno == errno.EIO:
         raise DamagedError(f"{name} cannot be read: {error.strerror}") from error

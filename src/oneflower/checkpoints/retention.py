@@ -1,4 +1,4 @@
-"""Which checkpoints are kept: small values that are joined, and a rule that no value can break."""
+"""Which checkpoints are kept: policies that can be combined, and a rule that no policy can override."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from oneflower.errors import CheckpointError
 
 
 class Retention(Protocol):
-    """A value that says which of the committed rounds are kept, besides the newest and the best."""
+    """A policy: which committed rounds are kept in addition to the newest and the best."""
 
     def kept(self, rounds: Collection[int]) -> set[int]:
         """Return the rounds to keep, a subset of `rounds`."""
@@ -33,7 +33,7 @@ class KeepNewest:
     def __post_init__(self) -> None:
         if self.count < 2:
             raise CheckpointError(
-                f"keeping the newest {self.count} checkpoints: expected 2 at least, "
+                f"keeping the newest {self.count} checkpoints: expected at least 2, "
                 "so that one may be damaged. Set FL_CHECKPOINT_KEEP to 2 or more, or to 0 to keep all."
             )
 
@@ -59,22 +59,22 @@ class KeepEvery:
 
 @dataclass(frozen=True, slots=True)
 class KeepUnion:
-    """Keep what any of the values keeps."""
+    """Keep every round that any of the policies keeps."""
 
     parts: tuple[Retention, ...]
 
     def kept(self, rounds: Collection[int]) -> set[int]:
-        """Return the union of what the parts keep."""
+        """Return the union of the rounds that the policies keep."""
         return set().union(*(part.kept(rounds) for part in self.parts))
 
 
 def retention_of(keep: int) -> Retention:
-    """Return the value of FL_CHECKPOINT_KEEP: 0 keeps all, else the newest `keep`."""
+    """Return the policy of FL_CHECKPOINT_KEEP: 0 keeps all rounds, n the newest n."""
     return KeepAll() if keep == 0 else KeepNewest(keep)
 
 
 def rounds_to_delete(rounds: Collection[int], best: int | None, policy: Retention) -> tuple[int, ...]:
-    """Return the rounds that may go, oldest first: never the newest, never the best, whatever the policy."""
+    """Return the rounds to delete, oldest first: never the newest, never the best, whatever the policy."""
     if isinstance(policy, KeepAll) or not rounds:
         return ()
     return tuple(sorted(set(rounds) - policy.kept(rounds) - {max(rounds), best}))

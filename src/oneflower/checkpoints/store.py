@@ -1,4 +1,4 @@
-"""The crash-safe checkpoint store of one training: one folder, one writer, every commit a promise."""
+"""The crash-safe checkpoint store of one training: one folder, one writer, durable commits."""
 
 import logging
 import time
@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Final, Self
 
 from oneflower.checkpoints.commit import commit, record_history
-from oneflower.checkpoints.files import Files
+from oneflower.checkpoints.files import Files, state_error
 from oneflower.checkpoints.folder import (
     make_folder,
-    point,
     recover,
     remove_rounds,
     set_aside,
     set_history_aside,
+    update_links,
 )
-from oneflower.checkpoints.known import Known
+from oneflower.checkpoints.ledger_cache import LedgerCache
 from oneflower.checkpoints.lock import FolderLock
 from oneflower.checkpoints.manifest import DamagedError
 from oneflower.checkpoints.model import Checkpoint, Metrics, Saved
@@ -26,7 +26,6 @@ from oneflower.checkpoints.names import model_name, temporary
 from oneflower.checkpoints.npz import Arrays, check_storable
 from oneflower.checkpoints.reader import CheckpointReader
 from oneflower.checkpoints.retention import KeepAll, Retention, rounds_to_delete
-from oneflower.checkpoints.trouble import state_error
 from oneflower.checkpoints.writing import write_temporary
 from oneflower.errors import CheckpointError, OneflowerError, StateError
 from oneflower.quality import Best, Wanted
@@ -37,24 +36,25 @@ _PROBE: Final = "checkpoint_probe"
 
 
 class CheckpointStore(CheckpointReader):
-    """A checkpoint folder with its one writer.
+    """A checkpoint folder, open for its only writer.
 
-    `open` (or `with store:`) takes the folder's lock, proves that the folder can be written, and tidies what
-    a crash left. CheckpointError refuses a second writer; StateError says why the folder cannot be used.
+    `open` (or `with store:`) takes the folder's lock, tests that the folder can be written, and cleans up
+    after a crash. It raises CheckpointError if there is another writer, StateError if the folder cannot be
+    used.
 
     Parameters
     ----------
     root : Path
-        The folder; made by `open`.
+        The folder; created by `open`.
     retention : Retention | None
-        Which rounds are kept after each save, all by default; the newest and the best always are.
+        Which rounds are kept after each save, all by default; the newest and the best are always kept.
     wanted : Wanted | None
-        By what the best round is found; as the newest manifest says where it is not given.
+        The metric that selects the best round; None takes the one in the newest manifest.
     lock_wait_s : float
         Seconds that `open` waits for another writer to end.
     """
 
-    def __init__(  # noqa: PLR0913 - two settings, and the seams for time and disk
+    def __init__(  # noqa: PLR0913 - settings, and the interfaces to clock and disk
         self,
         root: Path,
         *,
@@ -66,29 +66,29 @@ class CheckpointStore(CheckpointReader):
     ) -> None:
         super().__init__(root, files=files)
         self._retention = retention or KeepAll()
-        self._known = Known(self._files, root, wanted)
+        self._ledgers = LedgerCache(self._files, root, wanted)
         self._lock_wait_s = lock_wait_s
         self._now = now
         self._lock = FolderLock(root)
         self._opened = False
 
     def open(self) -> Self:
-        """Become the folder's one writer, or say why not."""
+        """Become the folder's only writer."""
         try:
             make_folder(self._files, self.root)
             self._lock.acquire(self._lock_wait_s)
-            self._known.drop()
+            self._ledgers.invalidate()
             self._probe()
             recover(self._files, self.root)
         except OSError as error:
             self._lock.release()
             raise state_error(error, "opening the checkpoints", self.root) from error
         self._opened = True
-        self._tidy_pointers()
+        self._update_links()
         return self
 
     def close(self) -> None:
-        """Let another writer in."""
+        """Release the folder for another writer."""
         self._lock.release()
         self._opened = False
 
@@ -99,7 +99,7 @@ class CheckpointStore(CheckpointReader):
         self.close()
 
     def require_space(self, arrays: Arrays, state: Arrays | None = None) -> None:
-        """Raise StateError when the disk has no room for one more checkpoint of this model."""
+        """Raise StateError if the disk has no space for one more checkpoint of this model."""
         needed = sum(array.nbytes for group in (arrays, state or {}) for array in group.values())
         try:
             free = self._files.free_bytes(self.root)
@@ -108,16 +108,16 @@ class CheckpointStore(CheckpointReader):
         if free < needed:
             raise StateError(
                 f"the disk of {self.root} has {free} bytes free, a checkpoint of this model takes {needed}. "
-                "Free space on it, give it more, or lower FL_CHECKPOINT_KEEP."
+                "Free space on it, enlarge it, or lower FL_CHECKPOINT_KEEP."
             )
 
     def recorded(self) -> dict[str, int]:
-        """Return the newest round of each phase whose metrics are recorded: a save needs only later ones."""
-        return dict(self._known.now().recorded)
+        """Return the newest recorded round of each phase: a save needs only the metrics of later ones."""
+        return dict(self._ledgers.current().recorded)
 
     def best(self) -> Best | None:
-        """Return the best of the committed rounds, None where no metric says which."""
-        return self._known.now().best.best()
+        """Return the best committed round; None without a metric that ranks them."""
+        return self._ledgers.current().best.best()
 
     def save(self, checkpoint: Checkpoint) -> Saved:
         """Commit a checkpoint; when this returns, the round survives a crash and a power cut.
@@ -125,9 +125,9 @@ class CheckpointStore(CheckpointReader):
         Raises
         ------
         AppError
-            A metric cannot be kept; the text names it.
+            A metric is not valid; the text names it.
         CheckpointError
-            An array cannot be kept, or what was written cannot be read back: nothing was committed.
+            An array cannot be stored, or a written file cannot be read back: nothing was committed.
         StateError
             The folder cannot be written.
         """
@@ -137,7 +137,7 @@ class CheckpointStore(CheckpointReader):
         check_storable(checkpoint.arrays)
         check_storable(checkpoint.state)
         self._require_writer()
-        ledger = self._known.before(checkpoint.round)
+        ledger = self._ledgers.take(checkpoint.round)
         entry = ledger.entry(checkpoint.round, checkpoint.metrics)
         ledger.take(checkpoint.round, entry)
         try:
@@ -154,7 +154,7 @@ class CheckpointStore(CheckpointReader):
             doing = f"saving the checkpoint of round {checkpoint.round}"
             raise state_error(error, doing, self.root) from error
         if done.fresh:
-            self._known.keep(ledger)
+            self._ledgers.put_back(ledger)
         self._after_commit(checkpoint.round)
         return Saved(
             round=checkpoint.round,
@@ -165,12 +165,12 @@ class CheckpointStore(CheckpointReader):
         )
 
     def note(self, metrics: Metrics) -> None:
-        """Record what was measured of rounds that are committed already: the evaluation after the last one.
+        """Record metrics of committed rounds: the client evaluation of the last one.
 
-        It can make the last round the best. Errors as of `save`; what is committed stays.
+        It can make the last round the best. Raises as `save`; committed rounds are not affected.
         """
         self._require_writer()
-        ledger = self._known.before(None)
+        ledger = self._ledgers.take(None)
         if not ledger.committed:
             return
         entry = ledger.entry(ledger.number, metrics)
@@ -179,117 +179,117 @@ class CheckpointStore(CheckpointReader):
             record_history(self._files, self.root, entry)
         except OSError as error:
             raise state_error(error, "recording metrics", self.root) from error
-        self._known.keep(ledger)
+        self._ledgers.put_back(ledger)
         self._after_commit(ledger.number)
 
     def rollback(self, number: int) -> tuple[int, ...]:
-        """Make `number` the newest: later rounds are set aside, nothing is deleted. Returns those rounds."""
+        """Make `number` the newest round by setting later ones aside; return those. Nothing is deleted."""
         self._require_writer()
         self.verify(number)
         return self._set_all_aside([other for other in self.rounds() if other > number], "rolledback")
 
     def start_afresh(self) -> tuple[int, ...]:
-        """Set every committed round and the history aside, for a training that must not resume."""
+        """Set every committed round and the history aside, for a training that does not resume."""
         self._require_writer()
         rounds = self._set_all_aside(self.rounds(), "superseded")
         try:
             set_history_aside(self._files, self.root, "superseded")
         except OSError as error:
             raise state_error(error, "setting the history aside", self.root) from error
-        self._known.drop()
+        self._ledgers.invalidate()
         return rounds
 
     def prune(self, policy: Retention, *, dry_run: bool = False) -> tuple[int, ...]:
-        """Let go what the policy does not keep, judged over the rounds that verify. Returns those rounds."""
-        good = []
+        """Delete the intact rounds that the policy does not keep; return them. Damaged rounds stay."""
+        intact = []
         for number in self.rounds():
             with suppress(CheckpointError):
-                good.append(self.verify(number).round)
-        best = self._known.of(good).best.best()
-        gone = rounds_to_delete(good, best.round if best else None, policy)
-        if dry_run or not gone:
-            return gone
+                intact.append(self.verify(number).round)
+        best = self._ledgers.read(intact).best.best()
+        rounds = rounds_to_delete(intact, best.round if best else None, policy)
+        if dry_run or not rounds:
+            return rounds
         self._require_writer()
-        self._point(self.rounds()[-1], best)
-        self._remove(gone)
-        return gone
+        self._link(self.rounds()[-1], best)
+        self._delete(rounds)
+        return rounds
 
     def _after_commit(self, number: int) -> None:
-        """Show the newest and let old ones go. The commit stands already, so a failure here only warns."""
-        self._tidy_pointers()
+        """Update the links and delete old rounds. The round is committed, so a failure here only warns."""
+        self._update_links()
         try:
-            ledger = self._known.now()
+            ledger = self._ledgers.current()
             best = ledger.best.best()
-            gone = rounds_to_delete(ledger.committed, best.round if best else None, self._retention)
-            if gone := tuple(other for other in gone if other != number):
-                self._remove(gone)
-                log.info("old checkpoints removed rounds=%s", ",".join(map(str, gone)))
+            rounds = rounds_to_delete(ledger.committed, best.round if best else None, self._retention)
+            if rounds := tuple(other for other in rounds if other != number):
+                self._delete(rounds)
+                log.info("old checkpoints removed rounds=%s", ",".join(map(str, rounds)))
         except OneflowerError as error:
             log.warning("old checkpoints not removed folder=%s reason=%s", self.root, error)
 
-    def _remove(self, gone: Sequence[int]) -> None:
+    def _delete(self, rounds: Sequence[int]) -> None:
         try:
-            remove_rounds(self._files, self.root, gone)
+            remove_rounds(self._files, self.root, rounds)
         except OSError as error:
-            self._known.drop()
+            self._ledgers.invalidate()
             raise state_error(error, "removing old checkpoints", self.root) from error
-        self._known.forget(gone)
+        self._ledgers.forget(rounds)
 
-    def _tidy_pointers(self) -> None:
-        """Show the newest and the best round; what cannot be shown is only warned of."""
+    def _update_links(self) -> None:
+        """Link the newest and the best round; a failure is only logged."""
         try:
-            ledger = self._known.now()
-            self._point(max(ledger.committed, default=None), ledger.best.best())
+            ledger = self._ledgers.current()
+            self._link(max(ledger.committed, default=None), ledger.best.best())
         except OneflowerError as error:
-            log.warning("latest checkpoint not shown folder=%s reason=%s", self.root, error)
+            log.warning("latest checkpoint not linked folder=%s reason=%s", self.root, error)
 
-    def _point(self, newest: int | None, best: Best | None) -> None:
+    def _link(self, newest: int | None, best: Best | None) -> None:
         try:
-            point(self._files, self.root, newest=newest, best=best.round if best else None)
+            update_links(self._files, self.root, newest=newest, best=best.round if best else None)
         except OSError as error:
-            log.warning("latest checkpoint not shown folder=%s reason=%s", self.root, error)
+            log.warning("latest checkpoint not linked folder=%s reason=%s", self.root, error)
 
-    def _pass_over(self, number: int, damage: DamagedError) -> None:
-        """Set a damaged round aside and say what was wrong; on a read-only disk, only say so."""
-        super()._pass_over(number, damage)
+    def _skip_damaged(self, number: int, damage: DamagedError) -> None:
+        """Log the damage and set the round aside; on a read-only disk only log it."""
+        super()._skip_damaged(number, damage)
         if not self._lock.held():
             return
-        self._known.drop()
+        self._ledgers.invalidate()
         try:
             ending = set_aside(self._files, self.root, number, "damaged")
         except OSError as error:
             log.warning("checkpoint not set aside round=%d reason=%s", number, error)
         else:
             log.warning("checkpoint set aside round=%d as=*.%s", number, ending)
-        self._tidy_pointers()
+        self._update_links()
 
     def _set_all_aside(self, rounds: Sequence[int], reason: str) -> tuple[int, ...]:
-        """Newest first: a crash in between leaves an earlier round the newest, never a gap."""
+        """Set rounds aside, the newest first: a crash in between never leaves a gap in the rounds."""
         if not rounds:
             return ()
         left = [number for number in self.rounds() if number not in rounds]
-        self._point(max(left, default=None), self._known.of(left).best.best())
-        self._known.drop()
+        self._link(max(left, default=None), self._ledgers.read(left).best.best())
+        self._ledgers.invalidate()
         try:
             for number in reversed(rounds):
                 set_aside(self._files, self.root, number, reason)
         except OSError as error:
             raise state_error(error, "setting checkpoints aside", self.root) from error
-        self._tidy_pointers()
+        self._update_links()
         return tuple(rounds)
 
     def _probe(self) -> None:
-        """Write, sync and remove a file now, so that a folder that cannot be used is found at boot."""
+        """Write, sync and remove a file, so that an unusable folder is reported at the start."""
         probe = self.root / _PROBE
         write_temporary(self._files, probe, [memoryview(b"oneflower\n")])
         self._files.unlink(temporary(probe))
 
     def _require_writer(self) -> None:
-        """Check that we may write; a folder that was removed is made again."""
+        """Check that we hold the lock; create the folder again if it was removed."""
         if not self._opened:
             raise CheckpointError(
                 f"the checkpoints in {self.root} are not open for writing. Call open() or use `with store:`."
             )
         if not self._lock.held():
-            log.warning("checkpoint folder opened anew folder=%s reason=it was removed", self.root)
+            log.warning("checkpoint folder created again folder=%s reason=it was removed", self.root)
             self.open()

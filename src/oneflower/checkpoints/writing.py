@@ -1,4 +1,4 @@
-"""Write a file so that it is either whole and durable under its name, or not there at all."""
+"""Write a file so that under its name it is either complete and durable, or absent."""
 
 import hashlib
 import queue
@@ -12,7 +12,7 @@ from oneflower.checkpoints.files import Files
 from oneflower.checkpoints.manifest import FileRecord
 from oneflower.checkpoints.names import temporary
 
-# Small pieces are gathered into one write; large ones are cut so that the hash follows close behind.
+# Small pieces are joined into one write; large ones are split so that hashing overlaps with writing.
 _GATHER_BYTES: Final = 1 << 20
 _CHUNK_BYTES: Final = 16 << 20
 
@@ -20,7 +20,7 @@ _CHUNK_BYTES: Final = 16 << 20
 def write_temporary(files: Files, path: Path, pieces: Iterable[memoryview]) -> FileRecord:
     """Write and fsync the bytes under the temporary name of `path`; `path` itself is not touched.
 
-    Returns the record of what was written. On any failure the temporary file is removed.
+    Returns the file's name, size and SHA-256. On any failure the temporary file is removed.
     """
     scratch = temporary(path)
     with _removed_on_failure(files, scratch):
@@ -33,7 +33,7 @@ def write_temporary(files: Files, path: Path, pieces: Iterable[memoryview]) -> F
 
 
 def append_durably(files: Files, path: Path, data: bytes) -> None:
-    """Write bytes at the end of a file and fsync it. What a failure leaves there is cut short."""
+    """Append bytes to a file and fsync it. A failure may leave a part of them."""
     descriptor = files.append(path)
     try:
         _write_all(files.write, descriptor, memoryview(data))
@@ -43,17 +43,17 @@ def append_durably(files: Files, path: Path, data: bytes) -> None:
 
 
 def replace_file(files: Files, path: Path, data: bytes) -> None:
-    """Put a small file in place of `path`, whole or not at all. The folder is not synced."""
+    """Replace `path` by a small file atomically. The folder is not synced."""
     write_temporary(files, path, [memoryview(data)])
     with _removed_on_failure(files, temporary(path)):
         files.rename(temporary(path), path)
 
 
 def replace_link(files: Files, path: Path, target: str) -> None:
-    """Point the symbolic link `path` at `target`, by a rename: it never points nowhere."""
+    """Point the symbolic link `path` at `target`, by a rename: the link exists at every moment."""
     scratch = temporary(path)
     with suppress(FileNotFoundError):
-        files.unlink(scratch)  # left by an earlier failure; a link cannot be made over it
+        files.unlink(scratch)  # left by an earlier failure; creating a link over it would fail
     with _removed_on_failure(files, scratch):
         files.symlink(target, scratch)
         files.rename(scratch, path)
@@ -70,7 +70,7 @@ def _removed_on_failure(files: Files, scratch: Path) -> Iterator[None]:
 
 
 def _write_hashed(files: Files, descriptor: int, pieces: Iterable[memoryview]) -> tuple[int, str]:
-    """Write, fsync and hash: the hash runs in a thread of its own, for both are as slow as the disk."""
+    """Write, fsync and hash. Hashing runs in a separate thread: it takes about as long as the disk."""
     size = 0
     with _Hasher() as hasher:
         for block in _blocks(pieces):
@@ -83,13 +83,13 @@ def _write_hashed(files: Files, descriptor: int, pieces: Iterable[memoryview]) -
 
 
 def _write_all(write: Callable[[int, memoryview], int], descriptor: int, block: memoryview) -> None:
-    """Write every byte: the system may take fewer than it was given."""
+    """Write every byte: one call may write fewer than it was given."""
     while block:
         block = block[write(descriptor, block) :]
 
 
 def _blocks(pieces: Iterable[memoryview]) -> Iterable[memoryview]:
-    """Gather small pieces and cut large ones; large data are passed on without a copy."""
+    """Join small pieces and split large ones; large data is passed on without a copy."""
     gathered = bytearray()
     for piece in pieces:
         if len(piece) < _GATHER_BYTES:
@@ -106,7 +106,7 @@ def _blocks(pieces: Iterable[memoryview]) -> Iterable[memoryview]:
 
 
 class _Hasher:
-    """A SHA-256 in a thread; hashlib gives up the interpreter lock, so it costs a second core, not time."""
+    """A SHA-256 in a thread; hashlib releases the interpreter lock, so it uses a second core."""
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
@@ -122,7 +122,7 @@ class _Hasher:
             self._thread.join()
 
     def update(self, block: memoryview) -> None:
-        """Hash a block after those before it. A file that is one small block is not worth a thread."""
+        """Hash the next block. A file of one small block is hashed without a thread."""
         if self._thread is None:
             if len(block) < _GATHER_BYTES:
                 self._digest.update(block)

@@ -1,4 +1,4 @@
-"""`oneflower app`: does an app of your own do what oneflower needs of it."""
+"""`oneflower app`: check that an app of your own meets oneflower's requirements."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from oneflower.cli.findings import as_rows, has_problem, print_findings
 from oneflower.errors import AppError
 from oneflower.settings import read_context, resolve, run_config
 
-app = typer.Typer(help="Apps of your own.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Check an app of your own.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.callback()
@@ -33,19 +33,19 @@ def check(
         typer.Option(
             metavar="N",
             min=1,
-            help="Clients that the server sees; if not given, as many as a round waits for.",
+            help="Clients that the server sees; by default as many as a round needs.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Say what an app lacks, and how to mend it.
+    """Check a Flower app and print how to fix each problem.
 
-    Its server is run up to round 1, and one client is trained a few times, all in this process: is it a
-    Flower app, does the server call oneflower.sdk.train, are its run-config keys declared, do the replies
-    hold what they must (num-examples among it), do equal seed, round and partition give equal bytes, does
-    the client honour proximal-mu (mu 0 against a large mu) and lr.
+    Runs its server up to round 1 and trains one client several times, all in this process. Checks that it is
+    a Flower app, that the server calls oneflower.sdk.train, that its run-config keys are declared, that
+    replies are complete (including num-examples), that the same seed, round and partition give the same
+    bytes, and that the client uses proximal-mu (mu 0 compared with a large mu) and lr.
 
-    Exit code 0 where there is no problem (warnings do not count), 5 where there is one, 2 for wrong settings.
+    Exit code 0 without a problem (warnings do not count), 5 with one, 2 for wrong settings.
     """
     # Imported here: it loads Flower's engine, and the app.
     from oneflower.lab.app_check import check_app  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""How `oneflower checkpoints` puts a round into words, cells and JSON."""
+"""Format a checkpoint for `oneflower checkpoints`, as table cells and as JSON."""
 
 import json
 import math
@@ -8,39 +8,41 @@ from contextlib import suppress
 from typing import Any
 
 from oneflower.checkpoints import CheckpointInfo, CheckpointReader, Metrics, MissingRoundError
-from oneflower.checkpoints.plain import spelled
+from oneflower.checkpoints.metrics import to_json
 from oneflower.errors import CheckpointError
 
 
-def rows_of(reader: CheckpointReader, *, proven: bool) -> list[dict[str, Any]]:
-    """Return the committed rounds as JSON-able fields; `proven` hashes their files.
+def rows_of(reader: CheckpointReader, *, verified: bool) -> list[dict[str, Any]]:
+    """Return the fields of the committed rounds for JSON; `verified` hashes their files.
 
-    A round that a training beside removes meanwhile is left out.
+    A round that a running training removes meanwhile is left out.
     """
     metrics = reader.metrics()
     rows = []
     for info in reader.list():
         with suppress(MissingRoundError):
-            rows.append(_row(reader, info, metrics, proven=proven))
+            rows.append(_row(reader, info, metrics, verified=verified))
     return rows
 
 
-def _row(reader: CheckpointReader, info: CheckpointInfo, metrics: Metrics, *, proven: bool) -> dict[str, Any]:
+def _row(
+    reader: CheckpointReader, info: CheckpointInfo, metrics: Metrics, *, verified: bool
+) -> dict[str, Any]:
     problem = info.problem
-    lacking = None
-    if proven and problem is None:
+    metrics_problem = None
+    if verified and problem is None:
         try:
             reader.verify(info.round)
-            lacking = reader.metrics_problem(info.round)
+            metrics_problem = reader.metrics_problem(info.round)
         except MissingRoundError:
             raise
         except CheckpointError as error:
             problem = str(error)
     row: dict[str, Any] = {
         "round": info.round,
-        "verified": (problem is None) if proven else None,
+        "verified": (problem is None) if verified else None,
         "problem": problem,
-        "metrics_problem": lacking,
+        "metrics_problem": metrics_problem,
     }
     if info.manifest is not None:
         content = info.manifest.content
@@ -55,17 +57,17 @@ def _row(reader: CheckpointReader, info: CheckpointInfo, metrics: Metrics, *, pr
 
 
 def _metrics_of(number: int, own: Metrics, all_so_far: Metrics) -> dict[str, Any]:
-    """Return a round's metrics: those of its manifest, and what its clients measured after it."""
+    """Return a round's metrics: those of its manifest, and its client evaluation recorded afterwards."""
     found = {}
     for part in (own, all_so_far):
         for phase, rounds in part.items():
             if isinstance(rounds, Mapping) and str(number) in rounds:
-                found[phase] = spelled(rounds[str(number)])
+                found[phase] = to_json(rounds[str(number)])
     return found
 
 
 def cells_of(row: dict[str, Any]) -> tuple[str, ...]:
-    """Return the cells of a round's line in the list."""
+    """Return the table cells of one round."""
     metrics = [
         f"{phase} {name} {number_text(value)}"
         for phase, values in row.get("metrics", {}).items()
@@ -85,12 +87,12 @@ def cells_of(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def number_text(value: Any) -> str:
-    """Return a number in six digits, anything else as text."""
+    """Return a number with six digits, anything else as text."""
     return f"{value:.6g}" if isinstance(value, (int, float)) else "" if value is None else str(value)
 
 
 def field_text(value: Any) -> str:
-    """Return a manifest's field in one line."""
+    """Return a manifest's field as one line of text."""
     return value if isinstance(value, str) else json.dumps(value)
 
 

@@ -1,4 +1,4 @@
-"""`oneflower checkpoints`: look at the checkpoints of a training, prove them, export them, go back."""
+"""`oneflower checkpoints`: list, verify, compare, export, prune and roll back checkpoints."""
 
 import sys
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from oneflower.cli.tables import print_table
 from oneflower.errors import CheckpointError, SettingsError
 
 app = typer.Typer(
-    help="List, prove, compare and export the checkpoints of a training, or go back to one.",
+    help="List, verify, compare, export and roll back the checkpoints of a training.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -35,12 +35,12 @@ FolderArgument = Annotated[
     typer.Argument(
         metavar="[PATH]",
         show_default=False,
-        help="The checkpoint folder, or the state folder of a training.",
+        help="Checkpoint folder, or state folder of a training.",
     ),
 ]
 FolderOption = Annotated[
     Path,
-    typer.Option("--path", metavar="DIR", envvar="FL_CHECKPOINT_PATH", help="The same, in place of PATH."),
+    typer.Option("--path", metavar="DIR", envvar="FL_CHECKPOINT_PATH", help="Same as PATH."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 RoundArgument = Annotated[int, typer.Argument(metavar="ROUND", min=0)]
@@ -52,14 +52,14 @@ def list_rounds(
     *,
     path: FolderOption = DEFAULT_CHECKPOINTS,
     as_json: JsonOption = False,
-    proven: Annotated[
-        bool, typer.Option("--verify/--no-verify", help="Hash every file, which reads them all.")
+    verified: Annotated[
+        bool, typer.Option("--verify/--no-verify", help="Verify checksums, which reads every file.")
     ] = True,
 ) -> None:
-    """List the committed rounds: size, metrics, and whether their files verify."""
+    """List the committed rounds: size, metrics, and whether their checksums verify."""
     path = checkpoint_folder(where, path)
     reader = _reader(path)
-    rows = rows_of(reader, proven=proven)
+    rows = rows_of(reader, verified=verified)
     aside = reader.set_aside()
     if as_json:
         print_json({"path": str(path), "rounds": rows, "set_aside": aside})
@@ -82,7 +82,7 @@ def show(
     path: FolderOption = DEFAULT_CHECKPOINTS,
     as_json: JsonOption = False,
 ) -> None:
-    """Show everything that a round's manifest says, after proving its files."""
+    """Verify a round and show its manifest."""
     content = dict(_reader(checkpoint_folder(where, path)).verify(number).content)
     if as_json:
         print_json(content)
@@ -108,7 +108,7 @@ def verify(
         typer.Argument(
             metavar="[ROUND] [PATH]",
             show_default=False,
-            help="One round, all if not given; and the checkpoint folder, or the state folder of a training.",
+            help="Round, by default all; checkpoint folder, or state folder of a training.",
         ),
     ] = None,
     *,
@@ -119,20 +119,20 @@ def verify(
     path = checkpoint_folder(where, path)
     reader = _reader(path)
     rounds = reader.rounds() if number is None else (number,)
-    found = {each: _verified(reader, each, asked_for=number is not None) for each in rounds}
-    sys.stdout.writelines(f"round {each}: {told.text}\n" for each, told in found.items())
-    damaged = [str(each) for each, told in found.items() if told.model_damaged]
+    found = {each: _verified(reader, each, required=number is not None) for each in rounds}
+    sys.stdout.writelines(f"round {each}: {result.text}\n" for each, result in found.items())
+    damaged = [str(each) for each, result in found.items() if result.model_damaged]
     if damaged:
         raise CheckpointError(
             f"{len(damaged)} of {len(found)} checkpoints in {path} are damaged: round {', '.join(damaged)}. "
-            "The training passes them over; restore their files from a copy to use them."
+            "A training skips them; restore their files from a copy to use them."
         )
-    lacking = [str(each) for each, told in found.items() if told.metrics_damaged]
+    lacking = [str(each) for each, result in found.items() if result.metrics_damaged]
     if lacking:
         raise CheckpointError(
             f"the metrics so far of {len(lacking)} of {len(found)} checkpoints in {path} are damaged: round "
             f"{', '.join(lacking)}. The models are good, and a training resumes from them without those "
-            f"metrics; restore {HISTORY} from a copy to have them back."
+            f"metrics; restore {HISTORY} from a copy to recover them."
         )
 
 
@@ -145,7 +145,7 @@ def diff(
     path: FolderOption = DEFAULT_CHECKPOINTS,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare the models of two rounds: the largest and the mean absolute change of each array."""
+    """Compare the models of two rounds: largest and mean absolute change of each array."""
     reader = _reader(checkpoint_folder(where, path))
     changes = compare(reader.load(first).arrays, reader.load(second).arrays)
     if as_json:
@@ -166,21 +166,21 @@ def prune(
     keep: Annotated[
         int, typer.Option(min=0, envvar="FL_CHECKPOINT_KEEP", help="Newest rounds to keep; 0 keeps all.")
     ] = 3,
-    every: Annotated[int, typer.Option(min=0, help="Keep every M-th round too; 0 for none.")] = 0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    every: Annotated[int, typer.Option(min=0, help="Also keep every M-th round; 0 for none.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the rounds to delete.")] = False,
 ) -> None:
-    """Remove old checkpoints. The newest that verifies and the best always stay, damaged ones too."""
+    """Delete old checkpoints. The newest intact one, the best and damaged ones are always kept."""
     path = checkpoint_folder(where, path)
     _reader(path)
     policy: Retention = retention_of(keep)
     if every:
         policy = KeepUnion((policy, KeepEvery(every)))
     if dry_run:
-        gone = CheckpointStore(path).prune(policy, dry_run=True)
+        rounds = CheckpointStore(path).prune(policy, dry_run=True)
     else:
         with CheckpointStore(path) as store:
-            gone = store.prune(policy)
-    listed = ", ".join(map(str, gone)) or "none"
+            rounds = store.prune(policy)
+    listed = ", ".join(map(str, rounds)) or "none"
     sys.stdout.write(f"{'Would remove' if dry_run else 'Removed'} rounds: {listed}\n")
 
 
@@ -190,19 +190,17 @@ def export(
     where: FolderArgument = None,
     *,
     path: FolderOption = DEFAULT_CHECKPOINTS,
-    kind: Annotated[
-        str, typer.Option("--format", metavar="npz|pt|safetensors", help="The file's format.")
-    ] = "npz",
+    kind: Annotated[str, typer.Option("--format", metavar="npz|pt|safetensors", help="File format.")] = "npz",
     output: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Where to write it; model_round_N.FORMAT here if not given.",
+            help="Output file; by default model_round_N.FORMAT in the current folder.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Write a round's model as a file that NumPy, PyTorch (weights_only=True) or safetensors opens."""
+    """Export a round's model as a NumPy, PyTorch (weights_only=True) or safetensors file."""
     target = output or Path(f"model_round_{number}.{kind}")
     export_model(_reader(checkpoint_folder(where, path)).load(number).arrays, target, kind)
     sys.stdout.write(f"{target}\n")
@@ -212,7 +210,7 @@ def export(
 def rollback(
     number: RoundArgument, where: FolderArgument = None, *, path: FolderOption = DEFAULT_CHECKPOINTS
 ) -> None:
-    """Make a round the newest, so that the next run resumes there. Later rounds are set aside."""
+    """Set later rounds aside, so that the next run resumes from this round."""
     path = checkpoint_folder(where, path)
     _reader(path)
     with CheckpointStore(path) as store:
@@ -228,13 +226,13 @@ class _Verified:
     metrics_damaged: bool = False
 
 
-def _verified(reader: CheckpointReader, number: int, *, asked_for: bool) -> _Verified:
-    """Verify one round; one that a training beside removes meanwhile is told as removed."""
+def _verified(reader: CheckpointReader, number: int, *, required: bool) -> _Verified:
+    """Verify one round; unless `required`, it may be removed meanwhile by a running training."""
     try:
         manifest = reader.verify(number)
         problem = reader.metrics_problem(number)
     except MissingRoundError:
-        if asked_for:
+        if required:
             raise
         return _Verified(text="removed meanwhile")
     except CheckpointError as error:
@@ -250,15 +248,15 @@ def _round_and_folder(given: list[str]) -> tuple[int | None, Path | None]:
     rounds = [int(each) for each in given if each.isdecimal()]
     folders = [Path(each) for each in given if not each.isdecimal()]
     if len(rounds) > 1 or len(folders) > 1:
-        raise SettingsError(f"{' '.join(given)}: expected one round and one folder at most")
+        raise SettingsError(f"{' '.join(given)}: expected at most one round and one folder")
     return next(iter(rounds), None), next(iter(folders), None)
 
 
 def _reader(path: Path) -> CheckpointReader:
-    """Return a reader of a folder that exists: these commands must not make one by a mistyped name."""
+    """Return a reader of an existing folder: a mistyped name must not create one."""
     if not path.is_dir():
         raise CheckpointError(
-            f"the checkpoint folder {path} is not there. "
-            "Give the training's as PATH, with --path or in FL_CHECKPOINT_PATH."
+            f"the checkpoint folder {path} does not exist. "
+            "Pass that of the training as PATH, with --path or in FL_CHECKPOINT_PATH."
         )
     return CheckpointReader(path)

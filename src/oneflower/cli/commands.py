@@ -1,4 +1,4 @@
-"""The subcommands of `oneflower`: where each is, and its line in the help. Each is imported when used."""
+"""The subcommands of `oneflower`: module, name and help line of each. A command is imported when used."""
 
 import importlib
 from collections.abc import Mapping
@@ -12,9 +12,9 @@ from typer.core import TyperGroup
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A command, or a group of commands, by module and name in it.
+    """A command, or a group of commands: its module and its name there.
 
-    ``help`` is the first line of its own help: a test holds it against what the command says.
+    ``help`` is the first line of its own help; a test compares the two.
     """
 
     module: str
@@ -23,11 +23,11 @@ class Listed:
 
 
 COMMANDS: Final[Mapping[str, Listed]] = {
-    "up": Listed("up", "up", "Start a SuperLink and SuperNodes on this machine, train, and write a report."),
+    "up": Listed("up", "up", "Run a SuperLink and SuperNodes on this machine, train, and write a report."),
     "supervise": Listed(
         "supervise",
         "supervise",
-        "Submit the app to the SuperLink at FL_CONTROL_API_ADDRESS, and again whenever its run is lost.",
+        "Submit the app to the SuperLink at FL_CONTROL_API_ADDRESS, and resubmit it after a lost run.",
     ),
     "status": Listed(
         "status",
@@ -59,19 +59,19 @@ COMMANDS: Final[Mapping[str, Listed]] = {
     "simulate": Listed(
         "simulate",
         "simulate",
-        "Train with simulated clients: same settings, same rounds, same checkpoints, no processes.",
+        "Train with simulated clients in this process, with the same settings, rounds and checkpoints.",
     ),
     "new": Listed(
         "new",
         "new",
-        "Write a small PyTorch app into a new folder NAME; it trains as it is, on data that it draws.",
+        "Create a small PyTorch app in a new folder NAME; it runs as it is, on synthetic data.",
     ),
     "export-adapter": Listed(
         "export_adapter",
         "export_adapter",
-        "Write the LoRA adapter of a checkpoint as a folder that peft's own loader opens.",
+        "Export the LoRA adapter of a checkpoint as a folder that peft can load.",
     ),
-    "app": Listed("app", "app", "Apps of your own."),
+    "app": Listed("app", "app", "Check an app of your own."),
     "appliance": Listed(
         "appliance",
         "app",
@@ -80,16 +80,16 @@ COMMANDS: Final[Mapping[str, Listed]] = {
     "checkpoints": Listed(
         "checkpoints",
         "app",
-        "List, prove, compare and export the checkpoints of a training, or go back to one.",
+        "List, verify, compare, export and roll back the checkpoints of a training.",
     ),
-    "config": Listed("config", "app", "Check and show the FL_* variables, and what Flower gets from them."),
-    "models": Listed("models", "app", "Base models for the llm-fine-tuning app."),
+    "config": Listed("config", "app", "Check and show the FL_* variables and the resulting run-config."),
+    "models": Listed("models", "app", "Fetch base models for the llm-fine-tuning app."),
     "template": Listed("template", "app", "Generate templates for OpenNebula from the table of variables."),
 }
 
 
 def load(name: str) -> click.Command:
-    """Import a command's module and return it as Typer makes it."""
+    """Import a command's module and return the command as Typer builds it."""
     listed = COMMANDS[name]
     target = getattr(importlib.import_module(f"oneflower.cli.{listed.module}"), listed.name)
     parent = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -101,18 +101,18 @@ def load(name: str) -> click.Command:
 
 
 class LazyGroup(TyperGroup):
-    """Lists every command, and imports only the one that is called."""
+    """Lists every command but imports only the one that is called."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
         self.commands = {name: click.Command(name, help=listed.help) for name, listed in COMMANDS.items()}
 
     def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a command that can be called, None without one of that name."""
+        """Return the command of that name; None if there is none."""
         return load(cmd_name) if cmd_name in COMMANDS else None
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list as click does, without importing what it lists."""
+        """Write the list as click does, without importing the commands."""
         width = formatter.width - 6 - max(map(len, self.commands))
         with formatter.section("Commands"):
             formatter.write_dl(

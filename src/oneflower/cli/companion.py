@@ -1,4 +1,4 @@
-"""What `oneflower up` does beside a training that has begun: write down its settings, serve the live page."""
+"""Write the settings and serve the dashboard for `oneflower up`, once its training has begun."""
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -9,22 +9,22 @@ from typing import Any, Final, Self
 from oneflower.cli.settings_used import write_settings_used
 from oneflower.cli.sources import missing_extra
 from oneflower.errors import StateError
+from oneflower.journal.events import SettingRow
 from oneflower.local_cluster.folder import StateFolder
-from oneflower.monitor.report import SettingRow
 
 PORT: Final = 8265
 
 
 @dataclass(slots=True, kw_only=True)
 class Companion:
-    """Begins with the training's first event, for only then the folder is this training's.
+    """Starts with the training's first event: before it the folder may hold an earlier training.
 
     Parameters
     ----------
     page : bool | None
-        Whether to serve the live page; None does where the extra `dashboard` is installed.
+        Whether to serve the dashboard; None serves it if the extra `dashboard` is installed.
     say : callable
-        Gets the page's address, or why there is none. A page that fails never ends a training.
+        Receives the dashboard's address, or why there is none. Its failure never ends a training.
     """
 
     folder: StateFolder
@@ -45,7 +45,7 @@ class Companion:
         self._stack.close()
 
     def event(self, _event: Any) -> None:
-        """Take an event of the journal; the first one begins."""
+        """Handle an event of the journal; the first one starts the companion."""
         if self._begun:
             return
         self._begun = True
@@ -66,13 +66,13 @@ class Companion:
             except StateError as error:
                 problem = str(error)
             else:
-                self.say(f"the live page is at {address}")
+                self.say(f"dashboard: {address}")
                 return
-        self.say(f"there is no live page: {problem}")
+        self.say(f"no dashboard: {problem}")
 
 
 def _check_extra() -> None:
-    """Refuse --dashboard where it cannot be, before anything starts."""
+    """Raise an error for --dashboard without its extra, before anything starts."""
     try:
         import oneflower.monitor.web.server  # noqa: F401, PLC0415 - an extra
     except ImportError as error:

@@ -16,10 +16,10 @@ from rich.text import Text
 from oneflower.cli.report import write
 from oneflower.cli.sources import read_training, source_of
 from oneflower.errors import SettingsError
-from oneflower.monitor.compare import HEADS, Result, cells, comparison_page, results
-from oneflower.monitor.figure import figure
-from oneflower.monitor.lines import printable
-from oneflower.monitor.view import TrainingView
+from oneflower.journal import TrainingState
+from oneflower.monitor.charts.figure import figure
+from oneflower.monitor.html.comparison import HEADS, Result, cells, comparison_page, results
+from oneflower.monitor.text.lines import printable
 
 WIDE_ENOUGH = 200
 
@@ -70,7 +70,7 @@ def _names(directories: Sequence[Path]) -> Mapping[str, Path]:
     raise SettingsError("a training was given twice: expected different folders to compare")
 
 
-def _read(path: Path) -> TrainingView:
+def _read(path: Path) -> TrainingState:
     return read_training(source_of(path, None, None), prove=False)[0]
 
 

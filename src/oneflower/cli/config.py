@@ -1,4 +1,4 @@
-"""`oneflower config`: check the variables, show them, and write what follows from them."""
+"""`oneflower config`: check and show the variables, print the run-config and docs/variables.md."""
 
 import json
 import os
@@ -28,10 +28,11 @@ from oneflower.settings import (
     run_config,
 )
 from oneflower.settings.document import variables_page
+from oneflower.settings.examples import example_contexts
 from oneflower.settings.values import Text64
 
 app = typer.Typer(
-    help="Check and show the FL_* variables, and what Flower gets from them.",
+    help="Check and show the FL_* variables and the resulting run-config.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -41,7 +42,7 @@ ContextOption = Annotated[
     typer.Option(
         "--context",
         metavar="FILE",
-        help="OpenNebula context.sh to read; it is parsed, never run. The environment wins over it.",
+        help="OpenNebula context.sh; parsed, never executed. The environment overrides it.",
     ),
 ]
 
@@ -53,13 +54,13 @@ def check(
     role: Annotated[
         Role,
         typer.Option(
-            case_sensitive=False, show_default=False, help="Machine that they are for; both if not given."
+            case_sensitive=False, show_default=False, help="Machine that reads them; by default both."
         ),
     ] = Role.BOTH,
 ) -> None:
-    """Check every variable and name all problems at once.
+    """Check every variable and report all problems at once.
 
-    Exit code 0 if the settings are good (warnings do not count), 2 if not. Nothing is started or written.
+    Exit code 0 if the settings are valid (warnings do not count), 2 if not. Nothing is started or written.
     """
     resolution = _resolve(context, role)
     if resolution.settings.ssl_ca_certfile:
@@ -68,7 +69,7 @@ def check(
     given = sum(not each.is_default for each in resolution.provenance.values())
     warnings = sum(notice.level == "warning" for notice in resolution.notices)
     sys.stdout.write(
-        f"The settings are good: {given} of {len(TABLE)} variables set, the rest at their defaults; "
+        f"The settings are valid: {given} of {len(TABLE)} variables set, the rest at their defaults; "
         f"{warnings} {'warning' if warnings == 1 else 'warnings'}.\n"
     )
 
@@ -79,9 +80,9 @@ def show(
     context: ContextOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show every value and where it came from.
+    """Show every value and its source.
 
-    Secrets are masked. Notices go to the standard error output.
+    Secrets are masked. Notices go to standard error.
     """
     resolution = _resolve(context)
     if as_json:
@@ -112,16 +113,33 @@ def docs(
         Path | None, typer.Option(metavar="FILE", help="Write to this file instead of printing.")
     ] = None,
 ) -> None:
-    """Print docs/variables.md, or write it."""
+    """Print docs/variables.md, or write it to a file."""
     if output is None:
         sys.stdout.write(variables_page())
         return
+    _write(output, variables_page())
+
+
+@app.command()
+def examples(
+    *,
+    output: Annotated[Path, typer.Option(metavar="FOLDER", help="Where to write.")] = Path(
+        "examples/strategies"
+    ),
+) -> None:
+    """Write an example context for each strategy."""
+    for name, text in example_contexts().items():
+        _write(output / name, text)
+        sys.stdout.write(f"{output / name}\n")
+
+
+def _write(path: Path, text: str) -> None:
     try:
-        output.write_text(variables_page(), encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise StateError(
-            f"{str(output)!r} cannot be written ({error.strerror}): expected a file in an existing folder; "
-            "choose another place with --output."
+            f"{str(path)!r} cannot be written ({error.strerror}): expected a file in an existing folder; "
+            "choose another file with --output."
         ) from None
 
 
@@ -130,11 +148,11 @@ def _resolve(context: Path | None, role: Role = Role.BOTH) -> Resolution:
 
 
 def _check_certificates(settings: Settings, role: Role) -> None:
-    """Raise SettingsError where they cannot work here, or where SuperNodes are told to connect."""
+    """Raise SettingsError if they cannot work on loopback, or at the address of FL_SUPERLINK_ADDRESS."""
     from oneflower.local_cluster.tls import check_certificates  # noqa: PLC0415 - most contexts hold none
 
-    told = settings.superlink_address.rpartition(":")[0]
-    hosts = [] if role is Role.SUPERNODE else [LOOPBACK, *([told] if told else [])]
+    host = settings.superlink_address.rpartition(":")[0]
+    hosts = [] if role is Role.SUPERNODE else [LOOPBACK, *([host] if host else [])]
     check_certificates(settings, hosts)
 
 
@@ -176,7 +194,7 @@ def _as_row(variable: Variable, resolution: Resolution) -> tuple[str, str, str, 
 
 
 def print_notices(notices: Iterable[Notice], console: Console) -> None:
-    """Print what the operator should know, a line each."""
+    """Print the notices for the operator, one per line."""
     for notice in notices:
         style = "yellow" if notice.level == "warning" else "dim"
         console.print(f"{notice.level}: {notice.text}", style=style, markup=False, highlight=False)

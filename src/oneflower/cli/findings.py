@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from oneflower.findings import Finding, Outcome
-from oneflower.monitor.lines import printable
+from oneflower.monitor.text.lines import printable
 
 STYLES = {"ok": "green", "warning": "yellow", "problem": "red", "skipped": "dim"}
 _NARROWEST = 16

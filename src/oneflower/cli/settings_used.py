@@ -1,12 +1,11 @@
 """Write down what a training was set to and what it ran on, for its report."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from oneflower.flower.fab import Fab
 from oneflower.journal import Journal, Owner
-from oneflower.monitor.report import SettingRow
+from oneflower.journal.events import SettingRow, SettingsUsed
 from oneflower.procfs import this_process
 from oneflower.settings import TABLE, Resolution, Settings, as_text
 from oneflower.versions import environment
@@ -35,5 +34,5 @@ def app_row(fab: Fab) -> SettingRow:
 def write_settings_used(journal: Path, rows: Sequence[SettingRow]) -> None:
     """Append the event from which `oneflower report` and the page show the settings."""
     Journal(journal, owner=Owner(process=this_process())).append(
-        "settings_used", settings=[asdict(row) for row in rows], environment=environment()
+        SettingsUsed(settings=tuple(rows), environment=environment())
     )

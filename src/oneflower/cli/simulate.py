@@ -1,64 +1,60 @@
-"""`oneflower simulate`: the same training without a cluster, for experiments with many clients."""
+"""`oneflower simulate`: train without a cluster, for experiments with many clients."""
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
 from oneflower.cli.config import ContextOption
-from oneflower.journal import JOURNAL_VARIABLE, follow, read_patiently
+from oneflower.journal import JOURNAL_VARIABLE, TrainingState, follow, read_patiently, reduce
 from oneflower.local_cluster.interrupts import Interrupts
 from oneflower.local_cluster.plan import Plan, make_plan
-from oneflower.monitor.final import ending, final_rows
-from oneflower.monitor.history import History
-from oneflower.monitor.lines import printable
-from oneflower.monitor.progress import PlainProgress
+from oneflower.monitor.text.lines import ending, final_rows, printable
+from oneflower.monitor.text.progress import PlainProgress
 from oneflower.output import steady_output
 from oneflower.settings import read_context, resolve
 from oneflower.supervisor.finished import finished_already
 from oneflower.supervisor.job import Job
-from oneflower.supervisor.memory import Memory, last_finish, load
+from oneflower.supervisor.memory import Finished, Memory, load
 
 DEFAULT_STATE = Path("oneflower-simulation")
-# The lines tell of the last rounds only; a simulation may have many thousands.
+# The progress lines need the last rounds only; a simulation may have many thousands.
 _SHOWN_ROUNDS = 100
 
 
-def simulate(  # noqa: PLR0913 - one parameter an option
+def simulate(  # noqa: PLR0913 - one parameter per option
     *,
     clients: Annotated[int, typer.Option(metavar="N", min=1, max=100_000, help="Clients to simulate.")],
     context: ContextOption = None,
     app: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of a Flower app, in place of FL_USE_CASE.")
+        Path | None, typer.Option(metavar="DIR", help="Folder of a Flower app, instead of FL_USE_CASE.")
     ] = None,
     state: Annotated[
         Path,
         typer.Option(
             metavar="DIR",
             show_default=False,
-            help=f"Folder for journal and checkpoints; {DEFAULT_STATE} if not given.",
+            help=f"State folder for journal and checkpoints; by default {DEFAULT_STATE}.",
         ),
     ] = DEFAULT_STATE,
     engine: Annotated[
         str,
-        typer.Option(
-            help="local: in this process. ray: Flower's Ray engine, which needs extra `simulation`."
-        ),
+        typer.Option(help="local: in this process. ray: Flower's Ray engine (extra `simulation`)."),
     ] = "local",
-    quiet: Annotated[bool, typer.Option("--quiet", help="Only warnings and the end.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print only warnings and the result.")] = False,
 ) -> None:
-    """Train with simulated clients: same settings, same rounds, same checkpoints, no processes.
+    """Train with simulated clients in this process, with the same settings, rounds and checkpoints.
 
-    A simulation that was stopped goes on from its newest checkpoint, as a training on a cluster does; one
-    that has finished is not run again.
+    An interrupted simulation resumes from its newest checkpoint, as a training on a cluster does; a finished
+    one is not run again.
     """
-    # Imported here: a command that simulates nothing need not import Flower's engine.
+    # Imported here: other commands do not need Flower's engine.
     from oneflower.lab import simulation  # noqa: PLC0415
 
     steady_output()
@@ -67,17 +63,18 @@ def simulate(  # noqa: PLR0913 - one parameter an option
     resolution = resolve(os.environ, read_context(context) if context else None)
     plan = make_plan(resolution, state=state, nodes=clients, app=app)
     plan.folder.make()
-    progress = PlainProgress(console, quiet=quiet, history=History(most_rounds=_SHOWN_ROUNDS))
+    progress = PlainProgress(console, quiet=quiet, history=TrainingState(most_rounds=_SHOWN_ROUNDS))
     for notice in resolution.notices:
         progress.say(f"{notice.level}: {notice.text}", "yellow" if notice.level == "warning" else "")
-    # The progress lines say what the log says; who asks for a level gets the log as well.
+    # The progress lines replace the log, unless the operator sets a log level.
     chosen = not resolution.provenance["FL_LOG_LEVEL"].is_default
     simulation.set_log_level(resolution.settings.log_level if chosen else "WARNING")
     os.environ[JOURNAL_VARIABLE] = str(plan.folder.journal)
     os.environ["ONEFLOWER_CLIENTS"] = str(clients)
     with Interrupts(at_once=True), plan.folder.lock():
-        finish = _finished(plan, clients, progress)
-        if finish is None:
+        finished = _finished(plan, clients, progress)
+        finish = None if finished is None else finished.event
+        if finished is None:
             with _shown(plan.folder.journal, progress):
                 simulation.simulate(
                     plan.fab,
@@ -86,13 +83,13 @@ def simulate(  # noqa: PLR0913 - one parameter an option
                     home=plan.folder.flwr_home,
                     engine=engine,
                 )
-            finish = last_finish(read_patiently(plan.folder.journal)) or {}
+            finish = reduce(read_patiently(plan.folder.journal)).finish
         for name, value in final_rows(finish):
             console.print(Text.assemble((f"{name:<16}", "dim"), printable(value)), soft_wrap=True)
 
 
-def _finished(plan: Plan, clients: int, progress: PlainProgress) -> Mapping[str, Any] | None:
-    """Return how this simulation has finished already; remember what it is made with where it has not."""
+def _finished(plan: Plan, clients: int, progress: PlainProgress) -> Finished | None:
+    """Return how this simulation finished earlier; if it did not, save its configuration."""
     job = Job(
         fab=plan.fab,
         run_config=plan.run_config(),
@@ -100,11 +97,12 @@ def _finished(plan: Plan, clients: int, progress: PlainProgress) -> Mapping[str,
         nodes=clients,
     )
     if plan.settings.resume != "never":
-        events = read_patiently(plan.folder.journal)
-        finish = finished_already(job, load(plan.folder.training), events, say=_warn_with(progress))
-        if finish is not None:
-            progress.say(f"this training has finished already: {ending(finish)}; nothing was run", "bold")
-            return finish
+        entries = read_patiently(plan.folder.journal)
+        finished = finished_already(job, load(plan.folder.training), entries, say=_warn_with(progress))
+        if finished is not None:
+            how = "" if finished.event is None else f": {ending(finished.event)}"
+            progress.say(f"this training has finished already{how}; nothing was run", "bold")
+            return finished
     Memory.fresh(job.describe(), max_restarts=job.max_restarts).save(plan.folder.training)
     return None
 
@@ -115,7 +113,7 @@ def _warn_with(progress: PlainProgress) -> Callable[[str], None]:
 
 @contextmanager
 def _shown(journal: Path, progress: PlainProgress) -> Iterator[None]:
-    """Show the journal's events while the block runs, those of its end too."""
+    """Show the journal's events while the block runs, including its last ones."""
     stop = threading.Event()
 
     def show() -> None:

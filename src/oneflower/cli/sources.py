@@ -8,10 +8,9 @@ from typing import Annotated
 import typer
 
 from oneflower.errors import SettingsError, StateError
-from oneflower.journal import JOURNAL_VARIABLE, has_journal, read_patiently
+from oneflower.journal import JOURNAL_VARIABLE, TrainingState, has_journal, read_patiently, reduce
 from oneflower.local_cluster.folder import StateFolder
-from oneflower.monitor.history import History, fold
-from oneflower.monitor.safety import Inspector, Safety
+from oneflower.monitor.state.safety import Inspector, Safety
 
 DEFAULT_STATE = Path("oneflower-state")
 DEFAULT_CHECKPOINTS = Path("/app/checkpoints")
@@ -80,7 +79,7 @@ def checkpoint_folder(where: Path | None, path: Path) -> Path:
     return inside if inside.is_dir() else named
 
 
-def read_training(source: Source, *, prove: bool = True) -> tuple[History, Safety]:
+def read_training(source: Source, *, prove: bool = True) -> tuple[TrainingState, Safety]:
     """Read a training from its journal, and look at its checkpoints.
 
     Raises
@@ -88,7 +87,7 @@ def read_training(source: Source, *, prove: bool = True) -> tuple[History, Safet
     StateError
         There is no journal, or it cannot be read.
     """
-    history = fold(read_patiently(existing(source.journal)))
+    history = reduce(read_patiently(existing(source.journal)))
     return history, Inspector(source.checkpoints).look(history, prove=prove)
 
 

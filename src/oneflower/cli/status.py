@@ -13,10 +13,10 @@ from rich.live import Live
 from rich.text import Text
 
 from oneflower.cli.sources import JournalOption, PathArgument, StateOption, existing, source_of
-from oneflower.journal import read_patiently
-from oneflower.monitor.following import Following
-from oneflower.monitor.history import History, fold
-from oneflower.monitor.status import facts, lines
+from oneflower.journal import TrainingState, read_patiently, reduce
+from oneflower.monitor.export import short_document
+from oneflower.monitor.state.following import Following
+from oneflower.monitor.text.status import lines
 
 LABEL_WIDTH = 15
 WATCH_EVERY_S = 1.0
@@ -39,7 +39,7 @@ def status(
     if watch:
         _watch(path, as_json=as_json)
         return
-    history = fold(read_patiently(existing(path)))
+    history = reduce(read_patiently(existing(path)))
     if as_json:
         sys.stdout.write(_json(history, indent=2))
     else:
@@ -63,7 +63,7 @@ def _watch(path: Path, *, as_json: bool) -> None:
             time.sleep(WATCH_EVERY_S)
 
 
-def _screen(history: History) -> Group:
+def _screen(history: TrainingState) -> Group:
     told = lines(history, datetime.now(UTC))
     return Group(
         *(
@@ -73,5 +73,5 @@ def _screen(history: History) -> Group:
     )
 
 
-def _json(history: History, indent: int | None = None) -> str:
-    return json.dumps(facts(history, datetime.now(UTC)), indent=indent) + "\n"
+def _json(history: TrainingState, indent: int | None = None) -> str:
+    return json.dumps(short_document(history, datetime.now(UTC)), indent=indent) + "\n"

@@ -1,14 +1,13 @@
-"""`oneflower supervise`: keep the training of a SuperLink alive."""
+"""`oneflower supervise`: submit an app to a SuperLink, and resubmit it when its run is lost."""
 
 import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -19,11 +18,12 @@ from oneflower.errors import ClusterError, SettingsError, StateError, TrainingEr
 from oneflower.flower.control import ControlClient
 from oneflower.flower.fab import build_fab
 from oneflower.flower.health import Stalled
-from oneflower.journal import JOURNAL_VARIABLE, Journal, Owner, read_patiently, run_of
+from oneflower.journal import JOURNAL_VARIABLE, Journal, Owner, read_patiently
+from oneflower.journal.events import RunSubmitted, TrainingFinished
 from oneflower.local_cluster.interrupts import INTERRUPTED, Interrupts
 from oneflower.local_cluster.ports import LOOPBACK
 from oneflower.local_cluster.tls import check_certificates
-from oneflower.monitor.final import ending, final_rows
+from oneflower.monitor.text.lines import ending, final_rows
 from oneflower.output import steady_output
 from oneflower.procfs import this_process
 from oneflower.settings import Settings, read_context, resolve, run_config
@@ -41,35 +41,33 @@ MEMORY_NAME = "training.json"
 log = logging.getLogger("oneflower.supervise")
 
 
-def supervise(  # noqa: PLR0913 - one parameter an option
+def supervise(  # noqa: PLR0913 - one parameter per option
     *,
     context: ContextOption = None,
     app: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of a Flower app, in place of FL_USE_CASE.")
+        Path | None, typer.Option(metavar="DIR", help="Folder of a Flower app, instead of FL_USE_CASE.")
     ] = None,
     state: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
             show_default=False,
-            help=f"Folder of what the supervisor remembers; that of {JOURNAL_VARIABLE} if not given.",
+            help=f"Folder of the supervisor's state; by default that of {JOURNAL_VARIABLE}.",
         ),
     ] = None,
     root_certificates: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The CA (PEM) of a SuperLink that speaks TLS.")
+        Path | None, typer.Option(metavar="FILE", help="CA certificate (PEM) of a SuperLink with TLS.")
     ] = None,
     stop_run: Annotated[
-        bool, typer.Option("--stop-run", help="Stop the run, too, when this is ended; it goes on otherwise.")
+        bool, typer.Option("--stop-run", help="Stop the run when the supervisor ends.")
     ] = False,
-    again: Annotated[
-        bool, typer.Option("--again", help="Try a training again that was given up before.")
-    ] = False,
+    again: Annotated[bool, typer.Option("--again", help="Restart a training that was given up.")] = False,
 ) -> None:
-    """Submit the app to the SuperLink at FL_CONTROL_API_ADDRESS, and again whenever its run is lost.
+    """Submit the app to the SuperLink at FL_CONTROL_API_ADDRESS, and resubmit it after a lost run.
 
-    To be run beside a SuperLink by a service manager. It waits for the SuperLink, remembers what it knows
-    across its own death, never runs a finished training again, and gives up after FL_MAX_RESTARTS losses in a
-    row without a completed round.
+    Run it under a service manager on the machine of the SuperLink. It waits for the SuperLink, keeps its
+    state on disk across its own crashes, never repeats a finished training, and gives up after
+    FL_MAX_RESTARTS consecutive restarts without a completed round.
     """
     steady_output()
     resolution = resolve(os.environ, read_context(context) if context else None)
@@ -93,33 +91,32 @@ def supervise(  # noqa: PLR0913 - one parameter an option
 
 
 def _remember(job: Job, file: Path, journal: Path, *, again: bool) -> Memory | None:
-    """Return what an earlier supervisor knew, taken up; None when there is nothing left to do."""
+    """Return the state of an earlier supervisor, to continue from; None if the training has finished."""
     before = load(file)
     for change in changes(before, job.describe()):
         log.warning("configuration changed since the last start: %s", change)
-    events = read_patiently(journal)
-    finish = finished_already(job, before, events, say=log.warning)
-    if finish is not None:
-        _print_finish(finish, "has finished already; nothing was submitted")
+    entries = read_patiently(journal)
+    finished = finished_already(job, before, entries, say=log.warning)
+    if finished is not None:
+        _print_finish(finished.event, "has finished already; nothing was submitted")
         return None
-    submitted = [event for event in events if event["event"] == "run_submitted"]
-    runs = [run for event in submitted if (run := run_of(event)) is not None]
+    runs = [each.run for each in entries if isinstance(each.event, RunSubmitted) and each.run is not None]
     memory = taken_up(before, job.describe(), max_restarts=job.max_restarts, again=again, runs=runs)
     if memory.machine.state is State.GIVEN_UP:
         raise TrainingError(
-            f"this training was given up: {memory.machine.reason}\nIt is tried again when its configuration "
-            "changes, when the machine is booted anew, or with `oneflower supervise --again`"
+            f"this training was given up: {memory.machine.reason}\nIt is restarted when its configuration "
+            "changes, when the machine reboots, or with `oneflower supervise --again`"
         )
     return memory
 
 
-def _supervise(  # noqa: PLR0913 - what a supervisor is made of
+def _supervise(  # noqa: PLR0913 - the inputs of a supervisor
     job: Job, memory: Memory, folder: Path, journal: Path, control: ControlClient, *, stop_run: bool
 ) -> None:
     written = Journal(journal, owner=Owner(process=this_process()))
 
     def record(stalled: Stalled) -> None:
-        written.append("process_stalled", role=stalled.role, done=stalled.act, reason=stalled.reason)
+        written.append(stalled.event)
 
     supervisor = Supervisor(
         place=Beside(control, FlowerProcesses(control.address), say=log.warning, record=record),
@@ -134,22 +131,22 @@ def _supervise(  # noqa: PLR0913 - what a supervisor is made of
         try:
             finish = supervisor.run()
         except KeyboardInterrupt:
-            log.info("ended by a signal; the run %s", "is stopped" if stop_run else "goes on")
+            log.info("ended by a signal; the run %s", "is stopped" if stop_run else "continues")
             if stop_run:
                 with suppress(ClusterError):
                     supervisor.stop_run()
-            # A service manager ends it in order (SIGTERM); only Ctrl-C is an interruption.
+            # SIGTERM is how a service manager stops it, without an error; only Ctrl-C is an interruption.
             sys.exit(INTERRUPTED if interrupts.number == signal.SIGINT else 0)
         _print_finish(finish, "has finished")
 
 
-def _print_finish(finish: Mapping[str, Any], how: str) -> None:
+def _print_finish(finish: TrainingFinished | None, how: str) -> None:
     rows = "; ".join(f"{name}: {value}" for name, value in final_rows(finish))
-    log.info("the training %s: %s", how, f"{ending(finish)}; {rows}" if finish else "the app tells no more")
+    log.info("the training %s: %s", how, f"{ending(finish)}; {rows}" if finish else "the app reports no more")
 
 
 def _journal(state: Path | None, settings: Settings) -> Path:
-    """Return the journal that the ServerApp writes, too."""
+    """Return the journal, which the ServerApp writes too."""
     if state is not None:
         return state.absolute() / "journal.jsonl"
     named = os.environ.get(JOURNAL_VARIABLE)
@@ -165,7 +162,7 @@ def _journal(state: Path | None, settings: Settings) -> Path:
 
 def _control(settings: Settings, root_certificates: Path | None) -> ControlClient:
     host, _, port = settings.control_api_address.rpartition(":")
-    # A SuperLink that listens everywhere is reached on loopback.
+    # Connect to a SuperLink that listens on all addresses by loopback.
     address = f"127.0.0.1:{port}" if host in ("0.0.0.0", "[::]") else settings.control_api_address  # noqa: S104
     try:
         certificates = root_certificates.read_bytes() if root_certificates else None

@@ -1,4 +1,4 @@
-"""Tables for people and for pipes."""
+"""Print tables to a terminal or a pipe."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ _WIDE_ENOUGH = 100_000
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table that folds on a terminal, and that is one whole line a row in a pipe."""
+    """Print a table: folded on a terminal, one line per row in a pipe."""
     is_terminal = sys.stdout.isatty()
     console = Console() if is_terminal else Console(width=_WIDE_ENOUGH)
     table = Table(box=None, pad_edge=False, show_edge=False)

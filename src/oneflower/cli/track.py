@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -20,10 +20,9 @@ from oneflower.cli.sources import (
     missing_extra,
     source_of,
 )
+from oneflower.codes import ENDED
 from oneflower.errors import OneflowerError, SettingsError, StateError
-from oneflower.journal import follow, of_training, read_patiently
-from oneflower.monitor.history import History
-from oneflower.monitor.status import ENDED
+from oneflower.journal import Entry, TrainingState, follow, read_patiently
 from oneflower.monitor.tracking.tracker import Tracker
 from oneflower.monitor.tracking.tracker import track as hand_over
 
@@ -56,9 +55,9 @@ def track(  # noqa: PLR0913 - one parameter an option
         existing(path)
     tracker = _tensorboard(tensorboard) if tensorboard is not None else _mlflow(mlflow or "", experiment)
     with _stopping() as stop:
-        events = of_training(follow(path, stop.reading) if keep_on else read_patiently(path))
+        entries = follow(path, stop.reading) if keep_on else read_patiently(path)
         try:
-            view = hand_over(_until_end(events, stop), tracker)
+            view = hand_over(_until_end(entries, stop), tracker)
         finally:
             tracker.close()
     sys.stdout.write(f"{view.done} rounds are tracked.\n")
@@ -103,12 +102,12 @@ class _Stop:
         self.reading.set()
 
 
-def _until_end(events: Iterable[dict[str, Any]], stop: _Stop) -> Iterator[dict[str, Any]]:
+def _until_end(entries: Iterable[Entry], stop: _Stop) -> Iterator[Entry]:
     """Stop following when the training has ended for good and nothing of it is left to read."""
-    view = History()
-    for event in events:
-        view.take(event)
-        yield event
+    view = TrainingState()
+    for entry in entries:
+        view.take(entry)
+        yield entry
         if view.phase in ENDED:
             stop.reading.set()
         elif not stop.asked.is_set():

@@ -1,4 +1,4 @@
-"""`oneflower up`: train on a real cluster on this machine, as a context says."""
+"""`oneflower up`: train on a real cluster on this machine."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -15,14 +15,13 @@ from oneflower.cli.config import ContextOption
 from oneflower.cli.settings_used import app_row, setting_rows
 from oneflower.errors import StateError
 from oneflower.files import state_errors
-from oneflower.journal import has_journal, read_patiently
+from oneflower.journal import Entry, TrainingState, has_journal, read_patiently, reduce
+from oneflower.journal.events import SettingRow
 from oneflower.local_cluster.plan import Plan, make_plan
 from oneflower.local_cluster.session import Outcome, Session
-from oneflower.monitor.final import final_rows
-from oneflower.monitor.history import Event, History, fold
-from oneflower.monitor.lines import duration, metrics_text, printable
-from oneflower.monitor.progress import LiveProgress, PlainProgress
-from oneflower.monitor.report import SettingRow, write_report
+from oneflower.monitor.html.report import write_report
+from oneflower.monitor.text.lines import duration, final_rows, headline_of, metrics_text, printable
+from oneflower.monitor.text.progress import LiveProgress, PlainProgress
 from oneflower.output import steady_output
 from oneflower.settings import Notice, Resolution, read_context, resolve
 
@@ -30,48 +29,47 @@ DEFAULT_STATE = Path("oneflower-state")
 
 NodesOption = Annotated[
     int | None,
-    typer.Option(
-        metavar="N", min=1, max=1000, help="SuperNodes; if not given, as many as a round waits for."
-    ),
+    typer.Option(metavar="N", min=1, max=1000, help="SuperNodes; by default as many as a round needs."),
 ]
 StateOption = Annotated[
     Path,
     typer.Option(
         metavar="DIR",
         show_default=False,
-        help=f"Folder for everything that the training writes; {DEFAULT_STATE} if not given.",
+        help=f"State folder, for all files of the training; by default {DEFAULT_STATE}.",
     ),
 ]
 AppOption = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Folder of a Flower app, in place of FL_USE_CASE."),
+    typer.Option(metavar="DIR", help="Folder of a Flower app, instead of FL_USE_CASE."),
 ]
 
 
-def up(  # noqa: PLR0913 - one parameter an option
+def up(  # noqa: PLR0913 - one parameter per option
     *,
     context: ContextOption = None,
     nodes: NodesOption = None,
     state: StateOption = DEFAULT_STATE,
     app: AppOption = None,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Set an old state aside (DIR.1, DIR.2, ...) and train anew.")
+        bool,
+        typer.Option("--fresh", help="Set an old state aside (DIR.1, DIR.2, ...) and start from round 1."),
     ] = False,
-    plain: Annotated[bool, typer.Option("--plain", help="One line an event, no live display.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Only warnings and the end.")] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="One line per event, no live display.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print only warnings and the result.")] = False,
     dashboard: Annotated[
         bool | None,
         typer.Option(
             "--dashboard/--no-dashboard",
             show_default=False,
-            help="Serve the live page on this machine while it trains; if not given, where it is installed.",
+            help="Serve the dashboard on this machine during training; by default if it is installed.",
         ),
     ] = None,
 ) -> None:
-    """Start a SuperLink and SuperNodes on this machine, train, and write a report.
+    """Run a SuperLink and SuperNodes on this machine, train, and write a report.
 
-    A training that was killed goes on where it was; one that has finished is not run again. Ctrl-C ends every
-    process; say the same again to go on.
+    An interrupted training resumes; a finished one is not run again. Ctrl-C ends every process; run the same
+    command again to resume.
     """
     steady_output()
     console = Console()
@@ -87,20 +85,20 @@ def up(  # noqa: PLR0913 - one parameter an option
 
 
 def _run(plan: Plan, progress: PlainProgress, companion: Companion, *, fresh: bool) -> Outcome:
-    def on_event(event: Event) -> None:
-        companion.event(event)
-        progress.event(event)
+    def on_event(entry: Entry) -> None:
+        companion.event(entry)
+        progress.event(entry)
 
     session = Session(plan=plan, environ=os.environ, say=progress.say, on_event=on_event)
     try:
         with progress:
             outcome = session.run(fresh=fresh)
     except BaseException:
-        # The report of what there is helps most when something went wrong; it must not hide what did.
+        # A report helps most after a failure, but an error in writing it must not hide that failure.
         if session.began:
             with suppress(Exception):
                 _report(plan, companion.settings, progress)
-            progress.say(f"logs: {plan.folder.logs}, what was reached: {plan.folder.report}", "yellow")
+            progress.say(f"logs: {plan.folder.logs}, report so far: {plan.folder.report}", "yellow")
         raise
     if session.began or not plan.folder.report.exists():
         with state_errors(plan.folder.report):
@@ -113,10 +111,10 @@ def _report(plan: Plan, rows: Sequence[SettingRow], progress: PlainProgress) -> 
         write_report(plan.folder.report, _history(plan, progress), rows)
 
 
-def _history(plan: Plan, progress: PlainProgress) -> History:
-    """Return what the journal tells; where it cannot be read now, what was heard of it while it trained."""
+def _history(plan: Plan, progress: PlainProgress) -> TrainingState:
+    """Return the state that the journal tells; where it cannot be read now, the one that was followed."""
     try:
-        return fold(read_patiently(plan.folder.journal))
+        return reduce(read_patiently(plan.folder.journal))
     except StateError as error:
         progress.say(f"warning: {error}", "yellow")
         return progress.history
@@ -135,7 +133,7 @@ def _print_notices(notices: Iterable[Notice], console: Console, *, quiet: bool) 
             console.print(text, soft_wrap=True)
 
 
-def _print_end(plan: Plan, outcome: Outcome, history: History, console: Console) -> None:
+def _print_end(plan: Plan, outcome: Outcome, history: TrainingState, console: Console) -> None:
     if not outcome.trained:
         text = f"The training in {plan.folder.root} has finished already; nothing was started."
         console.print(Text(text, style="bold"), soft_wrap=True)
@@ -145,26 +143,26 @@ def _print_end(plan: Plan, outcome: Outcome, history: History, console: Console)
         return
     further = (
         f"FL_EARLY_STOP_ROUNDS or FL_NUM_ROUNDS (now {history.total})"
-        if (outcome.finish or {}).get("stopped")
+        if outcome.finish is not None and outcome.finish.stopped
         else f"FL_NUM_ROUNDS above {history.done}"
     )
-    advice = f"Raise {further} to go on, or say --fresh to train from round 1."
+    advice = f"Raise {further} to continue, or use --fresh to start from round 1."
     console.print(Text(advice), soft_wrap=True)
 
 
-def _summary(plan: Plan, outcome: Outcome, history: History) -> Iterable[tuple[str, str]]:
-    finish = outcome.finish or {}
-    done = finish.get("round", history.done)
+def _summary(plan: Plan, outcome: Outcome, history: TrainingState) -> Iterable[tuple[str, str]]:
+    finish = outcome.finish
+    done = finish.round if finish is not None else history.done
     yield "rounds", f"{done} of {history.total}" if history.total else "not told by the app"
     yield "strategy", f"{plan.settings.strategy} with {plan.nodes} nodes"
     if history.rounds:
         yield (
             "result",
-            metrics_text(history.headline(history.done)) or "the app measures neither loss nor accuracy",
+            metrics_text(headline_of(history, history.done)) or "the app reports neither loss nor accuracy",
         )
         yield "time in rounds", duration(sum(result.seconds for result in history.rounds.values()))
     if history.left_out:
-        yield "left out", f"clients' answers: {len(history.left_out)}; the report says why"
+        yield "left out", f"{len(history.left_out)} replies of clients; the report says why"
     if history.restarts:
         yield "restarts", str(history.restarts)
     yield from final_rows(finish)

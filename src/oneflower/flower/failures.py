@@ -1,14 +1,19 @@
 """The journal of a run, and why its ServerApp ended: an exception that leaves it is written once."""
 
+import atexit
 import os
 import traceback
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
+from typing import Any
 from weakref import WeakSet
 
 from oneflower.errors import OneflowerError, SettingsError
 from oneflower.flower.api import Context
-from oneflower.journal import JOURNAL_VARIABLE, LAST_WORDS_S, Journal, Owner, read_journal
+from oneflower.journal import JOURNAL_VARIABLE, LAST_WORDS_S, Journal, Owner, read_journal, reduce
+from oneflower.journal.events import AppFailed, TrainingFailed
+from oneflower.journal.heartbeat import Heartbeat, heartbeat_file
 from oneflower.kinds import kind_of
 from oneflower.procfs import this_process
 from oneflower.settings import TrainingConfig, training_config
@@ -16,13 +21,13 @@ from oneflower.settings import TrainingConfig, training_config
 _told: WeakSet[OneflowerError] = WeakSet()
 
 
-def tell_known(journal: Journal | None, error: OneflowerError, **facts: object) -> None:
+def tell_known(journal: Journal | None, error: OneflowerError, **facts: Any) -> None:
     """Write ``training_failed`` with the error's class, kind and text, once for each error."""
     if journal is None or error in _told:
         return
     _told.add(error)
-    told = {"error": type(error).__name__, "kind": kind_of(error), "reason": str(error)}
-    journal.append("training_failed", **told, **facts)
+    name, kind = type(error).__name__, kind_of(error)
+    journal.append(TrainingFailed(error=name, kind=kind, reason=str(error), **facts))
     journal.flush(patience_s=LAST_WORDS_S)
 
 
@@ -34,13 +39,17 @@ def tell_unknown(journal: Journal | None, error: BaseException, *, folder: Path,
     folder
         The app's: the last line of it that the exception passed through is named.
     """
-    name, where = type(error).__name__, place_of(error, folder)
+    failed = AppFailed(
+        app=app,
+        error=type(error).__name__,
+        kind=kind_of(error),
+        reason=str(error),
+        where=place_of(error, folder),
+    )
     if journal is not None:
-        told = {"error": name, "kind": kind_of(error), "reason": str(error)}
-        journal.append("app_failed", **told, where=where, app=app)
+        journal.append(failed)
         journal.flush(patience_s=LAST_WORDS_S)
-    words = ": ".join(filter(None, [name, str(error)]))
-    return f"the app raised {words}{f' ({where})' if where else ''}"
+    return failed.words
 
 
 def has_ended_well(journal: Journal | None, error: SystemExit) -> bool:
@@ -48,9 +57,8 @@ def has_ended_well(journal: Journal | None, error: SystemExit) -> bool:
     if error.code not in (None, 0) or journal is None or journal.owner is None:
         return False
     journal.flush(patience_s=LAST_WORDS_S)
-    own = [event for event in read_journal(journal.path) if event.get("process") == journal.owner.process]
-    words = [event["event"] for event in own if event["event"].startswith("training_")]
-    return bool(words) and words[-1] == "training_finished"
+    own = (each for each in read_journal(journal.path) if each.process == journal.owner.process)
+    return reduce(own).finish is not None
 
 
 def place_of(error: BaseException, folder: Path) -> str:
@@ -76,7 +84,7 @@ def open_journal(config: TrainingConfig, run: int | None = None) -> Journal | No
 
 def journal_and_facts(
     run_config: Mapping[str, object], run: int | None = None
-) -> tuple[Journal | None, dict[str, object]]:
+) -> tuple[Journal | None, dict[str, Any]]:
     """Return the journal and what is known of a training, even of one whose run-config is wrong."""
     try:
         config = training_config(run_config)
@@ -109,10 +117,18 @@ def named_path(variable: str) -> Path | None:
 
 
 def _owned(path: Path, run: int | None) -> Journal:
-    return Journal(path, owner=Owner(process=this_process(), run=run))
+    return Journal(path, owner=Owner(process=this_process(), run=run), heartbeat=_heartbeat(path, run))
 
 
-def facts_of(config: TrainingConfig) -> dict[str, object]:
+@cache
+def _heartbeat(path: Path, run: int | None) -> Heartbeat:
+    """Return the heart of this process for a run: whoever opens the journal again beats with the same."""
+    heartbeat = Heartbeat(heartbeat_file(path, run))
+    atexit.register(heartbeat.end)
+    return heartbeat
+
+
+def facts_of(config: TrainingConfig) -> dict[str, Any]:
     """Return what every event that begins or ends a training says of it."""
     return {
         "rounds": config.num_rounds,

@@ -14,35 +14,35 @@ from oneflower import procfs
 from oneflower.flower.health import EVERY_S, Health
 from oneflower.flower.programs import program_of
 from oneflower.flower.watch import die_with_parent
-from oneflower.procfs import Sign
+from oneflower.procfs import ProcessStatus
 
 GUARDED: Final = "ONEFLOWER_GUARDED"
 """Set in the environment of processes that are supervised already, as by `oneflower up`."""
 
 
 class Family:
-    """The signs of life of a process and its descendants."""
+    """A process and its descendants."""
 
     def __init__(self, top: int) -> None:
         self._top = top
 
-    def signs(self) -> Iterator[Sign]:
+    def statuses(self) -> Iterator[ProcessStatus]:
         """Yield them; never this process's own."""
-        found = {sign.identity.pid: sign for sign in procfs.signs()}
-        for pid, sign in found.items():
-            seen: Sign | None = sign
+        found = {status.identity.pid: status for status in procfs.statuses()}
+        for pid, status in found.items():
+            seen: ProcessStatus | None = status
             while seen is not None and seen.identity.pid != self._top:
                 seen = found.get(seen.parent)
             if seen is not None and not self._is_guard(pid):
-                yield sign
+                yield status
 
     def _is_guard(self, pid: int) -> bool:
         return __name__ in procfs.command_line(pid) or "oneflower.flower.guard" in procfs.command_line(pid)
 
 
-def role_of(sign: Sign) -> str:
+def role_of(status: ProcessStatus) -> str:
     """Name a process by the program that it runs."""
-    command = procfs.command_line(sign.identity.pid)
+    command = procfs.command_line(status.identity.pid)
     return program_of(command) or (command[-1] if command else "process")
 
 
@@ -50,7 +50,7 @@ def main(argv: list[str]) -> None:
     """Look for as long as the program lives."""
     top = int(argv[0])
     die_with_parent(top)
-    health = Health(role_of=role_of, signs=Family(top).signs)
+    health = Health(role_of=role_of, statuses=Family(top).statuses)
     while True:
         for stalled in health.look():
             sys.stderr.write(

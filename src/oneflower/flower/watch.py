@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from oneflower.procfs import send, sign_of
+from oneflower.procfs import send, status_of
 from oneflower.stalls import STOPPED
 
 log = logging.getLogger(__name__)
@@ -71,11 +71,11 @@ def look_after_parent(parent_pid: int, *, sleep: Callable[[float], object] = tim
 
 def _look_at(parent_pid: int, sleep: Callable[[float], object]) -> None:
     looks = 0
-    while (sign := sign_of(parent_pid)) is not None:
-        looks = looks + 1 if sign.state == STOPPED else 0
+    while (status := status_of(parent_pid)) is not None:
+        looks = looks + 1 if status.state == STOPPED else 0
         if looks == 2:
             log.warning("the parent %d was stopped by a signal (SIGSTOP): continued", parent_pid)
-            send(sign.identity, signal.SIGCONT)
+            send(status.identity, signal.SIGCONT)
             looks = 0
         sleep(CHECK_PARENT_EVERY_S)
 
@@ -101,8 +101,8 @@ def _run(command: list[str]) -> str:
         return f"cannot be started reason={error.strerror}"
     stopped = 0
     while not _ends_within(process.pid, CHECK_EVERY_S):
-        sign = sign_of(process.pid)
-        stopped = stopped + 1 if sign is not None and sign.state == STOPPED else 0
+        status = status_of(process.pid)
+        stopped = stopped + 1 if status is not None and status.state == STOPPED else 0
         if stopped:
             log.warning("pid %d was stopped by a signal (SIGSTOP): continued or ended", process.pid)
             process.send_signal(signal.SIGCONT if stopped == 1 else signal.SIGKILL)

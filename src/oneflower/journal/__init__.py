@@ -1,8 +1,10 @@
-"""The training's journal: append-only JSON lines that everything which reports reads."""
+"""The training's journal: append-only JSON lines of typed events, and the state that they reduce to."""
 
-from oneflower.journal.events import EVENTS, JOURNAL_SCHEMA, SupervisorState
-from oneflower.journal.owners import Current, of_training, run_of
+from oneflower.codes import SupervisorState
+from oneflower.journal.events import EVENTS, JOURNAL_SCHEMA, BrokenEvent, Entry, Event, UnknownEvent
+from oneflower.journal.owners import Current, of_training
 from oneflower.journal.reader import (
+    Block,
     Follower,
     follow,
     follow_blocks,
@@ -11,8 +13,9 @@ from oneflower.journal.reader import (
     read_journal,
     read_patiently,
 )
-from oneflower.journal.tail import Event, JournalTail
-from oneflower.journal.unfinished import Unfinished, unfinished_round
+from oneflower.journal.state import Aggregated, TrainingState, reduce
+from oneflower.journal.tail import JournalTail
+from oneflower.journal.unfinished import unfinished_round
 from oneflower.journal.writer import JOURNAL_VARIABLE, LAST_WORDS_S, Journal, Owner
 
 __all__ = [
@@ -20,14 +23,19 @@ __all__ = [
     "JOURNAL_SCHEMA",
     "JOURNAL_VARIABLE",
     "LAST_WORDS_S",
+    "Aggregated",
+    "Block",
+    "BrokenEvent",
     "Current",
+    "Entry",
     "Event",
     "Follower",
     "Journal",
     "JournalTail",
     "Owner",
     "SupervisorState",
-    "Unfinished",
+    "TrainingState",
+    "UnknownEvent",
     "follow",
     "follow_blocks",
     "has_journal",
@@ -35,6 +43,6 @@ __all__ = [
     "read_backwards",
     "read_journal",
     "read_patiently",
-    "run_of",
+    "reduce",
     "unfinished_round",
 ]

@@ -1,28 +1,32 @@
 """Whose an event is, where several runs write one journal."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from oneflower.journal.events import SupervisorState
+from oneflower.codes import SupervisorState
+from oneflower.journal.events import (
+    Entry,
+    Event,
+    RunLost,
+    RunSubmitted,
+    SupervisorMoved,
+    TrainingGaveUp,
+    TrainingResumed,
+    TrainingStarted,
+)
 
-# A supervisor writes these of its own training, also when it follows no run just then.
-SUPERVISION: Final = frozenset({"run_lost", "supervisor_state", "training_gave_up"})
-_ENDS: Final = frozenset({SupervisorState.FINISHED, SupervisorState.GIVEN_UP})
-_BEGINNINGS: Final = frozenset({"training_started", "training_resumed"})
-# These say which run a journal is about.
-OWNING: Final = SUPERVISION | _BEGINNINGS | {"run_submitted"}
-
-
-def run_of(event: Mapping[str, Any]) -> int | None:
-    """Return the run that an event belongs to; None for one that names none, as before 0.2."""
-    run = event.get("run")
-    return run if isinstance(run, int) and not isinstance(run, bool) else None
+SUPERVISION: Final[frozenset[type[Event]]] = frozenset({RunLost, SupervisorMoved, TrainingGaveUp})
+"""Events that a supervisor writes of its own training, also when it follows no run just then."""
+BEGINNINGS: Final[frozenset[type[Event]]] = frozenset({TrainingStarted, TrainingResumed})
+OWNING: Final = SUPERVISION | BEGINNINGS | {RunSubmitted}
+"""Events that decide which run a journal is about."""
+ENDS: Final = frozenset({SupervisorState.FINISHED, SupervisorState.GIVEN_UP})
 
 
 @dataclass(slots=True)
 class Current:
-    """The run that a journal is about, as its events go by: ``takes`` each in order.
+    """The run that a journal is about, as its entries go by: ``takes`` each in order.
 
     A supervised journal is about the run that was submitted last; one without a supervisor about the run that
     began last. An event of another run is another training's: it neither fails nor completes this one.
@@ -31,21 +35,25 @@ class Current:
     run: int | None = None
     supervised: bool = False
 
-    def takes(self, event: Mapping[str, Any]) -> bool:
-        """Whether an event belongs to this training; one that names no run does."""
-        run, name = run_of(event), event.get("event")
-        if name == "run_submitted":
-            self.run, self.supervised = run, True
-        elif name in SUPERVISION:
-            if name == "training_gave_up" or str(event.get("state")) in _ENDS:
-                self.supervised = False
-            return True
-        elif name in _BEGINNINGS and not self.supervised:
-            self.run = run
-        return run is None or self.run is None or run == self.run
+    def takes(self, entry: Entry) -> bool:
+        """Whether an entry belongs to this training; one that names no run does."""
+        kind = type(entry.event)
+        if kind in OWNING:
+            if kind is RunSubmitted:
+                self.run, self.supervised = entry.run, True
+            elif kind in SUPERVISION:
+                self._supervise(entry.event)
+                return True
+            elif not self.supervised:
+                self.run = entry.run
+        return entry.run is None or self.run is None or entry.run == self.run
+
+    def _supervise(self, event: Event) -> None:
+        if isinstance(event, TrainingGaveUp) or (isinstance(event, SupervisorMoved) and event.state in ENDS):
+            self.supervised = False
 
 
-def of_training(events: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield the events of the training that a journal is about; see `Current`."""
+def of_training(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """Yield the entries of the training that a journal is about; see `Current`."""
     current = Current()
-    return (event for event in events if current.takes(event))
+    return (entry for entry in entries if current.takes(entry))

@@ -8,12 +8,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final
 
 from oneflower.errors import StateError
 from oneflower.files import open_to_read
-from oneflower.journal.records import Block, events_of
+from oneflower.journal.codec import entries_of
+from oneflower.journal.events import Entry
 from oneflower.journal.writer import old_file
+
+Block = list[Entry]
 
 POLL_S: Final = 0.2
 # A disk that is away for a moment, or a folder whose owner is changed, is back within seconds.
@@ -26,8 +29,8 @@ _TAIL_BYTES: Final = 64
 _ATTEMPTS: Final = 100
 
 
-def read_journal(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield every event from the oldest rotated file on; a torn or foreign line is left out.
+def read_journal(path: Path) -> Iterator[Entry]:
+    """Yield every entry from the oldest rotated file on; a torn or foreign line is a `BrokenEvent`.
 
     Raises
     ------
@@ -50,8 +53,8 @@ def _unreadable(path: Path, error: OSError) -> StateError:
     )
 
 
-def read_backwards(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the same events, the newest first: what concerns the last rounds is found without reading all.
+def read_backwards(path: Path) -> Iterator[Entry]:
+    """Yield the same entries, the newest first: what concerns the last rounds is found without reading all.
 
     Raises
     ------
@@ -66,19 +69,19 @@ def read_backwards(path: Path) -> Iterator[dict[str, Any]]:
         raise _unreadable(path, error) from error
 
 
-def _from_the_end(lines: BinaryIO) -> Iterator[dict[str, Any]]:
+def _from_the_end(lines: BinaryIO) -> Iterator[Entry]:
     begin, pending = lines.seek(0, os.SEEK_END), b""
     while begin:
         end, begin = begin, max(0, begin - _BLOCK_BYTES)
         lines.seek(begin)
         piece = lines.read(end - begin) + pending
         pending, whole = piece.split(b"\n", 1) if begin and b"\n" in piece else (piece, b"")
-        yield from reversed(events_of(whole))
-    yield from reversed(events_of(pending))
+        yield from reversed(entries_of(whole))
+    yield from reversed(entries_of(pending))
 
 
-def read_patiently(path: Path, *, patience_s: float = PATIENCE_S) -> list[dict[str, Any]]:
-    """Return every event; a journal that cannot be read just now is tried again for so long.
+def read_patiently(path: Path, *, patience_s: float = PATIENCE_S) -> list[Entry]:
+    """Return every entry; a journal that cannot be read just now is tried again for so long.
 
     Raises
     ------
@@ -110,8 +113,8 @@ def _may_exist(file: Path) -> bool:
     return True
 
 
-def follow(path: Path, stop: threading.Event, *, poll_s: float = POLL_S) -> Iterator[dict[str, Any]]:
-    """Yield what the journal holds, then each event as it is written, until `stop` is set.
+def follow(path: Path, stop: threading.Event, *, poll_s: float = POLL_S) -> Iterator[Entry]:
+    """Yield what the journal holds, then each entry as it is written, until `stop` is set.
 
     The journal need not exist yet, and may be unreadable for a while: reading goes on where it was. What was
     written before `stop` was set is still yielded, where it can be read then.
@@ -123,7 +126,7 @@ def follow(path: Path, stop: threading.Event, *, poll_s: float = POLL_S) -> Iter
 def follow_blocks(
     path: Path, stop: threading.Event, at_end: threading.Event, *, poll_s: float = POLL_S
 ) -> Iterator[Block]:
-    """Yield the same events, those together that are read together; a block may be empty.
+    """Yield the same entries, those together that are read together; a block may be empty.
 
     `at_end` is set when what was there at the start has been yielded.
     """
@@ -135,8 +138,8 @@ class Follower:
 
     ``trouble`` says why the last attempt could not read; empty where it could, or where there is no journal.
     ``beginnings`` counts how often reading has begun at the journal's start: once, and again where what was
-    read is not in its files any more, because they were cut, replaced or taken away. Who folds the events
-    begins from the start then, too.
+    read is not in its files any more, because they were cut, replaced or taken away. A state that was
+    reduced from them begins from the start then, too.
     """
 
     def __init__(self, path: Path) -> None:
@@ -221,7 +224,7 @@ class _Place:
         )
 
     def read_on(self, lines: BinaryIO, *, last: bool) -> Iterator[Block]:
-        """Yield the events of the whole lines from here on; of the piece of a line after them if `last`."""
+        """Yield the entries of the whole lines from here on; of the piece of a line after them if `last`."""
         found = os.fstat(lines.fileno())
         self.device, self.inode = found.st_dev, found.st_ino
         lines.seek(self.offset)
@@ -229,10 +232,10 @@ class _Place:
         while piece := lines.read(_BLOCK_BYTES):
             whole, newline, pending = (pending + piece).rpartition(b"\n")
             self._passed(whole + newline)
-            yield events_of(whole)
+            yield entries_of(whole)
         if last:
             self._passed(pending)
-            yield events_of(pending)
+            yield entries_of(pending)
 
     def _passed(self, whole: bytes) -> None:
         self.offset += len(whole)

@@ -6,11 +6,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
+from oneflower.journal.events import Entry
 from oneflower.journal.reader import POLL_S, Follower
-
-Event = dict[str, Any]
 
 PATIENCE_S: Final = 5.0
 """How long `finish` waits for a journal that cannot be read just then."""
@@ -24,7 +23,7 @@ class JournalTail:
     """
 
     def __init__(self, path: Path, *, patience_s: float = PATIENCE_S) -> None:
-        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._entries: queue.SimpleQueue[Entry] = queue.SimpleQueue()
         self._follower = Follower(path)
         self._patience_s = patience_s
         self._stop = threading.Event()
@@ -50,11 +49,11 @@ class JournalTail:
         self._stop.set()
         self._thread.join()
 
-    def drain(self) -> Iterator[Event]:
-        """Yield the new events, oldest first."""
+    def drain(self) -> Iterator[Entry]:
+        """Yield the new entries, oldest first."""
         while True:
             try:
-                yield self._events.get_nowait()
+                yield self._entries.get_nowait()
             except queue.Empty:
                 return
 
@@ -67,5 +66,5 @@ class JournalTail:
 
     def _read(self) -> None:
         for block in self._follower.blocks(self._stop, threading.Event()):
-            for event in block:
-                self._events.put(event)
+            for entry in block:
+                self._entries.put(entry)

@@ -2,21 +2,21 @@
 
 import errno
 import fcntl
-import json
 import logging
-import math
 import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from oneflower.files import require_no_pipe
-from oneflower.journal.events import JOURNAL_SCHEMA
+from oneflower.journal.codec import line_of
+from oneflower.journal.events import Entry, Event
+from oneflower.journal.heartbeat import Heartbeat
 
 log = logging.getLogger(__name__)
 
@@ -41,29 +41,15 @@ class Owner:
     process: str
     run: int | None = None
 
-    def fields(self) -> dict[str, Any]:
-        """Return what every event of this writer carries."""
-        return {**({} if self.run is None else {"run": self.run}), "process": self.process}
-
 
 def old_file(path: Path, age: int) -> Path:
     """Return the name of a rotated journal; age 1 is the youngest."""
     return path.with_name(f"{path.name}.{age}")
 
 
-def plain(value: Any) -> Any:
-    """Turn a value into strict JSON: NumPy scalars to numbers, a number that is not finite to null."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if hasattr(value, "tolist"):
-        return plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    return str(value)
+def report_refusal(event: Event, path: Path, error: ValueError) -> None:
+    """Log an event that was not written because one of its fields is not what it must be."""
+    log.error("event refused event=%s path=%s reason=%s", event.tag, path, error)
 
 
 class Journal:
@@ -71,37 +57,49 @@ class Journal:
 
     A journal that cannot be written is logged and never raises: a full disk must not end a training. Its
     events are held back, and written in their order with the first that can be.
-    At `max_bytes` the file is renamed to `<name>.1` (and so on up to `old_files`) and begun anew.
+    The heartbeat beats with every event, also with one that cannot be written. At `max_bytes` the file is
+    renamed to `<name>.1` (and so on up to `old_files`), and another is begun.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - three of them are for tests
         self,
         path: Path,
         *,
         owner: Owner | None = None,
+        heartbeat: Heartbeat | None = None,
         max_bytes: int = MAX_BYTES,
         old_files: int = OLD_FILES,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.path = path
         self.owner = owner
+        self._heartbeat = heartbeat
         self._held: deque[bytes] = deque(maxlen=MOST_HELD)
         self._lock = threading.Lock()
         self._max_bytes = max_bytes
         self._old_files = old_files
         self._now = now
 
-    def append(self, event: str, **fields: Any) -> None:
-        """Write one event with its fields and the time in UTC."""
-        owner = {} if self.owner is None else self.owner.fields()
-        head = {"v": JOURNAL_SCHEMA, "time": self._now().isoformat(), "event": event}
-        record = {**head, **owner, **plain(fields)}
-        line = json.dumps(record, ensure_ascii=False, allow_nan=False).encode(errors="replace") + b"\n"
+    def append(self, event: Event, *, run: int | None = None) -> None:
+        """Write one event with the time in UTC and its owner; of another run than the owner's with `run`.
+
+        An event with a field that is not what it must be is a defect of whoever writes it: it is logged as
+        an error and not written.
+        """
+        if self._heartbeat is not None:
+            self._heartbeat.beat()
+        owner = self.owner or Owner(process="")
+        run = owner.run if run is None else run
+        try:
+            line = line_of(Entry(time=self._now(), event=event, run=run, process=owner.process))
+        except ValueError as error:
+            report_refusal(event, self.path, error)
+            return
         with self._lock:
             self._held.append(line)
             problem = self._write_held()
         if problem is not None:
-            log.warning("journal not written event=%s path=%s reason=%s", event, self.path, problem)
+            log.warning("journal not written event=%s path=%s reason=%s", event.tag, self.path, problem)
 
     def flush(self, *, patience_s: float = 0.0) -> bool:
         """Write what was held back, trying again for so long; return whether everything is written."""
@@ -173,4 +171,5 @@ def _append(descriptor: int, line: bytes) -> None:
         line = b"\n" + line
     written = os.write(descriptor, line)
     if written < len(line):
+        os.ftruncate(descriptor, size)  # it is written again, whole; the lock is held meanwhile
         raise OSError(errno.ENOSPC, "the line was cut short: free space on the disk")

@@ -1,4 +1,4 @@
-"""The processes of one boot: started, written down, looked after, and all ended together."""
+"""The processes of one boot: start, record, check and end them together."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,14 +9,14 @@ from oneflower.flower.health import Health, Stalled
 from oneflower.flower.programs import program_of
 from oneflower.local_cluster.processes import ProcessTable, end
 from oneflower.local_cluster.spawn import Child, spawn, tail
-from oneflower.procfs import Identity, Sign, command_line, is_alive, parent_of, session_of
+from oneflower.procfs import Identity, ProcessStatus, command_line, is_alive, parent_of, session_of
 
 EXECUTOR = "superexec"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Death:
-    """A process that has ended, or has lost the executor without which it does nothing."""
+    """A process that has ended, or whose executor has ended, without which it does no work."""
 
     role: str
     reason: str
@@ -24,9 +24,9 @@ class Death:
 
 @dataclass(slots=True, kw_only=True)
 class Children:
-    """Named processes; each is in the table on disk as soon as it runs.
+    """Processes by role; each is recorded in the table on disk as soon as it runs.
 
-    ``executors_stay_dead`` says that nobody starts a dead executor again: its parent is then dead, too.
+    ``executors_stay_dead``: nobody restarts a dead executor, so its parent counts as dead too.
     """
 
     table: ProcessTable
@@ -44,24 +44,24 @@ class Children:
     def spawn(
         self, role: str, command: list[str], *, environment: Mapping[str, str], log: Path, folder: Path
     ) -> None:
-        """Start a process; see ``spawn``."""
+        """Start a process and record it; see `spawn.spawn`."""
         child = spawn(role, command, environment=environment, log=log, folder=folder)
         self._children[role] = child
         self.table.record(role, child.identity)
 
     def check_alive(self) -> None:
-        """Raise a ClusterError with the end of its log if one has ended."""
+        """Raise a ClusterError with the end of the log if a process has ended."""
         for child in self._children.values():
             code = child.exit_code()
             if code is not None:
-                raise ClusterError(f"the {child.role} died at its start: {_ending(code)}\n{tail(child.log)}")
+                raise ClusterError(f"the {child.role} died at the start: {_ending(code)}\n{tail(child.log)}")
 
     def tails(self) -> str:
         """Return the end of every log."""
         return "\n".join(tail(child.log) for child in self._children.values())
 
     def deaths(self) -> list[Death]:
-        """List the processes that no longer do their work; reaps those that have ended."""
+        """Return the processes that no longer work; reaps those that have ended."""
         if self.executors_stay_dead:
             self._find_executors()
         found = []
@@ -70,15 +70,15 @@ class Children:
             if code is not None:
                 found.append(Death(role=role, reason=_ending(code)))
             elif role in self._executors and not is_alive(self._executors[role]):
-                found.append(Death(role=role, reason="its executor has ended, and Flower starts no other"))
+                found.append(Death(role=role, reason="its executor has ended; Flower does not restart it"))
         return found
 
     def stalled(self) -> list[Stalled]:
-        """Continue or end the processes of this boot that do not move; return what was done."""
+        """Continue or end the stalled processes of this boot; return what was done."""
         return self._health.look()
 
     def end_one(self, role: str) -> None:
-        """End what is left of a process and of those that it has started."""
+        """End a process and those that it has started, as far as they still run."""
         child = self._children.pop(role, None)
         self._executors.pop(role, None)
         if child is None:
@@ -87,7 +87,7 @@ class Children:
         child.popen.wait()
 
     def end_all(self, *, grace_s: float, hurry: Callable[[], bool]) -> None:
-        """End every process of this boot, also those that Flower has started, and wait for them."""
+        """End every process of this boot, including those that Flower has started, and wait for them."""
         end(self._running, grace_s=grace_s, hurry=hurry)
         for child in self._children.values():
             child.popen.wait()
@@ -95,18 +95,18 @@ class Children:
         self._executors.clear()
         self.table.close()
 
-    def _role_of(self, sign: Sign) -> str | None:
-        """Name a process by its session: each child has its own, and what it starts stays in it."""
-        return next((role for role, child in self._children.items() if child.pid == sign.session), None)
+    def _role_of(self, status: ProcessStatus) -> str | None:
+        """Return a process's role by its session: each child has its own, and its children stay in it."""
+        return next((role for role, child in self._children.items() if child.pid == status.session), None)
 
     def _running(self) -> list[Identity]:
-        """List what runs, without zombies: a child that has ended is reaped first."""
+        """Return the running processes, without zombies: ended children are reaped first."""
         for child in self._children.values():
             child.exit_code()
         return self.table.alive()
 
     def _session(self, child: Child) -> list[Identity]:
-        """List a child and everything below it: Flower's own children stay in its session."""
+        """Return a child and its descendants: Flower's own children stay in its session."""
         child.exit_code()
         return [identity for identity in self.table.alive() if session_of(identity.pid) == child.pid]
 

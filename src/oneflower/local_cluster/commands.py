@@ -16,14 +16,14 @@ from oneflower.proxies import direct_loopback
 from oneflower.settings import Consumer, Settings, as_text, read_by
 from oneflower.settings.formats import node_pairs
 
-# -P: the state folder, where the processes run, is no place to import from.
+# -P: do not import from the state folder, which is the working directory of the processes.
 LAUNCH = (sys.executable, "-P", "-m", LAUNCHER)
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Addresses:
-    """Where the processes of one boot listen, each as ``host:port``."""
+    """The addresses of one boot's processes, each as ``host:port``."""
 
     fleet: str
     control: str
@@ -34,7 +34,7 @@ class Addresses:
 def superlink(
     addresses: Addresses, settings: Settings, *, database: Path, storage: Path, tls: Certificates | None
 ) -> list[str]:
-    """Return the SuperLink's command; its AppIo API stays on loopback, for it speaks no TLS."""
+    """Return the SuperLink's command; its AppIo API stays on loopback because it has no TLS."""
     places = arguments.SuperLinkPlaces(
         fleet=addresses.fleet,
         control=addresses.control,
@@ -49,23 +49,23 @@ def supernode(
     index: int, nodes: int, addresses: Addresses, settings: Settings, *, tls: Certificates | None
 ) -> list[str]:
     """Return the command of SuperNode number ``index`` (from 0) of ``nodes``."""
-    told = arguments.supernode(
+    options = arguments.supernode(
         settings,
         superlink_address=addresses.fleet,
         clientappio=addresses.clientappio[index],
         node_config=node_config(index, nodes, settings.node_config),
         ca=str(tls.ca) if tls else None,
     )
-    return [*LAUNCH, *told]
+    return [*LAUNCH, *options]
 
 
 def superexec(plugin: str, appio_address: str) -> list[str]:
-    """Return the command of an executor of its own (FL_ISOLATION=process): serverapp or clientapp."""
+    """Return the command of a separate executor (FL_ISOLATION=process): serverapp or clientapp."""
     return [*LAUNCH, *arguments.superexec(plugin, appio_address)]
 
 
 def node_config(index: int, nodes: int, extra: str) -> str:
-    """Return a SuperNode's configuration: its part of the data, then the operator's own pairs."""
+    """Return a SuperNode's node config: its partition, its name, and the operator's own pairs."""
     computed = {"partition-id": index, "num-partitions": nodes}
     name = {arguments.NAME: f"'supernode-{index}'"}
     return arguments.node_config({**computed, **name, **node_pairs(extra), **computed})
@@ -74,9 +74,9 @@ def node_config(index: int, nodes: int, extra: str) -> str:
 def environment(
     base: Mapping[str, str], settings: Settings, *, nodes: int, token: str, flwr_home: Path
 ) -> dict[str, str]:
-    """Return what every process of the cluster inherits.
+    """Return the environment of every process of the cluster.
 
-    Of the variables only those are passed on that a SuperLink or a SuperNode reads: a context may hold keys.
+    Only variables that a SuperLink or a SuperNode reads are passed on: a context may contain secrets.
     """
     kept = {name: value for name, value in base.items() if not name.startswith(("FL_", "ONEAPP_"))}
     return {
@@ -98,10 +98,10 @@ def environment(
 
 
 def threads(nodes: int, cores: int) -> int:
-    """Return each process's share of the cores: all nodes train at the same time."""
+    """Return the number of threads per process: all nodes train at the same time on these cores."""
     return max(1, cores // nodes)
 
 
 def hosts() -> Sequence[str]:
-    """Return the names that the SuperLink's certificate must bear on this machine."""
+    """Return the names that the SuperLink's certificate must cover on this machine."""
     return (LOOPBACK, "localhost")

@@ -1,4 +1,4 @@
-"""The state folder of one training: what lies where, one `up` at a time, and setting it aside."""
+"""The state folder of one training: its paths, its lock, and setting it aside."""
 
 import fcntl
 import os
@@ -13,53 +13,53 @@ from oneflower.files import probe, state_errors
 
 @dataclass(frozen=True, slots=True)
 class StateFolder:
-    """Where everything of a training lies; nothing is written outside it.
+    """The folder with all files of a training; nothing is written outside it.
 
-    ``journal.jsonl``, ``report.html``, ``training.json`` (what the supervisor remembers),
-    ``processes.json`` (only while something runs), ``checkpoints/``, ``logs/``, ``tls/``, and two that are
-    made anew at every boot: ``superlink/`` (Flower's database) and ``flwr-home/`` (installed apps).
+    ``journal.jsonl``, ``report.html``, ``training.json`` (the supervisor's state), ``processes.json`` (only
+    while processes run), ``checkpoints/``, ``logs/``, ``tls/``, and two that are emptied at every start of
+    the cluster: ``superlink/`` (Flower's database) and ``flwr-home/`` (installed apps).
     """
 
     root: Path
 
     @property
     def journal(self) -> Path:
-        """The training's events, one JSON object a line."""
+        """The training's events, one JSON object per line."""
         return self.root / "journal.jsonl"
 
     @property
     def report(self) -> Path:
-        """The page written at the end of a training."""
+        """The HTML report written at the end of a training."""
         return self.root / "report.html"
 
     @property
     def training(self) -> Path:
-        """What is trained, and where its supervision stands."""
+        """The training's configuration and the supervisor's state."""
         return self.root / "training.json"
 
     @property
     def processes(self) -> Path:
-        """What runs now, so that the next start can end what a killed one has left."""
+        """The running processes, so that the next start can end those that a killed one left."""
         return self.root / "processes.json"
 
     @property
     def checkpoints(self) -> Path:
-        """Where checkpoints go when FL_CHECKPOINT_PATH is not set."""
+        """The checkpoints, unless FL_CHECKPOINT_PATH is set."""
         return self.root / "checkpoints"
 
     @property
     def logs(self) -> Path:
-        """One log a process, and the one of its previous start."""
+        """One log per process, and that of its previous start."""
         return self.root / "logs"
 
     @property
     def superlink(self) -> Path:
-        """Flower's database; nothing in it is worth keeping across a boot."""
+        """Flower's database; nothing in it is kept across starts of the cluster."""
         return self.root / "superlink"
 
     @property
     def flwr_home(self) -> Path:
-        """Where Flower unpacks the app, one folder a process."""
+        """The folders where Flower unpacks the app, one per process."""
         return self.root / "flwr-home"
 
     @property
@@ -72,7 +72,7 @@ class StateFolder:
         return self.logs / f"{role}.log"
 
     def make(self) -> None:
-        """Make the folder, and find out now whether it can be written.
+        """Create the folder and test that it can be written.
 
         Raises
         ------
@@ -85,12 +85,12 @@ class StateFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder for this process; the kernel lets go of it however the process ends.
+        """Lock the folder for this process; the kernel releases the lock however the process ends.
 
         Raises
         ------
         ClusterError
-            Another ``oneflower up`` holds it; the text names its pid.
+            Another ``oneflower up`` holds the lock; the text names its pid.
         """
         with state_errors(self.root):
             file = (self.root / "lock").open("a+", encoding="ascii")
@@ -101,7 +101,7 @@ class StateFolder:
                 file.seek(0)
                 raise ClusterError(
                     f"{self.root} is in use by `oneflower up` or `simulate` with pid "
-                    f"{file.read().strip() or 'unknown'}: wait for it, end it, or give another folder "
+                    f"{file.read().strip() or 'unknown'}: wait for it, end it, or pass another folder "
                     "with --state"
                 ) from None
             with state_errors(self.root):
@@ -111,13 +111,13 @@ class StateFolder:
             yield
 
     def keep_old_logs(self) -> None:
-        """Rename the logs of the start before to ``.log.1``: a crash is looked into after a restart."""
+        """Rename the logs of the previous start to ``.log.1``: a crash is often examined after a restart."""
         with state_errors(self.logs):
             for log in self.logs.glob("*.log"):
                 log.replace(log.with_suffix(".log.1"))
 
     def is_used(self) -> bool:
-        """Whether a training has left anything here."""
+        """Return whether the folder holds files of a training."""
         return any(path.exists() for path in (self.journal, self.training, self.checkpoints))
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP: the first stops the training in order, the second at once."""
+"""Ctrl-C, SIGTERM and SIGHUP: the first stops the training in an orderly way, the second immediately."""
 
 import os
 import signal
@@ -11,18 +11,18 @@ INTERRUPTED = 130
 
 
 class Interrupts:
-    """Turn the first signal into KeyboardInterrupt, and only count those after it.
+    """Turn the first signal into KeyboardInterrupt, and only count later ones.
 
-    A signal that came during the clean-up must not break it off, or processes would be left behind. One that
-    whoever started this process ignores (`nohup`, a shell's background job) stays ignored. A SIGHUP because
-    the terminal has vanished ends nothing, either: the training goes on without its output.
+    A signal during the clean-up must not interrupt it, or processes would be left running. A signal that the
+    parent ignores (`nohup`, a shell's background job) stays ignored. A SIGHUP of a closed terminal is ignored
+    too: the training continues without output.
 
     Attributes
     ----------
     at_once
         There is nothing to clean up: the second signal ends this process with exit code 130.
     number
-        The first signal, None before it.
+        The first signal; None before it.
     """
 
     def __init__(self, *, at_once: bool = False) -> None:
@@ -43,16 +43,16 @@ class Interrupts:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for number, handler in self._before.items():
-            # What is left of an interrupted process is its last words.
+            # An interrupted process only prints its last lines: another signal ends it at once.
             signal.signal(number, handler if self.number is None else _end)
         self._before.clear()
 
     def stopping(self) -> None:
-        """Say that the clean-up begins: no signal raises any more."""
+        """Mark the start of the clean-up: from now on no signal raises."""
         self._stopping = True
 
     def hurry(self) -> bool:
-        """Whether a signal came after the clean-up had begun."""
+        """Return whether a signal arrived after the clean-up began."""
         return self._after > 0
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
@@ -74,5 +74,5 @@ def _end(_number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _terminals() -> list[int]:
-    """Return which of the standard streams are a terminal; one that has vanished is none."""
+    """Return the standard streams that are an open terminal."""
     return [descriptor for descriptor in (0, 1, 2) if os.isatty(descriptor)]

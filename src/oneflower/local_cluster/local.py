@@ -1,4 +1,4 @@
-"""A SuperLink and its SuperNodes on this machine, as one thing that starts, is tended, and stops."""
+"""A SuperLink and its SuperNodes on this machine: start, check, restart and stop them."""
 
 import re
 import shutil
@@ -25,7 +25,7 @@ from oneflower.local_cluster.tls import Certificates
 from oneflower.settings import Settings
 
 START_TIMEOUT_S = 60.0
-# A SuperNode imports Flower when it starts; on few cores many of them take turns.
+# A SuperNode imports Flower when it starts; on few cores many SuperNodes wait for each other.
 START_TIMEOUT_PER_NODE_S = 10.0
 STOP_GRACE_S = 5.0
 POLL_S = 0.1
@@ -33,13 +33,13 @@ PORT_ATTEMPTS = 3
 PORT_TAKEN = "already in use"
 SUPERLINK = "superlink"
 SUPEREXEC = "superexec"
-# What a SuperNode logs when it has registered.
+# A SuperNode logs this when it has registered.
 NODE_ID = re.compile(r"SuperNode ID: (\d+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterOptions:
-    """What a cluster is made of. A port of None means: take a free one."""
+    """The configuration of a cluster. A port of None means a free one."""
 
     nodes: int
     settings: Settings
@@ -50,10 +50,10 @@ class ClusterOptions:
 
 
 class LocalCluster:
-    """Real Flower processes in their own sessions, each of which dies with this process.
+    """Real Flower processes in their own sessions; each dies with this process.
 
-    ``start`` returns when the SuperLink knows all nodes online. Everything is to be called from the main
-    thread (see ``spawn``).
+    ``start`` returns when all nodes are online at the SuperLink. Call every method from the main thread (see
+    `spawn.spawn`).
     """
 
     def __init__(self, folder: StateFolder, options: ClusterOptions) -> None:
@@ -65,7 +65,7 @@ class LocalCluster:
 
     @property
     def addresses(self) -> Addresses:
-        """Where this boot listens; ClusterError before the start."""
+        """The addresses of this boot; ClusterError before the start."""
         if self._addresses is None:
             raise ClusterError("the cluster has not been started")
         return self._addresses
@@ -78,19 +78,19 @@ class LocalCluster:
         return self._control
 
     def check_ports(self) -> None:
-        """Raise a ClusterError that names a port of the operator's that is taken."""
+        """Raise a ClusterError if a port that the operator set is in use."""
         for name, variable in ADDRESSES.items():
             port = getattr(self._options, name)
             if port is not None:
                 check_free(port, variable)
 
     def start(self) -> None:
-        """Boot everything from nothing and wait until all nodes are online.
+        """Start all processes with empty databases and wait until all nodes are online.
 
         Raises
         ------
         ClusterError
-            A port is taken, a process died (with the end of its log), or nothing answers in time.
+            A port is in use, a process died (with the end of its log), or there is no answer in time.
         StateError
             The state folder cannot be written.
         """
@@ -100,13 +100,13 @@ class LocalCluster:
                 return self._boot()
             except ClusterError as error:
                 self.stop(grace_s=0.0)
-                # Another program may take a free port between its choice and its use.
+                # Another program may take a free port before we use it.
                 if PORT_TAKEN not in str(error) or attempt == PORT_ATTEMPTS:
                     raise
         return None
 
     def stop(self, *, grace_s: float = STOP_GRACE_S, hurry: Callable[[], bool] = lambda: False) -> None:
-        """End every process of this boot, also those that Flower has started, and wait for them."""
+        """End every process of this boot, including those that Flower has started, and wait for them."""
         if self._control:
             self._control.close()
             self._control = None
@@ -118,23 +118,23 @@ class LocalCluster:
         return self._options.nodes
 
     def is_up(self) -> bool:
-        """Whether the SuperLink of this boot runs."""
+        """Return whether the SuperLink of this boot is running."""
         return self._control is not None and all(death.role != SUPERLINK for death in self.deaths())
 
     def online(self) -> int:
-        """Count the SuperNodes that the SuperLink holds to be online."""
+        """Return the number of SuperNodes that are online at the SuperLink."""
         return sum(node.online for node in self.control.nodes())
 
     def deaths(self) -> list[Death]:
-        """List the processes that no longer do their work."""
+        """Return the processes that no longer work."""
         return self._children.deaths()
 
     def stalled(self) -> list[Stalled]:
-        """Continue or end the processes that do not move; return what was done."""
+        """Continue or end the stalled processes; return what was done."""
         return self._children.stalled()
 
     def restart(self, role: str) -> None:
-        """Start a SuperNode (or an executor) anew; what is left of the old one is ended first."""
+        """Restart a SuperNode or an executor; the rest of the old one is ended first."""
         self._children.end_one(role)
         kind, _, index = role.partition("-")
         if role == SUPEREXEC:
@@ -145,20 +145,20 @@ class LocalCluster:
             self._spawn_supernode(int(index))
 
     def forget(self, role: str) -> None:
-        """Tell the SuperLink that a SuperNode is dead, so that no round waits for it."""
+        """Unregister a dead SuperNode at the SuperLink, so that no round waits for it."""
         if role.startswith(SUPEREXEC):
             return
-        # One that had not registered yet, or has said goodbye, is not on the list.
+        # It may not have registered yet, or may have unregistered itself.
         with suppress(ClusterError, OSError):
             ids = NODE_ID.findall(self._folder.log(role).read_text(encoding="utf-8", errors="replace"))
             self.control.unregister(int(ids[-1]) if ids else 0)
 
     def tails(self) -> str:
-        """Return the end of the SuperLink's log, where the ServerApp writes too."""
+        """Return the end of the SuperLink's log, which contains the ServerApp's output."""
         return tail(self._folder.log(SUPERLINK))
 
     def _boot(self) -> None:
-        self._fresh_folders()
+        self._clear_folders()
         self._addresses = self._choose_addresses()
         self._children = self._no_children()
         self._children.table.open()
@@ -188,14 +188,14 @@ class LocalCluster:
         return True
 
     def _no_children(self) -> Children:
-        # The launcher itself starts a dead executor again, as one of its workarounds.
+        # With workarounds the launcher itself restarts a dead executor.
         watched = not (self._own_executors() or self._options.settings.flower_workarounds)
         return Children(table=ProcessTable(path=self._folder.processes), executors_stay_dead=watched)
 
-    def _fresh_folders(self) -> None:
-        """Begin without Flower's old state: ids of an earlier boot would be sampled for 60 s."""
+    def _clear_folders(self) -> None:
+        """Remove Flower's old state: node ids of an earlier boot would be sampled for 60 s."""
         for folder in (self._folder.superlink, self._folder.flwr_home):
-            _make_anew(folder)
+            _recreate(folder)
         with state_errors(self._folder.superlink):
             self._database().parent.mkdir(parents=True, exist_ok=True)
 
@@ -240,10 +240,10 @@ class LocalCluster:
 
     def _spawn(self, role: str, command: list[str]) -> None:
         options = self._options
-        # Flower writes an app's files in place: one node would read another's half of them, or the half
-        # that it was killed in the middle of.
+        # One folder per process, emptied at each start: Flower writes an app's files in place, so a process
+        # could read a partial file of another process, or one left by its own killed predecessor.
         home = self._folder.flwr_home / role
-        _make_anew(home)
+        _recreate(home)
         environment = commands.environment(
             options.environ,
             options.settings,
@@ -251,15 +251,15 @@ class LocalCluster:
             token=self._children.table.token,
             flwr_home=home,
         )
-        if role in (SUPERLINK, SUPEREXEC):  # the ServerApp is their child
+        if role in (SUPERLINK, SUPEREXEC):  # they start the ServerApp
             environment[JOURNAL_VARIABLE] = str(self._folder.journal)
             environment["ONEFLOWER_CLIENTS"] = str(self._options.nodes)
         log = self._folder.log(role)
         self._children.spawn(role, command, environment=environment, log=log, folder=self._folder.root)
 
 
-def _make_anew(folder: Path) -> None:
-    """Empty a folder that holds nothing but what Flower can write again."""
+def _recreate(folder: Path) -> None:
+    """Create an empty folder in place of one whose content Flower can write again."""
     with state_errors(folder):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)

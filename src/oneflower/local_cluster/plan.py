@@ -1,4 +1,4 @@
-"""What one `up` shall do, decided and checked before anything is started or written."""
+"""The plan of one `up`, made and checked before anything is started or written."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ ADDRESSES = {"fleet_port": "FL_FLEET_API_ADDRESS", "control_port": "FL_CONTROL_A
 class Plan:
     """A checked training on a local cluster.
 
-    ``settings`` hold the paths and switches as they are used here. A port of None means: take a free one.
+    ``settings`` hold the paths and switches as used here. A port of None means a free one.
     """
 
     settings: Settings
@@ -42,21 +42,21 @@ class Plan:
 def make_plan(
     resolution: Resolution, *, state: Path, nodes: int | None = None, app: Path | None = None
 ) -> Plan:
-    """Decide how the settings are carried out on this machine.
+    """Plan a training on this machine.
 
     Parameters
     ----------
     nodes : int | None
-        SuperNodes to start; None takes the largest minimum of clients that the settings hold.
+        SuperNodes to start; None takes the number of clients that a round needs.
     app : Path | None
         A folder with a Flower app; None takes the pre-built one of FL_USE_CASE.
 
     Raises
     ------
     SettingsError
-        No app was chosen, what it needs is not installed, or there are fewer nodes than a round waits for.
+        No app was chosen, a package that it needs is missing, or there are fewer nodes than a round needs.
     AppError
-        The folder is no Flower app, or there is no base model where FL_BASE_MODEL looks for one.
+        The folder is not a Flower app, or there is no base model at FL_BASE_MODEL.
     """
     folder = StateFolder(state.absolute())
     if app is None:
@@ -81,13 +81,13 @@ def make_plan(
 
 
 def check_base_model(settings: Settings) -> None:
-    """Raise AppError where a pre-built app wants a base model and there is not one."""
+    """Raise AppError if a pre-built app needs a base model and there is none."""
     if "base-model" in run_config(settings):
         base_model_folder(Path(settings.base_model))
 
 
 def check_nodes(settings: Settings, nodes: int | None) -> int:
-    """Return how many clients a round waits for; SettingsError when fewer nodes are asked for."""
+    """Return how many clients a round needs; SettingsError if fewer nodes are requested."""
     minimums = settings.clients_needed
     needed = max(minimums.values())
     if nodes is not None and nodes < needed:
@@ -102,19 +102,19 @@ def check_nodes(settings: Settings, nodes: int | None) -> int:
 
 
 def certificates_given(settings: Settings) -> bool:
-    """Whether the operator brought the SuperLink's own certificates."""
+    """Return whether the operator gave the SuperLink's certificates."""
     return bool(settings.ssl_ca_certfile and settings.ssl_certfile and settings.ssl_keyfile)
 
 
 def _settings_here(resolution: Resolution, folder: StateFolder) -> Settings:
-    """Put the checkpoints into the state folder unless the operator named a place."""
+    """Put the checkpoints into the state folder unless the operator set a path."""
     if not resolution.provenance["FL_CHECKPOINT_PATH"].is_default:
         return resolution.settings
     return replace(resolution.settings, checkpoint_path=str(folder.checkpoints))
 
 
 def _port(resolution: Resolution, variable: str) -> int | None:
-    """Return the port that the operator asked for; the host is always loopback here."""
+    """Return the port that the operator set; the host is always loopback here."""
     if resolution.provenance[variable].is_default:
         return None
     return split_address(str(resolution.settings.value_of(BY_NAME[variable])))[1]
@@ -125,7 +125,7 @@ def _notices(resolution: Resolution) -> list[Notice]:
     for variable in ADDRESSES.values():
         address = resolution.provenance[variable].given
         if address and not address.startswith((f"{LOOPBACK}:", "localhost:")):
-            text = f"{variable}={address}: `oneflower up` listens on {LOOPBACK} only, with that port"
+            text = f"{variable}={address}: `oneflower up` uses that port, but listens on {LOOPBACK} only"
             notices.append(Notice(level="info", text=text))
     if not resolution.settings.checkpoint_enabled:
         text = "checkpoints are off: after a crash the training starts from round 1"

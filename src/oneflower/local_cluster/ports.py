@@ -1,4 +1,4 @@
-"""Ports on this machine: free ones, and whether one that the operator asked for is free."""
+"""Ports on this machine: find free ones, and check a port that the operator chose."""
 
 import socket
 from contextlib import ExitStack
@@ -9,7 +9,7 @@ LOOPBACK = "127.0.0.1"
 
 
 def free_ports(count: int) -> list[int]:
-    """Return different free loopback ports; held open together, so that no two are the same."""
+    """Return distinct free loopback ports; all are open at the same time, so no two are equal."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
@@ -18,21 +18,21 @@ def free_ports(count: int) -> list[int]:
 
 
 def check_free(port: int, variable: str) -> None:
-    """Refuse a port that is in use.
+    """Check that a port is free.
 
     Raises
     ------
     ClusterError
-        Names the port and the variable that asked for it.
+        It is in use; the text names the port and its variable.
     """
     with socket.socket() as probe:
-        # A port that only waits for the last packets of closed connections can be taken again.
+        # A port whose closed connections are in TIME_WAIT can be used.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
         except OSError as error:
             raise ClusterError(
                 f"{variable}: port {port} on {LOOPBACK} cannot be used: {(error.strerror or '').lower()}. "
-                f"End the program that listens there, give another port, or leave {variable} unset: "
-                "then a free port is taken."
+                f"End the program that listens there, set another port, or leave {variable} unset "
+                "to use a free port."
             ) from error

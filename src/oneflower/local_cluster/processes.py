@@ -1,4 +1,4 @@
-"""What was started, on disk before it can be orphaned, and how all of it is ended."""
+"""Record started processes on disk before they can be orphaned, find them again, and end them."""
 
 import logging
 import os
@@ -26,10 +26,10 @@ GIVE_UP_S = 10.0
 
 @dataclass(slots=True, kw_only=True)
 class ProcessTable:
-    """The processes of one boot of a cluster, mirrored in ``processes.json``.
+    """The processes of one boot of a cluster, recorded in ``processes.json``.
 
-    ``token`` is random and is written to disk before the first process starts. Each process carries it in
-    its environment, so that even one whose pid was never written is found, and nothing else is.
+    The random ``token`` is written to disk before the first process starts. Each process has it in its
+    environment, so even one whose pid was never recorded is found, and no other process is.
     """
 
     path: Path
@@ -37,11 +37,11 @@ class ProcessTable:
     _records: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def open(self) -> None:
-        """Write the token: from now on whatever carries it can be found."""
+        """Write the token: from now on every process that has it can be found."""
         self._write()
 
     def record(self, role: str, identity: Identity) -> None:
-        """Write down a process that has just been started; it replaces an earlier one of that role."""
+        """Record a process that has just started; it replaces an earlier one of the same role."""
         self._records[role] = {
             "pid": identity.pid,
             "start_ticks": identity.start_ticks,
@@ -50,15 +50,15 @@ class ProcessTable:
         try:
             self._write()
         except StateError as error:
-            # It is found by its token, too; a full disk must not end what has just started.
+            # The token finds it too; a full disk must not end a process that has just started.
             log.warning("%s", error)
 
     def alive(self) -> list[Identity]:
-        """List every process of this boot that runs now."""
+        """Return every running process of this boot."""
         return _alive(self.token, self._records.values())
 
     def close(self) -> None:
-        """Forget the processes; they have ended."""
+        """Remove the file; the processes have ended."""
         self.path.unlink(missing_ok=True)
 
     def _write(self) -> None:
@@ -84,7 +84,7 @@ def identify_self() -> Identity:
 
 
 def leftovers(path: Path) -> list[Identity]:
-    """List the processes that an earlier, killed ``up`` has left running, by pid and start time."""
+    """Return the processes that an earlier, killed ``up`` left running."""
     table = read_json(path)
     if table.get("boot_id") != boot_id() or not isinstance(table.get("token"), str):
         return []
@@ -93,20 +93,20 @@ def leftovers(path: Path) -> list[Identity]:
 
 
 def end(find: Callable[[], Iterable[Identity]], *, grace_s: float, hurry: Callable[[], bool]) -> int:
-    """End all processes that ``find`` lists, and those that they start meanwhile.
+    """End all processes that ``find`` returns, and those that they start meanwhile.
 
-    SIGTERM first, so that SuperNodes say goodbye; SIGKILL after ``grace_s`` seconds, or at once when
-    ``hurry`` says so.
+    SIGTERM first, so that SuperNodes unregister; SIGKILL after ``grace_s`` seconds, or immediately if
+    ``hurry`` returns True.
 
     Returns
     -------
     int
-        How many processes were ended.
+        The number of processes ended.
 
     Raises
     ------
     ClusterError
-        Some outlive SIGKILL by GIVE_UP_S (another user's, or stuck in the kernel); the text names them.
+        Some still run GIVE_UP_S after SIGKILL (another user's, or stuck in the kernel); the text names them.
     """
     ended: set[Identity] = set()
     deadline = time.monotonic() + grace_s
@@ -114,7 +114,7 @@ def end(find: Callable[[], Iterable[Identity]], *, grace_s: float, hurry: Callab
         late = time.monotonic() >= deadline or hurry()
         if time.monotonic() >= deadline + GIVE_UP_S:
             pids = ", ".join(str(identity.pid) for identity in running)
-            raise ClusterError(f"processes {pids} of this cluster cannot be ended: end them by hand")
+            raise ClusterError(f"processes {pids} of this cluster cannot be ended: end them manually")
         for identity in running:
             if late or identity not in ended:
                 send(identity, signal.SIGKILL if late else signal.SIGTERM)

@@ -1,13 +1,13 @@
-"""One `oneflower up`: the folder is taken, the cluster boots, the training runs, nothing is left behind."""
+"""One `oneflower up`: lock the folder, start the cluster, run the training, end every process."""
 
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from oneflower.files import probe
-from oneflower.journal import Event, Journal, Owner, read_patiently
+from oneflower.journal import Entry, Journal, Owner, read_patiently
+from oneflower.journal.events import TrainingFinished
 from oneflower.local_cluster import commands
 from oneflower.local_cluster.folder import set_aside
 from oneflower.local_cluster.interrupts import Interrupts
@@ -19,7 +19,7 @@ from oneflower.local_cluster.tls import Certificates, decode_certificates, make_
 from oneflower.procfs import this_process
 from oneflower.supervisor.finished import finished_already
 from oneflower.supervisor.job import Job, changes
-from oneflower.supervisor.memory import Memory, load
+from oneflower.supervisor.memory import Finished, Memory, load
 from oneflower.supervisor.supervisor import Supervisor
 
 LEFTOVER_GRACE_S = 2.0
@@ -27,27 +27,27 @@ LEFTOVER_GRACE_S = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How it went. ``finish`` is the journal's ``training_finished``; empty for an app that writes none."""
+    """How it went. ``finish`` is the journal's ``training_finished``; None for an app that writes none."""
 
-    finish: Mapping[str, Any]
+    finish: TrainingFinished | None
     trained: bool
 
 
 @dataclass(slots=True, kw_only=True)
 class Session:
-    """A plan and those who want to hear: ``say`` gets lines of text, ``on_event`` the journal's events.
+    """Runs a plan. ``say`` receives lines of text, ``on_event`` the journal's events.
 
-    ``began`` tells after a failure whether the folder holds this plan's training, or still another's.
+    ``began``: after a failure, whether the folder holds this plan's training, or still an earlier one.
     """
 
     plan: Plan
     environ: Mapping[str, str]
     say: Callable[[str], None]
-    on_event: Callable[[Event], None]
+    on_event: Callable[[Entry], None]
     began: bool = False
 
     def run(self, *, fresh: bool = False) -> Outcome:
-        """Train to the end, or find that it is done already.
+        """Train to the end, or return the result of a training that has finished already.
 
         Parameters
         ----------
@@ -57,7 +57,7 @@ class Session:
         Raises
         ------
         OneflowerError
-            Whatever went wrong; every process that was started has ended by then.
+            The training failed; every process that was started has ended by then.
         """
         with Interrupts() as interrupts:
             if fresh:
@@ -65,9 +65,9 @@ class Session:
             self.plan.folder.make()
             with self.plan.folder.lock():
                 self._end_leftovers(interrupts)
-                finish = self._finished()
-                if finish is not None:
-                    return Outcome(finish=finish, trained=False)
+                finished = self._finished()
+                if finished is not None:
+                    return Outcome(finish=finished.event, trained=False)
                 return Outcome(finish=self._train(interrupts), trained=True)
 
     def _set_aside(self, interrupts: Interrupts) -> None:
@@ -88,13 +88,13 @@ class Session:
             self.say(f"ended {count} processes that a killed `oneflower up` had left running")
         path.unlink(missing_ok=True)
 
-    def _finished(self) -> Mapping[str, Any] | None:
-        """Return how this training has finished already; FL_RESUME=never asks for another one."""
+    def _finished(self) -> Finished | None:
+        """Return how this training finished earlier; None if it did not, or with FL_RESUME=never."""
         if self.plan.settings.resume == "never":
             return None
         folder = self.plan.folder
-        events = read_patiently(folder.journal)
-        return finished_already(self._job(), load(folder.training), events, say=self.say)
+        entries = read_patiently(folder.journal)
+        return finished_already(self._job(), load(folder.training), entries, say=self.say)
 
     def _job(self) -> Job:
         plan = self.plan
@@ -105,7 +105,7 @@ class Session:
             nodes=plan.nodes,
         )
 
-    def _train(self, interrupts: Interrupts) -> Mapping[str, Any]:
+    def _train(self, interrupts: Interrupts) -> TrainingFinished | None:
         plan, job = self.plan, self._job()
         cluster = LocalCluster(
             plan.folder,
@@ -125,7 +125,7 @@ class Session:
         place = ClusterPlace(cluster, journal, clock=time.monotonic)
         try:
             self.say(f"starting a SuperLink and {plan.nodes} SuperNodes; logs in {plan.folder.logs}")
-            # What does not come up the first time is told at once, not tried again and again.
+            # A cluster that does not start the first time is reported, not started again.
             place.bring_up(anew=False)
             return Supervisor(
                 place=place,
@@ -141,7 +141,7 @@ class Session:
             cluster.stop(hurry=interrupts.hurry)
 
     def _prepare(self, job: Job) -> None:
-        """Write what can be written, so that a folder that cannot be is found before anything starts."""
+        """Test that the folders can be written, before anything starts."""
         for change in changes(load(self.plan.folder.training), job.describe()):
             self.say(f"changed since the last start: {change}")
         if self.plan.settings.checkpoint_enabled:

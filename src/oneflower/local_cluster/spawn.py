@@ -1,4 +1,4 @@
-"""Start one process of the cluster: argument list, own session, log file, tied to this process's life."""
+"""Start one process of the cluster with its own session and log file; it dies with this process."""
 
 import os
 import re
@@ -21,7 +21,7 @@ TAIL_BYTES = 8192
 
 @dataclass(slots=True, kw_only=True)
 class Child:
-    """A process that this one has started, and waits for."""
+    """A child process."""
 
     role: str
     identity: Identity
@@ -34,7 +34,7 @@ class Child:
         return self.identity.pid
 
     def exit_code(self) -> int | None:
-        """Return its exit code (negative: the signal that ended it); None while it runs. Reaps it."""
+        """Reap the process; return its exit code (negative: a signal), or None while it runs."""
         return self.popen.poll()
 
 
@@ -43,8 +43,8 @@ def spawn(
 ) -> Child:
     """Start a process that dies with this one.
 
-    To be called in a thread that lives as long as the process shall: the kernel's death signal is sent
-    when the *thread* that started it ends.
+    Call it in a thread that lives as long as the process should: the kernel sends the death signal when the
+    *thread* that started the process ends.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def spawn(
     identity = identify(popen.pid)
     if identity is None:
         popen.wait()
-        raise ClusterError(f"the {role} ended at once with code {popen.returncode}\n{tail(log)}")
+        raise ClusterError(f"the {role} ended immediately with code {popen.returncode}\n{tail(log)}")
     return Child(role=role, identity=identity, log=log, popen=popen)
 
 

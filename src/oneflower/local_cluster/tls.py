@@ -1,4 +1,4 @@
-"""The certificates of a cluster on this machine, in its state folder."""
+"""The certificates of a local cluster, in its state folder."""
 
 import base64
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ __all__ = ["Certificates", "check_certificates", "decode_certificates", "make_ce
 
 
 def make_certificates(folder: Path, hosts: Sequence[str]) -> Certificates:
-    """Make an authority and a server certificate for the hosts (names or addresses).
+    """Create an authority and a server certificate for the hosts (names or addresses).
 
-    The authority's own key is never written: nobody can sign a second certificate with it.
+    The authority's key is never written, so nobody can sign another certificate with it.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def make_certificates(folder: Path, hosts: Sequence[str]) -> Certificates:
 
 
 def check_certificates(settings: Settings, hosts: Sequence[str]) -> None:
-    """Raise SettingsError where the operator's own certificates cannot work: dates, chain, pair, names."""
+    """Raise SettingsError if the operator's certificates cannot work: dates, chain, pair, names."""
     ca, certificate, key = settings.ssl_ca_certfile, settings.ssl_certfile, settings.ssl_keyfile
     problems = given_problems(datetime.now(UTC), ca=ca, certificate=certificate, key=key, hosts=hosts)
     if problems:
@@ -45,7 +45,7 @@ def check_certificates(settings: Settings, hosts: Sequence[str]) -> None:
 
 
 def decode_certificates(folder: Path, *, ca: str, certificate: str, key: str) -> Certificates:
-    """Write the operator's own certificates, given as base64 of PEM, where Flower can read them."""
+    """Write the operator's certificates, given as base64 of PEM, as PEM files for Flower."""
     pems = [base64.b64decode(text) for text in (ca, certificate, key)]
     with state_errors(folder):
         return write_certificates(folder, ca=pems[0], certificate=pems[1], key=pems[2])

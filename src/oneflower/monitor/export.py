@@ -1,4 +1,4 @@
-"""A training as JSON, for programs: the same that the report shows."""
+"""A training as JSON, for programs: one document for `status --json`, the report and the page."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -6,62 +6,156 @@ from datetime import datetime
 from math import isfinite
 from typing import Any, Final
 
-from oneflower.monitor.records import Client, Moment
-from oneflower.monitor.safety import Safety
-from oneflower.monitor.standing import standing
-from oneflower.monitor.view import TrainingView
+from oneflower.codes import ENDED
+from oneflower.journal import TrainingState
+from oneflower.journal.codec import record_of
+from oneflower.journal.state.records import Client, LeftOut, Moment, RoundResult
+from oneflower.monitor.state.safety import Safety
+from oneflower.monitor.state.standing import connected, standing
+from oneflower.monitor.state.supervision import supervision
+from oneflower.monitor.text.lines import called, headline_of
+from oneflower.quality import label
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
+MOST_LEFT_OUT: Final = 5
+"""How many of the clients that were left out the short document holds, the newest."""
 
 
-def as_json(view: TrainingView, safety: Safety | None = None) -> dict[str, Any]:
-    """Return everything that is known as JSON values. Times are ISO 8601 in UTC, sizes bytes."""
-    best = view.best()
-    document = {
+def short_document(state: TrainingState, now: datetime) -> dict[str, Any]:
+    """Return what `oneflower status` shows as JSON values. Times are ISO 8601 in UTC, sizes bytes."""
+    document: dict[str, Any] = _plain(_short(state, now))
+    return document
+
+
+def full_document(state: TrainingState, now: datetime, safety: Safety | None = None) -> dict[str, Any]:
+    """Return the same, with every round, client, moment and setting: what the report shows."""
+    hidden = ("v", "time")
+    document: dict[str, Any] = _plain(
+        {
+            **_short(state, now, most_left_out=None),
+            "rounds": [_round(result) for _, result in sorted(state.rounds.items())],
+            "lost_rounds": [_round(result) for result in state.undone],
+            "clients": [_client(state, client) for client in state.roster.values()],
+            "checkpoints": asdict(safety) if safety else None,
+            "timeline": [_moment(each, hidden) for each in state.moments],
+            "settings": [asdict(row) for row in state.settings],
+            "environment": dict(state.environment),
+        }
+    )
+    return document
+
+
+def _short(
+    state: TrainingState, now: datetime, *, most_left_out: int | None = MOST_LEFT_OUT
+) -> dict[str, Any]:
+    left_out = state.left_out if most_left_out is None else state.left_out[-most_left_out:]
+    return {
         "schema": SCHEMA,
-        "training": {
-            "app": view.app,
-            "strategy": view.strategy,
-            "parameters": dict(view.parameters),
-            "phase": view.phase.name.lower(),
-            "round": view.done,
-            "rounds": view.total,
-            "running_round": view.started_round,
-            "began": view.first_time,
-            "last_event": view.last_time,
-            "time_left_seconds": view.left_s(),
-            "best": dict(zip(("round", "metric", "value"), best, strict=True)) if best else None,
-            "metrics": view.headline(view.done),
-            "model_sha256": view.finish.get("sha256") if view.finish else None,
-            "model_path": view.finish.get("path") if view.finish else None,
-            "failure": view.failure or None,
+        "training": _training(state, now),
+        "supervisor": _supervisor(state),
+        "journal": {
+            "trouble": state.trouble or None,
+            "begins_with_round": state.first_told,
+            "broken_lines": state.broken,
+            "unknown_events": dict(state.unknown),
         },
-        "journal": {"trouble": view.trouble or None, "begins_with_round": view.first_told},
         "counts": {
-            "restarts": view.restarts,
-            "resumes": view.resumes,
-            "failed_rounds": view.failed_rounds,
-            "failed_checkpoints": view.failed_checkpoints,
-            "failures": dict(view.failures),
-            "quarantines": dict(view.quarantines),
+            "restarts": state.restarts,
+            "resumes": state.resumes,
+            "failed_rounds": state.failed_rounds,
+            "failed_checkpoints": state.failed_checkpoints,
+            "left_out": len(state.left_out),
+            "failures": {code.value: count for code, count in state.failures.items()},
+            "quarantines": {code.value: count for code, count in state.quarantines.items()},
         },
-        "rounds": [asdict(result) for _, result in sorted(view.rounds.items())],
-        "lost_rounds": [asdict(result) for result in view.undone],
-        "clients": [_client(view, client) for client in view.roster.values()],
-        "left_out": [asdict(left) for left in view.left_out],
-        "checkpoints": asdict(safety) if safety else None,
-        "timeline": [_moment(each) for each in view.moments],
-        "settings": [dict(row) for row in view.settings],
-        "environment": dict(view.environment),
+        "connected": connected(state),
+        "parts": state.parts,
+        "left_out": [_left_out(state, each) for each in left_out],
+        "checkpoint": _checkpoint(state),
     }
-    plain: dict[str, Any] = _plain(document)
-    return plain
 
 
-def _client(view: TrainingView, client: Client) -> dict[str, Any]:
+def _training(state: TrainingState, now: datetime) -> dict[str, Any]:
+    best, finish = state.best(), state.finish
+    return {
+        "app": state.app,
+        "strategy": state.strategy,
+        "parameters": dict(state.parameters),
+        "phase": state.phase,
+        "round": state.done,
+        "rounds": state.total,
+        "running_round": state.started_round if state.started_round > state.done else None,
+        "attempt": state.attempt,
+        "answered": state.replies,
+        "asked": state.clients,
+        "began": state.first_time,
+        "last_event": state.last_time,
+        "last_event_age_seconds": state.last_time and max(0.0, (now - state.last_time).total_seconds()),
+        "time_left_seconds": None if state.phase in ENDED else state.left_s(),
+        "waiting_for_clients": state.waiting and asdict(state.waiting),
+        "saving": state.saving and asdict(state.saving),
+        "best": best and {"round": best.round, "metric": label(best.metric), "value": best.value},
+        "metrics": headline_of(state, state.done),
+        "finish": finish
+        and {
+            "round": finish.round,
+            "path": finish.path,
+            "sha256": finish.sha256 or None,
+            "stopped": finish.stopped,
+            "because": finish.because,
+        },
+        "failure": state.failure.words if state.failure else None,
+    }
+
+
+def _supervisor(state: TrainingState) -> dict[str, Any] | None:
+    told = supervision(state)
+    if told is None:
+        return None
+    return {
+        "state": told.state,
+        "reason": told.reason or None,
+        "since": told.since,
+        "next_try": told.next_try,
+        "restarts_in_a_row": state.losses_in_a_row,
+    }
+
+
+def _checkpoint(state: TrainingState) -> dict[str, Any]:
+    newest = state.checkpoints.get(max(state.checkpoints, default=0))
+    failed = state.checkpoint_failure
+    return {
+        "newest": newest
+        and {
+            "round": newest.number,
+            "file": newest.file,
+            "bytes": newest.size_bytes,
+            "sha256": newest.sha256,
+            "time": newest.time,
+        },
+        "failure": failed and {"round": failed.round, "reason": failed.reason},
+    }
+
+
+def _round(result: RoundResult) -> dict[str, Any]:
+    metrics: dict[str, dict[str, float]] = {}
+    for measure, value in result.metrics.items():
+        metrics.setdefault(measure.origin, {})[measure.name] = value
+    return {
+        "round": result.number,
+        "valid": result.valid,
+        "seconds": result.seconds,
+        "metrics": metrics,
+        "time": result.time,
+    }
+
+
+def _client(state: TrainingState, client: Client) -> dict[str, Any]:
     return {
         "client": client.name,
-        "standing": standing(view, client).name.lower(),
+        "name": client.label or None,
+        "partition": client.partition,
+        "standing": standing(state, client).name.lower(),
         "joined": client.joined,
         "last_seen": client.last_seen,
         "rounds": client.trained,
@@ -71,8 +165,20 @@ def _client(view: TrainingView, client: Client) -> dict[str, Any]:
     }
 
 
-def _moment(each: Moment) -> dict[str, Any]:
-    fields = {name: value for name, value in each.event.items() if name not in ("v", "time")}
+def _left_out(state: TrainingState, each: LeftOut) -> dict[str, Any]:
+    return {
+        "round": each.number,
+        "client": each.client,
+        "name": called(state, each.client),
+        "how": each.outcome,
+        "code": each.code,
+        "reason": each.reason,
+        "time": each.time,
+    }
+
+
+def _moment(each: Moment, hidden: tuple[str, ...]) -> dict[str, Any]:
+    fields = {name: value for name, value in record_of(each.entry).items() if name not in hidden}
     return {"time": each.time, "position": each.position, **fields}
 
 
@@ -83,4 +189,6 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if isinstance(value, float) and not isfinite(value):
         return None  # no JSON has a word for it
+    if isinstance(value, str):
+        return str(value)
     return value.isoformat() if isinstance(value, datetime) else value

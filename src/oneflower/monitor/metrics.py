@@ -8,10 +8,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from oneflower.monitor import reasons
-from oneflower.monitor.safety import Proof, Safety
-from oneflower.monitor.standing import Standing, standing
-from oneflower.monitor.view import Phase, TrainingView
+from oneflower.codes import LeftOutCode, Phase
+from oneflower.journal import TrainingState
+from oneflower.monitor.state.safety import Proof, Safety
+from oneflower.monitor.state.standing import Standing, standing
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 PREFIX: Final = "oneflower"
@@ -22,7 +22,7 @@ Family = GaugeMetricFamily | CounterMetricFamily
 class TrainingCollector(Collector):
     """Turns a training into metric families. Times are seconds, sizes bytes, as Prometheus wants them."""
 
-    def __init__(self, view: TrainingView, safety: Safety, now: datetime) -> None:
+    def __init__(self, view: TrainingState, safety: Safety, now: datetime) -> None:
         self._view, self._safety, self._now = view, safety, now
 
     def collect(self) -> Iterator[Family]:
@@ -97,12 +97,12 @@ class TrainingCollector(Collector):
         )
         last = self._view.rounds.get(self._view.done)
         for name, value in (last.metrics if last else {}).items():
-            origin, _, metric = name.partition(" ")
+            origin, metric = name
             family.add_metric([origin, metric], value)
         yield family
 
 
-def exposition(view: TrainingView, safety: Safety, now: datetime) -> bytes:
+def exposition(view: TrainingState, safety: Safety, now: datetime) -> bytes:
     """Return the metrics in Prometheus' text form."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(TrainingCollector(view, safety, now))
@@ -112,7 +112,7 @@ def exposition(view: TrainingView, safety: Safety, now: datetime) -> bytes:
 def names() -> set[str]:
     """Return every metric's name as a query has to write it."""
     found = set()
-    for family in TrainingCollector(TrainingView(), Safety(), datetime.now().astimezone()).collect():
+    for family in TrainingCollector(TrainingState(), Safety(), datetime.now().astimezone()).collect():
         found.add(f"{family.name}_total" if family.type == "counter" else family.name)
     return found
 
@@ -139,13 +139,13 @@ def _info(name: str, text: str, labels: dict[str, str]) -> GaugeMetricFamily:
 def _states(name: str, text: str, present: Phase, every: list[Phase]) -> GaugeMetricFamily:
     family = GaugeMetricFamily(f"{PREFIX}_{name}", text, labels=["phase"])
     for phase in every:
-        family.add_metric([phase.name.lower()], phase is present)
+        family.add_metric([phase.value], phase is present)
     return family
 
 
 def _by_reason(name: str, text: str, found: Any) -> CounterMetricFamily:
-    """Every kind is always there: a series that appears with its first failure hides it from `increase`."""
+    """Every code is always there: a series that appears with its first failure hides it from `increase`."""
     family = CounterMetricFamily(f"{PREFIX}_{name}", text, labels=["reason"])
-    for kind in reasons.KINDS:
-        family.add_metric([kind], found[kind])
+    for code in LeftOutCode:
+        family.add_metric([code.value], found[code])
     return family

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from oneflower.settings.quorum import bound_formula
+from oneflower.aggregation import SPECS
 from oneflower.settings.table import TABLE, asked
 from oneflower.settings.variable import Role, Variable
 
@@ -67,14 +67,12 @@ Errors, which prevent the start:
 
 Warnings, which do not prevent it:
 
-- Krum needs n >= {krum} clients and Bulyan n >= {bulyan}, where f is FL_NUM_MALICIOUS. If
-  FL_MIN_AVAILABLE_CLIENTS or FL_MIN_FIT_CLIENTS is lower, it is RAISED to that number, so that the guarantee
-  applies in every round. The warning states both numbers.
+- A strategy needs a minimum number of clients to keep its guarantee: {bounds}, where f is
+  FL_NUM_MALICIOUS. If FL_MIN_AVAILABLE_CLIENTS or FL_MIN_FIT_CLIENTS is lower, it is RAISED to that number,
+  so that the guarantee applies in every round. The warning states both numbers.
 - FL_MIN_FIT_CLIENTS or FL_MIN_EVALUATE_CLIENTS is greater than FL_MIN_AVAILABLE_CLIENTS: a round waits for
   the larger number.
-- FL_STRATEGY=FedProx with FL_PROXIMAL_MU=0 is FedAvg.
-- FL_STRATEGY=FedTrimmedAvg trims floor(beta*n) updates from each tail, which is nothing if it is 0 for
-  FL_MIN_FIT_CLIENTS. The warning states the smallest number of clients with which it trims.
+{advice}
 - FL_ROUND_TIMEOUT is shorter than the time that Flower needs to notice a dead client.
 - Early stopping is on and no client evaluates.
 - Certificates are given with FL_TLS_ENABLED=NO: they have no effect.
@@ -97,7 +95,9 @@ def variables_page() -> str:
     for role, title, sentence in _SECTIONS:
         rows = _rows(variable for variable in TABLE if variable.role is role)
         parts.append(f"## {title}\n\n{sentence}\n\n" + "\n".join(rows) + "\n")
-    parts.append(_RULES.format(krum=bound_formula("Krum"), bulyan=bound_formula("Bulyan")))
+    bounds = ", ".join(f"{spec.bound} for {spec.name}" for spec in SPECS if spec.bound.per_malicious)
+    advice = (f"- FL_STRATEGY={spec.name}: {spec.advice_help}." for spec in SPECS if spec.advice_help)
+    parts.append(_RULES.format(bounds=bounds, advice="\n".join(advice)))
     return "\n".join(parts)
 
 

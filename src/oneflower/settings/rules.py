@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import combinations
 
+from oneflower.aggregation import NUM_MALICIOUS, spec_of
 from oneflower.settings.formats import LISTEN_ADDRESS, is_loopback, split_address
-from oneflower.settings.quorum import bound_formula, minimum_clients, raised_minimums, smallest_trimming
 from oneflower.settings.settings import Settings
 from oneflower.settings.sources import Given, Notice
 from oneflower.settings.table import PEM_VARIABLES, TABLE
@@ -104,9 +104,8 @@ def _dashboard(given: Mapping[str, Given], values: Mapping[str, Value]) -> Itera
 
 
 def raise_minimums(settings: Settings) -> tuple[Settings, tuple[Notice, ...]]:
-    """Raise the minimums that are below what Krum or Bulyan needs, and warn with both numbers."""
-    strategy, malicious = settings.strategy, int(settings.parameters["num_malicious"])
-    bound = minimum_clients(strategy, malicious)
+    """Raise the minimums that are below what the strategy needs, and warn with both numbers."""
+    bound = settings.minimum_updates
     minimums = {
         "FL_MIN_AVAILABLE_CLIENTS": settings.min_available_clients,
         "FL_MIN_FIT_CLIENTS": settings.min_fit_clients,
@@ -114,10 +113,11 @@ def raise_minimums(settings: Settings) -> tuple[Settings, tuple[Notice, ...]]:
     notices = tuple(
         Notice(
             level="warning",
-            text=f"{name} is {minimums[name]}, and FL_STRATEGY={strategy} with FL_NUM_MALICIOUS={malicious} "
-            f"needs {bound} clients ({bound_formula(strategy)}): the effective minimum is raised to {bound}",
+            text=f"{name} is {clients}, and {_strategy_text(settings)} needs {bound} clients "
+            f"({spec_of(settings.strategy).bound}): the effective minimum is raised to {bound}",
         )
-        for name in raised_minimums(strategy, malicious, minimums)
+        for name, clients in minimums.items()
+        if clients < bound
     )
     raised = replace(
         settings,
@@ -125,6 +125,14 @@ def raise_minimums(settings: Settings) -> tuple[Settings, tuple[Notice, ...]]:
         min_fit_clients=max(settings.min_fit_clients, bound),
     )
     return raised, notices
+
+
+def _strategy_text(settings: Settings) -> str:
+    """Return the strategy and what its bound is a function of, as an operator writes it."""
+    parameters = settings.strategy_parameters()
+    malicious = parameters.get(NUM_MALICIOUS.name)
+    assumed = "" if malicious is None else f" with {NUM_MALICIOUS.variable}={malicious}"
+    return f"FL_STRATEGY={settings.strategy}{assumed}"
 
 
 def advice(settings: Settings, given: Mapping[str, Given]) -> Iterator[Notice]:
@@ -177,17 +185,9 @@ def _stopping(settings: Settings) -> Iterator[Notice]:
 
 
 def _strategy(settings: Settings) -> Iterator[Notice]:
-    if settings.strategy == "FedProx" and settings.parameters["proximal_mu"] == 0:
-        yield Notice(level="warning", text="FL_PROXIMAL_MU is 0: FedProx without its proximal term is FedAvg")
-    beta = float(settings.parameters["trim_beta"])
-    if settings.strategy == "FedTrimmedAvg" and int(beta * settings.min_fit_clients) == 0:
-        enough = smallest_trimming(beta)
-        remedy = f"{enough} is the smallest number that trims" if enough else "no number of clients trims"
-        yield Notice(
-            level="warning",
-            text=f"FL_TRIM_BETA is {beta:g} and FL_MIN_FIT_CLIENTS is {settings.min_fit_clients}: nothing "
-            f"would be trimmed with so few clients; {remedy}",
-        )
+    text = spec_of(settings.strategy).advice(settings.strategy_parameters(), settings.min_fit_clients)
+    if text is not None:
+        yield Notice(level="warning", text=text)
 
 
 def _without_effect(settings: Settings, given: Mapping[str, Given]) -> Iterator[Notice]:

@@ -1,49 +1,40 @@
-"""The strategies, and a row for each of their parameters."""
+"""The strategies, and a row for each of their parameters, from the specs of `oneflower.aggregation`."""
 
+from oneflower.aggregation import NUM_MALICIOUS, PARAMETERS, SPECS, AnyParameter, StrategySpec, readers
 from oneflower.settings.values import Decimal, Integer
 from oneflower.settings.variable import Variable, strategy_variable
 
-STRATEGIES = ("FedAvg", "FedProx", "FedAdam", "Krum", "Bulyan", "FedTrimmedAvg")
+STRATEGIES = tuple(spec.name for spec in SPECS)
 
-STRATEGY_ROWS: tuple[Variable, ...] = (
-    strategy_variable(
-        "FL_PROXIMAL_MU",
-        kind=Decimal(),
-        default=1.0,
-        label="FedProx proximal term (mu)",
-        help="Weight mu of the proximal term in the loss of the clients; 0 is FedAvg",
-        strategies=("FedProx",),
-    ),
-    strategy_variable(
-        "FL_SERVER_LR",
-        kind=Decimal(exclusive=True),
-        default=0.1,
-        label="Server learning rate (FedAdam)",
-        help="Learning rate eta of the server's optimizer",
-        strategies=("FedAdam",),
-    ),
-    strategy_variable(
-        "FL_CLIENT_LR",
-        kind=Decimal(exclusive=True),
-        default=0.1,
-        label="Client learning rate (FedAdam)",
-        help="Learning rate eta_l of the clients, sent to them as lr",
-        strategies=("FedAdam",),
-    ),
-    strategy_variable(
-        "FL_NUM_MALICIOUS",
-        kind=Integer(unit="clients"),
-        default=0,
-        label="Expected malicious clients (Krum/Bulyan)",
-        help="Malicious clients f to tolerate; Krum needs 2f+3 clients, Bulyan 4f+3",
-        strategies=("Krum", "Bulyan"),
-    ),
-    strategy_variable(
-        "FL_TRIM_BETA",
-        kind=Decimal(maximum=0.5, exclusive=True),
-        default=0.2,
-        label="Trim fraction per tail (FedTrimmedAvg)",
-        help="Fraction of the updates to trim from each tail, coordinate by coordinate",
-        strategies=("FedTrimmedAvg",),
-    ),
-)
+
+def _row(parameter: AnyParameter) -> Variable:
+    """Return the row of a parameter; it says which strategies have it."""
+    specs = readers(parameter)
+    label, help_ = f"{parameter.label} ({_owners(specs)})", _help(parameter, specs)
+    strategies = tuple(spec.name for spec in specs)
+    low, high, default = parameter.minimum, parameter.maximum, parameter.default
+    if isinstance(default, int):
+        whole = Integer(minimum=int(low), maximum=None if high is None else int(high), unit=parameter.unit)
+        return strategy_variable(
+            parameter.variable, kind=whole, default=default, label=label, help=help_, strategies=strategies
+        )
+    kind = Decimal(minimum=low, maximum=high, exclusive=parameter.exclusive)
+    return strategy_variable(
+        parameter.variable, kind=kind, default=default, label=label, help=help_, strategies=strategies
+    )
+
+
+def _owners(specs: tuple[StrategySpec, ...]) -> str:
+    """Return whose parameter it is, in a few words: a form has no room for the names of many strategies."""
+    if len(specs) <= 2:
+        return "/".join(spec.name for spec in specs)
+    return " and ".join(dict.fromkeys(f"{spec.family}s" for spec in specs))
+
+
+def _help(parameter: AnyParameter, specs: tuple[StrategySpec, ...]) -> str:
+    if parameter is NUM_MALICIOUS:
+        return f"{parameter.help}; clients needed: {', '.join(f'{spec.name} {spec.bound}' for spec in specs)}"
+    return parameter.help if len(specs) <= 2 else f"{parameter.help} ({', '.join(s.name for s in specs)})"
+
+
+STRATEGY_ROWS = tuple(_row(parameter) for parameter in PARAMETERS)

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from oneflower.aggregation import spec_of
 from oneflower.quality import Wanted
 from oneflower.settings.formats import ABSOLUTE_PATH, METRIC, REAL_NUMBER
-from oneflower.settings.quorum import minimum_clients
 from oneflower.settings.strategy_rows import STRATEGIES, STRATEGY_ROWS
 from oneflower.settings.use_cases import NO_USE_CASE, USE_CASES
 from oneflower.settings.values import Boolean, Choice, Decimal, Integer, Text, Value
@@ -250,9 +250,14 @@ class TrainingConfig:
         return {row.field: self.parameters[row.field] for row in rows}
 
     @property
+    def minimum_updates(self) -> int:
+        """Valid updates with which the strategy keeps its promise."""
+        return spec_of(self.strategy).minimum_updates(self.strategy_parameters())
+
+    @property
     def quorum(self) -> int:
         """Valid updates that a round needs: the operator's minimum or the strategy's bound."""
-        return max(self.min_fit_clients, minimum_clients(self.strategy, self._malicious))
+        return max(self.min_fit_clients, self.minimum_updates)
 
     def quorum_after(self, quarantined: int) -> int:
         """Return the quorum of a round in which so many clients were quarantined.
@@ -261,13 +266,10 @@ class TrainingConfig:
         rule continues against the rest, f - quarantined. Without this, one client that sends NaN could stall
         a federation that has just as many clients as the bound asks for.
         """
-        if self.min_fit_clients > minimum_clients(self.strategy, self._malicious):
+        if self.min_fit_clients > self.minimum_updates:
             return self.min_fit_clients
-        return minimum_clients(self.strategy, max(0, self._malicious - quarantined))
-
-    @property
-    def _malicious(self) -> int:
-        return int(self.parameters["num_malicious"])
+        spec = spec_of(self.strategy)
+        return spec.minimum_updates(spec.after_quarantine(self.strategy_parameters(), quarantined))
 
     @property
     def clients_needed(self) -> dict[str, int]:

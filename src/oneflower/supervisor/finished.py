@@ -1,20 +1,21 @@
 """Whether a training is done: told by its journal, and believed once its model has been read back."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from oneflower.checkpoints import CheckpointReader
 from oneflower.errors import CheckpointError, SettingsError
-from oneflower.journal import Event
+from oneflower.journal import Entry
+from oneflower.journal.events import TrainingFinished
 from oneflower.settings import ENDING, ROUNDS
 from oneflower.supervisor.job import Job, changes
-from oneflower.supervisor.memory import Memory, finish_of
+from oneflower.supervisor.memory import Finished, Memory, finish_of
 
 
 def finished_already(
-    job: Job, before: Memory | None, events: Iterable[Event], *, say: Callable[[str], object]
-) -> Mapping[str, Any] | None:
+    job: Job, before: Memory | None, entries: Iterable[Entry], *, say: Callable[[str], object]
+) -> Finished | None:
     """Return the finish of the training, when there is nothing left to do and its model is proven.
 
     More rounds than it has had are something to do, and so is another rule for its early end. A model that
@@ -27,10 +28,11 @@ def finished_already(
     StateError
         The checkpoint folder cannot be read now, so that nothing can be claimed.
     """
-    finish = finish_of(before, events)
-    if finish is None:
+    found = finish_of(before, entries)
+    if found is None:
         return None
-    done = int(finish.get("round", job.run_config[ROUNDS] if before is None else before.training[ROUNDS]))
+    finish = found.event
+    done = _last_round(finish, job, before)
     wanted, changed = int(job.run_config[ROUNDS]), changes(before, job.describe())
     if _goes_further(finish, done, wanted, {change.key for change in changed}):
         return None
@@ -49,7 +51,14 @@ def finished_already(
         )
     if wanted < done:
         raise SettingsError(too_few_rounds(wanted, done, "the training here has finished"))
-    return _proven(finish, done, job, say)
+    return found if finish is None or finish.path is None else _proven(finish, done, job, say)
+
+
+def _last_round(finish: TrainingFinished | None, job: Job, before: Memory | None) -> int:
+    """Return the round that the training ended with; an app that writes no events has done what was asked."""
+    if finish is not None:
+        return finish.round
+    return int(job.run_config[ROUNDS] if before is None else before.training[ROUNDS])
 
 
 def too_few_rounds(wanted: int, done: int, what: str) -> str:
@@ -62,38 +71,34 @@ def too_few_rounds(wanted: int, done: int, what: str) -> str:
     )
 
 
-def _goes_further(finish: Mapping[str, Any], done: int, wanted: int, changed: set[str]) -> bool:
-    if not finish.get("stopped"):
+def _goes_further(finish: TrainingFinished | None, done: int, wanted: int, changed: set[str]) -> bool:
+    if finish is None or finish.stopped is None:
         return wanted > done
-    return wanted > int(finish.get("rounds", done)) or bool(changed & (ENDING - {ROUNDS}))
+    return wanted > (finish.rounds or done) or bool(changed & (ENDING - {ROUNDS}))
 
 
-def _newest_kept(finish: Mapping[str, Any], job: Job) -> int | None:
+def _newest_kept(finish: TrainingFinished | None, job: Job) -> int | None:
     """Return the newest round that is kept, 0 without any; None for a training whose model never was.
 
     `oneflower checkpoints rollback` sets the rounds aside that a finish was told of.
     """
-    if not finish.get("path"):
+    if finish is None or finish.path is None:
         return None
-    return max(max(CheckpointReader(folder).rounds(), default=0) for folder in _folders(finish, job))
+    return max(max(CheckpointReader(folder).rounds(), default=0) for folder in _folders(finish.path, job))
 
 
-def _proven(
-    finish: Mapping[str, Any], done: int, job: Job, say: Callable[[str], object]
-) -> Mapping[str, Any] | None:
-    """Read the model back; return the finish with what the store has proven, or None where it has not."""
-    if not finish.get("path"):
-        return finish  # it was not kept, and never said to be
+def _proven(finish: TrainingFinished, done: int, job: Job, say: Callable[[str], object]) -> Finished | None:
+    """Read the model back; return the finish with what the store has verified, or None where it has not."""
     problems = []
-    for folder in _folders(finish, job):
+    for folder in _folders(finish.path or "", job):
         try:
             manifest = CheckpointReader(folder).verify(done)
         except CheckpointError as error:
             problems.append(str(error))
             continue
-        if manifest.model.sha256 == finish.get("sha256"):
+        if manifest.model.sha256 == finish.sha256:
             path = str(folder / manifest.model.name)
-            return {**finish, "round": manifest.round, "path": path, "sha256": manifest.model.sha256}
+            return Finished(event=replace(finish, round=manifest.round, path=path))
         problems.append(f"round {done} in {folder} is another model than the one that was finished.")
     say(
         f"the training had finished round {done}, but its model is not as it was saved: {problems[0]} "
@@ -102,9 +107,9 @@ def _proven(
     return None
 
 
-def _folders(finish: Mapping[str, Any], job: Job) -> Iterator[Path]:
+def _folders(path: str, job: Job) -> Iterator[Path]:
     """Yield where the model may lie: where it was, and where the settings say that checkpoints are."""
-    there = Path(str(finish["path"])).parent
+    there = Path(path).parent
     yield there
     now = Path(str(job.run_config["checkpoint-path"]))
     if job.checkpoints and now != there:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
-from oneflower.journal import SupervisorState
+from oneflower.codes import GiveUpCode, LossCode, SupervisorState
 
 FIRST_DELAY_S: Final = 2.0
 LONGEST_DELAY_S: Final = 30.0
@@ -64,15 +64,22 @@ class RoundCompleted:
 class Lost:
     """The run is gone, and may be submitted again.
 
-    ``superlink`` says that the SuperLink itself is of no use any more; ``by_app`` that the app ended with an
-    exception that oneflower does not know: once more may help, for ever does not; ``passing`` that the
-    ServerApp met an error of the environment, which no other SuperLink would mend.
+    ``superlink`` says that the SuperLink itself is of no use any more.
     """
 
     reason: str
+    code: LossCode = LossCode.OTHER
     superlink: bool = False
-    by_app: bool = False
-    passing: bool = False
+
+    @property
+    def by_app(self) -> bool:
+        """Whether the app ended with an exception that oneflower does not know."""
+        return self.code is LossCode.APP_EXCEPTION
+
+    @property
+    def passing(self) -> bool:
+        """Whether the ServerApp met an error of the environment."""
+        return self.code is LossCode.ENVIRONMENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +104,7 @@ class PauseOver:
     """The pause has ended."""
 
 
-Happening = SuperLinkUp | Submitted | RoundCompleted | Lost | Finished | Failed | Cleared | PauseOver
+Input = SuperLinkUp | Submitted | RoundCompleted | Lost | Finished | Failed | Cleared | PauseOver
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +114,7 @@ class Machine:
     Attributes
     ----------
     max_restarts
-        Losses in a row without a completed round that are borne (FL_MAX_RESTARTS).
+        Consecutive losses without a completed round that are tolerated (FL_MAX_RESTARTS).
     run
         The run that is followed, or is to be followed again; None when the app has to be submitted.
     losses
@@ -120,6 +127,8 @@ class Machine:
         The app's own exception at the last loss; the same twice in a row is final.
     final
         Whether another try makes no sense.
+    code, gave_up
+        Why the last run was lost, and why no other is tried; None where that is not so.
     reason
         Why it stands where it stands, for people.
     """
@@ -132,6 +141,8 @@ class Machine:
     anew: bool = False
     failure: str = ""
     final: bool = False
+    code: LossCode | None = None
+    gave_up: GiveUpCode | None = None
     reason: str = ""
 
     @property
@@ -145,13 +156,13 @@ def resumed(machine: Machine) -> Machine:
     return machine if machine.state in ENDS else replace(machine, state=State.WAITING)
 
 
-def step(machine: Machine, happening: Happening) -> tuple[Machine, Action]:
+def step(machine: Machine, event: Input) -> tuple[Machine, Action]:
     """Return where the training stands after something has happened, and what is to be done.
 
     What cannot happen in a state changes nothing: an ended training stays ended.
     """
-    transition = TRANSITIONS.get((machine.state, type(happening)))
-    after = transition(machine, happening) if transition else machine
+    transition = TRANSITIONS.get((machine.state, type(event)))
+    after = transition(machine, event) if transition else machine
     return after, Action.NOTHING if after.state is machine.state else ENTRY[after.state]
 
 
@@ -165,7 +176,7 @@ def _submitted(machine: Machine, submitted: Submitted) -> Machine:
 
 
 def _progressed(machine: Machine, _: RoundCompleted) -> Machine:
-    return replace(machine, losses=0, progressed=True, failure="", reason="")
+    return replace(machine, losses=0, progressed=True, failure="", code=None, reason="")
 
 
 def _finished(machine: Machine, _: Finished) -> Machine:
@@ -173,7 +184,9 @@ def _finished(machine: Machine, _: Finished) -> Machine:
 
 
 def _failed(machine: Machine, failed: Failed) -> Machine:
-    return replace(machine, state=State.GIVEN_UP, run=None, reason=failed.reason)
+    return replace(
+        machine, state=State.GIVEN_UP, run=None, gave_up=GiveUpCode.FINAL_ERROR, reason=failed.reason
+    )
 
 
 def _lost(machine: Machine, lost: Lost) -> Machine:
@@ -188,8 +201,16 @@ def _lost(machine: Machine, lost: Lost) -> Machine:
         anew=lost.superlink or (losses > 1 and not lost.by_app and not lost.passing),
         failure=lost.reason if lost.by_app else "",
         final=again or losses > machine.max_restarts,
+        code=lost.code,
+        gave_up=_gave_up(machine, losses, again=again),
         reason=f"the app failed twice in the same way: {lost.reason}" if again else lost.reason,
     )
+
+
+def _gave_up(machine: Machine, losses: int, *, again: bool) -> GiveUpCode | None:
+    if losses > machine.max_restarts:
+        return GiveUpCode.TOO_MANY_RESTARTS
+    return GiveUpCode.SAME_EXCEPTION if again else None
 
 
 def _judged(machine: Machine, _: Cleared) -> Machine:
@@ -198,12 +219,10 @@ def _judged(machine: Machine, _: Cleared) -> Machine:
     if not machine.final:
         return replace(cleared, state=State.BACKING_OFF)
     many = (
-        ""
-        if machine.losses <= machine.max_restarts
-        else (
-            f"gave up after {machine.max_restarts} restarts in a row without a completed round "
-            "(FL_MAX_RESTARTS). The last reason: "
-        )
+        f"gave up after {machine.max_restarts} restarts in a row without a completed round "
+        "(FL_MAX_RESTARTS). The last reason: "
+        if machine.gave_up is GiveUpCode.TOO_MANY_RESTARTS
+        else ""
     )
     return replace(cleared, state=State.GIVEN_UP, reason=f"{many}{machine.reason}")
 

@@ -1,22 +1,33 @@
 """What a supervisor knows about its training, on disk: it survives the supervisor's own death."""
 
-import dataclasses
 import fcntl
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
+from oneflower.codes import GiveUpCode, LossCode
 from oneflower.errors import ClusterError
 from oneflower.files import read_json, state_errors, write_json
-from oneflower.journal import Event, of_training
+from oneflower.journal import Entry, reduce
+from oneflower.journal.codec import entry_of, record_of
+from oneflower.journal.events import TrainingFinished
+from oneflower.journal.migration import STATES
 from oneflower.procfs import boot_id
 from oneflower.supervisor.machine import Machine, State, resumed
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
+SCHEMAS: Final = frozenset({1, SCHEMA})
+"""Schema 1 wrote the states as prose, and an empty object for a finish without an event."""
 LOCK_NAME: Final = "supervisor.lock"
-_BEGAN: Final = frozenset({"run_submitted", "training_started", "training_resumed", "training_failed"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """How a training has finished; ``event`` is None for an app that writes no events."""
+
+    event: TrainingFinished | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +41,8 @@ class Memory:
     machine
         Where the supervision stands.
     finish
-        The finish marker: the journal's ``training_finished``, empty for an app that writes none.
-        None before the end. Flower's own status is not trusted with it.
+        The journal's ``training_finished``; None before the end, and for an app that writes none. Flower's
+        own status is not trusted with it.
     began
         Whether the ServerApp has begun: from then on FL_RESUME=never no longer throws checkpoints away.
     boot
@@ -44,11 +55,17 @@ class Memory:
 
     training: Mapping[str, Any]
     machine: Machine
-    finish: Mapping[str, Any] | None = None
+    finish: Entry | None = None
     began: bool = False
     boot: str = ""
     runs: tuple[int, ...] = ()
     claims: bool = False
+
+    @property
+    def finished(self) -> Finished:
+        """How the training has finished, as far as its events tell."""
+        event = None if self.finish is None else self.finish.event
+        return Finished(event=event if isinstance(event, TrainingFinished) else None)
 
     @classmethod
     def fresh(cls, training: Mapping[str, Any], *, max_restarts: int) -> Self:
@@ -57,21 +74,30 @@ class Memory:
 
     def save(self, path: Path) -> None:
         """Write it whole or not at all; StateError where that is not possible."""
-        write_json(path, {"v": SCHEMA, **dataclasses.asdict(self)})
+        written = {
+            "training": dict(self.training),
+            "machine": asdict(self.machine),
+            "finish": None if self.finish is None else record_of(self.finish),
+            "began": self.began,
+            "boot": self.boot,
+            "runs": list(self.runs),
+            "claims": self.claims,
+        }
+        write_json(path, {"v": SCHEMA, **written})
 
 
 def load(path: Path) -> Memory | None:
     """Read what an earlier supervisor left; None when there is nothing, or nothing that can be read."""
     found = read_json(path)
     training, given = found.get("training"), found.get("machine")
-    if found.get("v") != SCHEMA or not isinstance(training, dict):
+    if found.get("v") not in SCHEMAS or not isinstance(training, dict):
         return None
-    finish, runs = found.get("finish"), found.get("runs")
+    finish, runs = entry_of(found.get("finish")), found.get("runs")
     machine = _machine(given if isinstance(given, dict) else {})
     return Memory(
         training=training,
         machine=machine,
-        finish=finish if isinstance(finish, dict) else None,
+        finish=finish if isinstance(finish.event, TrainingFinished) else None,
         began=found.get("began") is True,
         boot=str(found.get("boot", "")),
         runs=tuple(run for run in runs if isinstance(run, int)) if isinstance(runs, list) else (),
@@ -110,41 +136,33 @@ def taken_up(
     return replace(kept, machine=machine)
 
 
-def finish_of(memory: Memory | None, events: Iterable[Event]) -> Mapping[str, Any] | None:
-    """Return how the training has finished, from the marker or else from the journal; None if it has not.
+def finish_of(memory: Memory | None, entries: Iterable[Entry]) -> Finished | None:
+    """Return how the training has finished, from the journal or else from what is remembered; None if not.
 
-    The journal alone tells when the supervisor was killed between the end and its marker.
+    The journal alone tells when the supervisor was killed between the end and its own note of it.
     """
-    last = last_finish(events)
+    last = reduce(entries).finish
     if last is not None:
-        return last
-    return memory.finish if memory is not None and memory.machine.state is State.FINISHED else None
-
-
-def last_finish(events: Iterable[Event]) -> Event | None:
-    """Return the last ``training_finished`` if no training has begun after it."""
-    finish = None
-    for event in of_training(events):
-        if event["event"] == "training_finished":
-            finish = event
-        elif event["event"] in _BEGAN:
-            finish = None
-    return finish
+        return Finished(event=last)
+    return memory.finished if memory is not None and memory.machine.state is State.FINISHED else None
 
 
 def _machine(given: Mapping[str, Any]) -> Machine:
     """Parse a machine; a damaged one starts over, which costs no more than a restart's count."""
     try:
-        run = given["run"]
+        run, state = given["run"], str(given["state"])
+        code, gave_up = given.get("code"), given.get("gave_up")
         return Machine(
             max_restarts=int(given["max_restarts"]),
-            state=State(given["state"]),
+            state=State(STATES.get(state, state)),
             run=None if run is None else int(run),
             losses=int(given["losses"]),
             progressed=bool(given["progressed"]),
             anew=bool(given["anew"]),
             failure=str(given["failure"]),
             final=bool(given["final"]),
+            code=None if code is None else LossCode(code),
+            gave_up=None if gave_up is None else GiveUpCode(gave_up),
             reason=str(given["reason"]),
         )
     except (KeyError, TypeError, ValueError):

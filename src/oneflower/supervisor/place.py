@@ -6,7 +6,7 @@ from typing import Final, Protocol
 
 from oneflower.flower.control import ControlClient, ControlError
 from oneflower.flower.health import Health, Stalled
-from oneflower.procfs import Identity, Sign, sign_of
+from oneflower.procfs import Identity, ProcessStatus, status_of
 from oneflower.supervisor.processes import FlowerProcesses, Sight
 
 POLL_S: Final = 0.5
@@ -69,7 +69,7 @@ class Beside:
         self._record = record
         self._roles: dict[Identity, str] = {}
         self._health = Health(
-            role_of=lambda sign: self._roles.get(sign.identity), signs=self._signs, clock=clock
+            role_of=lambda status: self._roles.get(status.identity), statuses=self._statuses, clock=clock
         )
 
     def bring_up(self, *, anew: bool) -> None:
@@ -96,8 +96,8 @@ class Beside:
             self._say(f"the {stalled.role} (pid {stalled.pid}) was {stalled.act}: {stalled.reason}")
             self._record(stalled)
 
-    def _signs(self) -> list[Sign]:
-        """Return the signs of life of the SuperLink, its executors and ServerApps, where they can be seen."""
+    def _statuses(self) -> list[ProcessStatus]:
+        """Return the visible processes of the SuperLink, its executors and ServerApps."""
         sight = self._processes.look() or Sight()
         roles = {
             **dict.fromkeys(sight.executors, "superexec"),
@@ -105,7 +105,7 @@ class Beside:
             **({sight.superlink: "superlink"} if sight.superlink else {}),
         }
         self._roles = roles
-        return [sign for identity in roles if (sign := sign_of(identity.pid)) is not None]
+        return [status for identity in roles if (status := status_of(identity.pid)) is not None]
 
     def tails(self) -> str:
         """Return nothing: the SuperLink's log is its parent's."""

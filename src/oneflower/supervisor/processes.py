@@ -14,7 +14,7 @@ from typing import Final
 
 from oneflower import procfs
 from oneflower.flower.programs import RUN_VARIABLE, program_of, value_of
-from oneflower.procfs import PROC, Identity, Sign, command_line, identify, is_alive, send
+from oneflower.procfs import PROC, Identity, ProcessStatus, command_line, identify, is_alive, send
 
 log = logging.getLogger(__name__)
 
@@ -105,9 +105,9 @@ class FlowerProcesses:
 
     def work(self, of: Collection[Identity]) -> Work:
         """Measure what processes and their descendants have done."""
-        signs = {sign.identity.pid: sign for sign in procfs.signs()}
+        statuses = {status.identity.pid: status for status in procfs.statuses()}
         tops = {identity.pid for identity in of}
-        ticks = sum(sign.cpu_ticks for sign in signs.values() if _is_below(sign, tops, signs))
+        ticks = sum(status.cpu_ticks for status in statuses.values() if _is_below(status, tops, statuses))
         turns = sum(procfs.main_thread_runs(pid) or 0 for pid in tops)
         return Work(cpu_s=ticks / os.sysconf("SC_CLK_TCK"), turns=turns)
 
@@ -139,12 +139,12 @@ class FlowerProcesses:
         )
 
 
-def _is_below(sign: Sign, tops: Collection[int], signs: Mapping[int, Sign]) -> bool:
-    seen: Sign | None = sign
+def _is_below(status: ProcessStatus, tops: Collection[int], statuses: Mapping[int, ProcessStatus]) -> bool:
+    seen: ProcessStatus | None = status
     while seen is not None:
         if seen.identity.pid in tops:
             return True
-        seen = signs.get(seen.parent)
+        seen = statuses.get(seen.parent)
     return False
 
 

@@ -2,13 +2,16 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
+from oneflower.codes import GiveUpCode, LossCode
 from oneflower.errors import ClusterError, OneflowerError, StateError, TrainingError
-from oneflower.journal import Event, Journal, JournalTail
+from oneflower.journal import Entry, Journal, JournalTail
+from oneflower.journal import events as e
+from oneflower.journal.heartbeat import forget_heartbeats, last_beat
 from oneflower.kinds import may_pass
 from oneflower.stalls import AwakeClock
 from oneflower.supervisor import machine as m
@@ -18,7 +21,7 @@ from oneflower.supervisor.memory import Memory
 from oneflower.supervisor.place import Place
 from oneflower.supervisor.processes import FlowerProcesses
 from oneflower.supervisor.stale import Stale
-from oneflower.supervisor.watch import AppFailed, EnvironmentFailed, RunLost, Watch
+from oneflower.supervisor.watch import RunLostError, Watch
 
 T = TypeVar("T")
 
@@ -53,7 +56,7 @@ class Supervisor:
     memory: Memory
     memory_file: Path
     journal: Journal
-    on_event: Callable[[Event], None]
+    on_event: Callable[[Entry], None]
     say: Callable[[str], None]
     processes_at: Callable[[str], FlowerProcesses] = FlowerProcesses
     clock: Callable[[], float] = time.monotonic
@@ -64,8 +67,8 @@ class Supervisor:
     _watch: Watch | None = None
     _processes: FlowerProcesses | None = None
 
-    def run(self) -> Mapping[str, Any]:
-        """Train to the end; return the journal's ``training_finished``, empty for an app that writes none.
+    def run(self) -> e.TrainingFinished | None:
+        """Train to the end; return the journal's ``training_finished``, None for an app that writes none.
 
         Raises
         ------
@@ -75,38 +78,37 @@ class Supervisor:
             Of another kind, when the ServerApp ended with it (AppError: its data do not fit).
         """
         self.memory.save(self.memory_file)  # a folder that cannot be written is told before anything starts
-        self._tell("the supervisor has started")
+        self._report_state("")
         action = m.ENTRY[self._machine.state]
         with JournalTail(self.journal.path) as tail:
             while action is not Action.REPORT:
                 action = self._enter(self._do(action, tail))
             tail.finish()
-            for event in tail.drain():
-                self.on_event(event)
+            for entry in tail.drain():
+                self.on_event(entry)
             self._unread = tail.trouble
-        return self._report()
+        return self._finish()
 
     @property
     def _machine(self) -> Machine:
         return self.memory.machine
 
-    def _enter(self, happening: m.Happening) -> Action:
+    def _enter(self, found: m.Input) -> Action:
         """Take what has happened in, keep the new state, and return what is to be done."""
-        machine, action = m.step(self._machine, happening)
+        machine, action = m.step(self._machine, found)
         if machine == self._machine:
             return action
         moved = machine.state is not self._machine.state
         self.memory = replace(self.memory, machine=machine)
         self._save()
         if moved:
-            self._tell(machine.reason)
+            self._report_state(machine.reason)
         return action
 
-    def _tell(self, reason: str) -> None:
-        state = self._machine.state.value
-        log.info("supervisor state=%s reason=%s", state.replace(" ", "-"), reason or "-")
-        run = {} if self._machine.run is None else {"run": self._machine.run}
-        self.journal.append("supervisor_state", state=state, reason=reason, **run)
+    def _report_state(self, reason: str) -> None:
+        machine = self._machine
+        log.info("supervisor state=%s reason=%s", machine.state.value, reason or "-")
+        self.journal.append(e.SupervisorMoved(state=machine.state, reason=reason), run=machine.run)
 
     def _save(self) -> None:
         """Keep what is known; a disk that takes nothing just now does not end the training."""
@@ -124,9 +126,7 @@ class Supervisor:
             self.say(text)
         self._warned = text
 
-    # --- one method an action --------------------------------------------------------------------
-
-    def _do(self, action: Action, tail: JournalTail) -> m.Happening:
+    def _do(self, action: Action, tail: JournalTail) -> m.Input:
         match action:
             case Action.BRING_UP:
                 return self._bring_up()
@@ -141,30 +141,31 @@ class Supervisor:
                 return m.PauseOver()
         raise RuntimeError(f"nothing is to be done for {action}")
 
-    def _bring_up(self) -> m.Happening:
+    def _bring_up(self) -> m.Input:
         try:
             self.place.bring_up(anew=self._machine.anew)
         except (OneflowerError, OSError) as error:
             if not may_pass(error):
                 return self._failed(error)
-            return m.Lost(reason=str(error), superlink=True)
+            return m.Lost(reason=str(error), code=LossCode.SUPERLINK_DOWN, superlink=True)
         self._processes = self.processes_at(self.place.control.address)
         return m.SuperLinkUp()
 
-    def _submit(self) -> m.Happening:
+    def _submit(self) -> m.Input:
         """Submit the app, after whatever an earlier supervisor or SuperLink has left of it has ended."""
-        control, app = self.place.control, self.job.fab.id
         try:
             self._end_stale()
-            run_id = control.submit(self.job.fab.content, self.job.config(began=self.memory.began))
+            run_id = self.place.control.submit(self.job.fab.content, self.job.config(began=self.memory.began))
         except (OneflowerError, OSError) as error:
-            return m.Lost(reason=str(error)) if may_pass(error) else self._failed(error)
+            if not may_pass(error):
+                return self._failed(error)
+            return m.Lost(reason=str(error), code=LossCode.RUN_NOT_SUBMITTED)
         self.memory = replace(self.memory, runs=(*self.memory.runs, run_id))
-        self.journal.append("run_submitted", run=run_id, app=app)
+        self.journal.append(e.RunSubmitted(app=self.job.fab.id), run=run_id)
         self._watch = self._watching(run_id, adopted=False)
         return m.Submitted(run_id)
 
-    def _failed(self, error: Exception) -> m.Happening:
+    def _failed(self, error: Exception) -> m.Input:
         self._failure = error if isinstance(error, OneflowerError) else None
         return m.Failed(str(error))
 
@@ -174,17 +175,17 @@ class Supervisor:
             control=self.place.control,
             sight=self._seen().look,
             work=self._seen().work,
+            beat=lambda apps: last_beat(self.journal.path, run_id, [app.pid for app in apps]),
             round_timeout_s=self.job.round_timeout_s,
             adopted=adopted,
             clock=AwakeClock(self.clock),
         )
 
     def _seen(self) -> FlowerProcesses:
-        if self._processes is None:
-            self._processes = self.processes_at(self.place.control.address)
+        self._processes = self._processes or self.processes_at(self.place.control.address)
         return self._processes
 
-    def _follow(self, tail: JournalTail) -> m.Happening:
+    def _follow(self, tail: JournalTail) -> m.Input:
         """Follow the run to its end, however it comes."""
         watch = self._watch
         if watch is None:  # the run of a supervisor before this one
@@ -193,12 +194,11 @@ class Supervisor:
         self._watch = None
         try:
             self._until_over(watch, tail)
-        except RunLost as error:
-            by_app, passing = isinstance(error, AppFailed), isinstance(error, EnvironmentFailed)
-            return m.Lost(reason=str(error), superlink=error.superlink, by_app=by_app, passing=passing)
+        except RunLostError as error:
+            return m.Lost(reason=str(error), code=error.code, superlink=error.superlink)
         except OneflowerError as error:
             return self._failed(error)
-        self.memory = replace(self.memory, finish=watch.ending or {})
+        self.memory = replace(self.memory, finish=watch.finish)
         return m.Finished()
 
     def _until_over(self, watch: Watch, tail: JournalTail) -> None:
@@ -211,7 +211,7 @@ class Supervisor:
                 if now >= next_tend:
                     next_tend = now + TEND_EVERY_S
                     self._patiently(self.place.tend)
-                if now >= next_look or watch.ending:
+                if now >= next_look or watch.has_ended:
                     next_look = now + LOOK_EVERY_S
                     if self._patiently(watch.look):
                         tail.finish()  # its last event was written before the run ended
@@ -232,28 +232,27 @@ class Supervisor:
 
     def _drain(self, watch: Watch, tail: JournalTail) -> None:
         rounds = watch.rounds
-        for event in tail.drain():
-            watch.take(event)
-            self.on_event(event)
+        for entry in tail.drain():
+            watch.take(entry)
+            self.on_event(entry)
         if watch.rounds > rounds:
             self._enter(m.RoundCompleted())
         if watch.began and not self.memory.began:
             self.memory = replace(self.memory, began=True)
             self._save()
 
-    def _clear(self) -> m.Happening:
+    def _clear(self) -> m.Input:
         """Write the loss down and end what is left of the run."""
         machine = self._machine
-        self.journal.append(
-            "run_lost",
-            run=machine.run,
+        lost = e.RunLost(
+            code=machine.code or LossCode.OTHER,
             reason=machine.reason,
             restarts=machine.losses,
             delay_s=0.0 if machine.final else machine.delay_s,
         )
+        self.journal.append(lost, run=machine.run)
         if not (machine.final or self.job.checkpoints):
-            log.warning(CHECKPOINTS_OFF)
-            self.say(CHECKPOINTS_OFF)
+            self._warn(CHECKPOINTS_OFF)
         try:
             self._end_stale()
         except (ClusterError, OSError) as error:
@@ -273,6 +272,7 @@ class Supervisor:
             clock=self.clock,
             sleep=self.sleep,
         ).end()
+        forget_heartbeats(self.journal.path, self.memory.runs)
         self.memory = replace(self.memory, runs=(), claims=False)
 
     def stop_run(self) -> None:
@@ -282,16 +282,18 @@ class Supervisor:
             self.place.control.stop(run)
             self.say(f"run {run} was stopped; its checkpoints are kept, the next start goes on from there")
 
-    def _report(self) -> Mapping[str, Any]:
+    def _finish(self) -> e.TrainingFinished | None:
         machine = self._machine
+        forget_heartbeats(self.journal.path, self.memory.runs)
         if machine.state is State.FINISHED:
-            if self._unread and not self.memory.finish:
+            if self._unread and self.memory.finish is None:
                 raise StateError(
                     f"the training has finished, and its journal {self.journal.path} cannot be read: "
                     f"{self._unread}. How it ended is not known; mend that and run the same command again"
                 )
-            return self.memory.finish or {}
-        self.journal.append("training_gave_up", reason=machine.reason, restarts=machine.losses)
+            return self.memory.finished.event
+        code, losses = machine.gave_up or GiveUpCode.OTHER, machine.losses
+        self.journal.append(e.TrainingGaveUp(code=code, reason=machine.reason, restarts=losses))
         if self._failure is not None:
             raise self._failure
         tails = self.place.tails()

@@ -7,10 +7,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from oneflower import errors
+from oneflower.codes import LossCode
 from oneflower.errors import ClusterError, OneflowerError, TrainingError
 from oneflower.flower.control import ControlClient, RunState
-from oneflower.journal import Event, run_of
-from oneflower.kinds import ErrorKind, kind_named, kind_of, may_pass
+from oneflower.journal import Entry
+from oneflower.journal.events import (
+    AppFailed,
+    RoundCompleted,
+    RunSubmitted,
+    TrainingBegun,
+    TrainingFailed,
+    TrainingFinished,
+)
+from oneflower.kinds import ErrorKind, kind_of, may_pass
 from oneflower.procfs import Identity
 from oneflower.supervisor.processes import Sight, Work
 
@@ -36,23 +45,18 @@ SWALLOWED = "Failed to start run."
 RAISED = re.compile(r"^oneflower\.errors\.(\w+): ", re.MULTILINE)
 
 
-class RunLost(Exception):  # noqa: N818 - it is what happened, and it is always caught
+class RunLostError(Exception):
     """The run has ended without a result through no fault of the app; it may be submitted again.
 
-    ``superlink`` says that the SuperLink is of no use any more.
+    ``superlink`` says that the SuperLink is of no use any more. With `LossCode.APP_EXCEPTION` the app ended
+    with an exception that oneflower does not know: one more run may help, many do not. With
+    `LossCode.ENVIRONMENT` the ServerApp ended with an error that passes by itself (`kinds`).
     """
 
-    def __init__(self, reason: str, *, superlink: bool = False) -> None:
+    def __init__(self, code: LossCode, reason: str, *, superlink: bool = False) -> None:
         super().__init__(reason)
+        self.code = code
         self.superlink = superlink
-
-
-class AppFailed(RunLost):
-    """The app ended with an exception that oneflower does not know: once more may help, for ever does not."""
-
-
-class EnvironmentFailed(RunLost):
-    """The ServerApp ended with an error that passes by itself (`kinds`); the SuperLink is not at fault."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -65,6 +69,9 @@ class Watch:
         Gives what runs beside the supervisor; None where that cannot be seen.
     work
         Measures what processes have done so far; None where that cannot be seen.
+    beat
+        Gives what differs after every beat of the run's heart, and None where that cannot be seen. An event
+        that could not be written is a beat, too.
     round_timeout_s
         A ServerApp that writes nothing for twice as long, and ten minutes more, and does nothing either, is
         taken for dead.
@@ -77,14 +84,17 @@ class Watch:
     sight: Callable[[], Sight | None]
     round_timeout_s: float
     work: Callable[[Collection[Identity]], Work | None] = lambda _: None
+    beat: Callable[[Collection[Identity]], object] = lambda _: None
     adopted: bool = False
     clock: Callable[[], float] = time.monotonic
     rounds: int = 0
-    ending: Event | None = None
+    finish: Entry | None = None
+    failure: TrainingFailed | None = None
     began: bool = False
     _armed: bool = False
-    _app_failed: Event | None = None
+    _app_failed: AppFailed | None = None
     _worked: Work | None = None
+    _beaten: object = None
     _measured_at: float = 0.0
     _ended_at: float | None = None
     _submitted_at: float | None = None
@@ -94,30 +104,39 @@ class Watch:
     _answered_at: float | None = None
     _superlink: Identity | None = None
 
-    def take(self, event: Event) -> None:
+    @property
+    def has_ended(self) -> bool:
+        """Whether the ServerApp has written how the training ended."""
+        return self.finish is not None or self.failure is not None
+
+    def take(self, entry: Entry) -> None:
         """Note an event of this run; one that names no run belongs to the run that was submitted last."""
-        run = run_of(event)
-        if event["event"] == "run_submitted":
+        run, event = entry.run, entry.event
+        if isinstance(event, RunSubmitted):
             self._armed = run == self.run_id
         if (run is None and not self._armed) or (run is not None and run != self.run_id):
             return
         self._heard_at = self.clock()
-        if event["event"] == "round_completed":
-            self.rounds += 1
-        elif event["event"] in ("training_started", "training_resumed"):
-            self.began = True
-        elif event["event"] in ("training_finished", "training_failed"):
-            self.ending = event
-            self._ended_at = self.clock()
-        elif event["event"] == "app_failed":
-            self._app_failed = event
+        match event:
+            case RoundCompleted():
+                self.rounds += 1
+            case TrainingBegun():
+                self.began = True
+            case TrainingFinished():
+                self.finish, self.failure, self._ended_at = entry, None, self.clock()
+            case TrainingFailed():
+                self.finish, self.failure, self._ended_at = None, event, self.clock()
+            case AppFailed():
+                self._app_failed = event
+            case _:
+                pass
 
     def look(self) -> bool:
         """Ask Flower and the processes how the run is; True when it has finished well.
 
         Raises
         ------
-        RunLost
+        RunLostError
             The run may be submitted again.
         OneflowerError
             The run failed for a reason that will not pass by itself.
@@ -146,7 +165,7 @@ class Watch:
             self._superlink = sight.superlink
         if sight is not None and self._apps(sight):
             self._app_seen_at = now
-            self._measure(now, self._apps(sight))
+        self._measure(now, self._apps(sight) if sight is not None else ())
         if sight is None or sight.executors or sight.apps:
             self._executor_seen_at = now
 
@@ -154,14 +173,17 @@ class Watch:
         return sight.apps_of({self.run_id})
 
     def _measure(self, now: float, apps: Collection[Identity]) -> None:
-        """Take a ServerApp that works for one that is heard of: a long evaluation writes nothing.
+        """Take a ServerApp that beats or works for one that is heard of: a long evaluation writes nothing.
 
         An app that has not begun, perhaps one that never writes, is also alive while its main thread runs.
         """
         elapsed_s = now - self._measured_at
         if self._worked is not None and elapsed_s < WORK_WINDOW_S:
             return
-        before, self._worked, self._measured_at = self._worked, self.work(apps), now
+        beaten = self.beat(apps)
+        if beaten is not None and beaten != self._beaten:
+            self._heard_at, self._beaten = now, beaten
+        before, self._worked, self._measured_at = self._worked, self.work(apps) if apps else None, now
         if before is None or self._worked is None:
             return
         busy = self._worked.cpu_s - before.cpu_s >= WORKS_SHARE * elapsed_s
@@ -176,39 +198,42 @@ class Watch:
             known = self.control.runs()
         except ClusterError as error:
             if self._answered_at is not None and now - self._answered_at > SILENT_S:
-                raise RunLost(str(error), superlink=True) from error
+                raise RunLostError(LossCode.SUPERLINK_SILENT, str(error), superlink=True) from error
             self._answered_at = self._answered_at or now
             return None
         self._answered_at = now
         state = next((run for run in known if run.run_id == self.run_id), None)
-        if state is None and self.ending is None:
-            raise RunLost(f"the SuperLink knows no run {self.run_id} any more")
+        if state is None and not self.has_ended:
+            raise RunLostError(LossCode.RUN_FORGOTTEN, f"the SuperLink does not know run {self.run_id}")
         return state
 
     def _check_processes(self, now: float, sight: Sight) -> None:
-        if sight.superlink is None or sight.superlink != self._superlink:
-            how = "has ended" if sight.superlink is None else "was started anew, and has forgotten the run"
-            raise RunLost(f"the SuperLink {how}", superlink=sight.superlink is None)
+        if sight.superlink is None:
+            raise RunLostError(LossCode.SUPERLINK_DOWN, "the SuperLink has ended", superlink=True)
+        if sight.superlink != self._superlink:
+            reason = "the SuperLink was restarted and does not know the run any more"
+            raise RunLostError(LossCode.SUPERLINK_RESTARTED, reason)
         if self._app_is_gone(now, sight):
             raise self._loss()
         if now - (self._executor_seen_at or now) > EXECUTOR_GONE_S:
-            raise RunLost("the SuperLink's executor has ended, and Flower starts no other", superlink=True)
+            reason = "the SuperLink's executor has ended, and Flower starts no other"
+            raise RunLostError(LossCode.EXECUTOR_ENDED, reason, superlink=True)
 
     def _check_pace(self, now: float, state: RunState, sight: Sight | None) -> None:
         """Tell slow from dead where a process is there, or cannot be seen."""
         waited_s = now - (self._submitted_at or now)
         if state.status == "pending" and waited_s > PENDING_S:
-            raise RunLost(
-                f"no executor has taken the run up in {PENDING_S:.0f} s: start the SuperLink anew",
-                superlink=True,
-            )
+            reason = f"no executor has taken the run up in {PENDING_S:.0f} s"
+            raise RunLostError(LossCode.RUN_NOT_TAKEN, reason, superlink=True)
         if sight and state.status != "pending" and self._app_seen_at is None and waited_s > NEVER_SEEN_S:
-            raise RunLost(f"the run was taken up, and no ServerApp has started in {NEVER_SEEN_S:.0f} s")
+            reason = f"the run was taken up, and no ServerApp has started in {NEVER_SEEN_S:.0f} s"
+            raise RunLostError(LossCode.APP_NOT_STARTED, reason)
         silent_s, most_s = now - self._heard_at, 2 * self.round_timeout_s + STALL_MARGIN_S
         is_seen = sight is not None and self._app_seen_at is not None
         if (self.began or is_seen) and silent_s > most_s:
             start = "" if self.began else "has not begun, and "
-            raise RunLost(f"the ServerApp {start}has done nothing for {silent_s:.0f} s")
+            reason = f"the ServerApp {start}has done nothing for {silent_s:.0f} s"
+            raise RunLostError(LossCode.APP_SILENT, reason)
 
     def _app_is_gone(self, now: float, sight: Sight) -> bool:
         return (
@@ -217,47 +242,48 @@ class Watch:
 
     def _finished(self, state: RunState) -> bool:
         if state.outcome == "completed":
-            return self.ending is None or self._ended_by_event()
+            return not self.has_ended or self._ended_by_event()
         if state.outcome == "stopped":
             raise TrainingError("the run was stopped through Flower's Control API: start again to go on")
         if state.lost:
-            raise RunLost("the SuperLink has heard nothing from the ServerApp for a minute")
-        if self.ending is not None:
+            reason = "the SuperLink has heard nothing from the ServerApp for a minute"
+            raise RunLostError(LossCode.APP_SILENT, reason)
+        if self.has_ended:
             return self._ended_by_event()
         known = self._known_error(state.details)
         if known:
-            raise EnvironmentFailed(str(known)) if may_pass(known) else known
+            raise RunLostError(LossCode.ENVIRONMENT, str(known)) if may_pass(known) else known
         raise self._app_error(state.details or "the ServerApp ended with an exception")
 
-    def _app_error(self, text: str) -> RunLost:
-        kind = kind_named(self._app_failed.get("kind")) if self._app_failed else None
-        return EnvironmentFailed(text) if kind is ErrorKind.ENVIRONMENT else AppFailed(text)
+    def _app_error(self, text: str) -> RunLostError:
+        passes = self._app_failed is not None and self._app_failed.kind is ErrorKind.ENVIRONMENT
+        return RunLostError(LossCode.ENVIRONMENT if passes else LossCode.APP_EXCEPTION, text)
 
     def _ended_by_event(self) -> bool:
-        if self.ending is not None and self.ending["event"] == "training_failed":
-            reason = str(self.ending.get("reason", "no reason was given"))
-            error = self._known_error(reason) or TrainingError(reason)
-            kind = kind_named(self.ending.get("kind")) or kind_of(error)
-            if kind is ErrorKind.ENVIRONMENT:
-                raise EnvironmentFailed(reason)
-            error.passing = False
-            raise error
-        return True
+        if self.failure is None:
+            return True
+        reason = self.failure.reason or "no reason was given"
+        error = self._known_error(reason) or TrainingError(reason)
+        if (self.failure.kind or kind_of(error)) is ErrorKind.ENVIRONMENT:
+            raise RunLostError(LossCode.ENVIRONMENT, reason)
+        error.passing = False
+        raise error
 
-    def _loss(self) -> RunLost:
+    def _loss(self) -> RunLostError:
         """Tell a ServerApp that was killed from one that raised RuntimeError, which Flower swallows."""
         with suppress(ClusterError):  # the log of a run that is stopped has an end
             self.control.stop(self.run_id)
         if SWALLOWED in self._log():
-            return AppFailed("the app raised a RuntimeError, whose text Flower does not tell")
+            reason = "the app raised a RuntimeError, whose text Flower does not report"
+            return RunLostError(LossCode.APP_EXCEPTION, reason)
         if self._app_failed is not None:
-            return self._app_error(str(self._app_failed.get("reason", "the app raised an exception")))
-        return RunLost("the ServerApp's process has ended")
+            return self._app_error(self._app_failed.reason or "the app raised an exception")
+        return RunLostError(LossCode.APP_ENDED, "the ServerApp's process has ended")
 
     def _known_error(self, text: str) -> OneflowerError | None:
         """Find a failure's kind in the journal, else in the run's log: Flower hands on its text alone."""
-        told = (self.ending or {}).get("error")
-        names = [told] if told else RAISED.findall(self._log())
+        written = self.failure.error if self.failure is not None else ""
+        names = [written] if written else RAISED.findall(self._log())
         kind = getattr(errors, str(names[-1]), None) if names else None
         if isinstance(kind, type) and issubclass(kind, OneflowerError):
             return kind(text)

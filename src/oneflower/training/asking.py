@@ -4,10 +4,16 @@ import hashlib
 from collections.abc import Callable, Iterable
 from logging import WARNING
 
+from oneflower.codes import RoundFailure
 from oneflower.errors import TrainingError
 from oneflower.flower.api import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict, log
+from oneflower.journal.events import RoundFailed
 from oneflower.settings import TrainingConfig
-from oneflower.training.phases import Check, Collected, Phases
+from oneflower.training.phases import Collected, Parse, Phases
+from oneflower.training.replies import ReplyError
+
+Check = Callable[[Message], str | None]
+"""Returns why an answer cannot be used, or None."""
 
 Ask = Callable[[Check], list[Message]]
 """Asks every connected client (its `@app.query()`), drops answers for which the check gives a reason."""
@@ -17,7 +23,7 @@ Prepare = Callable[[ArrayRecord, Ask], ArrayRecord]
 
 
 def ask_clients(phases: Phases, config: TrainingConfig, check: Check) -> list[Message]:
-    """Return the valid answers of all connected clients, in an order that hangs on their content alone.
+    """Return the valid answers of all connected clients, in an order that depends only on their content.
 
     Raises
     ------
@@ -25,20 +31,22 @@ def ask_clients(phases: Phases, config: TrainingConfig, check: Check) -> list[Me
         Fewer than the quorum of a round answered, once more than FL_ROUND_RETRIES times.
     """
     for attempt in range(1, config.round_retries + 2):
-        answers = _ask_once(phases, config, check)
+        answers = _ask_once(phases, config, _parse_with(check))
         needed = config.quorum_after(answers.quarantined)
         if len(answers.valid) >= needed:
             return sorted(answers.valid, key=_content_digest)
         reason = f"{len(answers.valid)} valid answers, {needed} needed"
         log(WARNING, "asking the clients failed attempt=%d reason=%s", attempt, reason)
         phases.record(
-            "round_failed",
-            round=0,
-            rounds=config.num_rounds,
-            attempt=attempt,
-            valid=len(answers.valid),
-            needed=needed,
-            reason=reason,
+            RoundFailed(
+                round=0,
+                rounds=config.num_rounds,
+                attempt=attempt,
+                valid=len(answers.valid),
+                needed=needed,
+                code=RoundFailure.FEW_UPDATES,
+                reason=reason,
+            )
         )
         if attempt <= config.round_retries:
             phases.back_off(attempt)
@@ -48,14 +56,23 @@ def ask_clients(phases: Phases, config: TrainingConfig, check: Check) -> list[Me
     )
 
 
-def _ask_once(phases: Phases, config: TrainingConfig, check: Check) -> Collected:
+def _parse_with(check: Check) -> Parse[Message]:
+    def parse(answer: Message) -> Message:
+        if reason := check(answer):
+            raise ReplyError(reason)
+        return answer
+
+    return parse
+
+
+def _ask_once(phases: Phases, config: TrainingConfig, parse: Parse[Message]) -> Collected[Message]:
     needed = max(config.min_available_clients, config.quorum)
     cohort = phases.gather_cohort(needed)
     if len(cohort) < needed:
         return Collected(valid=[], quarantined=0)
     phases.assign_parts(0)
     questions = _questions(cohort, phases.parts.into(ConfigRecord({"server-round": 0, "seed": config.seed})))
-    return phases.collect("query", 0, questions, quorum=config.quorum_after, check=check)
+    return phases.collect("query", 0, questions, quorum=config.quorum_after, parse=parse)
 
 
 def _questions(cohort: Iterable[int], config: ConfigRecord) -> list[Message]:

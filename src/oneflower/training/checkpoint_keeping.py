@@ -23,12 +23,14 @@ from oneflower.checkpoints import (
 )
 from oneflower.errors import CheckpointError, OneflowerError
 from oneflower.flower.api import Result, log
-from oneflower.journal import Journal
+from oneflower.flower.records import array_views, to_record
+from oneflower.journal import Event, Journal
+from oneflower.journal.events import CheckpointFailed, CheckpointSaved, SettingsChanged, TrainingSaving
 from oneflower.settings import TrainingConfig
 from oneflower.training.fitting import require_rounds, require_versions, settings_changed
 from oneflower.training.history import metrics_since, restore
 from oneflower.training.kept import Kept, prove
-from oneflower.training.strategies import OneflowerStrategy, array_views, to_record
+from oneflower.training.strategy import Strategy
 
 # A restarted SuperLink may submit a training before the killed one has let go of the folder.
 _LOCK_WAIT_S = 15.0
@@ -133,7 +135,7 @@ class CheckpointKeeper:
             notes=newest.notes,
         )
 
-    def keep(self, server_round: int, result: Result, strategy: OneflowerStrategy) -> None:
+    def keep(self, server_round: int, result: Result, strategy: Strategy) -> None:
         """Hand the round's model to the writer where a checkpoint is due; the last round always is.
 
         So is the round after one that could not be saved. Only then is the optimizer's state taken, which
@@ -154,7 +156,7 @@ class CheckpointKeeper:
         self,
         server_round: int,
         result: Result,
-        strategy: OneflowerStrategy,
+        strategy: Strategy,
         back_off: Callable[[int], object],
     ) -> Kept:
         """Return the last round's model once it is committed and read back; save it again where it is not.
@@ -190,7 +192,7 @@ class CheckpointKeeper:
             f"{self._config.round_retries}) to have it tried for longer"
         )
 
-    def _save_here(self, server_round: int, result: Result, strategy: OneflowerStrategy) -> str | None:
+    def _save_here(self, server_round: int, result: Result, strategy: Strategy) -> str | None:
         """Save in this thread, with nothing left to train; return why that failed, or None."""
         if self._store is None:
             return None
@@ -212,12 +214,13 @@ class CheckpointKeeper:
             problem,
         )
         self._record(
-            "training_saving",
-            round=server_round,
-            rounds=self._config.num_rounds,
-            attempt=attempt,
-            tries=self._config.round_retries,
-            reason=problem,
+            TrainingSaving(
+                round=server_round,
+                rounds=self._config.num_rounds,
+                attempt=attempt,
+                tries=self._config.round_retries,
+                reason=problem,
+            )
         )
 
     def _conclude(self, store: CheckpointStore, result: Result) -> None:
@@ -253,7 +256,7 @@ class CheckpointKeeper:
         changed = settings_changed(checkpoint, self._config, self._settings)
         if changed:
             log(WARNING, "settings changed since round=%d changes=%s", checkpoint.round, "; ".join(changed))
-            self._record("settings_changed", round=checkpoint.round, changes=changed)
+            self._record(SettingsChanged(round=checkpoint.round, changes=tuple(changed)))
 
     def _start_afresh(self, store: CheckpointStore) -> None:
         rounds = store.start_afresh()
@@ -264,19 +267,20 @@ class CheckpointKeeper:
         self._failures.clear()
         log(INFO, "checkpoint saved round=%d size_bytes=%d", saved.round, saved.size_bytes)
         self._record(
-            "checkpoint_saved",
-            round=saved.round,
-            file=str(saved.path),
-            bytes=saved.size_bytes,
-            seconds=saved.seconds,
-            sha256=saved.sha256,
+            CheckpointSaved(
+                round=saved.round,
+                file=str(saved.path),
+                size_bytes=saved.size_bytes,
+                seconds=saved.seconds,
+                sha256=saved.sha256,
+            )
         )
 
     def _failed(self, server_round: int, error: Exception) -> None:
         self._failures[server_round] = str(error)
         log(ERROR, "checkpoint failed, the training goes on round=%d reason=%s", server_round, error)
-        self._record("checkpoint_failed", round=server_round, reason=str(error))
+        self._record(CheckpointFailed(round=server_round, reason=str(error)))
 
-    def _record(self, event: str, **fields: object) -> None:
+    def _record(self, event: Event) -> None:
         if self._journal is not None:
-            self._journal.append(event, **fields)
+            self._journal.append(event)

@@ -4,27 +4,48 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from logging import INFO, WARNING
+from typing import Generic, TypeVar
 
+from oneflower.codes import LeftOutCode, Task
 from oneflower.flower.api import ErrorCode, Message, log
 from oneflower.flower.client_mark import ClientMark, take_mark
 from oneflower.flower.grid import Reply, RoundGrid
 from oneflower.flower.parts import PartTable
-from oneflower.journal import Journal, Unfinished, unfinished_round
+from oneflower.journal import Aggregated, Event, Journal, unfinished_round
+from oneflower.journal.events import (
+    ClientFailed,
+    ClientJoined,
+    ClientLeft,
+    ClientLeftOut,
+    ClientNamed,
+    ClientQuarantined,
+    PartsAssigned,
+    ReplyReceived,
+    WaitingForClients,
+)
 from oneflower.training.blame import lacks_evaluate
+from oneflower.training.replies import ReplyError
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
+NO_REASON = "no reason given"
+
+
+Parsed = TypeVar("Parsed")
+
+Parse = Callable[[Message], Parsed]
+"""Returns what a reply says; raises ReplyError where it cannot be used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Collected:
-    """The replies of a phase that passed their check, and how many others were quarantined.
+class Collected(Generic[Parsed]):
+    """What the valid replies of a phase say, and how many others were quarantined.
 
     `raised` holds for each client whose app raised an exception what it said, `silent` counts those that are
     connected and have not answered in time.
     """
 
-    valid: list[Message]
+    valid: list[Parsed]
     quarantined: int
     asked: int = 0
     raised: tuple[str, ...] = ()
@@ -40,8 +61,14 @@ RAISED = frozenset(
     }
 )
 
-Check = Callable[[Message], str | None]
-"""Returns why a reply cannot be used, or None."""
+# The node is gone, or its answer was lost on the way.
+UNAVAILABLE = frozenset(
+    {
+        ErrorCode.NODE_UNAVAILABLE,
+        ErrorCode.MESSAGE_UNAVAILABLE,
+        ErrorCode.REPLY_MESSAGE_UNAVAILABLE,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,16 +97,16 @@ class Phases:
     names: dict[int, str] = field(default_factory=dict)
     client_state: set[str] = field(default_factory=set)
 
-    def record(self, event: str, **fields: object) -> None:
+    def record(self, event: Event) -> None:
         """Write an event to the journal, where the training has one."""
         if self.journal is not None:
-            self.journal.append(event, **fields)
+            self.journal.append(event)
 
     def back_off(self, attempt: int) -> None:
         """Give clients time to come back after a failed try: 1, 2, 4 s and so on, half a minute at most."""
         self.grid.pause(min(FIRST_PAUSE_S * 2.0 ** (attempt - 1), LONGEST_PAUSE_S))
 
-    def unfinished(self, number: int) -> Unfinished | None:
+    def unfinished(self, number: int) -> Aggregated | None:
         """Return what the journal has of a round that a crash interrupted before its end was told."""
         return None if self.journal is None else unfinished_round(self.journal.path, number)
 
@@ -88,7 +115,7 @@ class Phases:
 
         def report(connected: int) -> None:
             log(INFO, "waiting for clients connected=%d needed=%d", connected, needed)
-            self.record("waiting_for_clients", connected=connected, needed=needed)
+            self.record(WaitingForClients(connected=connected, needed=needed))
 
         self._tell_changes(self.grid.online())
         cohort = self.grid.wait_for_nodes(needed, timeout_s=self.round_timeout_s, on_wait=report)
@@ -101,18 +128,16 @@ class Phases:
         if self.parts.look():
             members = list(self.parts.members)
             log(INFO, "parts assigned round=%d members=%s", server_round, members)
-            self.record("parts_assigned", round=server_round, members=members)
+            self.record(PartsAssigned(round=server_round, members=tuple(members)))
 
     def _tell_changes(self, nodes: Iterable[int]) -> None:
         """Name the clients that have joined and left since the last time."""
         now = set(nodes)
-        for event, changed in (
-            ("client_left", self.connected - now),
-            ("client_joined", now - self.connected),
-        ):
+        for event, changed in ((ClientLeft, self.connected - now), (ClientJoined, now - self.connected)):
             for node_id in sorted(changed):
-                log(INFO, "%s client=%s connected=%d", event.replace("_", " "), self.label(node_id), len(now))
-                self.record(event, client=str(node_id), connected=len(now))
+                words = event.tag.replace("_", " ")
+                log(INFO, "%s client=%s connected=%d", words, self.label(node_id), len(now))
+                self.record(event(client=str(node_id), connected=len(now)))
         self.connected.clear()
         self.connected.update(now)
 
@@ -123,14 +148,14 @@ class Phases:
         messages: Iterable[Message],
         *,
         quorum: Callable[[int], int],
-        check: Check,
-    ) -> Collected:
-        """Exchange the messages of one phase and check every reply.
+        parse: Parse[Parsed],
+    ) -> Collected[Parsed]:
+        """Exchange the messages of one phase and parse every reply when it arrives.
 
         `quorum` returns how many valid replies are enough, given the number of quarantined ones.
         """
         started = time.monotonic()
-        valid: list[Message] = []
+        valid: list[Parsed] = []
         quarantined, raised = 0, []
         asked = list(messages)
         replies = self.grid.exchange(
@@ -142,17 +167,39 @@ class Phases:
         answered = set()
         for reply in replies:
             answered.add(reply.node_id)
-            if self._accept(phase, server_round, reply, check):
-                valid.append(reply.message)
-            elif not reply.message.has_error():
+            mark = take_mark(reply.message)
+            self.client_state.update(mark.state)
+            self._name(reply.node_id, mark)
+            if reply.message.has_error():
+                self._tell_failed(phase, server_round, reply)
+                if reply.message.error.code in RAISED:
+                    raised.append(reply.message.error.reason or NO_REASON)
+                continue
+            try:
+                valid.append(parse(reply.message))
+            except ReplyError as error:
+                self.leave_out(ClientQuarantined, server_round, reply.node_id, error.code, str(error))
                 quarantined += 1
-            elif reply.message.error.code in RAISED:
-                raised.append(reply.message.error.reason or "no reason given")
+                continue
+            self.record(
+                ReplyReceived(
+                    round=server_round,
+                    phase=Task(phase),
+                    client=str(reply.node_id),
+                    seconds=reply.seconds,
+                )
+            )
         missing = sorted({message.metadata.dst_node_id for message in asked} - answered)
         silent = self._leave_out_silent(phase, server_round, missing, time.monotonic() - started)
         return Collected(
             valid=valid, quarantined=quarantined, asked=len(asked), raised=tuple(raised), silent=silent
         )
+
+    def _tell_failed(self, phase: str, server_round: int, reply: Reply) -> None:
+        reason = reply.message.error.reason or NO_REASON
+        if not (phase == "evaluate" and lacks_evaluate([reason])):  # that is no failure of a client
+            code = _code_of(reply.message.error.code)
+            self.leave_out(ClientFailed, server_round, reply.node_id, code, reason)
 
     def _leave_out_silent(
         self, phase: str, server_round: int, missing: Iterable[int], waited_s: float
@@ -165,30 +212,8 @@ class Phases:
             if node_id in online:
                 since_s = self.grid.silent_s(node_id) or waited_s
                 reason = f"{reason}: still connected, working since {since_s:.0f} s"
-            self.leave_out("client_failed", server_round, node_id, reason)
+            self.leave_out(ClientFailed, server_round, node_id, LeftOutCode.NO_ANSWER, reason)
         return len(online.intersection(nodes))
-
-    def _accept(self, phase: str, server_round: int, reply: Reply, check: Check) -> bool:
-        mark = take_mark(reply.message)
-        self.client_state.update(mark.state)
-        self._name(reply.node_id, mark)
-        if reply.message.has_error():
-            reason = reply.message.error.reason or "no reason given"
-            if not (phase == "evaluate" and lacks_evaluate([reason])):  # that is no failure of a client
-                self.leave_out("client_failed", server_round, reply.node_id, reason)
-            return False
-        rejected = check(reply.message)
-        if rejected is not None:
-            self.leave_out("client_quarantined", server_round, reply.node_id, rejected)
-            return False
-        self.record(
-            "reply_received",
-            round=server_round,
-            phase=phase,
-            client=str(reply.node_id),
-            seconds=reply.seconds,
-        )
-        return True
 
     def _name(self, node_id: int, mark: ClientMark) -> None:
         """Take up what a client calls itself; two that are there at once are told apart by their parts."""
@@ -202,23 +227,37 @@ class Phases:
             return
         self.names[node_id] = name
         log(INFO, "client named client=%d name=%s partition=%s", node_id, name, mark.partition)
-        self.record("client_named", client=str(node_id), name=name, partition=mark.partition)
+        self.record(ClientNamed(client=str(node_id), name=name, partition=mark.partition))
 
     def label(self, node_id: int) -> str:
         """Return what a node is called: its name, Flower's id as long as it has told none."""
         return self.names.get(node_id, str(node_id))
 
-    def leave_out(self, event: str, server_round: int, node_id: int, reason: str) -> None:
+    def leave_out(
+        self,
+        event: type[ClientLeftOut],
+        server_round: int,
+        node_id: int,
+        code: LeftOutCode,
+        reason: str,
+    ) -> None:
         """Name a client that takes no part in this round, and why."""
         log(
             WARNING,
             "%s round=%d client=%s reason=%s",
-            event.replace("_", " "),
+            event.tag.replace("_", " "),
             server_round,
             self.label(node_id),
             reason,
         )
-        self.record(event, round=server_round, client=str(node_id), reason=reason)
+        self.record(event(round=server_round, client=str(node_id), code=code, reason=reason))
+
+
+def _code_of(error: int) -> LeftOutCode:
+    """Return why a client gave no update, by the code of Flower's error."""
+    if error in RAISED or error == ErrorCode.CLIENT_APP_CRASHED:
+        return LeftOutCode.APP_EXCEPTION
+    return LeftOutCode.UNAVAILABLE if error in UNAVAILABLE else LeftOutCode.OTHER
 
 
 def _work(phase: str, server_round: int, messages: list[Message]) -> str:

@@ -1,11 +1,13 @@
 """What the round loop says once, to the log and the journal, of what the clients have shown of their app."""
 
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from logging import WARNING
 from typing import Any, Final
 
 from oneflower.flower.api import log
+from oneflower.journal import Event
+from oneflower.journal.events import ClientStateKept, ClientStateLost, EvaluationUnavailable, MetricMissing
 from oneflower.settings import TrainingConfig
 from oneflower.training.phases import Phases
 
@@ -31,7 +33,7 @@ class Remarks:
             "the app has no @app.evaluate() for its clients: they are not asked to evaluate any more. "
             "FL_MIN_EVALUATE_CLIENTS=0 does not ask at all",
         )
-        self._record("evaluation_unavailable", server_round, reason="the ClientApp has no @app.evaluate()")
+        self._record(EvaluationUnavailable, server_round, reason="the ClientApp has no @app.evaluate()")
 
     def missing(self, server_round: int, found: str | None) -> None:
         """Say that the metric that ends the training is not measured; `found` is what is, if that is so."""
@@ -41,7 +43,7 @@ class Remarks:
         wanted = self.config.best_metric or "an accuracy or a loss"
         reason = f"nothing has measured {wanted} so far, only: {found}"
         log(WARNING, "the training cannot end early: %s. Set FL_BEST_METRIC to one of them", reason)
-        self._record("metric_missing", server_round, metric=self.config.best_metric, reason=reason)
+        self._record(MetricMissing, server_round, metric=self.config.best_metric, reason=reason)
 
     def client_state(self, server_round: int) -> None:
         """Say that clients keep what no checkpoint holds; the checkpoints remember that they do."""
@@ -54,7 +56,7 @@ class Remarks:
             "empty context.state=%s",
             ",".join(records),
         )
-        self._record("client_state_kept", server_round, records=records)
+        self._record(ClientStateKept, server_round, records=tuple(records))
 
     def client_state_lost(self, last_round: int) -> None:
         """Say on a resume that what clients had kept is gone with the run before."""
@@ -67,7 +69,7 @@ class Remarks:
             "does not end as one that never stopped context.state=%s",
             ",".join(records),
         )
-        self._record("client_state_lost", last_round, records=records)
+        self._record(ClientStateLost, last_round, records=tuple(records))
 
-    def _record(self, event: str, server_round: int, **fields: object) -> None:
-        self.phases.record(event, round=server_round, rounds=self.config.num_rounds, **fields)
+    def _record(self, event: Callable[..., Event], server_round: int, **fields: object) -> None:
+        self.phases.record(event(round=server_round, rounds=self.config.num_rounds, **fields))

@@ -1,21 +1,35 @@
 """The round loop: Flower's strategy hooks, with true round numbers, a quorum, and nothing lost on the way."""
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from logging import INFO, WARNING
 
+from oneflower.aggregation import Arrays, Checked, Update, check_together, model_schema, weighted_metrics
 from oneflower.checkpoints import normalised
+from oneflower.codes import RoundFailure
 from oneflower.errors import AppError, TrainingError
 from oneflower.flower.api import ArrayRecord, ConfigRecord, MetricRecord, Result, log
+from oneflower.flower.records import array_views
+from oneflower.journal import Event
+from oneflower.journal.events import (
+    ClientQuarantined,
+    RoundAggregated,
+    RoundCompleted,
+    RoundFailed,
+    RoundStarted,
+)
+from oneflower.quality import as_metrics
 from oneflower.settings import TrainingConfig
 from oneflower.training.blame import lacks_evaluate, shared_exception
 from oneflower.training.checkpoint_keeping import CheckpointKeeper
 from oneflower.training.history import round_metrics
 from oneflower.training.phases import Collected, Phases
 from oneflower.training.remarks import Remarks
+from oneflower.training.replies import parse_evaluation, parse_update
 from oneflower.training.stopping import Stop, Stopping
-from oneflower.training.strategies import OneflowerStrategy
+from oneflower.training.strategy import Strategy
 
 EvaluateFn = Callable[[int, ArrayRecord], MetricRecord | Mapping[str, object] | None]
 
@@ -34,6 +48,7 @@ class Try:
     reason: str | None
     valid: int
     needed: int
+    code: RoundFailure | None = None
     silent: int = 0
     shared: str | None = None
 
@@ -63,7 +78,7 @@ class RoundLoop:
     """
 
     config: TrainingConfig
-    strategy: OneflowerStrategy
+    strategy: Strategy
     phases: Phases
     keeper: CheckpointKeeper
     evaluate: EvaluateFn | None
@@ -131,12 +146,12 @@ class RoundLoop:
             self._complete(last_round, result, left.valid, left.seconds + time.monotonic() - started)
 
     def _complete(self, server_round: int, result: Result, valid: int, seconds: float) -> None:
-        metrics = {f"{name}_metrics": values for name, values in round_metrics(result, server_round).items()}
+        metrics = as_metrics(round_metrics(result, server_round))
         log(INFO, "round completed round=%d/%d valid=%d", server_round, self.config.num_rounds, valid)
-        self._record("round_completed", server_round, valid=valid, seconds=seconds, **metrics)
+        self._record(RoundCompleted, server_round, valid=valid, seconds=seconds, metrics=metrics)
 
-    def _record(self, event: str, server_round: int, **fields: object) -> None:
-        self.phases.record(event, round=server_round, rounds=self.config.num_rounds, **fields)
+    def _record(self, event: Callable[..., Event], server_round: int, **fields: object) -> None:
+        self.phases.record(event(round=server_round, rounds=self.config.num_rounds, **fields))
 
     # --- training ---------------------------------------------------------------------------------
 
@@ -149,9 +164,10 @@ class RoundLoop:
                 return tried.valid
             log(WARNING, "round failed round=%d attempt=%d reason=%s", server_round, attempt, tried.reason)
             self._record(
-                "round_failed",
+                RoundFailed,
                 server_round,
                 attempt=attempt,
+                code=tried.code,
                 reason=tried.reason,
                 valid=tried.valid,
                 needed=tried.needed,
@@ -186,47 +202,51 @@ class RoundLoop:
         cohort = self.phases.gather_cohort(needed)
         if len(cohort) < needed:
             reason = f"{len(cohort)} clients connected, {needed} needed"
-            return Try(reason=reason, valid=0, needed=needed)
+            return Try(reason=reason, valid=0, needed=needed, code=RoundFailure.FEW_CLIENTS)
         self.phases.assign_parts(server_round)
-        self._record("round_started", server_round, clients=len(cohort))
-        collected = self._collect_updates(server_round, result.arrays)
-        valid, quorum = collected.valid, self.config.quorum_after(collected.quarantined)
-        if len(valid) < quorum:
+        self._record(RoundStarted, server_round, clients=len(cohort))
+        model = array_views(result.arrays)
+        collected = self._collect_updates(server_round, result.arrays, model)
+        checked = self._check_together(server_round, collected.valid)
+        quarantined = collected.quarantined + len(checked.rejected)
+        valid, quorum = len(checked.valid), self.config.quorum_after(quarantined)
+        if valid < quorum:
             at_work = f", {collected.silent} clients still at work" if collected.silent else ""
             return Try(
-                reason=f"{len(valid)} valid updates, {quorum} needed{at_work}",
-                valid=len(valid),
+                reason=f"{valid} valid updates, {quorum} needed{at_work}",
+                valid=valid,
                 needed=quorum,
+                code=RoundFailure.FEW_UPDATES,
                 silent=collected.silent,
                 shared=shared_exception(collected.raised, collected.asked),
             )
-        self.strategy.leave_out(collected.quarantined)
         started = time.monotonic()
-        arrays, metrics = self.strategy.aggregate_train(server_round, valid)
-        if arrays is None:
-            return Try(reason="the strategy gave no model", valid=len(valid), needed=quorum)
+        arrays, metrics = self.strategy.aggregate(server_round, model, checked.valid, quarantined=quarantined)
         seconds = time.monotonic() - started
-        self._record("round_aggregated", server_round, valid=len(valid), seconds=seconds)
+        self._record(RoundAggregated, server_round, valid=valid, seconds=seconds)
         result.arrays = arrays
-        result.train_metrics_clientapp[server_round] = metrics or MetricRecord()
-        return Try(reason=None, valid=len(valid), needed=quorum)
+        result.train_metrics_clientapp[server_round] = metrics
+        return Try(reason=None, valid=valid, needed=quorum)
 
-    def _collect_updates(self, server_round: int, arrays: ArrayRecord) -> Collected:
+    def _collect_updates(self, server_round: int, arrays: ArrayRecord, model: Arrays) -> Collected[Update]:
         config = self.phases.parts.into(self.train_config)
-        messages = self.strategy.configure_train(server_round, arrays, config, self.phases.grid)
-        schema = self.strategy.schema(arrays)
-        collected = self.phases.collect(
+        return self.phases.collect(
             "train",
             server_round,
-            messages,
+            self.strategy.configure_train(server_round, arrays, config, self.phases.grid),
             quorum=self.config.quorum_after,
-            check=lambda message: self.strategy.check_reply(message, schema),
+            parse=partial(parse_update, schema=model_schema(model)),
         )
-        checked = self.strategy.check_together(collected.valid)
+
+    def _check_together(self, server_round: int, updates: Iterable[Update]) -> Checked:
+        checked = check_together(updates)
         for rejected in checked.rejected:
-            self.phases.leave_out("client_quarantined", server_round, rejected.node_id, rejected.reason)
-        quarantined = collected.quarantined + len(checked.rejected)
-        return replace(collected, valid=checked.valid, quarantined=quarantined)
+            self.phases.leave_out(
+                ClientQuarantined, server_round, rejected.client, rejected.code, rejected.reason
+            )
+        for remark in checked.remarks:
+            log(WARNING, "reply used in part client=%d reason=%s", remark.client, remark.reason)
+        return checked
 
     # --- evaluation -------------------------------------------------------------------------------
 
@@ -252,15 +272,17 @@ class RoundLoop:
             server_round,
             self.strategy.configure_evaluate(server_round, result.arrays, config, self.phases.grid),
             quorum=lambda _: self.config.min_evaluate_clients,
-            check=self.strategy.check_evaluation,
+            parse=parse_evaluation,
         )
         if lacks_evaluate(collected.raised):
             self.remarks.no_evaluation(server_round)
             return
-        replies = collected.valid
-        if len(replies) < self.config.min_evaluate_clients:
-            log(WARNING, "evaluation without quorum round=%d valid=%d", server_round, len(replies))
+        checked = check_together(collected.valid)
+        for rejected in checked.rejected:
+            log(WARNING, "evaluation left out client=%d reason=%s", rejected.client, rejected.reason)
+        if len(collected.valid) < self.config.min_evaluate_clients:
+            log(WARNING, "evaluation without quorum round=%d valid=%d", server_round, len(collected.valid))
             return
-        metrics = self.strategy.aggregate_evaluate(server_round, replies)
-        if metrics is not None:
+        if checked.valid:
+            metrics = MetricRecord(dict(weighted_metrics(checked.valid)))
             result.evaluate_metrics_clientapp[server_round] = metrics

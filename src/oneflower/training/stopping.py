@@ -2,17 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
-from oneflower.quality import ORIGINS, RoundMetrics, Wanted, flat
-
-
-class StopReason(StrEnum):
-    """The ``stopped`` of the journal's ``training_finished``."""
-
-    NO_IMPROVEMENT = "no_improvement"
-    TARGET_REACHED = "target_reached"
+from oneflower.codes import StopReason
+from oneflower.quality import ORIGINS, Measure, RoundMetrics, Wanted, flat, measure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +49,7 @@ class Stopping:
     """
 
     rule: StopRule
-    _leaders: dict[str, _Leader] = field(default_factory=dict)
+    _leaders: dict[Measure, _Leader] = field(default_factory=dict)
     _newest: RoundMetrics = field(default_factory=dict)
     _round: int = 0
 
@@ -65,7 +58,7 @@ class Stopping:
         self._round, self._newest = number, flat(metrics)
         for origin in ORIGINS:
             for name in metrics.get(origin) or {}:
-                self._note(f"{origin} {name}")
+                self._note(measure(origin, name))
 
     def restart(self) -> None:
         """Count the patience from here: the operator has asked for more rounds."""
@@ -80,7 +73,7 @@ class Stopping:
         leader, value = self._leaders[name], self._newest.get(name)
         if rule.target is not None and value is not None and self._reaches(name, value, rule.target):
             sign = ">=" if rule.wanted.higher_is_better(name) else "<="
-            because = f"{name} is {value:.6g} {sign} {rule.target:.6g} after round {self._round}"
+            because = f"{name.text} is {value:.6g} {sign} {rule.target:.6g} after round {self._round}"
             return Stop(
                 reason=StopReason.TARGET_REACHED, because=f"{because}: FL_TARGET_METRIC_VALUE is reached"
             )
@@ -89,17 +82,17 @@ class Stopping:
         above = f" by more than {rule.delta:g}" if rule.delta else ""
         return Stop(
             reason=StopReason.NO_IMPROVEMENT,
-            because=f"{name} was {leader.value:.6g} after round {leader.round} and has not improved{above} "
-            f"in {leader.since} rounds (FL_EARLY_STOP_ROUNDS={rule.patience})",
+            because=f"{name.text} was {leader.value:.6g} after round {leader.round} and has not improved"
+            f"{above} in {leader.since} rounds (FL_EARLY_STOP_ROUNDS={rule.patience})",
         )
 
     def missing(self) -> str | None:
         """Return what was measured in place of the metric that decides, where that was not measured yet."""
         if not self.rule.active or self.rule.wanted.choose(self._leaders) is not None:
             return None
-        return ", ".join(sorted(self._leaders)) or "nothing"
+        return ", ".join(sorted(each.text for each in self._leaders)) or "nothing"
 
-    def _note(self, name: str) -> None:
+    def _note(self, name: Measure) -> None:
         leader, value = self._leaders.get(name), self._newest.get(name)
         than = None if leader is None else leader.value
         if value is not None and self.rule.wanted.better(name, value, than, delta=self.rule.delta):
@@ -107,5 +100,5 @@ class Stopping:
         elif leader is not None:
             leader.since += 1
 
-    def _reaches(self, name: str, value: float, target: float) -> bool:
+    def _reaches(self, name: Measure, value: float, target: float) -> bool:
         return value >= target if self.rule.wanted.higher_is_better(name) else value <= target

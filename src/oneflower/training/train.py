@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from functools import partial
 from logging import INFO, WARNING
+from typing import Any
 
 from oneflower.errors import OneflowerError, SettingsError
 from oneflower.flower.api import ArrayRecord, ConfigRecord, Context, Grid, GrpcGrid, Result, log
@@ -12,7 +13,9 @@ from oneflower.flower.grid import RoundGrid
 from oneflower.flower.logs import log_through_flower
 from oneflower.flower.packing_grid import PackingGrid
 from oneflower.flower.parts import PARTS_VARIABLE, PartTable
+from oneflower.flower.records import array_views
 from oneflower.journal import LAST_WORDS_S
+from oneflower.journal.events import TrainingFinished, TrainingResumed, TrainingStarted
 from oneflower.settings import TrainingConfig, as_text, missing_keys, training_config, without_operational
 from oneflower.training.asking import Prepare, ask_clients
 from oneflower.training.checkpoint_keeping import CheckpointKeeper
@@ -22,7 +25,7 @@ from oneflower.training.phases import Phases
 from oneflower.training.remarks import Remarks
 from oneflower.training.rounds import Ending, EvaluateFn, RoundLoop
 from oneflower.training.stopping import Stopping, StopRule
-from oneflower.training.strategies import build_strategy
+from oneflower.training.strategy import build_strategy
 
 CLIENTS_VARIABLE = "ONEFLOWER_CLIENTS"
 """The same for how many clients there are, where that is known: it decides how data are divided."""
@@ -162,7 +165,7 @@ def _run(loop: RoundLoop, result: Result, app: str, prepare: Prepare | None) -> 
     try:
         start = loop.keeper.restore(result)
         done = start.round
-        loop.strategy.load_state_arrays(start.state)
+        loop.strategy.load_state(start.state, array_views(result.arrays))
         _announce(loop, facts, done)
         if done == 0 and prepare is not None:
             result.arrays = prepare(result.arrays, partial(ask_clients, phases, config))
@@ -178,24 +181,25 @@ def _run(loop: RoundLoop, result: Result, app: str, prepare: Prepare | None) -> 
     return result
 
 
-def _tell_finished(loop: RoundLoop, ending: Ending, kept: Kept, facts: Mapping[str, object]) -> None:
+def _tell_finished(loop: RoundLoop, ending: Ending, kept: Kept, facts: Mapping[str, Any]) -> None:
     """Say that the training is done: what is told of the model is what the store has proven."""
     stop = ending.stop
     log(INFO, "training finished round=%d sha256=%s path=%s", kept.round, kept.sha256, kept.path or "-")
     if kept.path is None:
         log(WARNING, "the model was not kept: FL_CHECKPOINT_ENABLED is NO")
     loop.phases.record(
-        "training_finished",
-        round=kept.round,
-        sha256=kept.sha256,
-        path=None if kept.path is None else str(kept.path),
-        stopped=None if stop is None else stop.reason.value,
-        because=None if stop is None else stop.because,
-        **facts,
+        TrainingFinished(
+            round=kept.round,
+            sha256=kept.sha256,
+            path=None if kept.path is None else str(kept.path),
+            stopped=None if stop is None else stop.reason,
+            because=None if stop is None else stop.because,
+            **facts,
+        )
     )
 
 
-def _announce(loop: RoundLoop, facts: Mapping[str, object], done: int) -> None:
+def _announce(loop: RoundLoop, facts: Mapping[str, Any], done: int) -> None:
     """Say what is about to be trained, and with what, before the first round."""
     config = loop.config
     loop.strategy.summary()
@@ -209,4 +213,5 @@ def _announce(loop: RoundLoop, facts: Mapping[str, object], done: int) -> None:
             "checkpointing is off: a crash starts this training from round 1. "
             "Set FL_CHECKPOINT_ENABLED=YES to go on from the newest checkpoint instead",
         )
-    loop.phases.record("training_resumed" if done else "training_started", round=done, **facts)
+    begun = TrainingResumed if done else TrainingStarted
+    loop.phases.record(begun(round=done, **facts))

@@ -14,7 +14,8 @@ import pytest
 from oneflower.errors import ClusterError
 from oneflower.flower.control import ControlClient
 from oneflower.flower.fab import build_fab
-from oneflower.local_cluster.ports import free_ports
+
+from ..recovery.own_ports import free_ports
 
 WAIT_S = 120.0
 LAUNCH = [sys.executable, "-P", "-m", "oneflower.flower.launch"]

@@ -56,7 +56,7 @@ def test_a_training_goes_from_contexts_to_a_model_through_every_crash(service, w
         lambda: events(link, "training_resumed"),
         describe=lambda: failure_of(link),
     )
-    resumed = events(link, "training_resumed")[-1]["round"]
+    resumed = events(link, "training_resumed")[-1].round
     tell(f"it went on after round {resumed}; before the power cut round {before} was complete")
     assert before - 1 <= resumed <= before
     wait("a round more is complete", lambda: completed(link) > before, describe=lambda: failure_of(link))
@@ -120,7 +120,7 @@ def test_ready_is_true_and_a_training_survives_a_power_cut(service, wait, tell):
     before = completed(link)
     link.boot()
     wait("OneGate says finished", lambda: is_finished(link), describe=lambda: failure_of(link))
-    resumed = events(link, "training_resumed")[-1]["round"]
+    resumed = events(link, "training_resumed")[-1].round
     tell(f"it went on after round {resumed}; before the power cut round {before} was complete")
     assert before - 1 <= resumed <= before
     assert link.published()["FL_ROUND"] == link.published()["FL_CHECKPOINT_ROUND"] == "4"
@@ -163,6 +163,6 @@ def test_supernodes_follow_a_superlink_that_was_replaced(lab, service, wait, tel
         timeout_s=900,
         describe=lambda: failure_of(new) + failure_of(nodes[0]),
     )
-    resumed = events(new, "training_resumed")[0]["round"]
+    resumed = events(new, "training_resumed")[0].round
     assert completed(new) > resumed >= 2
     tell(f"it resumed after round {resumed}, and has completed {completed(new)}")

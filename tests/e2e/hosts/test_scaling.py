@@ -30,7 +30,7 @@ def test_a_training_outlives_scaling_out_and_in(lab, wait, tell):
     takes_part(link, 3, wait)
     wait("OneGate says finished", lambda: is_finished(link), timeout_s=900, describe=lambda: failure_of(link))
     assert completed(link) == ROUNDS
-    tables = [event["members"] for event in events(link, "parts_assigned")]
+    tables = [event.members for event in events(link, "parts_assigned")]
     tell(f"parts, each with one VM: {tables}")
     assert sorted(tables[-1]) == [12, 13, 14]
     assert json.loads(link.file("/opt/flower/service/parts.json").read_text())["members"] == tables[-1]
@@ -51,6 +51,6 @@ def takes_part(link, count, wait):
     seen = len(events(link, "round_completed"))
     wait(
         f"{count} nodes have taken part in a round",
-        lambda: any(event["valid"] == count for event in events(link, "round_completed")[seen:]),
+        lambda: any(event.valid == count for event in events(link, "round_completed")[seen:]),
         describe=lambda: failure_of(link),
     )

@@ -23,15 +23,15 @@ own_kind = pytest.mark.parametrize("lab", ["own"], indirect=True)
 
 
 def journal_of(host):
-    return list(read_journal(host.file("/opt/flower/state/journal.jsonl")))
+    return [entry.event for entry in read_journal(host.file("/opt/flower/state/journal.jsonl"))]
 
 
 def events(host, name):
-    return [event for event in journal_of(host) if event["event"] == name]
+    return [event for event in journal_of(host) if event.tag == name]
 
 
 def completed(host):
-    return max((event["round"] for event in events(host, "round_completed")), default=0)
+    return max((event.round for event in events(host, "round_completed")), default=0)
 
 
 def failure_of(host):

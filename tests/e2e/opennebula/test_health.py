@@ -1,11 +1,9 @@
 """Health is asked of a real SuperLink and a real SuperNode, with the certificates that the stages make."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
 from datetime import UTC, datetime
 
 import pytest
@@ -15,20 +13,14 @@ from oneflower.opennebula.appliance.health import REGISTERED, superlink_answers
 from oneflower.settings import resolve
 from oneflower.tls import make_authority, make_server_certificate, write_certificates
 
+from ..recovery.own_ports import free_ports
+
 pytestmark = pytest.mark.e2e
 LAUNCH = [sys.executable, "-P", "-m", "oneflower.flower.launch"]
 
 
-def free_ports(count):
-    with ExitStack() as opened:
-        taken = [opened.enter_context(socket.socket()) for _ in range(count)]
-        for each in taken:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in taken]
-
-
 def wait_for(condition, process):
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not condition():
         assert process.poll() is None, "it has ended"
         assert time.monotonic() < deadline

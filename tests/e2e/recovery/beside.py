@@ -3,10 +3,12 @@
 import http.client
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 
 LOOK_EVERY_S = 0.5
 COMMAND_EVERY_S = 20.0
@@ -31,8 +33,17 @@ class Readers:
         self._page = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._log, env=os.environ)
         first = self._page.stdout.readline().decode()
         self._port = int(first.partition("127.0.0.1:")[2].partition("/")[0])
+        self._wait_for_page()
         self._thread.start()
         return self
+
+    def _wait_for_page(self):
+        """It says its address before it listens."""
+        deadline = time.monotonic() + ANSWER_S
+        while time.monotonic() < deadline:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self._port), ANSWER_S):
+                return
+            time.sleep(0.05)
 
     def __exit__(self, *error):
         self._over.set()

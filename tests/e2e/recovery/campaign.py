@@ -8,16 +8,14 @@ faults from the same seed, whichever others run before it.
 """
 
 import argparse
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from disturbed import Disturbed, newest
+from disturbed import Disturbed
 from faults import (
     BELOW,
     DISK_FULL,
@@ -31,6 +29,7 @@ from faults import (
     seeded,
 )
 from scene import Scene
+from simulated import simulated_sha256
 from up_scene import UpScene
 
 from oneflower.flower.guard import GUARDED
@@ -100,23 +99,6 @@ def variables_of(strategy):
     return {name.removeprefix("FL_"): value for name, value in given.items() if name not in OURS}
 
 
-def undisturbed(folder, app, strategy, rounds):
-    """Return the SHA-256 that a simulation of the same training ends with: the same bytes, in seconds."""
-    variables = variables_of(strategy)
-    given = {f"FL_{name}": value for name, value in variables.items()} | {"FL_NUM_ROUNDS": str(rounds)}
-    command = [sys.executable, "-m", "oneflower.cli.main", "simulate", "--app", str(app)]
-    command += ["--clients", variables["MIN_FIT_CLIENTS"], "--state", str(folder), "--quiet"]
-    done = subprocess.run(
-        command,
-        env={**os.environ, **given, "FL_CHECKPOINT_ENABLED": "YES", "FL_CHECKPOINT_PATH": str(folder / "c")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr + done.stdout
-    return newest(folder / "c", rounds)
-
-
 def run_case(folder, app, case, *, seed, amounts, expected, proxies=True, say=print):
     """Run one training of the campaign; its folder is kept where it failed."""
     rounds = ROUNDS_A_FAULT * amounts.total
@@ -171,8 +153,9 @@ def campaign(folder, app, chosen, *, seed, amounts, minutes, proxies=True, say=p
             break
         rounds = ROUNDS_A_FAULT * amounts.total
         if case.strategy not in expected:
-            expected[case.strategy] = undisturbed(
-                folder / f"calm-{case.strategy}", app, case.strategy, rounds
+            variables = variables_of(case.strategy) | {"NUM_ROUNDS": str(rounds)}
+            expected[case.strategy] = simulated_sha256(
+                folder / f"calm-{case.strategy}", app, clients=variables["MIN_FIT_CLIENTS"], **variables
             )
         place = folder / f"{case.strategy}-{case.interval}-{case.cluster}"
         results.append(

@@ -1,4 +1,4 @@
-"""The processes of a training, and what undisturbed ones of the same app end with."""
+"""The processes of a training under `oneflower supervise`."""
 
 import sys
 from pathlib import Path
@@ -22,17 +22,3 @@ def scene(tmp_path, numpy_app):
     yield make
     for each in made:
         each.close()
-
-
-@pytest.fixture
-def undisturbed(tmp_path, numpy_app):
-    """Return the SHA-256 with which an undisturbed training ends."""
-
-    def train(**variables):
-        calm = Scene(tmp_path / "undisturbed", numpy_app, pause_s=0.0, **variables)
-        try:
-            return calm.start().finish()["sha256"]
-        finally:
-            calm.close()
-
-    return train

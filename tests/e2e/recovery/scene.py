@@ -10,10 +10,11 @@ import threading
 import time
 from pathlib import Path
 
+from own_ports import free_ports
+
 from oneflower.flower.programs import program_of
 from oneflower.journal import read_journal
 from oneflower.local_cluster import commands
-from oneflower.local_cluster.ports import free_ports
 from oneflower.local_cluster.processes import end
 from oneflower.procfs import command_line, identify, send, session_of, with_environment
 from oneflower.settings import resolve
@@ -25,6 +26,13 @@ SUPERLINK, SUPERVISOR = "superlink", "supervisor"
 SCENE = "TEST_SCENE"
 # Flower's flag for a SuperNode's retries is left out, so that it reconnects for ever.
 NODES = 3
+
+
+def has(entry, fields):
+    """Whether the fields of an entry's event, and its run, have these values."""
+    return all(
+        getattr(entry if name == "run" else entry.event, name) == value for name, value in fields.items()
+    )
 
 
 class Kept:
@@ -259,19 +267,34 @@ class Scene:
     # --- looking ----------------------------------------------------------------------------------
 
     def events(self, *names):
-        events = read_journal(self.journal)
-        return [event for event in events if not names or event["event"] in names]
+        return [entry.event for entry in self.entries(*names)]
 
-    def wait_for(self, name, *, after=0, timeout_s=WAIT_S, **fields):
+    def entries(self, *names):
+        return [each for each in read_journal(self.journal) if not names or each.event.tag in names]
+
+    def wait_for(self, name, **options):
         """Wait until the journal holds more than ``after`` events with these fields; return the newest."""
+        return self.wait_for_entry(name, **options).event
+
+    def wait_for_entry(self, name, *, after=0, timeout_s=WAIT_S, **fields):
+        """Wait for an event; return it with its time and its owner."""
+
+        def found():
+            entries = [entry for entry in self.entries(name) if has(entry, fields)]
+            return entries if len(entries) > after else None
+
+        return self.wait_until(found, f"no {name} {fields}", timeout_s=timeout_s)[-1]
+
+    def wait_until(self, condition, problem, *, timeout_s=WAIT_S):
+        """Wait until something holds; return what held."""
         deadline = time.monotonic() + timeout_s
-        while len(found := [e for e in self.events(name) if fields.items() <= e.items()]) <= after:
-            assert time.monotonic() < deadline, f"no {name} {fields}\n{self.tails()}"
+        while not (found := condition()):
+            assert time.monotonic() < deadline, f"{problem}\n{self.tails()}"
             time.sleep(0.05)
-        return found[-1]
+        return found
 
     def count(self, name, **fields):
-        return sum(fields.items() <= event.items() for event in self.events(name))
+        return sum(has(entry, fields) for entry in self.entries(name))
 
     def finish(self, *, timeout_s=2 * WAIT_S):
         return self.wait_for("training_finished", timeout_s=timeout_s)
@@ -280,11 +303,11 @@ class Scene:
         """Return the rounds of the final history, as the journal's events leave it."""
         rounds = {}
         for event in self.events():
-            if event["event"] in ("training_started", "training_resumed"):
-                rounds = {number: e for number, e in rounds.items() if number <= event["round"]}
-            elif event["event"] == "round_completed":
-                assert event["round"] not in rounds, f"round {event['round']} was committed twice"
-                rounds[event["round"]] = event
+            if event.tag in ("training_started", "training_resumed"):
+                rounds = {number: e for number, e in rounds.items() if number <= event.round}
+            elif event.tag == "round_completed":
+                assert event.round not in rounds, f"round {event.round} was committed twice"
+                rounds[event.round] = event
         return rounds
 
     def log(self, role):

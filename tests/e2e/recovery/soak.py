@@ -59,11 +59,11 @@ def disturb(scene, seconds, rng, say=print):
 def lost_s(scene):
     """Return the seconds between the last completed round before each loss and the next one after it."""
     total, last, lost = 0.0, None, False
-    for event in scene.events():
-        now = datetime.fromisoformat(event["time"]).timestamp()
-        if event["event"] == "run_lost":
+    for entry in scene.entries("run_lost", "round_completed"):
+        now = entry.time.timestamp()
+        if entry.event.tag == "run_lost":
             lost = True
-        elif event["event"] == "round_completed":
+        else:
             total += now - last if lost and last else 0.0
             last, lost = now, False
     return total
@@ -75,14 +75,14 @@ def soak(folder, app, *, seconds, seed, say=print):
     variables = {"NUM_ROUNDS": str(rounds), "MAX_RESTARTS": "50"}
     calm = Scene(folder / "undisturbed", app, pause_s=0.0, **variables)
     try:
-        expected = calm.start().finish(timeout_s=seconds + 600)["sha256"]
+        expected = calm.start().finish(timeout_s=seconds + 600).sha256
     finally:
         calm.close()
     scene = Scene(folder / "soak", app, pause_s=0.7, **variables)
     began = time.monotonic()
     try:
         made = disturb(scene.start(), seconds, random.Random(seed), say)
-        found = scene.finish(timeout_s=seconds + 600)["sha256"]
+        found = scene.finish(timeout_s=seconds + 600).sha256
         assert sorted(scene.history()) == list(range(1, rounds + 1))
         assert found == expected, "the model is not that of an undisturbed training"
         return {

@@ -7,9 +7,10 @@ import time
 
 import pytest
 
-pytestmark = [pytest.mark.e2e, pytest.mark.netns, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.netns, pytest.mark.timeout(900)]
 
-ADDRESS = "10.77.99.{}"
+# Another checkout may be tested on this machine at the same moment.
+ADDRESS = f"10.77.{128 + os.getpid() % 128}.{{}}"
 CUT_S = 60.0
 
 
@@ -80,7 +81,7 @@ def test_rounds_go_on_with_the_rest_and_the_training_ends_after_a_cut_of_all(net
     time.sleep(CUT_S)
     alone = site.wait_for("round_completed", valid=2)
     network.set("up", 2)
-    assert alone["round"] >= 4
+    assert alone.round >= 4
     site.wait_for("round_completed", valid=3, after=site.count("round_completed", valid=3))
 
     site.wait_for("round_started", after=len(site.events("round_started")))
@@ -91,7 +92,7 @@ def test_rounds_go_on_with_the_rest_and_the_training_ends_after_a_cut_of_all(net
     network.set("up", 0, 1, 2)
     site.finish()
     assert sorted(site.history()) == list(range(1, 41))
-    assert all(2 <= event["valid"] <= 3 for event in site.events("round_completed"))
-    replies = [(e["round"], e["phase"], e["client"]) for e in site.events("reply_received")]
+    assert all(2 <= event.valid <= 3 for event in site.events("round_completed"))
+    replies = [(e.round, e.phase, e.client) for e in site.events("reply_received")]
     assert len(replies) == len(set(replies))
     assert not site.events("run_lost")

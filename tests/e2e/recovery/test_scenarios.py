@@ -1,6 +1,7 @@
 """The failures that a training survives without a human, with real Flower processes killed with -9."""
 
 import pytest
+from scene import NODES
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -28,48 +29,46 @@ class TestSuperNode:
         site.wait_for("round_completed", valid=3, after=site.count("round_completed", valid=3))
         assert not site.events("run_lost")
 
-    def test_below_the_minimum_a_round_fails_and_is_tried_again_when_the_node_is_back(
-        self, scene, undisturbed
-    ):
+    def test_below_the_minimum_a_round_fails_and_is_tried_again_when_the_node_is_back(self, scene, simulated):
         site = scene(NUM_ROUNDS="4")
         site.start()
         site.wait_for("round_started", round=3)
         site.hold_down("supernode-2")
-        assert "needed" in site.wait_for("round_failed", round=3)["reason"]
+        assert "needed" in site.wait_for("round_failed", round=3).reason
         site.start("supernode-2")
-        assert site.finish()["sha256"] == undisturbed(NUM_ROUNDS="4")
+        assert site.finish().sha256 == simulated(NODES, NUM_ROUNDS="4")
         assert rounds(site) == [1, 2, 3, 4]
 
 
 class TestSuperLink:
     """Scenario 2, and the other processes beside it."""
 
-    def test_every_process_of_the_superlinks_side_may_be_killed_in_turn(self, scene, undisturbed):
+    def test_every_process_of_the_superlinks_side_may_be_killed_in_turn(self, scene, simulated):
         """The SuperLink's tree, the ServerApp, the supervisor, then everything at once."""
         site = scene(NUM_ROUNDS="30")
         site.start()
         site.wait_for("round_started", round=2)
         assert site.kill(SUPERLINK) >= 3
-        assert "SuperLink" in site.wait_for("run_lost")["reason"]
-        assert site.wait_for("training_resumed")["round"] == 1
+        assert "SuperLink" in site.wait_for("run_lost").reason
+        assert site.wait_for("training_resumed").round == 1
 
         site.wait_for("round_started", round=4)
         assert site.kill(program="serverapp") == 1
         site.wait_for("run_lost", after=1)
-        assert site.wait_for("training_resumed", after=1)["round"] == 3
+        assert site.wait_for("training_resumed", after=1).round == 3
 
         site.wait_for("round_started", round=5)
         site.kill(SUPERVISOR)
-        site.wait_for("supervisor_state", reason="the supervisor has started", after=1)
+        site.wait_for("supervisor_state", state="waiting", reason="", after=1)
         site.wait_for("round_completed", after=len(site.events("round_completed")))
         assert len(site.events("run_submitted")) == 3
         assert "is followed again" in site.log(SUPERVISOR)
 
         started = site.wait_for("round_started", after=len(site.events("round_started")))
         site.kill(SUPERLINK, SUPERVISOR, *site.supernodes)
-        assert site.finish()["sha256"] == undisturbed(NUM_ROUNDS="30")
+        assert site.finish().sha256 == simulated(NODES, NUM_ROUNDS="30")
         assert rounds(site) == list(range(1, 31))
-        assert site.wait_for("training_resumed", after=2)["round"] >= started["round"] - 1
+        assert site.wait_for("training_resumed", after=2).round >= started.round - 1
 
     def test_a_finished_training_is_never_run_again(self, scene):
         site = scene(NUM_ROUNDS="1", pause_s=0.0)
@@ -84,12 +83,12 @@ class TestSuperLink:
         assert "nothing was submitted" in site.log(SUPERVISOR)
         assert len(site.events("run_submitted")) == 1
 
-    def test_without_checkpoints_it_starts_from_round_1_and_says_what_to_set(self, scene, undisturbed):
+    def test_without_checkpoints_it_starts_from_round_1_and_says_what_to_set(self, scene, simulated):
         site = scene(NUM_ROUNDS="3", CHECKPOINT_ENABLED="NO")
         site.start()
         site.wait_for("round_started", round=2)
         site.kill(SUPERLINK)
-        assert site.finish()["sha256"] == undisturbed(NUM_ROUNDS="3", CHECKPOINT_ENABLED="NO")
+        assert site.finish().sha256 == simulated(NODES, NUM_ROUNDS="3")
         assert len(site.events("training_started")) == 2
         assert not site.events("training_resumed")
         log = site.log(SUPERVISOR)
@@ -100,25 +99,36 @@ class TestSuperLink:
 class TestNewMachine:
     """Scenario 3: only the folder of the checkpoints survives."""
 
-    @pytest.mark.parametrize("damaged", [False, True])
-    def test_a_new_state_folder_goes_on_from_the_checkpoints(self, scene, undisturbed, damaged):
-        site = scene(NUM_ROUNDS="5")
-        site.start()
-        site.wait_for("checkpoint_saved", round=3)
-        site.close()
-        if damaged:
-            newest = max(site.checkpoints.glob("checkpoint_round_?.npz"))
-            newest.write_bytes(newest.read_bytes()[:-40] + bytes(40))
-        kept = sorted(site.checkpoints.glob("checkpoint_round_?.json"))
-        before = int(kept[-1].stem.rpartition("_")[2])
+    def test_a_new_state_folder_goes_on_from_the_checkpoints_and_passes_over_a_damaged_one(
+        self, scene, simulated
+    ):
+        first = scene(NUM_ROUNDS="7")
+        first.start()
+        first.wait_for("checkpoint_saved", round=3)
+        first.close()
+        kept = newest_round(first)
 
-        site = scene(NUM_ROUNDS="5")
-        site.use_state("another")
-        site.start()
-        assert site.wait_for("training_resumed")["round"] == before - damaged
-        assert site.finish()["sha256"] == undisturbed(NUM_ROUNDS="5")
-        if damaged:
-            assert newest.name in site.log(SUPERLINK)
+        second = scene(NUM_ROUNDS="7")
+        second.use_state("second")
+        second.start()
+        assert second.wait_for("training_resumed").round == kept
+        second.wait_for("checkpoint_saved", round=kept + 1)
+        second.close()
+        kept = newest_round(second)
+        damaged = second.checkpoints / f"checkpoint_round_{kept}.npz"
+        damaged.write_bytes(damaged.read_bytes()[:-40] + bytes(40))
+
+        third = scene(NUM_ROUNDS="7")
+        third.use_state("third")
+        third.start()
+        assert third.wait_for("training_resumed").round == kept - 1
+        assert third.finish().sha256 == simulated(NODES, NUM_ROUNDS="7")
+        assert damaged.name in third.log(SUPERLINK)
+
+
+def newest_round(site):
+    """Return the newest committed round."""
+    return max(int(path.stem.rpartition("_")[2]) for path in site.checkpoints.glob("checkpoint_round_?.json"))
 
 
 def test_it_gives_up_after_so_many_restarts_and_stays_so_until_it_is_told(scene, numpy_app):
@@ -128,7 +138,7 @@ def test_it_gives_up_after_so_many_restarts_and_stays_so_until_it_is_told(scene,
     )
     site = scene(MAX_RESTARTS="1")
     site.start()
-    assert "FL_MAX_RESTARTS" in site.wait_for("training_gave_up")["reason"]
+    assert "FL_MAX_RESTARTS" in site.wait_for("training_gave_up").reason
     site.kept[SUPERVISOR].join_end()
     assert site.kept[SUPERVISOR].codes == [6]
     assert len(site.events("run_submitted")) == 2

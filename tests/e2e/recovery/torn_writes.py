@@ -103,7 +103,7 @@ def torn_writes(folder, app, *, kills, seed, megabytes=MEGABYTES, nodes=NODES, s
     calm = Scene(folder / "undisturbed", app, **make)
     try:
         with PeakMemory(calm, megabytes) as memory:
-            expected = calm.start().finish(timeout_s=wait_s * rounds)["sha256"]
+            expected = calm.start().finish(timeout_s=wait_s * rounds).sha256
     finally:
         calm.close()
         shutil.rmtree(folder / "undisturbed", ignore_errors=True)
@@ -114,14 +114,14 @@ def torn_writes(folder, app, *, kills, seed, megabytes=MEGABYTES, nodes=NODES, s
         for number in range(2, rounds):
             part, resumed = rng.random(), scene.count("training_resumed")
             torn = kill_in_write(scene, number, part, all_of_it=number % 2 == 0, wait_s=wait_s)
-            found = scene.wait_for("training_resumed", after=resumed, timeout_s=wait_s)["round"]
+            found = scene.wait_for("training_resumed", after=resumed, timeout_s=wait_s).round
             assert found == number - 1 if torn else found in (number - 1, number)
             inside, late = inside + torn, late + (not torn)
             say(f"killed at {part:.0%} of round {number}: resumed after round {found}", flush=True)
             scene.wait_for("checkpoint_saved", round=number, timeout_s=wait_s) if torn else None
             if inside == kills:
                 break
-        sha256 = scene.finish(timeout_s=wait_s * rounds)["sha256"]
+        sha256 = scene.finish(timeout_s=wait_s * rounds).sha256
         assert inside == kills, f"only {inside} of the kills came inside a write, {late} came late"
         assert sorted(scene.history()) == list(range(1, rounds + 1))
         assert sha256 == expected, "the model is not that of an undisturbed training"

@@ -8,6 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from oneflower.errors import ClusterError
+from oneflower.journal import Entry
+from oneflower.journal.codec import line_of
 from oneflower.opennebula.doctor import (
     checks_clock,
     checks_context,
@@ -19,6 +21,8 @@ from oneflower.opennebula.doctor import (
 )
 from oneflower.opennebula.onegate.encoding import encode
 from oneflower.tls import make_authority, make_server_certificate
+
+from ...making import event
 
 NOW = datetime.now(UTC)
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="files are tried as another user")
@@ -364,17 +368,16 @@ def journal(layout):
     layout.state.mkdir(parents=True)
 
     def write(*events, seconds_ago=600):
-        moment = (datetime.now(UTC) - timedelta(seconds=seconds_ago)).isoformat()
-        lines = [json.dumps({"time": moment, **event}) for event in events]
-        layout.journal.write_text("\n".join(lines) + "\n")
+        moment = datetime.now(UTC) - timedelta(seconds=seconds_ago)
+        layout.journal.write_bytes(b"".join(line_of(Entry(moment, each)) for each in events))
 
     return write
 
 
-STARTED = {"event": "training_started", "round": 0, "rounds": 5}
-FAILED = {"event": "training_failed", "reason": "no quorum"}
-LOST = {"event": "run_lost", "reason": "the SuperLink has ended"}
-DONE = {"event": "round_completed", "round": 1, "rounds": 5, "valid": 2}
+STARTED = event("training_started", rounds=5)
+FAILED = event("training_failed", reason="no quorum")
+LOST = event("run_lost", reason="the SuperLink has ended")
+DONE = event("round_completed", round=1, rounds=5, valid=2)
 
 
 @pytest.mark.parametrize(
@@ -384,7 +387,7 @@ DONE = {"event": "round_completed", "round": 1, "rounds": 5, "valid": 2}
         ([STARTED, FAILED], "problem", "no quorum"),
         ([STARTED, LOST], "warning", "the SuperLink has ended"),
         ([STARTED, LOST, DONE], "ok", "1 of 5"),
-        ([STARTED, {"event": "training_gave_up", "reason": "10 restarts"}], "problem", "10 restarts"),
+        ([STARTED, event("training_gave_up", reason="10 restarts")], "problem", "10 restarts"),
     ],
 )
 def test_the_last_error_of_the_journal_is_reported(host_of, journal, outcome, events, expected, said):

@@ -44,7 +44,7 @@ def test_masking_again_changes_nothing(secret, text):
     assert mask(once) == once
 
 
-@settings(max_examples=30)
+@settings(max_examples=settings.default.max_examples * 3 // 10)
 @given(secrets=st.lists(SECRETS, min_size=1, max_size=4), before=WORDS)
 def test_no_secret_is_in_any_member_of_a_bundle(tmp_path_factory, secrets, before):
     path = tmp_path_factory.mktemp("bundle") / "b.tar.gz"

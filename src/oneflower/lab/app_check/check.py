@@ -12,12 +12,13 @@ from oneflower.findings import Finding, ok, problem, skipped, warning
 from oneflower.flower.api import ArrayRecord, Context
 from oneflower.flower.door import apps, bundles
 from oneflower.flower.fab import build_fab, declared_keys
+from oneflower.flower.records import array_views
 from oneflower.journal import JOURNAL_VARIABLE, read_journal
+from oneflower.journal.events import TrainingStarted
 from oneflower.lab.app_check.client import check_client
 from oneflower.lab.app_check.probe import Probe, WatchedConfig, first_message, seed_everything
 from oneflower.lab.simulation import server_context, unpack
 from oneflower.settings import APP_CONFIG_KEYS, training_config
-from oneflower.training.strategies import array_views
 
 PACKS, KEYS, SERVER, INITIAL, CLIENT = "flower-app", "run-config", "server", "initial-model", "client"
 FOR_THE_CHECK: Mapping[str, Any] = {
@@ -99,7 +100,7 @@ def _check_running(folder: Path, context: Context, clients: int, app: str, home:
 
 
 def _server(journal: Path) -> Finding:
-    if any(event["event"] == "training_started" for event in read_journal(journal)):
+    if any(isinstance(entry.event, TrainingStarted) for entry in read_journal(journal)):
         return ok(SERVER, "it calls oneflower.sdk.train")
     return problem(SERVER, "it trains without oneflower.sdk.train", HOW_TO_CALL)
 

@@ -2,18 +2,26 @@
 
 import math
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
-from oneflower.aggregation import AggregationError, NDArray, model_schema
+from oneflower.aggregation import (
+    WEIGHT,
+    AggregationError,
+    Arrays,
+    NDArray,
+    Update,
+    model_schema,
+    readers,
+)
+from oneflower.aggregation.optimizers import CLIENT_LR
 from oneflower.checkpoints import model_digest
 from oneflower.findings import Finding, Outcome, ok, problem, skipped, warning
-from oneflower.flower.api import ArrayRecord, Message
+from oneflower.flower.records import array_views
 from oneflower.lab.app_check.probe import Probe
-from oneflower.training.strategies import array_views
-from oneflower.training.strategies.checking import check_evaluation, check_reply, metrics_of
+from oneflower.training.replies import ReplyError, parse_evaluation, parse_update
 
-WEIGHT = "num-examples"
 TRAIN, REPEATS, MU, LR = "train-reply", "determinism", "proximal-mu", "learning-rate"
 EVALUATE = "evaluate-reply"
 LARGE_MUS = (10.0, 1.0, 0.1)
@@ -41,29 +49,35 @@ HOW_TO_EVALUATE = "Reply to evaluate with one MetricRecord that holds num-exampl
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Update:
+class Trained:
     """A model that came back: its digest, and how far its weights are from those that were sent."""
 
     digest: str
     distance: float
 
+    @classmethod
+    def from_update(cls, update: Update, sent: Arrays) -> Self:
+        """Compare an update with the model that was sent."""
+        squares = (_squared(update.arrays[name], sent[name]) for name in sent if _is_weight(name))
+        return cls(digest=model_digest(update.arrays), distance=math.sqrt(sum(squares)))
+
 
 def check_client(probe: Probe) -> list[Finding]:
     """Train one client several times and evaluate it once."""
-    sent = probe.arrays
-    if sent is None:
+    if probe.arrays is None:
         return [problem(TRAIN, "the server's message does not hold one array record", HOW_TO_REPLY)]
     try:
-        schema = model_schema(array_views(sent))
+        sent = array_views(probe.arrays)
+        schema = model_schema(sent)
     except AggregationError as error:
         return [problem(TRAIN, f"the server sends a model that cannot be averaged: {error}", HOW_TO_REPLY)]
-    reply = probe.ask(config={"proximal-mu": 0.0})
-    if reason := check_reply(reply, schema, WEIGHT):
+    try:
+        update = parse_update(probe.ask(config={"proximal-mu": 0.0}), schema)
+    except ReplyError as error:
         unchecked = [skipped(name, "the client does not train") for name in (REPEATS, MU, LR)]
-        return [problem(TRAIN, reason, HOW_TO_REPLY), *unchecked, _evaluation(probe)]
-    plain = _update(reply, sent)
-    weight = metrics_of(reply)[WEIGHT]
-    findings = [ok(TRAIN, f"{len(sent)} arrays and {WEIGHT} {weight:g}, as they must be")]
+        return [problem(TRAIN, str(error), HOW_TO_REPLY), *unchecked, _evaluation(probe)]
+    plain = Trained.from_update(update, sent)
+    findings = [ok(TRAIN, f"{len(sent)} arrays and {WEIGHT} {update.num_examples:g}, as they must be")]
     findings.append(_determinism(probe, plain, sent))
     # With the same global seed, a client that seeds nothing can be checked too.
     if findings[-1].outcome is Outcome.OK or _trained(probe, sent, global_seed=1, mu=0.0) == plain:
@@ -73,7 +87,7 @@ def check_client(probe: Probe) -> list[Finding]:
     return [*findings, _evaluation(probe)]
 
 
-def _determinism(probe: Probe, plain: Update, sent: ArrayRecord) -> Finding:
+def _determinism(probe: Probe, plain: Trained, sent: Arrays) -> Finding:
     again = _trained(probe, sent, global_seed=2, mu=0.0)
     if again is None:
         return problem(REPEATS, "the client failed when it got the same message again", HOW_TO_REPEAT)
@@ -87,7 +101,7 @@ def _determinism(probe: Probe, plain: Update, sent: ArrayRecord) -> Finding:
     )
 
 
-def _proximal(probe: Probe, plain: Update, sent: ArrayRecord) -> Finding:
+def _proximal(probe: Probe, plain: Trained, sent: Arrays) -> Finding:
     distances = [f"{plain.distance:.3g} with mu 0"]
     for mu in LARGE_MUS:
         held = _trained(probe, sent, global_seed=1, mu=mu)
@@ -111,7 +125,7 @@ def _proximal(probe: Probe, plain: Update, sent: ArrayRecord) -> Finding:
     )
 
 
-def _learning_rate(probe: Probe, plain: Update, sent: ArrayRecord) -> Finding:
+def _learning_rate(probe: Probe, plain: Trained, sent: Arrays) -> Finding:
     given = probe.config.get("lr")
     lr = given / 2 if isinstance(given, float) else 1.234e-4
     reply = _trained(probe, sent, global_seed=1, mu=0.0, lr=lr)
@@ -119,8 +133,11 @@ def _learning_rate(probe: Probe, plain: Update, sent: ArrayRecord) -> Finding:
         return problem(LR, f"the client fails where the server sends lr={lr:g}", HOW_TO_USE_LR)
     if reply.digest != plain.digest:
         return ok(LR, "the client trains with the lr that the server sends")
+    strategies = " or ".join(spec.name for spec in readers(CLIENT_LR))
     return warning(
-        LR, "the client ignores lr: FL_CLIENT_LR does nothing under FL_STRATEGY=FedAdam", HOW_TO_USE_LR
+        LR,
+        f"the client ignores lr: {CLIENT_LR.variable} does nothing under FL_STRATEGY={strategies}",
+        HOW_TO_USE_LR,
     )
 
 
@@ -132,33 +149,26 @@ def _evaluation(probe: Probe) -> Finding:
             "the client has no @app.evaluate(): only the server can measure the model",
             HOW_TO_EVALUATE,
         )
-    if reason := check_evaluation(reply, WEIGHT):
-        return problem(EVALUATE, reason, HOW_TO_EVALUATE)
-    measured = sorted(set(metrics_of(reply)) - {WEIGHT})
+    try:
+        measured = sorted(set(parse_evaluation(reply).metrics) - {WEIGHT})
+    except ReplyError as error:
+        return problem(EVALUATE, str(error), HOW_TO_EVALUATE)
     if not measured:
         return warning(EVALUATE, f"the client sends {WEIGHT} and measures nothing", HOW_TO_EVALUATE)
     return ok(EVALUATE, f"{WEIGHT} and {', '.join(measured)}")
 
 
 def _trained(
-    probe: Probe, sent: ArrayRecord, *, global_seed: int, mu: float, lr: float | None = None
-) -> Update | None:
+    probe: Probe, sent: Arrays, *, global_seed: int, mu: float, lr: float | None = None
+) -> Trained | None:
     """Train once; None where the client fails, as one does whose loss became infinite."""
     reply = probe.ask(
         global_seed=global_seed, config={"proximal-mu": mu} | ({} if lr is None else {"lr": lr})
     )
-    if check_reply(reply, model_schema(array_views(sent)), WEIGHT):
+    try:
+        return Trained.from_update(parse_update(reply, model_schema(sent)), sent)
+    except ReplyError:
         return None
-    return _update(reply, sent)
-
-
-def _update(reply: Message, sent: ArrayRecord) -> Update:
-    (record,) = reply.content.array_records.values()
-    views, origin = array_views(record), array_views(sent)
-    return Update(
-        digest=model_digest(views),
-        distance=math.sqrt(sum(_squared(views[name], origin[name]) for name in origin if _is_weight(name))),
-    )
 
 
 def _is_weight(name: str) -> bool:

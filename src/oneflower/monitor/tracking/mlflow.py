@@ -5,13 +5,14 @@ from typing import Any, Final
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.tracking import MlflowClient
 
-from oneflower.monitor.history import History
-from oneflower.monitor.records import RoundResult
+from oneflower.codes import Phase
+from oneflower.journal import TrainingState
+from oneflower.journal.state.records import RoundResult
 from oneflower.monitor.tracking.tracker import parameters, scalars
 
 KEY_TAG: Final = "oneflower.training"
 LONGEST_VALUE: Final = 500
-STATUS: Final = {"finished": "FINISHED", "failed": "FAILED"}
+STATUS: Final = {Phase.FINISHED: "FINISHED", Phase.FAILED: "FAILED"}
 
 
 class MlflowTracker:
@@ -35,7 +36,7 @@ class MlflowTracker:
         self._run: Any = None
         self._sent: set[tuple[str, int, int]] = set()
 
-    def begin(self, view: History) -> None:
+    def begin(self, view: TrainingState) -> None:
         """Find the training's run, or make it, and log the parameters that it does not have."""
         key = f"{view.app} {view.first_time.isoformat() if view.first_time else ''}"
         if self._run is None or self._run.data.tags.get(KEY_TAG) != key:
@@ -71,7 +72,7 @@ class MlflowTracker:
             self._client.log_batch(self._run.info.run_id, metrics=metrics)
             self._sent.update(points)
 
-    def finish(self, outcome: str) -> None:
+    def finish(self, outcome: Phase) -> None:
         """End the run."""
         if self._run is not None:
             self._client.set_terminated(self._run.info.run_id, status=STATUS[outcome])
@@ -83,7 +84,7 @@ class MlflowTracker:
         runs = self._client.search_runs([self._experiment], filter_string=f"tags.`{KEY_TAG}` = '{key}'")
         return runs[0] if runs else None
 
-    def _make(self, view: History, key: str) -> Any:
+    def _make(self, view: TrainingState, key: str) -> Any:
         name = f"{view.strategy} {view.first_time:%Y-%m-%d %H:%M}" if view.first_time else view.strategy
         return self._client.create_run(self._experiment, tags={KEY_TAG: key}, run_name=name)
 

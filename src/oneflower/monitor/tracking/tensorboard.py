@@ -11,8 +11,9 @@ from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.compat.proto.types_pb2 import DT_STRING
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from oneflower.monitor.history import History
-from oneflower.monitor.records import RoundResult
+from oneflower.codes import Phase
+from oneflower.journal import TrainingState
+from oneflower.journal.state.records import RoundResult
 from oneflower.monitor.tracking.tracker import parameters, scalars
 
 
@@ -27,7 +28,7 @@ class TensorBoardTracker:
         folder.mkdir(parents=True, exist_ok=True)
         self._writer = EventFileWriter(str(folder))
 
-    def begin(self, view: History) -> None:
+    def begin(self, view: TrainingState) -> None:
         """Write the parameters as a text."""
         rows = "".join(f"| {name} | {value} |\n" for name, value in parameters(view).items() if value != "")
         text = TensorProto(
@@ -51,7 +52,7 @@ class TensorBoardTracker:
         self._write(result.number, at, summary=Summary(value=values))
         self._writer.flush()
 
-    def finish(self, outcome: str) -> None:
+    def finish(self, outcome: Phase) -> None:
         """Write what is left; event files know no end."""
         del outcome
         self._writer.flush()

@@ -3,14 +3,27 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
-from oneflower.monitor.history import Event, History
-from oneflower.monitor.records import RoundResult
+from oneflower.codes import ENDED, Phase
+from oneflower.journal import Entry, Event, TrainingState
+from oneflower.journal.events import (
+    AppFailed,
+    RoundCompleted,
+    SupervisorMoved,
+    TrainingFailed,
+    TrainingFinished,
+    TrainingGaveUp,
+    TrainingResumed,
+    TrainingStarted,
+)
+from oneflower.journal.state.records import RoundResult
+
+ENDING = frozenset({AppFailed, SupervisorMoved, TrainingFailed, TrainingFinished, TrainingGaveUp})
 
 
 class Tracker(Protocol):
     """Takes a training as it happens. A round that is given again replaces what was said of it before."""
 
-    def begin(self, view: History) -> None:
+    def begin(self, view: TrainingState) -> None:
         """Take what is trained and how; called at every start, after `rewind`."""
 
     def rewind(self, after: int) -> None:
@@ -19,45 +32,36 @@ class Tracker(Protocol):
     def completed(self, result: RoundResult, left_out: int) -> None:
         """Take a completed round."""
 
-    def finish(self, outcome: str) -> None:
-        """Take the end: ``finished`` or ``failed``."""
+    def finish(self, outcome: Phase) -> None:
+        """Take the end: `Phase.FINISHED` or `Phase.FAILED`."""
 
     def close(self) -> None:
         """Write what is not written yet."""
 
 
-def track(events: Iterable[Event], tracker: Tracker) -> History:
-    """Hand a journal to a tracker, event by event; return what was folded."""
-    view = History()
-    for event in events:
-        view.take(event)
-        _hand_over(event, view, tracker)
+def track(entries: Iterable[Entry], tracker: Tracker) -> TrainingState:
+    """Hand a journal to a tracker, event by event; return the state."""
+    view = TrainingState()
+    for entry in entries:
+        if view.take(entry):
+            _hand_over(entry.event, view, tracker)
     return view
 
 
-def _hand_over(event: Event, view: History, tracker: Tracker) -> None:
-    match event["event"]:
-        case "training_started" | "training_resumed":
+def _hand_over(event: Event, view: TrainingState, tracker: Tracker) -> None:
+    match event:
+        case TrainingStarted() | TrainingResumed():
             tracker.rewind(view.resumed_after[-1] if view.resumed_after else 0)
             tracker.begin(view)
-        case "round_completed":
-            result = view.rounds.get(_number(event))
-            if result:
-                tracker.completed(result, len(view.absent.get(result.number, {})))
-        case "training_finished":
-            tracker.finish("finished")
-        case "training_failed" | "training_gave_up":
-            tracker.finish("failed")
-
-
-def _number(event: Event) -> int:
-    number = event.get("round")
-    return number if isinstance(number, int) else 0
+        case RoundCompleted(round=number) if number in view.rounds:
+            tracker.completed(view.rounds[number], len(view.absent.get(number, {})))
+        case _ if view.phase in ENDED and type(event) in ENDING:
+            tracker.finish(view.phase)
 
 
 def scalars(result: RoundResult, left_out: int) -> dict[str, float]:
     """Return a round's numbers under the names that every tracker uses, for example ``central/loss``."""
-    metrics = {name.replace(" ", "/", 1): value for name, value in result.metrics.items()}
+    metrics = {f"{name.origin}/{name.name}": value for name, value in result.metrics.items()}
     return {
         **metrics,
         "round/seconds": result.seconds,
@@ -66,9 +70,9 @@ def scalars(result: RoundResult, left_out: int) -> dict[str, float]:
     }
 
 
-def parameters(view: History) -> Mapping[str, Any]:
+def parameters(view: TrainingState) -> Mapping[str, Any]:
     """Return what the training was asked to do, by name."""
-    settings = {str(row.get("variable")): row.get("value") for row in view.settings}
+    settings = {row.variable: row.value for row in view.settings}
     return {
         "strategy": view.strategy,
         "app": view.app,

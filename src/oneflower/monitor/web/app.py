@@ -13,20 +13,20 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from oneflower.errors import StateError
+from oneflower.journal import TrainingState
 from oneflower.monitor import metrics
-from oneflower.monitor.document import asset
-from oneflower.monitor.export import as_json
-from oneflower.monitor.page import live_page
-from oneflower.monitor.report import render_report
-from oneflower.monitor.safety import Safety
-from oneflower.monitor.view import TrainingView
+from oneflower.monitor.export import full_document
+from oneflower.monitor.html.document import asset
+from oneflower.monitor.html.page import live_page
+from oneflower.monitor.html.report import render_report
+from oneflower.monitor.state.safety import Safety
 from oneflower.monitor.web.access import Gate, Token
 from oneflower.monitor.web.events import Events
 from oneflower.monitor.web.headers import SafeHeaders
 from oneflower.monitor.web.live import Live
 from oneflower.monitor.web.login import Login
 
-Reader = Callable[[TrainingView, Safety, datetime], str | bytes]
+Reader = Callable[[TrainingState, Safety, datetime], str | bytes]
 
 
 def make_app(live: Live, token: Token) -> Starlette:
@@ -75,7 +75,7 @@ class Pages:
     async def report_json(self, _request: Request) -> Response:
         """Return the same as JSON."""
         return await self._answer(
-            lambda view, safety, _now: json.dumps(as_json(view, safety)), "application/json"
+            lambda view, safety, now: json.dumps(full_document(view, now, safety)), "application/json"
         )
 
     async def script(self, _request: Request) -> Response:

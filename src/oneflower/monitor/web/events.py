@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
-from oneflower.monitor.page import Rendered, build
+from oneflower.monitor.html.page import Rendered, build
 from oneflower.monitor.web.live import Live
 
 # A round of two hundred clients brings hundreds of events a second: a page needs a few changes a second.

@@ -8,7 +8,7 @@ from hashlib import sha256
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from oneflower.monitor.document import asset
+from oneflower.monitor.html.document import asset
 
 
 @cache

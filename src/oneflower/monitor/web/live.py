@@ -12,18 +12,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from oneflower.journal import Event
-from oneflower.monitor.following import Following
-from oneflower.monitor.history import History
-from oneflower.monitor.page import Rendered, render
-from oneflower.monitor.safety import Inspector, Safety
-from oneflower.monitor.view import TrainingView
+from oneflower.journal import Entry, TrainingState
+from oneflower.journal.events import CheckpointSaved, TrainingResumed, TrainingStarted
+from oneflower.monitor.html.page import Rendered, render
+from oneflower.monitor.state.following import Following
+from oneflower.monitor.state.safety import Inspector, Safety
 
 log = logging.getLogger(__name__)
 
 # How often the checkpoint folder is looked at.
 INSPECT_EVERY_S: Final = 2.0
-CHECKPOINT_EVENTS: Final = frozenset({"checkpoint_saved", "training_resumed", "training_started"})
+CHECKPOINT_EVENTS: Final = (CheckpointSaved, TrainingResumed, TrainingStarted)
 # Without news the page is rendered anew so often: silence itself is news.
 AGE_S: Final = 15.0
 # Readers that were away for a moment get only what changed since one of so many last pages.
@@ -81,7 +80,7 @@ class Live:
         return self.following.state, self._inspections, int(self._now().timestamp() / AGE_S)
 
     @contextmanager
-    def view(self) -> Iterator[tuple[TrainingView, Safety]]:
+    def view(self) -> Iterator[tuple[TrainingState, Safety]]:
         """Hold the training still while it is read; StateError where its journal is not known yet."""
         with self.following.view() as view:
             yield view, self._safety
@@ -104,8 +103,8 @@ class Live:
         """Return an earlier page, if it is one of the last."""
         return self._pages.get(version)
 
-    def _heard(self, block: list[Event]) -> None:
-        if any(event["event"] in CHECKPOINT_EVENTS for event in block):
+    def _heard(self, block: list[Entry]) -> None:
+        if any(isinstance(entry.event, CHECKPOINT_EVENTS) for entry in block):
             self._look_now.set()
 
     def _inspect(self) -> None:
@@ -122,7 +121,7 @@ class Live:
     def _look(self, *, prove: bool) -> Safety:
         """Look with a copy of what is told: the fold goes on meanwhile."""
         with self.following.lock:
-            told = History(checkpoints=dict(self.following.known().checkpoints))
+            told = TrainingState(checkpoints=dict(self.following.known().checkpoints))
         return self._inspector.look(told, prove=prove)
 
     def _publish(self, found: Safety) -> None:

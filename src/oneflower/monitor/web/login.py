@@ -7,8 +7,8 @@ from urllib.parse import parse_qs
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from oneflower.monitor.document import document
-from oneflower.monitor.html import el
+from oneflower.monitor.html.document import document
+from oneflower.monitor.html.markup import el
 from oneflower.monitor.web.access import COOKIE, Token
 
 LARGEST_BYTES: Final = 4096

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from oneflower.errors import OneflowerError, SettingsError
-from oneflower.journal import follow
+from oneflower.journal import TrainingState, follow
 from oneflower.opennebula.appliance import join as joining
 from oneflower.opennebula.appliance import services
 from oneflower.opennebula.appliance.bootstrap import superlink_values
 from oneflower.opennebula.appliance.configure import ensure_certificates, write_units
 from oneflower.opennebula.appliance.partitions import PartitionTable
-from oneflower.opennebula.appliance.progress import Progress
 from oneflower.opennebula.appliance.publisher import Publisher
+from oneflower.opennebula.appliance.shown import MOST_ROUNDS, shown
 from oneflower.opennebula.appliance.stage import Stage
 from oneflower.opennebula.onegate import OneGate, jitter
 from oneflower.opennebula.onegate.encoding import MAX_ERROR_CHARACTERS
@@ -96,17 +96,17 @@ def renew(stage: Stage) -> str:
 
 @contextmanager
 def following(stage: Stage, stop: threading.Event) -> Iterator[Callable[[], dict[str, str]]]:
-    """Fold the journal in a thread of its own: a slow OneGate must not hold up the reading."""
-    progress, lock = Progress(), threading.Lock()
+    """Read the journal in a thread of its own: a slow OneGate must not hold up the reading."""
+    state, lock = TrainingState(most_rounds=MOST_ROUNDS), threading.Lock()
 
     def read() -> None:
-        for event in follow(stage.layout.journal, stop, poll_s=POLL_S / 2):
+        for entry in follow(stage.layout.journal, stop, poll_s=POLL_S / 2):
             with lock:
-                progress.take(event)
+                state.take(entry)
 
     def snapshot() -> dict[str, str]:
         with lock:
-            return progress.values()
+            return shown(state)
 
     thread = threading.Thread(target=read, name="journal", daemon=True)
     thread.start()

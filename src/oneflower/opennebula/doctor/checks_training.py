@@ -1,29 +1,32 @@
 """How the training stands by its journal, and whether OneGate shows the same."""
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import timedelta
+from typing import Final
 
+from oneflower.codes import Phase
 from oneflower.findings import Finding, ok, problem, skipped, warning
-from oneflower.journal import read_journal
+from oneflower.journal import Entry, Event, TrainingState, read_journal
+from oneflower.journal import events as e
 from oneflower.opennebula.appliance.configure import REPORT
-from oneflower.opennebula.appliance.progress import Progress
+from oneflower.opennebula.appliance.shown import MOST_ROUNDS
+from oneflower.opennebula.appliance.shown import shown as shown_values
 from oneflower.opennebula.doctor import one_apps
 from oneflower.opennebula.doctor.host import Host
 from oneflower.opennebula.onegate.encoding import decode
 from oneflower.opennebula.roles import Machine
 
 JOURNAL, SHOWN = "training", "onegate-shows"
-ERRORS = (
-    "training_failed",
-    "training_gave_up",
-    "app_failed",
-    "checkpoint_failed",
-    "run_lost",
-    "process_died",
-)
-# Afterwards what was wrong before is over.
-_OVER = ("training_started", "training_resumed", "round_completed", "training_finished")
+ERRORS: Final[Mapping[type[Event], str]] = {
+    e.TrainingFailed: "the training failed",
+    e.TrainingGaveUp: "the supervisor gave up",
+    e.AppFailed: "the app failed",
+    e.CheckpointFailed: "a checkpoint failed",
+    e.RunLost: "a run was lost",
+    e.ProcessDied: "a process ended",
+}
+"""Events that are errors until one of `_OVER` follows."""
+_OVER: Final = (e.TrainingBegun, e.RoundCompleted, e.TrainingFinished)
 # The report compares what is shown every minute, and OneGate may take 30 s.
 _LAG = timedelta(seconds=120)
 _REPEATED = ("FL_STATE", "FL_ROUND", "FL_CHECKPOINT_ROUND")
@@ -31,19 +34,20 @@ _RESTART = f"see that OneGate takes what is published (above), then: systemctl r
 
 
 def training(host: Host) -> Iterator[Finding]:
-    """Fold the journal, and show its last error."""
+    """Read the journal, and show its last error."""
     if host.machine is not Machine.SUPERLINK:
         yield skipped(JOURNAL, "the SuperLink writes the journal")
         return
     if not host.layout.journal.is_file():
         yield ok(JOURNAL, "no training has begun: there is no journal yet")
         return
-    progress, error = _fold(host)
-    of = f" {progress.round} of {progress.rounds} rounds" if progress.rounds else ""
-    text = f"{progress.state},{of}" if of else progress.state
+    state, error = _read(host)
+    values = shown_values(state)
+    rounds = f", {values['FL_ROUND']} of {values['FL_ROUNDS']} rounds" if "FL_ROUNDS" in values else ""
+    text = f"{values['FL_STATE']}{rounds}"
     if error is None:
         yield ok(JOURNAL, text)
-    elif progress.state == "failed" or error["event"] == "training_gave_up":
+    elif state.phase is Phase.FAILED:
         fix = "fix that; a reboot, or changed settings, tries again. `oneflower logs --journal` has it all"
         yield problem(JOURNAL, f"{text}; {_line(error)}", f"{fix} ({host.layout.journal})")
     else:
@@ -71,42 +75,35 @@ def shown(host: Host) -> Iterator[Finding]:
         yield ok(SHOWN, text)
 
 
-def _fold(host: Host) -> tuple[Progress, Mapping[str, Any] | None]:
-    progress, error = Progress(), None
-    for event in read_journal(host.layout.journal):
-        progress.take(event)
-        if event["event"] in ERRORS:
-            error = event
-        elif event["event"] in _OVER:
+def _read(host: Host) -> tuple[TrainingState, Entry | None]:
+    """Return the state, and the last error that nothing good has followed."""
+    state, error = TrainingState(most_rounds=MOST_ROUNDS), None
+    for entry in read_journal(host.layout.journal):
+        if not state.take(entry):
+            continue
+        if type(entry.event) in ERRORS:
+            error = entry
+        elif isinstance(entry.event, _OVER):
             error = None
-    return progress, error
+    return state, error
 
 
 def _stale(host: Host, template: Mapping[str, str]) -> str:
     """Return what OneGate should show by now, and does not."""
     if host.machine is not Machine.SUPERLINK or not host.layout.journal.is_file():
         return ""
-    progress, moment = Progress(), None
-    for event in read_journal(host.layout.journal):
-        progress.take(event)
-        moment = _moment(event)
-    if moment is None or host.now() - moment <= _LAG:
+    state, _ = _read(host)
+    if state.last_time is None or host.now() - state.last_time <= _LAG:
         return ""  # it changes right now
-    settled = progress.values()
+    settled = shown_values(state)
     wrong = [name for name in _REPEATED if name in settled and template.get(name) != settled[name]]
     return ", ".join(f"{name}={settled[name]}" for name in wrong)
 
 
-def _moment(event: Mapping[str, Any]) -> datetime | None:
-    try:
-        found = datetime.fromisoformat(str(event.get("time", "")))
-    except ValueError:
-        return None
-    return found if found.tzinfo else None
-
-
-def _line(event: Mapping[str, Any]) -> str:
-    return f"{event.get('time', '')} {event['event']}: {event.get('reason', 'no reason given')}"[:400]
+def _line(error: Entry) -> str:
+    reason = getattr(error.event, "words", "") or getattr(error.event, "reason", "") or "no reason given"
+    time = "" if error.time is None else f"{error.time.isoformat(timespec='seconds')} "
+    return f"{time}{ERRORS[type(error.event)]}: {reason}"[:400]
 
 
 def _error_of(template: Mapping[str, str]) -> str:

@@ -10,6 +10,10 @@ from flwr.server.serverapp import app as serverapp
 from oneflower.errors import SettingsError
 from oneflower.flower.v1_25.workarounds.serverapp_end import FAILURES
 from oneflower.journal import read_journal
+from oneflower.journal.events import AppFailed
+from oneflower.kinds import ErrorKind
+
+from ....making import events_in
 
 RUN = {"num-server-rounds": 2}
 
@@ -92,10 +96,7 @@ def run(tmp_path, monkeypatch, journal):
 
 
 def told(journal):
-    return [
-        {name: each[name] for name in each if name not in {"v", "time", "process"}}
-        for each in read_journal(journal)
-    ]
+    return events_in(journal)
 
 
 def test_flower_swallows_a_runtime_error(run, journal, caplog):
@@ -111,15 +112,13 @@ def test_a_runtime_error_reaches_the_superlink_the_log_and_the_journal(run, jour
     assert (status.status, status.sub_status) == ("finished", "failed")
     assert status.details == "the app raised RuntimeError: the shapes differ (raising_app.py:5)"
     assert told(journal) == [
-        {
-            "event": "app_failed",
-            "app": "tests/tiny",
-            "run": 7,
-            "error": "RuntimeError",
-            "kind": "app",
-            "reason": "the shapes differ",
-            "where": "raising_app.py:5",
-        }
+        AppFailed(
+            app="tests/tiny",
+            error="RuntimeError",
+            kind=ErrorKind.APP,
+            reason="the shapes differ",
+            where="raising_app.py:5",
+        )
     ]
 
 
@@ -130,15 +129,16 @@ def test_any_exception_of_the_app_is_told_with_its_place(run, journal, apply, bo
     apply(FAILURES)
     status = run(body)
     (event,) = told(journal)
-    assert (event["event"], event["where"]) == ("app_failed", "raising_app.py:5")
-    assert event["reason"] in status.details
+    assert (event.tag, event.where) == ("app_failed", "raising_app.py:5")
+    assert event.reason in status.details
 
 
 def test_a_full_disk_is_told_as_the_environments_whoever_met_it(run, journal, apply):
     apply(FAILURES)
     run("raise OSError(28, 'No space left on device')")
     (event,) = told(journal)
-    assert (event["event"], event["kind"], event["run"]) == ("app_failed", "environment", 7)
+    assert (event.tag, event.kind) == ("app_failed", "environment")
+    assert [each.run for each in read_journal(journal)] == [7]
 
 
 def test_an_error_that_oneflower_knows_is_no_failed_training_in_flowers_journal(run, journal):
@@ -152,8 +152,8 @@ def test_an_error_before_the_rounds_fails_the_training_in_the_journal(run, journ
     status = run("from oneflower.errors import AppError; raise AppError('3 channels')")
     assert status.details == "3 channels"
     (event,) = told(journal)
-    assert (event["event"], event["error"], event["reason"]) == ("training_failed", "AppError", "3 channels")
-    assert (event["rounds"], event["strategy"], event["app"]) == (2, "FedAvg", "tests/tiny")
+    assert (event.tag, event.error, event.reason) == ("training_failed", "AppError", "3 channels")
+    assert (event.rounds, event.strategy, event.app) == (2, "FedAvg", "tests/tiny")
 
 
 def test_a_run_config_that_is_wrong_is_told_although_no_training_can_be_read_from_it(
@@ -163,8 +163,8 @@ def test_a_run_config_that_is_wrong_is_told_although_no_training_can_be_read_fro
     monkeypatch.setitem(RUN, "num-server-rounds", 0)
     run("from oneflower.settings import training_config; training_config(context.run_config)")
     (event,) = told(journal)
-    assert (event["event"], event["error"]) == ("training_failed", SettingsError.__name__)
-    assert "rounds" not in event
+    assert (event.tag, event.error) == ("training_failed", SettingsError.__name__)
+    assert event.rounds is None
 
 
 def test_an_error_that_the_training_told_already_is_told_once(run, journal, apply):
@@ -186,8 +186,8 @@ def test_an_app_that_exits_before_its_training_is_done_has_failed(run, journal, 
     assert (status.status, status.sub_status) == ("finished", "failed")
     assert "the app raised SystemExit" in status.details
     (event,) = told(journal)
-    assert (event["event"], event["error"], event["kind"]) == ("app_failed", "SystemExit", "app")
-    assert event["where"] == "raising_app.py:5"
+    assert (event.tag, event.error, event.kind) == ("app_failed", "SystemExit", "app")
+    assert event.where == "raising_app.py:5"
 
 
 def test_an_app_that_exits_with_0_when_its_training_is_done_has_ended_well(run, journal, apply):
@@ -197,7 +197,7 @@ def test_an_app_that_exits_with_0_when_its_training_is_done_has_ended_well(run, 
         "failures.journal_and_facts(context.run_config)[0].append('training_finished', round=2); sys.exit()"
     )
     assert status.sub_status == "completed"
-    assert [event["event"] for event in told(journal)] == ["training_finished"]
+    assert [event.tag for event in told(journal)] == ["training_finished"]
 
 
 def test_an_exit_of_flowers_own_is_no_failure_of_the_app(run, journal, apply):

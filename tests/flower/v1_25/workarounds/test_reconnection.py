@@ -9,7 +9,8 @@ from flwr.common import grpc as flower_grpc
 from flwr.supernode import start_client_internal
 
 from oneflower.flower.v1_25.workarounds.pauses import LONGEST_S, RECONNECTION
-from oneflower.local_cluster.ports import free_ports
+
+from ....e2e.recovery.own_ports import free_ports
 
 
 def pauses(**limits):

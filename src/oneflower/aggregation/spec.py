@@ -1,0 +1,201 @@
+"""What a strategy is: one declaration beside its rule, from which everything else about it is derived."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+from oneflower.aggregation.blocks import Allocate, new_array, require_one_form
+from oneflower.aggregation.errors import AggregationError
+from oneflower.aggregation.parameter import NUM_MALICIOUS, AnyParameter, Values
+from oneflower.aggregation.updates import Arrays, NDArray, Ordered, Update
+
+State = Mapping[str, NDArray]
+"""All that a strategy keeps from one round to the next. A checkpoint holds these arrays under these names."""
+
+
+class Family(StrEnum):
+    """How strategies work, in the order in which a form offers them."""
+
+    MEAN = "mean"
+    SERVER_OPTIMIZER = "server optimizer"
+    ROBUST = "robust rule"
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The least number of updates with which a rule keeps its promise: per_malicious * f + constant."""
+
+    per_malicious: int = 0
+    constant: int = 1
+
+    def __call__(self, num_malicious: int) -> int:
+        """Return the number for f malicious clients."""
+        return self.per_malicious * num_malicious + self.constant
+
+    def __str__(self) -> str:
+        return f"{self.per_malicious}f+{self.constant}" if self.per_malicious else str(self.constant)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """What a rule may know of the round besides its updates.
+
+    Attributes
+    ----------
+    number
+        The training's true round, 1 for the first, also after a resume.
+    allocate
+        Makes the memory of the new model.
+    """
+
+    number: int = 1
+    allocate: Allocate = new_array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Aggregate:
+    """What a rule made of the updates.
+
+    Attributes
+    ----------
+    model
+        The new model. Krum's are the chosen update's own arrays, not a copy.
+    state
+        What the next round needs.
+    used
+        The diagnostics: the updates that entered the model, in the fixed order. All of them, or those
+        that the rule selected.
+    """
+
+    model: Arrays
+    state: State
+    used: tuple[Update, ...]
+
+
+Init = Callable[[Arrays], State]
+"""Returns the state before round 1 of a training of this model."""
+
+Apply = Callable[[Ordered, Arrays, State, Values, Round], Aggregate]
+"""Combines (updates, the model that the clients were sent, state, parameters, round). Updates and model are
+only read. The state is given away: its arrays may be overwritten and returned as the next state."""
+
+Advice = Callable[[Values, int], str | None]
+"""Returns what an operator should know of these values with so many clients a round, or None."""
+
+
+def no_state(_model: Arrays) -> State:
+    """Return the state of a strategy that keeps nothing."""
+    return MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StrategySpec:
+    """One strategy.
+
+    Attributes
+    ----------
+    name
+        As FL_STRATEGY has it. Flower's class of the same algorithm has the same name.
+    summary
+        What it does, in one line without a full stop.
+    source
+        The paper.
+    weights_by_examples
+        Whether num-examples, which a client chooses, is a weight of its update.
+    advice, advice_help
+        What an operator should know of the values, and when that is so, in one line for the documents.
+    check_state
+        Returns what is wrong with the values of a state from a checkpoint, or None.
+    example_clients, example_values
+        Nodes of the example in `examples/strategies`, and its parameters where they are not the defaults.
+    differs_from_flower
+        How the numbers differ from those of Flower's class, and why; empty where they are the same.
+    """
+
+    name: str
+    family: Family
+    summary: str
+    source: str
+    apply: Apply
+    weights_by_examples: bool
+    init: Init = no_state
+    parameters: tuple[AnyParameter, ...] = ()
+    bound: Bound = field(default_factory=Bound)
+    advice: Advice = lambda _values, _clients: None
+    advice_help: str = ""
+    check_state: Callable[[State], str | None] = lambda _state: None
+    example_clients: int = 3
+    example_values: Values = field(default_factory=dict)
+    differs_from_flower: str = ""
+
+    @property
+    def example(self) -> dict[str, float]:
+        """The value of every parameter in the example."""
+        return self.values(**self.example_values)
+
+    def values(self, **given: float) -> dict[str, float]:
+        """Return the value of every parameter: those given, and the defaults of the others.
+
+        Raises
+        ------
+        AggregationError
+            A value is out of its bounds, or the strategy has no such parameter.
+        """
+        known = {parameter.name: parameter for parameter in self.parameters}
+        if unknown := sorted(set(given) - set(known)):
+            raise AggregationError(f"{self.name} has no parameter {unknown[0]!r}; it has: {', '.join(known)}")
+        for name, value in given.items():
+            if not known[name].in_bounds(value):
+                raise AggregationError(
+                    f"{name} is {value}; expected {known[name].bounds}: set {known[name].variable}"
+                )
+        return {name: given.get(name, parameter.default) for name, parameter in known.items()}
+
+    def minimum_updates(self, values: Values) -> int:
+        """Return the least number of updates with which the rule keeps its promise."""
+        return self.bound(self._malicious(values))
+
+    def after_quarantine(self, values: Values, quarantined: int) -> Values:
+        """Return the parameters for a round in which the checks have left out so many clients.
+
+        Each of them is one of the malicious clients that the rule expects, and its update no longer enters
+        the rule (decision 005).
+        """
+        if NUM_MALICIOUS not in self.parameters:
+            return values
+        return {**values, NUM_MALICIOUS.name: max(0, self._malicious(values) - quarantined)}
+
+    def to_clients(self, values: Values) -> dict[str, float]:
+        """Return what every training message carries for this strategy."""
+        return {each.client_key: each.of(values) for each in self.parameters if each.client_key}
+
+    def aggregate(
+        self, updates: Ordered, model: Arrays, state: State, values: Values, this_round: Round
+    ) -> Aggregate:
+        """Apply the rule to updates of this model.
+
+        Raises
+        ------
+        AggregationError
+            There are fewer updates than the rule needs, or they or the state are not of the model's form.
+        """
+        needed, given = self.minimum_updates(values), len(updates)
+        if given < needed:
+            raise AggregationError(
+                f"{self.name} was given {given} valid updates; expected at least {needed}"
+                f"{self._assuming(values)}"
+            )
+        require_one_form(model, updates)
+        return self.apply(updates, model, state, values, this_round)
+
+    def _malicious(self, values: Values) -> int:
+        return NUM_MALICIOUS.of(values) if NUM_MALICIOUS in self.parameters else 0
+
+    def _assuming(self, values: Values) -> str:
+        if NUM_MALICIOUS not in self.parameters:
+            return ": wait for more clients"
+        return (
+            f" with {self._malicious(values)} malicious clients assumed: wait for more clients, or lower "
+            f"{NUM_MALICIOUS.variable}"
+        )

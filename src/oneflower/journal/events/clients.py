@@ -1,0 +1,115 @@
+"""Events of clients."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from oneflower.codes import LeftOutCode, Task
+from oneflower.journal.events.base import Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingForClients(Event):
+    """Fewer clients are connected than a round needs."""
+
+    connected: int
+    needed: int
+    tag: ClassVar[str] = "waiting_for_clients"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientJoined(Event):
+    """A client is there that was not at the last round; `connected` counts all."""
+
+    client: str
+    connected: int = 0
+    tag: ClassVar[str] = "client_joined"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientLeft(Event):
+    """A client that was there is offline, or has stayed silent too long."""
+
+    client: str
+    connected: int = 0
+    tag: ClassVar[str] = "client_left"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientNamed(Event):
+    """A client says which SuperNode it is: the name of its VM, or of its machine, and its partition.
+
+    `client` is Flower's id, which is another after each start of the SuperNode.
+    """
+
+    client: str
+    name: str
+    partition: int | None = None
+    tag: ClassVar[str] = "client_named"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartsAssigned(Event):
+    """The table of the [parts of the data](opennebula.md#which-part-of-the-data) that is used from round on.
+
+    Written on OpenNebula, when the table has changed and at the start of each run. `members` are VM ids; the
+    one at place i has part i.
+    """
+
+    round: int
+    members: tuple[int, ...]
+    tag: ClassVar[str] = "parts_assigned"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplyReceived(Event):
+    """A client has answered `phase`, after `seconds`."""
+
+    round: int
+    phase: Task = Task.TRAIN
+    client: str
+    seconds: float = 0.0
+    tag: ClassVar[str] = "reply_received"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientLeftOut(Event):
+    """What `ClientQuarantined` and `ClientFailed` say of a client that a round goes on without."""
+
+    round: int
+    client: str
+    code: LeftOutCode = LeftOutCode.OTHER
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientQuarantined(ClientLeftOut):
+    """An update failed its check and was left out; `code` is the kind of the reason."""
+
+    tag: ClassVar[str] = "client_quarantined"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientFailed(ClientLeftOut):
+    """A client answered with an error, or not in time; `code` is the kind of the reason."""
+
+    tag: ClassVar[str] = "client_failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientStateKept(Event):
+    """Clients keep state of their own (`context.state`), which no checkpoint holds."""
+
+    round: int
+    rounds: int = 0
+    records: tuple[str, ...]
+    tag: ClassVar[str] = "client_state_kept"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientStateLost(Event):
+    """After a resume the clients' own state starts empty."""
+
+    round: int
+    rounds: int = 0
+    records: tuple[str, ...]
+    tag: ClassVar[str] = "client_state_lost"

@@ -1,0 +1,90 @@
+"""Events of processes, and of the supervisor that keeps them alive."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from oneflower.codes import GiveUpCode, LossCode, StallAct, StallCode, SupervisorState
+from oneflower.journal.events.base import Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterStarted(Event):
+    """`oneflower up`: the SuperLink and its SuperNodes are online."""
+
+    nodes: int
+    fleet: str = ""
+    tag: ClassVar[str] = "cluster_started"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessDied(Event):
+    """`oneflower up`: a process beside the SuperLink has ended; it is started again."""
+
+    role: str
+    reason: str
+    tag: ClassVar[str] = "process_died"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessStarted(Event):
+    """`oneflower up`: the process runs again."""
+
+    role: str
+    tag: ClassVar[str] = "process_started"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessStalled(Event):
+    """A process was stopped by a signal, or hung; `done` is what was done to it."""
+
+    role: str
+    done: StallAct
+    code: StallCode = StallCode.OTHER
+    reason: str
+    tag: ClassVar[str] = "process_stalled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupervisorMoved(Event):
+    """The supervisor is in another [state](recovery.md)."""
+
+    state: SupervisorState
+    reason: str = ""
+    tag: ClassVar[str] = "supervisor_state"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSubmitted(Event):
+    """The app was submitted to the SuperLink as the line's `run`; events after it are this run's."""
+
+    app: str = ""
+    tag: ClassVar[str] = "run_submitted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunLost(Event):
+    """The run is gone; it is submitted again after `delay_s`.
+
+    `restarts` counts the losses since the last completed round.
+    """
+
+    code: LossCode = LossCode.OTHER
+    reason: str
+    restarts: int = 0
+    delay_s: float = 0.0
+    tag: ClassVar[str] = "run_lost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingGaveUp(Event):
+    """The supervisor stops trying."""
+
+    code: GiveUpCode = GiveUpCode.OTHER
+    reason: str
+    restarts: int = 0
+    tag: ClassVar[str] = "training_gave_up"
+
+    @property
+    def words(self) -> str:
+        """What happened, for people."""
+        return self.reason

@@ -1,0 +1,84 @@
+"""Events of rounds."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from oneflower.codes import RoundFailure
+from oneflower.journal.events.base import Event
+from oneflower.quality import Metric
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundStarted(Event):
+    """The round's messages are sent to `clients` clients."""
+
+    round: int
+    rounds: int = 0
+    clients: int
+    tag: ClassVar[str] = "round_started"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundFailed(Event):
+    """A try of a round gave no model; the round is tried again.
+
+    `valid` updates arrived and `needed` were required, the quorum after those quarantined; with code
+    `few_clients` `needed` clients had to be connected. `round` is 0 for the questions before round 1.
+    """
+
+    round: int
+    rounds: int = 0
+    attempt: int = 1
+    valid: int = 0
+    needed: int = 0
+    code: RoundFailure = RoundFailure.OTHER
+    reason: str
+    tag: ClassVar[str] = "round_failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundAggregated(Event):
+    """The updates have become the new model; aggregating took `seconds`."""
+
+    round: int
+    rounds: int = 0
+    valid: int
+    seconds: float = 0.0
+    tag: ClassVar[str] = "round_aggregated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundCompleted(Event):
+    """The round is aggregated and evaluated; after a crash behind its checkpoint the resume writes it.
+
+    In JSON the metrics are three objects by origin, `train_metrics`, `evaluate_metrics` and
+    `central_metrics`; a number that is not finite is null.
+    """
+
+    round: int
+    rounds: int = 0
+    valid: int = 0
+    seconds: float = 0.0
+    metrics: tuple[Metric, ...] = ()
+    tag: ClassVar[str] = "round_completed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationUnavailable(Event):
+    """The ClientApp has no function that evaluates; the clients are not asked to evaluate again."""
+
+    round: int
+    rounds: int = 0
+    reason: str
+    tag: ClassVar[str] = "evaluation_unavailable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricMissing(Event):
+    """FL_BEST_METRIC is not among the metrics measured, so the training cannot end early."""
+
+    round: int
+    rounds: int = 0
+    metric: str = ""
+    reason: str
+    tag: ClassVar[str] = "metric_missing"

@@ -1,0 +1,25 @@
+"""The one reading of a journal: its entries reduced to the state of a training."""
+
+from oneflower.journal.state.records import (
+    STRIP_ROUNDS,
+    Aggregated,
+    Client,
+    LeftOut,
+    Moment,
+    RoundResult,
+    SavedCheckpoint,
+)
+from oneflower.journal.state.training import Failure, TrainingState, reduce
+
+__all__ = [
+    "STRIP_ROUNDS",
+    "Aggregated",
+    "Client",
+    "Failure",
+    "LeftOut",
+    "Moment",
+    "RoundResult",
+    "SavedCheckpoint",
+    "TrainingState",
+    "reduce",
+]

@@ -1,0 +1,132 @@
+"""Who answers, joins, leaves, or is left out."""
+
+from typing import TYPE_CHECKING, Final
+
+from oneflower.codes import Outcome, Phase, Task
+from oneflower.journal.events import (
+    ClientFailed,
+    ClientJoined,
+    ClientLeft,
+    ClientLeftOut,
+    ClientNamed,
+    ClientQuarantined,
+    Entry,
+    PartsAssigned,
+    ReplyReceived,
+    WaitingForClients,
+)
+from oneflower.journal.state.marks import mark
+from oneflower.journal.state.records import Client, LeftOut
+
+if TYPE_CHECKING:
+    from oneflower.journal.state.training import TrainingState
+
+_ANSWERED: Final = Outcome.ANSWERED
+_TRAIN: Final = Task.TRAIN
+
+
+def waiting(state: "TrainingState", event: WaitingForClients, entry: Entry) -> None:
+    """Wait for more clients."""
+    if state.waiting is None:
+        mark(state, entry)
+    state.waiting, state.phase = event, Phase.WAITING
+
+
+def replied(state: "TrainingState", event: ReplyReceived, entry: Entry) -> None:
+    """Note one of two replies a client and round: nine events of ten, so nothing is looked up twice."""
+    name = event.client
+    client = state.roster.get(name) or _client(state, name)
+    client.seen(entry.time)
+    if event.phase is not _TRAIN:
+        state.phase = Phase.EVALUATING
+        state.evaluated.add(name)
+        return
+    state.phase = Phase.TRAINING
+    state.replies += 1
+    client.trained += 1
+    client.train_seconds = state.answered[name] = event.seconds
+    number = event.round
+    client.note(number, _ANSWERED)
+    if number in state.absent:
+        state.absent[number].pop(name, None)
+
+
+def joined(state: "TrainingState", event: ClientJoined, entry: Entry) -> None:
+    """Note a client that has joined."""
+    client = _client(state, event.client)
+    client.seen(entry.time)
+    client.connected = True
+
+
+def left(state: "TrainingState", event: ClientLeft, entry: Entry) -> None:
+    """Note a client that has left."""
+    client = _client(state, event.client)
+    if client.connected is not False:
+        mark(state, entry)
+    client.connected = False
+
+
+def named(state: "TrainingState", event: ClientNamed, _entry: Entry) -> None:
+    """Note what a client is called; one that has come back under another id goes on with its history."""
+    client = _client(state, event.client)
+    state.names[event.client] = event.name
+    before = next((each for each in state.roster.values() if each.label == event.name), None)
+    if before is not None and before is not client and not before.connected:
+        before.come_back_as(client)
+        del state.roster[before.name]
+    client.label, client.partition = event.name, event.partition
+
+
+def parts_assigned(state: "TrainingState", event: PartsAssigned, entry: Entry) -> None:
+    """Note which VM has which part of the data."""
+    if event.members != state.parts:
+        mark(state, entry)
+    state.parts = event.members
+
+
+def quarantined(state: "TrainingState", event: ClientQuarantined, entry: Entry) -> None:
+    """Leave a client out whose update failed its check."""
+    client = _client(state, event.client)
+    if not client.quarantines:
+        mark(state, entry)
+    client.seen(entry.time)
+    client.quarantines += 1
+    state.quarantines[event.code] += 1
+    _leave_out(state, client, event, entry, Outcome.QUARANTINED)
+
+
+def failed(state: "TrainingState", event: ClientFailed, entry: Entry) -> None:
+    """Leave a client out that gave no update."""
+    client = _client(state, event.client)
+    if not client.failures:
+        mark(state, entry)
+    client.failures += 1
+    state.failures[event.code] += 1
+    _leave_out(state, client, event, entry, Outcome.FAILED)
+
+
+def _leave_out(
+    state: "TrainingState", client: Client, event: ClientLeftOut, entry: Entry, outcome: Outcome
+) -> None:
+    number = event.round
+    client.last_reason, client.last_code = event.reason, event.code
+    client.note(number, outcome)
+    state.absent.setdefault(number, {})[client.name] = outcome
+    state.answered.pop(client.name, None)
+    state.left_out.append(
+        LeftOut(
+            number=number,
+            client=client.name,
+            code=event.code,
+            reason=event.reason,
+            outcome=outcome,
+            time=entry.time,
+        )
+    )
+
+
+def _client(state: "TrainingState", name: str) -> Client:
+    client = state.roster.get(name)
+    if client is None:
+        client = state.roster[name] = Client(name)
+    return client

@@ -1,0 +1,113 @@
+"""How a training begins, ends and fails."""
+
+from typing import TYPE_CHECKING
+
+from oneflower.codes import Phase
+from oneflower.journal.events import (
+    AppFailed,
+    Entry,
+    SettingsUsed,
+    TrainingBegun,
+    TrainingFailed,
+    TrainingFinished,
+    TrainingResumed,
+    TrainingSaving,
+    TrainingStarted,
+)
+from oneflower.journal.state.marks import mark
+from oneflower.kinds import ErrorKind
+from oneflower.quality import BestSoFar, wanted_or_automatic
+
+if TYPE_CHECKING:
+    from oneflower.journal.state.training import TrainingState
+
+
+def started(state: "TrainingState", event: TrainingStarted, entry: Entry) -> None:
+    """Begin from nothing: whatever was trained before is no part of this model."""
+    if state.finished_before:
+        for kept in (state.undone, state.moments, state.roster):
+            kept.clear()
+    else:
+        _undo(state, 0)
+    for lost in (
+        state.rounds,
+        state.checkpoints,
+        state.left_out,
+        state.absent,
+        state.resumed_after,
+        state.aggregated,
+    ):
+        lost.clear()
+    _begin(state, event, entry)
+
+
+def resumed(state: "TrainingState", event: TrainingResumed, entry: Entry) -> None:
+    """Go on after a checkpoint: the rounds after it are trained again."""
+    after = event.round
+    _undo(state, after)
+    state.resumed_after.append(after)
+    state.resumes += 1
+    for kept in (state.checkpoints, state.absent, state.aggregated):
+        for number in [number for number in kept if number > after]:
+            del kept[number]
+    _begin(state, event, entry)
+
+
+def _undo(state: "TrainingState", after: int) -> None:
+    for number in [number for number in state.rounds if number > after]:
+        state.undone.append(state.rounds.pop(number))
+
+
+def _begin(state: "TrainingState", event: TrainingBegun, entry: Entry) -> None:
+    state.strategy, state.app, state.parameters = event.strategy, event.app, event.parameters
+    state.total = event.rounds
+    state.waiting, state.failure, state.saving, state.finish = None, None, None, None
+    state.finished_before = False
+    state.began, state.has_begun, state.phase = entry.time, True, Phase.STARTING
+    state.started_round, state.clients, state.replies = 0, 0, 0
+    state.answered.clear()
+    state.evaluated.clear()
+    state.leaders = BestSoFar(wanted_or_automatic(event.best_metric))
+    for number, result in state.rounds.items():
+        state.leaders.take(number, result.metrics)
+    mark(state, entry)
+
+
+def settings_used(state: "TrainingState", event: SettingsUsed, _entry: Entry) -> None:
+    """Keep what the training was set to."""
+    state.settings, state.environment = event.settings, event.environment
+
+
+def saving(state: "TrainingState", event: TrainingSaving, entry: Entry) -> None:
+    """Note that the model of the last round is in memory alone."""
+    state.phase, state.waiting, state.saving = Phase.SAVING, None, event
+    mark(state, entry)
+
+
+def finished(state: "TrainingState", event: TrainingFinished, entry: Entry) -> None:
+    """End the training: its last round is done."""
+    state.finish, state.finished_before, state.phase = event, True, Phase.FINISHED
+    state.waiting, state.saving, state.checkpoint_failure, state.failure = None, None, None, None
+    mark(state, entry)
+
+
+def failed(state: "TrainingState", event: TrainingFailed, entry: Entry) -> None:
+    """End the run with an error that oneflower knows."""
+    state.finish, state.saving = None, None
+    _fail(state, event, event.kind)
+    mark(state, entry)
+
+
+def app_failed(state: "TrainingState", event: AppFailed, entry: Entry) -> None:
+    """End the run with an exception of the app's own."""
+    _fail(state, event, event.kind or ErrorKind.APP)
+    mark(state, entry)
+
+
+def _fail(state: "TrainingState", event: TrainingFailed | AppFailed, kind: ErrorKind | None) -> None:
+    """Take a failure for final, unless a supervisor starts the run again."""
+    state.waiting = None
+    if state.current.supervised and kind in (ErrorKind.APP, ErrorKind.ENVIRONMENT):
+        state.supervisor_reason, state.failure, state.phase = event.words, None, Phase.RESTARTING
+    else:
+        state.failure, state.phase = event, Phase.FAILED

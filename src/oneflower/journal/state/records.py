@@ -1,0 +1,139 @@
+"""What a journal tells of a training, typed: rounds, checkpoints, clients, and moments worth a mark."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from oneflower.codes import LeftOutCode, Outcome
+from oneflower.journal.events import Entry, Event
+from oneflower.quality import Measure
+
+STRIP_ROUNDS: Final = 40
+"""A client's rounds are kept this far back: enough for a strip that a person can read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundResult:
+    """A completed round. ``metrics`` are its finite numbers."""
+
+    number: int
+    valid: int
+    seconds: float
+    metrics: Mapping[Measure, float]
+    time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedCheckpoint:
+    """A checkpoint that was committed."""
+
+    number: int
+    file: str
+    size_bytes: int
+    sha256: str
+    seconds: float = 0.0
+    time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """A client that a round went on without, and why: its update was bad, or there was none."""
+
+    number: int
+    client: str
+    code: LeftOutCode
+    reason: str
+    outcome: Outcome
+    time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aggregated:
+    """A round whose updates have become the model. ``seconds`` is from its start to there."""
+
+    valid: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """An event that changed the course of a training, and where it lies on the axis of rounds.
+
+    ``position`` is a round number; what happened during a round lies half a round before its end.
+    """
+
+    entry: Entry
+    position: float
+
+    @property
+    def event(self) -> Event:
+        """The event."""
+        return self.entry.event
+
+    @property
+    def time(self) -> datetime | None:
+        """When it was written."""
+        return self.entry.time
+
+
+@dataclass(slots=True)
+class Client:
+    """One client as its answers show it.
+
+    Attributes
+    ----------
+    name
+        Flower's id of the node, which is another at every registration.
+    label
+        What the client calls itself, which stays the same; empty where it has not said.
+    partition
+        Its part of the data, where it has said.
+    connected
+        None where the journal does not tell of joining and leaving.
+    """
+
+    name: str
+    label: str = ""
+    partition: int | None = None
+    joined: datetime | None = None
+    last_seen: datetime | None = None
+    trained: int = 0
+    failures: int = 0
+    quarantines: int = 0
+    last_reason: str = ""
+    last_code: LeftOutCode | None = None
+    train_seconds: float | None = None
+    connected: bool | None = None
+    rounds: dict[int, Outcome] = field(default_factory=dict)
+
+    def note(self, number: int, outcome: Outcome) -> None:
+        """Remember how a round went for this client; what it did last in a round counts."""
+        rounds = self.rounds
+        rounds.pop(number, None)
+        rounds[number] = outcome
+        if len(rounds) > STRIP_ROUNDS:
+            del rounds[next(iter(rounds))]
+
+    @property
+    def shown(self) -> str:
+        """What people read: what it calls itself, else Flower's id."""
+        return self.label or self.name
+
+    def come_back_as(self, other: "Client") -> None:
+        """Hand this client's history to `other`, which is the same machine under a later id."""
+        other.joined = self.joined or other.joined
+        other.trained += self.trained
+        other.failures += self.failures
+        other.quarantines += self.quarantines
+        other.last_reason = other.last_reason or self.last_reason
+        other.last_code = other.last_code or self.last_code
+        own, other.rounds = other.rounds, dict(self.rounds)
+        for number, outcome in own.items():
+            other.note(number, outcome)
+
+    def seen(self, time: datetime | None) -> None:
+        """Remember that it was heard."""
+        if self.joined is None:
+            self.joined = time
+        self.last_seen = time

@@ -1,0 +1,67 @@
+"""What the supervisor does, and the processes that it looks after."""
+
+from typing import TYPE_CHECKING, Final
+
+from oneflower.codes import Phase, SupervisorState
+from oneflower.journal.events import (
+    ClusterStarted,
+    Entry,
+    Event,
+    RunLost,
+    RunSubmitted,
+    SupervisorMoved,
+    TrainingGaveUp,
+)
+from oneflower.journal.state.marks import mark
+
+if TYPE_CHECKING:
+    from oneflower.journal.state.training import TrainingState
+
+# With these a training begins again that had ended, or begins at all.
+_BEGINNINGS: Final = frozenset({SupervisorState.WAITING, SupervisorState.SUBMITTING})
+_STILL: Final = frozenset({Phase.NOTHING, Phase.FINISHED, Phase.FAILED})
+
+
+def nothing(_state: "TrainingState", _event: Event, _entry: Entry) -> None:
+    """Reduce an event that the state does not depend on."""
+
+
+def moved(state: "TrainingState", event: SupervisorMoved, entry: Entry) -> None:
+    """Follow the supervisor; it may be killed before it writes how the training ended."""
+    state.supervisor, state.supervisor_reason = event.state, event.reason
+    state.supervisor_since = entry.time
+    if event.state in _BEGINNINGS and state.phase in _STILL:
+        state.phase, state.failure = Phase.STARTING, None
+    elif event.state is SupervisorState.FINISHED:
+        state.phase, state.waiting, state.failure = Phase.FINISHED, None, None
+    elif event.state is SupervisorState.GIVEN_UP and state.failure is None:
+        _give_up(state, TrainingGaveUp(reason=event.reason))
+
+
+def submitted(state: "TrainingState", _event: RunSubmitted, _entry: Entry) -> None:
+    """Begin a run: what ended before is not the end."""
+    state.phase, state.has_begun, state.failure, state.finish = Phase.STARTING, False, None, None
+
+
+def cluster_started(state: "TrainingState", _event: ClusterStarted, entry: Entry) -> None:
+    """Note that the cluster is up."""
+    state.phase, state.failure = Phase.STARTING, None
+    mark(state, entry)
+
+
+def lost(state: "TrainingState", event: RunLost, entry: Entry) -> None:
+    """Note a loss; the run is submitted again."""
+    state.restarts += 1
+    state.losses_in_a_row, state.delay_s = event.restarts, event.delay_s
+    state.failure, state.waiting, state.phase = None, None, Phase.RESTARTING
+    mark(state, entry)
+
+
+def gave_up(state: "TrainingState", event: TrainingGaveUp, entry: Entry) -> None:
+    """End the training: the supervisor stops trying."""
+    _give_up(state, event)
+    mark(state, entry)
+
+
+def _give_up(state: "TrainingState", event: TrainingGaveUp) -> None:
+    state.failure, state.waiting, state.saving, state.phase = event, None, None, Phase.FAILED

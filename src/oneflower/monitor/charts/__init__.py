@@ -1,0 +1,1 @@
+"""The curves and bars of a training as SVG."""

@@ -1,0 +1,1 @@
+"""The dashboard's page, the report and the comparison as HTML."""

@@ -1,0 +1,121 @@
+"""What is it doing now: the round, the phase, who has answered, and what the supervisor is at."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+from oneflower.codes import Phase, text
+from oneflower.journal import TrainingState
+from oneflower.monitor.html.markup import Html, el, join, moment, note
+from oneflower.monitor.state.standing import SIGNS, Standing, standing
+from oneflower.monitor.state.supervision import Supervision, supervision
+from oneflower.monitor.text.lines import saving_text, waiting_text
+
+# So many signs fit into two or three lines; more of them are drawn smaller.
+MANY = 48
+IDLE = {
+    Phase.NOTHING: "No event has been written yet.",
+    Phase.STARTING: "The training is being started; no round runs yet.",
+    Phase.FINISHED: "The training has finished.",
+    Phase.FAILED: "The training has stopped.",
+}
+
+
+def doing(view: TrainingState) -> Html:
+    """Return the round that runs with its phase and a sign for every client, and the supervisor below it."""
+    told = supervision(view)
+    return join([_training(view), None if told is None else _supervisor(told)])
+
+
+def _training(view: TrainingState) -> Html:
+    if view.trouble and not view.events:
+        return note("The journal has not been read yet.")
+    if view.phase is Phase.WAITING and view.waiting:
+        return el("p", f"Waiting for clients: {waiting_text(view.waiting)}.")
+    if view.phase is Phase.SAVING and view.saving:
+        return el("p", f"Saving {saving_text(view.saving)}.")
+    if view.phase is Phase.RESTARTING:
+        return note(f"The run was lost and is being started again; it goes on {_from(view)}.")
+    if view.phase in IDLE or not view.started_round:
+        return note(IDLE.get(view.phase, IDLE[Phase.STARTING]))
+    stands = {client.shown: standing(view, client) for client in view.roster.values()}
+    here = {name: stand for name, stand in stands.items() if stand is not Standing.GONE}
+    return join([_round(view), _steps(view), _answers(view), _signs(here)])
+
+
+def _from(view: TrainingState) -> str:
+    return (
+        f"after round {max(view.checkpoints)}, its newest checkpoint" if view.checkpoints else "from round 1"
+    )
+
+
+def _supervisor(told: Supervision) -> Html:
+    """Return the supervisor's state, what it does or waits for, why, and what it has been through."""
+    when = (", since ", moment(told.since)) if told.since else ()
+    if told.next_try is not None:
+        when = (", due ", el("span", moment(told.next_try), class_="due"))
+    return el(
+        "div",
+        el("h3", "Supervisor"),
+        el(
+            "p",
+            el("span", text(told.state), class_=f"state {told.style}"),
+            " ",
+            told.doing,
+            *when,
+        ),
+        el("p", f"{told.label}: {told.reason}", class_="none") if told.reason else None,
+        el("p", f"{told.restarts[:1].upper()}{told.restarts[1:]}.", class_="none"),
+        class_="supervisor",
+    )
+
+
+def _round(view: TrainingState) -> Html:
+    attempt = f", attempt {view.attempt}" if view.attempt > 1 else ""
+    return el(
+        "p",
+        el("b", f"Round {view.started_round} of {view.total}{attempt}"),
+        ", started ",
+        moment(view.round_began),
+    )
+
+
+def _steps(view: TrainingState) -> Html:
+    """Return the steps of a round with the present one marked."""
+    steps = {Phase.TRAINING: "training", Phase.EVALUATING: "evaluating", Phase.BETWEEN: "done"}
+    present = list(steps).index(view.phase) if view.phase in steps else -1
+    items = [
+        el(
+            "li",
+            name,
+            class_="past" if index < present else "present" if index == present else None,
+            aria_current="step" if index == present else None,
+        )
+        for index, name in enumerate(steps.values())
+    ]
+    return el("ol", *items, class_="steps", aria_label="Steps of a round")
+
+
+def _answers(view: TrainingState) -> Html:
+    if view.phase is Phase.EVALUATING:
+        return el("p", f"{len(view.evaluated)} clients have evaluated the new model.")
+    return el("p", f"{view.replies} of {view.clients} clients have answered with an update.")
+
+
+def _signs(stands: Mapping[str, Standing]) -> Html | None:
+    if not stands:
+        return None
+    found = Counter(stands.values())
+    words = ", ".join(f"{found[stand]} {stand}" for stand in Standing if found[stand])
+    order = list(Standing)
+    signs = [
+        el("span", SIGNS[stand], class_=f"chip {_style(stand)}", title=f"client {name}: {stand}")
+        for name, stand in sorted(stands.items(), key=lambda item: (order.index(item[1]), item[0]))
+    ]
+    style = "chips many" if len(signs) > MANY else "chips"
+    return join(
+        [el("div", *signs, class_=style, role="img", aria_label=words), el("p", words, class_="none")]
+    )
+
+
+def _style(stand: Standing) -> str:
+    return stand.name.lower().replace("_", "-")

@@ -1,0 +1,1 @@
+"""What readers derive from the state of a training: standings, attendance, checkpoints, the supervisor."""

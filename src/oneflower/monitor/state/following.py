@@ -1,0 +1,103 @@
+"""A training's state that a thread keeps up to date with its journal, and how the reading goes."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from oneflower.errors import StateError
+from oneflower.journal import Entry, Follower, TrainingState
+
+log = logging.getLogger(__name__)
+
+# A picture of half a journal would be wrong, and its counters would jump: who asks waits, at most so long.
+READ_TIMEOUT_S: Final = 10.0
+UNREAD: Final = "it is still being read"
+
+
+class Following:
+    """Follows one journal from its start; `with` starts and ends its thread.
+
+    Parameters
+    ----------
+    journal : Path
+        It need not exist yet.
+    heard : callable
+        Gets each block of events that was folded.
+    """
+
+    def __init__(self, journal: Path, *, heard: Callable[[list[Entry]], object] = len) -> None:
+        self.stop = threading.Event()
+        self.lock = threading.Lock()
+        self._heard = heard
+        self._follower = Follower(journal)
+        self._beginnings = 0
+        self._is_read = threading.Event()
+        self._training = TrainingState()
+        self._thread = threading.Thread(target=self._fold, name="fold", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop.set()
+        self._thread.join()
+
+    @property
+    def state(self) -> object:
+        """What differs as soon as there is something new."""
+        return self._beginnings, self._training.events, self._follower.trouble, self._is_read.is_set()
+
+    def is_read(self, *, timeout_s: float = READ_TIMEOUT_S) -> bool:
+        """Whether all that the journal holds is known; waits for it."""
+        return self._is_read.wait(timeout_s)
+
+    def known(self) -> TrainingState:
+        """Return what is known; to be called with the lock held.
+
+        Where the journal has not been read to its end since it was begun, that is nothing but the reason.
+        """
+        trouble = self._follower.trouble
+        if not self._is_read.is_set():
+            return TrainingState(trouble=trouble or UNREAD)
+        self._training.trouble = trouble
+        return self._training
+
+    @contextmanager
+    def view(self) -> Iterator[TrainingState]:
+        """Hold the training still while it is read.
+
+        Raises
+        ------
+        StateError
+            The journal has not been read to its end: nothing can be told of the training yet.
+        """
+        self.is_read()
+        with self.lock:
+            view = self.known()
+            if not self._is_read.is_set():
+                raise StateError(f"the journal is not known yet ({view.trouble}): ask again in a moment")
+            yield view
+
+    def _fold(self) -> None:
+        for block in self._follower.blocks(self.stop, self._is_read):
+            with self.lock:
+                if self._follower.beginnings != self._beginnings:
+                    self._beginnings, self._training = self._follower.beginnings, TrainingState()
+                for entry in block:
+                    self._take(entry)
+            self._heard(block)
+        self._is_read.set()  # nobody waits for a thread that has ended
+
+    def _take(self, entry: Entry) -> None:
+        """Reduce one entry; a defect of ours is logged, and the thread goes on with the next."""
+        try:
+            self._training.take(entry)
+        except Exception:
+            log.exception("event not reduced event=%s", entry.event)

@@ -1,0 +1,74 @@
+"""How each client stands: who has answered, who is waited for, who is in trouble, who is gone."""
+
+from enum import StrEnum
+from typing import Final
+
+from oneflower.codes import Outcome, Phase
+from oneflower.journal import TrainingState
+from oneflower.journal.state.records import Client
+
+
+class Standing(StrEnum):
+    """How a client stands in the round that runs, or in the last one. The order is that of trouble."""
+
+    QUARANTINED = "quarantined"
+    FAILED = "failed"
+    ABSENT = "absent"
+    WAITED_FOR = "not yet"
+    ANSWERED = "answered"
+    GONE = "gone"
+
+
+# The sign that tells them apart without colour.
+SIGNS: Final = {
+    Standing.QUARANTINED: "◆",
+    Standing.FAILED: "✕",
+    Standing.ABSENT: "◌",
+    Standing.WAITED_FOR: "…",
+    Standing.ANSWERED: "✓",
+    Standing.GONE: "○",
+}
+HERE: Final = frozenset({Standing.ANSWERED, Standing.WAITED_FOR, Standing.QUARANTINED})
+TROUBLED: Final = frozenset({Standing.QUARANTINED, Standing.FAILED, Standing.ABSENT})
+
+
+def standing(view: TrainingState, client: Client) -> Standing:
+    """Return how one client stands."""
+    if client.last_seen is not None and view.began is not None and client.last_seen < view.began:
+        return Standing.GONE
+    if client.connected is False:
+        return Standing.ABSENT
+    last, outcome = next(reversed(client.rounds.items()), (0, None))
+    current = max(view.started_round, view.done)
+    if outcome is not None and last >= current:
+        return Standing(outcome.value)
+    recent = outcome is not None and last == current - 1
+    running = view.started_round > view.done and view.phase is Phase.TRAINING
+    if running and (client.connected or (recent and outcome is not Outcome.FAILED)):
+        return Standing.WAITED_FOR
+    if outcome is not None and (recent or client.connected):
+        return Standing(outcome.value)
+    return Standing.WAITED_FOR if client.connected else Standing.ABSENT
+
+
+def connected(state: TrainingState) -> list[str]:
+    """Return what the clients are called that are there, as far as the journal tells."""
+    told = [client for client in state.roster.values() if client.connected is not None]
+    here = (
+        [client for client in told if client.connected]
+        if told
+        else [client for client in state.roster.values() if standing(state, client) in HERE]
+    )
+    return sorted(client.shown for client in here)
+
+
+def by_trouble(view: TrainingState) -> list[tuple[Client, Standing]]:
+    """Return all clients, those in trouble first, then those who once were, then by name."""
+    order = list(Standing)
+    stands = [(client, standing(view, client)) for client in view.roster.values()]
+    return sorted(stands, key=lambda pair: (_rank(order, *pair), pair[0].shown))
+
+
+def _rank(order: list[Standing], client: Client, stands: Standing) -> tuple[bool, int, int]:
+    spots = client.failures + client.quarantines
+    return stands is Standing.GONE, order.index(stands) if stands in TROUBLED else len(order), -spots

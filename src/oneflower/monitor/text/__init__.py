@@ -1,0 +1,1 @@
+"""A training as lines of text: events, the status, the progress."""

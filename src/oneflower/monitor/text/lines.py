@@ -1,0 +1,258 @@
+"""Journal events as lines of text for people, and how such texts write numbers, durations and names."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import PurePath
+from typing import Any, Final
+
+from oneflower.codes import StallAct, text
+from oneflower.journal import BrokenEvent, Entry, Event, TrainingState, UnknownEvent
+from oneflower.journal import events as e
+from oneflower.quality import headline
+
+NOT_KEPT: Final = "not kept: FL_CHECKPOINT_ENABLED is NO"
+MOST_PARTS: Final = 8
+
+WARNINGS: Final[frozenset[type[Event]]] = frozenset(
+    {
+        e.WaitingForClients,
+        e.ClientQuarantined,
+        e.ClientFailed,
+        e.RoundFailed,
+        e.CheckpointFailed,
+        e.TrainingSaving,
+        e.SettingsChanged,
+        e.EvaluationUnavailable,
+        e.MetricMissing,
+        e.ClientStateKept,
+        e.ClientStateLost,
+        e.TrainingFailed,
+        e.AppFailed,
+        e.ProcessDied,
+        e.ProcessStalled,
+        e.RunLost,
+        e.ClientLeft,
+        e.TrainingGaveUp,
+        BrokenEvent,
+    }
+)
+
+
+def describe(entry: Entry, state: TrainingState) -> str | None:
+    """Return one line about an entry that ``state`` has taken already; None for one of no interest."""
+    writer = _WRITERS.get(type(entry.event))
+    return None if writer is None else printable(writer(entry.event, entry, state))
+
+
+def called(state: TrainingState, client: str) -> str:
+    """Return what a client is called: its own name, Flower's id as long as it has told none."""
+    return state.names.get(client, client)
+
+
+def printable(text: str) -> str:
+    """Escape what could move a terminal's cursor or change its colours: clients send some of these texts."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as people say it: 8 s, 2 min 05 s, 1 h 02 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def size(size_bytes: int) -> str:
+    """Return a size in kB, MB or GB."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
+        if size_bytes >= factor:
+            return f"{size_bytes / factor:.1f} {unit}"
+    return f"{size_bytes / 1e3:.1f} kB"
+
+
+def metric_text(value: float) -> str:
+    """Return a metric as people read it: four decimals, or four digits where it is tiny or huge."""
+    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e4 else f"{value:.4g}"
+
+
+def metrics_text(metrics: Mapping[str, float]) -> str:
+    """Return metrics as ``loss 0.4100, accuracy 0.9000``."""
+    return ", ".join(f"{name} {metric_text(value)}" for name, value in metrics.items())
+
+
+def headline_of(state: TrainingState, number: int) -> dict[str, float]:
+    """Return the loss and the quality of a round by the words that people use; empty for no such round."""
+    return headline(state.rounds[number].metrics) if number in state.rounds else {}
+
+
+def strategy_text(strategy: str, parameters: Mapping[str, Any]) -> str:
+    """Return a strategy with its parameters: ``Krum (num_malicious 2)``."""
+    listed = ", ".join(f"{name} {value}" for name, value in parameters.items())
+    return f"{strategy}{f' ({listed})' if listed else ''}"
+
+
+def ending(finish: e.TrainingFinished) -> str:
+    """Return after which round the training ended, and why, where that was not the last one asked for."""
+    done = f"round {finish.round} of {finish.rounds or '?'}"
+    return f"{done}, stopped early: {finish.because}" if finish.because else done
+
+
+def final_rows(finish: e.TrainingFinished | None) -> Iterator[tuple[str, str]]:
+    """Yield what is told of the final model; only that for an app that tells nothing."""
+    if finish is None:
+        yield "final model", "not told by the app"
+        return
+    if finish.because:
+        yield "stopped early", f"after round {finish.round}: {finish.because}"
+    yield "final model", finish.path or NOT_KEPT
+    yield "SHA-256", finish.sha256 or "not told by the app"
+
+
+def saving_text(saving: e.TrainingSaving) -> str:
+    """Return which model waits to be saved, and why."""
+    return f"the model of round {saving.round} (attempt {saving.attempt} of {saving.tries}): {saving.reason}"
+
+
+def waiting_text(waiting: e.WaitingForClients) -> str:
+    """Return how many clients are there of how many."""
+    return f"{waiting.connected} of {waiting.needed} clients are connected"
+
+
+def _started(event: e.TrainingStarted, _entry: Entry, _state: TrainingState) -> str:
+    return f"training starts: {strategy_text(event.strategy or '?', event.parameters)}, {event.rounds} rounds"
+
+
+def _resumed(event: e.TrainingResumed, _entry: Entry, _state: TrainingState) -> str:
+    done = f"round {event.round} of {event.rounds}"
+    return f"training resumes after {done}: {strategy_text(event.strategy or '?', event.parameters)}"
+
+
+def _left_out(event: e.ClientLeftOut, _entry: Entry, state: TrainingState) -> str:
+    return f"round {event.round}: client {called(state, event.client)} left out: {event.reason}"
+
+
+def _round_completed(event: e.RoundCompleted, _entry: Entry, state: TrainingState) -> str:
+    parts = [f"round {event.round} of {state.total} done in {event.seconds:.1f} s", f"{event.valid} updates"]
+    parts += [metrics_text(headline_of(state, event.round))]
+    left_s = state.left_s()
+    if left_s:
+        parts += [f"about {duration(left_s)} left"]
+    return ", ".join(filter(None, parts))
+
+
+def _finished(event: e.TrainingFinished, _entry: Entry, _state: TrainingState) -> str:
+    not_kept = "" if event.path else f"; the model was {NOT_KEPT}"
+    return f"training has finished: {ending(event)}{not_kept}"
+
+
+def _checkpoint(event: e.CheckpointSaved, _entry: Entry, _state: TrainingState) -> str:
+    return f"round {event.round}: checkpoint {PurePath(event.file).name} saved ({size(event.size_bytes)})"
+
+
+def _lost(event: e.RunLost, _entry: Entry, _state: TrainingState) -> str:
+    when = f"in {event.delay_s:.0f} s" if event.delay_s else "at once"
+    return f"the run was lost ({event.reason}): restart {event.restarts} {when}"
+
+
+def _parts(event: e.PartsAssigned, _entry: Entry, _state: TrainingState) -> str:
+    members = event.members
+    shown = ", ".join(f"VM {member} {part}" for part, member in enumerate(members[:MOST_PARTS]))
+    more = f" and {len(members) - MOST_PARTS} more" if len(members) > MOST_PARTS else ""
+    return f"round {event.round}: {len(members)} parts of the data: {shown}{more}"
+
+
+def _stalled(event: e.ProcessStalled, _entry: Entry, _state: TrainingState) -> str:
+    done = "continued" if event.done is StallAct.CONTINUED else "ended"
+    return f"{event.role} did not move and was {done}: {event.reason}"
+
+
+def _supervisor(event: e.SupervisorMoved, _entry: Entry, _state: TrainingState) -> str:
+    return f"the supervisor is {text(event.state)}{f': {event.reason}' if event.reason else ''}"
+
+
+def _unknown(event: UnknownEvent, _entry: Entry, _state: TrainingState) -> str:
+    return f"{event.kind}: an event of a later version, which is not shown here"
+
+
+def _broken(event: BrokenEvent, _entry: Entry, _state: TrainingState) -> str:
+    return f"a line of the journal cannot be read: {event.why}"
+
+
+def _named(event: e.ClientNamed, _entry: Entry, _state: TrainingState) -> str:
+    part = "" if event.partition is None else f", partition {event.partition}"
+    return f"client {event.client} is {event.name}{part}"
+
+
+def _joined(event: e.ClientJoined, _entry: Entry, state: TrainingState) -> str:
+    return f"client {called(state, event.client)} has joined: {event.connected} are connected"
+
+
+def _left(event: e.ClientLeft, _entry: Entry, state: TrainingState) -> str:
+    return f"client {called(state, event.client)} has left: {event.connected} are connected"
+
+
+def _submitted(_event: e.RunSubmitted, entry: Entry, _state: TrainingState) -> str:
+    return f"the app is submitted to the SuperLink (run {entry.run})"
+
+
+def _fields(template: str) -> Callable[[Any, Entry, TrainingState], str]:
+    """Return a writer that fills an event's fields in."""
+    return lambda event, _entry, _state: template.format(event=event)
+
+
+_WRITERS: Final[Mapping[type[Event], Callable[[Any, Entry, TrainingState], str]]] = {
+    e.ClusterStarted: _fields("the cluster is up: {event.nodes} SuperNodes are online"),
+    e.TrainingStarted: _started,
+    e.TrainingResumed: _resumed,
+    e.WaitingForClients: _fields("waiting for clients: {event.connected} of {event.needed} are connected"),
+    e.PartsAssigned: _parts,
+    e.RoundStarted: _fields("round {event.round} of {event.rounds} starts with {event.clients} clients"),
+    e.ClientQuarantined: _left_out,
+    e.ClientFailed: _left_out,
+    e.RoundFailed: _fields(
+        "round {event.round} failed (attempt {event.attempt}): {event.reason}; the model is unchanged, the "
+        "round is tried again"
+    ),
+    e.RoundCompleted: _round_completed,
+    e.CheckpointSaved: _checkpoint,
+    e.CheckpointFailed: _fields(
+        "round {event.round}: the checkpoint could not be saved: {event.reason}; the training goes on"
+    ),
+    e.TrainingSaving: _fields(
+        "round {event.round} is trained and NOT saved yet (attempt {event.attempt} of {event.tries}): "
+        "{event.reason}; it is held in memory and saved again"
+    ),
+    e.SettingsChanged: lambda event, _entry, _state: (
+        f"settings changed since round {event.round} was saved: {'; '.join(event.changes)}"
+    ),
+    e.EvaluationUnavailable: _fields(
+        "round {event.round}: the clients are not asked to evaluate again: {event.reason}"
+    ),
+    e.ClientStateKept: lambda event, _entry, _state: (
+        f"clients keep state of their own (context.state: {', '.join(event.records)}): it is not in the "
+        "checkpoints, and a resumed training starts it empty"
+    ),
+    e.ClientStateLost: lambda event, _entry, _state: (
+        f"the clients' own state (context.state: {', '.join(event.records)}) is lost with the run before: "
+        "the training goes on with it empty, and does not end as one that never stopped"
+    ),
+    e.MetricMissing: _fields("the training cannot end early: {event.reason}; see FL_BEST_METRIC"),
+    e.TrainingFinished: _finished,
+    e.TrainingFailed: _fields("training has failed: {event.reason}"),
+    e.AppFailed: _fields("{event.words}"),
+    e.RunLost: _lost,
+    e.ProcessDied: _fields("{event.role} has ended: {event.reason}; it is started again"),
+    e.ProcessStarted: _fields("{event.role} is running again"),
+    e.ProcessStalled: _stalled,
+    e.ClientNamed: _named,
+    e.ClientJoined: _joined,
+    e.ClientLeft: _left,
+    e.RunSubmitted: _submitted,
+    e.SupervisorMoved: _supervisor,
+    e.TrainingGaveUp: _fields("the supervisor gave up after {event.restarts} restarts: {event.reason}"),
+    UnknownEvent: _unknown,
+    BrokenEvent: _broken,
+}

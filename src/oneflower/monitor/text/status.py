@@ -1,0 +1,154 @@
+"""What an operator wants to know of a training on one screen, as lines of text."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import PurePath
+from typing import Final
+
+from oneflower.codes import ENDED, Phase, text
+from oneflower.journal import TrainingState
+from oneflower.monitor.state.standing import connected
+from oneflower.monitor.state.supervision import AWAITED, silence_s, supervision
+from oneflower.monitor.text.lines import (
+    called,
+    duration,
+    final_rows,
+    headline_of,
+    metric_text,
+    metrics_text,
+    printable,
+    saving_text,
+    size,
+    strategy_text,
+    waiting_text,
+)
+from oneflower.quality import label
+
+MOST_LEFT_OUT: Final = 5
+MOST_NAMES: Final = 8
+NAME_WIDTH: Final = 32
+BAR_WIDTH: Final = 30
+
+
+def waiting_for(state: TrainingState) -> str:
+    """Say what has to happen for the training to go on; empty when nothing is left to happen."""
+    if state.phase in ENDED:
+        return ""
+    if state.waiting:
+        return f"clients: {waiting_text(state.waiting)}"
+    if state.phase is Phase.TRAINING:
+        return f"the updates of {max(0, state.clients - state.replies)} clients"
+    if state.phase is Phase.SAVING and state.saving:
+        return f"the disk to take {saving_text(state.saving)}"
+    told = supervision(state)
+    awaited = None if told is None else AWAITED.get(told.state)
+    if awaited and told:
+        return f"{awaited} ({told.reason})" if told.reason else awaited
+    reason = f" ({state.supervisor_reason})" if state.supervisor_reason else ""
+    return {
+        Phase.EVALUATING: "the clients' evaluation",
+        Phase.NOTHING: "the first event",
+        Phase.STARTING: "the ServerApp to start",
+        Phase.RESTARTING: f"the ServerApp to start again{reason}",
+    }.get(state.phase, "the next round")
+
+
+def lines(state: TrainingState, now: datetime) -> Iterator[tuple[str, str]]:
+    """Yield the status as a label and a text each; a label is empty where the one above goes on."""
+    for name, words in _lines(state, now):
+        yield name, printable(words)
+
+
+def _lines(state: TrainingState, now: datetime) -> Iterator[tuple[str, str]]:
+    yield from _journal_lines(state)
+    unnamed = "its beginning is not in the journal" if state.rounds else "not started yet"
+    yield (
+        "training",
+        f"{state.app}, {strategy_text(state.strategy, state.parameters)}" if state.app else unnamed,
+    )
+    yield "rounds", _rounds(state)
+    yield "now", f"{text(state.phase)}{_round_now(state)}"
+    if state.failure:
+        yield "failed", state.failure.words
+    if waiting := waiting_for(state):
+        yield "waiting for", waiting
+    if metrics := headline_of(state, state.done):
+        yield "result", f"{metrics_text(metrics)} after round {state.done}"
+    if best := state.best():
+        yield "best", f"{label(best.metric)} {metric_text(best.value)} after round {best.round}"
+    yield "connected", _names(connected(state))
+    if state.parts:
+        yield "parts", f"{_names([str(part) for part in state.parts])} (VM ids, from part 0 on)"
+    yield from _left_out_lines(state)
+    yield "checkpoint", _checkpoint(state, now)
+    yield "restarts", f"{state.restarts}, failed attempts of a round: {state.failed_rounds}"
+    if told := supervision(state):
+        reason = f" ({told.reason})" if told.reason else ""
+        yield "supervisor", f"{text(told.state)}: {told.doing}{reason}"
+    if state.finish is not None:
+        yield from final_rows(state.finish)
+    if state.last_time is not None:
+        yield (
+            "last event",
+            f"{duration(max(0.0, (now - state.last_time).total_seconds()))} ago{_silence(state, now)}",
+        )
+
+
+def _journal_lines(state: TrainingState) -> Iterator[tuple[str, str]]:
+    if state.trouble:
+        yield "journal", f"cannot be read: {state.trouble}; what follows was known before"
+    if state.begins_late:
+        yield "journal", f"begins with round {state.first_told}: counts are of what is in it"
+    if state.last_broken:
+        yield "journal", f"{state.broken} lines cannot be read; the last one: {state.last_broken.why}"
+    if state.unknown:
+        listed = ", ".join(f"{name} ({count})" for name, count in state.unknown.most_common(3))
+        yield "journal", f"holds events of a later version, which are not shown: {listed}"
+
+
+def _silence(state: TrainingState, now: datetime) -> str:
+    silent = silence_s(state, now)
+    return "" if silent is None else ": longer than usual; see whether its processes run"
+
+
+def _rounds(state: TrainingState) -> str:
+    if not state.total:
+        return "not known yet"
+    filled = BAR_WIDTH * min(state.done, state.total) // state.total
+    left_s = None if state.phase in ENDED else state.left_s()
+    left = "" if left_s is None else f", about {duration(left_s)} left"
+    return f"{state.done} of {state.total} [{'#' * filled}{'.' * (BAR_WIDTH - filled)}]{left}"
+
+
+def _round_now(state: TrainingState) -> str:
+    if state.started_round <= state.done:
+        return ""
+    again = f", attempt {state.attempt}" if state.attempt > 1 else ""
+    return f", round {state.started_round}{again}: {state.replies} of {state.clients} have trained"
+
+
+def _names(names: Sequence[str]) -> str:
+    shown = ", ".join(name[:NAME_WIDTH] for name in names[:MOST_NAMES])
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return f"{len(names)}{f': {shown}{more}' if names else ''}"
+
+
+def _left_out_lines(state: TrainingState) -> Iterator[tuple[str, str]]:
+    name = "left out"
+    for each in state.left_out[-MOST_LEFT_OUT:]:
+        who = called(state, each.client)[:NAME_WIDTH]
+        yield name, f"round {each.number}: {who} {each.outcome}: {each.reason}"
+        name = ""
+    hidden = len(state.left_out) - MOST_LEFT_OUT
+    if hidden > 0:
+        yield "", f"and {hidden} before that; `oneflower logs` names them"
+
+
+def _checkpoint(state: TrainingState, now: datetime) -> str:
+    if state.checkpoint_failure:
+        return f"NOT saved: {state.checkpoint_failure.reason}"
+    saved = state.checkpoints.get(max(state.checkpoints, default=0))
+    if saved is None:
+        return "none"
+    ago = "" if saved.time is None else f", {duration(max(0.0, (now - saved.time).total_seconds()))} ago"
+    return f"round {saved.number}, {PurePath(saved.file).name}, {size(saved.size_bytes)}{ago}"

@@ -1,0 +1,158 @@
+"""The one driver of all strategies: Flower's sampling and messages, a spec's rule and state."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from logging import INFO, WARNING
+
+import numpy as np
+
+from oneflower.aggregation import (
+    Arrays,
+    Form,
+    NDArray,
+    Ordered,
+    Round,
+    State,
+    StrategySpec,
+    Values,
+    form_of,
+    spec_of,
+    weighted_metrics,
+)
+from oneflower.errors import CheckpointError
+from oneflower.flower.api import ArrayRecord, ConfigRecord, Grid, Message, MetricRecord, log, strategy
+from oneflower.flower.records import NewModel
+from oneflower.settings import TrainingConfig
+
+
+@dataclass(slots=True, kw_only=True)
+class Strategy:
+    """A strategy at work.
+
+    Attributes
+    ----------
+    spec, values
+        What it is, and its parameters.
+    sampling
+        Flower's FedAvg, for the choice of the clients and the messages to them; nothing else of it is used.
+    state
+        What the rule keeps from round to round; None before the first one.
+    """
+
+    spec: StrategySpec
+    values: Values
+    sampling: strategy.FedAvg = field(default_factory=strategy.FedAvg)
+    state: State | None = None
+
+    def summary(self) -> None:
+        """Log the strategy, each of its parameters by name, and Flower's sampling."""
+        log(INFO, "\t├──> Strategy: %s", self.spec.name)
+        for parameter in self.spec.parameters:
+            log(INFO, "\t│\t├── %s: %s", parameter.key, parameter.of(self.values))
+        log(INFO, "\t│\t└── minimum valid updates: %d", self.spec.minimum_updates(self.values))
+        self.sampling.summary()
+
+    # --- state ------------------------------------------------------------------------------------
+
+    def state_arrays(self) -> dict[str, NDArray]:
+        """Return a copy of the state, empty before the first round.
+
+        A copy, because the next round may overwrite the state while a checkpoint is still being written.
+        """
+        return {name: array.copy() for name, array in (self.state or {}).items()}
+
+    def load_state(self, state: Mapping[str, NDArray], model: Arrays) -> None:
+        """Take up the state of a checkpoint of this model; an empty one starts fresh.
+
+        Raises
+        ------
+        CheckpointError
+            It is not a state that this strategy can have left.
+        """
+        self.state = None
+        if not state:
+            return
+        expected = form_of(self.spec.init(model))
+        if not expected:
+            log(WARNING, "%s keeps no state: %d arrays are ignored", self.spec.name, len(state))
+            return
+        reason = _differs(form_of(state), expected) or self.spec.check_state(state)
+        if reason is not None:
+            raise CheckpointError(
+                f"the checkpoint's state of {self.spec.name} cannot be used: {reason}; "
+                "restore an older checkpoint"
+            )
+        self.state = {name: np.array(array) for name, array in state.items()}
+
+    # --- a round ----------------------------------------------------------------------------------
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Return the training messages: the model, the config, and what this strategy sends to clients."""
+        config.update(self.spec.to_clients(self.values))
+        return self.sampling.configure_train(server_round, arrays, config, grid)
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Return the evaluation messages."""
+        return self.sampling.configure_evaluate(server_round, arrays, config, grid)
+
+    def aggregate(
+        self, server_round: int, model: Arrays, updates: Ordered, *, quarantined: int = 0
+    ) -> tuple[ArrayRecord, MetricRecord]:
+        """Combine the updates of a round into the next model, and the metrics of those that entered it.
+
+        The result depends on the updates' content and not on who sent them when. `model` is what the clients
+        were sent; `quarantined` clients were left out by the checks.
+
+        Raises
+        ------
+        AggregationError
+            There are fewer updates than the rule needs, or they are not of the model's form.
+        """
+        new, values = NewModel(), self.spec.after_quarantine(self.values, quarantined)
+        state = self.spec.init(model) if self.state is None else self.state
+        this_round = Round(number=server_round, allocate=new.allocate)
+        aggregate = self.spec.aggregate(updates, model, state, values, this_round)
+        self.state = aggregate.state
+        metrics = MetricRecord(dict(weighted_metrics(aggregate.used)))
+        arrays = dict(aggregate.model)
+        del aggregate  # a view that lives on would force a copy
+        return new.to_record(arrays, tuple(model)), metrics
+
+
+def _differs(found: Form, expected: Form) -> str | None:
+    """Return the first array that is missing, unknown or of another form, or None."""
+    for name in (*expected, *found):
+        if found.get(name) != expected.get(name):
+            there, here = (_form_text(name, forms) for forms in (found, expected))
+            return f"its array {name!r} is {there}; expected {here}"
+    return None
+
+
+def _form_text(name: str, forms: Form) -> str:
+    if name not in forms:
+        return "absent"
+    shape, dtype = forms[name]
+    return f"{dtype} {list(shape)}"
+
+
+def build_strategy(config: TrainingConfig) -> Strategy:
+    """Return the strategy that this training asks for, with its parameters and client minimums.
+
+    Raises
+    ------
+    SettingsError
+        There is no strategy of this name.
+    """
+    return Strategy(
+        spec=spec_of(config.strategy),
+        values=config.strategy_parameters(),
+        sampling=strategy.FedAvg(
+            min_train_nodes=config.quorum,
+            min_evaluate_nodes=config.min_evaluate_clients,
+            min_available_nodes=max(config.min_available_clients, config.quorum),
+        ),
+    )

@@ -1,0 +1,164 @@
+"""One screen tells which training it is, how far it is, who takes part, what is saved and what is awaited."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from oneflower.codes import SupervisorState, Task
+from oneflower.journal import reduce
+from oneflower.journal.events import ClientJoined, PartsAssigned, RunSubmitted
+from oneflower.monitor.export import short_document
+from oneflower.monitor.state.standing import connected
+from oneflower.monitor.text.status import lines, waiting_for
+
+from ...making import entry, metrics
+
+BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def at(offset, tag, **fields):
+    return entry(tag, at=BEGAN + timedelta(seconds=offset), **fields)
+
+
+TRAINING = [
+    at(0, "supervisor_state", state=SupervisorState.TRAINING, reason=""),
+    at(0, "run_submitted", run=1, app="tests/tiny"),
+    at(
+        1,
+        "training_started",
+        round=0,
+        rounds=4,
+        strategy="Krum",
+        parameters={"num_malicious": 1},
+        app="tests/tiny",
+    ),
+    at(2, "client_joined", client="1111", connected=1),
+    at(2, "client_joined", client="2222", connected=2),
+    at(3, "round_started", round=1, rounds=4, clients=2),
+    at(4, "reply_received", round=1, phase=Task.TRAIN, client="1111", seconds=1.0),
+    at(4, "client_quarantined", round=1, client="2222", reason="w holds NaN or infinity\x1b[2J"),
+    at(
+        5, "round_completed", round=1, rounds=4, valid=1, seconds=2.0, metrics=metrics(central={"loss": 0.25})
+    ),
+    at(
+        5,
+        "checkpoint_saved",
+        round=1,
+        file="/c/checkpoint_round_1.npz",
+        size_bytes=2000000,
+        seconds=0.1,
+        sha256="ab",
+    ),
+    at(6, "run_lost", run=1, reason="the SuperLink has ended", restarts=1, delay_s=0.0),
+    at(
+        9,
+        "training_resumed",
+        round=1,
+        rounds=4,
+        strategy="Krum",
+        parameters={"num_malicious": 1},
+        app="tests/tiny",
+    ),
+    at(10, "round_started", round=2, rounds=4, clients=2),
+    at(11, "reply_received", round=2, phase=Task.TRAIN, client="1111", seconds=1.0),
+]
+
+
+def told(events, seconds=21):
+    return dict(pair for pair in lines(reduce(events), BEGAN + timedelta(seconds=seconds)) if pair[0])
+
+
+def test_one_screen_tells_it_all():
+    screen = told(TRAINING)
+    assert screen["training"] == "tests/tiny, Krum (num_malicious 1)"
+    assert screen["rounds"].startswith("1 of 4 [#######...")
+    assert "about 6 s left" in screen["rounds"]
+    assert screen["now"] == "training, round 2: 1 of 2 have trained"
+    assert screen["waiting for"] == "the updates of 1 clients"
+    assert screen["result"] == "loss 0.2500 after round 1"
+    assert screen["connected"] == "2: 1111, 2222"
+    assert screen["left out"].startswith("round 1: 2222 quarantined: w holds NaN")
+    assert screen["checkpoint"] == "round 1, checkpoint_round_1.npz, 2.0 MB, 16 s ago"
+    assert screen["restarts"].startswith("1,")
+    assert screen["supervisor"] == "training: follows the run"
+    assert screen["last event"] == "10 s ago"
+
+
+def test_what_a_client_sends_cannot_move_the_cursor():
+    assert "\x1b" not in "".join(text for _, text in lines(reduce(TRAINING), BEGAN))
+
+
+def test_the_same_is_told_to_programs():
+    known = short_document(reduce(TRAINING), BEGAN + timedelta(seconds=21))
+    assert json.loads(json.dumps(known)) == known
+    training = known["training"]
+    assert (training["round"], training["rounds"], training["running_round"]) == (1, 4, 2)
+    assert known["counts"]["restarts"] == 1
+    assert known["left_out"][0]["client"] == "2222"
+
+
+def test_who_has_which_part_is_told():
+    assigned = [at(12, "parts_assigned", round=2, members=(12, 11)) for _ in range(2)]
+    view = reduce([*TRAINING, *assigned])
+    assert short_document(view, BEGAN)["parts"] == [12, 11]
+    assert told([*TRAINING, *assigned])["parts"] == "2: 12, 11 (VM ids, from part 0 on)"
+    assert [type(moment.event) for moment in view.moments].count(PartsAssigned) == 1
+    assert "parts" not in told(TRAINING)
+
+
+def test_an_empty_journal_has_a_screen_too():
+    screen = told([])
+    assert screen["training"] == "not started yet"
+    assert screen["checkpoint"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("event", "awaited"),
+    [
+        (at(12, "waiting_for_clients", connected=1, needed=2), "clients: 1 of 2 clients are connected"),
+        (at(12, "run_lost", run=2, reason="x", restarts=2, delay_s=2.0), "the ServerApp to start again"),
+        (at(12, "training_finished", round=4, rounds=4, sha256="ab"), ""),
+        (at(12, "training_gave_up", reason="too often", restarts=3), ""),
+    ],
+)
+def test_what_is_waited_for(event, awaited):
+    assert waiting_for(reduce([*TRAINING, event])) == awaited
+
+
+def test_a_superlink_that_is_waited_for_is_named_with_the_reason():
+    events = [
+        *TRAINING,
+        at(12, "run_lost", run=2, reason="x", restarts=2, delay_s=2.0),
+        at(12, "supervisor_state", state=SupervisorState.WAITING, reason="the SuperLink has ended"),
+    ]
+    assert waiting_for(reduce(events)) == "the SuperLink to answer (the SuperLink has ended)"
+    assert told(events)["supervisor"].endswith("waits for the SuperLink to answer (the SuperLink has ended)")
+
+
+def test_who_has_left_is_not_connected():
+    assert connected(reduce([*TRAINING, at(12, "client_left", client="1111", connected=1)])) == ["2222"]
+
+
+def test_an_old_journal_without_joining_is_read_by_the_answers():
+    assert connected(reduce([each for each in TRAINING if not isinstance(each.event, ClientJoined)])) == [
+        "1111"
+    ]
+
+
+def test_what_the_app_raised_is_told_until_the_training_is_started_again():
+    raised = at(12, "app_failed", app="a", error="ValueError", reason="no data", where="server.py:9")
+    alone = [each for each in TRAINING if not isinstance(each.event, RunSubmitted)]
+    assert told([*alone, raised])["failed"] == "the app raised ValueError: no data (server.py:9)"
+    supervised = told([*TRAINING, raised])
+    assert "failed" not in supervised, "the supervisor starts it again"
+    assert "the app raised ValueError: no data (server.py:9)" in supervised["waiting for"]
+    again = at(13, "run_lost", run=1, reason="no data", restarts=1, delay_s=0.0)
+    assert "failed" not in told([*TRAINING, raised, again])
+
+
+def test_a_failure_and_a_finish_are_told():
+    assert (
+        told([*TRAINING, at(12, "training_gave_up", reason="too often", restarts=3)])["failed"] == "too often"
+    )
+    assert told([*TRAINING, at(12, "training_finished", round=4, rounds=4, sha256="abc")])["SHA-256"] == "abc"
