@@ -1,4 +1,4 @@
-"""Imports run downwards, Flower and torch stay where they belong, and modules stay short."""
+"""Imports run downwards, torch stays where it belongs, and modules stay short."""
 
 import ast
 from collections.abc import Iterator
@@ -42,7 +42,6 @@ LAYERS = {
     "errors": 0,
     "__init__": 1,
 }
-FLOWER_FOLDERS = [PACKAGE / name for name in ("flower", "training", "sdk", "lab")]
 # Torch takes a second and 200 MB; only apps import these modules.
 TORCH_MODULES = {"oneflower.sdk.client", "oneflower.sdk.torch_app"}
 MOST_LINES = 300
@@ -110,12 +109,6 @@ def test_imports_run_downwards(module):
         if name.split(".")[0] == "oneflower" and _part(name) != own and LAYERS[_part(name)] >= LAYERS[own]
     ]
     assert not wrong, f"{_id(module)} imports sideways or upwards: {wrong}"
-
-
-@pytest.mark.parametrize("module", [m for m in MODULES if not set(FLOWER_FOLDERS) & set(m.parents)], ids=_id)
-def test_flower_is_imported_where_it_belongs(module):
-    wrong = [f"line {line}: {name}" for line, name in _imports(module) if name.split(".")[0] == "flwr"]
-    assert not wrong, f"{_id(module)} imports flwr outside flower, training, sdk and lab: {wrong}"
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if _name(m) not in TORCH_MODULES], ids=_id)

@@ -193,7 +193,8 @@ def test_an_app_that_exits_before_its_training_is_done_has_failed(run, journal, 
 def test_an_app_that_exits_with_0_when_its_training_is_done_has_ended_well(run, journal, apply):
     apply(FAILURES)
     status = run(
-        "import sys; from oneflower.flower import failures; from oneflower.journal.events import TrainingFinished; "
+        "import sys; from oneflower.flower import failures; "
+        "from oneflower.journal.events import TrainingFinished; "
         "failures.journal_and_facts(context.run_config)[0].append(TrainingFinished(round=2)); sys.exit()"
     )
     assert status.sub_status == "completed"
