@@ -15,7 +15,7 @@ import pytest
 
 from oneflower.flower.programs import WARM_EXECUTOR, program_of
 from oneflower.local_cluster.processes import MARKER
-from oneflower.procfs import command_line, sign_of, with_environment
+from oneflower.procfs import command_line, status_of, with_environment
 from oneflower.stalls import STOPPED
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
@@ -60,8 +60,8 @@ def test_processes_that_are_stopped_for_ever_go_on_and_the_model_is_the_same(up,
 
 
 def is_stopped(pid):
-    sign = sign_of(pid)
-    return sign is not None and sign.state == STOPPED
+    status = status_of(pid)
+    return status is not None and status.state == STOPPED
 
 
 @pytest.fixture
