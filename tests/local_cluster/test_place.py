@@ -14,20 +14,20 @@ def place(cluster, clock, tmp_path):
 
 
 def test_a_cluster_that_is_down_is_started_and_recorded_in_the_journal(place, cluster, tmp_path):
-    place.bring_up(anew=False)
+    place.bring_up(restart=False)
     assert cluster.acts == ["stop", "start"]
     assert [event.nodes for event in events_in(tmp_path / "journal.jsonl")] == [2]
 
 
 def test_a_running_cluster_is_not_restarted(place, cluster):
     cluster.up = True
-    place.bring_up(anew=False)
+    place.bring_up(restart=False)
     assert cluster.acts == []
 
 
 def test_a_requested_restart_stops_the_running_cluster(place, cluster):
     cluster.up = True
-    place.bring_up(anew=True)
+    place.bring_up(restart=True)
     assert cluster.acts == ["stop", "start"]
 
 

@@ -107,8 +107,8 @@ class FakePlace:
         self.acts = []
         self.refuses = 0
 
-    def bring_up(self, *, anew):
-        self.acts.append("anew" if anew else "up")
+    def bring_up(self, *, restart):
+        self.acts.append("restart" if restart else "up")
         if self.refuses:
             self.refuses -= 1
             raise ClusterError("port 9093 is taken")

@@ -103,13 +103,13 @@ def test_another_exception_or_a_round_between_is_not_the_same_failure(between):
     assert machine.state is State.WAITING
 
 
-def test_a_useless_superlink_is_started_anew_and_so_is_one_that_loses_run_after_run():
+def test_a_useless_superlink_is_restarted_and_so_is_one_that_loses_run_after_run():
     trained = course(Machine(max_restarts=9), "up", "submitted")
-    assert not step(trained, m.Lost(reason="x"))[0].anew
-    assert step(trained, m.Lost(reason="x", superlink=True))[0].anew
+    assert not step(trained, m.Lost(reason="x"))[0].restart
+    assert step(trained, m.Lost(reason="x", superlink=True))[0].restart
     again = course(trained, "lost", "cleared", "pause over", "up", "submitted", "lost")
-    assert again.anew
-    assert not course(again, "cleared", "pause over", "up").anew
+    assert again.restart
+    assert not course(again, "cleared", "pause over", "up").restart
 
 
 founds = st.one_of(

@@ -78,7 +78,7 @@ def test_losses_in_a_row_wait_longer_and_end(supervisor, played, tmp_path):
     with pytest.raises(TrainingError, match=r"(?s)gave up after 3 restarts.*FL_MAX_RESTARTS.*superlink.log"):
         kept.run()
     assert [event.delay_s for event in events(tmp_path, "run_lost")] == [0.0, 2.0, 4.0, 0.0]
-    assert played.place.acts == ["up", "up", "anew", "anew"]
+    assert played.place.acts == ["up", "up", "restart", "restart"]
     (gave_up,) = events(tmp_path, "training_gave_up")
     assert gave_up.code is GiveUpCode.TOO_MANY_RESTARTS
     assert {event.code for event in events(tmp_path, "run_lost")} == {LossCode.APP_SILENT}
@@ -170,7 +170,7 @@ def test_a_full_disk_is_a_loss_that_is_tried_again_on_the_same_superlink(supervi
     full = ("finished", "failed", "No space left on device")
     supervisor([full, full, full, COMPLETED])[0].run()
     assert len(played.control.submitted) == 4
-    assert "anew" not in played.place.acts
+    assert "restart" not in played.place.acts
     assert "No space" in events(tmp_path, "run_lost")[0].reason
 
 
@@ -311,12 +311,12 @@ class TestBeside:
             played.control.silent = played.clock.now < until
 
         place._sleep = wait
-        place.bring_up(anew=False)
+        place.bring_up(restart=False)
         assert played.clock.now >= until
         assert len(said) == 120
         assert "nothing answers" in said[0]
 
-    def test_one_that_answers_with_errors_is_started_anew(self, beside, played):
+    def test_one_that_answers_with_errors_is_restarted(self, beside, played):
         """Its database is none any more: the launcher sets it aside at the next start."""
         place, said = beside
         played.control.silent, played.control.answers = True, True
@@ -329,18 +329,18 @@ class TestBeside:
 
         played.processes.end_superlink = end_superlink
         place._sleep = sleep
-        place.bring_up(anew=False)
+        place.bring_up(restart=False)
         assert played.processes.acts == ["end superlink"]
         assert any("file is not a database" in line for line in said)
 
     def test_a_useless_superlink_is_ended_and_waited_for(self, beside, played):
-        beside[0].bring_up(anew=True)
+        beside[0].bring_up(restart=True)
         assert played.processes.acts == ["end superlink"]
 
     def test_one_that_cannot_be_seen_is_left_alone_and_said(self, beside, played):
         played.processes.visible = False
         place, said = beside
-        place.bring_up(anew=True)
+        place.bring_up(restart=True)
         assert "cannot be ended from here" in said[0]
 
 

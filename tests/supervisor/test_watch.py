@@ -151,7 +151,7 @@ def test_a_superlink_that_has_ended_is_a_loss_at_once(watch, played):
     assert caught.value.superlink
 
 
-def test_a_superlink_that_was_started_anew_has_lost_the_run(watch, played):
+def test_a_superlink_that_was_restarted_has_lost_the_run(watch, played):
     """Its database says `running` for a minute more."""
     played.processes.superlink = Identity(pid=10, start_ticks=2)
     with lost(LossCode.SUPERLINK_RESTARTED, match="was restarted") as caught:

@@ -1,4 +1,4 @@
-"""Find a round whose model was made and whose end is not in the journal."""
+"""Find a round that was aggregated and is not logged as completed."""
 
 from pathlib import Path
 

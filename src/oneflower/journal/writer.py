@@ -135,7 +135,7 @@ class Journal:
             os.close(descriptor)
 
     def _open_locked(self) -> int:
-        """Open and lock the file that bears the name now: another process may rotate it in between."""
+        """Open and lock the file of this name now: another process may rotate it in between."""
         while True:
             descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
             try:

@@ -26,9 +26,9 @@ class ClusterPlace:
         """The Control API of this boot."""
         return self._cluster.control
 
-    def bring_up(self, *, anew: bool) -> None:
+    def bring_up(self, *, restart: bool) -> None:
         """Start the cluster if needed and wait until it is up; ClusterError with the end of its logs."""
-        if not anew and self._cluster.is_up():
+        if not restart and self._cluster.is_up():
             return
         self._cluster.stop(grace_s=0.0)
         self._restarter = self._new_restarter()

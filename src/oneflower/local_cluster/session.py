@@ -126,7 +126,7 @@ class Session:
         try:
             self.say(f"starting a SuperLink and {plan.nodes} SuperNodes; logs in {plan.folder.logs}")
             # A cluster that does not start the first time is reported, not started again.
-            place.bring_up(anew=False)
+            place.bring_up(restart=False)
             return Supervisor(
                 place=place,
                 job=job,

@@ -121,8 +121,8 @@ class Machine:
         Losses in a row without a completed round.
     progressed
         Whether the run has completed a round.
-    anew
-        Whether the SuperLink has to be started anew before the next submission.
+    restart
+        Whether the SuperLink has to be restarted before the next submission.
     failure
         The app's own exception at the last loss; the same twice in a row is final.
     final
@@ -138,7 +138,7 @@ class Machine:
     run: int | None = None
     losses: int = 0
     progressed: bool = False
-    anew: bool = False
+    restart: bool = False
     failure: str = ""
     final: bool = False
     code: LossCode | None = None
@@ -168,7 +168,7 @@ def step(machine: Machine, event: Input) -> tuple[Machine, Action]:
 
 def _up(machine: Machine, _: SuperLinkUp) -> Machine:
     following = State.SUBMITTING if machine.run is None else State.TRAINING
-    return replace(machine, state=following, anew=False)
+    return replace(machine, state=following, restart=False)
 
 
 def _submitted(machine: Machine, submitted: Submitted) -> Machine:
@@ -197,8 +197,8 @@ def _lost(machine: Machine, lost: Lost) -> Machine:
         state=State.LOST,
         losses=losses,
         progressed=False,
-        # A SuperLink that loses one run after the other is started anew, too.
-        anew=lost.superlink or (losses > 1 and not lost.by_app and not lost.passing),
+        # A SuperLink that loses one run after the other is restarted, too.
+        restart=lost.superlink or (losses > 1 and not lost.by_app and not lost.passing),
         failure=lost.reason if lost.by_app else "",
         final=again or losses > machine.max_restarts,
         code=lost.code,

@@ -116,7 +116,7 @@ def taken_up(
 ) -> Memory:
     """Return the memory with which a supervisor starts, from the one that an earlier one left.
 
-    A training that was given up stays so until its configuration changes, the machine is booted anew, or
+    A training that was given up stays so until its configuration changes, the machine is rebooted, or
     the operator says ``again``: a service that is started over and over must not train for ever in vain.
     ``runs`` are those that the journal names: they are ours where nothing else is remembered.
     """
@@ -158,7 +158,7 @@ def _machine(given: Mapping[str, Any]) -> Machine:
             run=None if run is None else int(run),
             losses=int(given["losses"]),
             progressed=bool(given["progressed"]),
-            anew=bool(given["anew"]),
+            restart=bool(given["restart"] if "restart" in given else given["anew"]),
             failure=str(given["failure"]),
             final=bool(given["final"]),
             code=None if code is None else LossCode(code),

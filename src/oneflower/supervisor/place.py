@@ -22,8 +22,8 @@ class Place(Protocol):
         """The Control API of the SuperLink as it runs now."""
         ...
 
-    def bring_up(self, *, anew: bool) -> None:
-        """Return when the SuperLink answers; ``anew`` asks for another one than the one that runs.
+    def bring_up(self, *, restart: bool) -> None:
+        """Return when the SuperLink answers; ``restart`` asks for another one than the one that runs.
 
         Raises
         ------
@@ -72,16 +72,16 @@ class Beside:
             role_of=lambda status: self._roles.get(status.identity), statuses=self._statuses, clock=clock
         )
 
-    def bring_up(self, *, anew: bool) -> None:
+    def bring_up(self, *, restart: bool) -> None:
         """Wait until the SuperLink answers, for ever and visibly."""
-        if anew and not self._processes.end_superlink():
+        if restart and not self._processes.end_superlink():
             self._say("the SuperLink cannot be ended from here (another PID namespace?): waiting for it")
         began = remind = broken = self._clock()
         while (problem := self._problem()) is not None:
             if not problem.answered:
                 broken = self._clock()
             elif self._clock() - broken > BROKEN_S:
-                self._say(f"the SuperLink answers with errors: it is started anew. {problem}")
+                self._say(f"the SuperLink answers with errors: it is restarted. {problem}")
                 self._processes.end_superlink()
                 broken = self._clock()
             if self._clock() >= remind:

@@ -112,11 +112,11 @@ class FlowerProcesses:
         return Work(cpu_s=ticks / os.sysconf("SC_CLK_TCK"), turns=turns)
 
     def end_superlink(self) -> bool:
-        """End the SuperLink, so that whoever keeps it running starts it anew; False where none was seen."""
+        """End the SuperLink, so that whoever keeps it running starts it again; False where none was seen."""
         sight = self.look()
         if sight is None or sight.superlink is None:
             return False
-        log.warning("SuperLink ended, to be started anew pid=%d", sight.superlink.pid)
+        log.warning("SuperLink ended, to be restarted pid=%d", sight.superlink.pid)
         if not send(sight.superlink, signal.SIGTERM):
             return False
         deadline = time.monotonic() + TERM_GRACE_S

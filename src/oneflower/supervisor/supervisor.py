@@ -143,7 +143,7 @@ class Supervisor:
 
     def _bring_up(self) -> m.Input:
         try:
-            self.place.bring_up(anew=self._machine.anew)
+            self.place.bring_up(restart=self._machine.restart)
         except (OneflowerError, OSError) as error:
             if not may_pass(error):
                 return self._failed(error)

@@ -55,7 +55,7 @@ class TrainingState:
     absent
         For a round the clients that are not in its model, with how that came.
     aggregated
-        Rounds whose model was made and whose end is not in the journal.
+        Rounds that were aggregated and are not logged as completed.
     answered, evaluated
         Of the round that runs: who has trained, in how many seconds, and who has evaluated.
     parts
@@ -155,7 +155,7 @@ class TrainingState:
 
     @property
     def first_told(self) -> int:
-        """The first round whose end the journal tells; 1 before any."""
+        """The first round that the journal logs as completed; 1 before any."""
         return min(self.rounds, default=1)
 
     @property

@@ -127,7 +127,7 @@ def _report_supernode(stage: Stage, onegate: OneGate, stop: threading.Event) -> 
 def look(stage: Stage) -> dict[str, str]:
     """See whether the SuperNode runs, and follow its SuperLink to another address or another CA.
 
-    A SuperLink whose machine was replaced has both. Units are started anew only where that changed.
+    A SuperLink whose machine was replaced has both. Units are restarted only where that changed.
     """
     try:
         resolution = stage.settings()
