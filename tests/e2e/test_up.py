@@ -94,7 +94,7 @@ def test_an_app_that_does_not_use_oneflower_runs_too(up, numpy_app):
     )
     code, output = up.run()
     assert code == 0, output
-    assert "not told by the app" in output
+    assert "not reported by the app" in output
     assert "rounds 3" in (up.state / "logs" / "superlink.log").read_text()
 
 

@@ -154,7 +154,7 @@ def test_without_supernodes_the_list_is_empty(client):
 
 @pytest.mark.e2e
 def test_what_is_no_app_is_refused(client):
-    with pytest.raises(AppError, match="no FAB"):
+    with pytest.raises(AppError, match="not a Flower App Bundle"):
         client.submit(b"no app", {})
 
 
