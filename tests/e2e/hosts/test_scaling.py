@@ -34,7 +34,7 @@ def test_a_training_outlives_scaling_out_and_in(lab, wait, tell):
     tell(f"parts, each with one VM: {tables}")
     assert sorted(tables[-1]) == [12, 13, 14]
     assert json.loads(link.file("/opt/flower/service/parts.json").read_text())["members"] == list(tables[-1])
-    tell(f"clients by round: {[event['valid'] for event in events(link, 'round_completed')]}")
+    tell(f"clients by round: {[event.valid for event in events(link, 'round_completed')]}")
 
 
 def scale_out(lab, link, nodes, vm, wait, tell):
