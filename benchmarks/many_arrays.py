@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=2)
     parser.add_argument("--plain", action="store_true")
     given = parser.parse_args()
-    from conftest import write_numpy_app
+    from numpy_app import write_numpy_app
 
     whole, many = (1, given.arrays * given.size), (given.arrays, given.size)
     stock = {"FL_FLOWER_WORKAROUNDS": "NO", "FL_WARM_EXECUTOR": "NO"}

@@ -81,7 +81,7 @@ def main() -> None:
 
 def measure(folder: Path, given: argparse.Namespace) -> dict[str, float]:
     """Run the long training, then alternate; print the parts and return the ratios."""
-    from conftest import write_numpy_app
+    from numpy_app import write_numpy_app
 
     app = write_numpy_app(folder / "app")
     whole = train(app, folder / "long", given.rounds, given)

@@ -25,9 +25,8 @@ from oneflower.journal import Entry
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "tests" / "e2e"), str(ROOT / "tests" / "e2e" / "recovery")]
 
+from numpy_app import write_numpy_app  # noqa: E402
 from scene import Scene  # noqa: E402
-
-from conftest import write_numpy_app  # noqa: E402
 
 PAUSE_S = 0.5
 """What a client works in each round."""

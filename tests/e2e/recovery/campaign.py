@@ -217,7 +217,7 @@ def main():
     parser.add_argument("--proxies", action=argparse.BooleanOptionalAction, default=True)
     given = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).parents[1]))
-    from conftest import write_numpy_app
+    from numpy_app import write_numpy_app
 
     folder = Path(tempfile.mkdtemp(prefix="campaign-"))
     app = write_numpy_app(folder / "numpy-app")

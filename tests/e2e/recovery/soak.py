@@ -108,7 +108,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).parents[1]))
-    from conftest import write_numpy_app
+    from numpy_app import write_numpy_app
 
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         app = write_numpy_app(Path(folder) / "numpy-app")

@@ -152,7 +152,7 @@ def main():
     parser.add_argument("--folder", help="where to work, in place of a temporary folder in /tmp")
     given = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).parents[1]))
-    from conftest import write_numpy_app
+    from numpy_app import write_numpy_app
 
     with tempfile.TemporaryDirectory(prefix="torn-writes-", dir=given.folder) as folder:
         app = write_numpy_app(Path(folder) / "numpy-app")
