@@ -18,14 +18,14 @@ from pathlib import Path
 from oneflower.errors import OneflowerError, SettingsError
 from oneflower.flower.database import set_aside_damaged
 from oneflower.flower.guard import GUARDED
-from oneflower.flower.programs import FLOWER_NAMES, GRPC_FORKS, LOOPS, WARM_EXECUTOR, value_of
+from oneflower.flower.programs import FLOWER_NAMES, GRPC_FORKS, LAUNCHER, LOOPS, WARM_EXECUTOR, value_of
 from oneflower.flower.version import supported_room
 from oneflower.flower.watch import keep_running, look_after_parent
 from oneflower.output import steady_output
 from oneflower.proxies import direct_loopback, proxy_variable
 from oneflower.settings import Consumer, resolve_for
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(LAUNCHER)  # as a program this module is called __main__
 
 PROGRAMS = (*FLOWER_NAMES.values(), WARM_EXECUTOR)
 # Flower's defaults listen on every interface without TLS: constant.py:43.

@@ -1,6 +1,7 @@
 """The launcher: which program, which arguments, which switches; Flower's entry points are not entered."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -184,3 +185,28 @@ def test_a_program_that_raises_ends_although_its_channels_would_not():
     )
     assert done.returncode == 1
     assert done.stderr.endswith("RuntimeError: Heartbeat sender is not running.\n")
+
+
+@pytest.mark.parametrize(
+    ("variables", "names"),
+    [
+        ({}, {"zero-byte-traffic", "held-pulls"}),
+        ({"FL_FLOWER_SPEEDUPS": "NO"}, {"zero-byte-traffic"}),
+        ({"FL_FLOWER_WORKAROUNDS": "NO"}, set()),
+    ],
+)
+def test_the_log_of_a_program_names_the_workarounds_that_are_applied(variables, names):
+    """A real SuperLink's program, ended by --help when it reads its arguments."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", launch.LAUNCHER, "superlink", "--help"],
+        env={**os.environ, "ONEFLOWER_GUARDED": "YES", **variables},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    applied = re.findall(r"workarounds applied program=superlink names=(\S+)", done.stderr + done.stdout)
+    assert {name for line in applied for name in line.split(",")} & {
+        "zero-byte-traffic",
+        "held-pulls",
+    } == names
