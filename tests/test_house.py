@@ -33,4 +33,4 @@ def test_two_trees_are_measured_side_by_side(tmp_path):
 
 def test_a_folder_without_python_is_refused(tmp_path):
     code, output = measured(tmp_path)
-    assert (code, "no Python function found" in output) == (1, True)
+    assert (code, "no Python module with a function" in output) == (1, True)
