@@ -4,6 +4,7 @@ A form is compiled once from the fields' types, so that a million events cost no
 """
 
 import math
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
@@ -11,11 +12,18 @@ from enum import StrEnum
 from functools import partial
 from typing import Any, Final, NamedTuple, get_args, get_origin, get_type_hints
 
+from oneflower.foreign_text import cut
 from oneflower.journal.events import EVENTS, Event, SettingRow
 from oneflower.quality import ORIGINS, Metric
 
 LARGEST: Final = 2**53
 """Above this a float holds no whole number exactly; no round, size or count of ours comes near."""
+
+LONGEST_S: Final = 1e9
+"""31 years: a date to which it is added stays one."""
+LONGEST_TEXT: Final = 16_384
+"""In characters: more than any setting or reason needs. A longer text is cut where it is read or written."""
+_CUT: Final = re.compile(r"\.\.\. \([0-9,]{1,20} characters\)")
 
 Convert = Callable[[Any], Any]
 
@@ -78,23 +86,28 @@ def whole(value: Any) -> int:
     raise FieldError(f"{shown(value)}: expected a whole number from 0 to 2^53")
 
 
-def _number(value: Any) -> float:
-    if type(value) is float and -LARGEST <= value <= LARGEST:
+def _seconds(value: Any) -> float:
+    """Check a duration; there is no other field that is a float."""
+    if type(value) is float and -LONGEST_S <= value <= LONGEST_S:
         return value
-    if type(value) is int and -LARGEST <= value <= LARGEST:
+    if type(value) is int and -LONGEST_S <= value <= LONGEST_S:
         return float(value)
-    raise FieldError(f"{shown(value)}: expected a finite number")
+    raise FieldError(f"{shown(value)}: expected seconds, {LONGEST_S:.0f} at most")
 
 
 def text(value: Any) -> str:
-    """Check a text."""
-    if type(value) is str:
-        return value
-    raise FieldError(f"{shown(value)}: expected text")
+    """Check a text; cut one that is too long, and replace what is no character."""
+    if type(value) is not str:
+        raise FieldError(f"{shown(value)}: expected text")
+    if len(value) > LONGEST_TEXT:
+        value = value if _CUT.fullmatch(value, LONGEST_TEXT) else cut(value, LONGEST_TEXT)
+    return value if value.isascii() else value.encode(errors="replace").decode()
 
 
 def _scalar(value: Any) -> bool | int | float | str:
-    if type(value) in (str, bool) or (type(value) in (int, float) and math.isfinite(value)):
+    if type(value) is str:
+        return text(value)
+    if type(value) is bool or (type(value) in (int, float) and math.isfinite(value)):
         return value  # type: ignore[no-any-return]
     raise FieldError(f"{shown(value)}: expected a number, text or a truth value")
 
@@ -145,7 +158,7 @@ def metrics(record: Mapping[str, Any]) -> tuple[Metric, ...]:
     found: list[Metric] = []
     for origin in ORIGINS:
         for name, value in record.get(f"{origin}_metrics", {}).items():
-            found.append(Metric(origin, name, _measured(value)))
+            found.append(Metric(origin, text(name), _measured(value)))
     return tuple(found)
 
 
@@ -194,7 +207,7 @@ def shown(value: Any) -> str:
     return found if len(found) <= 60 else f"{found[:60]}..."
 
 
-_SIMPLE: Final[Mapping[type, Convert]] = {int: whole, float: _number, str: text}
+_SIMPLE: Final[Mapping[type, Convert]] = {int: whole, float: _seconds, str: text}
 
 
 def _writer(read: Convert) -> Convert:
