@@ -2,8 +2,8 @@
 
 ``python -m oneflower.flower.launch superlink|supernode ARGS...`` takes Flower's own flags, and from its
 environment the variables that a SuperLink or a SuperNode reads (`oneflower.settings.Consumer`):
-FL_FLOWER_WORKAROUNDS applies the workarounds, FL_FLOWER_SPEEDUPS those among them that only save time, and
-FL_WARM_EXECUTOR lets a SuperNode run its ClientApps in forked children of one warm process. The programs that
+FL_FLOWER_WORKAROUNDS applies the workarounds, FL_FLOWER_SPEEDUPS those among them that only save time,
+FL_MAX_UPDATE_MB sets a limit in one of them, and FL_WARM_EXECUTOR lets a SuperNode run its ClientApps in forked children of one warm process. The programs that
 Flower starts itself are started through here, too. A Flower that oneflower does not support is refused with
 exit code 4 before anything of it is imported.
 """
@@ -23,7 +23,7 @@ from oneflower.flower.version import supported_room
 from oneflower.flower.watch import keep_running, look_after_parent
 from oneflower.output import steady_output
 from oneflower.proxies import direct_loopback, proxy_variable
-from oneflower.settings import Consumer, resolve_for
+from oneflower.settings import Consumer, Settings, resolve_for
 
 log = logging.getLogger(LAUNCHER)  # as a program this module is called __main__
 
@@ -69,7 +69,7 @@ def start(program: str, arguments: Sequence[str], environ: Mapping[str, str]) ->
     entry_point = entry_points.ENTRY_POINTS[program]
     function = entry_point.load()
     if settings.flower_workarounds:
-        _apply_workarounds(program, speedups=settings.flower_speedups)
+        _apply_workarounds(program, settings)
         _look_after(program, arguments, environ)
     if program == "supernode":
         _name_proxy(value_of("--superlink", arguments) or "")
@@ -133,10 +133,11 @@ def _program(argv: Sequence[str]) -> tuple[str, list[str]]:
     return argv[0], list(argv[1:])
 
 
-def _apply_workarounds(program: str, *, speedups: bool) -> None:
+def _apply_workarounds(program: str, settings: Settings) -> None:
     from oneflower.flower.door import workarounds  # noqa: PLC0415 - after the environment is prepared
 
-    names = workarounds.apply(workarounds.WORKAROUNDS, workarounds.Program(program), speedups=speedups)
+    needed = workarounds.with_limits(max_update_mb=settings.max_update_mb)
+    names = workarounds.apply(needed, workarounds.Program(program), speedups=settings.flower_speedups)
     log.info("workarounds applied program=%s names=%s", program, ",".join(names))
 
 

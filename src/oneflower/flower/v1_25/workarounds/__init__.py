@@ -4,6 +4,7 @@ One module a subject; nothing that is installed is changed on disk. ``docs/flowe
 with what goes wrong without it and with the private names that it touches.
 """
 
+from oneflower.flower.v1_25.fleet_limits import MB, Limits
 from oneflower.flower.v1_25.workarounds import (
     assigned_partition,
     client_crash,
@@ -14,6 +15,7 @@ from oneflower.flower.v1_25.workarounds import (
     objects,
     own_programs,
     pauses,
+    reply_limits,
     serverapp_end,
 )
 from oneflower.flower.v1_25.workarounds.registry import (
@@ -32,6 +34,7 @@ WORKAROUNDS: tuple[Workaround, ...] = (
     delivery.RECALL,
     delivery.DROPPED,
     delivery.STALE,
+    reply_limits.WORKAROUND,
     clock.WORKAROUND,
     client_crash.WORKAROUND,
     assigned_partition.WORKAROUND,
@@ -50,4 +53,11 @@ WORKAROUNDS: tuple[Workaround, ...] = (
 )
 """Safety first, then speed; the order in which they are applied is declared by their `after`."""
 
-__all__ = ["WORKAROUNDS", "Patch", "Program", "Purpose", "Workaround", "apply", "ordered"]
+
+def with_limits(*, max_update_mb: int) -> tuple[Workaround, ...]:
+    """Return all workarounds, with the operator's limit of a reply; 0: the limit follows from the model."""
+    limited = reply_limits.within(Limits(max_update_bytes=max_update_mb * MB))
+    return tuple(limited if each is reply_limits.WORKAROUND else each for each in WORKAROUNDS)
+
+
+__all__ = ["WORKAROUNDS", "Patch", "Program", "Purpose", "Workaround", "apply", "ordered", "with_limits"]

@@ -10,17 +10,16 @@ from collections import Counter
 from functools import wraps
 from typing import Any
 
-from flwr.common import Error, Message
+from flwr.common import Error
 from flwr.common.constant import ErrorCode
 from flwr.common.date import now
-from flwr.common.inflatable import get_all_nested_objects, get_object_tree, no_object_id_recompute
 from flwr.server.superlink.fleet.grpc_rere.fleet_servicer import FleetServicer
 from flwr.server.superlink.linkstate.sqlite_linkstate import SqliteLinkState, dict_to_message
 from flwr.server.superlink.linkstate.utils import convert_sint64_values_in_dict_to_uint64
 from flwr.supercore.utils import uint64_to_int64
 from flwr.supernode import start_client_internal
 
-from oneflower.flower.v1_25.names import set_message_id
+from oneflower.flower.v1_25.stored_messages import answer
 from oneflower.flower.v1_25.workarounds.registry import Patch, Program, Purpose, Workaround
 
 log = logging.getLogger(__name__)
@@ -132,18 +131,7 @@ def _recall(state: Any, row: dict[str, Any], deliveries: Counter[str]) -> None:
         return
     log.warning("reply lost message=%s node=%d", message_id, node_id)
     deliveries.pop(message_id)
-    _answer(state, dict_to_message(row))
-
-
-def _answer(state: Any, message: Any) -> None:
-    """Store an error reply in the node's name, with its object, as Flower does for a crashed ClientApp."""
-    reply = Message(Error(ErrorCode.REPLY_MESSAGE_UNAVAILABLE, REPLY_LOST), reply_to=message)
-    with no_object_id_recompute():
-        set_message_id(reply, reply.object_id)
-        state.object_store.preregister(message.metadata.run_id, get_object_tree(reply))
-        for object_id, content in get_all_nested_objects(reply).items():
-            state.object_store.put(object_id, content.deflate())
-    state.store_message_res(reply)
+    answer(state, dict_to_message(row), Error(ErrorCode.REPLY_MESSAGE_UNAVAILABLE, REPLY_LOST))
 
 
 def _drop_half_sent(state: Any, reply_ids: list[str]) -> None:
