@@ -3,9 +3,9 @@
 ``python -m oneflower.flower.launch superlink|supernode ARGS...`` takes Flower's own flags, and from its
 environment the variables that a SuperLink or a SuperNode reads (`oneflower.settings.Consumer`):
 FL_FLOWER_WORKAROUNDS applies the workarounds, FL_FLOWER_SPEEDUPS those among them that only save time,
-FL_MAX_UPDATE_MB sets a limit in one of them, and FL_WARM_EXECUTOR lets a SuperNode run its ClientApps in forked children of one warm process. The programs that
-Flower starts itself are started through here, too. A Flower that oneflower does not support is refused with
-exit code 4 before anything of it is imported.
+FL_MAX_UPDATE_MB sets a limit in one of them, and FL_WARM_EXECUTOR lets a SuperNode run its ClientApps in
+forked children of one warm process. The programs that Flower starts itself are started through here, too.
+A Flower that oneflower does not support is refused with exit code 4 before anything of it is imported.
 """
 
 import logging

@@ -47,3 +47,16 @@ class Refusals:
         self.note(call, node_id, reason)
         context.abort(status, reason)
         raise RuntimeError(reason)  # a context always raises
+
+
+def refusing(status: grpc.StatusCode, reason: str, refusals: Refusals, call: str) -> Any:
+    """Return a handler that ends a call before its request is read.
+
+    A handler for one request is called with it: gRPC has received it by then. One for a stream of requests
+    is called before, and the caller sees no difference.
+    """
+
+    def refuse(_requests: Any, context: Any) -> NoReturn:
+        refusals.refuse(context, status, call, 0, reason)
+
+    return grpc.stream_unary_rpc_method_handler(refuse)
