@@ -41,7 +41,7 @@ ONE_SERVICE_PARAMS=(
     'FLOWER_VERSION' 'configure' 'Flower version of the cluster' 'O|text'
     'FL_FLOWER_WORKAROUNDS' 'configure' 'Apply the workarounds for known defects of Flower 1.25.0' 'O|boolean'
     'FL_FLOWER_SPEEDUPS' 'configure' 'Apply the workarounds that only save time; the others stay' 'O|boolean'
-    'FL_MAX_UPDATE_MB' 'configure' 'The SuperLink refuses a larger one; 0 is four times the model and 64 MB' 'O|number'
+    'FL_MAX_UPDATE_MB' 'configure' 'The SuperLink refuses a larger one; 0 is twice the model and 64 MB' 'O|number'
     'FL_MAX_RESTARTS' 'configure' 'Restarts in a row without a completed round after which the training has failed' 'O|number'
     'FL_FLEET_API_ADDRESS' 'configure' 'Address on which the SuperLink listens for SuperNodes' 'O|text'
     'FL_CONTROL_API_ADDRESS' 'configure' 'Address on which the SuperLink listens for commands, such as flwr run' 'O|text'

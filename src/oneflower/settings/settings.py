@@ -81,7 +81,7 @@ class Settings(TrainingConfig):
         role=Role.SUPERLINK,
         consumers=Consumer.SUPERLINK | Consumer.SUPERVISOR,
         needs="FL_FLOWER_WORKAROUNDS",
-        help="The SuperLink refuses a larger one; 0 is four times the model and 64 MB",
+        help="The SuperLink refuses a larger one; 0 is twice the model and 64 MB",
     )
     max_restarts: int = variable(
         name="FL_MAX_RESTARTS",

@@ -14,7 +14,7 @@ MAX_DEPTH: Final = 8
 """A message has a record dict with records of arrays of chunks: five levels."""
 MAX_REASON: Final = 4_096
 
-REPLY_FACTOR: Final = 4
+REPLY_FACTOR: Final = 2
 REPLY_EXTRA_BYTES: Final = 64 * MB
 ID_FACTOR: Final = 4
 EXTRA_IDS: Final = 1_024
