@@ -97,7 +97,7 @@ class Cluster(Up):
         return [event for event in events if event.client not in known]
 
     def _in_both(self, begin):
-        """Return the SHA-256 after each later round whose checkpoint this training and the simulation have."""
+        """Return the SHA-256 after later rounds whose checkpoint this training and the simulation have."""
         saved = {event.round: event.sha256 for event in self.events("checkpoint_saved")}
         return {number: saved[number] for number in saved if number > begin and number in self.expected}
 

@@ -20,7 +20,7 @@ from oneflower.local_cluster.folder import StateFolder
 from oneflower.local_cluster.plan import ADDRESSES
 from oneflower.local_cluster.ports import LOOPBACK, check_free, free_ports
 from oneflower.local_cluster.processes import ProcessTable
-from oneflower.local_cluster.spawn import tail
+from oneflower.local_cluster.spawn import previous, tail
 from oneflower.local_cluster.tls import Certificates
 from oneflower.settings import Settings
 
@@ -133,6 +133,10 @@ class LocalCluster:
         """Continue or end the stalled processes; return what was done."""
         return self._children.stalled()
 
+    def cut_logs(self) -> None:
+        """Keep the log of every process at a bounded size."""
+        self._children.cut_logs()
+
     def restart(self, role: str) -> None:
         """Restart a SuperNode or an executor; the rest of the old one is ended first."""
         self._children.end_one(role)
@@ -150,7 +154,9 @@ class LocalCluster:
             return
         # It may not have registered yet, or may have unregistered itself.
         with suppress(ClusterError, OSError):
-            ids = NODE_ID.findall(self._folder.log(role).read_text(encoding="utf-8", errors="replace"))
+            log = self._folder.log(role)
+            parts = [part for part in (previous(log), log) if part.exists()]
+            ids = NODE_ID.findall("".join(part.read_text("utf-8", errors="replace") for part in parts))
             self.control.unregister(int(ids[-1]) if ids else 0)
 
     def tails(self) -> str:
