@@ -270,7 +270,7 @@ def _parsed(reply: Reply, parse: Parse[Parsed]) -> Parsed:
     except ReplyError:
         raise
     except Exception as error:
-        raise ReplyError(f"it cannot be read ({words_of(error)})", LeftOutCode.UNREADABLE) from error
+        raise ReplyError(f"the reply cannot be read ({words_of(error)})", LeftOutCode.UNREADABLE) from error
 
 
 def _code_of(error: int) -> LeftOutCode:
