@@ -15,6 +15,7 @@ from oneflower.flower.v1_25.workarounds import (
     own_programs,
     pauses,
     serverapp_end,
+    takeover,
 )
 from oneflower.flower.v1_25.workarounds.registry import (
     Patch,
@@ -33,6 +34,7 @@ WORKAROUNDS: tuple[Workaround, ...] = (
     delivery.DROPPED,
     delivery.STALE,
     clock.WORKAROUND,
+    takeover.WORKAROUND,
     client_crash.WORKAROUND,
     assigned_partition.WORKAROUND,
     serverapp_end.EXIT_LOCK,
