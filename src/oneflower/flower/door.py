@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         entry_points,
         membership,
         names,
+        replies,
         workarounds,
     )
 
@@ -29,6 +30,7 @@ __all__ = [
     "entry_points",
     "membership",
     "names",
+    "replies",
     "warm_executor",  # noqa: F822 - imported under another name above
     "workarounds",
 ]
@@ -40,6 +42,7 @@ _PARTS: Final = {
     "entry_points": "entry_points",
     "membership": "membership",
     "names": "names",
+    "replies": "replies",
     "warm_executor": "warm.start",
     "workarounds": "workarounds",
 }
