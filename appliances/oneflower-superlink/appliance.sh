@@ -53,6 +53,8 @@ ONE_SERVICE_PARAMS=(
     'FL_SSL_CA_CERTFILE' 'configure' 'CA certificate, PEM or base64 of PEM; if empty, a CA is created and its certificate published' 'O|text64'
     'FL_SSL_CERTFILE' 'configure' 'Certificate of the SuperLink, PEM or base64 of PEM; if empty, one is created' 'O|text64'
     'FL_SSL_KEYFILE' 'configure' 'Private key of the SuperLink certificate, PEM or base64 of PEM; if empty, one is created' 'O|text64'
+    'FL_NODE_AUTH' 'configure' 'Let only SuperNodes join whose public key the SuperLink knows; it takes effect with TLS' 'O|boolean'
+    'FL_NODE_KEYS' 'configure' 'Public keys of SuperNodes outside the service, PEM or base64 of PEM, one after another' 'O|text64'
 )
 
 readonly ONEFLOWER=/opt/oneflower/venv/bin/oneflower

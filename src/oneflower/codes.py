@@ -125,6 +125,19 @@ class StallAct(StrEnum):
     ENDED = "ended"
 
 
+class RefusalCode(StrEnum):
+    """Why a SuperNode may not join."""
+
+    UNKNOWN_KEY = "unknown_key"
+    KEY_CHANGED = "key_changed"
+    KEY_IN_USE = "key_in_use"
+    OTHER = "other"
+
+
+KEY_ALARMS: Final = frozenset({RefusalCode.KEY_CHANGED, RefusalCode.KEY_IN_USE})
+"""Refusals that may mean that somebody else speaks in a SuperNode's name."""
+
+
 class StopReason(StrEnum):
     """Why a training ended before its last round."""
 
@@ -183,6 +196,11 @@ TEXTS: Final[Mapping[type[StrEnum], Mapping[str, str]]] = {
     StallCode: {
         StallCode.STOPPED: "stopped by a signal",
         StallCode.STOPPED_AGAIN: "stopped by a signal twice",
+    },
+    RefusalCode: {
+        RefusalCode.UNKNOWN_KEY: "its key is not known",
+        RefusalCode.KEY_CHANGED: "another key for a known VM",
+        RefusalCode.KEY_IN_USE: "two processes use one key",
     },
     StopReason: {
         StopReason.NO_IMPROVEMENT: "no improvement",

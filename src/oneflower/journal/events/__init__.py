@@ -30,6 +30,7 @@ from oneflower.journal.events.clients import (
 )
 from oneflower.journal.events.processes import (
     ClusterStarted,
+    JoinRefused,
     ProcessDied,
     ProcessStalled,
     ProcessStarted,
@@ -93,6 +94,7 @@ EVENTS: Final[Mapping[str, type[Event]]] = {
         ProcessDied,
         ProcessStarted,
         ProcessStalled,
+        JoinRefused,
         SupervisorMoved,
         RunSubmitted,
         RunLost,
@@ -120,6 +122,7 @@ __all__ = [
     "Entry",
     "EvaluationUnavailable",
     "Event",
+    "JoinRefused",
     "MetricMissing",
     "PartsAssigned",
     "ProcessDied",
