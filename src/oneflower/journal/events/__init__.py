@@ -16,6 +16,7 @@ from oneflower.journal.events.base import (
     UnknownEvent,
 )
 from oneflower.journal.events.clients import (
+    ClientBounded,
     ClientFailed,
     ClientJoined,
     ClientLeft,
@@ -58,6 +59,7 @@ from oneflower.journal.events.training import (
     TrainingResumed,
     TrainingSaving,
     TrainingStarted,
+    TrainingWentBack,
 )
 
 EVENTS: Final[Mapping[str, type[Event]]] = {
@@ -65,6 +67,7 @@ EVENTS: Final[Mapping[str, type[Event]]] = {
     for cls in (
         TrainingStarted,
         TrainingResumed,
+        TrainingWentBack,
         SettingsUsed,
         SettingsChanged,
         WaitingForClients,
@@ -75,6 +78,7 @@ EVENTS: Final[Mapping[str, type[Event]]] = {
         RoundStarted,
         ReplyReceived,
         ClientQuarantined,
+        ClientBounded,
         ClientFailed,
         RoundFailed,
         RoundAggregated,
@@ -108,6 +112,7 @@ __all__ = [
     "BrokenEvent",
     "CheckpointFailed",
     "CheckpointSaved",
+    "ClientBounded",
     "ClientFailed",
     "ClientJoined",
     "ClientLeft",
@@ -144,6 +149,7 @@ __all__ = [
     "TrainingResumed",
     "TrainingSaving",
     "TrainingStarted",
+    "TrainingWentBack",
     "UnknownEvent",
     "WaitingForClients",
 ]

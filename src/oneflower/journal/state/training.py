@@ -18,6 +18,7 @@ from oneflower.journal.events import (
     TrainingFinished,
     TrainingGaveUp,
     TrainingSaving,
+    TrainingWentBack,
     WaitingForClients,
 )
 from oneflower.journal.owners import Current
@@ -58,6 +59,8 @@ class TrainingState:
         Rounds that were aggregated and are not logged as completed.
     answered, evaluated
         Of the round that runs: who has trained, in how many seconds, and who has evaluated.
+    bounded
+        In how many rounds a client, by Flower's id, was given less weight or a smaller change than it sent.
     parts
         The VM ids by the part of the data that they have.
     unknown, broken, last_broken
@@ -106,6 +109,7 @@ class TrainingState:
     undone: list[RoundResult] = field(default_factory=list)
     resumed_after: list[int] = field(default_factory=list)
     resumes: int = 0
+    went_back: TrainingWentBack | None = None
 
     checkpoints: dict[int, SavedCheckpoint] = field(default_factory=dict)
     failed_checkpoints: int = 0
@@ -118,6 +122,7 @@ class TrainingState:
     absent: dict[int, dict[str, Outcome]] = field(default_factory=dict)
     failures: Counter[LeftOutCode] = field(default_factory=Counter)
     quarantines: Counter[LeftOutCode] = field(default_factory=Counter)
+    bounded: Counter[str] = field(default_factory=Counter)
 
     supervisor: SupervisorState | None = None
     supervisor_reason: str = ""
