@@ -47,7 +47,7 @@ def bound_changes(updates: Ordered, model: Arrays, factor: float, counter_factor
     """
     factors = {Kind.WEIGHTS: factor, Kind.STATISTICS: factor, Kind.COUNTERS: counter_factor}
     bounded, remarks = list(updates), []
-    for kind, names in _kinds(model).items():
+    for kind, names in kinds_of(model).items():
         if not factors[kind]:
             continue
         norms = [change_norm(update, model, names) for update in updates]
@@ -75,7 +75,8 @@ def change_norm(update: Update, model: Arrays, names: Iterable[str]) -> float:
     return float(np.sqrt(square))
 
 
-def _kinds(model: Arrays) -> dict[Kind, list[str]]:
+def kinds_of(model: Arrays) -> dict[Kind, list[str]]:
+    """Return the names of a model's arrays by what they are."""
     kinds: dict[Kind, list[str]] = {kind: [] for kind in Kind}
     for name, array in model.items():
         if array.dtype.kind != "f":

@@ -116,7 +116,7 @@ class TrainingConfig(Quorum):
         name="FL_MAX_CLIENT_WEIGHT",
         label="Weight bound (times median)",
         kind=Decimal(minimum=1.0, also=(0.0,)),
-        default=10.0,
+        default=20.0,
         role=Role.SUPERLINK,
         consumers=Consumer.SERVERAPP,
         effect=Effect.MODEL,
