@@ -19,6 +19,7 @@ from oneflower.journal.events import (
     TrainingFinished,
     TrainingGaveUp,
     TrainingSaving,
+    TrainingWentBack,
     WaitingForClients,
 )
 from oneflower.journal.owners import Current
@@ -62,6 +63,8 @@ class TrainingState:
     refused, key_alarms
         SuperNodes that were not let in, by the reason; of those that may mean a stolen key the last, by VM
         or key.
+    bounded
+        In how many rounds a client, by Flower's id, was given less weight or a smaller change than it sent.
     parts
         The VM ids by the part of the data that they have.
     unknown, broken, last_broken
@@ -110,6 +113,7 @@ class TrainingState:
     undone: list[RoundResult] = field(default_factory=list)
     resumed_after: list[int] = field(default_factory=list)
     resumes: int = 0
+    went_back: TrainingWentBack | None = None
 
     checkpoints: dict[int, SavedCheckpoint] = field(default_factory=dict)
     failed_checkpoints: int = 0
@@ -122,6 +126,7 @@ class TrainingState:
     absent: dict[int, dict[str, Outcome]] = field(default_factory=dict)
     failures: Counter[LeftOutCode] = field(default_factory=Counter)
     quarantines: Counter[LeftOutCode] = field(default_factory=Counter)
+    bounded: Counter[str] = field(default_factory=Counter)
 
     refused: Counter[RefusalCode] = field(default_factory=Counter)
     key_alarms: dict[str, JoinRefused] = field(default_factory=dict)
