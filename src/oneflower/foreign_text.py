@@ -17,6 +17,7 @@ _INVISIBLE: Final = (
     r"\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
     r"\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e0fff"
 )
+_CUT: Final = re.compile(r"\.\.\. \([0-9]{1,15} more characters\)")
 _CONTROLS: Final = re.compile(rf"[{_INVISIBLE}]|\x1b(?!\[[0-9;]*m)")
 _CONTROLS_OF_TERMINAL: Final = re.compile(rf"(?!\r)[{_INVISIBLE}]|\x1b(?!\[[0-9;]*[A-HJKm]|\[\?[0-9;]*[hl])")
 
@@ -57,10 +58,11 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def cut(text: str, most: int = LONGEST_REASON) -> str:
-    """Return the first `most` characters; of a longer text say how long it was."""
-    if len(text) <= most:
+    """Return the first `most` characters, and how many more there were; what was cut is not cut again."""
+    left = len(text) - most
+    if left <= 0 or _CUT.fullmatch(text, most):
         return text
-    return f"{text[:most]}... ({len(text):,} characters)"
+    return f"{text[:most]}... ({left} more characters)"
 
 
 def shown(text: str, most: int = LONGEST_REASON) -> str:

@@ -10,6 +10,8 @@ METADATA: Final = "checkpoint_metadata.json"
 BEST: Final = "checkpoint_best.npz"
 HISTORY: Final = "checkpoint_history.jsonl"
 LOCK: Final = ".checkpoint.lock"
+REJECTED: Final = "rejected"
+"""Why a round was set aside from which no client could train: the training has gone back from it."""
 
 # No training comes near 10^15 rounds, and a number of any length in a foreign name takes any time to print.
 _ROUND: Final = r"0|[1-9][0-9]{0,14}"

@@ -4,7 +4,6 @@ A form is compiled once from the fields' types, so that a million events cost no
 """
 
 import math
-import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
@@ -13,17 +12,19 @@ from functools import partial
 from typing import Any, Final, NamedTuple, get_args, get_origin, get_type_hints
 
 from oneflower.foreign_text import cut
-from oneflower.journal.events import EVENTS, Event, SettingRow
+from oneflower.journal.events import EVENTS, ClientLeftOut, Event, SettingRow
 from oneflower.quality import ORIGINS, Metric
 
 LARGEST: Final = 2**53
 """Above this a float holds no whole number exactly; no round, size or count of ours comes near."""
-
+MOST_TEXT: Final = 16_384
+MOST_TEXT_OF_CLIENT: Final = 2_048
+"""In an event about one client nearly every text is the client's."""
+MOST_ITEMS: Final = 10_000
+MOST_METRICS: Final = 500
+MOST_NAME: Final = 200
 LONGEST_S: Final = 1e9
 """31 years: a date to which it is added stays one."""
-LONGEST_TEXT: Final = 16_384
-"""In characters: more than any setting or reason needs. A longer text is cut where it is read or written."""
-_CUT: Final = re.compile(r"\.\.\. \([0-9,]{1,20} characters\)")
 
 Convert = Callable[[Any], Any]
 
@@ -96,17 +97,20 @@ def _seconds(value: Any) -> float:
 
 
 def text(value: Any) -> str:
-    """Check a text; cut one that is too long, and replace what is no character."""
-    if type(value) is not str:
-        raise FieldError(f"{shown(value)}: expected text")
-    if len(value) > LONGEST_TEXT:
-        value = value if _CUT.fullmatch(value, LONGEST_TEXT) else cut(value, LONGEST_TEXT)
-    return value if value.isascii() else value.encode(errors="replace").decode()
+    """Check a text; replace what is no character: a surrogate stands in no file."""
+    if type(value) is str:
+        return value if value.isascii() else value.encode(errors="replace").decode()
+    raise FieldError(f"{shown(value)}: expected text")
+
+
+def _read_text(value: Any) -> str:
+    """Read a text, cut where it is longer than what is written today."""
+    return cut(text(value), MOST_TEXT)
 
 
 def _scalar(value: Any) -> bool | int | float | str:
     if type(value) is str:
-        return text(value)
+        return _read_text(value)
     if type(value) is bool or (type(value) in (int, float) and math.isfinite(value)):
         return value  # type: ignore[no-any-return]
     raise FieldError(f"{shown(value)}: expected a number, text or a truth value")
@@ -115,7 +119,7 @@ def _scalar(value: Any) -> bool | int | float | str:
 def _mapping(value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise FieldError(f"{shown(value)}: expected an object")
-    return {text(key): _scalar(item) for key, item in value.items()}
+    return {_read_text(key): _scalar(item) for key, item in value.items()}
 
 
 def _list(item: Convert, value: Any) -> tuple[Any, ...]:
@@ -131,7 +135,7 @@ def _optional(convert: Convert, value: Any) -> Any:
 def _setting(value: Any) -> SettingRow:
     if not isinstance(value, Mapping):
         raise FieldError(f"{shown(value)}: expected a setting")
-    return SettingRow(**{each.name: text(value.get(each.name)) for each in fields(SettingRow)})
+    return SettingRow(**{each.name: _read_text(value.get(each.name)) for each in fields(SettingRow)})
 
 
 class _Codes:
@@ -179,11 +183,11 @@ def _measured_number(value: Any) -> float:
 def metrics_record(given: tuple[Metric, ...]) -> dict[str, dict[str, Any]]:
     """Write the metrics of a round."""
     found: dict[str, dict[str, Any]] = {f"{origin}_metrics": {} for origin in ORIGINS}
-    for each in given:
+    for each in given[:MOST_METRICS]:
         value = plain(each.value)
         numbers = value if isinstance(value, list | tuple) else [value]
-        written = [_finite_or_null(number) for number in numbers]
-        found[f"{each.origin}_metrics"][text(each.name)] = (
+        written = [_finite_or_null(number) for number in numbers[:MOST_ITEMS]]
+        found[f"{each.origin}_metrics"][shortened(text(each.name), MOST_NAME)] = (
             written if isinstance(value, list | tuple) else written[0]
         )
     return found
@@ -207,7 +211,25 @@ def shown(value: Any) -> str:
     return found if len(found) <= 60 else f"{found[:60]}..."
 
 
-_SIMPLE: Final[Mapping[type, Convert]] = {int: whole, float: _seconds, str: text}
+_SIMPLE: Final[Mapping[type, Convert]] = {int: whole, float: _seconds}
+
+
+def shortened(value: Any, most: int) -> Any:
+    """Return what is written of a value: no text in it is longer, and no list has more than `MOST_ITEMS`.
+
+    A journal is bounded in size, and a client sends what it likes.
+    """
+    if isinstance(value, str):
+        return cut(value, most)
+    if isinstance(value, list):
+        return [shortened(each, most) for each in value[:MOST_ITEMS]]
+    if isinstance(value, dict):
+        return {key: shortened(each, most) for key, each in list(value.items())[:MOST_ITEMS]}
+    return value
+
+
+def _bounded(write: Convert, most: int) -> Convert:
+    return lambda value: shortened(write(value), most)
 
 
 def _writer(read: Convert) -> Convert:
@@ -217,6 +239,8 @@ def _writer(read: Convert) -> Convert:
 
 def _convert(hint: Any) -> tuple[Convert, Convert]:
     """Return how a field of a type is read and written."""
+    if hint is str:
+        return _read_text, _writer(text)
     if hint in _SIMPLE:
         return _SIMPLE[hint], _writer(_SIMPLE[hint])
     if isinstance(hint, type) and issubclass(hint, StrEnum):
@@ -255,12 +279,14 @@ def text_of_code(codes: type[StrEnum]) -> Convert:
 def _form(cls: type[Event]) -> Form:
     hints = get_type_hints(cls)
     found, required, has_metrics = [], [], False
+    most = MOST_TEXT_OF_CLIENT if cls.__module__ == ClientLeftOut.__module__ else MOST_TEXT
     for each in fields(cls):  # type: ignore[arg-type]  # every event is a dataclass
         if each.name == "metrics":
             has_metrics = True
             continue
         key = str(each.metadata.get("json", each.name))
-        found.append(Field(each.name, key, *_convert(hints[each.name])))
+        read, write = _convert(hints[each.name])
+        found.append(Field(each.name, key, read, _bounded(write, most)))
         if each.default is MISSING and each.default_factory is MISSING:
             required.append(key)
     puts = tuple((getattr(cls, each.attribute).__set__, each.key, each.read) for each in found)

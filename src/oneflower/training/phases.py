@@ -11,6 +11,7 @@ from oneflower.flower.api import ErrorCode, Message, log
 from oneflower.flower.client_mark import ClientMark, take_mark
 from oneflower.flower.grid import Reply, RoundGrid
 from oneflower.flower.parts import PartTable
+from oneflower.flower.refusals import refusal_of, words_of
 from oneflower.journal import Aggregated, Event, Journal, unfinished_round
 from oneflower.journal.events import (
     ClientFailed,
@@ -23,17 +24,19 @@ from oneflower.journal.events import (
     ReplyReceived,
     WaitingForClients,
 )
-from oneflower.training.blame import lacks_evaluate
+from oneflower.training.blame import lacks_evaluate, passes
 from oneflower.training.replies import ReplyError
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
 NO_REASON = "no reason given"
+MOST_STATE = 64
+"""How many names of records that clients keep are remembered."""
 
 
 Parsed = TypeVar("Parsed")
 
-Parse = Callable[[Message], Parsed]
+Parse = Callable[[Reply], Parsed]
 """Returns what a reply says; raises ReplyError where it cannot be used."""
 
 
@@ -42,7 +45,7 @@ class Collected(Generic[Parsed]):
     """What the valid replies of a phase say, and how many others were quarantined.
 
     `raised` holds for each client whose app raised an exception what it said, `silent` counts those that are
-    connected and have not answered in time.
+    connected and have not answered in time, `not_finite` those of the quarantined that sent NaN or infinity.
     """
 
     valid: list[Parsed]
@@ -50,6 +53,12 @@ class Collected(Generic[Parsed]):
     asked: int = 0
     raised: tuple[str, ...] = ()
     silent: int = 0
+    not_finite: int = 0
+
+    @property
+    def broken(self) -> int:
+        """How many clients could not train: they sent NaN or infinity, or raised what will not pass."""
+        return self.not_finite + sum(not passes(reason) for reason in self.raised)
 
 
 # The client's app is at fault, not its machine or the way to it.
@@ -156,7 +165,7 @@ class Phases:
         """
         started = time.monotonic()
         valid: list[Parsed] = []
-        quarantined, raised = 0, []
+        quarantined, not_finite, raised = 0, 0, []
         asked = list(messages)
         replies = self.grid.exchange(
             asked,
@@ -167,19 +176,19 @@ class Phases:
         answered = set()
         for reply in replies:
             answered.add(reply.node_id)
-            mark = take_mark(reply.message)
-            self.client_state.update(mark.state)
-            self._name(reply.node_id, mark)
+            try:
+                self._take_mark(reply)
+                if not reply.message.has_error():
+                    valid.append(_parsed(reply, parse))
+            except ReplyError as error:
+                self.leave_out(ClientQuarantined, server_round, reply.node_id, error.code, str(error))
+                quarantined += 1
+                not_finite += error.code is LeftOutCode.NOT_FINITE
+                continue
             if reply.message.has_error():
                 self._tell_failed(phase, server_round, reply)
                 if reply.message.error.code in RAISED:
                     raised.append(reply.message.error.reason or NO_REASON)
-                continue
-            try:
-                valid.append(parse(reply.message))
-            except ReplyError as error:
-                self.leave_out(ClientQuarantined, server_round, reply.node_id, error.code, str(error))
-                quarantined += 1
                 continue
             self.record(
                 ReplyReceived(
@@ -192,8 +201,21 @@ class Phases:
         missing = sorted({message.metadata.dst_node_id for message in asked} - answered)
         silent = self._leave_out_silent(phase, server_round, missing, time.monotonic() - started)
         return Collected(
-            valid=valid, quarantined=quarantined, asked=len(asked), raised=tuple(raised), silent=silent
+            valid=valid,
+            quarantined=quarantined,
+            asked=len(asked),
+            raised=tuple(raised),
+            silent=silent,
+            not_finite=not_finite,
         )
+
+    def _take_mark(self, reply: Reply) -> None:
+        """Take up what a client says about itself; raise ReplyError for a reply that was refused."""
+        if refusal := refusal_of(reply.message):
+            raise ReplyError(refusal.reason or "", refusal.why)
+        mark = take_mark(reply.message)
+        self.client_state.update(mark.state[: MOST_STATE - len(self.client_state)])
+        self._name(reply.node_id, mark)
 
     def _tell_failed(self, phase: str, server_round: int, reply: Reply) -> None:
         reason = reply.message.error.reason or NO_REASON
@@ -251,6 +273,16 @@ class Phases:
             reason,
         )
         self.record(event(round=server_round, client=str(node_id), code=code, reason=reason))
+
+
+def _parsed(reply: Reply, parse: Parse[Parsed]) -> Parsed:
+    """Return what a reply says; whatever a client can cause while it is read is that client's."""
+    try:
+        return parse(reply)
+    except ReplyError:
+        raise
+    except Exception as error:
+        raise ReplyError(f"the reply cannot be read ({words_of(error)})", LeftOutCode.UNREADABLE) from error
 
 
 def _code_of(error: int) -> LeftOutCode:
