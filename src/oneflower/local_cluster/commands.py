@@ -100,8 +100,15 @@ def environment(
         **{
             row.name: as_text(settings.value_of(row))
             for row in read_by(Consumer.SUPERLINK | Consumer.SUPERNODE)
+            if not row.secret
         },
     }
+
+
+def secrets(settings: Settings) -> dict[str, str]:
+    """Return the secrets that a SuperLink reads; a SuperNode on the same machine does not get them."""
+    rows = (row for row in read_by(Consumer.SUPERLINK) if row.secret)
+    return {row.name: as_text(settings.value_of(row)) for row in rows}
 
 
 def threads(nodes: int, cores: int) -> int:

@@ -14,6 +14,7 @@ from oneflower.quality import Wanted
 FLOWER_VERSION = "1.25.0"
 MAX_TEXT_LENGTH = 4096
 SHORTEST_TOKEN = 16
+SHORTEST_KEY = 32
 
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?")
 # Flower's own pattern (flwr/common/config.py, parse_config_args); it silently drops what does not match.
@@ -131,6 +132,13 @@ def _token(text: str) -> str:
     return text
 
 
+def _key(text: str) -> str:
+    text = _token(text)
+    if len(text) < SHORTEST_KEY:
+        raise ValueError(f"it has {len(text)} characters; at least {SHORTEST_KEY} are required")
+    return text
+
+
 def _absolute_path(text: str) -> str:
     path = PurePosixPath(printable(text))
     if not path.is_absolute() or not path.name:
@@ -221,6 +229,11 @@ TOKEN = TextFormat(
     expected=f"at least {SHORTEST_TOKEN} characters, without blanks",
     example="$(openssl rand -hex 16)",
     parse=_token,
+)
+KEY = TextFormat(
+    expected=f"at least {SHORTEST_KEY} characters, without blanks",
+    example="$(openssl rand -hex 32)",
+    parse=_key,
 )
 METRIC = TextFormat(
     expected="the name of a metric, preceded by - where lower is better",
