@@ -83,7 +83,7 @@ class TestSources:
     def test_every_variable_has_an_alias(self, variable):
         pems = CA | CERT | KEY
         given = pems if isinstance(variable.kind, Text64) else {variable.name: variable.example}
-        given = {variable.name: "t" * 16} if isinstance(variable.kind, Password) else given
+        given = {variable.name: "t" * 32} if isinstance(variable.kind, Password) else given
         if variable.name == "FL_NODE_KEYS":
             given = {variable.name: PUBLIC_KEY}
         if variable.name == "FL_TARGET_METRIC_VALUE":

@@ -133,10 +133,9 @@ def _token(text: str) -> str:
 
 
 def _key(text: str) -> str:
-    text = _token(text)
     if len(text) < SHORTEST_KEY:
         raise ValueError(f"it has {len(text)} characters; at least {SHORTEST_KEY} are required")
-    return text
+    return _token(text)
 
 
 def _absolute_path(text: str) -> str:
