@@ -1,6 +1,6 @@
 """How far apart honest clients are: the largest change, and the largest weight, in medians of the round.
 
-    python benchmarks/update_norms.py                                    # writes the table of docs/aggregation.md
+    python benchmarks/update_norms.py                                    # writes docs/aggregation.md
     python benchmarks/update_norms.py --app anomaly-detection --seeds 7  # one app; writes nothing
 
 The three ready-made apps train on splits from even to very uneven, all in one process and without any attack.
