@@ -43,6 +43,7 @@ ONE_SERVICE_PARAMS=(
     'FLOWER_VERSION' 'configure' 'Flower version of the cluster' 'O|text'
     'FL_FLOWER_WORKAROUNDS' 'configure' 'Apply the workarounds for known defects of Flower 1.25.0' 'O|boolean'
     'FL_FLOWER_SPEEDUPS' 'configure' 'Apply the workarounds that only save time; the others stay' 'O|boolean'
+    'FL_MAX_UPDATE_MB' 'configure' 'The SuperLink refuses a larger one; 0 is twice the model and 64 MB' 'O|number'
     'FL_MAX_RESTARTS' 'configure' 'Restarts in a row without a completed round after which the training has failed' 'O|number'
     'FL_FLEET_API_ADDRESS' 'configure' 'Address on which the SuperLink listens for SuperNodes' 'O|text'
     'FL_CONTROL_API_ADDRESS' 'configure' 'Address on which the SuperLink listens for commands, such as flwr run' 'O|text'
@@ -54,6 +55,8 @@ ONE_SERVICE_PARAMS=(
     'FL_SSL_CA_CERTFILE' 'configure' 'CA certificate, PEM or base64 of PEM; if empty, a CA is created and its certificate published' 'O|text64'
     'FL_SSL_CERTFILE' 'configure' 'Certificate of the SuperLink, PEM or base64 of PEM; if empty, one is created' 'O|text64'
     'FL_SSL_KEYFILE' 'configure' 'Private key of the SuperLink certificate, PEM or base64 of PEM; if empty, one is created' 'O|text64'
+    'FL_NODE_AUTH' 'configure' 'Let only SuperNodes join whose public key the SuperLink knows; it takes effect with TLS' 'O|boolean'
+    'FL_NODE_KEYS' 'configure' 'Public keys of SuperNodes outside the service, PEM or base64 of PEM, one after another' 'O|text64'
 )
 
 readonly ONEFLOWER=/opt/oneflower/venv/bin/oneflower

@@ -69,6 +69,8 @@ class LeftOutCode(StrEnum):
     APP_EXCEPTION = "app_exception"
     UNAVAILABLE = "unavailable"
     FORM = "form"
+    UNREADABLE = "unreadable"
+    TOO_LARGE = "too_large"
     OTHER = "other"
 
 
@@ -124,6 +126,19 @@ class StallAct(StrEnum):
     ENDED = "ended"
 
 
+class RefusalCode(StrEnum):
+    """Why a SuperNode may not join."""
+
+    UNKNOWN_KEY = "unknown_key"
+    KEY_CHANGED = "key_changed"
+    KEY_IN_USE = "key_in_use"
+    OTHER = "other"
+
+
+KEY_ALARMS: Final = frozenset({RefusalCode.KEY_CHANGED, RefusalCode.KEY_IN_USE})
+"""Refusals that may mean that somebody else speaks in a SuperNode's name."""
+
+
 class StopReason(StrEnum):
     """Why a training ended before its last round."""
 
@@ -153,6 +168,8 @@ TEXTS: Final[Mapping[type[StrEnum], Mapping[str, str]]] = {
         LeftOutCode.NO_ANSWER: "no answer",
         LeftOutCode.APP_EXCEPTION: "exception in the ClientApp",
         LeftOutCode.FORM: "malformed reply",
+        LeftOutCode.UNREADABLE: "unreadable reply",
+        LeftOutCode.TOO_LARGE: "reply too large",
     },
     RoundFailure: {
         RoundFailure.FEW_CLIENTS: "too few clients connected",
@@ -181,6 +198,11 @@ TEXTS: Final[Mapping[type[StrEnum], Mapping[str, str]]] = {
     StallCode: {
         StallCode.STOPPED: "stopped by a signal",
         StallCode.STOPPED_AGAIN: "stopped by a signal twice",
+    },
+    RefusalCode: {
+        RefusalCode.UNKNOWN_KEY: "its key is not known",
+        RefusalCode.KEY_CHANGED: "another key for a known VM",
+        RefusalCode.KEY_IN_USE: "two processes use one key",
     },
     StopReason: {
         StopReason.NO_IMPROVEMENT: "no improvement",

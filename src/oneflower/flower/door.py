@@ -12,14 +12,25 @@ from typing import TYPE_CHECKING, Final
 from oneflower.flower.version import supported_room
 
 if TYPE_CHECKING:
-    from oneflower.flower.v1_25 import apps, bundles, control_api, entry_points, names, workarounds
+    from oneflower.flower.v1_25 import (
+        apps,
+        bundles,
+        control_api,
+        entry_points,
+        membership,
+        names,
+        replies,
+        workarounds,
+    )
 
 __all__ = [
     "apps",
     "bundles",
     "control_api",
     "entry_points",
+    "membership",
     "names",
+    "replies",
     "warm_executor",  # noqa: F822 - imported under another name above
     "workarounds",
 ]
@@ -29,7 +40,9 @@ _PARTS: Final = {
     "bundles": "bundles",
     "control_api": "control_api",
     "entry_points": "entry_points",
+    "membership": "membership",
     "names": "names",
+    "replies": "replies",
     "warm_executor": "warm.start",
     "workarounds": "workarounds",
 }

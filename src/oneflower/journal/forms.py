@@ -11,11 +11,17 @@ from enum import StrEnum
 from functools import partial
 from typing import Any, Final, NamedTuple, get_args, get_origin, get_type_hints
 
-from oneflower.journal.events import EVENTS, Event, SettingRow
+from oneflower.journal.events import EVENTS, ClientLeftOut, Event, SettingRow
 from oneflower.quality import ORIGINS, Metric
 
 LARGEST: Final = 2**53
 """Above this a float holds no whole number exactly; no round, size or count of ours comes near."""
+MOST_TEXT: Final = 16_384
+MOST_TEXT_OF_CLIENT: Final = 2_048
+"""In an event about one client nearly every text is the client's."""
+MOST_ITEMS: Final = 10_000
+MOST_METRICS: Final = 500
+MOST_NAME: Final = 200
 
 Convert = Callable[[Any], Any]
 
@@ -166,11 +172,11 @@ def _measured_number(value: Any) -> float:
 def metrics_record(given: tuple[Metric, ...]) -> dict[str, dict[str, Any]]:
     """Write the metrics of a round."""
     found: dict[str, dict[str, Any]] = {f"{origin}_metrics": {} for origin in ORIGINS}
-    for each in given:
+    for each in given[:MOST_METRICS]:
         value = plain(each.value)
         numbers = value if isinstance(value, list | tuple) else [value]
-        written = [_finite_or_null(number) for number in numbers]
-        found[f"{each.origin}_metrics"][text(each.name)] = (
+        written = [_finite_or_null(number) for number in numbers[:MOST_ITEMS]]
+        found[f"{each.origin}_metrics"][shortened(text(each.name), MOST_NAME)] = (
             written if isinstance(value, list | tuple) else written[0]
         )
     return found
@@ -195,6 +201,25 @@ def shown(value: Any) -> str:
 
 
 _SIMPLE: Final[Mapping[type, Convert]] = {int: whole, float: _number, str: text}
+
+
+def shortened(value: Any, most: int) -> Any:
+    """Return what is written of a value: no text in it is longer, and no list has more than `MOST_ITEMS`.
+
+    A journal is bounded in size, and a client sends what it likes.
+    """
+    if isinstance(value, str):
+        left = len(value) - most
+        return value if left <= 0 else f"{value[:most]}... ({left} more characters)"
+    if isinstance(value, list):
+        return [shortened(each, most) for each in value[:MOST_ITEMS]]
+    if isinstance(value, dict):
+        return {key: shortened(each, most) for key, each in list(value.items())[:MOST_ITEMS]}
+    return value
+
+
+def _bounded(write: Convert, most: int) -> Convert:
+    return lambda value: shortened(write(value), most)
 
 
 def _writer(read: Convert) -> Convert:
@@ -242,12 +267,14 @@ def text_of_code(codes: type[StrEnum]) -> Convert:
 def _form(cls: type[Event]) -> Form:
     hints = get_type_hints(cls)
     found, required, has_metrics = [], [], False
+    most = MOST_TEXT_OF_CLIENT if cls.__module__ == ClientLeftOut.__module__ else MOST_TEXT
     for each in fields(cls):  # type: ignore[arg-type]  # every event is a dataclass
         if each.name == "metrics":
             has_metrics = True
             continue
         key = str(each.metadata.get("json", each.name))
-        found.append(Field(each.name, key, *_convert(hints[each.name])))
+        read, write = _convert(hints[each.name])
+        found.append(Field(each.name, key, read, _bounded(write, most)))
         if each.default is MISSING and each.default_factory is MISSING:
             required.append(key)
     puts = tuple((getattr(cls, each.attribute).__set__, each.key, each.read) for each in found)

@@ -17,6 +17,7 @@ from oneflower.files import require_no_pipe
 from oneflower.journal.codec import line_of
 from oneflower.journal.events import Entry, Event
 from oneflower.journal.heartbeat import Heartbeat
+from oneflower.journal.rotation import keep_history
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,8 @@ class Journal:
     A journal that cannot be written is logged and never raises: a full disk must not end a training. Its
     events are held back, and written in their order with the first that can be.
     The heartbeat beats with every event, also with one that cannot be written. At `max_bytes` the file is
-    renamed to `<name>.1` (and so on up to `old_files`), and another is begun.
+    renamed to `<name>.1` (and so on up to `old_files`), and another is begun. The file of the next age keeps
+    what the overwritten ones had about the rounds.
     """
 
     def __init__(  # noqa: PLR0913 - three of them are for tests
@@ -149,7 +151,13 @@ class Journal:
             os.close(descriptor)
 
     def _rotate(self) -> int:
-        """Rename the files one age up, while the lock on the newest is held, and open a fresh one."""
+        """Rename the files one age up, while the lock on the newest is held, and open a fresh one.
+
+        Of the oldest, which is then overwritten, the history of the rounds is kept.
+        """
+        oldest = old_file(self.path, self._old_files)
+        if oldest.exists():
+            keep_history(oldest, old_file(self.path, self._old_files + 1), self._max_bytes)
         for age in range(self._old_files - 1, 0, -1):
             if old_file(self.path, age).exists():
                 old_file(self.path, age).rename(old_file(self.path, age + 1))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from oneflower.errors import ClusterError
 from oneflower.files import probe, state_errors
+from oneflower.local_cluster.spawn import previous
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class StateFolder:
 
     @property
     def logs(self) -> Path:
-        """One log per process, and that of its previous start."""
+        """One log per process, and what came before it: that of its previous start, or its own first part."""
         return self.root / "logs"
 
     @property
@@ -114,7 +115,7 @@ class StateFolder:
         """Rename the logs of the previous start to ``.log.1``: a crash is often examined after a restart."""
         with state_errors(self.logs):
             for log in self.logs.glob("*.log"):
-                log.replace(log.with_suffix(".log.1"))
+                log.replace(previous(log))
 
     def is_used(self) -> bool:
         """Return whether the folder holds files of a training."""

@@ -245,13 +245,14 @@ class RoundLoop:
 
     def _collect_updates(self, server_round: int, arrays: ArrayRecord, model: Arrays) -> Collected[Update]:
         config = self.phases.parts.into(self.train_config)
+        schema = model_schema(model)
         messages = list(self.strategy.configure_train(server_round, arrays, config, self.phases.grid))
         return self.phases.collect(
             "train",
             server_round,
             messages,
             quorum=partial(self._enough, len(messages)),
-            parse=partial(parse_update, schema=model_schema(model)),
+            parse=lambda reply: parse_update(reply.message, schema, client=reply.node_id),
         )
 
     def _enough(self, asked: int, quarantined: int) -> int:
@@ -282,9 +283,9 @@ class RoundLoop:
             server_round,
             self.strategy.configure_evaluate(server_round, result.arrays, config, self.phases.grid),
             quorum=lambda _: self.config.min_evaluate_clients,
-            parse=parse_evaluation,
+            parse=lambda reply: parse_evaluation(reply.message, client=reply.node_id),
         )
-        if lacks_evaluate(collected.raised):
+        if not collected.valid and lacks_evaluate(collected.raised):
             self.remarks.no_evaluation(server_round)
             return
         checked = check_together(collected.valid, self.strategy.max_weight)

@@ -31,6 +31,7 @@ from oneflower.journal.events.clients import (
 )
 from oneflower.journal.events.processes import (
     ClusterStarted,
+    JoinRefused,
     ProcessDied,
     ProcessStalled,
     ProcessStarted,
@@ -97,6 +98,7 @@ EVENTS: Final[Mapping[str, type[Event]]] = {
         ProcessDied,
         ProcessStarted,
         ProcessStalled,
+        JoinRefused,
         SupervisorMoved,
         RunSubmitted,
         RunLost,
@@ -125,6 +127,7 @@ __all__ = [
     "Entry",
     "EvaluationUnavailable",
     "Event",
+    "JoinRefused",
     "MetricMissing",
     "PartsAssigned",
     "ProcessDied",

@@ -57,6 +57,7 @@ REDUCERS: Final[Mapping[type[e.Event], Reducer]] = {
     e.ProcessDied: mark_only,
     e.ProcessStarted: mark_only,
     e.ProcessStalled: supervision.nothing,
+    e.JoinRefused: supervision.refused,
     e.SupervisorMoved: supervision.moved,
     e.RunSubmitted: supervision.submitted,
     e.RunLost: supervision.lost,

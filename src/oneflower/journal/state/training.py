@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from oneflower.codes import LeftOutCode, Outcome, Phase, SupervisorState
+from oneflower.codes import LeftOutCode, Outcome, Phase, RefusalCode, SupervisorState
 from oneflower.journal.events import (
     AppFailed,
     BrokenEvent,
     CheckpointFailed,
     Entry,
+    JoinRefused,
     Scalar,
     SettingRow,
     TrainingFailed,
@@ -59,6 +60,9 @@ class TrainingState:
         Rounds that were aggregated and are not logged as completed.
     answered, evaluated
         Of the round that runs: who has trained, in how many seconds, and who has evaluated.
+    refused, key_alarms
+        SuperNodes that were not let in, by the reason; of those that may mean a stolen key the last, by VM
+        or key.
     bounded
         In how many rounds a client, by Flower's id, was given less weight or a smaller change than it sent.
     parts
@@ -123,6 +127,9 @@ class TrainingState:
     failures: Counter[LeftOutCode] = field(default_factory=Counter)
     quarantines: Counter[LeftOutCode] = field(default_factory=Counter)
     bounded: Counter[str] = field(default_factory=Counter)
+
+    refused: Counter[RefusalCode] = field(default_factory=Counter)
+    key_alarms: dict[str, JoinRefused] = field(default_factory=dict)
 
     supervisor: SupervisorState | None = None
     supervisor_reason: str = ""

@@ -40,6 +40,7 @@ WARNINGS: Final[frozenset[type[Event]]] = frozenset(
         e.AppFailed,
         e.ProcessDied,
         e.ProcessStalled,
+        e.JoinRefused,
         e.RunLost,
         e.ClientLeft,
         e.TrainingGaveUp,
@@ -104,6 +105,11 @@ def _parts(event: e.PartsAssigned, _entry: Entry, _state: TrainingState) -> str:
 def _stalled(event: e.ProcessStalled, _entry: Entry, _state: TrainingState) -> str:
     done = "continued" if event.done is StallAct.CONTINUED else "ended"
     return f"{event.role} did not move and was {done}: {event.reason}"
+
+
+def _refused(event: e.JoinRefused, _entry: Entry, _state: TrainingState) -> str:
+    subject = "a SuperNode was" if event.count == 1 else f"{event.count} SuperNodes were"
+    return f"{subject} not let in: {event.reason}"
 
 
 def _supervisor(event: e.SupervisorMoved, _entry: Entry, _state: TrainingState) -> str:
@@ -190,6 +196,7 @@ _WRITERS: Final[Mapping[type[Event], Callable[[Any, Entry, TrainingState], str]]
     e.ProcessDied: _fields("{event.role} has ended: {event.reason}; it is restarted"),
     e.ProcessStarted: _fields("{event.role} is running again"),
     e.ProcessStalled: _stalled,
+    e.JoinRefused: _refused,
     e.ClientNamed: _named,
     e.ClientJoined: _joined,
     e.ClientLeft: _left,

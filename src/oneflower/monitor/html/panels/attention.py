@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from oneflower.codes import Phase
+from oneflower.codes import Phase, RefusalCode, text
 from oneflower.journal import TrainingState
 from oneflower.monitor.html.markup import Html, el
 from oneflower.monitor.html.panel import ON_DASHBOARD, Panel
@@ -30,6 +30,7 @@ class Concern:
 def concerns(view: TrainingState, safety: Safety, now: datetime) -> list[Concern]:
     """Return what is wrong now, the gravest first."""
     found = [*_of_journal(view), *_of_training(view, now), *_of_work(view, safety), *_of_clients(view)]
+    found += _of_keys(view)
     return sorted(found, key=lambda concern: concern.style != "bad")
 
 
@@ -123,6 +124,16 @@ def _of_clients(view: TrainingState) -> Iterator[Concern]:
             subject = "1 client is" if len(names) == 1 else f"{len(names)} clients are"
             word = {Standing.FAILED: "failing", Standing.ABSENT: "missing"}.get(stand, str(stand))
             yield Concern("warn", f"{subject} {word}.", advice)
+
+
+def _of_keys(view: TrainingState) -> Iterator[Concern]:
+    for alarm in view.key_alarms.values():
+        yield Concern("bad", f"A SuperNode was not let in: {text(alarm.code)}.", alarm.reason)
+    count = view.refused[RefusalCode.UNKNOWN_KEY]
+    if count and view.phase not in ENDED:
+        subject = "1 SuperNode was" if count == 1 else f"{count} SuperNodes were"
+        advice = "Add its public key to FL_NODE_KEYS if it is yours; otherwise close the port to it."
+        yield Concern("warn", f"{subject} not let in: {text(RefusalCode.UNKNOWN_KEY)}.", advice)
 
 
 PANELS = (
