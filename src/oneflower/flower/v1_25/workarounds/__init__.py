@@ -11,6 +11,7 @@ from oneflower.flower.v1_25.workarounds import (
     connections,
     delivery,
     held_calls,
+    object_trees,
     objects,
     one_reply,
     own_programs,
@@ -29,6 +30,7 @@ from oneflower.flower.v1_25.workarounds.registry import (
 WORKAROUNDS: tuple[Workaround, ...] = (
     objects.ZERO_BYTES,
     objects.RACE,
+    object_trees.WORKAROUND,
     objects.UNWANTED,
     delivery.RECALL,
     delivery.DROPPED,
