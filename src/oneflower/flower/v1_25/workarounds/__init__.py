@@ -14,6 +14,7 @@ from oneflower.flower.v1_25.workarounds import (
     fleet_calls,
     held_calls,
     node_limits,
+    object_trees,
     objects,
     one_reply,
     own_programs,
@@ -34,6 +35,7 @@ from oneflower.flower.v1_25.workarounds.registry import (
 WORKAROUNDS: tuple[Workaround, ...] = (
     objects.ZERO_BYTES,
     objects.RACE,
+    object_trees.WORKAROUND,
     objects.UNWANTED,
     delivery.RECALL,
     delivery.DROPPED,
