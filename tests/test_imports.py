@@ -37,6 +37,7 @@ LAYERS = {
     "language_models": 1,
     "versions": 1,
     "parts": 1,
+    "node_keys": 1,
     "codes": 0,
     "quality": 1,
     "errors": 0,

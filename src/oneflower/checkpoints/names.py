@@ -10,6 +10,8 @@ METADATA: Final = "checkpoint_metadata.json"
 BEST: Final = "checkpoint_best.npz"
 HISTORY: Final = "checkpoint_history.jsonl"
 LOCK: Final = ".checkpoint.lock"
+REJECTED: Final = "rejected"
+"""Why a round was set aside from which no client could train: the training has gone back from it."""
 
 _MANIFEST: Final = re.compile(r"checkpoint_round_(0|[1-9]\d*)\.json")
 _DATA: Final = re.compile(r"checkpoint_round_(0|[1-9]\d*)(\.state)?\.npz")

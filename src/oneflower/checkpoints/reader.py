@@ -12,7 +12,7 @@ from oneflower.checkpoints.folder import committed_rounds
 from oneflower.checkpoints.history import History
 from oneflower.checkpoints.manifest import DamagedError, Manifest
 from oneflower.checkpoints.model import Checkpoint, Metrics, ModelSchema
-from oneflower.checkpoints.names import parse_set_aside
+from oneflower.checkpoints.names import REJECTED, manifest_round, parse_set_aside
 from oneflower.checkpoints.reading import (
     history_or_empty,
     read_checkpoint,
@@ -80,6 +80,12 @@ class CheckpointReader:
             return ()
         except OSError as error:
             raise state_error(error, "listing the checkpoints", self.root) from error
+
+    def rejected(self) -> tuple[int, ...]:
+        """Return the rounds that the training has gone back from, oldest first."""
+        parsed = filter(None, map(parse_set_aside, self.set_aside()))
+        numbers = (manifest_round(each.name) for each in parsed if each.reason == REJECTED)
+        return tuple(sorted(number for number in numbers if number is not None))
 
     def latest(self, schema: ModelSchema | None = None) -> Checkpoint | None:
         """Return the newest checkpoint whose checksums verify; None if there is none.

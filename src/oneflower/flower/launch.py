@@ -18,9 +18,12 @@ from pathlib import Path
 from oneflower.errors import OneflowerError, SettingsError
 from oneflower.flower.database import set_aside_damaged
 from oneflower.flower.guard import GUARDED
+from oneflower.flower.join_refusals import of_this_process
+from oneflower.flower.members import Members
 from oneflower.flower.programs import FLOWER_NAMES, GRPC_FORKS, LAUNCHER, LOOPS, WARM_EXECUTOR, value_of
 from oneflower.flower.version import supported_room
 from oneflower.flower.watch import keep_running, look_after_parent
+from oneflower.node_keys import KEYS_VARIABLE, keys_of_pem
 from oneflower.output import steady_output
 from oneflower.proxies import direct_loopback, proxy_variable
 from oneflower.settings import Consumer, Settings, resolve_for
@@ -37,6 +40,7 @@ LOOPBACK_FLAGS = {
     "supernode": {"--clientappio-api-address": "127.0.0.1:9094"},
 }
 GUARDED_PROGRAMS = frozenset({"superlink", "supernode", "superexec"})
+NODE_AUTH = "--enable-supernode-auth"
 CONSUMERS = Consumer.SUPERLINK | Consumer.SUPERNODE
 USAGE = f"usage: python -m oneflower.flower.launch {'|'.join(PROGRAMS)} ARGS... (Flower's own flags)"
 
@@ -71,6 +75,8 @@ def start(program: str, arguments: Sequence[str], environ: Mapping[str, str]) ->
     if settings.flower_workarounds:
         _apply_workarounds(program, settings)
         _look_after(program, arguments, environ)
+    if program == "superlink" and NODE_AUTH in arguments:
+        _admit_members(settings.node_keys, environ)
     if program == "supernode":
         _name_proxy(value_of("--superlink", arguments) or "")
     # A SuperNode with --isolation process has an executor that somebody else runs.
@@ -139,6 +145,17 @@ def _apply_workarounds(program: str, settings: Settings) -> None:
     needed = workarounds.with_limits(max_update_mb=settings.max_update_mb)
     names = workarounds.apply(needed, workarounds.Program(program), speedups=settings.flower_speedups)
     log.info("workarounds applied program=%s names=%s", program, ",".join(names))
+
+
+def _admit_members(node_keys: str, environ: Mapping[str, str]) -> None:
+    """Let the SuperNodes join whose keys are in FL_NODE_KEYS or in the file of a service's keys."""
+    from oneflower.flower.door import membership  # noqa: PLC0415 - after the environment is prepared
+
+    file = environ.get(KEYS_VARIABLE, "")
+    refusals = of_this_process()
+    members = Members(keys_of_pem(node_keys), Path(file) if file else None, refuse=refusals.refuse)
+    membership.admit_members(members, refusals)
+    log.info("supernode keys known count=%d", len(members.current))
 
 
 def _look_after(program: str, arguments: Sequence[str], environ: Mapping[str, str]) -> None:

@@ -17,11 +17,13 @@ from oneflower.local_cluster import commands
 from oneflower.local_cluster.children import Children, Death
 from oneflower.local_cluster.commands import Addresses
 from oneflower.local_cluster.folder import StateFolder
+from oneflower.local_cluster.node_keys import LocalKeys
 from oneflower.local_cluster.plan import ADDRESSES
 from oneflower.local_cluster.ports import LOOPBACK, check_free, free_ports
 from oneflower.local_cluster.processes import ProcessTable
 from oneflower.local_cluster.spawn import previous, tail
 from oneflower.local_cluster.tls import Certificates
+from oneflower.node_keys import KEYS_VARIABLE
 from oneflower.settings import Settings
 
 START_TIMEOUT_S = 60.0
@@ -59,6 +61,7 @@ class LocalCluster:
     def __init__(self, folder: StateFolder, options: ClusterOptions) -> None:
         self._folder = folder
         self._options = options
+        self._keys = LocalKeys(folder.tls) if options.tls and options.settings.node_auth else None
         self._children = self._no_children()
         self._addresses: Addresses | None = None
         self._control: ControlClient | None = None
@@ -168,6 +171,8 @@ class LocalCluster:
         self._addresses = self._choose_addresses()
         self._children = self._no_children()
         self._children.table.open()
+        if self._keys:
+            self._keys.clear()
         self._spawn_superlink()
         tls = self._options.tls
         self._control = ControlClient(self.addresses.control, tls.ca.read_bytes() if tls else None)
@@ -232,7 +237,10 @@ class LocalCluster:
 
     def _spawn_supernode(self, index: int) -> None:
         options = self._options
-        command = commands.supernode(index, options.nodes, self.addresses, options.settings, tls=options.tls)
+        key = self._keys.make(index) if self._keys else None
+        command = commands.supernode(
+            index, options.nodes, self.addresses, options.settings, tls=options.tls, key=key
+        )
         self._spawn(f"supernode-{index}", command)
         role = f"{SUPEREXEC}-{index}"
         if self._own_executors() and role not in self._children:
@@ -260,6 +268,8 @@ class LocalCluster:
         if role in (SUPERLINK, SUPEREXEC):  # they start the ServerApp
             environment[JOURNAL_VARIABLE] = str(self._folder.journal)
             environment["ONEFLOWER_CLIENTS"] = str(self._options.nodes)
+        if role == SUPERLINK and self._keys:
+            environment[KEYS_VARIABLE] = str(self._keys.file)
         log = self._folder.log(role)
         self._children.spawn(role, command, environment=environment, log=log, folder=self._folder.root)
 

@@ -104,7 +104,9 @@ def _array_code(array: NDArray, spec: ArraySpec) -> LeftOutCode:
     """Return what is wrong with an array that failed `check_array`."""
     if array.shape != spec.shape:
         return LeftOutCode.SHAPE
-    return LeftOutCode.DTYPE if array.dtype != spec.dtype else LeftOutCode.NOT_FINITE
+    if array.dtype != spec.dtype:
+        return LeftOutCode.DTYPE
+    return LeftOutCode.NOT_FINITE if array.dtype.kind == "f" else LeftOutCode.FORM
 
 
 def _refuse(reason: str | None, code: LeftOutCode) -> None:

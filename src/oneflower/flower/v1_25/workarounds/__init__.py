@@ -20,6 +20,7 @@ from oneflower.flower.v1_25.workarounds import (
     pauses,
     reply_limits,
     serverapp_end,
+    takeover,
 )
 from oneflower.flower.v1_25.workarounds.registry import (
     Patch,
@@ -42,6 +43,7 @@ WORKAROUNDS: tuple[Workaround, ...] = (
     reply_limits.WORKAROUND,
     one_reply.WORKAROUND,
     clock.WORKAROUND,
+    takeover.WORKAROUND,
     client_crash.WORKAROUND,
     assigned_partition.WORKAROUND,
     serverapp_end.EXIT_LOCK,
