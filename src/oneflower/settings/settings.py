@@ -73,16 +73,6 @@ class Settings(TrainingConfig):
         needs="FL_FLOWER_WORKAROUNDS",
         help="Apply the workarounds that only save time; the others stay",
     )
-    max_update_mb: int = variable(
-        name="FL_MAX_UPDATE_MB",
-        label="Largest reply of a client",
-        kind=Integer(maximum=1_000_000, unit="MB"),
-        default=0,
-        role=Role.SUPERLINK,
-        consumers=Consumer.SUPERLINK | Consumer.SUPERVISOR,
-        needs="FL_FLOWER_WORKAROUNDS",
-        help="The SuperLink refuses a larger one; 0 is twice the model and 64 MB",
-    )
     max_restarts: int = variable(
         name="FL_MAX_RESTARTS",
         label="Consecutive restarts tolerated",
