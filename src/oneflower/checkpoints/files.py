@@ -6,6 +6,7 @@ so that tests can make any one of them fail, cut it short or record it.
 
 import errno
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
@@ -91,11 +92,11 @@ class OsFiles:
 
     def create(self, path: Path) -> int:
         """Create or truncate a file for writing."""
-        return _open_to_write(path, os.O_TRUNC)
+        return _for_its_readers(_open_to_write(path, os.O_TRUNC), path)
 
     def append(self, path: Path) -> int:
         """Open or create a file for appending."""
-        return _open_to_write(path, os.O_APPEND)
+        return _for_its_readers(_open_to_write(path, os.O_APPEND), path)
 
     def write(self, descriptor: int, data: memoryview) -> int:
         """Write some bytes."""
@@ -146,6 +147,13 @@ class OsFiles:
         """Return the bytes free to this process."""
         status = os.statvfs(folder)
         return status.f_bavail * status.f_frsize
+
+
+def _for_its_readers(descriptor: int, path: Path) -> int:
+    """Let the group of a folder with the setgid bit read a file: its operator made it to be shared."""
+    if path.parent.stat().st_mode & stat.S_ISGID:
+        os.fchmod(descriptor, 0o640)
+    return descriptor
 
 
 def _open_to_write(path: Path, flags: int) -> int:

@@ -14,6 +14,7 @@ import pytest
 from oneflower.errors import ClusterError
 from oneflower.flower.control import ControlClient
 from oneflower.flower.fab import build_fab
+from oneflower.flower.sockets import SOCKETS, socket_of
 
 from ..recovery.own_ports import free_ports
 
@@ -118,12 +119,19 @@ class Federation:
     def at(self, name):
         return f"127.0.0.1:{self.ports[name]}"
 
+    def socket(self, name):
+        """Return the socket that our launcher makes for an API."""
+        return socket_of(self.folder / "s", self.at(name))
+
     def superlink(self, *, stock=False, **environ):
         command = [str(SCRIPTS / "flower-superlink")] if stock else [*LAUNCH, "superlink"]
         command += ["--insecure", "--database", str(self.folder / "state.db")]
         for name in ("fleet", "control", "serverappio"):
             command += [f"--{name}-api-address", self.at(name)]
         process = self._start(command, environ)
+        private = not stock and environ.get("FL_FLOWER_WORKAROUNDS") != "NO"
+        self.control.close()
+        self.control = ControlClient(self.socket("control") if private else self.at("control"))
         self.until(self._answers)
         return process
 
@@ -145,6 +153,7 @@ class Federation:
             env={
                 **os.environ,
                 "FLWR_HOME": str(self.folder / "flwr"),
+                SOCKETS: str(self.folder / "s"),
                 "FLWR_TELEMETRY_ENABLED": "0",
                 "PATH": f"{SCRIPTS}{os.pathsep}{os.environ['PATH']}",
                 MARKER: self.marker,

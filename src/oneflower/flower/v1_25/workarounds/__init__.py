@@ -14,6 +14,7 @@ from oneflower.flower.v1_25.workarounds import (
     objects,
     own_programs,
     pauses,
+    private_sockets,
     serverapp_end,
 )
 from oneflower.flower.v1_25.workarounds.registry import (
@@ -37,6 +38,8 @@ WORKAROUNDS: tuple[Workaround, ...] = (
     assigned_partition.WORKAROUND,
     serverapp_end.EXIT_LOCK,
     serverapp_end.FAILURES,
+    private_sockets.SUPERLINK,
+    private_sockets.SUPERNODE,
     own_programs.SUPERLINK,
     own_programs.SUPERNODE,
     own_programs.SUPEREXEC,
