@@ -33,7 +33,7 @@ as_root = pytest.mark.skipif(os.getuid() != 0, reason="files are given to anothe
 def healthy(monkeypatch):
     """Flower is not started here: a test turns its health on and off. tests/e2e/hosts has the real one."""
     state = {"superlink": True}
-    monkeypatch.setattr(bootstrapping, "superlink_answers", lambda settings, ca: state["superlink"])
+    monkeypatch.setattr(bootstrapping, "superlink_answers", lambda settings, ca, sockets: state["superlink"])
     monkeypatch.setattr(bootstrapping, "HEALTH_TIMEOUT_S", 0.0)
     monkeypatch.setattr(joining, "CA_TIMEOUT_S", 0.0)
     monkeypatch.setattr(joining, "DISCOVERY_TIMEOUT_S", 0.0)

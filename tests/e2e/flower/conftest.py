@@ -15,6 +15,7 @@ from oneflower.errors import ClusterError
 from oneflower.flower.control import ControlClient
 from oneflower.flower.fab import build_fab
 from oneflower.flower.sockets import SOCKETS, socket_of
+from oneflower.local_cluster.tls import make_certificates
 
 from ..recovery.own_ports import free_ports
 
@@ -46,7 +47,8 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDic
 from flwr.clientapp import ClientApp
 from flwr.serverapp import ServerApp
 
-server, client = ServerApp(), ClientApp()
+server = ServerApp()
+client = ClientApp()
 
 
 @server.main()
@@ -123,11 +125,21 @@ class Federation:
         """Return the socket that our launcher makes for an API."""
         return socket_of(self.folder / "s", self.at(name))
 
-    def superlink(self, *, stock=False, **environ):
+    def certificates(self):
+        return make_certificates(self.folder / "tls", ["127.0.0.1"])
+
+    def superlink(self, *, stock=False, tls=None, public=False, **environ):
         command = [str(SCRIPTS / "flower-superlink")] if stock else [*LAUNCH, "superlink"]
-        command += ["--insecure", "--database", str(self.folder / "state.db")]
+        command += ["--database", str(self.folder / "state.db")]
+        if tls is None:
+            command += ["--insecure"]
+        else:
+            command += ["--ssl-ca-certfile", str(tls.ca), "--ssl-certfile", str(tls.certificate)]
+            command += ["--ssl-keyfile", str(tls.key)]
         for name in ("fleet", "control", "serverappio"):
             command += [f"--{name}-api-address", self.at(name)]
+        if public:
+            command += ["--control-api-address", f"0.0.0.0:{self.ports['control']}"]
         process = self._start(command, environ)
         private = not stock and environ.get("FL_FLOWER_WORKAROUNDS") != "NO"
         self.control.close()
