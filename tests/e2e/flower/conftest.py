@@ -14,6 +14,8 @@ import pytest
 from oneflower.errors import ClusterError
 from oneflower.flower.control import ControlClient
 from oneflower.flower.fab import build_fab
+from oneflower.flower.sockets import SOCKETS, socket_of
+from oneflower.local_cluster.tls import make_certificates
 
 from ..recovery.own_ports import free_ports
 
@@ -45,7 +47,8 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDic
 from flwr.clientapp import ClientApp
 from flwr.serverapp import ServerApp
 
-server, client = ServerApp(), ClientApp()
+server = ServerApp()
+client = ClientApp()
 
 
 @server.main()
@@ -118,12 +121,29 @@ class Federation:
     def at(self, name):
         return f"127.0.0.1:{self.ports[name]}"
 
-    def superlink(self, *, stock=False, **environ):
+    def socket(self, name):
+        """Return the socket that our launcher makes for an API."""
+        return socket_of(self.folder / "s", self.at(name))
+
+    def certificates(self):
+        return make_certificates(self.folder / "tls", ["127.0.0.1"])
+
+    def superlink(self, *, stock=False, tls=None, public=False, **environ):
         command = [str(SCRIPTS / "flower-superlink")] if stock else [*LAUNCH, "superlink"]
-        command += ["--insecure", "--database", str(self.folder / "state.db")]
+        command += ["--database", str(self.folder / "state.db")]
+        if tls is None:
+            command += ["--insecure"]
+        else:
+            command += ["--ssl-ca-certfile", str(tls.ca), "--ssl-certfile", str(tls.certificate)]
+            command += ["--ssl-keyfile", str(tls.key)]
         for name in ("fleet", "control", "serverappio"):
             command += [f"--{name}-api-address", self.at(name)]
+        if public:
+            command += ["--control-api-address", f"0.0.0.0:{self.ports['control']}"]
         process = self._start(command, environ)
+        private = not stock and environ.get("FL_FLOWER_WORKAROUNDS") != "NO"
+        self.control.close()
+        self.control = ControlClient(self.socket("control") if private else self.at("control"))
         self.until(self._answers)
         return process
 
@@ -145,6 +165,7 @@ class Federation:
             env={
                 **os.environ,
                 "FLWR_HOME": str(self.folder / "flwr"),
+                SOCKETS: str(self.folder / "s"),
                 "FLWR_TELEMETRY_ENABLED": "0",
                 "PATH": f"{SCRIPTS}{os.pathsep}{os.environ['PATH']}",
                 MARKER: self.marker,
