@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from oneflower.codes import RefusalCode
+from oneflower.flower.join_refusals import ALARM_EVERY_S, EVERY_S, Refusals, two_processes, unknown_key
 from oneflower.flower.peers import is_connected
 from oneflower.flower.presence import RETURNS_WITHIN_S, SILENT_S, Presence
-from oneflower.flower.join_refusals import ALARM_EVERY_S, EVERY_S, Refusals, two_processes, unknown_key
 
 KEY, OLD, NEW = b"key", "ipv4:10.0.0.3:40001", "ipv4:10.0.0.3:40002"
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from oneflower.errors import OneflowerError, SettingsError
 from oneflower.flower.database import set_aside_damaged
 from oneflower.flower.guard import GUARDED
+from oneflower.flower.join_refusals import of_this_process
 from oneflower.flower.members import Members
 from oneflower.flower.programs import FLOWER_NAMES, GRPC_FORKS, LAUNCHER, LOOPS, WARM_EXECUTOR, value_of
-from oneflower.flower.join_refusals import of_this_process
 from oneflower.flower.version import supported_room
 from oneflower.flower.watch import keep_running, look_after_parent
 from oneflower.node_keys import KEYS_VARIABLE, keys_of_pem

@@ -14,9 +14,9 @@ from flwr.supercore.object_store import ObjectStoreFactory
 from flwr.superlink.federation import NoOpFederationManager
 
 from oneflower.codes import RefusalCode
+from oneflower.flower.join_refusals import Refusals
 from oneflower.flower.members import Members
 from oneflower.flower.presence import SILENT_S, Presence
-from oneflower.flower.join_refusals import Refusals
 from oneflower.flower.v1_25 import membership
 from oneflower.flower.v1_25.workarounds import takeover
 from oneflower.node_keys import Pins

@@ -19,8 +19,8 @@ from flwr.server.superlink.linkstate.sqlite_linkstate import SqliteLinkState
 from flwr.supercore.constant import NodeStatus
 from flwr.supercore.utils import int64_to_uint64
 
-from oneflower.flower.members import Members
 from oneflower.flower.join_refusals import Refusals, unknown_key
+from oneflower.flower.members import Members
 from oneflower.flower.v1_25.private import PrivateUse
 from oneflower.flower.v1_25.workarounds.registry import Patch
 from oneflower.node_keys import fingerprint_of

@@ -9,8 +9,8 @@ from flwr.proto.fleet_pb2 import ActivateNodeRequest, RegisterNodeFleetRequest
 from flwr.server.superlink.fleet.grpc_rere.node_auth_server_interceptor import NodeAuthServerInterceptor
 from flwr.supercore.constant import NodeStatus
 
-from oneflower.flower.presence import SILENT_S, Presence
 from oneflower.flower.join_refusals import of_this_process, two_processes
+from oneflower.flower.presence import SILENT_S, Presence
 from oneflower.flower.v1_25.workarounds.registry import Patch, Program, Purpose, Workaround
 from oneflower.journal.events import JoinRefused
 
