@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from oneflower.errors import ClusterError
 from oneflower.flower.control import ControlClient
 from oneflower.flower.fab import build_fab
+from oneflower.tls import ensure_node_key, make_authority, make_server_certificate, write_certificates
 
 from ..recovery.own_ports import free_ports
 
@@ -114,13 +116,31 @@ class Federation:
         (app / "echo.py").write_text(APP, encoding="utf-8")
         self.fab = build_fab(app).content
         self.control = ControlClient(self.at("control"))
+        self.tls, self.keys = None, {}
+
+    def take_known_keys_only(self, *indexes):
+        """Speak TLS from now on, and let only SuperNodes of these indexes join; call it before the start."""
+        now = datetime.now(UTC)
+        authority = make_authority(now)
+        certificate, key = make_server_certificate(authority, ["127.0.0.1"], now)
+        ca = authority.certificate_pem()
+        self.tls = write_certificates(self.folder / "tls", ca=ca, certificate=certificate, key=key)
+        self.keys = {index: ensure_node_key(self.folder / f"node-{index}.key")[0] for index in indexes}
+        self.control.close()
+        self.control = ControlClient(self.at("control"), ca)
 
     def at(self, name):
         return f"127.0.0.1:{self.ports[name]}"
 
     def superlink(self, *, stock=False, **environ):
         command = [str(SCRIPTS / "flower-superlink")] if stock else [*LAUNCH, "superlink"]
-        command += ["--insecure", "--database", str(self.folder / "state.db")]
+        command += ["--database", str(self.folder / "state.db")]
+        if self.tls is None:
+            command += ["--insecure"]
+        else:
+            command += ["--enable-supernode-auth", "--ssl-ca-certfile", str(self.tls.ca)]
+            command += ["--ssl-certfile", str(self.tls.certificate), "--ssl-keyfile", str(self.tls.key)]
+            environ["FL_NODE_KEYS"] = b"".join(key.pem for key in self.keys.values()).decode()
         for name in ("fleet", "control", "serverappio"):
             command += [f"--{name}-api-address", self.at(name)]
         process = self._start(command, environ)
@@ -129,7 +149,10 @@ class Federation:
 
     def supernode(self, index, *, stock=False, through=None, member=None, **environ):
         command = [str(SCRIPTS / "flower-supernode")] if stock else [*LAUNCH, "supernode"]
-        command += ["--insecure", "--superlink", through or self.at("fleet")]
+        command += ["--superlink", through or self.at("fleet")]
+        command += ["--root-certificates", str(self.tls.ca)] if self.tls else ["--insecure"]
+        if index in self.keys:
+            command += ["--auth-supernode-private-key", str(self.folder / f"node-{index}.key")]
         command += ["--clientappio-api-address", self.at(f"node-{index}")]
         known_as = f" member-id={member}" if member else ""
         command += ["--node-config", f"partition-id={index}{known_as}"]

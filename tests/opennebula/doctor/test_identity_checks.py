@@ -63,7 +63,7 @@ class TestSuperNode:
         client_of(10).publish({"FL_CA_CERT": other})
         state, _, fix = check("supernode", checks_identity.trust)
         assert state == "problem"
-        assert f"remove {layout.trusted_ca} and run `systemctl restart flower-report`" in fix
+        assert f"remove {layout.trusted_ca}: the new CA is trusted within a minute" in fix
 
 
 class TestSuperLink:

@@ -64,7 +64,7 @@ def _trusted(host: Host, settings: Settings) -> Finding:
         "OneGate shows another CA for the SuperLink than the one that this machine trusted first; it is not "
         "followed",
         "if the SuperLink's machine was replaced, remove "
-        f"{host.layout.trusted_ca} and run `systemctl restart flower-report`; if not, another VM of the "
+        f"{host.layout.trusted_ca}: the new CA is trusted within a minute; if not, another VM of the "
         "service has written it: forbid that in onegate-server.conf (`:update_by_id: false`)",
     )
 
