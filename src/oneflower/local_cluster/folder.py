@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from oneflower.errors import ClusterError
 from oneflower.files import make_private, probe, state_errors
+from oneflower.flower.sockets import socket_problem
 from oneflower.local_cluster.spawn import previous
 
 
@@ -72,6 +74,11 @@ class StateFolder:
     def sockets(self) -> Path:
         """The Unix sockets of the Control and AppIo APIs, while a cluster runs."""
         return self.root / "sockets"
+
+    def make_sockets(self) -> Path:
+        """Create the folder of the sockets and return it: one of the system's where sockets cannot be here."""
+        self.sockets.mkdir(exist_ok=True, mode=0o700)
+        return Path(tempfile.mkdtemp(prefix="oneflower-")) if socket_problem(self.sockets) else self.sockets
 
     def log(self, role: str) -> Path:
         """Return the log of one process."""

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -13,7 +12,7 @@ from oneflower.errors import ClusterError
 from oneflower.files import state_errors
 from oneflower.flower.control import ControlClient
 from oneflower.flower.health import Stalled
-from oneflower.flower.sockets import SOCKETS, control_of, socket_problem
+from oneflower.flower.sockets import SOCKETS, control_of
 from oneflower.journal import JOURNAL_VARIABLE
 from oneflower.local_cluster import commands
 from oneflower.local_cluster.children import Children, Death
@@ -117,7 +116,7 @@ class LocalCluster:
             self._control.close()
             self._control = None
         self._children.end_all(grace_s=grace_s, hurry=hurry)
-        _remove_sockets(self._sockets)
+        shutil.rmtree(self._sockets, ignore_errors=True)
 
     @property
     def nodes(self) -> int:
@@ -216,7 +215,7 @@ class LocalCluster:
         """Remove Flower's old state: node ids of an earlier boot would be sampled for 60 s."""
         for folder in (self._folder.superlink, self._folder.flwr_home):
             _recreate(folder)
-        self._sockets = _sockets_folder(self._folder.sockets)
+        self._sockets = self._folder.make_sockets()
         with state_errors(self._folder.superlink):
             self._database().parent.mkdir(parents=True, exist_ok=True)
 
@@ -283,18 +282,6 @@ class LocalCluster:
             environment[KEYS_VARIABLE] = str(self._keys.file)
         log = self._folder.log(role)
         self._children.spawn(role, command, environment=environment, log=log, folder=self._folder.root)
-
-
-def _sockets_folder(wanted: Path) -> Path:
-    """Return a folder for the sockets: one of the state folder, or one of the system's where it cannot be."""
-    wanted.mkdir(exist_ok=True, mode=0o700)
-    if not socket_problem(wanted):
-        return wanted
-    return Path(tempfile.mkdtemp(prefix="oneflower-"))
-
-
-def _remove_sockets(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _recreate(folder: Path) -> None:
