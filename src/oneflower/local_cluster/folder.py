@@ -76,7 +76,7 @@ class StateFolder:
         return self.root / "sockets"
 
     def make_sockets(self) -> Path:
-        """Create the folder of the sockets and return it: one of the system's where sockets cannot be here."""
+        """Create the folder of the sockets and return it: in /tmp where a socket cannot be made here."""
         self.sockets.mkdir(exist_ok=True, mode=0o700)
         return Path(tempfile.mkdtemp(prefix="oneflower-")) if socket_problem(self.sockets) else self.sockets
 
