@@ -94,16 +94,16 @@ def test_a_client_weighs_a_few_times_the_median_whatever_it_says(tmp_path):
     result = federation.train()
     (event, *_) = events(federation, "client_bounded")
     assert (event.client, event.code) == ("1009", LeftOutCode.NUM_EXAMPLES)
-    assert "counted as 140" in event.reason
-    # Its target is 9, the honest ones' mean is about 4: it has half of the weight, not all of it.
-    assert 5 < array_views(result.arrays)["weight"].mean() < 7.5
+    assert "counted as 280" in event.reason
+    # Its target is 9, the honest mean about 4: it has two thirds of the weight, not all of it.
+    assert 5 < array_views(result.arrays)["weight"].mean() < 8
 
 
 def test_the_weight_in_the_metrics_is_bounded_too(tmp_path):
     federation = Federation(folder=tmp_path, clients=5)
     federation.app = attack(num_examples=2.0**50, evil=(4,))
     result = federation.train()
-    assert result.train_metrics_clientapp[1]["train_loss"] < 3.5  # 4 is the attacker's
+    assert result.train_metrics_clientapp[1]["train_loss"] < 3.7  # 4 is the attacker's alone
 
 
 @pytest.mark.parametrize("clients", [4, 7])
