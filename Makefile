@@ -11,7 +11,7 @@ HOST_PACKAGES := systemd-container debootstrap iproute2 podman runc buildah neta
 	fuse-overlayfs ruby-rspec shellcheck yamllint
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint units e2e attacks slow docs soak torn-writes many-rounds campaign laws mutations nightly \
+.PHONY: help demo test check lint units e2e attacks fuzz slow docs soak torn-writes many-rounds campaign laws mutations nightly \
 	contract e2e-hosts hosts-packages format clean
 
 help: ## List the targets
@@ -56,6 +56,10 @@ e2e: $(DEVELOP) ## Run the tests with real Flower processes, network namespaces 
 
 attacks: $(DEVELOP) ## Attack real clusters as a hostile client would, and expect trainings that are unharmed
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m 'attacks and not slow'
+
+fuzz: MINUTES = 10
+fuzz: $(DEVELOP) ## Read mutated replies for MINUTES from SEED; expect each to be left out (ON=--cluster: a real one)
+	$(BIN)/python -m tests.attacks.fuzz --minutes $(MINUTES) --seed $(SEED) $(ON)
 
 slow: $(DEVELOP) ## Run short forms of soak, torn-writes and campaign, and boot hosts with systemd (root)
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m 'slow or hosts'

@@ -56,13 +56,14 @@ class Outcome(StrEnum):
 
 
 class LeftOutCode(StrEnum):
-    """Why a round goes on without a client."""
+    """Why a round goes on without a client, or without a part of what it sent."""
 
     NOT_FINITE = "not_finite"
     NUM_EXAMPLES = "num_examples"
     SHAPE = "shape"
     DTYPE = "dtype"
     ARRAY_NAMES = "array_names"
+    CHANGE = "change"
     METRICS = "metrics"
     NO_ANSWER = "no_answer"
     APP_EXCEPTION = "app_exception"
@@ -163,6 +164,7 @@ TEXTS: Final[Mapping[type[StrEnum], Mapping[str, str]]] = {
         LeftOutCode.SHAPE: "array shape",
         LeftOutCode.DTYPE: "array dtype",
         LeftOutCode.ARRAY_NAMES: "array names",
+        LeftOutCode.CHANGE: "size of the change",
         LeftOutCode.NO_ANSWER: "no answer",
         LeftOutCode.APP_EXCEPTION: "exception in the ClientApp",
         LeftOutCode.FORM: "malformed reply",

@@ -11,6 +11,7 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 
 import grpc
 import numpy as np
@@ -140,6 +141,14 @@ class Attacker:
             time.sleep(0.05)
         return None
 
+    def try_push(self, asked, message):
+        """Push a reply made by hand; return whether the SuperLink took it with all its objects."""
+        try:
+            response = self.push(asked, message)
+        except grpc.RpcError:
+            return False
+        return message.id in response.results
+
     def push(self, asked, message, *, objects=None, tree=None, upload=True, wire=None):
         """Push a reply made by hand; return the SuperLink's response.
 
@@ -204,14 +213,14 @@ class Made:
     body_length: int | None = None
     head: bytes | None = None
 
-    @property
+    @cached_property
     def content(self):
         ids = [child.id for child in self.children] if self.listed is None else self.listed
         length = len(self.body) if self.body_length is None else self.body_length
         head = f"{self.kind} {','.join(ids)} {length}".encode() if self.head is None else self.head
         return head + b"\x00" + self.body
 
-    @property
+    @cached_property
     def id(self):
         return hashlib.sha256(self.content).hexdigest()
 
@@ -229,7 +238,7 @@ class Made:
 class Raw(Made):
     """An object whose whole content is given as its body, head included."""
 
-    @property
+    @cached_property
     def content(self):
         return self.body
 

@@ -12,6 +12,7 @@ from oneflower.errors import ClusterError
 from oneflower.files import state_errors
 from oneflower.flower.control import ControlClient
 from oneflower.flower.health import Stalled
+from oneflower.flower.sockets import SOCKETS, control_of
 from oneflower.journal import JOURNAL_VARIABLE
 from oneflower.local_cluster import commands
 from oneflower.local_cluster.children import Children, Death
@@ -21,7 +22,7 @@ from oneflower.local_cluster.node_keys import LocalKeys
 from oneflower.local_cluster.plan import ADDRESSES
 from oneflower.local_cluster.ports import LOOPBACK, check_free, free_ports
 from oneflower.local_cluster.processes import ProcessTable
-from oneflower.local_cluster.spawn import tail
+from oneflower.local_cluster.spawn import previous, tail
 from oneflower.local_cluster.tls import Certificates
 from oneflower.node_keys import KEYS_VARIABLE
 from oneflower.settings import Settings
@@ -65,6 +66,7 @@ class LocalCluster:
         self._children = self._no_children()
         self._addresses: Addresses | None = None
         self._control: ControlClient | None = None
+        self._sockets = folder.sockets
 
     @property
     def addresses(self) -> Addresses:
@@ -114,6 +116,7 @@ class LocalCluster:
             self._control.close()
             self._control = None
         self._children.end_all(grace_s=grace_s, hurry=hurry)
+        shutil.rmtree(self._sockets, ignore_errors=True)
 
     @property
     def nodes(self) -> int:
@@ -136,6 +139,10 @@ class LocalCluster:
         """Continue or end the stalled processes; return what was done."""
         return self._children.stalled()
 
+    def cut_logs(self) -> None:
+        """Keep the log of every process at a bounded size."""
+        self._children.cut_logs()
+
     def restart(self, role: str) -> None:
         """Restart a SuperNode or an executor; the rest of the old one is ended first."""
         self._children.end_one(role)
@@ -153,7 +160,9 @@ class LocalCluster:
             return
         # It may not have registered yet, or may have unregistered itself.
         with suppress(ClusterError, OSError):
-            ids = NODE_ID.findall(self._folder.log(role).read_text(encoding="utf-8", errors="replace"))
+            log = self._folder.log(role)
+            parts = [part for part in (previous(log), log) if part.exists()]
+            ids = NODE_ID.findall("".join(part.read_text("utf-8", errors="replace") for part in parts))
             self.control.unregister(int(ids[-1]) if ids else 0)
 
     def tails(self) -> str:
@@ -169,7 +178,12 @@ class LocalCluster:
             self._keys.clear()
         self._spawn_superlink()
         tls = self._options.tls
-        self._control = ControlClient(self.addresses.control, tls.ca.read_bytes() if tls else None)
+        control = control_of(
+            self.addresses.control,
+            {SOCKETS: str(self._sockets)},
+            private=self._options.settings.flower_workarounds,
+        )
+        self._control = ControlClient(control, tls.ca.read_bytes() if tls else None)
         self._wait("the SuperLink does not answer", self._answers)
         for index in range(self._options.nodes):
             self._spawn_supernode(index)
@@ -201,6 +215,7 @@ class LocalCluster:
         """Remove Flower's old state: node ids of an earlier boot would be sampled for 60 s."""
         for folder in (self._folder.superlink, self._folder.flwr_home):
             _recreate(folder)
+        self._sockets = self._folder.make_sockets()
         with state_errors(self._folder.superlink):
             self._database().parent.mkdir(parents=True, exist_ok=True)
 
@@ -259,6 +274,7 @@ class LocalCluster:
             token=self._children.table.token,
             flwr_home=home,
         )
+        environment[SOCKETS] = str(self._sockets)
         if role in (SUPERLINK, SUPEREXEC):  # they start the ServerApp
             environment[JOURNAL_VARIABLE] = str(self._folder.journal)
             environment["ONEFLOWER_CLIENTS"] = str(self._options.nodes)

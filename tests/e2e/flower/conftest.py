@@ -15,6 +15,8 @@ import pytest
 from oneflower.errors import ClusterError
 from oneflower.flower.control import ControlClient
 from oneflower.flower.fab import build_fab
+from oneflower.flower.sockets import SOCKETS, socket_of
+from oneflower.local_cluster.tls import make_certificates
 from oneflower.tls import ensure_node_key, make_authority, make_server_certificate, write_certificates
 
 from ..recovery.own_ports import free_ports
@@ -47,7 +49,8 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDic
 from flwr.clientapp import ClientApp
 from flwr.serverapp import ServerApp
 
-server, client = ServerApp(), ClientApp()
+server = ServerApp()
+client = ClientApp()
 
 
 @server.main()
@@ -132,18 +135,33 @@ class Federation:
     def at(self, name):
         return f"127.0.0.1:{self.ports[name]}"
 
-    def superlink(self, *, stock=False, **environ):
+    def socket(self, name):
+        """Return the socket that our launcher makes for an API."""
+        return socket_of(self.folder / "s", self.at(name))
+
+    def certificates(self):
+        return make_certificates(self.folder / "tls", ["127.0.0.1"])
+
+    def superlink(self, *, stock=False, tls=None, public=False, **environ):
         command = [str(SCRIPTS / "flower-superlink")] if stock else [*LAUNCH, "superlink"]
         command += ["--database", str(self.folder / "state.db")]
-        if self.tls is None:
+        tls = tls or self.tls
+        if tls is None:
             command += ["--insecure"]
         else:
-            command += ["--enable-supernode-auth", "--ssl-ca-certfile", str(self.tls.ca)]
-            command += ["--ssl-certfile", str(self.tls.certificate), "--ssl-keyfile", str(self.tls.key)]
+            command += ["--ssl-ca-certfile", str(tls.ca), "--ssl-certfile", str(tls.certificate)]
+            command += ["--ssl-keyfile", str(tls.key)]
+        if self.tls is not None:
+            command += ["--enable-supernode-auth"]
             environ["FL_NODE_KEYS"] = b"".join(key.pem for key in self.keys.values()).decode()
         for name in ("fleet", "control", "serverappio"):
             command += [f"--{name}-api-address", self.at(name)]
+        if public:
+            command += ["--control-api-address", f"0.0.0.0:{self.ports['control']}"]
         process = self._start(command, environ)
+        private = not stock and environ.get("FL_FLOWER_WORKAROUNDS") != "NO"
+        self.control.close()
+        self.control = ControlClient(self.socket("control") if private else self.at("control"))
         self.until(self._answers)
         return process
 
@@ -168,6 +186,7 @@ class Federation:
             env={
                 **os.environ,
                 "FLWR_HOME": str(self.folder / "flwr"),
+                SOCKETS: str(self.folder / "s"),
                 "FLWR_TELEMETRY_ENABLED": "0",
                 "PATH": f"{SCRIPTS}{os.pathsep}{os.environ['PATH']}",
                 MARKER: self.marker,

@@ -59,7 +59,9 @@ def object_ids(tree: ObjectTree, limits: Limits) -> list[str]:
         level = [child for node in level for child in node.children]
         if not level:
             return list(found)
-    raise ReplyRefusedError(f"its objects are nested more than {DEEPEST} deep; expected a message of records")
+    raise ReplyRefusedError(
+        f"the reply's objects are nested more than {DEEPEST} deep; expected a message of records"
+    )
 
 
 def inflate(message_id: str, contents: MutableMapping[str, bytes], limits: Limits) -> RecordDict | Error:
@@ -95,7 +97,7 @@ class _Inflation:
         if body.HasField("error"):
             return Error(code=body.error.code, reason=body.error.reason or None)
         if len(head.children) != 1:
-            raise ReplyRefusedError(f"its message has {len(head.children)} contents; expected one")
+            raise ReplyRefusedError(f"the reply has {len(head.children)} contents; expected one")
         return self._records(head.children[0])
 
     def _records(self, object_id: str) -> RecordDict:
@@ -169,12 +171,12 @@ class _Inflation:
     def _part(self, object_id: str, *kinds: str) -> _Part:
         content = self._contents.get(object_id)
         if content is None:
-            raise ReplyRefusedError(f"an object is missing; expected a {' or '.join(kinds)}")
+            raise ReplyRefusedError(f"an object is missing; expected {' or '.join(kinds)}")
         most = 128 + (_ID_LENGTH + 1) * self._limits.objects
         end = content.find(_DIVIDER, 0, most)
         words = content[: max(0, end)].decode("ascii", "replace").split(" ")
         if len(words) != 3 or words[0] not in kinds:
-            raise ReplyRefusedError(f"an object is a {words[0][:40]!r}; expected a {' or '.join(kinds)}")
+            raise ReplyRefusedError(f"an object is a {words[0][:40]!r}; expected {' or '.join(kinds)}")
         kind, children, length = words
         body = memoryview(content)[end + 1 :]
         if length != str(len(body)):
@@ -188,7 +190,7 @@ class _Inflation:
 
 
 def _too_large(what: str, given: int, most: int) -> NoReturn:
-    raise ReplyRefusedError(f"it has {given} {what}; at most {most} are read", LeftOutCode.TOO_LARGE)
+    raise ReplyRefusedError(f"the reply has {given} {what}; at most {most} are read", LeftOutCode.TOO_LARGE)
 
 
 def _json(body: memoryview) -> dict[str, Any]:

@@ -147,7 +147,7 @@ class _Puller:
                 raise
             return Error(ErrorCode.MESSAGE_UNAVAILABLE, f"an object of its reply is lost: {error.code()}")
         except Exception as error:  # noqa: BLE001 - whatever a client can cause is that client's
-            return Refusal(f"it cannot be read ({words_of(error)})", LeftOutCode.UNREADABLE)
+            return Refusal(f"the reply cannot be read ({words_of(error)})", LeftOutCode.UNREADABLE)
 
     def _objects(self, ids: list[str], limits: Limits) -> dict[str, bytes]:
         """Pull all objects of a reply, and stop as soon as they are more than the limit."""
@@ -160,13 +160,13 @@ class _Puller:
                 content = pull_object(object_id)
             except ObjectUnavailableError as error:
                 if time.monotonic() - latest > NO_PROGRESS_S:
-                    raise ReplyRefusedError("objects of it were never sent") from error
+                    raise ReplyRefusedError("objects of the reply were never sent") from error
                 raise
             with lock:
                 total, latest = total + len(content), time.monotonic()
                 if total > limits.num_bytes:
                     raise ReplyRefusedError(
-                        f"it is larger than {limits.num_bytes} bytes, the most that is read",
+                        f"the reply is larger than {limits.num_bytes} bytes, the most that is read",
                         LeftOutCode.TOO_LARGE,
                     )
             return content

@@ -16,6 +16,7 @@ from oneflower.journal.events.base import (
     UnknownEvent,
 )
 from oneflower.journal.events.clients import (
+    ClientBounded,
     ClientFailed,
     ClientJoined,
     ClientLeft,
@@ -59,6 +60,7 @@ from oneflower.journal.events.training import (
     TrainingResumed,
     TrainingSaving,
     TrainingStarted,
+    TrainingWentBack,
 )
 
 EVENTS: Final[Mapping[str, type[Event]]] = {
@@ -66,6 +68,7 @@ EVENTS: Final[Mapping[str, type[Event]]] = {
     for cls in (
         TrainingStarted,
         TrainingResumed,
+        TrainingWentBack,
         SettingsUsed,
         SettingsChanged,
         WaitingForClients,
@@ -76,6 +79,7 @@ EVENTS: Final[Mapping[str, type[Event]]] = {
         RoundStarted,
         ReplyReceived,
         ClientQuarantined,
+        ClientBounded,
         ClientFailed,
         RoundFailed,
         RoundAggregated,
@@ -110,6 +114,7 @@ __all__ = [
     "BrokenEvent",
     "CheckpointFailed",
     "CheckpointSaved",
+    "ClientBounded",
     "ClientFailed",
     "ClientJoined",
     "ClientLeft",
@@ -147,6 +152,7 @@ __all__ = [
     "TrainingResumed",
     "TrainingSaving",
     "TrainingStarted",
+    "TrainingWentBack",
     "UnknownEvent",
     "WaitingForClients",
 ]

@@ -97,8 +97,22 @@ def _of_work(view: TrainingState, safety: Safety) -> Iterator[Concern]:
 
 
 def _of_clients(view: TrainingState) -> Iterator[Concern]:
+    if back := view.went_back:
+        advice = (
+            f"Most clients could not train from that model: {back.reason}. Its checkpoint is kept as "
+            "rejected. This happens once: see in the timeline which client was bounded, and stop it."
+        )
+        yield Concern("warn", f"The training went back from round {back.round} to {back.to}.", advice)
     if view.phase in ENDED:
         return
+    if view.bounded:
+        subject = (
+            "1 client's update was"
+            if len(view.bounded) == 1
+            else f"{len(view.bounded)} clients' updates were"
+        )
+        advice = "Weight or change was far above the median of the round. The timeline says by how much."
+        yield Concern("warn", f"{subject} bounded.", advice)
     stands = {client.name: standing(view, client) for client in view.roster.values()}
     for stand, advice in (
         (Standing.QUARANTINED, "Such an update is kept out of the model; the table says why."),
