@@ -5,10 +5,12 @@ The numbers are rows of the list of attacks that worked before. In brackets: wha
 
 import json
 import struct
+import time
 
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
+from flwr.proto.message_pb2 import ObjectTree
 
 from oneflower.codes import LeftOutCode
 
@@ -205,6 +207,21 @@ def test_a_padded_header_is_refused_and_not_kept(cluster, attacker):
     found = attack(cluster, attacker, answer, replies=4)
     assert {event.code for event in found} == {LeftOutCode.FORM}
     assert cluster.peak_mb(serverapp) < before + MOST_MB
+
+
+def test_an_array_of_others_cannot_be_registered_with_a_child_that_never_comes(cluster, attacker):
+    """Every client sends the same `count`: none of their replies was complete, and no round ended."""
+
+    def answer(client, asked):
+        time.sleep(0.1)  # the message's objects are gone, and the honest still train
+        count = from_flower(asked.content["arrays"]["count"])
+        tree = ObjectTree(object_id=count.id, children=[ObjectTree(object_id="f" * 64)])
+        made = reply(asked, record(metrics=GOOD), src_node_id=client.id)
+        whole = ObjectTree(object_id=made.id, children=[*made.tree().children, tree])
+        client.push(asked, made, tree=whole)
+
+    attack(cluster, attacker, answer, replies=3)
+    assert "object was registered with other children" in cluster.log("superlink")
 
 
 def test_half_a_reply_delays_nobody_for_long(cluster, attacker):
