@@ -69,6 +69,7 @@ def _short(
             "left_out": len(state.left_out),
             "failures": {code.value: count for code, count in state.failures.items()},
             "quarantines": {code.value: count for code, count in state.quarantines.items()},
+            "refused_joins": {code.value: count for code, count in state.refused.items()},
         },
         "connected": [client.shown for client in connected(state)],
         "parts": state.parts,
