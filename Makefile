@@ -11,7 +11,7 @@ HOST_PACKAGES := systemd-container debootstrap iproute2 podman runc buildah neta
 	fuse-overlayfs ruby-rspec shellcheck yamllint
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint units e2e slow docs soak torn-writes many-rounds campaign laws mutations nightly \
+.PHONY: help demo test check lint units e2e attacks fuzz slow docs soak torn-writes many-rounds campaign laws mutations nightly \
 	contract e2e-hosts hosts-packages format clean
 
 help: ## List the targets
@@ -34,8 +34,8 @@ demo: $(TRAIN) ## Train on MNIST images with a real cluster on this machine (fiv
 
 # The unit tests keep the cores busy; the others start Flower processes, network namespaces or a browser and
 # wait for them most of the time. The numbers of workers are for two cores.
-UNITS := not (e2e or netns or browser or slow or hosts)
-END_TO_END := (e2e or netns or browser) and not (slow or hosts)
+UNITS := not (e2e or netns or browser or slow or hosts or attacks)
+END_TO_END := (e2e or netns or browser) and not (slow or hosts or attacks)
 UNIT_WORKERS ?= 3
 WORKERS ?= 4
 
@@ -53,6 +53,13 @@ units: $(DEVELOP) ## Run the unit tests
 
 e2e: $(DEVELOP) ## Run the tests with real Flower processes, network namespaces or a browser
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m '$(END_TO_END)'
+
+attacks: $(DEVELOP) ## Attack real clusters as a hostile client would, and expect trainings that are unharmed
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m 'attacks and not slow'
+
+fuzz: MINUTES = 10
+fuzz: $(DEVELOP) ## Read mutated replies for MINUTES from SEED; expect each to be left out (ON=--cluster: a real one)
+	$(BIN)/python -m tests.attacks.fuzz --minutes $(MINUTES) --seed $(SEED) $(ON)
 
 slow: $(DEVELOP) ## Run short forms of soak, torn-writes and campaign, and boot hosts with systemd (root)
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m 'slow or hosts'

@@ -68,6 +68,8 @@ class LeftOutCode(StrEnum):
     APP_EXCEPTION = "app_exception"
     UNAVAILABLE = "unavailable"
     FORM = "form"
+    UNREADABLE = "unreadable"
+    TOO_LARGE = "too_large"
     OTHER = "other"
 
 
@@ -151,6 +153,8 @@ TEXTS: Final[Mapping[type[StrEnum], Mapping[str, str]]] = {
         LeftOutCode.NO_ANSWER: "no answer",
         LeftOutCode.APP_EXCEPTION: "exception in the ClientApp",
         LeftOutCode.FORM: "malformed reply",
+        LeftOutCode.UNREADABLE: "unreadable reply",
+        LeftOutCode.TOO_LARGE: "reply too large",
     },
     RoundFailure: {
         RoundFailure.FEW_CLIENTS: "too few clients connected",

@@ -12,6 +12,7 @@ from flwr.common.constant import ErrorCode
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oneflower.codes import LeftOutCode
 from oneflower.flower.grid import RoundGrid
 from oneflower.flower.packing import (
     FEWEST,
@@ -25,6 +26,7 @@ from oneflower.flower.packing import (
     unpack,
 )
 from oneflower.flower.packing_grid import GREETING_S, PackingGrid
+from oneflower.flower.refusals import LONGEST_REASON, refusal_of
 
 DTYPES = ("float32", "float16", "int64", "bool", "uint8")
 
@@ -238,12 +240,13 @@ def test_a_node_whose_program_became_another_one_is_asked_again():
     assert cluster.sent == {(1, "greeted"): 2, (1, "packed"): 2, (1, "plain"): 1}
 
 
-def test_a_reply_that_cannot_be_taken_apart_is_handed_on_as_it_is():
-    """The checks of the round leave it out, by the names of its arrays."""
+@pytest.mark.parametrize("index", [[["a"]], [["a" * 70_000]], [[["a"]]], 7])
+def test_a_reply_that_cannot_be_taken_apart_is_refused(index):
     cluster = Cluster(n1="ours")
     grid = PackingGrid(cluster, clock=cluster.clock, sleep=cluster.sleep)
     question = greeting(1)
     (message_id,) = grid.push_messages([question])
-    cluster.ready[message_id] = Message(with_list([["a"]]), reply_to=question)
+    cluster.ready[message_id] = Message(with_list(index), reply_to=question)
     (reply,) = grid.pull_messages([message_id])
-    assert list(reply.content["arrays"]) == [PACKED]
+    assert refusal_of(reply).why is LeftOutCode.UNREADABLE
+    assert len(reply.error.reason) <= LONGEST_REASON

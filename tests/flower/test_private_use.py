@@ -254,7 +254,7 @@ def private(text):
 def ours():
     """Return every name that oneflower defines in the version's folder and in the modules that it uses."""
     found = set()
-    for path in [*IN_ROOM, *(PACKAGE / "flower").glob("*.py"), PACKAGE / "errors.py"]:
+    for path in [*IN_ROOM, *(PACKAGE / "flower").glob("*.py"), PACKAGE / "errors.py", PACKAGE / "codes.py"]:
         for node in ast.walk(parse(path)):
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
                 found.add(node.name)
@@ -285,7 +285,9 @@ KINDS = [
     argparse.ArgumentParser,
     CodeType,
     datetime,
+    grpc.RpcError,
     grpc.ServicerContext,
+    grpc.StatusCode,
     logging.Logger,
     mmap,
     os.stat_result,

@@ -32,6 +32,7 @@ Run = names.Run
 UserConfig = names.UserConfig
 UserConfigValue = names.UserConfigValue
 GrpcGrid = names.GrpcGrid
+Metadata = names.Metadata
 FLOWER_LOGGER = names.FLOWER_LOGGER
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "GrpcGrid",
     "Message",
     "MessageType",
+    "Metadata",
     "MetricRecord",
     "RecordDict",
     "Result",

@@ -24,6 +24,10 @@ _LINE: Final = "\noneflower-client "
 _OURS: Final = frozenset({"server-round", "seed"})
 
 
+MOST_STATE: Final = 64
+"""How many names of records are read of one client."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientMark:
     """What a client sends about itself; empty where it sends nothing.
@@ -96,9 +100,12 @@ def _own(context: Context) -> dict[str, str | int]:
 def _checked(values: Mapping[str, object]) -> ClientMark:
     """Return what is valid: an attacker's client sends what it likes."""
     name, partition, state = values.get("name"), values.get("partition"), values.get("state", [])
-    good_name = isinstance(name, str) and name.isprintable() and len(name) <= LONGEST_NAME
     return ClientMark(
-        name=str(name) if good_name else "",
+        name=str(name) if _is_name(name) else "",
         partition=partition if type(partition) is int and partition >= 0 else None,
-        state=tuple(map(str, state)) if isinstance(state, list) else (),
+        state=tuple(filter(_is_name, state[:MOST_STATE])) if isinstance(state, list) else (),
     )
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and value.isprintable() and len(value) <= LONGEST_NAME

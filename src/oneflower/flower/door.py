@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from oneflower.flower.version import supported_room
 
 if TYPE_CHECKING:
-    from oneflower.flower.v1_25 import apps, bundles, control_api, entry_points, names, workarounds
+    from oneflower.flower.v1_25 import apps, bundles, control_api, entry_points, names, replies, workarounds
 
 __all__ = [
     "apps",
@@ -20,6 +20,7 @@ __all__ = [
     "control_api",
     "entry_points",
     "names",
+    "replies",
     "warm_executor",  # noqa: F822 - imported under another name above
     "workarounds",
 ]
@@ -30,6 +31,7 @@ _PARTS: Final = {
     "control_api": "control_api",
     "entry_points": "entry_points",
     "names": "names",
+    "replies": "replies",
     "warm_executor": "warm.start",
     "workarounds": "workarounds",
 }

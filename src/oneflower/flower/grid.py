@@ -12,6 +12,7 @@ from logging import INFO, WARNING
 from oneflower.flower.api import Grid, Message, log
 from oneflower.flower.grid_base import DelegatingGrid, Owed, Pacing, Phase, Reply
 from oneflower.flower.packing_grid import PackingGrid
+from oneflower.flower.refusals import refusal_of
 
 __all__ = ["Pacing", "Reply", "RoundGrid"]
 
@@ -189,7 +190,7 @@ class RoundGrid(DelegatingGrid):
             node_id = phase.pending.pop(message.metadata.reply_to_message_id, None)
             if node_id is None:
                 continue
-            if message.has_error() and node_id in phase.silent():
+            if message.has_error() and node_id in phase.silent() and refusal_of(message) is None:
                 log(INFO, "first message lost round_message=%s node=%d", phase.message_type, node_id)
                 continue
             yield self._answer(phase, node_id, message)

@@ -59,15 +59,24 @@ def packed_record(record: ArrayRecord) -> ArrayRecord | None:
     return ArrayRecord({**rest, PACKED: together})
 
 
-def unpack(content: RecordDict) -> bool:
+def unpack(content: RecordDict, *, longest_index: int | None = None) -> bool:
     """Put the small arrays back in their places; return whether there were any.
+
+    Parameters
+    ----------
+    longest_index
+        The most bytes of the list of what was packed. A server knows how long its own was.
 
     Raises
     ------
     PackingError
-        The packed arrays and their list do not match; nothing was changed.
+        The packed arrays and their list do not match, or the list is too long; nothing was changed.
     """
-    plain = {name: _plain(record) for name, record in content.array_records.items() if _is_packed(record)}
+    plain = {
+        name: _plain(record, longest_index)
+        for name, record in content.array_records.items()
+        if _is_packed(record)
+    }
     for name, record in plain.items():
         content[name] = record
     return bool(plain)
@@ -103,10 +112,16 @@ def _is_packed(record: ArrayRecord) -> bool:
     return PACKED in record and record[PACKED].stype == _FORMAT
 
 
-def _plain(record: ArrayRecord) -> ArrayRecord:
+def index_bytes(record: ArrayRecord) -> int:
+    """Return how long the list of a packed record is; 0 for one that is not packed."""
+    return _index_length(record[PACKED].data) if _is_packed(record) else 0
+
+
+def _plain(record: ArrayRecord, longest_index: int | None) -> ArrayRecord:
     rest = {name: array for name, array in record.items() if name != PACKED}
     try:
-        arrays = dict(_unpacked(record[PACKED].data, rest))
+        data = record[PACKED].data
+        arrays = dict(_unpacked(data, rest, longest_index))
     except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise PackingError(f"the packed arrays cannot be unpacked: {error!r}") from error
     if rest:
@@ -114,8 +129,15 @@ def _plain(record: ArrayRecord) -> ArrayRecord:
     return ArrayRecord(arrays)
 
 
-def _unpacked(data: bytes, rest: dict[str, Array]) -> Iterator[tuple[str, Array]]:
-    at = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "big")
+def _index_length(data: bytes) -> int:
+    return int.from_bytes(data[:_LENGTH_BYTES], "big")
+
+
+def _unpacked(data: bytes, rest: dict[str, Array], longest_index: int | None) -> Iterator[tuple[str, Array]]:
+    length = _index_length(data)
+    if longest_index is not None and length > longest_index:
+        raise ValueError(f"a list of {length} bytes; at most {longest_index} are read")
+    at = _LENGTH_BYTES + length
     if not _LENGTH_BYTES <= at <= len(data):
         raise ValueError(f"a list of {at - _LENGTH_BYTES} bytes in {len(data)}")
     index: list[list[Any]] = json.loads(data[_LENGTH_BYTES:at])

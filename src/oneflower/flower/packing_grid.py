@@ -2,15 +2,18 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from logging import INFO, WARNING
+from logging import INFO
 from typing import Final
 
+from oneflower.codes import LeftOutCode
 from oneflower.flower.api import ArrayRecord, ErrorCode, Grid, Message, log
 from oneflower.flower.grid_base import DelegatingGrid
-from oneflower.flower.packing import PackingError, greeting, is_greeting, pack, packed_record, unpack
+from oneflower.flower.packing import greeting, index_bytes, is_greeting, pack, packed_record, unpack
+from oneflower.flower.refusals import refuse, words_of
 
 GREETING_S: Final = 30.0
 """A node that has not replied by then gets its first message unpacked."""
+FREE_INDEX_BYTES: Final = 64 << 10
 POLL_S, POLL_PER_NODE_S = 0.1, 1 / 50
 # What the app of a node without our executor replies to a greeting.
 _NO: Final = frozenset({ErrorCode.CLIENT_APP_RAISED_EXCEPTION, ErrorCode.LOAD_CLIENT_APP_EXCEPTION})
@@ -40,6 +43,7 @@ class PackingGrid(DelegatingGrid):
         self._can: dict[int, bool] = {}
         self._asked: dict[str, int] = {}
         self._last: tuple[ArrayRecord, ArrayRecord | None] | None = None
+        self._longest_index = 0
 
     def greet(self, messages: Sequence[Message]) -> None:
         """Ask new receivers of many small arrays whether they can unpack; wait for their replies."""
@@ -59,13 +63,13 @@ class PackingGrid(DelegatingGrid):
         return self._inner.push_messages([self._packed(message) for message in messages])
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterator[Message]:
-        """Pull replies and unpack them; one that cannot be unpacked is left to the checks of the round."""
+        """Pull replies and unpack them; one that cannot be unpacked is refused."""
         for message in self._inner.pull_messages(message_ids):
             if message.has_content():
                 try:
-                    unpack(message.content)
-                except PackingError as error:
-                    log(WARNING, "reply of node=%d: %s", message.metadata.src_node_id, error)
+                    unpack(message.content, longest_index=FREE_INDEX_BYTES + 2 * self._longest_index)
+                except Exception as error:  # noqa: BLE001 - whatever a client can cause is that client's
+                    refuse(message, words_of(error), LeftOutCode.UNREADABLE)
             elif message.error.code in _NO:
                 self._can.pop(message.metadata.src_node_id, None)  # its program may be another one now
             yield message
@@ -77,7 +81,9 @@ class PackingGrid(DelegatingGrid):
     def _together(self, record: ArrayRecord) -> ArrayRecord | None:
         """Pack a record; all messages of a phase share one, which is packed once."""
         if self._last is None or self._last[0] is not record:
-            self._last = record, packed_record(record)
+            together = packed_record(record)
+            self._last = record, together
+            self._longest_index = max(self._longest_index, index_bytes(together) if together else 0)
         return self._last[1]
 
     def _packed(self, message: Message) -> Message:

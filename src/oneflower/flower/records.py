@@ -20,6 +20,12 @@ HEADER = re.compile(
 """What numpy.save writes for plain numbers. NumPy's own parser falls back on Python's tokenizer, which
 fails in many ways on a header that a client made up."""
 
+LONGEST_HEADER = 4096
+"""NumPy pads a header to 64 bytes; no array of numbers needs more than a few hundred."""
+CACHED_HEADER = 512
+
+Form = tuple[tuple[int, ...], bool, np.dtype[Any]]
+
 LENGTHS = {b"\x01\x00": ("<H", 10), b"\x02\x00": ("<I", 12)}
 """By format version: how the header's length is packed at byte 8, and where the header begins."""
 
@@ -49,7 +55,7 @@ def array_view(array: Array) -> NDArray:
 
 def _view(data: bytes) -> NDArray:
     header = _header_of(data)
-    shape, fortran_order, dtype = _parsed(header)
+    shape, fortran_order, dtype = _form_of(header)
     count = math.prod(shape)  # Python integers: NumPy's product would overflow silently
     if count * dtype.itemsize != len(data) - len(header):
         raise ValueError(f"{len(data) - len(header)} bytes for {dtype} of shape {list(shape)}")
@@ -63,11 +69,22 @@ def _header_of(data: bytes) -> bytes:
     if version not in LENGTHS:
         raise ValueError(f"it begins with {data[:8]!r}")
     form, start = LENGTHS[version]
-    return data[: start + struct.unpack_from(form, data, 8)[0]]
+    length: int = start + struct.unpack_from(form, data, 8)[0]
+    if length > LONGEST_HEADER:
+        raise ValueError(f"its header has {length} bytes; at most {LONGEST_HEADER} are read")
+    return data[:length]
+
+
+def _form_of(header: bytes) -> Form:
+    return _known(header) if len(header) <= CACHED_HEADER else _parsed(header)
 
 
 @lru_cache(maxsize=1024)  # the same for every client and round
-def _parsed(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def _known(header: bytes) -> Form:
+    return _parsed(header)
+
+
+def _parsed(header: bytes) -> Form:
     match = HEADER.fullmatch(header, LENGTHS[header[6:8]][1])
     if match is None:
         raise ValueError(f"its header is {header[10:90]!r}")

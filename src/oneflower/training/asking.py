@@ -7,6 +7,7 @@ from logging import WARNING
 from oneflower.codes import RoundFailure
 from oneflower.errors import TrainingError
 from oneflower.flower.api import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict, log
+from oneflower.flower.grid import Reply
 from oneflower.journal.events import RoundFailed
 from oneflower.settings import TrainingConfig
 from oneflower.training.phases import Collected, Parse, Phases
@@ -57,10 +58,10 @@ def ask_clients(phases: Phases, config: TrainingConfig, check: Check) -> list[Me
 
 
 def _parse_with(check: Check) -> Parse[Message]:
-    def parse(answer: Message) -> Message:
-        if reason := check(answer):
+    def parse(reply: Reply) -> Message:
+        if reason := check(reply.message):
             raise ReplyError(reason)
-        return answer
+        return reply.message
 
     return parse
 

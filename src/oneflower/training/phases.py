@@ -11,6 +11,7 @@ from oneflower.flower.api import ErrorCode, Message, log
 from oneflower.flower.client_mark import ClientMark, take_mark
 from oneflower.flower.grid import Reply, RoundGrid
 from oneflower.flower.parts import PartTable
+from oneflower.flower.refusals import refusal_of, words_of
 from oneflower.journal import Aggregated, Event, Journal, unfinished_round
 from oneflower.journal.events import (
     ClientFailed,
@@ -29,11 +30,13 @@ from oneflower.training.replies import ReplyError
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
 NO_REASON = "no reason given"
+MOST_STATE = 64
+"""How many names of records that clients keep are remembered."""
 
 
 Parsed = TypeVar("Parsed")
 
-Parse = Callable[[Message], Parsed]
+Parse = Callable[[Reply], Parsed]
 """Returns what a reply says; raises ReplyError where it cannot be used."""
 
 
@@ -167,19 +170,18 @@ class Phases:
         answered = set()
         for reply in replies:
             answered.add(reply.node_id)
-            mark = take_mark(reply.message)
-            self.client_state.update(mark.state)
-            self._name(reply.node_id, mark)
+            try:
+                self._take_mark(reply)
+                if not reply.message.has_error():
+                    valid.append(_parsed(reply, parse))
+            except ReplyError as error:
+                self.leave_out(ClientQuarantined, server_round, reply.node_id, error.code, str(error))
+                quarantined += 1
+                continue
             if reply.message.has_error():
                 self._tell_failed(phase, server_round, reply)
                 if reply.message.error.code in RAISED:
                     raised.append(reply.message.error.reason or NO_REASON)
-                continue
-            try:
-                valid.append(parse(reply.message))
-            except ReplyError as error:
-                self.leave_out(ClientQuarantined, server_round, reply.node_id, error.code, str(error))
-                quarantined += 1
                 continue
             self.record(
                 ReplyReceived(
@@ -194,6 +196,14 @@ class Phases:
         return Collected(
             valid=valid, quarantined=quarantined, asked=len(asked), raised=tuple(raised), silent=silent
         )
+
+    def _take_mark(self, reply: Reply) -> None:
+        """Take up what a client says about itself; raise ReplyError for a reply that was refused."""
+        if refusal := refusal_of(reply.message):
+            raise ReplyError(refusal.reason or "", refusal.why)
+        mark = take_mark(reply.message)
+        self.client_state.update(mark.state[: MOST_STATE - len(self.client_state)])
+        self._name(reply.node_id, mark)
 
     def _tell_failed(self, phase: str, server_round: int, reply: Reply) -> None:
         reason = reply.message.error.reason or NO_REASON
@@ -251,6 +261,16 @@ class Phases:
             reason,
         )
         self.record(event(round=server_round, client=str(node_id), code=code, reason=reason))
+
+
+def _parsed(reply: Reply, parse: Parse[Parsed]) -> Parsed:
+    """Return what a reply says; whatever a client can cause while it is read is that client's."""
+    try:
+        return parse(reply)
+    except ReplyError:
+        raise
+    except Exception as error:
+        raise ReplyError(f"the reply cannot be read ({words_of(error)})", LeftOutCode.UNREADABLE) from error
 
 
 def _code_of(error: int) -> LeftOutCode:

@@ -29,10 +29,11 @@ class ReplyError(AggregationError):
         self.code = code
 
 
-def parse_update(message: Message, schema: Schema) -> Update:
+def parse_update(message: Message, schema: Schema, *, client: int | None = None) -> Update:
     """Return a reply to a training message as an update whose arrays are views of the reply's memory.
 
-    The arrays are in the order of the model that was sent, whatever order the client put them into.
+    The arrays are in the order of the model that was sent, whatever order the client put them into. The
+    update is that of the node that was asked, ``client``; without, as in a check of an app, the sender's.
 
     Raises
     ------
@@ -45,10 +46,10 @@ def parse_update(message: Message, schema: Schema) -> Update:
     if len(arrays) != 1:
         raise ReplyError(f"the reply has {len(arrays)} array records; expected one")
     metrics = _metrics(content)
-    return _update(message, metrics, _arrays(arrays[0], schema))
+    return _update(message, metrics, _arrays(arrays[0], schema), client)
 
 
-def parse_evaluation(message: Message) -> Update:
+def parse_evaluation(message: Message, *, client: int | None = None) -> Update:
     """Return a reply to an evaluation message as an update without arrays.
 
     Raises
@@ -56,12 +57,14 @@ def parse_evaluation(message: Message) -> Update:
     ReplyError
         It is not one metric record that holds num-examples.
     """
-    return _update(message, _metrics(_content(message)), {})
+    return _update(message, _metrics(_content(message)), {}, client)
 
 
-def _update(message: Message, metrics: MetricRecord, arrays: dict[str, NDArray]) -> Update:
+def _update(
+    message: Message, metrics: MetricRecord, arrays: dict[str, NDArray], client: int | None
+) -> Update:
     return Update(
-        client=message.metadata.src_node_id,
+        client=message.metadata.src_node_id if client is None else client,
         arrays=arrays,
         num_examples=float(cast(float, metrics[WEIGHT])),
         metrics=dict(metrics),

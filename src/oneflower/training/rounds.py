@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from logging import INFO, WARNING
 
 from oneflower.aggregation import Arrays, Checked, Update, check_together, model_schema, weighted_metrics
@@ -230,12 +229,13 @@ class RoundLoop:
 
     def _collect_updates(self, server_round: int, arrays: ArrayRecord, model: Arrays) -> Collected[Update]:
         config = self.phases.parts.into(self.train_config)
+        schema = model_schema(model)
         return self.phases.collect(
             "train",
             server_round,
             self.strategy.configure_train(server_round, arrays, config, self.phases.grid),
             quorum=self.config.quorum_after,
-            parse=partial(parse_update, schema=model_schema(model)),
+            parse=lambda reply: parse_update(reply.message, schema, client=reply.node_id),
         )
 
     def _check_together(self, server_round: int, updates: Iterable[Update]) -> Checked:
@@ -272,9 +272,9 @@ class RoundLoop:
             server_round,
             self.strategy.configure_evaluate(server_round, result.arrays, config, self.phases.grid),
             quorum=lambda _: self.config.min_evaluate_clients,
-            parse=parse_evaluation,
+            parse=lambda reply: parse_evaluation(reply.message, client=reply.node_id),
         )
-        if lacks_evaluate(collected.raised):
+        if not collected.valid and lacks_evaluate(collected.raised):
             self.remarks.no_evaluation(server_round)
             return
         checked = check_together(collected.valid)

@@ -14,6 +14,7 @@ from oneflower.flower.logs import log_through_flower
 from oneflower.flower.packing_grid import PackingGrid
 from oneflower.flower.parts import PARTS_VARIABLE, PartTable
 from oneflower.flower.records import array_views
+from oneflower.flower.reply_grid import ReplyGrid
 from oneflower.journal import LAST_WORDS_S
 from oneflower.journal.events import TrainingFinished, TrainingResumed, TrainingStarted
 from oneflower.settings import TrainingConfig, as_text, missing_keys, training_config, without_operational
@@ -154,7 +155,7 @@ def _stop_rule(config: TrainingConfig, *, evaluates: bool) -> StopRule:
 def _round_grid(grid: Grid) -> RoundGrid:
     if isinstance(grid, RoundGrid):
         return grid
-    return RoundGrid(PackingGrid(grid) if isinstance(grid, GrpcGrid) else grid)
+    return RoundGrid(PackingGrid(ReplyGrid(grid)) if isinstance(grid, GrpcGrid) else grid)
 
 
 def _run(loop: RoundLoop, result: Result, app: str, prepare: Prepare | None) -> Result:

@@ -1,6 +1,7 @@
 """Constants, types and the addressing of messages that Flower has no public name for."""
 
 from flwr.app import Message
+from flwr.app.metadata import Metadata
 from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode, SType
 from flwr.common.logger import FLOWER_LOGGER
 from flwr.common.typing import Run, UserConfig, UserConfigValue
@@ -12,6 +13,7 @@ __all__ = [
     "FLOWER_LOGGER",
     "ErrorCode",
     "GrpcGrid",
+    "Metadata",
     "Run",
     "SType",
     "UserConfig",

@@ -1,0 +1,41 @@
+"""A Grid that lets no reply raise, and no client say whose reply it is."""
+
+from collections.abc import Iterable, Iterator
+
+from oneflower.flower.api import GrpcGrid, Message, Metadata
+from oneflower.flower.door import replies
+from oneflower.flower.grid_base import DelegatingGrid
+from oneflower.flower.refusals import Limits, limits_for
+
+
+class ReplyGrid(DelegatingGrid):
+    """Pushes through Flower's Grid of a real cluster, and pulls replies with limits from what was pushed.
+
+    A reply that cannot be read comes as an error reply of the node that was asked, with a `Refusal`. Its
+    metadata are those of the message that it answers, whatever stands in it.
+    """
+
+    def __init__(self, inner: GrpcGrid) -> None:
+        super().__init__(inner)
+        self._grid = inner
+        self._sent: dict[str, tuple[Metadata, Limits]] = {}
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Push messages, and keep what a reply to each may hold."""
+        listed = list(messages)
+        ids = list(self._inner.push_messages(listed))
+        for message, message_id in zip(listed, ids, strict=False):
+            if message_id:
+                limits = limits_for(message.content) if message.has_content() else Limits()
+                self._sent[message_id] = message.metadata, limits
+        return ids
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterator[Message]:
+        """Pull the replies that have come, each by itself, one after the other."""
+        for message_id, content in replies.pull(self._grid, list(message_ids), self._limits_of):
+            sent, _ = self._sent.pop(message_id)
+            yield replies.new_reply(content, sent=sent, message_id=message_id)
+
+    def _limits_of(self, message_id: str) -> Limits | None:
+        found = self._sent.get(message_id)
+        return None if found is None else found[1]
