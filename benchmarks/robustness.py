@@ -86,6 +86,16 @@ def not_a_number(_: np.random.Generator, __: Arrays, ___: list[Arrays], own: Arr
     return {name: np.full_like(own[name], np.nan) for name in own}
 
 
+def largest(_: np.random.Generator, __: Arrays, ___: list[Arrays], own: Arrays) -> Arrays:
+    """Send the largest float32 in place of every weight: it is finite."""
+    return {name: np.full_like(own[name], 3.4e38) for name in own}
+
+
+def no_square(_: np.random.Generator, __: Arrays, ___: list[Arrays], own: Arrays) -> Arrays:
+    """Send a number whose square is no float32: an optimizer's second moment overflows."""
+    return {name: np.full_like(own[name], 1e22) for name in own}
+
+
 def stale(_: np.random.Generator, model: Arrays, __: list[Arrays], ___: Arrays) -> Arrays:
     """Send the model back as it came: a free rider."""
     return dict(model)
@@ -104,6 +114,8 @@ ATTACKS: dict[str, Attack] = {
     "inner product": inner_product,
     "label flip": honest,
     "NaN": not_a_number,
+    "3.4e38": largest,
+    "1e22": no_square,
     "stale update": stale,
 }
 

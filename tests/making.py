@@ -13,6 +13,7 @@ BEGIN = datetime(2026, 3, 1, 10, tzinfo=UTC)
 USUAL = {
     "round": 1,
     "rounds": 3,
+    "to": 0,
     "clients": 3,
     "valid": 3,
     "attempt": 1,

@@ -25,11 +25,14 @@ ONE_SERVICE_PARAMS=(
     'FL_SERVER_MOMENTUM' 'configure' 'Momentum beta of the server; 0 keeps nothing of earlier rounds' 'O|number-float'
     'FL_NUM_MALICIOUS' 'configure' 'Malicious clients f to tolerate; clients needed: Bulyan 4f+3, Krum 2f+3' 'O|number'
     'FL_TRIM_BETA' 'configure' 'Fraction of the updates to trim from each tail, coordinate by coordinate' 'O|number-float'
+    'FL_UPDATE_NORM_BOUND' 'configure' 'Largest change of the model by one client, in medians of the round; 0 switches the bound off' 'O|number-float'
+    'FL_MAX_CLIENT_WEIGHT' 'configure' 'Largest weight of one client, in medians of num-examples; 0 switches the bound off' 'O|number-float'
     'FL_CHECKPOINT_ENABLED' 'configure' 'Save checkpoints, from which a training resumes after a crash' 'O|boolean'
     'FL_CHECKPOINT_INTERVAL' 'configure' 'Rounds between checkpoints; the last round is always saved' 'O|number'
     'FL_CHECKPOINT_PATH' 'configure' 'Folder of the checkpoints inside the container' 'O|text'
     'FL_CHECKPOINT_KEEP' 'configure' 'Newest checkpoints to keep, in addition to the best one; 0 keeps all' 'O|number'
     'FL_RESUME' 'configure' 'Resume from the newest checkpoint (auto), or start at round 1 (never)' 'O|list'
+    'FL_MAX_UPDATE_MB' 'configure' 'A larger reply is refused; 0 is twice the size of the model, and 64 MB' 'O|number'
     'FL_ROUND_TIMEOUT' 'configure' 'Longest time that a phase of a round waits for its clients' 'O|number'
     'FL_ROUND_RETRIES' 'configure' 'Further attempts of a round below its quorum, and of saving the last round' 'O|number'
     'FL_SEED' 'configure' 'Seed of sampling, initialization and training; equal seeds give equal models' 'O|number'
@@ -53,6 +56,8 @@ ONE_SERVICE_PARAMS=(
     'FL_SSL_CA_CERTFILE' 'configure' 'CA certificate, PEM or base64 of PEM; if empty, a CA is created and its certificate published' 'O|text64'
     'FL_SSL_CERTFILE' 'configure' 'Certificate of the SuperLink, PEM or base64 of PEM; if empty, one is created' 'O|text64'
     'FL_SSL_KEYFILE' 'configure' 'Private key of the SuperLink certificate, PEM or base64 of PEM; if empty, one is created' 'O|text64'
+    'FL_NODE_AUTH' 'configure' 'Let only SuperNodes join whose public key the SuperLink knows; it takes effect with TLS' 'O|boolean'
+    'FL_NODE_KEYS' 'configure' 'Public keys of SuperNodes outside the service, PEM or base64 of PEM, one after another' 'O|text64'
 )
 
 readonly ONEFLOWER=/opt/oneflower/venv/bin/oneflower

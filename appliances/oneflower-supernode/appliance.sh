@@ -23,6 +23,7 @@ ONE_SERVICE_PARAMS=(
     'FL_ISOLATION' 'configure' 'Who starts the app processes: Flower itself (subprocess) or a separate service (process)' 'O|list'
     'FL_TLS_ENABLED' 'configure' 'Encrypt the connections between SuperNodes and SuperLink' 'O|boolean'
     'FL_SSL_CA_CERTFILE' 'configure' 'CA certificate, PEM or base64 of PEM; if empty, a CA is created and its certificate published' 'O|text64'
+    'FL_NODE_AUTH' 'configure' 'Let only SuperNodes join whose public key the SuperLink knows; it takes effect with TLS' 'O|boolean'
     'FL_SUPERLINK_ADDRESS' 'configure' 'Address of the SuperLink; if empty, it is found through OneGate' 'O|text'
     'FL_NODE_CONFIG' 'configure' 'Pairs key=value for the ClientApp; without partition-id and num-partitions, both are assigned' 'O|text'
     'FL_MAX_RETRIES' 'configure' 'Failed connections to the SuperLink after which the SuperNode exits; 0 for no limit' 'O|number'

@@ -56,13 +56,14 @@ class Outcome(StrEnum):
 
 
 class LeftOutCode(StrEnum):
-    """Why a round goes on without a client."""
+    """Why a round goes on without a client, or without a part of what it sent."""
 
     NOT_FINITE = "not_finite"
     NUM_EXAMPLES = "num_examples"
     SHAPE = "shape"
     DTYPE = "dtype"
     ARRAY_NAMES = "array_names"
+    CHANGE = "change"
     METRICS = "metrics"
     NO_ANSWER = "no_answer"
     APP_EXCEPTION = "app_exception"
@@ -125,6 +126,19 @@ class StallAct(StrEnum):
     ENDED = "ended"
 
 
+class RefusalCode(StrEnum):
+    """Why a SuperNode may not join."""
+
+    UNKNOWN_KEY = "unknown_key"
+    KEY_CHANGED = "key_changed"
+    KEY_IN_USE = "key_in_use"
+    OTHER = "other"
+
+
+KEY_ALARMS: Final = frozenset({RefusalCode.KEY_CHANGED, RefusalCode.KEY_IN_USE})
+"""Refusals that may mean that somebody else speaks in a SuperNode's name."""
+
+
 class StopReason(StrEnum):
     """Why a training ended before its last round."""
 
@@ -150,6 +164,7 @@ TEXTS: Final[Mapping[type[StrEnum], Mapping[str, str]]] = {
         LeftOutCode.SHAPE: "array shape",
         LeftOutCode.DTYPE: "array dtype",
         LeftOutCode.ARRAY_NAMES: "array names",
+        LeftOutCode.CHANGE: "size of the change",
         LeftOutCode.NO_ANSWER: "no answer",
         LeftOutCode.APP_EXCEPTION: "exception in the ClientApp",
         LeftOutCode.FORM: "malformed reply",
@@ -183,6 +198,11 @@ TEXTS: Final[Mapping[type[StrEnum], Mapping[str, str]]] = {
     StallCode: {
         StallCode.STOPPED: "stopped by a signal",
         StallCode.STOPPED_AGAIN: "stopped by a signal twice",
+    },
+    RefusalCode: {
+        RefusalCode.UNKNOWN_KEY: "its key is not known",
+        RefusalCode.KEY_CHANGED: "another key for a known VM",
+        RefusalCode.KEY_IN_USE: "two processes use one key",
     },
     StopReason: {
         StopReason.NO_IMPROVEMENT: "no improvement",

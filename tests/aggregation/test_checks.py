@@ -5,10 +5,10 @@ import pytest
 
 from oneflower.aggregation import (
     AggregationError,
+    ArraySpec,
     check_array,
     check_names,
     check_num_examples,
-    check_shares,
     model_schema,
 )
 
@@ -82,18 +82,22 @@ def test_anything_else_is_no_count_of_examples(value):
     assert len(reason) < 150
 
 
-def test_a_share_far_above_the_others_is_refused_whoever_sends_it():
-    assert [bool(r) for r in check_shares([100, 1e12, 120, 90])] == [False, True, False, False]
-    assert "1000 times" in check_shares([100, 1e12])[1]
+def test_a_variance_below_zero_is_refused():
+    """One of them in the mean, and the model's next output is NaN."""
+    spec = ArraySpec((2,), np.dtype(np.float32))
+    below = np.array([1, -0.5], np.float32)
+    assert "variance below 0" in check_array("bn.running_var", below, spec)
+    assert check_array("bn.running_var", np.array([1, -0.0], np.float32), spec) is None
+    assert check_array("bn.running_mean", below, spec) is None
 
 
-def test_shares_as_different_as_in_real_federations_pass():
-    assert check_shares([12, 300, 11_000, 80]) == [None] * 4
-
-
-def test_a_lone_client_has_no_share_to_compare():
-    assert check_shares([1e12]) == [None]
-    assert check_shares([]) == []
+def test_bytes_that_are_no_bool_are_refused():
+    """NumPy takes 0xff for true, and a mean of such bytes is no bool any more."""
+    spec = ArraySpec((3,), np.dtype(bool))
+    assert check_array("mask", np.array([True, False, True]), spec) is None
+    assert check_array("mask", np.zeros((0,), bool), ArraySpec((0,), np.dtype(bool))) is None
+    given = np.array([0, 255, 1], np.uint8).view(bool)
+    assert "no bool" in check_array("mask", given, spec)
 
 
 @pytest.mark.parametrize("array", [np.array(["a"]), np.ones(1, complex), np.array([None])])

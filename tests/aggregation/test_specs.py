@@ -88,6 +88,24 @@ class TestSpec:
         after = spec.after_quarantine(values, 5)
         assert after == ({**values, "num_malicious": 0} if NUM_MALICIOUS in spec.parameters else values)
 
+    def test_who_joins_to_be_quarantined_does_not_lower_f_for_the_others(self, spec):
+        """With updates enough for f malicious clients, f stays; else it falls as far as it must."""
+        if NUM_MALICIOUS not in spec.parameters:
+            pytest.skip("no f")
+        values = values_of(spec, num_malicious=2)
+        enough = spec.minimum_updates(values)
+        assert spec.after_quarantine(values, 9, enough) == values
+        assert spec.after_quarantine(values, 9, enough + 5) == values
+        assert spec.after_quarantine(values, 1, enough - 1)["num_malicious"] == 1
+        assert spec.after_quarantine(values, 9, 3)["num_malicious"] == 0
+
+    def test_what_it_withstands_is_what_its_form_says(self, spec):
+        """Where that is nothing, each update's change is bounded."""
+        count = max(spec.example_clients, 3)
+        withstood = spec.withstands(values_of(spec), count)
+        assert (withstood > 0) == (spec.family is Family.ROBUST)
+        assert 2 * withstood < count
+
     def test_a_robust_rule_ignores_the_number_that_a_client_chooses(self, spec):
         assert spec.weights_by_examples == (spec.family is not Family.ROBUST)
 

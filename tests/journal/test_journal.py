@@ -4,12 +4,15 @@ import logging
 import os
 import threading
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from oneflower.errors import StateError
 from oneflower.journal import Entry, Journal, follow, follow_blocks, read_journal
 from oneflower.journal.codec import line_of
+from oneflower.journal.writer import old_file
+from oneflower.quality import ORIGINS, Metric
 
 from ..making import event
 
@@ -219,3 +222,68 @@ def test_a_journal_that_is_a_named_pipe_is_told_and_waited_for_by_nobody(path, c
     assert "named pipe" in caplog.text
     with pytest.raises(StateError, match="named pipe"):
         list(read_journal(path))
+
+
+class TestFlood:
+    """A client cannot flush the history of the rounds out of the journal."""
+
+    def fill(self, path, *, of_clients, rounds=20):
+        journal = Journal(path, max_bytes=20_000, old_files=3)
+        journal.append(event("training_started", rounds=rounds))
+        for number in range(1, rounds + 1):
+            journal.append(event("round_completed", round=number))
+            for client in range(of_clients):
+                journal.append(event("client_failed", round=number, client=str(client), reason="A" * 1_000))
+        return [each.event for each in read_journal(path)]
+
+    @pytest.mark.parametrize("of_clients", [0, 5, 500])
+    def test_every_round_stays_once_and_in_order(self, path, of_clients):
+        events = self.fill(path, of_clients=of_clients)
+        rounds = [each.round for each in events if each.tag == "round_completed"]
+        assert rounds == list(range(1, 21))
+        assert events[0].tag == "training_started"
+
+    def test_the_files_stay_bounded(self, path):
+        self.fill(path, of_clients=500)
+        assert sum(file.stat().st_size for file in path.parent.iterdir()) < 5 * 20_000
+
+    def test_the_newest_part_of_a_long_history_stays(self, path):
+        journal = Journal(path, max_bytes=5_000, old_files=1)
+        for number in range(1, 500):
+            journal.append(event("round_completed", round=number))
+        rounds = [each.event.round for each in read_journal(path)]
+        assert rounds == list(range(rounds[0], 500))
+        assert all(file.stat().st_size <= 5_000 for file in path.parent.iterdir())
+
+    def test_a_crash_amid_a_rotation_adds_no_event_twice(self, path, monkeypatch):
+        """The history is there, and the oldest file still too."""
+        rename, crashed = Path.rename, []
+
+        def crash_once(self, target):
+            if old_file(path, 4).exists() and not crashed:
+                crashed.append(self)
+                raise OSError("crashed")
+            return rename(self, target)
+
+        monkeypatch.setattr(Path, "rename", crash_once)
+        events = self.fill(path, of_clients=500)
+        assert crashed
+        assert [each.round for each in events if each.tag == "round_completed"] == list(range(1, 21))
+
+
+class TestLongText:
+    @pytest.mark.parametrize("tag", ["client_failed", "client_quarantined"])
+    def test_a_clients_text_is_cut(self, path, tag):
+        Journal(path).append(event(tag, reason="A" * 20_000_000, client="B" * 1_000_000))
+        assert path.stat().st_size < 6_000
+        (found,) = read_journal(path)
+        assert found.event.reason.endswith("(19997952 more characters)")
+
+    def test_any_text_is(self, path):
+        Journal(path).append(event("training_failed", reason="A" * 20_000_000))
+        assert path.stat().st_size < 20_000
+
+    def test_the_metrics_of_a_client_are_bounded(self, path):
+        measured = tuple(Metric(ORIGINS[0], f"{number}" + "x" * 10_000, 1.0) for number in range(100_000))
+        Journal(path).append(event("round_completed", metrics=measured))
+        assert path.stat().st_size < 200_000

@@ -44,6 +44,9 @@ class FakeCluster:
     def deaths(self):
         return list(self.dead)
 
+    def cut_logs(self):
+        pass
+
     def stalled(self):
         found, self.stalls = self.stalls, []
         return found

@@ -60,9 +60,10 @@ def test_ports_are_free_ones_by_default(plan):
     assert not any("FL_CONTROL_API_ADDRESS" in text for text in texts(asked))
 
 
-def test_tls_is_off_on_loopback_unless_the_context_enables_it(plan):
-    assert not plan().tls
-    assert plan(FL_TLS_ENABLED="YES").tls
+def test_tls_is_on_where_supernodes_have_keys_or_the_context_enables_it(plan):
+    assert plan().tls
+    assert not plan(FL_NODE_AUTH="NO").tls
+    assert plan(FL_NODE_AUTH="NO", FL_TLS_ENABLED="YES").tls
     assert not plan(FL_TLS_ENABLED="NO").tls
     assert not certificates_given(plan(FL_TLS_ENABLED="YES").settings)
 

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from oneflower.errors import ClusterError, StateError
-from oneflower.local_cluster.spawn import spawn, tail
+from oneflower.local_cluster.spawn import cut, spawn, tail
 from oneflower.procfs import identify, is_alive, session_of
 
 WAIT_S = 10.0
@@ -89,3 +89,48 @@ def test_the_tail_of_a_log_is_its_last_lines(tmp_path):
     assert len(lines) == 16
     assert lines[-1] == "  | 9999"
     assert "cannot be read" in tail(tmp_path / "none")
+
+
+class TestCut:
+    """A client can make a SuperLink write lines for as long as it likes."""
+
+    def test_a_log_that_is_too_long_begins_again_and_its_first_part_is_kept(self, tmp_path):
+        script = "import time\nprint('x' * 1000, flush=True); time.sleep(60)"
+        child = run(tmp_path, script)
+        try:
+            wait_until(lambda: child.log.stat().st_size > 1000)
+            cut(child.log, max_bytes=1000)
+            assert child.log.stat().st_size == 0
+            assert child.log.with_suffix(".log.1").read_text() == "x" * 1000 + "\n"
+        finally:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.popen.wait()
+
+    def test_the_process_writes_on_at_the_start_of_the_file(self, tmp_path):
+        script = (
+            "import os, time\nprint('a' * 100, flush=True)\n"
+            "while not os.path.exists('go'): time.sleep(0.01)\nprint('b' * 10, flush=True)"
+        )
+        child = run(tmp_path, script)
+        wait_until(lambda: child.log.stat().st_size > 100)
+        cut(child.log, max_bytes=50)
+        (tmp_path / "go").touch()
+        assert child.popen.wait(timeout=WAIT_S) == 0
+        assert child.log.read_bytes() == b"b" * 10 + b"\n"
+
+    def test_a_short_one_stays(self, tmp_path):
+        log = tmp_path / "node.log"
+        log.write_text("short")
+        cut(log, max_bytes=5)
+        assert log.read_text() == "short"
+        assert not log.with_suffix(".log.1").exists()
+
+    def test_one_that_is_not_there_is_no_error(self, tmp_path):
+        cut(tmp_path / "node.log")
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

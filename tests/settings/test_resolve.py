@@ -11,6 +11,7 @@ from oneflower.errors import SettingsError
 from oneflower.settings import BY_NAME, TABLE, Consumer, Notice, Role, Settings, Source, resolve, resolve_for
 from oneflower.settings.formats import is_guessable
 from oneflower.settings.values import Password, Text64
+from oneflower.tls import make_node_key
 
 UNSET = ["", " ", "\t\n", "null", "NULL", "undefined", " undefined "]
 
@@ -20,6 +21,7 @@ def _pem(label):
 
 
 CA = {"FL_SSL_CA_CERTFILE": _pem("CERTIFICATE")}
+PUBLIC_KEY = make_node_key()[1].pem.decode()
 CERT = {"FL_SSL_CERTFILE": _pem("CERTIFICATE")}
 KEY = {"FL_SSL_KEYFILE": _pem("PRIVATE KEY")}
 MISTAKES = {
@@ -84,6 +86,8 @@ class TestSources:
         pems = CA | CERT | KEY
         given = pems if isinstance(variable.kind, Text64) else {variable.name: variable.example}
         given = {variable.name: "7f3a9c51e08b6d24"} if isinstance(variable.kind, Password) else given
+        if variable.name == "FL_NODE_KEYS":
+            given = {variable.name: PUBLIC_KEY}
         if variable.name == "FL_TARGET_METRIC_VALUE":
             given["FL_BEST_METRIC"] = "eval_acc"
         resolution = resolve({}, {f"ONEAPP_{name}": text for name, text in given.items()})

@@ -131,8 +131,19 @@ def test_a_checkpoint_setting_without_checkpoints_is_said(name):
 
 def test_certificates_without_tls_are_a_warning():
     certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"
-    (warning,) = _notices({"FL_SSL_CA_CERTFILE": certificate, "FL_TLS_ENABLED": "NO"}, "warning")
-    assert "FL_TLS_ENABLED is NO" in warning
+    joining, unused = _notices({"FL_SSL_CA_CERTFILE": certificate, "FL_TLS_ENABLED": "NO"}, "warning")
+    assert "FL_SSL_CA_CERTFILE has no effect: FL_TLS_ENABLED is NO" in unused
+    assert "can join as a client" in joining
+
+
+@pytest.mark.parametrize("off", ["FL_TLS_ENABLED", "FL_NODE_AUTH"])
+def test_an_open_door_is_a_warning_that_says_how_to_close_it(off):
+    (warning,) = _notices({off: "NO"}, "warning")
+    assert warning.startswith(f"{off} is NO: every machine that reaches FL_FLEET_API_ADDRESS can join")
+    assert f"set {off}=YES" in warning
+    assert _notices({}, "warning") == []
+    assert resolve({}).settings.authenticates_nodes
+    assert not resolve({off: "NO"}).settings.authenticates_nodes
 
 
 @pytest.mark.parametrize("path", ["/m/a:b", "/m/a,b", "/m/it's"])

@@ -85,8 +85,7 @@ def checked(messages, start):
             updates.append(parse_update(message, schema))
         except ReplyError as error:
             reasons[message.metadata.src_node_id] = str(error)
-    together = check_together(updates)
-    return together, reasons | {rejected.client: rejected.reason for rejected in together.rejected}
+    return check_together(updates), reasons
 
 
 def aggregated(strategy, start, messages, server_round=1):

@@ -10,12 +10,13 @@ from oneflower.aggregation.checks import (
     check_array,
     check_names,
     check_num_examples,
-    check_shares,
+    is_finite,
     model_schema,
 )
-from oneflower.aggregation.comparison import LONGEST_REASON, Checked, Rejection, check_together
+from oneflower.aggregation.comparison import LONGEST_REASON, Checked, Remark, check_together
 from oneflower.aggregation.errors import AggregationError
 from oneflower.aggregation.metrics import weighted_metrics
+from oneflower.aggregation.norms import Bounded, bound_changes
 from oneflower.aggregation.parameter import NUM_MALICIOUS, AnyParameter, Parameter, Values
 from oneflower.aggregation.registry import PARAMETERS, SPECS, readers, spec_of
 from oneflower.aggregation.spec import Aggregate, Bound, Family, Round, State, StrategySpec
@@ -34,25 +35,27 @@ __all__ = [
     "ArraySpec",
     "Arrays",
     "Bound",
+    "Bounded",
     "Checked",
     "Family",
     "Form",
     "NDArray",
     "Ordered",
     "Parameter",
-    "Rejection",
+    "Remark",
     "Round",
     "Schema",
     "State",
     "StrategySpec",
     "Update",
     "Values",
+    "bound_changes",
     "check_array",
     "check_names",
     "check_num_examples",
-    "check_shares",
     "check_together",
     "form_of",
+    "is_finite",
     "model_schema",
     "ordered",
     "readers",

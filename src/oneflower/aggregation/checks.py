@@ -7,7 +7,6 @@ was expected; the caller adds the client's name.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -19,8 +18,8 @@ from oneflower.aggregation.updates import Arrays, NDArray
 LARGEST_NUM_EXAMPLES = 2**53
 """The largest count that a float64 holds exactly; the sum over any real federation stays finite."""
 
-LARGEST_SHARE_OF_MEDIAN = 1_000
-"""A client may have this many times the median of the others' examples, and no more."""
+VARIANCE = "running_var"
+"""Ending of BatchNorm's variances: below 0 the next output is NaN, and so is what every client sends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +72,10 @@ def check_array(name: str, array: NDArray, spec: ArraySpec) -> str | None:
         return f"array {name!r} has dtype {array.dtype}; expected {spec.dtype}"
     if not is_finite(array):
         return f"array {name!r} holds NaN or infinity; expected finite numbers"
+    if name.endswith(VARIANCE) and array.dtype.kind == "f" and array.size and array.min() < 0:
+        return f"array {name!r} holds a variance below 0; expected 0 or more"
+    if array.dtype.kind == "b" and array.size and array.view(np.uint8).max() > 1:
+        return f"array {name!r} holds bytes that are no bool; expected 0 and 1"
     return None
 
 
@@ -91,28 +94,6 @@ def check_num_examples(value: object) -> str | None:
     if not (0 < value <= LARGEST_NUM_EXAMPLES):  # NaN compares false to everything
         return f"num-examples is {_shown(value)}; expected a finite number above 0, at most 2^53"
     return None
-
-
-def check_shares(weights: Sequence[float]) -> list[str | None]:
-    """Return for each client why its num-examples is absurd beside the others', or None.
-
-    The weight is a number that the client chooses. It is left alone up to LARGEST_SHARE_OF_MEDIAN times
-    the median of the others: far more than real federations differ, far less than a claim that takes the
-    model over for good. With one client there is nothing to compare and nothing to take over.
-    """
-    if len(weights) < 2:
-        return [None] * len(weights)
-    return [_check_share(weight, [*weights[:i], *weights[i + 1 :]]) for i, weight in enumerate(weights)]
-
-
-def _check_share(weight: float, others: Sequence[float]) -> str | None:
-    middle = median(others)
-    if weight <= LARGEST_SHARE_OF_MEDIAN * middle:
-        return None
-    return (
-        f"num-examples is {weight:g}; expected at most {LARGEST_SHARE_OF_MEDIAN} times "
-        f"the median of the other clients, {middle:g}"
-    )
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -2,10 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import median_low
 
-from oneflower.aggregation.checks import check_shares
-from oneflower.aggregation.updates import Ordered, Update, ordered
+from oneflower.aggregation.updates import WEIGHT, Ordered, Update, ordered
 from oneflower.codes import LeftOutCode
 
 LONGEST_REASON = 300
@@ -13,8 +13,8 @@ LONGEST_REASON = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rejection:
-    """An update, or a part of one, that is not used, and why."""
+class Remark:
+    """A part of an update that is not used as it came, and why; the rest of it is."""
 
     client: int
     code: LeftOutCode
@@ -28,48 +28,61 @@ class Checked:
     Attributes
     ----------
     valid
-        Updates to aggregate.
-    rejected
-        Updates to leave out, by client.
+        Updates to aggregate. None is left out here: whom the others outvote may be the honest one.
     remarks
-        Parts of valid updates that are ignored, such as a metric that only this client sends.
+        Parts of them that are ignored or were bounded, by client.
     """
 
     valid: Ordered
-    rejected: tuple[Rejection, ...] = ()
-    remarks: tuple[Rejection, ...] = ()
+    remarks: tuple[Remark, ...] = ()
 
 
-def check_together(updates: Iterable[Update]) -> Checked:
-    """Check what only all updates of a round together can tell, and put the valid ones in order.
+def check_together(updates: Iterable[Update], max_weight: float = 0.0) -> Checked:
+    """Check what only all updates of a round together can tell, and put them in order.
 
-    A client is left out whose num-examples is absurd beside the others', or that lacks a metric that
-    more than half of the clients send. A metric that at most half of them send is a remark.
+    The weight of an update is at most `max_weight` times the median of all (0: as much as it says). A
+    metric that at most half of the clients send is a remark, and so is a missing one that the others send.
     """
     sent = list(updates)
-    shares = check_shares([update.num_examples for update in sent])
-    absurd = {update: reason for update, reason in zip(sent, shares, strict=True) if reason}
-    plausible = [update for update in sent if update not in absurd]
-    expected = _expected_metrics(plausible)
-    lacking = {update: reason for update in plausible if (reason := _missing_metrics(update, expected))}
-    kept = [update for update in plausible if update not in lacking]
-    rejected = [
-        *(_rejected(update, LeftOutCode.NUM_EXAMPLES, reason) for update, reason in absurd.items()),
-        *(_rejected(update, LeftOutCode.METRICS, reason) for update, reason in lacking.items()),
+    expected = _expected_metrics(sent)
+    bounded = _with_bounded_weights(sent, max_weight)
+    remarks = [
+        *(
+            _bounded_remark(old, new, max_weight)
+            for old, new in zip(sent, bounded, strict=True)
+            if old is not new
+        ),
+        *(remark for update in sent if (remark := _unusual_metrics(update, expected))),
     ]
-    return Checked(
-        valid=ordered(kept),
-        rejected=_by_client(rejected),
-        remarks=_by_client(remark for update in kept if (remark := _unexpected_metrics(update, expected))),
+    return Checked(valid=ordered(bounded), remarks=tuple(sorted(remarks, key=lambda remark: remark.client)))
+
+
+def lower_median(values: Iterable[float]) -> float:
+    """Return the median, of an even number the lower of the two in the middle; 0 of none.
+
+    The lower one: of two that differ, neither of which is known to be right, the smaller claim is used.
+    """
+    found = list(values)
+    return median_low(found) if found else 0.0
+
+
+def _with_bounded_weights(updates: Sequence[Update], most: float) -> list[Update]:
+    if not most:
+        return list(updates)
+    largest = most * lower_median(update.num_examples for update in updates)
+    return [
+        update if update.num_examples <= largest else replace(update, num_examples=largest)
+        for update in updates
+    ]
+
+
+def _bounded_remark(sent: Update, bounded: Update, most: float) -> Remark:
+    return Remark(
+        client=sent.client,
+        code=LeftOutCode.NUM_EXAMPLES,
+        reason=f"{WEIGHT} is {sent.num_examples:g}; expected at most {most:g} times the median of the round: "
+        f"counted as {bounded.num_examples:g}",
     )
-
-
-def _rejected(update: Update, code: LeftOutCode, reason: str) -> Rejection:
-    return Rejection(client=update.client, code=code, reason=reason)
-
-
-def _by_client(rejections: Iterable[Rejection]) -> tuple[Rejection, ...]:
-    return tuple(sorted(rejections, key=lambda rejection: rejection.client))
 
 
 def _expected_metrics(updates: Sequence[Update]) -> set[str]:
@@ -77,14 +90,14 @@ def _expected_metrics(updates: Sequence[Update]) -> set[str]:
     return {key for key, count in counts.items() if 2 * count > len(updates)}
 
 
-def _missing_metrics(update: Update, expected: set[str]) -> str | None:
-    missing = sorted(expected - set(update.metrics))
-    return f"metrics {missing} are missing, which most clients send"[:LONGEST_REASON] if missing else None
-
-
-def _unexpected_metrics(update: Update, expected: set[str]) -> Rejection | None:
-    extra = sorted(set(update.metrics) - expected)
-    if not extra:
+def _unusual_metrics(update: Update, expected: set[str]) -> Remark | None:
+    extra, missing = sorted(set(update.metrics) - expected), sorted(expected - set(update.metrics))
+    reasons = []
+    if extra:
+        reasons.append(f"metrics {extra} are ignored; at most half of the clients send them")
+    if missing:
+        reasons.append(f"metrics {missing} are missing, which most clients send")
+    if not reasons:
         return None
-    reason = f"metrics {extra} are ignored; at most half of the clients send them"[:LONGEST_REASON]
-    return _rejected(update, LeftOutCode.METRICS, reason)
+    reason = "; ".join(reasons)[:LONGEST_REASON]
+    return Remark(client=update.client, code=LeftOutCode.METRICS, reason=reason)

@@ -32,9 +32,13 @@ def _average(sent: Sequence[tuple[Metric, float]]) -> float | list[float] | None
     form = max(sorted(forms), key=forms.__getitem__)
     alike = [(_listed(value), weight) for value, weight in finite if _form(value) == form]
     total = math.fsum(weight for _, weight in alike)
-    means = [
-        math.fsum(values[i] * (weight / total) for values, weight in alike) for i in range(len(alike[0][0]))
-    ]
+    try:
+        means = [
+            math.fsum(values[i] * (weight / total) for values, weight in alike)
+            for i in range(len(alike[0][0]))
+        ]
+    except OverflowError:  # all at the largest float: a rounding up of the shares is enough
+        return None
     return means if form >= 0 else means[0]
 
 

@@ -12,7 +12,7 @@ from oneflower.aggregation.blocks import blocks
 from oneflower.aggregation.errors import AggregationError
 from oneflower.aggregation.mean import weighted_mean
 from oneflower.aggregation.parameter import Parameter
-from oneflower.aggregation.spec import Aggregate, Init, Round, State
+from oneflower.aggregation.spec import Aggregate, Init, Round, State, require_finite
 from oneflower.aggregation.updates import Arrays, Form, NDArray, Ordered, form_of
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -72,12 +72,13 @@ def server_step(  # noqa: PLR0913, PLR0917 what a rule is given, and what makes 
     """Step from the model along the clients' mean change, in the arrays' own dtype.
 
     The mean becomes the new model and the moments the next state, in place: no second copy of either is
-    made. Nothing is changed before the forms were compared.
+    made. Nothing is changed before the forms were compared and every step was tried on a copy of a block:
+    a moment that overflows would stay infinite for ever, and freeze its weight.
 
     Raises
     ------
     AggregationError
-        The state is not that of this model.
+        The state is not that of this model, or a step would leave a moment that is not finite.
     """
     if form_of(state) != moment_forms(model, moments):
         raise AggregationError(
@@ -85,12 +86,36 @@ def server_step(  # noqa: PLR0913, PLR0917 what a rule is given, and what makes 
             "expected one form: resume only a checkpoint of the same model"
         )
     mean = weighted_mean(updates, this_round.allocate)
+    require_finite(mean)
+    trained = {
+        name: [row.reshape(-1) for row in (x, mean[name], *(state[f"{each}/{name}"] for each in moments))]
+        for name, x in model.items()
+        if is_trained(name, x)
+    }
     with np.errstate(over="ignore", invalid="ignore"):
-        for name, x in model.items():
-            if is_trained(name, x):
-                rows = [x, mean[name], *(state[f"{moment}/{name}"] for moment in moments)]
-                _step_array([row.reshape(-1) for row in rows], step)
+        for name, rows in trained.items():
+            _try_array(name, rows, moments, step)
+        for rows in trained.values():
+            _step_array(rows, step)
+    del trained
     return Aggregate(model=mean, state=state, used=updates)
+
+
+def _try_array(name: str, rows: list[NDArray], moments: Sequence[str], step: Step) -> None:
+    """Raise AggregationError where a step of this array would leave what is not finite; change nothing."""
+    for block in blocks(rows[0].size):
+        x, mean, *kept = (row[block] for row in rows)
+        delta, tried = np.subtract(mean, x), tuple(each.copy() for each in kept)
+        step(delta, tried)
+        new = np.add(x, delta)
+        for what, values in zip((*moments, "new value"), (*tried, new), strict=True):
+            if not np.isfinite(values).all():
+                largest = float(np.abs(np.subtract(mean, x)).max())
+                raise AggregationError(
+                    f"the optimizer's {what} of array {name!r} would be infinite or NaN: the clients' mean "
+                    f"changes the array by up to {largest:.3g}. The model and the optimizer's state stay as "
+                    "they were. Set FL_UPDATE_NORM_BOUND above 0 to bound each update"
+                )
 
 
 def _step_array(rows: list[NDArray], step: Step) -> None:
@@ -120,8 +145,8 @@ def adapt(delta: NDArray, m: NDArray, v: NDArray, lr: float) -> None:
 def check_moments(state: State) -> str | None:
     """Return which moment holds what no step can have left, or None; `v/` are second moments."""
     for key, array in state.items():
-        if np.isnan(array).any():
-            return f"{key!r} holds NaN; expected numbers that a step leaves"
+        if not np.isfinite(array).all():
+            return f"{key!r} holds NaN or infinity; expected numbers that a step leaves"
         if key.startswith("v/") and (array < 0).any():
             return f"{key!r} is a second moment below 0; expected numbers that a step leaves"
     return None

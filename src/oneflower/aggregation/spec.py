@@ -6,6 +6,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from oneflower.aggregation.blocks import Allocate, new_array, require_one_form
+from oneflower.aggregation.checks import is_finite
 from oneflower.aggregation.errors import AggregationError
 from oneflower.aggregation.parameter import NUM_MALICIOUS, AnyParameter, Values
 from oneflower.aggregation.updates import Arrays, NDArray, Ordered, Update
@@ -32,6 +33,10 @@ class Bound:
     def __call__(self, num_malicious: int) -> int:
         """Return the number for f malicious clients."""
         return self.per_malicious * num_malicious + self.constant
+
+    def most_malicious(self, updates: int) -> int:
+        """Return the largest f for which so many updates are enough; 0 where there is none."""
+        return max(0, updates - self.constant) // self.per_malicious if self.per_malicious else 0
 
     def __str__(self) -> str:
         return f"{self.per_malicious}f+{self.constant}" if self.per_malicious else str(self.constant)
@@ -84,9 +89,23 @@ Advice = Callable[[Values, int], str | None]
 """Returns what an operator should know of these values with so many clients a round, or None."""
 
 
+Withstands = Callable[[Values, int], int]
+
+
 def no_state(_model: Arrays) -> State:
     """Return the state of a strategy that keeps nothing."""
     return MappingProxyType({})
+
+
+def require_finite(model: Arrays) -> None:
+    """Raise AggregationError where finite updates have given a model that is not finite."""
+    for name, array in model.items():
+        if not is_finite(array):
+            raise AggregationError(
+                f"the new model holds NaN or infinity in array {name!r}, though all that the clients sent is "
+                "finite: it is too large to be combined. The model stays as it was. FL_UPDATE_NORM_BOUND "
+                "above 0 bounds what each client sends"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +124,8 @@ class StrategySpec:
         Whether num-examples, which a client chooses, is a weight of its update.
     advice, advice_help
         What an operator should know of the values, and when that is so, in one line for the documents.
+    withstands
+        Of (parameters, number of updates): how many of them the rule withstands whatever they hold.
     check_state
         Returns what is wrong with the values of a state from a checkpoint, or None.
     example_clients, example_values
@@ -119,6 +140,7 @@ class StrategySpec:
     source: str
     apply: Apply
     weights_by_examples: bool
+    withstands: Withstands = lambda _values, _count: 0
     init: Init = no_state
     parameters: tuple[AnyParameter, ...] = ()
     bound: Bound = field(default_factory=Bound)
@@ -156,15 +178,17 @@ class StrategySpec:
         """Return the least number of updates with which the rule keeps its promise."""
         return self.bound(self._malicious(values))
 
-    def after_quarantine(self, values: Values, quarantined: int) -> Values:
+    def after_quarantine(self, values: Values, quarantined: int, valid: int = 0) -> Values:
         """Return the parameters for a round in which the checks have left out so many clients.
 
         Each of them is one of the malicious clients that the rule expects, and its update no longer enters
-        the rule (decision 005).
+        the rule (decision 005). But f falls only as far as the number of valid updates makes necessary: who
+        joins in order to be quarantined does not lower it for the others (decision 175).
         """
         if NUM_MALICIOUS not in self.parameters:
             return values
-        return {**values, NUM_MALICIOUS.name: max(0, self._malicious(values) - quarantined)}
+        least, most = max(0, self._malicious(values) - quarantined), self._malicious(values)
+        return {**values, NUM_MALICIOUS.name: max(least, min(most, self.bound.most_malicious(valid)))}
 
     def to_clients(self, values: Values) -> dict[str, float]:
         """Return what every training message carries for this strategy."""
@@ -178,7 +202,8 @@ class StrategySpec:
         Raises
         ------
         AggregationError
-            There are fewer updates than the rule needs, or they or the state are not of the model's form.
+            There are fewer updates than the rule needs, they or the state are not of the model's form, or
+            the new model is not finite. The state is then as it was.
         """
         needed, given = self.minimum_updates(values), len(updates)
         if given < needed:
@@ -187,7 +212,9 @@ class StrategySpec:
                 f"{self._assuming(values)}"
             )
         require_one_form(model, updates)
-        return self.apply(updates, model, state, values, this_round)
+        aggregate = self.apply(updates, model, state, values, this_round)
+        require_finite(aggregate.model)
+        return aggregate
 
     def _malicious(self, values: Values) -> int:
         return NUM_MALICIOUS.of(values) if NUM_MALICIOUS in self.parameters else 0

@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
 from oneflower.errors import StateError
-from oneflower.files import open_to_read, require_no_pipe
+from oneflower.files import open_to_read, require_file
+
+LARGEST_MANIFEST: Final = 32 << 20
+"""In bytes. Manifests of schema 1 hold all metrics so far, and those of schema 2 a row for each array."""
 
 
 class Files(Protocol):
@@ -140,13 +143,16 @@ class OsFiles:
             os.close(descriptor)
 
     def open(self, path: Path) -> BinaryIO:
-        """Open for reading."""
-        return open_to_read(path)
+        """Open for reading; never through a link, which may lead out of the folder."""
+        return open_to_read(path, follow=False)
 
     def free_bytes(self, folder: Path) -> int:
         """Return the bytes free to this process."""
         status = os.statvfs(folder)
         return status.f_bavail * status.f_frsize
+
+
+_NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def _for_its_readers(descriptor: int, path: Path) -> int:
@@ -157,10 +163,10 @@ def _for_its_readers(descriptor: int, path: Path) -> int:
 
 
 def _open_to_write(path: Path, flags: int) -> int:
-    """Open or create a file; fail at once on a named pipe, with or without a reader."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC | flags, 0o644)
+    """Open or create a regular file; never through a link, and never waiting for a named pipe's reader."""
+    descriptor = os.open(path, _NEW_FILE | flags, 0o644)
     try:
-        require_no_pipe(descriptor)
+        require_file(descriptor)
     except OSError:
         os.close(descriptor)
         raise

@@ -22,7 +22,7 @@ from oneflower.checkpoints.ledger_cache import LedgerCache
 from oneflower.checkpoints.lock import FolderLock
 from oneflower.checkpoints.manifest import DamagedError
 from oneflower.checkpoints.model import Checkpoint, Metrics, Saved
-from oneflower.checkpoints.names import model_name, temporary
+from oneflower.checkpoints.names import REJECTED, model_name, temporary
 from oneflower.checkpoints.npz import Arrays, check_storable
 from oneflower.checkpoints.reader import CheckpointReader
 from oneflower.checkpoints.retention import KeepAll, Retention, rounds_to_delete
@@ -184,13 +184,15 @@ class CheckpointStore(CheckpointReader):
 
     def rollback(self, number: int) -> tuple[int, ...]:
         """Make `number` the newest round by setting later ones aside; return those. Nothing is deleted."""
-        self._require_writer()
         self.verify(number)
         return self._set_all_aside([other for other in self.rounds() if other > number], "rolledback")
 
+    def reject(self, number: int) -> tuple[int, ...]:
+        """Set round `number` and later ones aside, because nobody can train from them; return those."""
+        return self._set_all_aside([other for other in self.rounds() if other >= number], REJECTED)
+
     def start_afresh(self) -> tuple[int, ...]:
         """Set every committed round and the history aside, for a training that does not resume."""
-        self._require_writer()
         rounds = self._set_all_aside(self.rounds(), "superseded")
         try:
             set_history_aside(self._files, self.root, "superseded")
@@ -265,6 +267,7 @@ class CheckpointStore(CheckpointReader):
 
     def _set_all_aside(self, rounds: Sequence[int], reason: str) -> tuple[int, ...]:
         """Set rounds aside, the newest first: a crash in between never leaves a gap in the rounds."""
+        self._require_writer()
         if not rounds:
             return ()
         left = [number for number in self.rounds() if number not in rounds]

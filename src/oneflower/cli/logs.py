@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import os
 import sys
 import threading
 import time
@@ -18,10 +19,10 @@ from rich.text import Text
 
 from oneflower.cli.sources import JournalOption, PathArgument, StateOption, existing, source_of
 from oneflower.errors import SettingsError, StateError
+from oneflower.foreign_text import printable
 from oneflower.journal import BrokenEvent, Entry, TrainingState, UnknownEvent, follow, read_patiently
 from oneflower.journal.codec import record_of
 from oneflower.monitor.text.lines import WARNINGS, describe
-from oneflower.monitor.text.values import printable
 
 POLL_S: Final = 0.2
 
@@ -143,6 +144,9 @@ def _later_lines(log: Path) -> Iterator[str]:
     while True:
         for line in opened:
             yield _plain(line)
+        descriptor = opened.fileno()
+        if os.fstat(descriptor).st_size < os.lseek(descriptor, 0, os.SEEK_CUR):
+            opened.seek(0)  # `oneflower up` has cut it
         if log.exists() and not log.samefile(f"/proc/self/fd/{opened.fileno()}"):
             opened.close()
             opened = log.open(encoding="utf-8", errors="replace")

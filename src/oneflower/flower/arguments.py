@@ -32,13 +32,23 @@ def superlink(settings: Settings, places: SuperLinkPlaces, tls: Certificates | N
     if tls is None:
         return [*arguments, "--insecure"]
     arguments += ["--ssl-ca-certfile", str(tls.ca), "--ssl-certfile", str(tls.certificate)]
-    return [*arguments, "--ssl-keyfile", str(tls.key)]
+    arguments += ["--ssl-keyfile", str(tls.key)]
+    return [*arguments, *(["--enable-supernode-auth"] if settings.node_auth else [])]
 
 
-def supernode(
-    settings: Settings, *, superlink_address: str, clientappio: str, node_config: str, ca: str | None
+def supernode(  # noqa: PLR0913 - by name only
+    settings: Settings,
+    *,
+    superlink_address: str,
+    clientappio: str,
+    node_config: str,
+    ca: str | None,
+    key: str | None = None,
 ) -> list[str]:
-    """Return a SuperNode's arguments; ``ca`` is the authority's file, None for no TLS."""
+    """Return a SuperNode's arguments.
+
+    ``ca`` is the authority's file, None for no TLS; ``key`` is the file of its private key, None for none.
+    """
     arguments = ["supernode", "--isolation", settings.isolation]
     arguments += ["--superlink", superlink_address, "--clientappio-api-address", clientappio]
     arguments += ["--node-config", node_config]
@@ -47,7 +57,8 @@ def supernode(
         arguments += ["--max-retries", str(settings.max_retries)]
     if settings.max_wait_time:
         arguments += ["--max-wait-time", str(settings.max_wait_time)]
-    return [*arguments, *(["--root-certificates", ca] if ca else ["--insecure"])]
+    arguments += ["--root-certificates", ca] if ca else ["--insecure"]
+    return [*arguments, *(["--auth-supernode-private-key", key] if key else [])]
 
 
 def superexec(plugin: str, appio_address: str) -> list[str]:
@@ -57,7 +68,7 @@ def superexec(plugin: str, appio_address: str) -> list[str]:
 
 def client_name(text: str) -> str:
     """Return a name as a node config can hold it: letters, digits, and dashes for all else."""
-    plain = re.sub(r"[()]", "", text)  # OneFlow calls a VM supernode_0_(service_7)
+    plain = re.sub(r"[()]", "", text[: 4 * LONGEST_NAME])  # OneFlow calls a VM supernode_0_(service_7)
     return re.sub(r"[^A-Za-z0-9._-]+", "-", plain)[:LONGEST_NAME].strip("-")
 
 

@@ -12,13 +12,23 @@ from typing import TYPE_CHECKING, Final
 from oneflower.flower.version import supported_room
 
 if TYPE_CHECKING:
-    from oneflower.flower.v1_25 import apps, bundles, control_api, entry_points, names, replies, workarounds
+    from oneflower.flower.v1_25 import (
+        apps,
+        bundles,
+        control_api,
+        entry_points,
+        membership,
+        names,
+        replies,
+        workarounds,
+    )
 
 __all__ = [
     "apps",
     "bundles",
     "control_api",
     "entry_points",
+    "membership",
     "names",
     "replies",
     "warm_executor",  # noqa: F822 - imported under another name above
@@ -30,6 +40,7 @@ _PARTS: Final = {
     "bundles": "bundles",
     "control_api": "control_api",
     "entry_points": "entry_points",
+    "membership": "membership",
     "names": "names",
     "replies": "replies",
     "warm_executor": "warm.start",

@@ -2,10 +2,10 @@
 
 ``python -m oneflower.flower.launch superlink|supernode ARGS...`` takes Flower's own flags, and from its
 environment the variables that a SuperLink or a SuperNode reads (`oneflower.settings.Consumer`):
-FL_FLOWER_WORKAROUNDS applies the workarounds, FL_FLOWER_SPEEDUPS those among them that only save time, and
-FL_WARM_EXECUTOR lets a SuperNode run its ClientApps in forked children of one warm process. The programs that
-Flower starts itself are started through here, too. A Flower that oneflower does not support is refused with
-exit code 4 before anything of it is imported.
+FL_FLOWER_WORKAROUNDS applies the workarounds, FL_FLOWER_SPEEDUPS those among them that only save time,
+FL_MAX_UPDATE_MB sets a limit in one of them, and FL_WARM_EXECUTOR lets a SuperNode run its ClientApps in
+forked children of one warm process. The programs that Flower starts itself are started through here, too.
+A Flower that oneflower does not support is refused with exit code 4 before anything of it is imported.
 """
 
 import logging
@@ -19,6 +19,8 @@ from oneflower.errors import OneflowerError, SettingsError
 from oneflower.files import PRIVATE_UMASK
 from oneflower.flower.database import set_aside_damaged
 from oneflower.flower.guard import GUARDED
+from oneflower.flower.join_refusals import of_this_process
+from oneflower.flower.members import Members
 from oneflower.flower.programs import (
     FLOWER_NAMES,
     GRPC_FORKS,
@@ -31,6 +33,7 @@ from oneflower.flower.programs import (
 from oneflower.flower.sockets import SOCKETS, folder_of, prepare, with_socket
 from oneflower.flower.version import supported_room
 from oneflower.flower.watch import keep_running, look_after_parent
+from oneflower.node_keys import KEYS_VARIABLE, keys_of_pem
 from oneflower.output import steady_output
 from oneflower.proxies import direct_loopback, proxy_variable
 from oneflower.settings import Consumer, Settings, resolve_for
@@ -51,6 +54,7 @@ LOOPBACK_FLAGS = {
 OLD_NAMES = {"--control-api-address": "--exec-api-address"}  # Flower refuses both together
 SERVING = frozenset({"superlink", "supernode"})
 GUARDED_PROGRAMS = frozenset({"superlink", "supernode", "superexec"})
+NODE_AUTH = "--enable-supernode-auth"
 CONSUMERS = Consumer.SUPERLINK | Consumer.SUPERNODE
 USAGE = f"usage: python -m oneflower.flower.launch {'|'.join(PROGRAMS)} ARGS... (Flower's own flags)"
 
@@ -88,8 +92,10 @@ def start(program: str, arguments: Sequence[str], environ: Mapping[str, str]) ->
     entry_point = entry_points.ENTRY_POINTS[program]
     function = entry_point.load()
     if settings.flower_workarounds:
-        _apply_workarounds(program, speedups=settings.flower_speedups)
+        _apply_workarounds(program, settings)
         _look_after(program, arguments, environ)
+    if program == "superlink" and NODE_AUTH in arguments:
+        _admit_members(settings.node_keys, environ)
     if program == "supernode":
         _name_proxy(value_of("--superlink", arguments) or "")
     # A SuperNode with --isolation process has an executor that somebody else runs.
@@ -188,11 +194,23 @@ def _program(argv: Sequence[str]) -> tuple[str, list[str]]:
     return argv[0], list(argv[1:])
 
 
-def _apply_workarounds(program: str, *, speedups: bool) -> None:
+def _apply_workarounds(program: str, settings: Settings) -> None:
     from oneflower.flower.door import workarounds  # noqa: PLC0415 - after the environment is prepared
 
-    names = workarounds.apply(workarounds.WORKAROUNDS, workarounds.Program(program), speedups=speedups)
+    needed = workarounds.with_limits(max_update_mb=settings.max_update_mb)
+    names = workarounds.apply(needed, workarounds.Program(program), speedups=settings.flower_speedups)
     log.info("workarounds applied program=%s names=%s", program, ",".join(names))
+
+
+def _admit_members(node_keys: str, environ: Mapping[str, str]) -> None:
+    """Let the SuperNodes join whose keys are in FL_NODE_KEYS or in the file of a service's keys."""
+    from oneflower.flower.door import membership  # noqa: PLC0415 - after the environment is prepared
+
+    file = environ.get(KEYS_VARIABLE, "")
+    refusals = of_this_process()
+    members = Members(keys_of_pem(node_keys), Path(file) if file else None, refuse=refusals.refuse)
+    membership.admit_members(members, refusals)
+    log.info("supernode keys known count=%d", len(members.current))
 
 
 def _look_after(program: str, arguments: Sequence[str], environ: Mapping[str, str]) -> None:

@@ -11,11 +11,20 @@ from enum import StrEnum
 from functools import partial
 from typing import Any, Final, NamedTuple, get_args, get_origin, get_type_hints
 
-from oneflower.journal.events import EVENTS, Event, SettingRow
+from oneflower.foreign_text import cut
+from oneflower.journal.events import EVENTS, ClientLeftOut, Event, SettingRow
 from oneflower.quality import ORIGINS, Metric
 
 LARGEST: Final = 2**53
 """Above this a float holds no whole number exactly; no round, size or count of ours comes near."""
+MOST_TEXT: Final = 16_384
+MOST_TEXT_OF_CLIENT: Final = 2_048
+"""In an event about one client nearly every text is the client's."""
+MOST_ITEMS: Final = 10_000
+MOST_METRICS: Final = 500
+MOST_NAME: Final = 200
+LONGEST_S: Final = 1e9
+"""31 years: a date to which it is added stays one."""
 
 Convert = Callable[[Any], Any]
 
@@ -78,23 +87,31 @@ def whole(value: Any) -> int:
     raise FieldError(f"{shown(value)}: expected a whole number from 0 to 2^53")
 
 
-def _number(value: Any) -> float:
-    if type(value) is float and -LARGEST <= value <= LARGEST:
+def _seconds(value: Any) -> float:
+    """Check a duration; there is no other field that is a float."""
+    if type(value) is float and -LONGEST_S <= value <= LONGEST_S:
         return value
-    if type(value) is int and -LARGEST <= value <= LARGEST:
+    if type(value) is int and -LONGEST_S <= value <= LONGEST_S:
         return float(value)
-    raise FieldError(f"{shown(value)}: expected a finite number")
+    raise FieldError(f"{shown(value)}: expected seconds, {LONGEST_S:.0f} at most")
 
 
 def text(value: Any) -> str:
-    """Check a text."""
+    """Check a text; replace what is no character: a surrogate stands in no file."""
     if type(value) is str:
-        return value
+        return value if value.isascii() else value.encode(errors="replace").decode()
     raise FieldError(f"{shown(value)}: expected text")
 
 
+def _read_text(value: Any) -> str:
+    """Read a text, cut where it is longer than what is written today."""
+    return cut(text(value), MOST_TEXT)
+
+
 def _scalar(value: Any) -> bool | int | float | str:
-    if type(value) in (str, bool) or (type(value) in (int, float) and math.isfinite(value)):
+    if type(value) is str:
+        return _read_text(value)
+    if type(value) is bool or (type(value) in (int, float) and math.isfinite(value)):
         return value  # type: ignore[no-any-return]
     raise FieldError(f"{shown(value)}: expected a number, text or a truth value")
 
@@ -102,7 +119,7 @@ def _scalar(value: Any) -> bool | int | float | str:
 def _mapping(value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise FieldError(f"{shown(value)}: expected an object")
-    return {text(key): _scalar(item) for key, item in value.items()}
+    return {_read_text(key): _scalar(item) for key, item in value.items()}
 
 
 def _list(item: Convert, value: Any) -> tuple[Any, ...]:
@@ -118,7 +135,7 @@ def _optional(convert: Convert, value: Any) -> Any:
 def _setting(value: Any) -> SettingRow:
     if not isinstance(value, Mapping):
         raise FieldError(f"{shown(value)}: expected a setting")
-    return SettingRow(**{each.name: text(value.get(each.name)) for each in fields(SettingRow)})
+    return SettingRow(**{each.name: _read_text(value.get(each.name)) for each in fields(SettingRow)})
 
 
 class _Codes:
@@ -145,7 +162,7 @@ def metrics(record: Mapping[str, Any]) -> tuple[Metric, ...]:
     found: list[Metric] = []
     for origin in ORIGINS:
         for name, value in record.get(f"{origin}_metrics", {}).items():
-            found.append(Metric(origin, name, _measured(value)))
+            found.append(Metric(origin, text(name), _measured(value)))
     return tuple(found)
 
 
@@ -166,11 +183,11 @@ def _measured_number(value: Any) -> float:
 def metrics_record(given: tuple[Metric, ...]) -> dict[str, dict[str, Any]]:
     """Write the metrics of a round."""
     found: dict[str, dict[str, Any]] = {f"{origin}_metrics": {} for origin in ORIGINS}
-    for each in given:
+    for each in given[:MOST_METRICS]:
         value = plain(each.value)
         numbers = value if isinstance(value, list | tuple) else [value]
-        written = [_finite_or_null(number) for number in numbers]
-        found[f"{each.origin}_metrics"][text(each.name)] = (
+        written = [_finite_or_null(number) for number in numbers[:MOST_ITEMS]]
+        found[f"{each.origin}_metrics"][shortened(text(each.name), MOST_NAME)] = (
             written if isinstance(value, list | tuple) else written[0]
         )
     return found
@@ -194,7 +211,25 @@ def shown(value: Any) -> str:
     return found if len(found) <= 60 else f"{found[:60]}..."
 
 
-_SIMPLE: Final[Mapping[type, Convert]] = {int: whole, float: _number, str: text}
+_SIMPLE: Final[Mapping[type, Convert]] = {int: whole, float: _seconds}
+
+
+def shortened(value: Any, most: int) -> Any:
+    """Return what is written of a value: no text in it is longer, and no list has more than `MOST_ITEMS`.
+
+    A journal is bounded in size, and a client sends what it likes.
+    """
+    if isinstance(value, str):
+        return cut(value, most)
+    if isinstance(value, list):
+        return [shortened(each, most) for each in value[:MOST_ITEMS]]
+    if isinstance(value, dict):
+        return {key: shortened(each, most) for key, each in list(value.items())[:MOST_ITEMS]}
+    return value
+
+
+def _bounded(write: Convert, most: int) -> Convert:
+    return lambda value: shortened(write(value), most)
 
 
 def _writer(read: Convert) -> Convert:
@@ -204,6 +239,8 @@ def _writer(read: Convert) -> Convert:
 
 def _convert(hint: Any) -> tuple[Convert, Convert]:
     """Return how a field of a type is read and written."""
+    if hint is str:
+        return _read_text, _writer(text)
     if hint in _SIMPLE:
         return _SIMPLE[hint], _writer(_SIMPLE[hint])
     if isinstance(hint, type) and issubclass(hint, StrEnum):
@@ -242,12 +279,14 @@ def text_of_code(codes: type[StrEnum]) -> Convert:
 def _form(cls: type[Event]) -> Form:
     hints = get_type_hints(cls)
     found, required, has_metrics = [], [], False
+    most = MOST_TEXT_OF_CLIENT if cls.__module__ == ClientLeftOut.__module__ else MOST_TEXT
     for each in fields(cls):  # type: ignore[arg-type]  # every event is a dataclass
         if each.name == "metrics":
             has_metrics = True
             continue
         key = str(each.metadata.get("json", each.name))
-        found.append(Field(each.name, key, *_convert(hints[each.name])))
+        read, write = _convert(hints[each.name])
+        found.append(Field(each.name, key, read, _bounded(write, most)))
         if each.default is MISSING and each.default_factory is MISSING:
             required.append(key)
     puts = tuple((getattr(cls, each.attribute).__set__, each.key, each.read) for each in found)

@@ -13,10 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from oneflower.files import require_no_pipe
+from oneflower.files import require_file
 from oneflower.journal.codec import line_of
 from oneflower.journal.events import Entry, Event
 from oneflower.journal.heartbeat import Heartbeat
+from oneflower.journal.rotation import keep_history
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,8 @@ class Journal:
     A journal that cannot be written is logged and never raises: a full disk must not end a training. Its
     events are held back, and written in their order with the first that can be.
     The heartbeat beats with every event, also with one that cannot be written. At `max_bytes` the file is
-    renamed to `<name>.1` (and so on up to `old_files`), and another is begun.
+    renamed to `<name>.1` (and so on up to `old_files`), and another is begun. The file of the next age keeps
+    what the overwritten ones had about the rounds.
     """
 
     def __init__(  # noqa: PLR0913 - three of them are for tests
@@ -139,7 +141,7 @@ class Journal:
         while True:
             descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
             try:
-                require_no_pipe(descriptor)  # nobody reads it, and once full it is waited for without end
+                require_file(descriptor)  # nobody reads it, and once full it is waited for without end
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
                 if _still_named(descriptor, self.path):
                     return descriptor
@@ -149,7 +151,13 @@ class Journal:
             os.close(descriptor)
 
     def _rotate(self) -> int:
-        """Rename the files one age up, while the lock on the newest is held, and open a fresh one."""
+        """Rename the files one age up, while the lock on the newest is held, and open a fresh one.
+
+        Of the oldest, which is then overwritten, the history of the rounds is kept.
+        """
+        oldest = old_file(self.path, self._old_files)
+        if oldest.exists():
+            keep_history(oldest, old_file(self.path, self._old_files + 1), self._max_bytes)
         for age in range(self._old_files - 1, 0, -1):
             if old_file(self.path, age).exists():
                 old_file(self.path, age).rename(old_file(self.path, age + 1))

@@ -8,7 +8,7 @@ from oneflower.errors import ClusterError
 from oneflower.flower.health import Health, Stalled
 from oneflower.flower.programs import program_of
 from oneflower.local_cluster.processes import ProcessTable, end
-from oneflower.local_cluster.spawn import Child, spawn, tail
+from oneflower.local_cluster.spawn import Child, cut, spawn, tail
 from oneflower.procfs import Identity, ProcessStatus, command_line, is_alive, parent_of, session_of
 
 EXECUTOR = "superexec"
@@ -76,6 +76,11 @@ class Children:
     def stalled(self) -> list[Stalled]:
         """Continue or end the stalled processes of this boot; return what was done."""
         return self._health.look()
+
+    def cut_logs(self) -> None:
+        """Keep every log at a bounded size."""
+        for child in self._children.values():
+            cut(child.log)
 
     def end_one(self, role: str) -> None:
         """End a process and those that it has started, as far as they still run."""

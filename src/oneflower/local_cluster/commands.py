@@ -45,16 +45,23 @@ def superlink(
     return [*LAUNCH, *arguments.superlink(settings, places, tls)]
 
 
-def supernode(
-    index: int, nodes: int, addresses: Addresses, settings: Settings, *, tls: Certificates | None
+def supernode(  # noqa: PLR0913 - the last two by name only
+    index: int,
+    nodes: int,
+    addresses: Addresses,
+    settings: Settings,
+    *,
+    tls: Certificates | None,
+    key: Path | None = None,
 ) -> list[str]:
-    """Return the command of SuperNode number ``index`` (from 0) of ``nodes``."""
+    """Return the command of SuperNode number ``index`` (from 0) of ``nodes``; ``key`` is its private key."""
     options = arguments.supernode(
         settings,
         superlink_address=addresses.fleet,
         clientappio=addresses.clientappio[index],
         node_config=node_config(index, nodes, settings.node_config),
         ca=str(tls.ca) if tls else None,
+        key=str(key) if key else None,
     )
     return [*LAUNCH, *options]
 

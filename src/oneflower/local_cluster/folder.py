@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from pathlib import Path
 
 from oneflower.errors import ClusterError
 from oneflower.files import make_private, probe, state_errors
+from oneflower.flower.sockets import socket_problem
+from oneflower.local_cluster.spawn import previous
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ class StateFolder:
 
     @property
     def logs(self) -> Path:
-        """One log per process, and that of its previous start."""
+        """One log per process, and what came before it: that of its previous start, or its own first part."""
         return self.root / "logs"
 
     @property
@@ -71,6 +74,11 @@ class StateFolder:
     def sockets(self) -> Path:
         """The Unix sockets of the Control and AppIo APIs, while a cluster runs."""
         return self.root / "sockets"
+
+    def make_sockets(self) -> Path:
+        """Create the folder of the sockets and return it: in /tmp where a socket cannot be made here."""
+        self.sockets.mkdir(exist_ok=True, mode=0o700)
+        return Path(tempfile.mkdtemp(prefix="oneflower-")) if socket_problem(self.sockets) else self.sockets
 
     def log(self, role: str) -> Path:
         """Return the log of one process."""
@@ -135,7 +143,7 @@ class StateFolder:
         """Rename the logs of the previous start to ``.log.1``: a crash is often examined after a restart."""
         with state_errors(self.logs):
             for log in self.logs.glob("*.log"):
-                log.replace(log.with_suffix(".log.1"))
+                log.replace(previous(log))
 
     def is_used(self) -> bool:
         """Return whether the folder holds files of a training."""

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -13,17 +12,19 @@ from oneflower.errors import ClusterError
 from oneflower.files import state_errors
 from oneflower.flower.control import ControlClient
 from oneflower.flower.health import Stalled
-from oneflower.flower.sockets import SOCKETS, control_of, socket_problem
+from oneflower.flower.sockets import SOCKETS, control_of
 from oneflower.journal import JOURNAL_VARIABLE
 from oneflower.local_cluster import commands
 from oneflower.local_cluster.children import Children, Death
 from oneflower.local_cluster.commands import Addresses
 from oneflower.local_cluster.folder import StateFolder
+from oneflower.local_cluster.node_keys import LocalKeys
 from oneflower.local_cluster.plan import ADDRESSES
 from oneflower.local_cluster.ports import LOOPBACK, check_free, free_ports
 from oneflower.local_cluster.processes import ProcessTable
-from oneflower.local_cluster.spawn import tail
+from oneflower.local_cluster.spawn import previous, tail
 from oneflower.local_cluster.tls import Certificates
+from oneflower.node_keys import KEYS_VARIABLE
 from oneflower.settings import Settings
 
 START_TIMEOUT_S = 60.0
@@ -61,6 +62,7 @@ class LocalCluster:
     def __init__(self, folder: StateFolder, options: ClusterOptions) -> None:
         self._folder = folder
         self._options = options
+        self._keys = LocalKeys(folder.tls) if options.tls and options.settings.node_auth else None
         self._children = self._no_children()
         self._addresses: Addresses | None = None
         self._control: ControlClient | None = None
@@ -114,7 +116,7 @@ class LocalCluster:
             self._control.close()
             self._control = None
         self._children.end_all(grace_s=grace_s, hurry=hurry)
-        _remove_sockets(self._sockets)
+        shutil.rmtree(self._sockets, ignore_errors=True)
 
     @property
     def nodes(self) -> int:
@@ -137,6 +139,10 @@ class LocalCluster:
         """Continue or end the stalled processes; return what was done."""
         return self._children.stalled()
 
+    def cut_logs(self) -> None:
+        """Keep the log of every process at a bounded size."""
+        self._children.cut_logs()
+
     def restart(self, role: str) -> None:
         """Restart a SuperNode or an executor; the rest of the old one is ended first."""
         self._children.end_one(role)
@@ -154,7 +160,9 @@ class LocalCluster:
             return
         # It may not have registered yet, or may have unregistered itself.
         with suppress(ClusterError, OSError):
-            ids = NODE_ID.findall(self._folder.log(role).read_text(encoding="utf-8", errors="replace"))
+            log = self._folder.log(role)
+            parts = [part for part in (previous(log), log) if part.exists()]
+            ids = NODE_ID.findall("".join(part.read_text("utf-8", errors="replace") for part in parts))
             self.control.unregister(int(ids[-1]) if ids else 0)
 
     def tails(self) -> str:
@@ -166,6 +174,8 @@ class LocalCluster:
         self._addresses = self._choose_addresses()
         self._children = self._no_children()
         self._children.table.open()
+        if self._keys:
+            self._keys.clear()
         self._spawn_superlink()
         tls = self._options.tls
         control = control_of(
@@ -205,7 +215,7 @@ class LocalCluster:
         """Remove Flower's old state: node ids of an earlier boot would be sampled for 60 s."""
         for folder in (self._folder.superlink, self._folder.flwr_home):
             _recreate(folder)
-        self._sockets = _sockets_folder(self._folder.sockets)
+        self._sockets = self._folder.make_sockets()
         with state_errors(self._folder.superlink):
             self._database().parent.mkdir(parents=True, exist_ok=True)
 
@@ -236,7 +246,10 @@ class LocalCluster:
 
     def _spawn_supernode(self, index: int) -> None:
         options = self._options
-        command = commands.supernode(index, options.nodes, self.addresses, options.settings, tls=options.tls)
+        key = self._keys.make(index) if self._keys else None
+        command = commands.supernode(
+            index, options.nodes, self.addresses, options.settings, tls=options.tls, key=key
+        )
         self._spawn(f"supernode-{index}", command)
         role = f"{SUPEREXEC}-{index}"
         if self._own_executors() and role not in self._children:
@@ -265,20 +278,10 @@ class LocalCluster:
         if role in (SUPERLINK, SUPEREXEC):  # they start the ServerApp
             environment[JOURNAL_VARIABLE] = str(self._folder.journal)
             environment["ONEFLOWER_CLIENTS"] = str(self._options.nodes)
+        if role == SUPERLINK and self._keys:
+            environment[KEYS_VARIABLE] = str(self._keys.file)
         log = self._folder.log(role)
         self._children.spawn(role, command, environment=environment, log=log, folder=self._folder.root)
-
-
-def _sockets_folder(wanted: Path) -> Path:
-    """Return a folder for the sockets: one of the state folder, or one of the system's where it cannot be."""
-    wanted.mkdir(exist_ok=True, mode=0o700)
-    if not socket_problem(wanted):
-        return wanted
-    return Path(tempfile.mkdtemp(prefix="oneflower-"))
-
-
-def _remove_sockets(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _recreate(folder: Path) -> None:

@@ -64,7 +64,7 @@ def make_plan(
         check_installed(resolution.settings.use_case)
         check_base_model(resolution.settings)
     needed = check_nodes(resolution.settings, nodes)
-    tls = resolution.settings.tls_enabled and not resolution.provenance["FL_TLS_ENABLED"].is_default
+    tls = _needs_tls(resolution)
     if tls and certificates_given(resolution.settings):
         check_certificates(resolution.settings, [LOOPBACK])
     return Plan(
@@ -104,6 +104,13 @@ def check_nodes(settings: Settings, nodes: int | None) -> int:
 def certificates_given(settings: Settings) -> bool:
     """Return whether the operator gave the SuperLink's certificates."""
     return bool(settings.ssl_ca_certfile and settings.ssl_certfile and settings.ssl_keyfile)
+
+
+def _needs_tls(resolution: Resolution) -> bool:
+    """Whether the cluster speaks TLS: if the operator wants it, and where SuperNodes have keys."""
+    settings = resolution.settings
+    is_wanted = not resolution.provenance["FL_TLS_ENABLED"].is_default
+    return settings.tls_enabled and (is_wanted or settings.node_auth)
 
 
 def _settings_here(resolution: Resolution, folder: StateFolder) -> Settings:

@@ -46,6 +46,7 @@ class ProcessRestarter:
         """Restart the processes that are due, except the SuperLink, which the supervisor restarts."""
         for stalled in self.cluster.stalled():
             self.journal.append(stalled.event)
+        self.cluster.cut_logs()
         now = self.clock()
         for death in self.cluster.deaths():
             if death.role == SUPERLINK:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from oneflower.procfs import Identity, identify
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 TAIL_LINES = 15
 TAIL_BYTES = 8192
+MAX_LOG_BYTES = 32 * 1024 * 1024
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,6 +74,23 @@ def spawn(
         popen.wait()
         raise ClusterError(f"the {role} ended immediately with code {popen.returncode}\n{tail(log)}")
     return Child(role=role, identity=identity, log=log, popen=popen)
+
+
+def previous(log: Path) -> Path:
+    """Return where the earlier part of a log is kept: of the start before, or what was cut off."""
+    return log.with_suffix(".log.1")
+
+
+def cut(log: Path, max_bytes: int = MAX_LOG_BYTES) -> None:
+    """Empty a log that has grown too long, after copying it: a client can make a SuperLink write lines.
+
+    The process keeps the file open, and appends: it writes on at the start of the file. What it writes
+    during the copy may be lost.
+    """
+    with suppress(OSError):
+        if log.stat().st_size > max_bytes:
+            shutil.copyfile(log, previous(log))
+            os.truncate(log, 0)
 
 
 def tail(log: Path) -> str:

@@ -73,8 +73,14 @@ def systemd_command(arguments: Sequence[str]) -> str:
     r"""Return a command line from which systemd passes the arguments to the program unchanged.
 
     ``%`` and ``$`` would be expanded; a backslash and a quote would end or change a word: systemd.service(5).
+    A line break would begin another setting: ValueError.
     """
     return " ".join(_systemd_argument(argument) for argument in arguments)
+
+
+def env_value(value: object) -> str:
+    """Return the value of a line of an env-file, which ends at the first line break."""
+    return _one_line(value)
 
 
 def markdown_cell(value: object) -> str:
@@ -95,7 +101,7 @@ _FILTERS: Final[dict[str, Callable[..., str]]] = {
 
 
 def _systemd_argument(argument: str) -> str:
-    text = argument.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    text = _one_line(argument).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return f'"{text}"'
 
 

@@ -5,6 +5,7 @@ import binascii
 import re
 from collections.abc import Callable
 
+from oneflower.node_keys import keys_of_pem
 from oneflower.settings.formats import TextFormat
 
 # Linux refuses a longer single environment string, so a longer one could not have been meant.
@@ -34,6 +35,13 @@ def _pem(label: str) -> Callable[[str], str]:
         return base64.b64encode(b"".join(_block(*pair) for pair in blocks)).decode()
 
     return parse
+
+
+def _public_keys(text: str) -> str:
+    """Parse public keys, and refuse what no SuperNode can have."""
+    parsed = _pem("PUBLIC KEY")(text)
+    keys_of_pem(parsed)
+    return parsed
 
 
 def _decoded(text: str) -> bytes:
@@ -79,4 +87,9 @@ PRIVATE_KEY = TextFormat(
     expected="a PEM private key without passphrase, plain or in base64",
     example="$(base64 -w0 key.pem)",
     parse=_pem("PRIVATE KEY"),
+)
+PUBLIC_KEYS = TextFormat(
+    expected="PEM public keys of the curves P-256, P-384 or P-521, plain or in base64",
+    example="$(base64 -w0 node-keys.pem)",
+    parse=_public_keys,
 )

@@ -162,6 +162,7 @@ def advice(settings: Settings, given: Mapping[str, Given]) -> Iterator[Notice]:
     yield from _strategy(settings)
     yield from _timeout(settings)
     yield from _stopping(settings)
+    yield from _joining(settings, given)
     yield from _without_effect(settings, given)
 
 
@@ -193,6 +194,19 @@ def _timeout(settings: Settings) -> Iterator[Notice]:
             text=f"FL_ROUND_TIMEOUT is {settings.round_timeout}: a client that works longer is left out of "
             f"the round, and it takes Flower up to {_LEASE_S} seconds to notice a dead one; set "
             f"{_LEASE_S} or more unless every client replies sooner",
+        )
+
+
+def _joining(settings: Settings, given: Mapping[str, Given]) -> Iterator[Notice]:
+    if settings.authenticates_nodes:
+        return
+    why = "FL_TLS_ENABLED" if settings.node_auth else "FL_NODE_AUTH"
+    if why in given or "FL_NODE_KEYS" in given:
+        keys = " FL_NODE_AUTH has no effect without TLS." if settings.node_auth else ""
+        yield Notice(
+            level="warning",
+            text=f"{why} is NO: every machine that reaches FL_FLEET_API_ADDRESS can join as a client.{keys} "
+            f"Allow only your own machines to reach it, or set {why}=YES",
         )
 
 

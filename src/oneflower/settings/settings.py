@@ -11,7 +11,7 @@ from oneflower.settings.formats import (
     TOKEN,
     VERSION,
 )
-from oneflower.settings.pem import CERTIFICATE, PRIVATE_KEY
+from oneflower.settings.pem import CERTIFICATE, PRIVATE_KEY, PUBLIC_KEYS
 from oneflower.settings.training import TrainingConfig
 from oneflower.settings.use_cases import FRAMEWORKS
 from oneflower.settings.values import Boolean, Choice, Integer, Password, Text, Text64
@@ -188,6 +188,26 @@ class Settings(TrainingConfig):
         secret=True,
         help="Private key of the SuperLink certificate, PEM or base64 of PEM; if empty, one is created",
     )
+    node_auth: bool = variable(
+        name="FL_NODE_AUTH",
+        label="Only known SuperNodes may join",
+        kind=Boolean(),
+        default=True,
+        role=Role.BOTH,
+        consumers=Consumer.CONTAINER | Consumer.SUPERVISOR,
+        needs="FL_TLS_ENABLED",
+        help="Let only SuperNodes join whose public key the SuperLink knows; it takes effect with TLS",
+    )
+    node_keys: str = variable(
+        name="FL_NODE_KEYS",
+        label="Public keys of SuperNodes (PEM)",
+        kind=Text64(PUBLIC_KEYS),
+        default="",
+        role=Role.SUPERLINK,
+        consumers=Consumer.SUPERLINK,
+        needs="FL_NODE_AUTH",
+        help="Public keys of SuperNodes outside the service, PEM or base64 of PEM, one after another",
+    )
     superlink_address: str = variable(
         name="FL_SUPERLINK_ADDRESS",
         label="SuperLink address (host:port)",
@@ -224,3 +244,8 @@ class Settings(TrainingConfig):
         consumers=Consumer.CONTAINER,
         help="Time without a connection to the SuperLink after which the SuperNode exits; 0 for no limit",
     )
+
+    @property
+    def authenticates_nodes(self) -> bool:
+        """Whether only SuperNodes with a known key may join: Flower asks for TLS with it."""
+        return self.node_auth and self.tls_enabled

@@ -30,7 +30,9 @@ BY_KEY: Mapping[str, Variable] = MappingProxyType(
     {row.run_config_key: row for row in TABLE if row.run_config_key}
 )
 """The variables in Flower's run-config, by their keys."""
-PEM_VARIABLES: tuple[str, ...] = tuple(row.name for row in TABLE if isinstance(row.kind, Text64))
+PEM_VARIABLES: tuple[str, ...] = tuple(
+    row.name for row in TABLE if isinstance(row.kind, Text64) and row.name.startswith("FL_SSL_")
+)
 """The names of the CA certificate, the SuperLink's certificate and its key, in this order."""
 APP_CONFIG_KEYS: Mapping[str, Value] = MappingProxyType({key: row.default for key, row in BY_KEY.items()})
 """Every key with its default: what a packed app declares, because Flower refuses to set any other key."""

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from oneflower.aggregation import spec_of
 from oneflower.quality import Wanted
 from oneflower.settings.formats import ABSOLUTE_PATH, METRIC, REAL_NUMBER
+from oneflower.settings.quorum import Quorum
 from oneflower.settings.strategy_rows import STRATEGIES, STRATEGY_ROWS
 from oneflower.settings.use_cases import NO_USE_CASE, USE_CASES
 from oneflower.settings.values import Boolean, Choice, Decimal, Integer, Text, Value
@@ -13,11 +13,10 @@ from oneflower.settings.variable import RUN_CONFIG, Consumer, Effect, Role, Vari
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingConfig:
+class TrainingConfig(Quorum):
     """The settings of one training, with their rows; a field is a variable without ``FL_``, in lower case.
 
-    `min_fit_clients` and `min_available_clients` of resolved settings are the EFFECTIVE minimums: not below
-    what the strategy needs to keep its guarantee.
+    Resolved `min_fit_clients` and `min_available_clients` are at least what the strategy's guarantee needs.
     """
 
     use_case: str = variable(
@@ -102,6 +101,26 @@ class TrainingConfig:
         default_factory=lambda: {row.field: row.kind.check(row.default) for row in STRATEGY_ROWS}
     )
     """The parameters of all strategies, numbers by the field of their rows (`strategy_rows`)."""
+    update_norm_bound: float = variable(
+        name="FL_UPDATE_NORM_BOUND",
+        label="Change bound (times median)",
+        kind=Decimal(minimum=1.0, also=(0.0,)),
+        default=10.0,
+        role=Role.SUPERLINK,
+        consumers=Consumer.SERVERAPP,
+        effect=Effect.MODEL,
+        help="Largest change of the model by one client, in medians of the round; 0 switches the bound off",
+    )
+    max_client_weight: float = variable(
+        name="FL_MAX_CLIENT_WEIGHT",
+        label="Weight bound (times median)",
+        kind=Decimal(minimum=1.0, also=(0.0,)),
+        default=20.0,
+        role=Role.SUPERLINK,
+        consumers=Consumer.SERVERAPP,
+        effect=Effect.MODEL,
+        help="Largest weight of one client, in medians of num-examples; 0 switches the bound off",
+    )
     checkpoint_enabled: bool = variable(
         name="FL_CHECKPOINT_ENABLED",
         label="Save checkpoints",
@@ -157,6 +176,16 @@ class TrainingConfig:
         effect=Effect.OPERATION,
         needs="FL_CHECKPOINT_ENABLED",
         help="Resume from the newest checkpoint (auto), or start at round 1 (never)",
+    )
+    max_update_mb: int = variable(
+        name="FL_MAX_UPDATE_MB",
+        label="Largest reply of a client",
+        kind=Integer(maximum=1_000_000, unit="MB"),
+        default=0,
+        role=Role.SUPERLINK,
+        consumers=Consumer.SERVERAPP | Consumer.SUPERLINK | Consumer.SUPERVISOR,
+        effect=Effect.OPERATION,
+        help="A larger reply is refused; 0 is twice the size of the model, and 64 MB",
     )
     round_timeout: int = variable(
         name="FL_ROUND_TIMEOUT",
@@ -248,37 +277,6 @@ class TrainingConfig:
         """Return the parameters of the selected strategy by field name; empty for FedAvg."""
         rows = (row for row in STRATEGY_ROWS if self.strategy in row.strategies)
         return {row.field: self.parameters[row.field] for row in rows}
-
-    @property
-    def minimum_updates(self) -> int:
-        """Valid updates with which the strategy keeps its promise."""
-        return spec_of(self.strategy).minimum_updates(self.strategy_parameters())
-
-    @property
-    def quorum(self) -> int:
-        """Valid updates that a round needs: the operator's minimum or the strategy's bound."""
-        return max(self.min_fit_clients, self.minimum_updates)
-
-    def quorum_after(self, quarantined: int) -> int:
-        """Return the quorum of a round in which so many clients were quarantined.
-
-        A quarantined client is one of the FL_NUM_MALICIOUS that the rule expects, and is not aggregated: the
-        rule continues against the rest, f - quarantined. Without this, one client that sends NaN could stall
-        a federation that has just as many clients as the bound asks for.
-        """
-        if self.min_fit_clients > self.minimum_updates:
-            return self.min_fit_clients
-        spec = spec_of(self.strategy)
-        return spec.minimum_updates(spec.after_quarantine(self.strategy_parameters(), quarantined))
-
-    @property
-    def clients_needed(self) -> dict[str, int]:
-        """Clients without which a round waits or fails, by the name of the variable that asks for them."""
-        return {
-            "FL_MIN_AVAILABLE_CLIENTS": self.min_available_clients,
-            "FL_MIN_FIT_CLIENTS": self.min_fit_clients,
-            "FL_MIN_EVALUATE_CLIENTS": self.min_evaluate_clients,
-        }
 
     @property
     def quality(self) -> Wanted:

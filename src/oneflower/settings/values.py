@@ -127,13 +127,14 @@ class Integer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decimal:
-    """A finite number; the bounds are accepted unless `exclusive`."""
+    """A finite number; the bounds are accepted unless `exclusive`, and those in `also` below the minimum."""
 
     input_type: ClassVar[str] = "number-float"
 
     minimum: float = 0.0
     maximum: float | None = None
     exclusive: bool = False
+    also: tuple[float, ...] = ()
 
     @property
     def accepted(self) -> str:
@@ -143,7 +144,8 @@ class Decimal:
             return f"a finite number, {words[0]} {self.minimum:g} {words[1]} {self.maximum:g}"
         if self.exclusive:
             return f"a finite number greater than {self.minimum:g}"
-        return f"a finite number, {self.minimum:g} or more"
+        also = "".join(f"{number:g}, or " for number in self.also)
+        return f"a finite number, {also}{self.minimum:g} or more"
 
     def parse(self, text: str) -> float:
         """Read a number with a decimal point, an exponent, or neither; see `Kind.parse`."""
@@ -159,6 +161,8 @@ class Decimal:
             number = math.inf
         if not math.isfinite(number):
             raise ValueError("it is not a finite number")
+        if number in self.also:
+            return number
         return _in_bounds(number, self.minimum, self.maximum, exclusive=self.exclusive)
 
 

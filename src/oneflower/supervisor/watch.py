@@ -13,6 +13,7 @@ from oneflower.flower.control import ControlClient, RunState
 from oneflower.journal import Entry
 from oneflower.journal.events import (
     AppFailed,
+    JoinRefused,
     RoundCompleted,
     RunSubmitted,
     TrainingBegun,
@@ -114,6 +115,8 @@ class Watch:
         run, event = entry.run, entry.event
         if isinstance(event, RunSubmitted):
             self._armed = run == self.run_id
+        if isinstance(event, JoinRefused):
+            return  # anybody may cause one: it is no sign of the ServerApp
         if (run is None and not self._armed) or (run is not None and run != self.run_id):
             return
         self._heard_at = self.clock()

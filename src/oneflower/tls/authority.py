@@ -75,6 +75,19 @@ def make_authority(now: datetime) -> Authority:
     return Authority(certificate=certificate, key=key)
 
 
+def sign_successor(old: Authority, new: Authority) -> bytes:
+    """Return a certificate of the new authority by the old one, as PEM."""
+    certificate = new.certificate
+    builder = _certificate(
+        certificate.subject,
+        old.certificate.subject,
+        new.key.public_key(),
+        (certificate.not_valid_before_utc, certificate.not_valid_after_utc),
+    )
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    return builder.sign(old.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
 def make_server_certificate(authority: Authority, hosts: Sequence[str], now: datetime) -> tuple[bytes, bytes]:
     """Return a certificate for the hosts (names or addresses) and its key, both as PEM."""
     key = ec.generate_private_key(ec.SECP256R1())

@@ -97,6 +97,19 @@ def needs_renewal(certificate: bytes, key: bytes, ca: bytes, hosts: Iterable[str
     )
 
 
+def vouches(kept: bytes, published: bytes) -> bool:
+    """Whether an authority has signed the one that takes its place.
+
+    `published` holds the new authority, which signs itself, and a certificate of its key by the old one.
+    """
+    try:
+        old = _load_first(kept)
+        new, *others = x509.load_pem_x509_certificates(published)
+    except (ValueError, IndexError):
+        return False
+    return any(_is_same_key(other, new) and _is_issued(other, old) for other in others)
+
+
 def hosts_of(certificate: bytes) -> frozenset[str]:
     """Return the names and addresses that a certificate is valid for."""
     extensions = _load_first(certificate).extensions
@@ -159,13 +172,21 @@ def _is_pair(certificate: x509.Certificate, key: bytes) -> bool:
     return private.public_key().public_bytes(*form) == certificate.public_key().public_bytes(*form)
 
 
+def _is_same_key(one: x509.Certificate, other: x509.Certificate) -> bool:
+    form = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return one.public_key().public_bytes(*form) == other.public_key().public_bytes(*form)
+
+
+def _is_issued(issued: x509.Certificate, issuer: x509.Certificate) -> bool:
+    try:
+        issued.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
 def _is_chain(chain: list[x509.Certificate], authority: x509.Certificate) -> bool:
     """Whether each certificate was issued by the next one, and the last is or was issued by the authority."""
     if chain[-1] != authority:
         chain = [*chain, authority]
-    try:
-        for issued, issuer in pairwise(chain):
-            issued.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature):
-        return False
-    return True
+    return all(_is_issued(issued, issuer) for issued, issuer in pairwise(chain))

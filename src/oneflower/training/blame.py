@@ -19,7 +19,7 @@ def shared_exception(raised: Sequence[str], asked: int) -> str | None:
         return None
     reasons = {_ADDRESS.sub("0x...", reason) for reason in raised}
     reason = next(iter(reasons))
-    return reason if len(reasons) == 1 and not _passes(reason) else None
+    return reason if len(reasons) == 1 and not passes(reason) else None
 
 
 def lacks_evaluate(raised: Sequence[str]) -> bool:
@@ -27,7 +27,8 @@ def lacks_evaluate(raised: Sequence[str]) -> bool:
     return any(_NO_EVALUATE in reason for reason in raised)
 
 
-def _passes(reason: str) -> bool:
+def passes(reason: str) -> bool:
+    """Tell whether an exception is one that may pass by itself: of a network, a disk, a full memory."""
     found = _CLASS.search(reason)
     if found is None:
         return False

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from logging import ERROR, INFO, WARNING
 from pathlib import Path
@@ -30,23 +29,11 @@ from oneflower.settings import TrainingConfig
 from oneflower.training.fitting import require_rounds, require_versions, settings_changed
 from oneflower.training.history import metrics_since, restore
 from oneflower.training.kept import Kept, prove
+from oneflower.training.start import GONE_BACK, BadModelError, Start
 from oneflower.training.strategy import Strategy
 
 # A restarted SuperLink may submit a training before the killed one has let go of the folder.
 _LOCK_WAIT_S = 15.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
-    """Where a training starts: after `round` (0: nothing was done yet), with its optimizer's arrays.
-
-    `total_rounds` is the FL_NUM_ROUNDS under which the checkpoint was made, `notes` what was left for us.
-    """
-
-    round: int
-    state: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    total_rounds: int = 0
-    notes: Mapping[str, Any] = field(default_factory=dict)
 
 
 class CheckpointKeeper:
@@ -75,7 +62,7 @@ class CheckpointKeeper:
         self._stack = ExitStack()
         self._store: CheckpointStore | None = None
         self._writer: BackgroundWriter | None = None
-        self._submitted = 0
+        self._submitted, self._rejected_before = 0, 0
         self._failures: dict[int, str] = {}
 
     def __enter__(self) -> Self:
@@ -115,10 +102,30 @@ class CheckpointKeeper:
         if self._config.resume == "never":
             self._start_afresh(self._store)
             return Start(round=0)
-        newest = self._store.latest(ModelSchema.of(array_views(result.arrays)))
+        return self._resume(self._store, result)
+
+    def require_no_way_back(self, server_round: int, reason: str) -> None:
+        """Raise BadModelError if a training can go back from the model of a round: once, with checkpoints."""
+        if self._store is None or server_round < 1 or self.notes.get(GONE_BACK):
+            return
+        if len(self._store.rejected()) <= self._rejected_before:
+            raise BadModelError(server_round, reason)
+
+    def go_back(self, server_round: int, result: Result) -> Start:
+        """Set the checkpoint of a round aside as rejected, and start from the one before as after a crash."""
+        if self._store is None or self._writer is None:
+            return Start(round=0)
+        self._writer.wait()
+        self._store.reject(server_round)
+        self._submitted, self.notes[GONE_BACK] = 0, server_round
+        self._failures.clear()
+        return self._resume(self._store, result)
+
+    def _resume(self, store: CheckpointStore, result: Result) -> Start:
+        newest = store.latest(ModelSchema.of(array_views(result.arrays)))
         if newest is None:
             return Start(round=0)
-        require_rounds(newest, self._config, self._store.rounds())
+        require_rounds(newest, self._config, store.rounds())
         require_versions(newest, self._versions, self._config.checkpoint_path)
         self._tell_changes(newest)
         taken = adopt(newest, strategy=self._config.strategy, seed=self._config.seed, app=self._app)
@@ -127,7 +134,7 @@ class CheckpointKeeper:
         result.arrays = to_record(dict(newest.arrays), tuple(newest.arrays))
         restore(result, newest.metrics)
         self._submitted = newest.round
-        self.notes.update(newest.notes)
+        self.notes |= newest.notes
         return Start(
             round=newest.round,
             state=taken.checkpoint.state,
@@ -260,6 +267,7 @@ class CheckpointKeeper:
 
     def _start_afresh(self, store: CheckpointStore) -> None:
         rounds = store.start_afresh()
+        self._rejected_before = len(store.rejected())
         if rounds:
             log(WARNING, "FL_RESUME=never: checkpoints set aside rounds=%s", ",".join(map(str, rounds)))
 

@@ -24,7 +24,7 @@ from oneflower.journal.events import (
     ReplyReceived,
     WaitingForClients,
 )
-from oneflower.training.blame import lacks_evaluate
+from oneflower.training.blame import lacks_evaluate, passes
 from oneflower.training.replies import ReplyError
 
 FIRST_PAUSE_S = 1.0
@@ -45,7 +45,7 @@ class Collected(Generic[Parsed]):
     """What the valid replies of a phase say, and how many others were quarantined.
 
     `raised` holds for each client whose app raised an exception what it said, `silent` counts those that are
-    connected and have not answered in time.
+    connected and have not answered in time, `not_finite` those of the quarantined that sent NaN or infinity.
     """
 
     valid: list[Parsed]
@@ -53,6 +53,12 @@ class Collected(Generic[Parsed]):
     asked: int = 0
     raised: tuple[str, ...] = ()
     silent: int = 0
+    not_finite: int = 0
+
+    @property
+    def broken(self) -> int:
+        """How many clients could not train: they sent NaN or infinity, or raised what will not pass."""
+        return self.not_finite + sum(not passes(reason) for reason in self.raised)
 
 
 # The client's app is at fault, not its machine or the way to it.
@@ -159,7 +165,7 @@ class Phases:
         """
         started = time.monotonic()
         valid: list[Parsed] = []
-        quarantined, raised = 0, []
+        quarantined, not_finite, raised = 0, 0, []
         asked = list(messages)
         replies = self.grid.exchange(
             asked,
@@ -177,6 +183,7 @@ class Phases:
             except ReplyError as error:
                 self.leave_out(ClientQuarantined, server_round, reply.node_id, error.code, str(error))
                 quarantined += 1
+                not_finite += error.code is LeftOutCode.NOT_FINITE
                 continue
             if reply.message.has_error():
                 self._tell_failed(phase, server_round, reply)
@@ -194,7 +201,12 @@ class Phases:
         missing = sorted({message.metadata.dst_node_id for message in asked} - answered)
         silent = self._leave_out_silent(phase, server_round, missing, time.monotonic() - started)
         return Collected(
-            valid=valid, quarantined=quarantined, asked=len(asked), raised=tuple(raised), silent=silent
+            valid=valid,
+            quarantined=quarantined,
+            asked=len(asked),
+            raised=tuple(raised),
+            silent=silent,
+            not_finite=not_finite,
         )
 
     def _take_mark(self, reply: Reply) -> None:

@@ -13,6 +13,7 @@ from oneflower.aggregation import (
     check_array,
     check_names,
     check_num_examples,
+    is_finite,
 )
 from oneflower.codes import LeftOutCode
 from oneflower.flower.api import ArrayRecord, Message, MetricRecord, RecordDict
@@ -104,7 +105,9 @@ def _array_code(array: NDArray, spec: ArraySpec) -> LeftOutCode:
     """Return what is wrong with an array that failed `check_array`."""
     if array.shape != spec.shape:
         return LeftOutCode.SHAPE
-    return LeftOutCode.DTYPE if array.dtype != spec.dtype else LeftOutCode.NOT_FINITE
+    if array.dtype != spec.dtype:
+        return LeftOutCode.DTYPE
+    return LeftOutCode.FORM if is_finite(array) else LeftOutCode.NOT_FINITE
 
 
 def _refuse(reason: str | None, code: LeftOutCode) -> None:

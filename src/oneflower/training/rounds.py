@@ -1,30 +1,33 @@
 """The round loop: Flower's strategy hooks, with true round numbers, a quorum, and nothing lost on the way."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from logging import INFO, WARNING
 
-from oneflower.aggregation import Arrays, Checked, Update, check_together, model_schema, weighted_metrics
+from oneflower.aggregation import (
+    AggregationError,
+    Arrays,
+    Update,
+    check_together,
+    model_schema,
+    weighted_metrics,
+)
 from oneflower.checkpoints import normalised
 from oneflower.codes import RoundFailure
 from oneflower.errors import AppError, TrainingError
 from oneflower.flower.api import ArrayRecord, ConfigRecord, MetricRecord, Result, log
 from oneflower.flower.records import array_views
 from oneflower.journal import Event
-from oneflower.journal.events import (
-    ClientQuarantined,
-    RoundAggregated,
-    RoundCompleted,
-    RoundFailed,
-    RoundStarted,
-)
+from oneflower.journal.events import RoundAggregated, RoundCompleted, RoundFailed, RoundStarted
 from oneflower.quality import as_metrics
 from oneflower.settings import TrainingConfig
 from oneflower.training.blame import lacks_evaluate, shared_exception
 from oneflower.training.checkpoint_keeping import CheckpointKeeper
 from oneflower.training.history import round_metrics
 from oneflower.training.phases import Collected, Phases
+from oneflower.training.plausible import plausible_updates
 from oneflower.training.remarks import Remarks
 from oneflower.training.replies import parse_evaluation, parse_update
 from oneflower.training.stopping import Stop, Stopping
@@ -42,6 +45,7 @@ class Try:
 
     Where too few clients were connected, ``needed`` is how many must be. ``silent`` counts those that were
     at work still when the time was over, ``shared`` is the exception that all clients have raised.
+    ``blames_model``: more than half of the clients could not train from the model that they were sent.
     """
 
     reason: str | None
@@ -50,6 +54,7 @@ class Try:
     code: RoundFailure | None = None
     silent: int = 0
     shared: str | None = None
+    blames_model: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +141,6 @@ class RoundLoop:
     def _take_up(self, last_round: int, result: Result) -> None:
         """Do what the checkpoint's round lacks: its evaluation, which follows the checkpoint, and its end."""
         started = time.monotonic()
-        self.remarks.client_state_lost(last_round)
         left = self.phases.unfinished(last_round)
         self.phases.assign_parts(last_round)
         if last_round not in result.evaluate_metrics_clientapp:
@@ -171,6 +175,10 @@ class RoundLoop:
                 valid=tried.valid,
                 needed=tried.needed,
             )
+            if tried.blames_model and (
+                attempt > self.config.round_retries or (before and before.blames_model)
+            ):
+                self.keeper.require_no_way_back(server_round - 1, tried.reason)
             if tried.shared and before and before.shared == tried.shared:
                 raise AppError(
                     f"every client raised the same exception in two tries of round {server_round}: "
@@ -179,13 +187,16 @@ class RoundLoop:
             before = tried
             if attempt <= self.config.round_retries:
                 self.phases.back_off(attempt)
+        missed = "gave no model" if tried.code is RoundFailure.NO_MODEL else "missed its quorum"
         raise TrainingError(
-            f"round {server_round} missed its quorum {attempt} times; the last time: {tried.reason}. "
+            f"round {server_round} {missed} {attempt} times; the last time: {tried.reason}. "
             f"The model is that of round {server_round - 1}. {self._advice(tried)}, "
             f"or raise FL_ROUND_RETRIES (now {self.config.round_retries})"
         )
 
     def _advice(self, tried: Try) -> str:
+        if tried.code is RoundFailure.NO_MODEL:
+            return "Find the client that sends such an update and stop it"
         if tried.silent:
             return (
                 f"{tried.silent} clients were connected and at work still when FL_ROUND_TIMEOUT (now "
@@ -206,9 +217,8 @@ class RoundLoop:
         self._record(RoundStarted, server_round, clients=len(cohort))
         model = array_views(result.arrays)
         collected = self._collect_updates(server_round, result.arrays, model)
-        checked = self._check_together(server_round, collected.valid)
-        quarantined = collected.quarantined + len(checked.rejected)
-        valid, quorum = len(checked.valid), self.config.quorum_after(quarantined)
+        quarantined, valid = collected.quarantined, len(collected.valid)
+        quorum = self.config.quorum_after(quarantined)
         if valid < quorum:
             at_work = f", {collected.silent} clients still at work" if collected.silent else ""
             return Try(
@@ -218,9 +228,15 @@ class RoundLoop:
                 code=RoundFailure.FEW_UPDATES,
                 silent=collected.silent,
                 shared=shared_exception(collected.raised, collected.asked),
+                blames_model=2 * collected.broken > collected.asked,
             )
+        updates = plausible_updates(self.phases, self.strategy, server_round, model, collected)
         started = time.monotonic()
-        arrays, metrics = self.strategy.aggregate(server_round, model, checked.valid, quarantined=quarantined)
+        try:
+            arrays, metrics = self.strategy.aggregate(server_round, model, updates, quarantined=quarantined)
+        except AggregationError as error:
+            reason, code = str(error), RoundFailure.NO_MODEL
+            return Try(reason=reason, valid=valid, needed=quorum, code=code)
         seconds = time.monotonic() - started
         self._record(RoundAggregated, server_round, valid=valid, seconds=seconds)
         result.arrays = arrays
@@ -230,23 +246,18 @@ class RoundLoop:
     def _collect_updates(self, server_round: int, arrays: ArrayRecord, model: Arrays) -> Collected[Update]:
         config = self.phases.parts.into(self.train_config)
         schema = model_schema(model)
+        messages = list(self.strategy.configure_train(server_round, arrays, config, self.phases.grid))
         return self.phases.collect(
             "train",
             server_round,
-            self.strategy.configure_train(server_round, arrays, config, self.phases.grid),
-            quorum=self.config.quorum_after,
+            messages,
+            quorum=partial(self._enough, len(messages)),
             parse=lambda reply: parse_update(reply.message, schema, client=reply.node_id),
         )
 
-    def _check_together(self, server_round: int, updates: Iterable[Update]) -> Checked:
-        checked = check_together(updates)
-        for rejected in checked.rejected:
-            self.phases.leave_out(
-                ClientQuarantined, server_round, rejected.client, rejected.code, rejected.reason
-            )
-        for remark in checked.remarks:
-            log(WARNING, "reply used in part client=%d reason=%s", remark.client, remark.reason)
-        return checked
+    def _enough(self, asked: int, quarantined: int) -> int:
+        """Return how many valid updates end the wait for others: those quarantined do not make it shorter."""
+        return max(self.config.quorum_after(quarantined), min(self.config.quorum, asked - quarantined))
 
     # --- evaluation -------------------------------------------------------------------------------
 
@@ -277,9 +288,9 @@ class RoundLoop:
         if not collected.valid and lacks_evaluate(collected.raised):
             self.remarks.no_evaluation(server_round)
             return
-        checked = check_together(collected.valid)
-        for rejected in checked.rejected:
-            log(WARNING, "evaluation left out client=%d reason=%s", rejected.client, rejected.reason)
+        checked = check_together(collected.valid, self.strategy.max_weight)
+        for remark in checked.remarks:
+            log(WARNING, "evaluation bounded client=%d reason=%s", remark.client, remark.reason)
         if len(collected.valid) < self.config.min_evaluate_clients:
             log(WARNING, "evaluation without quorum round=%d valid=%d", server_round, len(collected.valid))
             return

@@ -8,6 +8,7 @@ import numpy as np
 
 from oneflower.aggregation import (
     Arrays,
+    Bounded,
     Form,
     NDArray,
     Ordered,
@@ -15,6 +16,7 @@ from oneflower.aggregation import (
     State,
     StrategySpec,
     Values,
+    bound_changes,
     form_of,
     spec_of,
     weighted_metrics,
@@ -37,10 +39,14 @@ class Strategy:
         Flower's FedAvg, for the choice of the clients and the messages to them; nothing else of it is used.
     state
         What the rule keeps from round to round; None before the first one.
+    norm_bound, max_weight
+        FL_UPDATE_NORM_BOUND and FL_MAX_CLIENT_WEIGHT, 0 for none.
     """
 
     spec: StrategySpec
     values: Values
+    norm_bound: float = 0.0
+    max_weight: float = 0.0
     sampling: strategy.FedAvg = field(default_factory=strategy.FedAvg)
     state: State | None = None
 
@@ -99,6 +105,17 @@ class Strategy:
         """Return the evaluation messages."""
         return self.sampling.configure_evaluate(server_round, arrays, config, grid)
 
+    def bounded(self, model: Arrays, updates: Ordered, *, quarantined: int = 0) -> Bounded:
+        """Bound how far each update moves the model, where the rule itself withstands no update at all.
+
+        A rule that does is left its updates as they came: it needs to see who is far from the others.
+        Integers count batches, so that they grow with the examples: both bounds together are theirs.
+        """
+        values = self.spec.after_quarantine(self.values, quarantined, len(updates))
+        if self.spec.withstands(values, len(updates)):
+            return Bounded(updates=updates)
+        return bound_changes(updates, model, self.norm_bound, self.norm_bound * self.max_weight)
+
     def aggregate(
         self, server_round: int, model: Arrays, updates: Ordered, *, quarantined: int = 0
     ) -> tuple[ArrayRecord, MetricRecord]:
@@ -110,9 +127,10 @@ class Strategy:
         Raises
         ------
         AggregationError
-            There are fewer updates than the rule needs, or they are not of the model's form.
+            There are fewer updates than the rule needs, they are not of the model's form, or the new model
+            or state would not be finite. The state is then as it was.
         """
-        new, values = NewModel(), self.spec.after_quarantine(self.values, quarantined)
+        new, values = NewModel(), self.spec.after_quarantine(self.values, quarantined, len(updates))
         state = self.spec.init(model) if self.state is None else self.state
         this_round = Round(number=server_round, allocate=new.allocate)
         aggregate = self.spec.aggregate(updates, model, state, values, this_round)
@@ -150,6 +168,8 @@ def build_strategy(config: TrainingConfig) -> Strategy:
     return Strategy(
         spec=spec_of(config.strategy),
         values=config.strategy_parameters(),
+        norm_bound=config.update_norm_bound,
+        max_weight=config.max_client_weight,
         sampling=strategy.FedAvg(
             min_train_nodes=config.quorum,
             min_evaluate_nodes=config.min_evaluate_clients,

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from logging import INFO, WARNING
 from typing import Any
@@ -14,9 +15,10 @@ from oneflower.flower.logs import log_through_flower
 from oneflower.flower.packing_grid import PackingGrid
 from oneflower.flower.parts import PARTS_VARIABLE, PartTable
 from oneflower.flower.records import array_views
+from oneflower.flower.refusals import MB
 from oneflower.flower.reply_grid import ReplyGrid
 from oneflower.journal import LAST_WORDS_S
-from oneflower.journal.events import TrainingFinished, TrainingResumed, TrainingStarted
+from oneflower.journal.events import TrainingFinished, TrainingResumed, TrainingStarted, TrainingWentBack
 from oneflower.settings import TrainingConfig, as_text, missing_keys, training_config, without_operational
 from oneflower.training.asking import Prepare, ask_clients
 from oneflower.training.checkpoint_keeping import CheckpointKeeper
@@ -25,6 +27,7 @@ from oneflower.training.kept import Kept
 from oneflower.training.phases import Phases
 from oneflower.training.remarks import Remarks
 from oneflower.training.rounds import Ending, EvaluateFn, RoundLoop
+from oneflower.training.start import BadModelError
 from oneflower.training.stopping import Stopping, StopRule
 from oneflower.training.strategy import build_strategy
 
@@ -89,7 +92,7 @@ def train(  # noqa: PLR0913 what Flower hands over, the model, and three options
     settings = _decisive(context.run_config)
     with CheckpointKeeper(config, app=app, journal=journal, versions=versions, settings=settings) as keeper:
         phases = Phases(
-            grid=_round_grid(grid),
+            grid=_round_grid(grid, config.max_update_mb * MB),
             journal=journal,
             round_timeout_s=config.round_timeout,
             parts=PartTable(path=named_path(PARTS_VARIABLE)),
@@ -105,7 +108,7 @@ def train(  # noqa: PLR0913 what Flower hands over, the model, and three options
             stopping=Stopping(rule),
             remarks=Remarks(config=config, phases=phases, notes=keeper.notes),
         )
-        return _run(loop, new_result(arrays), app, prepare)
+        return _run(loop, arrays, app, prepare)
 
 
 def _warn_of_defaults(run_config: Mapping[str, object]) -> None:
@@ -152,25 +155,33 @@ def _stop_rule(config: TrainingConfig, *, evaluates: bool) -> StopRule:
     return rule
 
 
-def _round_grid(grid: Grid) -> RoundGrid:
+def _round_grid(grid: Grid, max_update_bytes: int) -> RoundGrid:
     if isinstance(grid, RoundGrid):
         return grid
-    return RoundGrid(PackingGrid(ReplyGrid(grid)) if isinstance(grid, GrpcGrid) else grid)
+    return RoundGrid(PackingGrid(ReplyGrid(grid, max_update_bytes)) if isinstance(grid, GrpcGrid) else grid)
 
 
-def _run(loop: RoundLoop, result: Result, app: str, prepare: Prepare | None) -> Result:
+def _run(loop: RoundLoop, arrays: ArrayRecord, app: str, prepare: Prepare | None) -> Result:
     """Restore, run the rounds, and write how the training began and ended."""
     config, phases = loop.config, loop.phases
     facts = {**facts_of(config), "app": app}
-    done = 0
+    done, bad, ending = 0, None, None
     try:
-        start = loop.keeper.restore(result)
-        done = start.round
-        loop.strategy.load_state(start.state, array_views(result.arrays))
-        _announce(loop, facts, done)
-        if done == 0 and prepare is not None:
-            result.arrays = prepare(result.arrays, partial(ask_clients, phases, config))
-        ending = loop.run(result, done, more_rounds=0 < start.total_rounds < config.num_rounds)
+        while ending is None:
+            result = new_result(arrays)
+            start = loop.keeper.restore(result) if bad is None else loop.keeper.go_back(bad.round, result)
+            done = start.round
+            loop.strategy.load_state(start.state, array_views(result.arrays))
+            if bad is None:
+                _announce(loop, facts, done)
+            else:
+                _tell_gone_back(loop, bad, done)
+            if done == 0 and prepare is not None:
+                result.arrays = prepare(result.arrays, partial(ask_clients, phases, config))
+            try:
+                ending = loop.run(result, done, more_rounds=0 < start.total_rounds < config.num_rounds)
+            except BadModelError as error:
+                bad, loop = error, replace(loop, stopping=Stopping(loop.stopping.rule))
         done = ending.round
         kept = loop.keeper.finish(ending.round, result, loop.strategy, phases.back_off)
     except OneflowerError as error:
@@ -216,3 +227,13 @@ def _announce(loop: RoundLoop, facts: Mapping[str, Any], done: int) -> None:
         )
     begun = TrainingResumed if done else TrainingStarted
     loop.phases.record(begun(round=done, **facts))
+    if 0 < done < config.num_rounds:
+        loop.remarks.client_state_lost(done)
+
+
+def _tell_gone_back(loop: RoundLoop, bad: BadModelError, done: int) -> None:
+    """Say that the model of a round is not used, and from which round the training goes on."""
+    log(WARNING, "training went back from round=%d to round=%d reason=%s", bad.round, done, bad.reason)
+    loop.phases.record(
+        TrainingWentBack(round=bad.round, to=done, rounds=loop.config.num_rounds, reason=bad.reason)
+    )

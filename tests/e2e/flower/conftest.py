@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from oneflower.flower.control import ControlClient
 from oneflower.flower.fab import build_fab
 from oneflower.flower.sockets import SOCKETS, socket_of
 from oneflower.local_cluster.tls import make_certificates
+from oneflower.tls import ensure_node_key, make_authority, make_server_certificate, write_certificates
 
 from ..recovery.own_ports import free_ports
 
@@ -117,6 +119,18 @@ class Federation:
         (app / "echo.py").write_text(APP, encoding="utf-8")
         self.fab = build_fab(app).content
         self.control = ControlClient(self.at("control"))
+        self.tls, self.keys = None, {}
+
+    def take_known_keys_only(self, *indexes):
+        """Speak TLS from now on, and let only SuperNodes of these indexes join; call it before the start."""
+        now = datetime.now(UTC)
+        authority = make_authority(now)
+        certificate, key = make_server_certificate(authority, ["127.0.0.1"], now)
+        ca = authority.certificate_pem()
+        self.tls = write_certificates(self.folder / "tls", ca=ca, certificate=certificate, key=key)
+        self.keys = {index: ensure_node_key(self.folder / f"node-{index}.key")[0] for index in indexes}
+        self.control.close()
+        self.control = ControlClient(self.at("control"), ca)
 
     def at(self, name):
         return f"127.0.0.1:{self.ports[name]}"
@@ -131,11 +145,15 @@ class Federation:
     def superlink(self, *, stock=False, tls=None, public=False, **environ):
         command = [str(SCRIPTS / "flower-superlink")] if stock else [*LAUNCH, "superlink"]
         command += ["--database", str(self.folder / "state.db")]
+        tls = tls or self.tls
         if tls is None:
             command += ["--insecure"]
         else:
             command += ["--ssl-ca-certfile", str(tls.ca), "--ssl-certfile", str(tls.certificate)]
             command += ["--ssl-keyfile", str(tls.key)]
+        if self.tls is not None:
+            command += ["--enable-supernode-auth"]
+            environ["FL_NODE_KEYS"] = b"".join(key.pem for key in self.keys.values()).decode()
         for name in ("fleet", "control", "serverappio"):
             command += [f"--{name}-api-address", self.at(name)]
         if public:
@@ -149,7 +167,10 @@ class Federation:
 
     def supernode(self, index, *, stock=False, through=None, member=None, **environ):
         command = [str(SCRIPTS / "flower-supernode")] if stock else [*LAUNCH, "supernode"]
-        command += ["--insecure", "--superlink", through or self.at("fleet")]
+        command += ["--superlink", through or self.at("fleet")]
+        command += ["--root-certificates", str(self.tls.ca)] if self.tls else ["--insecure"]
+        if index in self.keys:
+            command += ["--auth-supernode-private-key", str(self.folder / f"node-{index}.key")]
         command += ["--clientappio-api-address", self.at(f"node-{index}")]
         known_as = f" member-id={member}" if member else ""
         command += ["--node-config", f"partition-id={index}{known_as}"]

@@ -101,6 +101,7 @@ SPEC = StrategySpec(
     source="El Mhamdi et al. 2018",
     apply=apply,
     weights_by_examples=False,
+    withstands=lambda values, _count: NUM_MALICIOUS.of(values),
     parameters=(NUM_MALICIOUS,),
     example_values={"num_malicious": 1},
     bound=Bound(4, 3),  # section 4

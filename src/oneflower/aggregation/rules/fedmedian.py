@@ -37,6 +37,7 @@ SPEC = StrategySpec(
     source="Yin et al. 2018, definition 1",
     apply=apply,
     weights_by_examples=False,
+    withstands=lambda _values, count: (count - 1) // 2,
     advice=advice,
     advice_help="the median of FL_MIN_FIT_CLIENTS clients, 1 or 2, is their mean",
     example_clients=5,

@@ -78,6 +78,7 @@ SPEC = StrategySpec(
     source="Yin et al. 2018, definition 2",
     apply=apply,
     weights_by_examples=False,
+    withstands=lambda values, count: int(TRIM_BETA.of(values) * count),
     parameters=(TRIM_BETA,),
     advice=advice,
     advice_help="nothing would be trimmed with FL_MIN_FIT_CLIENTS clients; the warning states how many trim",

@@ -16,6 +16,7 @@ from oneflower.journal.events.base import (
     UnknownEvent,
 )
 from oneflower.journal.events.clients import (
+    ClientBounded,
     ClientFailed,
     ClientJoined,
     ClientLeft,
@@ -30,6 +31,7 @@ from oneflower.journal.events.clients import (
 )
 from oneflower.journal.events.processes import (
     ClusterStarted,
+    JoinRefused,
     ProcessDied,
     ProcessStalled,
     ProcessStarted,
@@ -58,6 +60,7 @@ from oneflower.journal.events.training import (
     TrainingResumed,
     TrainingSaving,
     TrainingStarted,
+    TrainingWentBack,
 )
 
 EVENTS: Final[Mapping[str, type[Event]]] = {
@@ -65,6 +68,7 @@ EVENTS: Final[Mapping[str, type[Event]]] = {
     for cls in (
         TrainingStarted,
         TrainingResumed,
+        TrainingWentBack,
         SettingsUsed,
         SettingsChanged,
         WaitingForClients,
@@ -75,6 +79,7 @@ EVENTS: Final[Mapping[str, type[Event]]] = {
         RoundStarted,
         ReplyReceived,
         ClientQuarantined,
+        ClientBounded,
         ClientFailed,
         RoundFailed,
         RoundAggregated,
@@ -93,6 +98,7 @@ EVENTS: Final[Mapping[str, type[Event]]] = {
         ProcessDied,
         ProcessStarted,
         ProcessStalled,
+        JoinRefused,
         SupervisorMoved,
         RunSubmitted,
         RunLost,
@@ -108,6 +114,7 @@ __all__ = [
     "BrokenEvent",
     "CheckpointFailed",
     "CheckpointSaved",
+    "ClientBounded",
     "ClientFailed",
     "ClientJoined",
     "ClientLeft",
@@ -120,6 +127,7 @@ __all__ = [
     "Entry",
     "EvaluationUnavailable",
     "Event",
+    "JoinRefused",
     "MetricMissing",
     "PartsAssigned",
     "ProcessDied",
@@ -144,6 +152,7 @@ __all__ = [
     "TrainingResumed",
     "TrainingSaving",
     "TrainingStarted",
+    "TrainingWentBack",
     "UnknownEvent",
     "WaitingForClients",
 ]

@@ -96,6 +96,17 @@ class ClientFailed(ClientLeftOut):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClientBounded(Event):
+    """An update is used, but not as it came: its weight or its change was above the bound of the round."""
+
+    round: int
+    client: str
+    code: LeftOutCode = LeftOutCode.OTHER
+    reason: str
+    tag: ClassVar[str] = "client_bounded"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClientStateKept(Event):
     """Clients keep state of their own (`context.state`), which no checkpoint holds."""
 

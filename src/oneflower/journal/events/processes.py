@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from oneflower.codes import GiveUpCode, LossCode, StallAct, StallCode, SupervisorState
+from oneflower.codes import GiveUpCode, LossCode, RefusalCode, StallAct, StallCode, SupervisorState
 from oneflower.journal.events.base import Event
 
 
@@ -42,6 +42,21 @@ class ProcessStalled(Event):
     code: StallCode = StallCode.OTHER
     reason: str
     tag: ClassVar[str] = "process_stalled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinRefused(Event):
+    """A SuperNode was not let in; `count` is how many since the last such event, of which this is the last.
+
+    `key` is the fingerprint of the key that it showed, `vm` the VM whose name it came in.
+    """
+
+    code: RefusalCode = RefusalCode.OTHER
+    key: str = ""
+    vm: str = ""
+    count: int = 1
+    reason: str
+    tag: ClassVar[str] = "join_refused"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

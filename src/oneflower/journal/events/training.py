@@ -36,6 +36,20 @@ class TrainingResumed(TrainingBegun):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingWentBack(Event):
+    """Most clients could not train from the model of `round`: its checkpoint is set aside as rejected.
+
+    The training continues after round `to`, 0 for the start. This happens once at most.
+    """
+
+    round: int
+    to: int
+    rounds: int = 0
+    reason: str
+    tag: ClassVar[str] = "training_went_back"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SettingsChanged(Event):
     """Settings that decide the model differ from those with which the checkpoint of `round` was made."""
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Final
 
 from oneflower.codes import Outcome, Phase, Task
 from oneflower.journal.events import (
+    ClientBounded,
     ClientFailed,
     ClientJoined,
     ClientLeft,
@@ -106,6 +107,13 @@ def quarantined(state: "TrainingState", event: ClientQuarantined, entry: Entry) 
     client.quarantines += 1
     state.quarantines[event.code] += 1
     _leave_out(state, client, event, entry, Outcome.QUARANTINED)
+
+
+def bounded(state: "TrainingState", event: ClientBounded, entry: Entry) -> None:
+    """Count a client whose update was used, but not as it came."""
+    if event.client not in state.bounded:
+        mark(state, entry)
+    state.bounded[event.client] += 1
 
 
 def failed(state: "TrainingState", event: ClientFailed, entry: Entry) -> None:

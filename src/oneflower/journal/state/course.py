@@ -13,10 +13,11 @@ from oneflower.journal.events import (
     TrainingResumed,
     TrainingSaving,
     TrainingStarted,
+    TrainingWentBack,
 )
 from oneflower.journal.state.marks import mark
 from oneflower.kinds import ErrorKind
-from oneflower.quality import BestSoFar, wanted_or_automatic
+from oneflower.quality import BestSoFar, Wanted, wanted_or_automatic
 
 if TYPE_CHECKING:
     from oneflower.journal.state.training import TrainingState
@@ -38,19 +39,35 @@ def started(state: "TrainingState", event: TrainingStarted, entry: Entry) -> Non
         state.aggregated,
     ):
         lost.clear()
+    state.went_back = None
+    state.bounded.clear()
     _begin(state, event, entry)
 
 
 def resumed(state: "TrainingState", event: TrainingResumed, entry: Entry) -> None:
     """Go on after a checkpoint: the rounds after it are trained again."""
-    after = event.round
+    _return_to(state, event.round)
+    state.resumes += 1
+    _begin(state, event, entry)
+
+
+def went_back(state: "TrainingState", event: TrainingWentBack, entry: Entry) -> None:
+    """Go on after an earlier checkpoint, in the same run: the model of a round could not be trained from."""
+    mark(state, entry)
+    _return_to(state, event.to)
+    state.went_back = event
+    state.started_round, state.clients, state.replies = 0, 0, 0
+    state.answered.clear()
+    state.evaluated.clear()
+    _rank(state, state.leaders.wanted)
+
+
+def _return_to(state: "TrainingState", after: int) -> None:
     _undo(state, after)
     state.resumed_after.append(after)
-    state.resumes += 1
     for kept in (state.checkpoints, state.absent, state.aggregated):
         for number in [number for number in kept if number > after]:
             del kept[number]
-    _begin(state, event, entry)
 
 
 def _undo(state: "TrainingState", after: int) -> None:
@@ -67,10 +84,14 @@ def _begin(state: "TrainingState", event: TrainingBegun, entry: Entry) -> None:
     state.started_round, state.clients, state.replies = 0, 0, 0
     state.answered.clear()
     state.evaluated.clear()
-    state.leaders = BestSoFar(wanted_or_automatic(event.best_metric))
+    _rank(state, wanted_or_automatic(event.best_metric))
+    mark(state, entry)
+
+
+def _rank(state: "TrainingState", wanted: Wanted) -> None:
+    state.leaders = BestSoFar(wanted)
     for number, result in state.rounds.items():
         state.leaders.take(number, result.metrics)
-    mark(state, entry)
 
 
 def settings_used(state: "TrainingState", event: SettingsUsed, _entry: Entry) -> None:

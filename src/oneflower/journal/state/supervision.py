@@ -2,11 +2,12 @@
 
 from typing import TYPE_CHECKING, Final
 
-from oneflower.codes import Phase, SupervisorState
+from oneflower.codes import KEY_ALARMS, Phase, SupervisorState
 from oneflower.journal.events import (
     ClusterStarted,
     Entry,
     Event,
+    JoinRefused,
     RunLost,
     RunSubmitted,
     SupervisorMoved,
@@ -24,6 +25,14 @@ _STILL: Final = frozenset({Phase.NOTHING, Phase.FINISHED, Phase.FAILED})
 
 def nothing(_state: "TrainingState", _event: Event, _entry: Entry) -> None:
     """Reduce an event that the state does not depend on."""
+
+
+def refused(state: "TrainingState", event: JoinRefused, entry: Entry) -> None:
+    """Count refused SuperNodes, and keep what may be theft of a key until the journal ends."""
+    state.refused[event.code] += event.count
+    if event.code in KEY_ALARMS:
+        state.key_alarms[event.vm or event.key] = event
+        mark(state, entry)
 
 
 def moved(state: "TrainingState", event: SupervisorMoved, entry: Entry) -> None:

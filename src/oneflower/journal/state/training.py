@@ -6,18 +6,20 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from oneflower.codes import LeftOutCode, Outcome, Phase, SupervisorState
+from oneflower.codes import LeftOutCode, Outcome, Phase, RefusalCode, SupervisorState
 from oneflower.journal.events import (
     AppFailed,
     BrokenEvent,
     CheckpointFailed,
     Entry,
+    JoinRefused,
     Scalar,
     SettingRow,
     TrainingFailed,
     TrainingFinished,
     TrainingGaveUp,
     TrainingSaving,
+    TrainingWentBack,
     WaitingForClients,
 )
 from oneflower.journal.owners import Current
@@ -27,6 +29,8 @@ from oneflower.quality import Best, BestSoFar, Measure, Wanted, in_order
 
 # Time left is told from the pace of the last rounds.
 PACE_ROUNDS: Final = 5
+# A journal may name any number of rounds; 31 years from now is still a date.
+MOST_LEFT_S: Final = 1e9
 # A journal may hold years of a service; a page shows the newest of it.
 MOST_MOMENTS: Final = 500
 
@@ -58,6 +62,11 @@ class TrainingState:
         Rounds that were aggregated and are not logged as completed.
     answered, evaluated
         Of the round that runs: who has trained, in how many seconds, and who has evaluated.
+    refused, key_alarms
+        SuperNodes that were not let in, by the reason; of those that may mean a stolen key the last, by VM
+        or key.
+    bounded
+        In how many rounds a client, by Flower's id, was given less weight or a smaller change than it sent.
     parts
         The VM ids by the part of the data that they have.
     unknown, broken, last_broken
@@ -106,6 +115,7 @@ class TrainingState:
     undone: list[RoundResult] = field(default_factory=list)
     resumed_after: list[int] = field(default_factory=list)
     resumes: int = 0
+    went_back: TrainingWentBack | None = None
 
     checkpoints: dict[int, SavedCheckpoint] = field(default_factory=dict)
     failed_checkpoints: int = 0
@@ -118,6 +128,10 @@ class TrainingState:
     absent: dict[int, dict[str, Outcome]] = field(default_factory=dict)
     failures: Counter[LeftOutCode] = field(default_factory=Counter)
     quarantines: Counter[LeftOutCode] = field(default_factory=Counter)
+    bounded: Counter[str] = field(default_factory=Counter)
+
+    refused: Counter[RefusalCode] = field(default_factory=Counter)
+    key_alarms: dict[str, JoinRefused] = field(default_factory=dict)
 
     supervisor: SupervisorState | None = None
     supervisor_reason: str = ""
@@ -178,7 +192,8 @@ class TrainingState:
         recent = [self.rounds[number].seconds for number in sorted(self.rounds)[-PACE_ROUNDS:]]
         if not recent or not self.total:
             return None
-        return sum(recent) / len(recent) * max(0, self.total - self.done)
+        left_s = sum(recent) / len(recent) * max(0, self.total - self.done)
+        return min(max(0.0, left_s), MOST_LEFT_S)
 
     def measures(self) -> list[Measure]:
         """Return everything that was measured, the most telling origin first."""

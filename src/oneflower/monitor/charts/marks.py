@@ -44,6 +44,7 @@ KINDS: Final[Mapping[type[Event], Kind]] = {
     e.WaitingForClients: WAITING,
     e.ProcessDied: NODE,
     e.ClientLeft: NODE,
+    e.JoinRefused: NODE,
     e.ClientQuarantined: QUARANTINE,
     e.ClientFailed: QUARANTINE,
     e.TrainingFinished: DONE,

@@ -5,6 +5,7 @@ from pathlib import PurePath
 from typing import Any, Final
 
 from oneflower.codes import StallAct, text
+from oneflower.foreign_text import printable
 from oneflower.journal import BrokenEvent, Entry, Event, TrainingState, UnknownEvent
 from oneflower.journal import events as e
 from oneflower.monitor.text.values import (
@@ -14,7 +15,6 @@ from oneflower.monitor.text.values import (
     ending,
     headline_of,
     metrics_text,
-    printable,
     size,
     strategy_text,
 )
@@ -24,7 +24,9 @@ MOST_PARTS: Final = 8
 WARNINGS: Final[frozenset[type[Event]]] = frozenset(
     {
         e.WaitingForClients,
+        e.TrainingWentBack,
         e.ClientQuarantined,
+        e.ClientBounded,
         e.ClientFailed,
         e.RoundFailed,
         e.CheckpointFailed,
@@ -38,6 +40,7 @@ WARNINGS: Final[frozenset[type[Event]]] = frozenset(
         e.AppFailed,
         e.ProcessDied,
         e.ProcessStalled,
+        e.JoinRefused,
         e.RunLost,
         e.ClientLeft,
         e.TrainingGaveUp,
@@ -63,6 +66,10 @@ def _resumed(event: e.TrainingResumed, _entry: Entry, _state: TrainingState) -> 
 
 def _left_out(event: e.ClientLeftOut, _entry: Entry, state: TrainingState) -> str:
     return f"round {event.round}: client {called(state, event.client)} left out: {event.reason}"
+
+
+def _bounded(event: e.ClientBounded, _entry: Entry, state: TrainingState) -> str:
+    return f"round {event.round}: client {called(state, event.client)} bounded: {event.reason}"
 
 
 def _round_completed(event: e.RoundCompleted, _entry: Entry, state: TrainingState) -> str:
@@ -98,6 +105,11 @@ def _parts(event: e.PartsAssigned, _entry: Entry, _state: TrainingState) -> str:
 def _stalled(event: e.ProcessStalled, _entry: Entry, _state: TrainingState) -> str:
     done = "continued" if event.done is StallAct.CONTINUED else "ended"
     return f"{event.role} did not move and was {done}: {event.reason}"
+
+
+def _refused(event: e.JoinRefused, _entry: Entry, _state: TrainingState) -> str:
+    subject = "a SuperNode was" if event.count == 1 else f"{event.count} SuperNodes were"
+    return f"{subject} not let in: {event.reason}"
 
 
 def _supervisor(event: e.SupervisorMoved, _entry: Entry, _state: TrainingState) -> str:
@@ -143,6 +155,12 @@ _WRITERS: Final[Mapping[type[Event], Callable[[Any, Entry, TrainingState], str]]
     e.RoundStarted: _fields("round {event.round} of {event.rounds} starts with {event.clients} clients"),
     e.ClientQuarantined: _left_out,
     e.ClientFailed: _left_out,
+    e.ClientBounded: _bounded,
+    e.TrainingWentBack: _fields(
+        "the training went back from round {event.round} to round {event.to}: most clients cannot train from "
+        "that model ({event.reason}). Its checkpoint is kept as rejected; the rounds after {event.to} are "
+        "trained again"
+    ),
     e.RoundFailed: _fields(
         "round {event.round} failed (attempt {event.attempt}): {event.reason}; the model is unchanged, the "
         "round is attempted again"
@@ -178,6 +196,7 @@ _WRITERS: Final[Mapping[type[Event], Callable[[Any, Entry, TrainingState], str]]
     e.ProcessDied: _fields("{event.role} has ended: {event.reason}; it is restarted"),
     e.ProcessStarted: _fields("{event.role} is running again"),
     e.ProcessStalled: _stalled,
+    e.JoinRefused: _refused,
     e.ClientNamed: _named,
     e.ClientJoined: _joined,
     e.ClientLeft: _left,

@@ -6,6 +6,7 @@ from pathlib import PurePath
 from typing import Final
 
 from oneflower.codes import ENDED, Phase, text
+from oneflower.foreign_text import printable
 from oneflower.journal import TrainingState
 from oneflower.monitor.state.standing import connected
 from oneflower.monitor.state.supervision import AWAITED, silence_s, supervision
@@ -18,7 +19,6 @@ from oneflower.monitor.text.values import (
     metric_text,
     metrics_text,
     name_and_partition,
-    printable,
     saving_text,
     size,
     strategy_text,
@@ -82,6 +82,7 @@ def _lines(state: TrainingState, now: datetime) -> Iterator[tuple[str, str]]:
     if state.parts:
         yield "parts", f"{_names([str(part) for part in state.parts])} (VM ids, from part 0 on)"
     yield from _left_out_lines(state)
+    yield from _bounded_lines(state)
     yield "checkpoint", _checkpoint(state, now)
     yield "restarts", f"{state.restarts}, failed attempts of a round: {state.failed_rounds}"
     if supervisor := supervision(state):
@@ -139,6 +140,13 @@ def _left_out_lines(state: TrainingState) -> Iterator[tuple[str, str]]:
     hidden = len(state.left_out) - MOST_LEFT_OUT
     if hidden > 0:
         yield "", f"and {hidden} before that; `oneflower logs` names them"
+
+
+def _bounded_lines(state: TrainingState) -> Iterator[tuple[str, str]]:
+    if state.bounded:
+        yield "bounded", _names([f"{called(state, each)} in {n} rounds" for each, n in state.bounded.items()])
+    if back := state.went_back:
+        yield "went back", f"once, from round {back.round} to round {back.to}: {back.reason}"
 
 
 def _checkpoint(state: TrainingState, now: datetime) -> str:

@@ -9,6 +9,7 @@ from oneflower.errors import OneflowerError, StateError
 from oneflower.opennebula.appliance import join as joining
 from oneflower.opennebula.appliance import services
 from oneflower.opennebula.appliance.addresses import endpoint, own_addresses
+from oneflower.opennebula.appliance.certificates import published_ca
 from oneflower.opennebula.appliance.configure import REPORT, report_service, write_units
 from oneflower.opennebula.appliance.health import superlink_answers, supernode_is_registered
 from oneflower.opennebula.appliance.stage import Stage
@@ -95,7 +96,7 @@ def superlink_values(stage: Stage, settings: Settings) -> dict[str, str]:
         log.warning("no IPv4 address is known: set FL_SUPERLINK_ADDRESS on the SuperNodes")
     values = {"FL_ENDPOINT": address} if address else {}
     if settings.tls_enabled:
-        values["FL_CA_CERT"] = stage.layout.certificates.ca.read_text(encoding="ascii")
+        values["FL_CA_CERT"] = published_ca(settings, stage.layout)
     return values
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from oneflower.errors import SettingsError
 from oneflower.opennebula.appliance.layout import Layout
+from oneflower.opennebula.appliance.trust import pin, trusted_ca
 from oneflower.opennebula.roles import Machine
 from oneflower.settings import BY_NAME, PEM_VARIABLES, Settings
 from oneflower.tls import (
@@ -17,6 +18,7 @@ from oneflower.tls import (
     make_authority,
     make_server_certificate,
     needs_renewal,
+    sign_successor,
     write_private,
 )
 from oneflower.tls.checks import RENEW_BEFORE
@@ -24,6 +26,7 @@ from oneflower.tls.checks import RENEW_BEFORE
 log = logging.getLogger(__name__)
 
 LOCAL = "127.0.0.1"
+SUCCESSOR = "successor.pem"
 
 
 def given_problems(machine: Machine, environ: Mapping[str, str], now: datetime) -> list[str]:
@@ -49,7 +52,8 @@ def ensure_superlink_certificates(
         pems = [base64.b64decode(text) for text in _given(settings)]
         return _install(layout, ca=pems[0], certificate=pems[1], key=pems[2])
     kept = layout.certificates
-    authority = _kept_authority(layout, now)
+    kept_authority = _kept_authority(layout)
+    authority = kept_authority if kept_authority and not _expires(kept_authority, now) else None
     if authority is not None:
         ca = authority.certificate_pem()
         pair = [path.read_bytes() if path.is_file() else b"" for path in (kept.certificate, kept.key)]
@@ -57,6 +61,9 @@ def ensure_superlink_certificates(
             return _install(layout, ca=ca, certificate=pair[0], key=pair[1])
     else:
         authority = make_authority(now)
+        # Written first: without it the SuperNodes would not follow to the new authority.
+        successor = sign_successor(kept_authority, authority) if kept_authority else b""
+        write_private(layout.authority / SUCCESSOR, successor)
         write_private(layout.authority / "ca.pem", authority.certificate_pem())
         write_private(layout.authority / "ca.key", authority.key_pem())
         log.info("certificate authority created expires=%s", authority.certificate.not_valid_after_utc)
@@ -65,8 +72,19 @@ def ensure_superlink_certificates(
     return _install(layout, ca=authority.certificate_pem(), certificate=certificate, key=key)
 
 
+def published_ca(settings: Settings, layout: Layout) -> str:
+    """Return the CA to publish, and its certificate by the authority that it has replaced, if any."""
+    ca = layout.certificates.ca.read_text(encoding="ascii")
+    successor = layout.authority / SUCCESSOR
+    if settings.ssl_ca_certfile or not successor.is_file():
+        return ca
+    return ca + successor.read_text(encoding="ascii")
+
+
 def ensure_supernode_ca(settings: Settings, layout: Layout, published: str | None, now: datetime) -> bool:
     """Install the CA that a SuperNode trusts and return whether it changed.
+
+    The first CA that the SuperLink has published is kept; see `trust.trusted_ca`.
 
     Raises
     ------
@@ -77,22 +95,23 @@ def ensure_supernode_ca(settings: Settings, layout: Layout, published: str | Non
         return False
     ca = base64.b64decode(settings.ssl_ca_certfile) if settings.ssl_ca_certfile else None
     if ca is None:
-        if published is None:
+        ca = trusted_ca(layout, published).ca
+        if ca is None:
             raise SettingsError(
                 "FL_TLS_ENABLED is YES, but there is no CA certificate to trust: the SuperLink has not "
                 "published one through OneGate. Set FL_TLS_ENABLED to the same value on both machines, or "
                 "set FL_SSL_CA_CERTFILE"
             )
-        ca = published.strip().encode() + b"\n"
         problems = list(certificate_problems(now, ca=ca))
         if problems:
             raise SettingsError(f"the CA certificate published by the SuperLink: {'; '.join(problems)}")
+        pin(layout, ca)
     return _write(layout, layout.certificates.ca, ca)
 
 
-def _kept_authority(layout: Layout, now: datetime) -> Authority | None:
+def _kept_authority(layout: Layout) -> Authority | None:
     try:
-        authority = Authority.from_pem(
+        return Authority.from_pem(
             (layout.authority / "ca.pem").read_bytes(), (layout.authority / "ca.key").read_bytes()
         )
     except FileNotFoundError:
@@ -100,7 +119,10 @@ def _kept_authority(layout: Layout, now: datetime) -> Authority | None:
     except (OSError, ValueError) as error:
         log.warning("certificate authority not usable, creating another one reason=%s", error)
         return None
-    return authority if authority.certificate.not_valid_after_utc - now > RENEW_BEFORE else None
+
+
+def _expires(authority: Authority, now: datetime) -> bool:
+    return authority.certificate.not_valid_after_utc - now <= RENEW_BEFORE
 
 
 def _given(settings: Settings) -> tuple[str, str, str]:

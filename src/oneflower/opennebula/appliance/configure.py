@@ -7,6 +7,7 @@ from oneflower.errors import StateError
 from oneflower.opennebula.appliance import services
 from oneflower.opennebula.appliance.addresses import CONTEXT_ADDRESS, certificate_hosts, own_addresses
 from oneflower.opennebula.appliance.certificates import ensure_superlink_certificates
+from oneflower.opennebula.appliance.identity import ensure_own_key
 from oneflower.opennebula.appliance.layout import Layout
 from oneflower.opennebula.appliance.partitions import PartitionTable
 from oneflower.opennebula.appliance.stage import Stage
@@ -43,6 +44,8 @@ def configure(stage: Stage) -> None:
         _make_database_folder(settings, layout)
         if is_superlink and settings.tls_enabled:
             ensure_certificates(stage, settings)
+        if not is_superlink:
+            stage.publish(ensure_own_key(settings, layout))
         _write_context(stage, resolution)
         if is_superlink:
             write_units(stage, resolution, services.superlink_containers(settings, layout))
@@ -78,7 +81,7 @@ def _unit(container: Container, layout: Layout) -> Unit:
     files = [layout.environment(container.name)]
     if any(mount.source == str(layout.certs) for mount in container.mounts):
         certificates = layout.certificates
-        files += [certificates.ca, certificates.certificate, certificates.key]
+        files += [certificates.ca, certificates.certificate, certificates.key, layout.node_key]
     text = container_unit(container)
     return Unit(name=container.unit, text=text, files=tuple(files), needed=not container.expendable)
 

@@ -1,5 +1,6 @@
 """How a SuperNode finds its SuperLink and its partition of the data."""
 
+import base64
 import json
 import logging
 import time
@@ -12,12 +13,15 @@ from oneflower.flower.arguments import NAME, client_name
 from oneflower.opennebula.appliance import services
 from oneflower.opennebula.appliance.certificates import ensure_supernode_ca
 from oneflower.opennebula.appliance.configure import write_units
+from oneflower.opennebula.appliance.identity import own_key_values
 from oneflower.opennebula.appliance.stage import Stage
 from oneflower.opennebula.appliance.systemd import Unit
+from oneflower.opennebula.appliance.trust import allowed_address, known_address, remember_address, trusted_ca
 from oneflower.opennebula.onegate import (
     NO_PART,
     PART_KEY,
     OneGateError,
+    SuperLink,
     find_superlink,
     jitter,
     own_part,
@@ -28,7 +32,7 @@ from oneflower.opennebula.onegate import (
 )
 from oneflower.opennebula.onegate.encoding import is_plain
 from oneflower.parts import Part, part_of
-from oneflower.settings import Resolution
+from oneflower.settings import Resolution, Settings
 from oneflower.settings.formats import node_pairs
 
 log = logging.getLogger(__name__)
@@ -115,11 +119,26 @@ def find(stage: Stage, resolution: Resolution, *, running: bool = False) -> Join
     # A new name would restart a running SuperNode too; and what has no partition is not kept.
     name = kept.name or (vm_name(service, _vm_id(stage)) if started and not running else "")
     return Join(
-        address=settings.superlink_address or found.address,
+        address=settings.superlink_address or _address(stage, settings, found),
         ca=found.ca,
         assignment=Assignment(started=started, assigned=assigned, member=member, name=name),
         waits=member and known is None,
     )
+
+
+def _address(stage: Stage, settings: Settings, found: SuperLink) -> str:
+    """Return the address to connect to: a VM of the service may have written the one that OneGate shows."""
+    layout = stage.layout
+    given = base64.b64decode(settings.ssl_ca_certfile) if settings.ssl_ca_certfile else None
+    ca = given or trusted_ca(layout, found.ca).ca
+    return allowed_address(settings, known=known_address(layout), found=found.address, ca=ca)
+
+
+def ca_alarm(stage: Stage, settings: Settings, join: Join) -> str:
+    """Return why the authority that OneGate shows is not trusted; empty if it is, or if none is needed."""
+    if not settings.tls_enabled or settings.ssl_ca_certfile:
+        return ""
+    return trusted_ca(stage.layout, join.ca).alarm
 
 
 def wait_for(stage: Stage, resolution: Resolution, *, sleep: Callable[[float], None] = time.sleep) -> Join:
@@ -138,7 +157,10 @@ def wait_for(stage: Stage, resolution: Resolution, *, sleep: Callable[[float], N
     began = time.monotonic()
     seen: float | None = None
     has_asked = False
+    key = own_key_values(resolution.settings, stage.layout)
+    has_key_shown = not key or stage.onegate is None
     while True:
+        has_key_shown = has_key_shown or stage.publish(key)
         found, failure = _look(stage, resolution)
         now = time.monotonic()
         if found is not None:
@@ -190,6 +212,7 @@ def prepare(stage: Stage, resolution: Resolution, join: Join) -> list[Unit]:
     """Write the CA and the units, keep the partition, and return the units to start."""
     ensure_supernode_ca(resolution.settings, stage.layout, join.ca, stage.now())
     _write(stage, join.assignment)
+    remember_address(stage.layout, join.address)
     containers = services.supernode_containers(
         resolution.settings,
         stage.layout,

@@ -1,12 +1,12 @@
 """The files and folders of a machine, their owners and their modes."""
 
 import os
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from oneflower.errors import StateError
 from oneflower.files import replace_file
+from oneflower.opennebula.appliance.permissions import write_problem
 from oneflower.opennebula.roles import CONTAINER_UID
 from oneflower.tls import Certificates, write_private
 
@@ -92,6 +92,21 @@ class Layout:
         return self.config / "join.json"
 
     @property
+    def trusted_ca(self) -> Path:
+        """The authority of the SuperLink that a SuperNode trusted first; remove it to trust another one."""
+        return self.config / "superlink-ca.pem"
+
+    @property
+    def known_address(self) -> Path:
+        """The address of the SuperLink that a SuperNode connected to last."""
+        return self.config / "superlink-address"
+
+    @property
+    def node_key(self) -> Path:
+        """The private key of a SuperNode."""
+        return self.certs / "node.key"
+
+    @property
     def published(self) -> Path:
         """The values that the last bootstrap published; absent while a stage runs and after a failed one."""
         return self.config / "standing.json"
@@ -130,6 +145,11 @@ class Layout:
     def parts(self) -> Path:
         """The table of partitions: which SuperNode has which."""
         return self.service / "parts.json"
+
+    @property
+    def node_keys(self) -> Path:
+        """The table of pinned keys: which SuperNode's VM has which."""
+        return self.service / "node-keys.json"
 
     @property
     def units(self) -> Path:
@@ -258,34 +278,3 @@ def _sync(folder: Path) -> None:
 def _owners(path: Path) -> tuple[int, int]:
     found = path.stat()
     return found.st_uid, found.st_gid
-
-
-def write_problem(folder: Path, uid: int) -> str:
-    """Create and remove a file as the user who will write there; root can write almost anywhere.
-
-    Returns
-    -------
-    str
-        The system's error; empty if there is none.
-    """
-    trial = str(folder / f".trial.{os.getpid()}")
-    for program in ("/usr/bin/touch", "/usr/bin/rm"):
-        done = _run_as(uid, program, "--", trial)
-        if done.returncode:
-            return done.stderr.strip() or f"{program} failed"
-    return ""
-
-
-def read_problem(folder: Path, uid: int) -> str:
-    """Return what a user cannot read in a folder and two levels below it; empty if there is nothing."""
-    words = ("-maxdepth", "3", "!", "-readable", "-print", "-quit")
-    done = _run_as(uid, "/usr/bin/find", str(folder), *words)
-    if done.stdout.strip():
-        return f"{done.stdout.strip()} is not readable"
-    return done.stderr.strip() if done.returncode else ""
-
-
-def _run_as(uid: int, *command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command, user=uid, group=uid, extra_groups=[], capture_output=True, text=True, check=False
-    )

@@ -1,12 +1,14 @@
-"""The SuperLink assigns each SuperNode a partition of the data, from the members of its service."""
+"""The SuperLink follows its service: SuperNodes' keys are pinned, and partitions of the data assigned."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from oneflower.errors import OneflowerError
+from oneflower.opennebula.appliance.identity import follow_keys, read_pins
 from oneflower.opennebula.appliance.layout import Layout
 from oneflower.opennebula.appliance.stage import Stage
-from oneflower.opennebula.onegate import PARTS_KEY, OneGate, part_claims, parts_word, supernode_ids
+from oneflower.opennebula.onegate import PARTS_KEY, part_claims, parts_word, supernode_ids
 from oneflower.parts import Table, assign, read_table, table_text
 
 log = logging.getLogger(__name__)
@@ -35,6 +37,7 @@ class PartitionTable:
         self._failures = 0
         self._next = clock()
         self.values: dict[str, str] = {}
+        self.pins = read_pins(stage.layout)
 
     def update(self) -> dict[str, str]:
         """Assign partitions if an update is due, and return the values to publish.
@@ -46,7 +49,10 @@ class PartitionTable:
             return self.values
         table = _read(self._stage.layout)
         try:
-            table = _assign(self._stage.layout, onegate, table)
+            service = onegate.service(patience_s=0.0)
+            # A SuperNode gets its partition once its key may join.
+            self.pins = follow_keys(self._stage.layout, service)
+            table = _assign(self._stage.layout, service, table)
             self._failures = 0
         except OneflowerError as error:
             self._failures += 1
@@ -57,8 +63,7 @@ class PartitionTable:
         return self.values
 
 
-def _assign(layout: Layout, onegate: OneGate, kept: Table) -> Table:
-    service = onegate.service(patience_s=0.0)
+def _assign(layout: Layout, service: Mapping[str, Any], kept: Table) -> Table:
     claims = part_claims(service)
     # A new SuperNode gets a partition when it asks for one: a VM may boot for minutes, or never finish. A
     # SuperNode with a partition keeps it while its VM is in the service, running or not.

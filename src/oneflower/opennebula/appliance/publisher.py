@@ -22,6 +22,7 @@ OWN_KEYS = frozenset(
         "FL_ENDPOINT",
         "FL_ERROR",
         "FL_LOSS",
+        "FL_NODE_KEY",
         "FL_PART",
         "FL_PARTS",
         "FL_ROUND",

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from oneflower.errors import OneflowerError, SettingsError
@@ -12,6 +12,7 @@ from oneflower.opennebula.appliance import join as joining
 from oneflower.opennebula.appliance import services
 from oneflower.opennebula.appliance.bootstrap import superlink_values
 from oneflower.opennebula.appliance.configure import ensure_certificates, write_units
+from oneflower.opennebula.appliance.identity import alarm, own_key_values
 from oneflower.opennebula.appliance.partitions import PartitionTable
 from oneflower.opennebula.appliance.publisher import Publisher
 from oneflower.opennebula.appliance.shown import MOST_ROUNDS, shown
@@ -52,8 +53,9 @@ def _report_superlink(stage: Stage, onegate: OneGate, stop: threading.Event) -> 
     partitions = PartitionTable(stage, time.monotonic, jitter=jitter)
     with following(stage, stop) as snapshot:
         while not stop.wait(POLL_S):
-            told = {**({"FL_ERROR": trouble} if trouble else {}), **partitions.update()}
-            _hold_up(stage, publisher, {**told, **snapshot()})
+            told, shown_now = partitions.update(), snapshot()
+            problems = [trouble, alarm(partitions.pins), shown_now.get("FL_ERROR", "")]
+            _hold_up(stage, publisher, {**told, **shown_now, **error_values(problems)})
             if time.monotonic() > next_renewal:
                 next_renewal += RENEW_EVERY_S
                 trouble = renew(stage)
@@ -129,10 +131,13 @@ def look(stage: Stage) -> dict[str, str]:
 
     A SuperLink whose machine was replaced has both. Units are restarted only where that changed.
     """
+    values: dict[str, str] = {}
     try:
         resolution = stage.settings()
+        values |= own_key_values(resolution.settings, stage.layout)
         found = joining.find(stage, resolution, running=True)
         if found is not None:
+            values |= error_values([joining.ca_alarm(stage, resolution.settings, found)])
             touched = stage.systemd.start(joining.prepare(stage, resolution, found))
             if touched:
                 stage.update_published({"FL_ENDPOINT": "", **joining.endpoint_values(found)})
@@ -140,4 +145,12 @@ def look(stage: Stage) -> dict[str, str]:
     except OneflowerError as error:
         log.warning("superlink not looked up reason=%s", error)
     is_active = stage.systemd.is_active(f"{services.SUPERNODE_NAME}.service")
-    return {"FL_STATE": "waiting" if is_active else "failed"}
+    if "FL_ERROR" in values:
+        log.error("superlink not followed reason=%s", values["FL_ERROR"])
+    return {**values, "FL_STATE": "waiting" if is_active else "failed"}
+
+
+def error_values(problems: Iterable[str]) -> dict[str, str]:
+    """Return what to publish of problems; nothing if there are none."""
+    text = "; ".join(filter(None, problems))[:MAX_ERROR_CHARACTERS]
+    return {"FL_ERROR": text} if text else {}

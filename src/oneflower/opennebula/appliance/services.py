@@ -7,8 +7,10 @@ from pathlib import Path
 from oneflower.flower import arguments
 from oneflower.flower.sockets import SOCKETS
 from oneflower.journal import JOURNAL_VARIABLE
+from oneflower.node_keys import KEYS_VARIABLE
 from oneflower.opennebula.appliance.layout import Layout
 from oneflower.opennebula.appliance.units import Container, Mount
+from oneflower.opennebula.rendering import env_value
 from oneflower.opennebula.roles import Machine
 from oneflower.settings import NO_USE_CASE, Consumer, Resolution, Settings, read_by
 from oneflower.settings.formats import split_address
@@ -30,7 +32,11 @@ SERVICE = Path("/app/service")
 SOCKET_FOLDER = Path("/app/sockets")
 JOURNAL = STATE / "journal.jsonl"
 # A ServerApp inherits these from the SuperLink that starts it.
-_SERVER_APP = {JOURNAL_VARIABLE: str(JOURNAL), "ONEFLOWER_PARTS": str(SERVICE / "parts.json")}
+_SERVER_APP = {
+    JOURNAL_VARIABLE: str(JOURNAL),
+    "ONEFLOWER_PARTS": str(SERVICE / "parts.json"),
+    KEYS_VARIABLE: str(SERVICE / "node-keys.json"),
+}
 # `oneflower dashboard` reads its token from this variable.
 DASHBOARD_TOKEN = "ONEFLOWER_DASHBOARD_TOKEN"  # noqa: S105 - the name of a variable
 
@@ -38,8 +44,8 @@ DASHBOARD_TOKEN = "ONEFLOWER_DASHBOARD_TOKEN"  # noqa: S105 - the name of a vari
 def environment(container: Container, resolution: Resolution) -> str:
     """Return the env-file of a container: the operator's variables that it reads, and what Flower needs.
 
-    A change of a variable that it does not read must not restart it. Docker reads each line literally, and
-    the settings refuse control characters, so a value cannot end its line and begin another.
+    A change of a variable that it does not read must not restart it. Docker reads each line literally: a
+    value with a line break is refused here as in the settings, for it would begin another variable.
     """
     if container.name == DASHBOARD_NAME:
         return _dashboard_environment(resolution.settings)
@@ -68,7 +74,7 @@ def _dashboard_environment(settings: Settings) -> str:
 
 
 def _lines(variables: Mapping[str, str]) -> str:
-    return "".join(f"{name}={value}\n" for name, value in sorted(variables.items()))
+    return "".join(f"{name}={env_value(value)}\n" for name, value in sorted(variables.items()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +159,7 @@ def supernode_containers(
         clientappio=CLIENTAPPIO,
         node_config=arguments.node_config(pairs),
         ca=str(CERTS / "ca.pem") if settings.tls_enabled else None,
+        key=str(CERTS / "node.key") if settings.authenticates_nodes else None,
     )
     containers = [host.container(SUPERNODE_NAME, "Flower SuperNode", args)]
     # The launcher runs the executor, unless the operator wants it as a separate service.

@@ -66,7 +66,7 @@ class Stage:
 
     def publish(self, values: Mapping[str, str], *, patience_s: float = 0.0) -> bool:
         """Publish values through OneGate, if there is one; return whether that worked. Log a failure."""
-        if self.onegate is None:
+        if self.onegate is None or not values:
             return False
         try:
             self.onegate.publish(values, patience_s=patience_s)

@@ -8,7 +8,7 @@ from pathlib import Path
 from oneflower.checkpoints import CheckpointReader
 from oneflower.errors import OneflowerError
 from oneflower.findings import Finding, ok, problem, skipped, warning
-from oneflower.opennebula.appliance.layout import read_problem, write_problem
+from oneflower.opennebula.appliance.permissions import read_problem, write_problem
 from oneflower.opennebula.doctor.host import NOT_CONFIGURED, Host
 from oneflower.opennebula.roles import Machine
 

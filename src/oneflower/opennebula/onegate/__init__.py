@@ -4,10 +4,13 @@ from oneflower.opennebula.onegate.access import Access, access_from
 from oneflower.opennebula.onegate.client import OneGate, OneGateError, RetryPolicy, jitter
 from oneflower.opennebula.onegate.service import (
     NO_PART,
+    NODE_KEY,
     PART_KEY,
     PARTS_KEY,
     SuperLink,
     find_superlink,
+    has_supernodes,
+    key_claims,
     own_part,
     part_claims,
     part_word,
@@ -18,6 +21,7 @@ from oneflower.opennebula.onegate.service import (
 )
 
 __all__ = [
+    "NODE_KEY",
     "NO_PART",
     "PARTS_KEY",
     "PART_KEY",
@@ -28,7 +32,9 @@ __all__ = [
     "SuperLink",
     "access_from",
     "find_superlink",
+    "has_supernodes",
     "jitter",
+    "key_claims",
     "own_part",
     "part_claims",
     "part_word",

@@ -1,5 +1,10 @@
-"""Read a service: the SuperLink's address and CA, and the partitions of its SuperNodes."""
+"""Read a service: the SuperLink's address and CA, and the partitions and keys of its SuperNodes.
 
+Any VM of the service may have written what is read here, so each text is parsed as strictly as a variable: it
+is what it should be, or it is not there.
+"""
+
+import base64
 import logging
 import re
 from collections.abc import Iterator, Mapping
@@ -7,15 +12,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from oneflower.flower.arguments import client_name
+from oneflower.node_keys import NodeKey
 from oneflower.opennebula.onegate.encoding import decode
 from oneflower.opennebula.roles import Machine
 from oneflower.parts import Part, Table
+from oneflower.settings.formats import CONNECT_ADDRESS
+from oneflower.settings.pem import CERTIFICATE
 
 log = logging.getLogger(__name__)
 
 PART_KEY, PARTS_KEY = "FL_PART", "FL_PARTS"
 NO_PART = "none"  # published by a SuperNode that asks for a partition
-# Published values are checked strictly, because any VM of the service may write them.
+NODE_KEY = "FL_NODE_KEY"
+# Longer than any value that this project writes.
+MOST_CHARACTERS = 64 * 1024
 _ADDRESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*:[0-9]{1,5}", re.ASCII)
 _ID = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
 
@@ -35,19 +45,14 @@ class SuperLink:
 def find_superlink(service: Mapping[str, Any]) -> SuperLink | None:
     """Return the service's SuperLink; None until it has published its address."""
     for vm in _vms(service, Machine.SUPERLINK):
-        values = vm.get("USER_TEMPLATE") or {}
-        address = str(values.get("FL_ENDPOINT") or "")
-        if not address:
-            continue
-        if not _ADDRESS.fullmatch(address):
-            log.warning("superlink ignored vm=%s reason=its FL_ENDPOINT is not host:port", vm.get("ID"))
+        if not _value(vm, "FL_ENDPOINT"):
             continue
         try:
-            ca = decode("FL_CA_CERT", str(values["FL_CA_CERT"])) if values.get("FL_CA_CERT") else None
+            address, ca = _address(_value(vm, "FL_ENDPOINT")), _ca(_value(vm, "FL_CA_CERT"))
         except ValueError as error:
-            log.warning("superlink ignored vm=%s reason=%s", vm.get("ID"), error)
+            log.warning("superlink ignored vm=%.20r reason=%s", vm.get("ID"), error)
             continue
-        return SuperLink(address=address, ca=ca, parts=read_parts(str(values.get(PARTS_KEY) or "")))
+        return SuperLink(address=address, ca=ca, parts=read_parts(_value(vm, PARTS_KEY)))
     return None
 
 
@@ -75,11 +80,23 @@ def vm_name(service: Mapping[str, Any], vm_id: str) -> str:
 
 def part_claims(service: Mapping[str, Any]) -> dict[int, Part | None]:
     """Return, by VM id, the partition that each SuperNode says it has, or None if it asks for one."""
-    templates = {
-        str(vm.get("ID")): (vm.get("USER_TEMPLATE") or {}) for vm in _vms(service, Machine.SUPERNODE)
-    }
-    words = {vm_id: template.get(PART_KEY) for vm_id, template in templates.items() if _ID.fullmatch(vm_id)}
-    return {int(vm_id): read_part(str(word)) for vm_id, word in words.items() if word}
+    return {vm_id: read_part(word) for vm_id, word in _words(service, PART_KEY)}
+
+
+def key_claims(service: Mapping[str, Any]) -> dict[int, NodeKey]:
+    """Return, by VM id, the public key that each SuperNode's VM shows; what is no key is left out."""
+    claims = {}
+    for vm_id, word in _words(service, NODE_KEY):
+        try:
+            claims[vm_id] = NodeKey.from_word(word)
+        except ValueError as error:
+            log.warning("supernode key ignored vm=%d reason=%s", vm_id, error)
+    return claims
+
+
+def has_supernodes(service: Mapping[str, Any]) -> bool:
+    """Whether the service shows its SuperNodes' role at all."""
+    return any(True for _ in _roles(service, Machine.SUPERNODE))
 
 
 def part_word(part: Part) -> str:
@@ -104,6 +121,40 @@ def read_parts(word: str) -> Table:
     """Parse the text of `parts_word`; empty for any other text."""
     given = word.split(":")
     return tuple(map(int, given)) if all(map(_ID.fullmatch, given)) and len({*given}) == len(given) else ()
+
+
+def _words(service: Mapping[str, Any], key: str) -> Iterator[tuple[int, str]]:
+    """Yield VM id and value of each SuperNode that shows a key."""
+    for vm in _vms(service, Machine.SUPERNODE):
+        vm_id, word = str(vm.get("ID")), _value(vm, key)
+        if _ID.fullmatch(vm_id) and word:
+            yield int(vm_id), word
+
+
+def _value(vm: Mapping[str, Any], key: str) -> str:
+    """Return a value of a VM's template; empty if it is no text, or longer than any that is published."""
+    template = vm.get("USER_TEMPLATE")
+    value = template.get(key) if isinstance(template, Mapping) else None
+    return value if isinstance(value, str) and len(value) <= MOST_CHARACTERS else ""
+
+
+def _address(text: str) -> str:
+    if not _ADDRESS.fullmatch(text):
+        raise ValueError("its FL_ENDPOINT is not host:port")
+    try:
+        return CONNECT_ADDRESS.parse(text)
+    except ValueError as error:
+        raise ValueError(f"its FL_ENDPOINT: {error}") from None
+
+
+def _ca(text: str) -> str | None:
+    """Return certificates as PEM in normal form, whatever else the text holds."""
+    if not text:
+        return None
+    try:
+        return base64.b64decode(CERTIFICATE.parse(decode("FL_CA_CERT", text))).decode("ascii")
+    except ValueError as error:
+        raise ValueError(f"its FL_CA_CERT: {error}") from None
 
 
 def _roles(service: Mapping[str, Any], machine: Machine) -> Iterator[Mapping[str, Any]]:

@@ -19,6 +19,15 @@ from flwr.superlink.federation import NoOpFederationManager
 from oneflower.flower.v1_25.workarounds import Workaround
 
 
+class AbortedError(Exception):
+    """What a call raises when it is aborted; `code` and `details` are what the client gets."""
+
+    def __init__(self, code, details):
+        super().__init__(details)
+        self.code = code
+        self.details = details
+
+
 class Call:
     """What gRPC hands to a servicer: a call that the client may hang up."""
 
@@ -33,6 +42,9 @@ class Call:
         self.callbacks.append(callback)
         return True
 
+    def abort(self, code, details):
+        raise AbortedError(code, details)
+
     def hang_up(self):
         self.active = False
         for callback in self.callbacks:
@@ -43,7 +55,7 @@ class Call:
 class SuperLink:
     """State, object store and Fleet API of a SuperLink with one run and one node, both alive."""
 
-    database: Path
+    database: Path | str
     run_id: int = 0
     node_id: int = 0
     objects: ObjectStoreFactory = field(init=False)
@@ -70,7 +82,7 @@ class SuperLink:
         )
 
     def fleet(self):
-        ffs = FfsFactory(str(self.database.parent / "ffs"))
+        ffs = FfsFactory(str(Path(self.database).parent / "ffs"))
         return FleetServicer(self.states, ffs, self.objects, enable_supernode_auth=False)
 
     def message(self, values=(1.0, 2.0)):

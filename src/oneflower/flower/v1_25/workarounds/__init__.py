@@ -4,20 +4,25 @@ One module a subject; nothing that is installed is changed on disk. ``docs/flowe
 with what goes wrong without it and with the private names that it touches.
 """
 
+from oneflower.flower.v1_25.fleet_limits import MB, Limits
 from oneflower.flower.v1_25.workarounds import (
     assigned_partition,
     client_crash,
     clock,
     connections,
     delivery,
+    fleet_calls,
     held_calls,
+    node_limits,
     object_trees,
     objects,
     one_reply,
     own_programs,
     pauses,
     private_sockets,
+    reply_limits,
     serverapp_end,
+    takeover,
 )
 from oneflower.flower.v1_25.workarounds.registry import (
     Patch,
@@ -36,8 +41,12 @@ WORKAROUNDS: tuple[Workaround, ...] = (
     delivery.RECALL,
     delivery.DROPPED,
     delivery.STALE,
+    fleet_calls.WORKAROUND,
+    node_limits.WORKAROUND,
+    reply_limits.WORKAROUND,
     one_reply.WORKAROUND,
     clock.WORKAROUND,
+    takeover.WORKAROUND,
     client_crash.WORKAROUND,
     assigned_partition.WORKAROUND,
     serverapp_end.EXIT_LOCK,
@@ -57,4 +66,11 @@ WORKAROUNDS: tuple[Workaround, ...] = (
 )
 """Safety first, then speed; the order in which they are applied is declared by their `after`."""
 
-__all__ = ["WORKAROUNDS", "Patch", "Program", "Purpose", "Workaround", "apply", "ordered"]
+
+def with_limits(*, max_update_mb: int) -> tuple[Workaround, ...]:
+    """Return all workarounds, with the operator's limit of a reply; 0: the limit follows from the model."""
+    limited = reply_limits.within(Limits(max_update_bytes=max_update_mb * MB))
+    return tuple(limited if each is reply_limits.WORKAROUND else each for each in WORKAROUNDS)
+
+
+__all__ = ["WORKAROUNDS", "Patch", "Program", "Purpose", "Workaround", "apply", "ordered", "with_limits"]

@@ -10,17 +10,17 @@ from collections import Counter
 from functools import wraps
 from typing import Any
 
-from flwr.common import Error, Message
+from flwr.common import Error
 from flwr.common.constant import ErrorCode
 from flwr.common.date import now
-from flwr.common.inflatable import get_all_nested_objects, get_object_tree, no_object_id_recompute
 from flwr.server.superlink.fleet.grpc_rere.fleet_servicer import FleetServicer
+from flwr.server.superlink.linkstate.in_memory_linkstate import InMemoryLinkState
 from flwr.server.superlink.linkstate.sqlite_linkstate import SqliteLinkState, dict_to_message
 from flwr.server.superlink.linkstate.utils import convert_sint64_values_in_dict_to_uint64
 from flwr.supercore.utils import uint64_to_int64
 from flwr.supernode import start_client_internal
 
-from oneflower.flower.v1_25.names import set_message_id
+from oneflower.flower.v1_25.stored_messages import answer
 from oneflower.flower.v1_25.workarounds.registry import Patch, Program, Purpose, Workaround
 
 log = logging.getLogger(__name__)
@@ -42,6 +42,7 @@ WITH RECURSIVE tree(id) AS (
 )
 SELECT 1 FROM tree LEFT JOIN objects ON object_id = id WHERE is_available IS NOT 1 LIMIT 1
 """
+DELIVERED = "SELECT 1 FROM message_ins WHERE dst_node_id = ? AND delivered_at != '' LIMIT 1"
 REPLY_LOST = "The SuperNode asked for its next message and had not answered this one."
 
 
@@ -86,34 +87,49 @@ def forget_dropped(patch: Patch) -> None:
     patch(start_client_internal, "_pull_and_store_message", pull_and_store_message)
 
 
-def hide_unheard(patch: Patch) -> None:
-    """Sample, of the nodes that are online, those that this process has heard."""
-    heard: set[int] = set()
-    get_nodes, pull_messages = SqliteLinkState.get_nodes, FleetServicer.PullMessages
+def hide_idle(patch: Patch) -> None:
+    """Sample, of the nodes that are online, those that have asked for work since they were activated."""
+    asked: set[int] = set()
+    pull_messages = FleetServicer.PullMessages
+    acknowledge = SqliteLinkState.acknowledge_node_heartbeat
 
-    def noting(name: str) -> None:
-        original = getattr(SqliteLinkState, name)
+    def forgetting(state: type, name: str) -> None:
+        original = getattr(state, name)
 
         @wraps(original)
-        def note(self: Any, node_id: int, heartbeat_interval: float) -> Any:
-            heard.add(node_id)
-            return original(self, node_id, heartbeat_interval)
+        def forget(self: Any, node_id: int, *args: Any) -> Any:
+            asked.discard(node_id)
+            return original(self, node_id, *args)
 
-        patch(SqliteLinkState, name, note)
+        patch(state, name, forget)
+
+    def hiding(state: type) -> None:
+        get_nodes = state.get_nodes  # type: ignore[attr-defined]
+
+        @wraps(get_nodes)
+        def asking_nodes(self: Any, run_id: int) -> set[int]:
+            return {node_id for node_id in get_nodes(self, run_id) if node_id in asked}
+
+        patch(state, "get_nodes", asking_nodes)
 
     @wraps(pull_messages)
     def note_pull(self: Any, request: Any, context: Any) -> Any:
-        heard.add(request.node.node_id)
+        asked.add(request.node.node_id)
         return pull_messages(self, request, context)
 
-    @wraps(get_nodes)
-    def heard_nodes(self: Any, run_id: int) -> set[int]:
-        return {node_id for node_id in get_nodes(self, run_id) if node_id in heard}
+    @wraps(acknowledge)
+    def note_work(self: Any, node_id: int, heartbeat_interval: float) -> Any:
+        # After a restart of the SuperLink: a node at work on a message asks for the next when it is done.
+        if node_id not in asked and self.query(DELIVERED, _key(node_id)):
+            asked.add(node_id)
+        return acknowledge(self, node_id, heartbeat_interval)
 
-    noting("activate_node")
-    noting("acknowledge_node_heartbeat")
+    for state in (SqliteLinkState, InMemoryLinkState):
+        forgetting(state, "activate_node")
+        forgetting(state, "deactivate_node")
+        hiding(state)
     patch(FleetServicer, "PullMessages", note_pull)
-    patch(SqliteLinkState, "get_nodes", heard_nodes)
+    patch(SqliteLinkState, "acknowledge_node_heartbeat", note_work)
 
 
 def _key(node_id: int) -> tuple[int]:
@@ -132,18 +148,7 @@ def _recall(state: Any, row: dict[str, Any], deliveries: Counter[str]) -> None:
         return
     log.warning("reply lost message=%s node=%d", message_id, node_id)
     deliveries.pop(message_id)
-    _answer(state, dict_to_message(row))
-
-
-def _answer(state: Any, message: Any) -> None:
-    """Store an error reply in the node's name, with its object, as Flower does for a crashed ClientApp."""
-    reply = Message(Error(ErrorCode.REPLY_MESSAGE_UNAVAILABLE, REPLY_LOST), reply_to=message)
-    with no_object_id_recompute():
-        set_message_id(reply, reply.object_id)
-        state.object_store.preregister(message.metadata.run_id, get_object_tree(reply))
-        for object_id, content in get_all_nested_objects(reply).items():
-            state.object_store.put(object_id, content.deflate())
-    state.store_message_res(reply)
+    answer(state, dict_to_message(row), Error(ErrorCode.REPLY_MESSAGE_UNAVAILABLE, REPLY_LOST))
 
 
 def _drop_half_sent(state: Any, reply_ids: list[str]) -> None:
@@ -242,9 +247,11 @@ DROPPED = Workaround(
 STALE = Workaround(
     name="stale-nodes",
     purpose=Purpose.SAFETY,
-    effect="After a restart of the SuperLink its SuperNodes of before are sampled for up to 60 s, alive or "
-    "not: a round sends work to nodes that are gone. With it a node is sampled once it was heard.",
-    cause="`online` is read from a database that outlives the restart: sqlite_linkstate.py:759",
+    effect="A round sends work to nodes that do none: those that registered and were never heard again, and "
+    "after a restart of the SuperLink its SuperNodes of before, for up to 60 s. With it a node is sampled "
+    "once it has asked for work.",
+    cause="`online` is what a node says of itself, in a database that outlives a restart: "
+    "sqlite_linkstate.py:759",
     programs=frozenset({Program.SUPERLINK}),
     # A call that is held must be noted before it is held.
     after=("held-pulls",),
@@ -252,12 +259,19 @@ STALE = Workaround(
         "flwr.server.superlink.linkstate.sqlite_linkstate": {
             "SqliteLinkState.get_nodes": "61df2d0d877a",
             "SqliteLinkState.activate_node": "cfe19cd6f3d8",
+            "SqliteLinkState.deactivate_node": "2028d45f8bcd",
             "SqliteLinkState.acknowledge_node_heartbeat": "fbc7465fc5fe",
+            "SQL_CREATE_TABLE_MESSAGE_INS": "076e067c500f",
+        },
+        "flwr.server.superlink.linkstate.in_memory_linkstate": {
+            "InMemoryLinkState.get_nodes": "045941c72210",
+            "InMemoryLinkState.activate_node": "ddd272f4a52b",
+            "InMemoryLinkState.deactivate_node": "711446eb21a5",
         },
         "flwr.server.superlink.fleet.grpc_rere.fleet_servicer": {
             "FleetServicer.PullMessages": "9a4dde1305ca",
         },
         "flwr.proto.fleet_pb2": {"PullMessagesRequest": "818523c80c28"},
     },
-    apply=hide_unheard,
+    apply=hide_idle,
 )

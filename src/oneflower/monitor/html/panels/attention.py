@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from oneflower.codes import Phase
+from oneflower.codes import Phase, RefusalCode, text
 from oneflower.journal import TrainingState
 from oneflower.monitor.html.markup import Html, el
 from oneflower.monitor.html.panel import ON_DASHBOARD, Panel
@@ -30,6 +30,7 @@ class Concern:
 def concerns(view: TrainingState, safety: Safety, now: datetime) -> list[Concern]:
     """Return what is wrong now, the gravest first."""
     found = [*_of_journal(view), *_of_training(view, now), *_of_work(view, safety), *_of_clients(view)]
+    found += _of_keys(view)
     return sorted(found, key=lambda concern: concern.style != "bad")
 
 
@@ -96,8 +97,22 @@ def _of_work(view: TrainingState, safety: Safety) -> Iterator[Concern]:
 
 
 def _of_clients(view: TrainingState) -> Iterator[Concern]:
+    if back := view.went_back:
+        advice = (
+            f"Most clients could not train from that model: {back.reason}. Its checkpoint is kept as "
+            "rejected. This happens once: see in the timeline which client was bounded, and stop it."
+        )
+        yield Concern("warn", f"The training went back from round {back.round} to {back.to}.", advice)
     if view.phase in ENDED:
         return
+    if view.bounded:
+        subject = (
+            "1 client's update was"
+            if len(view.bounded) == 1
+            else f"{len(view.bounded)} clients' updates were"
+        )
+        advice = "Weight or change was far above the median of the round. The timeline says by how much."
+        yield Concern("warn", f"{subject} bounded.", advice)
     stands = {client.name: standing(view, client) for client in view.roster.values()}
     for stand, advice in (
         (Standing.QUARANTINED, "Such an update is kept out of the model; the table says why."),
@@ -109,6 +124,16 @@ def _of_clients(view: TrainingState) -> Iterator[Concern]:
             subject = "1 client is" if len(names) == 1 else f"{len(names)} clients are"
             word = {Standing.FAILED: "failing", Standing.ABSENT: "missing"}.get(stand, str(stand))
             yield Concern("warn", f"{subject} {word}.", advice)
+
+
+def _of_keys(view: TrainingState) -> Iterator[Concern]:
+    for alarm in view.key_alarms.values():
+        yield Concern("bad", f"A SuperNode was not let in: {text(alarm.code)}.", alarm.reason)
+    count = view.refused[RefusalCode.UNKNOWN_KEY]
+    if count and view.phase not in ENDED:
+        subject = "1 SuperNode was" if count == 1 else f"{count} SuperNodes were"
+        advice = "Add its public key to FL_NODE_KEYS if it is yours; otherwise close the port to it."
+        yield Concern("warn", f"{subject} not let in: {text(RefusalCode.UNKNOWN_KEY)}.", advice)
 
 
 PANELS = (

@@ -1,0 +1,124 @@
+"""How far each update moves the model, and the bound on it: finite is not plausible.
+
+Sun et al. 2019, "Can You Really Backdoor Federated Learning?", section 4, bound the norm of a client's
+change by a constant. Here the bound follows the round: a multiple of the median of the round's norms.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import partial
+
+import numpy as np
+
+from oneflower.aggregation.blocks import BLOCK, blocks
+from oneflower.aggregation.comparison import Remark, lower_median
+from oneflower.aggregation.optimizers import is_trained
+from oneflower.aggregation.updates import Arrays, NDArray, Ordered, Update
+from oneflower.codes import LeftOutCode
+
+
+class Kind(StrEnum):
+    """What an array is. Each kind has a norm of its own: none hides in the size of another."""
+
+    WEIGHTS = "weights"
+    STATISTICS = "BatchNorm statistics"
+    COUNTERS = "integers"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounded:
+    """The updates of a round after the bound, in the order that they had, and what was scaled down."""
+
+    updates: Ordered
+    remarks: tuple[Remark, ...] = ()
+
+
+def bound_changes(updates: Ordered, model: Arrays, factor: float, counter_factor: float = 0.0) -> Bounded:
+    """Scale down each change that is more than `factor` times as long as the median change of the round.
+
+    The change is the update minus the model that was sent; its norm is taken over all weights, over all
+    BatchNorm statistics, and over all integers, each by itself. A change above the bound gets the LENGTH OF
+    THE MEDIAN and keeps its direction; integers become what was sent, and so does a change whose norm is not
+    finite. Of an even number the lower of the two in the middle is the median. An update that changes
+    nothing does not count for it. A factor of 0 is no bound; `counter_factor` is that of the integers.
+
+    An update within the bound is returned as the same object: its bytes are those without the bound.
+    """
+    factors = {Kind.WEIGHTS: factor, Kind.STATISTICS: factor, Kind.COUNTERS: counter_factor}
+    bounded, remarks = list(updates), []
+    for kind, names in kinds_of(model).items():
+        if not factors[kind]:
+            continue
+        norms = [change_norm(update, model, names) for update in updates]
+        median = lower_median(norm for norm in norms if norm > 0)
+        for i, norm in enumerate(norms):
+            if norm > factors[kind] * median:
+                bounded[i] = _scaled(bounded[i], model, names, median / norm)
+                remarks.append(_remark(bounded[i], kind, norm / median, factors[kind]))
+    return Bounded(
+        updates=Ordered(tuple(bounded)), remarks=tuple(sorted(remarks, key=lambda each: each.client))
+    )
+
+
+def change_norm(update: Update, model: Arrays, names: Iterable[str]) -> float:
+    """Return the Euclidean norm of the update's change in these arrays; infinity where float64 overflows."""
+    square = 0.0
+    difference = np.empty(BLOCK)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for name in names:
+            ours, theirs = model[name].reshape(-1), update.arrays[name].reshape(-1)
+            for block in blocks(ours.size):
+                part = difference[: block.stop - block.start]
+                _subtract(theirs[block], ours[block], part)
+                square += float(np.multiply(part, part, out=part).sum())
+    return float(np.sqrt(square))
+
+
+def kinds_of(model: Arrays) -> dict[Kind, list[str]]:
+    """Return the names of a model's arrays by what they are."""
+    kinds: dict[Kind, list[str]] = {kind: [] for kind in Kind}
+    for name, array in model.items():
+        if array.dtype.kind != "f":
+            kinds[Kind.COUNTERS].append(name)
+        else:
+            kinds[Kind.WEIGHTS if is_trained(name, array) else Kind.STATISTICS].append(name)
+    return kinds
+
+
+def _subtract(left: NDArray, right: NDArray, out: NDArray) -> None:
+    """Set out = left - right in float64: float16 and float32 cannot overflow, and bools can be subtracted."""
+    np.copyto(out, left)
+    np.subtract(out, right, out=out)
+
+
+def _scaled(update: Update, model: Arrays, names: Sequence[str], scale: float) -> Update:
+    make: Callable[[NDArray, NDArray], NDArray] = partial(_scaled_array, scale=scale)
+    scaled = {name: make(update.arrays[name], model[name]) for name in names}
+    return replace(update, arrays={name: scaled.get(name, array) for name, array in update.arrays.items()})
+
+
+def _scaled_array(array: NDArray, sent: NDArray, *, scale: float) -> NDArray:
+    """Return sent + scale * (array - sent); of integers, and with a scale of 0, what was sent."""
+    if array.dtype.kind != "f" or scale == 0:
+        return sent
+    result = np.empty(array.shape, array.dtype)
+    flat, ours, theirs = result.reshape(-1), sent.reshape(-1), array.reshape(-1)
+    difference = np.empty(BLOCK)
+    for block in blocks(flat.size):
+        part = difference[: block.stop - block.start]
+        _subtract(theirs[block], ours[block], part)
+        np.multiply(part, scale, out=part)
+        np.add(part, ours[block], out=part)
+        flat[block] = part
+    return result
+
+
+def _remark(update: Update, kind: Kind, ratio: float, factor: float) -> Remark:
+    done = "the change is not used" if kind is Kind.COUNTERS else "scaled down to the median"
+    return Remark(
+        client=update.client,
+        code=LeftOutCode.CHANGE,
+        reason=f"the change of its {kind} is {ratio:.3g} times as large as the median of the round; expected "
+        f"at most {factor:g} times: {done}",
+    )

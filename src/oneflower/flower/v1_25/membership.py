@@ -1,0 +1,171 @@
+"""A SuperLink with `--enable-supernode-auth` keeps exactly the keys registered that may join.
+
+Flower registers keys through its Control API, one call a key, and keeps them in its database. Here the
+SuperLink itself does it: with the first call, whenever the list of keys changes, and when a key asks that it
+does not know. So the list is the only truth, with or without the database of before.
+A key that an operator registers with `flwr supernode register` is left alone.
+"""
+
+import logging
+import threading
+from functools import partial, wraps
+from typing import Any
+
+import grpc
+from flwr.common.constant import HEARTBEAT_DEFAULT_INTERVAL, NOOP_FLWR_AID
+from flwr.proto.fleet_pb2 import ActivateNodeRequest, RegisterNodeFleetRequest
+from flwr.server.superlink.fleet.grpc_rere.node_auth_server_interceptor import NodeAuthServerInterceptor
+from flwr.server.superlink.linkstate.sqlite_linkstate import SqliteLinkState
+from flwr.supercore.constant import NodeStatus
+from flwr.supercore.utils import int64_to_uint64
+
+from oneflower.flower.join_refusals import Refusals, unknown_key
+from oneflower.flower.members import Members
+from oneflower.flower.v1_25.private import PrivateUse
+from oneflower.flower.v1_25.workarounds.registry import Patch
+from oneflower.node_keys import fingerprint_of
+
+log = logging.getLogger(__name__)
+
+OWNER = "oneflower member"
+"""The account name of the keys that are registered here, in place of Flower's."""
+STRANGER = (
+    "SuperNode authentication is enabled: this SuperLink takes only SuperNodes whose public key it knows. "
+    "Publish the key through OneGate, as an appliance does, or add it to FL_NODE_KEYS of the SuperLink, "
+    "and start the SuperNode with --auth-supernode-private-key. FL_NODE_AUTH=NO lets everybody join"
+)
+REVIVE = "UPDATE node SET status = ?, unregistered_at = NULL WHERE public_key = ? AND status = ?"
+OURS = "SELECT node_id, public_key FROM node WHERE owner_name = ? AND status != ?"
+
+
+class Registration:
+    """Brings the database into step with the list of keys."""
+
+    def __init__(self, members: Members) -> None:
+        self._members = members
+        self._lock = threading.Lock()
+        self._done: int | None = None
+
+    def keep(self, state: Any) -> None:
+        """Register the keys that are new, and unregister those that are gone, if the list has changed."""
+        self._members.look()
+        if self._done == self._members.version:
+            return
+        with self._lock:
+            version = self._members.version
+            for pem, member in self._members.current.items():
+                if state.get_node_id_by_public_key(pem) is None:
+                    _register(state, pem)
+                    log.info("supernode key registered key=%s of=%s", member.key.fingerprint, member.name)
+            _unregister_others(state, self._members)
+            self._done = version
+
+    def knows(self, state: Any, pem: bytes) -> bool:
+        """Whether a key may join."""
+        self.keep(state)
+        if state.get_node_id_by_public_key(pem) is not None:
+            return True
+        is_member = pem in self._members.current
+        if is_member:  # its row was lost with the database
+            _register(state, pem)
+        return is_member
+
+
+def admit_members(members: Members, refusals: Refusals, patch: Patch = setattr) -> None:
+    """Let the keys of `members` join, and refuse all others with a reason."""
+    registration = Registration(members)
+    wrap = NodeAuthServerInterceptor._wrap_method_handler  # noqa: SLF001 - every call of a node passes here
+
+    @wraps(wrap)
+    def wrapped(self: Any, method_handler: Any, expected_public_key: bytes) -> Any:
+        handle = partial(_handle, registration, refusals, self, method_handler, expected_public_key)
+        return wrap(
+            self,
+            grpc.unary_unary_rpc_method_handler(
+                handle,
+                request_deserializer=method_handler.request_deserializer,
+                response_serializer=method_handler.response_serializer,
+            ),
+            expected_public_key,
+        )
+
+    patch(NodeAuthServerInterceptor, "_wrap_method_handler", wrapped)
+
+
+def _handle(  # noqa: PLR0913, PLR0917 - bound in `admit_members`
+    registration: Registration,
+    refusals: Refusals,
+    interceptor: Any,
+    method_handler: Any,
+    pem: bytes,
+    request: Any,
+    context: Any,
+) -> Any:
+    state = interceptor.state_factory.state()
+    refusals.tick()
+    is_stranger = isinstance(request, RegisterNodeFleetRequest) or (
+        isinstance(request, ActivateNodeRequest) and not registration.knows(state, pem)
+    )
+    if is_stranger:
+        refusals.refuse(unknown_key(pem, context.peer()))
+        context.abort(grpc.StatusCode.FAILED_PRECONDITION, STRANGER)
+    registration.keep(state)
+    return method_handler.unary_unary(request, context)
+
+
+def _register(state: Any, pem: bytes) -> None:
+    try:
+        state.create_node(
+            owner_aid=NOOP_FLWR_AID,
+            owner_name=OWNER,
+            public_key=pem,
+            heartbeat_interval=HEARTBEAT_DEFAULT_INTERVAL,
+        )
+    except ValueError:
+        # It was unregistered before, and Flower never takes such a key again.
+        if isinstance(state, SqliteLinkState):
+            state.query(REVIVE, (NodeStatus.REGISTERED, pem, NodeStatus.UNREGISTERED))
+
+
+def _unregister_others(state: Any, members: Members) -> None:
+    if not isinstance(state, SqliteLinkState):
+        return
+    for row in state.query(OURS, (OWNER, NodeStatus.UNREGISTERED)):
+        if row["public_key"] not in members.current:
+            log.info("supernode key unregistered key=%s", fingerprint_of(row["public_key"]))
+            state.delete_node(NOOP_FLWR_AID, int64_to_uint64(row["node_id"]))
+
+
+USE = PrivateUse(
+    name="membership",
+    why="Register the keys of SuperNodes in the SuperLink itself, and refuse others with a reason. "
+    "Flower's own way is a call of the Control API for each key, which must be repeated where the "
+    "database is lost.",
+    sources={
+        "flwr.server.superlink.fleet.grpc_rere.fleet_servicer": {
+            "FleetServicer.RegisterNode": "2131f00313fc"
+        },
+        "flwr.server.superlink.fleet.grpc_rere.node_auth_server_interceptor": {
+            "NodeAuthServerInterceptor._wrap_method_handler": "e9f69f62f2b4",
+            "NodeAuthServerInterceptor.__init__": "206dcca1afaa",
+        },
+        "flwr.server.superlink.linkstate.sqlite_linkstate": {
+            "SqliteLinkState.create_node": "c2e95e7d88b9",
+            "SqliteLinkState.delete_node": "3f16ed21922e",
+            "SqliteLinkState.get_node_id_by_public_key": "05c1833dcb39",
+            "SQL_CREATE_TABLE_NODE": "68fa9cea4c44",
+        },
+        "flwr.server.superlink.linkstate.linkstate_factory": {"LinkStateFactory.state": "a685e27c974c"},
+        "flwr.supercore.sqlite_mixin": {"SqliteMixin.query": "808d35b32d46"},
+        "flwr.supercore.utils": {"int64_to_uint64": "942d251dd5cb"},
+        "flwr.supercore.constant": {"NodeStatus": "579b918c601f"},
+        "flwr.common.constant": {
+            "HEARTBEAT_DEFAULT_INTERVAL": "624b60c58c9d",
+            "NOOP_FLWR_AID": "bf132a655b96",
+        },
+        "flwr.proto.fleet_pb2": {
+            "ActivateNodeRequest": "fed818821f32",
+            "RegisterNodeFleetRequest": "0c3ee2a09fef",
+        },
+    },
+)

@@ -1,0 +1,141 @@
+"""A call to the Fleet API that is refused costs little, and one that is never finished ends."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, Final
+
+import grpc
+from flwr.common import grpc as flower_grpc
+from flwr.server import app
+from flwr.server.superlink.fleet.grpc_rere import node_auth_server_interceptor
+from flwr.server.superlink.fleet.grpc_rere.node_auth_server_interceptor import NodeAuthServerInterceptor
+
+from oneflower.flower.v1_25.fleet_limits import MAX_REQUEST_BYTES, RefusedError
+from oneflower.flower.v1_25.refusals import MALFORMED, Refusals, refusing
+from oneflower.flower.v1_25.requests import Reading
+from oneflower.flower.v1_25.workarounds.registry import Patch, Program, Purpose, Workaround
+
+UNKNOWN_NODE: Final = grpc.StatusCode["UNAUTHENTICATED"]
+BUSY: Final = grpc.StatusCode["UNAVAILABLE"]
+RECEIVED: Final = "grpc.max_receive_message_length"
+
+
+def bound_calls(patch: Patch) -> None:
+    """Refuse before a request is read, bound its size, and end those that do not arrive."""
+    refusals, reading = Refusals(), Reading()
+    intercept = NodeAuthServerInterceptor.intercept_service
+    wrap = NodeAuthServerInterceptor._wrap_method_handler  # noqa: SLF001 - it is what is mended
+    create = app.generic_create_grpc_server
+
+    def terminator(message: str, code: Any = UNKNOWN_NODE) -> Any:
+        return refusing(code, message, refusals, "authentication")
+
+    @wraps(intercept)
+    def intercept_service(self: Any, continuation: Any, details: Any) -> Any:
+        try:
+            return intercept(self, continuation, details)
+        except Exception as error:  # noqa: BLE001 - whatever the bytes of a stranger raise
+            reason = f"malformed authentication metadata: {type(error).__name__}"
+            return refusing(UNKNOWN_NODE, reason, refusals, "authentication")
+
+    @wraps(wrap)
+    def wrap_method_handler(self: Any, handler: Any, key: bytes) -> Any:
+        return _reading_first(wrap(self, handler, key), reading, refusals)
+
+    @wraps(create)
+    def create_server(*args: Any, **kwargs: Any) -> Any:
+        with _receiving_at_most(MAX_REQUEST_BYTES):
+            return create(*args, **kwargs)
+
+    patch(node_auth_server_interceptor, "_unary_unary_rpc_terminator", terminator)
+    patch(NodeAuthServerInterceptor, "intercept_service", intercept_service)
+    patch(NodeAuthServerInterceptor, "_wrap_method_handler", wrap_method_handler)
+    patch(app, "generic_create_grpc_server", create_server)
+
+
+def _reading_first(handler: Any, reading: Reading, refusals: Refusals) -> Any:
+    """Return a handler that reads the request itself; the caller sees no difference."""
+    answer = handler.unary_unary
+
+    def read_and_answer(requests: Any, context: Any) -> Any:
+        try:
+            with reading.of(context):
+                request = next(requests, None)
+        except RefusedError as error:
+            refusals.refuse(context, BUSY, "reading", 0, str(error))
+        if request is None:
+            refusals.refuse(context, MALFORMED, "reading", 0, "a call without a request")
+        try:
+            return answer(request, context)
+        except ValueError as error:
+            if not str(error).startswith("Node ID"):
+                raise
+            refusals.refuse(context, UNKNOWN_NODE, "authentication", 0, str(error))
+
+    return grpc.stream_unary_rpc_method_handler(
+        read_and_answer,
+        request_deserializer=handler.request_deserializer,
+        response_serializer=handler.response_serializer,
+    )
+
+
+class LimitedGrpc:
+    """Stands in for the module `grpc` where Flower creates a server: it receives no larger messages.
+
+    Flower has one limit for both ways, and sends apps of 10 MB and what a ServerApp may ever send.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(grpc, name)
+
+    def server(self, *args: Any, options: Any, **kwargs: Any) -> grpc.Server:
+        """Create a server with another option."""
+        given = [option for option in options if option[0] != RECEIVED]
+        return grpc.server(*args, options=[*given, (RECEIVED, self._most)], **kwargs)
+
+
+@contextmanager
+def _receiving_at_most(most: int) -> Iterator[None]:
+    """Let the servers that are created meanwhile receive no larger messages; it is one thread that starts."""
+    original = flower_grpc.grpc
+    flower_grpc.grpc = LimitedGrpc(most)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        flower_grpc.grpc = original
+
+
+WORKAROUND = Workaround(
+    name="cheap-refusals",
+    purpose=Purpose.SAFETY,
+    effect="One object of 500 MB makes the SuperLink take 2.8 GB. A caller without a key writes a traceback "
+    "into its log with each call, and one that sends 1,000 headers without a request blocks all others.",
+    cause="messages of 2 GB are received: server/app.py:591; requests are read before they are refused: "
+    "node_auth_server_interceptor.py:44; each call has a thread of 1,000 from its headers on: grpc.py:159",
+    programs=frozenset({Program.SUPERLINK}),
+    # What the first raises is refused, too, and the second lies around a call whose request was read.
+    after=("steady-clock", "restarted-supernode"),
+    sources={
+        "flwr.server.superlink.fleet.grpc_rere.node_auth_server_interceptor": {
+            "NodeAuthServerInterceptor.intercept_service": "8de7e5c59628",
+            "NodeAuthServerInterceptor._wrap_method_handler": "e9f69f62f2b4",
+            "_unary_unary_rpc_terminator": "8281d2f2c77f",
+        },
+        "flwr.server.superlink.linkstate.sqlite_linkstate": {
+            "SqliteLinkState.get_node_public_key": "550e3c98664f",
+        },
+        "flwr.server.app": {
+            "generic_create_grpc_server": "44cb1a5e5d70",
+            "_run_fleet_api_grpc_rere": "f76117d15de5",
+        },
+        "flwr.common.grpc": {
+            "generic_create_grpc_server": "398720445baf",
+            "grpc": "2f448a87ddc0",
+        },
+    },
+    apply=bound_calls,
+)

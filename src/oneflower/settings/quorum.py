@@ -1,0 +1,50 @@
+"""How many clients and updates a round needs, as the settings and the strategy say."""
+
+from typing import Protocol
+
+from oneflower.aggregation import spec_of
+
+
+class Quorum(Protocol):
+    """What follows from the minimums and the strategy's bound; `TrainingConfig` has the fields."""
+
+    __slots__ = ()
+
+    strategy: str
+    min_fit_clients: int
+    min_evaluate_clients: int
+    min_available_clients: int
+
+    def strategy_parameters(self) -> dict[str, float | int]:
+        """Return the parameters of the selected strategy by field name."""
+
+    @property
+    def minimum_updates(self) -> int:
+        """Valid updates with which the strategy keeps its promise."""
+        return spec_of(self.strategy).minimum_updates(self.strategy_parameters())
+
+    @property
+    def quorum(self) -> int:
+        """Valid updates that a round needs: the operator's minimum or the strategy's bound."""
+        return max(self.min_fit_clients, self.minimum_updates)
+
+    def quorum_after(self, quarantined: int) -> int:
+        """Return the quorum of a round in which so many clients were quarantined.
+
+        A quarantined client is one of the FL_NUM_MALICIOUS that the rule expects, and is not aggregated: the
+        rule continues against the rest, f - quarantined. Without this, one client that sends NaN could stall
+        a federation that has just as many clients as the bound asks for.
+        """
+        if self.min_fit_clients > self.minimum_updates:
+            return self.min_fit_clients
+        spec = spec_of(self.strategy)
+        return spec.minimum_updates(spec.after_quarantine(self.strategy_parameters(), quarantined))
+
+    @property
+    def clients_needed(self) -> dict[str, int]:
+        """Clients without which a round waits or fails, by the name of the variable that asks for them."""
+        return {
+            "FL_MIN_AVAILABLE_CLIENTS": self.min_available_clients,
+            "FL_MIN_FIT_CLIENTS": self.min_fit_clients,
+            "FL_MIN_EVALUATE_CLIENTS": self.min_evaluate_clients,
+        }

@@ -1,0 +1,203 @@
+"""Calls that are refused, malformed or never finished, on a real gRPC server with Flower's Fleet API."""
+
+import logging
+import socket
+import threading
+from concurrent.futures import Future
+from datetime import UTC, datetime
+
+import grpc
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from flwr.client.grpc_rere_client.node_auth_client_interceptor import NodeAuthClientInterceptor
+from flwr.common.constant import PUBLIC_KEY_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER
+from flwr.proto.fleet_pb2 import PullMessagesRequest, RegisterNodeFleetRequest
+from flwr.proto.fleet_pb2_grpc import FleetStub
+from flwr.proto.message_pb2 import PushObjectRequest
+from flwr.proto.node_pb2 import Node
+from flwr.server import app
+from flwr.server.superlink.fleet.grpc_rere.node_auth_server_interceptor import NodeAuthServerInterceptor
+from flwr.supercore.ffs import FfsFactory
+from flwr.supercore.primitives.asymmetric import public_key_to_bytes, sign_message
+
+from oneflower.flower.v1_25 import requests
+from oneflower.flower.v1_25.fleet_limits import MAX_REQUEST_BYTES, RefusedError
+from oneflower.flower.v1_25.requests import Reading
+from oneflower.flower.v1_25.workarounds import fleet_calls, node_limits
+
+CALL_S = 20.0
+PULL = "/flwr.proto.Fleet/PullMessages"
+
+
+@pytest.fixture
+def address(superlink, tmp_path, apply):
+    """The address of a Fleet API with the workarounds."""
+    apply(fleet_calls.WORKAROUND)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    server = app._run_fleet_api_grpc_rere(
+        address=address,
+        state_factory=superlink.states,
+        ffs_factory=FfsFactory(str(tmp_path / "ffs")),
+        objectstore_factory=superlink.objects,
+        enable_supernode_auth=False,
+        certificates=None,
+        interceptors=[NodeAuthServerInterceptor(superlink.states)],
+    )
+    yield address
+    server.stop(None).wait(CALL_S)
+
+
+class Caller:
+    """A node with a key; its calls are signed as Flower does."""
+
+    def __init__(self, address):
+        self.key = ec.generate_private_key(ec.SECP384R1())
+        self.public = public_key_to_bytes(self.key.public_key())
+        options = [("grpc.max_send_message_length", -1)]
+        self.channel = grpc.insecure_channel(address, options)
+        signing = NodeAuthClientInterceptor(self.key, self.key.public_key())
+        self.fleet = FleetStub(grpc.intercept_channel(self.channel, signing))
+
+    def register(self):
+        request = RegisterNodeFleetRequest(public_key=self.public)
+        return self.fleet.RegisterNode(request, timeout=CALL_S).node_id
+
+    def headers(self):
+        """Return what signs a call that Flower's interceptor does not make."""
+        timestamp = datetime.now(UTC).isoformat()
+        return (
+            (PUBLIC_KEY_HEADER, self.public),
+            (TIMESTAMP_HEADER, timestamp),
+            (SIGNATURE_HEADER, sign_message(self.key, timestamp.encode("ascii"))),
+        )
+
+
+@pytest.fixture
+def caller(address):
+    made = Caller(address)
+    yield made
+    made.channel.close()
+
+
+def status(call, *arguments, **options):
+    with pytest.raises(grpc.RpcError) as raised:
+        call(*arguments, **options)
+    return raised.value.code()
+
+
+def test_an_honest_call_is_answered(caller):
+    node_id = caller.register()
+    request = PullMessagesRequest(node=Node(node_id=node_id))
+    assert not caller.fleet.PullMessages(request, timeout=CALL_S).messages_list
+
+
+def test_a_request_above_the_limit_is_not_received(caller):
+    node_id = caller.register()
+    request = PushObjectRequest(node=Node(node_id=node_id), object_content=bytes(MAX_REQUEST_BYTES + 1))
+    assert status(caller.fleet.PushObject, request, timeout=CALL_S) is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (),
+        ((PUBLIC_KEY_HEADER, b"no key"), (TIMESTAMP_HEADER, "now"), (SIGNATURE_HEADER, b"none")),
+        ((PUBLIC_KEY_HEADER, b""), (TIMESTAMP_HEADER, ""), (SIGNATURE_HEADER, b"")),
+    ],
+    ids=["none", "nonsense", "empty"],
+)
+def test_a_call_without_a_signature_is_refused_without_a_traceback(address, caller, headers, caplog):
+    call = caller.channel.unary_unary(PULL)
+    with caplog.at_level(logging.DEBUG):
+        found = {status(call, b"x" * 1_000_000, metadata=headers, timeout=CALL_S) for _ in range(30)}
+    assert found == {grpc.StatusCode.UNAUTHENTICATED}
+    lines = [record for record in caplog.records if "refused" in record.message or record.exc_info]
+    assert 0 < len(lines) <= 2
+    assert not any(record.exc_info for record in lines)
+
+
+def test_a_timestamp_that_is_none_is_refused(caller, caplog):
+    public, _, signature = caller.headers()
+    nonsense = (
+        public,
+        (TIMESTAMP_HEADER, "yesterday"),
+        (SIGNATURE_HEADER, sign_message(caller.key, b"yesterday")),
+    )
+    assert signature != nonsense[2]
+    call = caller.channel.unary_unary(PULL)
+    assert status(call, b"", metadata=nonsense, timeout=CALL_S) is grpc.StatusCode.UNAUTHENTICATED
+    assert not any(record.exc_info for record in caplog.records)
+
+
+def test_a_node_that_does_not_exist_is_refused_without_a_traceback(caller, caplog):
+    request = PullMessagesRequest(node=Node(node_id=7))
+    assert status(caller.fleet.PullMessages, request, timeout=CALL_S) is grpc.StatusCode.UNAUTHENTICATED
+    assert not any(record.exc_info for record in caplog.records)
+
+
+def test_a_call_whose_request_never_comes_is_cancelled(caller, monkeypatch):
+    """A thousand of them held every thread of the SuperLink's, for good."""
+    monkeypatch.setattr(requests, "READ_S", 0.2)
+    monkeypatch.setattr(requests, "LOOK_S", 0.05)
+    caller.register()
+    never, stop = threading.Event(), Future()
+
+    def nothing():
+        never.wait(CALL_S)
+        yield from ()
+
+    call = caller.channel.stream_unary(PULL).future(nothing(), metadata=caller.headers(), timeout=CALL_S)
+    call.add_done_callback(lambda _: stop.set_result(None))
+    stop.result(CALL_S)
+    never.set()
+    assert call.code() is grpc.StatusCode.CANCELLED
+
+
+def test_registrations_above_the_rate_are_refused_before_they_are_verified(address, apply, monkeypatch):
+    monkeypatch.setattr(node_limits, "REGISTRATIONS_AT_ONCE", 3)
+    monkeypatch.setattr(node_limits, "REGISTRATIONS_A_SECOND", 0.0)
+    apply(node_limits.WORKAROUND)
+    found = []
+    for _ in range(6):
+        caller = Caller(address)
+        try:
+            found.append(bool(caller.register()))
+        except grpc.RpcError as error:
+            found.append(error.code())
+        caller.channel.close()
+    assert found == [True] * 3 + [grpc.StatusCode.UNAVAILABLE] * 3
+
+
+class TestReading:
+    class Slow:
+        def __init__(self, peer="ipv4:10.0.0.1:1000"):
+            self._peer = peer
+            self.cancelled = False
+
+        def peer(self):
+            return self._peer
+
+        def cancel(self):
+            self.cancelled = True
+
+    def test_many_of_one_address_are_refused_and_others_are_not(self, monkeypatch):
+        monkeypatch.setattr(requests, "READ_FROM_ONE_PEER", 2)
+        reading = Reading()
+        with reading.of(self.Slow()), reading.of(self.Slow("ipv4:10.0.0.1:2000")):
+            with pytest.raises(RefusedError), reading.of(self.Slow("ipv4:10.0.0.1:3000")):
+                pass
+            with reading.of(self.Slow("ipv4:10.0.0.2:1000")):
+                pass
+        with reading.of(self.Slow()):
+            pass
+
+    def test_slow_ones_are_cancelled_and_quick_ones_are_not(self):
+        now = [0.0]
+        reading, slow, quick = Reading(clock=lambda: now[0]), self.Slow(), self.Slow()
+        with reading.of(slow):
+            now[0] = requests.READ_S + 1
+            with reading.of(quick):
+                assert reading.cancel_slow() == 1
+        assert (slow.cancelled, quick.cancelled) == (True, False)
