@@ -153,11 +153,11 @@ SUPERLINK = Workaround(
         "flwr.common.constant": {"ACCESS_TOKEN_KEY": "106a643059a2"},
         "flwr.superlink.servicer.control.control_grpc": {
             "run_control_api_grpc": "8ff03ca2f690",
-            "generic_create_grpc_server": "",
+            "generic_create_grpc_server": "b85831a021f5",
         },
         "flwr.server.superlink.serverappio.serverappio_grpc": {
             "run_serverappio_api_grpc": "0b3bf2abdda3",
-            "generic_create_grpc_server": "",
+            "generic_create_grpc_server": "e4d086d4c41c",
         },
     },
     apply=close_superlink,
@@ -173,7 +173,7 @@ SUPERNODE = Workaround(
         **_SERVER,
         "flwr.supernode.start_client_internal": {
             "run_clientappio_api_grpc": "8c9739546ed7",
-            "generic_create_grpc_server": "",
+            "generic_create_grpc_server": "0d2516c2b1f4",
         },
     },
     apply=close_supernode,
