@@ -74,7 +74,7 @@ UNREADABLE = {
     "chunks out of range": arrays_of(array(chunk(b"x"), order=[7])),
     "chunks below zero": arrays_of(array(chunk(b"x"), order=[-1])),
     "shape of another type": arrays_of(array(chunk(b"x"), shape=["8"])),
-    "nested deep": deep(20),
+    "nested deep": deep(4),
 }
 
 
