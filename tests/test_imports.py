@@ -32,6 +32,7 @@ LAYERS = {
     "proxies": 1,
     "kinds": 1,
     "output": 1,
+    "foreign_text": 0,
     "files": 1,
     "findings": 1,
     "language_models": 1,

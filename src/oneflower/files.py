@@ -5,12 +5,14 @@ import json
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 from oneflower.errors import StateError
 
+PRIVATE_UMASK = 0o077
+"""For the processes of a training: what they write is their user's alone, models and logs included."""
 HINTS = {
     errno.ENOSPC: "the disk is full: free some space, or pass another folder with --state. Nothing is lost",
     errno.EDQUOT: "the disk quota is used up: free some space, or pass another folder with --state",
@@ -20,6 +22,23 @@ HINTS = {
     errno.ENOTDIR: "a part of the path is a file: pass another folder with --state",
     errno.EEXIST: "a file of that name exists: pass another folder with --state",
 }
+
+
+def private_files() -> None:
+    """Let whatever this process and its children create be readable for their user alone."""
+    os.umask(PRIVATE_UMASK)
+
+
+def make_private(path: Path) -> None:
+    """Take a file's or folder's permissions from all but its owner; not from what another user owns.
+
+    A release before this one let others read the state of a training.
+    """
+    with suppress(OSError):
+        found = path.lstat()
+        kept = stat.S_IMODE(found.st_mode) & 0o700
+        if found.st_uid == os.geteuid() and not path.is_symlink() and stat.S_IMODE(found.st_mode) != kept:
+            path.chmod(kept)
 
 
 @contextmanager
@@ -65,28 +84,56 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     write_atomically(path, json.dumps(value, indent=2) + "\n")
 
 
-def open_to_read(path: Path) -> BinaryIO:
-    """Open a file for reading; OSError if it is a named pipe, which would block."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+LARGEST_JSON: Final = 16 << 20
+"""No JSON file of a state folder comes near; a larger one is not ours."""
+
+
+def open_to_read(path: Path, *, follow: bool = True) -> BinaryIO:
+    """Open a regular file for reading; OSError for anything else.
+
+    A named pipe would block, and a device has no end. Unless `follow`, a symbolic link is refused, too.
+    """
+    links = 0 if follow else os.O_NOFOLLOW
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | links)
     try:
-        require_no_pipe(descriptor)
+        require_file(descriptor)
         return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
         raise
 
 
-def require_no_pipe(descriptor: int) -> None:
-    """Raise OSError if an open file is a named pipe."""
-    if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+def require_file(descriptor: int) -> None:
+    """Raise OSError unless what is open is a regular file."""
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISDIR(mode):
+        raise OSError(errno.EISDIR, "it is a folder; expected a file")
+    if stat.S_ISFIFO(mode):
         raise OSError(errno.EINVAL, "it is a named pipe; expected a file")
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "it is a device; expected a file")
+
+
+def read_bytes(path: Path, most_bytes: int) -> bytes:
+    """Read a regular file of at most `most_bytes`; OSError for a larger one, before it is read."""
+    with open_to_read(path) as file:
+        if os.fstat(file.fileno()).st_size > most_bytes:
+            raise OSError(errno.EFBIG, f"it has more than {most_bytes} bytes")
+        return file.read(most_bytes)
+
+
+def parse_json(data: bytes | str) -> Any:
+    """Parse JSON; ValueError for whatever is wrong with it, nesting and numbers beyond all bounds, too."""
+    try:
+        return json.loads(data)
+    except (RecursionError, MemoryError, OverflowError) as error:
+        raise ValueError(f"nested or large beyond all bounds: {type(error).__name__}") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read one JSON object; empty if the file is missing, unreadable or damaged."""
     try:
-        with open_to_read(path) as file:
-            value = json.loads(file.read().decode())
+        value = parse_json(read_bytes(path, LARGEST_JSON))
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}

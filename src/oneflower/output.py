@@ -1,29 +1,47 @@
-"""Output errors never end a training: a closed pipe, a closed terminal, a full disk."""
+"""The standard streams: an error of one never ends a training, and nobody's text controls a terminal."""
 
 import errno
 import io
 import os
 import sys
+from collections.abc import Iterable
 from typing import Any, Final, TextIO
+
+from oneflower.foreign_text import for_stream
 
 # Errors after which the stream is of no use. After any other error only that text is lost.
 GONE: Final = frozenset({errno.EPIPE, errno.EIO, errno.EBADF, errno.ENXIO, errno.ECONNRESET})
 
 
-class SteadyStream:
-    """A text stream whose ``write`` and ``flush`` never raise OSError."""
+class EscapingStream:
+    """A text stream that escapes control characters (`foreign_text.for_stream`)."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._terminal = stream.isatty()
 
     def __getattr__(self, name: str) -> Any:
         """Return any other attribute of the stream."""
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
+        """Write the text."""
+        self._stream.write(for_stream(text, terminal=self._terminal))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write the texts."""
+        for line in lines:
+            self.write(line)
+
+
+class SteadyStream(EscapingStream):
+    """The same, and its ``write`` and ``flush`` never raise OSError."""
+
+    def write(self, text: str) -> int:
         """Write the text; drop it if that fails."""
         try:
-            return self._stream.write(text)
+            return super().write(text)
         except OSError as error:
             self._discard_if_gone(error)
         return len(text)
@@ -53,7 +71,17 @@ def steady_output() -> None:
         if stream is None:  # closed by the parent process
             stream = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - for the process's life
         if not isinstance(stream, SteadyStream):
-            setattr(sys, name, SteadyStream(stream))
+            inner = stream._stream if isinstance(stream, EscapingStream) else stream  # noqa: SLF001 - its own
+            setattr(sys, name, SteadyStream(inner))
+
+
+def escaping_output() -> None:
+    """Wrap this process's standard streams in `EscapingStream`, after `escape_unencodable`; idempotent."""
+    escape_unencodable()
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is not None and not isinstance(stream, EscapingStream):
+            setattr(sys, name, EscapingStream(stream))
 
 
 def escape_unencodable() -> None:

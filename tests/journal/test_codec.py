@@ -22,6 +22,7 @@ from oneflower.journal.events import (
     SettingRow,
     TrainingFailed,
 )
+from oneflower.journal.forms import LONGEST_S
 from oneflower.kinds import ErrorKind
 from oneflower.quality import Metric, Origin
 
@@ -37,7 +38,7 @@ METRICS = st.builds(
 SCALARS = st.booleans() | NUMBERS | st.text(max_size=5)
 FIELDS = {
     int: st.integers(0, 2**53),
-    float: st.floats(-(2**53), 2**53, allow_nan=False),
+    float: st.floats(-LONGEST_S, LONGEST_S, allow_nan=False),
     str: st.text(max_size=8),
     tuple[str, ...]: st.lists(st.text(max_size=5), max_size=3).map(tuple),
     tuple[int, ...]: st.lists(st.integers(0, 99), max_size=3).map(tuple),

@@ -141,7 +141,7 @@ def test_only_the_supervisor_reads_the_variables_of_the_training():
     assert environment(link)["ONEFLOWER_JOURNAL"] == "/app/state/journal.jsonl"
 
 
-TOKEN = "0123456789abcdef$(id)"
+TOKEN = "7f3a9c51e08b6d24$(id)"
 
 
 def test_the_page_is_for_its_own_machine_unless_the_operator_says_otherwise():

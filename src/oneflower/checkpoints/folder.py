@@ -4,11 +4,12 @@ A round is removed manifest first, and that is made durable before its data file
 can leave a manifest whose files are gone.
 """
 
+import errno
 import logging
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from oneflower.checkpoints.files import Files
+from oneflower.checkpoints.files import LARGEST_MANIFEST, Files
 from oneflower.checkpoints.names import (
     BEST,
     HISTORY,
@@ -148,8 +149,7 @@ def _next_ending(names: set[str], of: Collection[str], reason: str) -> str:
 
 
 def _copy_manifest(files: Files, root: Path, name: str) -> None:
-    with files.open(root / name) as file:
-        content = file.read()
+    content = _read(files, root / name)
     if _read_or_none(files, root / METADATA) != content:
         replace_file(files, root / METADATA, content)
 
@@ -189,7 +189,14 @@ def _remove(files: Files, root: Path, names: set[str]) -> None:
 
 def _read_or_none(files: Files, path: Path) -> bytes | None:
     try:
-        with files.open(path) as file:
-            return file.read()
+        return _read(files, path)
     except OSError:
         return None
+
+
+def _read(files: Files, path: Path) -> bytes:
+    with files.open(path) as file:
+        content = file.read(LARGEST_MANIFEST + 1)
+    if len(content) > LARGEST_MANIFEST:
+        raise OSError(errno.EFBIG, f"a manifest has no more than {LARGEST_MANIFEST} bytes")
+    return content

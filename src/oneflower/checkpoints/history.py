@@ -16,6 +16,7 @@ from oneflower.checkpoints.metrics import check_metrics, from_json, to_json
 from oneflower.checkpoints.model import Metrics
 from oneflower.checkpoints.names import HISTORY
 from oneflower.errors import AppError
+from oneflower.files import parse_json
 
 _LINE: Final = re.compile(rb'(.*), "sha256": "([0-9a-f]{64})"\}', re.DOTALL)
 
@@ -150,12 +151,14 @@ def _parsed(text: bytes, begin: int, lines: Mapping[int, Line]) -> Line:
         return _bad(begin, "", "is not a line of a history")
     body, sha256 = match[1], match[2].decode()
     try:
-        content = json.loads(body + b"}")
-        before = content.get("after", begin)
-        number, metrics = int(content["round"]), from_json(content["metrics"])
+        content = parse_json(body + b"}")
+        before, number = content.get("after", begin), content["round"]
+        metrics = from_json(content["metrics"])
         check_metrics(metrics)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, AppError) as error:
-        return _bad(begin, sha256, f"cannot be read: {error!r}")
+        return _bad(begin, sha256, f"cannot be read: {error!r:.200}")
+    if type(before) is not int or type(number) is not int:
+        return _bad(begin, sha256, "has a round or a place that is no whole number")
     previous = lines.get(before)
     if previous is None and before != 0:
         return _bad(begin, sha256, f"follows byte {before}, where no line ends")

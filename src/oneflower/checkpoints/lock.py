@@ -10,8 +10,12 @@ from typing import Final
 
 from oneflower.checkpoints.names import LOCK
 from oneflower.errors import FolderLockedError
+from oneflower.files import open_to_read, require_file
+from oneflower.foreign_text import printable
 
 _POLL_S: Final = 0.1
+_MOST_HOLDER: Final = 200
+_LOCK_FILE: Final = os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _HELD: Final[weakref.WeakSet["FolderLock"]] = weakref.WeakSet()
 
 
@@ -56,7 +60,12 @@ class FolderLock:
 
     def _try(self) -> bool:
         self.release()
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(self._path, _LOCK_FILE, 0o644)
+        try:
+            require_file(descriptor)
+        except OSError:
+            os.close(descriptor)
+            raise
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -80,9 +89,11 @@ class FolderLock:
 
     def _holder(self) -> str:
         try:
-            return self._path.read_text(errors="replace").strip() or "another process"
+            with open_to_read(self._path, follow=False) as file:
+                holder = file.read(_MOST_HOLDER).decode(errors="replace").strip()
         except OSError:
             return "another process"
+        return printable(holder) or "another process"
 
 
 def _same_file(descriptor: int, path: Path) -> bool:

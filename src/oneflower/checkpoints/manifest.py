@@ -10,11 +10,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from oneflower.checkpoints.history import Position
+from oneflower.checkpoints.fields import digest, require_fields, schema_of, size
+from oneflower.checkpoints.history import BEGINNING, Position
 from oneflower.checkpoints.metrics import check_metrics, from_json, normalised, to_json
 from oneflower.checkpoints.model import Checkpoint, ModelSchema
 from oneflower.checkpoints.names import HISTORY, model_name, state_name
+from oneflower.checkpoints.npz_reading import file_sizes
 from oneflower.errors import AppError, CheckpointError
+from oneflower.files import parse_json
 from oneflower.quality import Best
 
 SCHEMA: Final = 2
@@ -131,12 +134,13 @@ def parse(data: bytes, number: int) -> Manifest:
     content = _verified(data)
     if content.get("schema") not in (WHOLE_HISTORY, SCHEMA):
         raise CheckpointError(
-            f"the checkpoint of round {number} has schema {content.get('schema')}, expected {SCHEMA} at "
-            "most: it is of another version of oneflower. Install that version, or start in an empty folder."
+            f"the checkpoint of round {number} has schema {content.get('schema')!r:.40}, expected {SCHEMA} "
+            "at most: it is of another version of oneflower. Install that version, or start in an empty "
+            "folder."
         )
     try:
         manifest = _typed(content)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DamagedError(f"the manifest lacks a field of schema {content['schema']}: {error!r}") from error
     if manifest.round != number:
         raise DamagedError(f"the manifest is that of round {manifest.round}, expected round {number}")
@@ -146,25 +150,35 @@ def parse(data: bytes, number: int) -> Manifest:
 
 def _verified(data: bytes) -> dict[str, Any]:
     try:
-        content = json.loads(data)
+        content = parse_json(data)
     except ValueError as error:
         raise DamagedError(f"the manifest is not JSON: {error}") from error
     if not isinstance(content, dict) or SELF not in content:
         raise DamagedError("the manifest does not hold its own SHA-256")
     del content[SELF]
-    if render(content) != data:
+    if _rendered(content) != data:
         raise DamagedError("the manifest's SHA-256 is not the one it was committed with")
     return content
 
 
+def _rendered(content: Mapping[str, Any]) -> bytes | None:
+    """Return the bytes of the content; None where none can be written, because a number is not finite."""
+    try:
+        return render(content)
+    except (ValueError, RecursionError):
+        return None
+
+
 def _typed(content: dict[str, Any]) -> Manifest:
+    require_fields(content)
     files = content["files"]
+    schema, state_schema = schema_of(content["arrays"]), schema_of(content["state_arrays"])
     return Manifest(
         round=content["round"],
-        model=FileRecord(**files["model"]),
-        state=None if files["state"] is None else FileRecord(**files["state"]),
-        schema=_schema(content["arrays"]),
-        state_schema=_schema(content["state_arrays"]),
+        model=_record(files["model"], schema),
+        state=None if files["state"] is None else _record(files["state"], state_schema),
+        schema=schema,
+        state_schema=state_schema,
         history=_position(content),
         content=content,
     )
@@ -179,7 +193,21 @@ def _position(content: Mapping[str, Any]) -> Position | None:
     except AppError as error:
         raise ValueError(str(error)) from error
     history = content["history"]
-    return Position(size_bytes=int(history["size_bytes"]), sha256=str(history["sha256"]))
+    position = Position(size_bytes=size(history["size_bytes"]), sha256=history["sha256"])
+    if position != BEGINNING:
+        digest(position.sha256)
+    return position
+
+
+def _record(fields: Mapping[str, Any], schema: ModelSchema) -> FileRecord:
+    """Return a file's record; ValueError where its size is not one of a file of these arrays."""
+    record = FileRecord(**fields)
+    size(record.size_bytes)
+    digest(record.sha256)
+    least, most = file_sizes(schema.arrays)
+    if not least <= record.size_bytes <= most:
+        raise ValueError(f"a file of its arrays has {least} to {most} bytes, and not {record.size_bytes}")
+    return record
 
 
 def _check_file_names(manifest: Manifest) -> None:
@@ -203,7 +231,3 @@ def _schema_rows(schema: ModelSchema) -> list[dict[str, Any]]:
     return [
         {"name": name, "shape": list(shape), "dtype": dtype} for name, (shape, dtype) in schema.arrays.items()
     ]
-
-
-def _schema(rows: list[dict[str, Any]]) -> ModelSchema:
-    return ModelSchema(arrays={row["name"]: (tuple(row["shape"]), row["dtype"]) for row in rows})

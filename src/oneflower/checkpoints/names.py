@@ -13,11 +13,14 @@ LOCK: Final = ".checkpoint.lock"
 REJECTED: Final = "rejected"
 """Why a round was set aside from which no client could train: the training has gone back from it."""
 
-_MANIFEST: Final = re.compile(r"checkpoint_round_(0|[1-9]\d*)\.json")
-_DATA: Final = re.compile(r"checkpoint_round_(0|[1-9]\d*)(\.state)?\.npz")
+# No training comes near 10^15 rounds, and a number of any length in a foreign name takes any time to print.
+_ROUND: Final = r"0|[1-9][0-9]{0,14}"
+_MANIFEST: Final = re.compile(rf"checkpoint_round_({_ROUND})\.json")
+_DATA: Final = re.compile(rf"checkpoint_round_({_ROUND})(\.state)?\.npz")
 _TEMPORARY: Final = re.compile(r"\.checkpoint_.*\.tmp")
 _ASIDE: Final = re.compile(
-    r"(checkpoint_round_(?:0|[1-9]\d*)(?:\.state)?\.(?:npz|json)|checkpoint_history\.jsonl)\.([a-z]+)-([1-9]\d*)"
+    rf"(checkpoint_round_(?:{_ROUND})(?:\.state)?\.(?:npz|json)|checkpoint_history\.jsonl)"
+    r"\.([a-z]+)-([1-9][0-9]{0,8})"
 )
 
 

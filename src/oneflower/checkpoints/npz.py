@@ -8,10 +8,9 @@ PKWARE APPNOTE 6.3.9 (zip64 always, so that 4 GiB is no special case).
 
 import hashlib
 import struct
-import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, BinaryIO, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,7 @@ from oneflower.errors import CheckpointError
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 
-_NUMBER_KINDS: Final = "biufc"
+NUMBER_KINDS: Final = "biufc"
 _CONVERT: Final = "Convert it to numbers, or leave it out of the model."
 _REMEDIES: Final = {
     "V": "NumPy has no bfloat16 or float8: send it as float32 (tensor.float(), or .astype('float32')).",
@@ -71,32 +70,6 @@ def model_digest(arrays: Arrays) -> str:
     return digest.hexdigest()
 
 
-def read_npz(file: BinaryIO) -> dict[str, NDArray[Any]]:
-    """Read every array of an open `.npz`, in the file's order; never unpickles.
-
-    Raises whatever zipfile, zlib and NumPy raise on bytes that are not such a file.
-    """
-    arrays: dict[str, NDArray[Any]] = {}
-    with zipfile.ZipFile(file) as archive:
-        for entry in archive.namelist():
-            with archive.open(entry) as member:
-                arrays[entry.removesuffix(".npy")] = np.lib.format.read_array(member, allow_pickle=False)
-    return arrays
-
-
-def npz_schema(file: BinaryIO) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Return shape and dtype of every array of an open `.npz` from the headers only. Raises as `read_npz`."""
-    found = {}
-    with zipfile.ZipFile(file) as archive:
-        for entry in archive.namelist():
-            with archive.open(entry) as member:
-                if np.lib.format.read_magic(member) != (1, 0):
-                    raise ValueError(f"{entry} has another version of the npy format")
-                shape, _, dtype = np.lib.format.read_array_header_1_0(member)
-                found[entry.removesuffix(".npy")] = (shape, dtype.str)
-    return found
-
-
 def check_storable(arrays: Arrays, names: Sequence[str] | None = None) -> None:
     """Raise CheckpointError for an array that cannot be stored without pickle; it says how to fix that."""
     for name in names or arrays:
@@ -107,7 +80,7 @@ def check_storable(arrays: Arrays, names: Sequence[str] | None = None) -> None:
                 f"array {name!r} is a {kind}: expected a NumPy array. Make it dense: .toarray() of SciPy, "
                 ".to_dense().numpy() of PyTorch."
             )
-        if array.dtype.kind not in _NUMBER_KINDS:
+        if array.dtype.kind not in NUMBER_KINDS:
             raise CheckpointError(
                 f"array {name!r} has dtype {array.dtype}: expected booleans, integers, floats or complex "
                 f"numbers. {_REMEDIES.get(array.dtype.kind, _CONVERT)}"

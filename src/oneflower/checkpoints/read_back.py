@@ -4,7 +4,6 @@ A file that cannot be parsed is rejected while the previous checkpoint is still 
 it would make every resume fail. Manifest, history line and array headers are read, not the array data.
 """
 
-import zipfile
 from pathlib import Path
 
 from oneflower.checkpoints.files import Files
@@ -13,7 +12,8 @@ from oneflower.checkpoints.ledger import Entry
 from oneflower.checkpoints.manifest import DamagedError, FileRecord, parse
 from oneflower.checkpoints.model import ModelSchema
 from oneflower.checkpoints.names import HISTORY, manifest_name, temporary
-from oneflower.checkpoints.npz import Arrays, npz_schema
+from oneflower.checkpoints.npz import Arrays
+from oneflower.checkpoints.npz_reading import UNREADABLE, npz_schema
 from oneflower.errors import CheckpointError
 
 
@@ -22,7 +22,7 @@ def check_schema(files: Files, root: Path, name: str, arrays: Arrays) -> None:
     try:
         with files.open(temporary(root / name)) as file:
             found = ModelSchema(arrays=npz_schema(file))
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise _unreadable(name, str(error)) from error
     if differences := ModelSchema.of(arrays).differences(found):
         raise _unreadable(name, "; ".join(differences))

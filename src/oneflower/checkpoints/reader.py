@@ -1,7 +1,7 @@
 """Find and read the checkpoints of a folder, without changing the disk."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 # A concurrent writer may replace a round while it is read, but not this often.
 _MAX_READS: Final = 20
+_MOST_DIFFERENCES: Final = 20
 
 
 class MissingRoundError(CheckpointError):
@@ -97,13 +98,11 @@ class CheckpointReader:
             removed = False
             for number in reversed(self.rounds()):
                 try:
-                    checkpoint = self._read(number)
+                    return self._read(number, schema)
                 except MissingRoundError:
                     removed = True
                 except DamagedError as damage:
                     self._skip_damaged(number, damage)
-                else:
-                    return _require_schema(checkpoint, schema)
             if not removed:
                 break
         return None
@@ -112,7 +111,7 @@ class CheckpointReader:
         """Return the checkpoint of one round; damage is an error, because no other round will do."""
         self._require_round(number)
         try:
-            return _require_schema(self._read(number), schema)
+            return self._read(number, schema)
         except DamagedError as damage:
             raise self._refusal(number, damage) from damage
 
@@ -148,10 +147,11 @@ class CheckpointReader:
     def _skip_damaged(self, number: int, damage: DamagedError) -> None:
         log.warning("checkpoint damaged round=%d folder=%s reason=%s", number, self.root, damage)
 
-    def _read(self, number: int) -> Checkpoint:
-        return self._read_consistently(number, self._read_of)
+    def _read(self, number: int, schema: ModelSchema | None) -> Checkpoint:
+        return self._read_consistently(number, lambda manifest: self._read_of(manifest, schema))
 
-    def _read_of(self, manifest: Manifest) -> Checkpoint:
+    def _read_of(self, manifest: Manifest, schema: ModelSchema | None) -> Checkpoint:
+        _require_schema(manifest, schema)
         read = read_metrics(manifest, history_or_empty(self._files, self.root))
         checkpoint = read_checkpoint(self._files, self.root, manifest, read.metrics)
         if read.problem is not None and self._is_current(manifest):
@@ -235,11 +235,17 @@ class CheckpointReader:
         )
 
 
-def _require_schema(checkpoint: Checkpoint, schema: ModelSchema | None) -> Checkpoint:
-    differences = schema.differences(ModelSchema.of(checkpoint.arrays)) if schema else []
+def _require_schema(manifest: Manifest, schema: ModelSchema | None) -> None:
+    """Raise CheckpointError where the manifest is of another model, before its files are read."""
+    differences = schema.differences(manifest.schema) if schema else []
     if differences:
         raise CheckpointError(
-            f"the checkpoint of round {checkpoint.round} is of another model: {'; '.join(differences)}. "
+            f"the checkpoint of round {manifest.round} is of another model: {_listed(differences)}. "
             "Use the app that made it, set another FL_CHECKPOINT_PATH, or restart with FL_RESUME=never."
         )
-    return checkpoint
+
+
+def _listed(differences: Sequence[str]) -> str:
+    """Return the first differences: a foreign manifest may list any number of arrays."""
+    more = len(differences) - _MOST_DIFFERENCES
+    return "; ".join(differences[:_MOST_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")

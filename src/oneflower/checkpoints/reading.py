@@ -3,21 +3,22 @@
 import errno
 import hashlib
 import io
-import zipfile
-import zlib
+import os
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from numpy.typing import NDArray
 
-from oneflower.checkpoints.files import Files
+from oneflower.checkpoints.files import LARGEST_MANIFEST, Files
 from oneflower.checkpoints.history import EMPTY, History, Reading, merged, parse_history
 from oneflower.checkpoints.manifest import DamagedError, FileRecord, Manifest, parse
 from oneflower.checkpoints.model import Checkpoint, Metrics, ModelSchema
 from oneflower.checkpoints.names import HISTORY, manifest_name
-from oneflower.checkpoints.npz import read_npz
+from oneflower.checkpoints.npz_reading import UNREADABLE, read_npz
+from oneflower.errors import StateError
 
 _CHUNK_BYTES: Final = 4 << 20
+LARGEST_HISTORY: Final = 1 << 30
 
 
 def read_manifest(files: Files, folder: Path, number: int) -> Manifest:
@@ -34,7 +35,7 @@ def read_manifest(files: Files, folder: Path, number: int) -> Manifest:
     """
     name = manifest_name(number)
     with _open(files, folder / name) as file:
-        data = _read(file, name)
+        data = _read_bounded(file, name, LARGEST_MANIFEST)
     return parse(data, number)
 
 
@@ -58,7 +59,7 @@ def read_history(files: Files, folder: Path) -> History:
         _raise_if_lost(error, HISTORY)
         raise
     with file:
-        return parse_history(_read(file, HISTORY))
+        return parse_history(_read_bounded(file, HISTORY, LARGEST_HISTORY))
 
 
 def history_or_empty(files: Files, folder: Path) -> History:
@@ -111,19 +112,24 @@ def _read_arrays(
     The file is read once and parsed from memory: a disk that fails between verifying and a second read
     would look like damage.
     """
-    with _open(files, folder / record.name) as file:
-        data = _read(file, record.name)
-    _compare(record, len(data), hashlib.sha256(data).hexdigest())
     try:
-        arrays = read_npz(io.BytesIO(data))
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DamagedError(f"{record.name} is not an array file: {error}") from error
-    if differences := ModelSchema.of(arrays).differences(schema):
-        raise DamagedError(f"{record.name} does not hold the manifest's arrays: {'; '.join(differences)}")
+        with _open(files, folder / record.name) as file:
+            _require_size(file, record)
+            data = _read(file, record.name)
+        _compare(record, len(data), hashlib.sha256(data).hexdigest())
+        arrays = read_npz(io.BytesIO(data), schema.arrays)
+    except UNREADABLE as error:
+        raise DamagedError(f"{record.name} does not hold the manifest's arrays: {error}") from error
+    except MemoryError as error:  # the file is as large as it says, so it may well be good
+        raise StateError(
+            f"reading {folder / record.name} takes {record.size_bytes} bytes of memory, which are not free. "
+            "Free memory, or use a larger machine; nothing is lost."
+        ) from error
     return {name: arrays[name] for name in schema.arrays}
 
 
 def _check(file: BinaryIO, record: FileRecord) -> None:
+    _require_size(file, record)
     digest, size = hashlib.sha256(), 0
     while chunk := _read(file, record.name, _CHUNK_BYTES):
         digest.update(chunk)
@@ -132,10 +138,35 @@ def _check(file: BinaryIO, record: FileRecord) -> None:
 
 
 def _compare(record: FileRecord, size_bytes: int, sha256: str) -> None:
-    if size_bytes != record.size_bytes:
-        raise DamagedError(f"{record.name} has {size_bytes} bytes, committed were {record.size_bytes}")
+    _compare_size(record, size_bytes)
     if sha256 != record.sha256:
         raise DamagedError(f"{record.name} has SHA-256 {sha256}, committed was {record.sha256}")
+
+
+def _compare_size(record: FileRecord, size_bytes: int) -> None:
+    if size_bytes != record.size_bytes:
+        raise DamagedError(f"{record.name} has {size_bytes} bytes, committed were {record.size_bytes}")
+
+
+def _require_size(file: BinaryIO, record: FileRecord) -> None:
+    """Raise DamagedError, before anything is read, unless the file is as large as it was committed."""
+    _compare_size(record, _size(file, record.name))
+
+
+def _read_bounded(file: BinaryIO, name: str, most: int) -> bytes:
+    if (size := _size(file, name)) > most:
+        raise DamagedError(f"{name} has {size} bytes; no such file has more than {most}")
+    return _read(file, name)
+
+
+def _size(file: BinaryIO, name: str) -> int:
+    try:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+    except OSError as error:
+        _raise_if_lost(error, name)
+        raise
+    return size
 
 
 def _open(files: Files, path: Path) -> BinaryIO:
@@ -158,7 +189,9 @@ def _raise_if_lost(error: OSError, name: str) -> None:
     """Raise DamagedError for lost bytes, not for a file that cannot be reached now and may be intact."""
     if error.errno == errno.ENOENT:
         raise DamagedError(f"{name} is missing") from error
-    if error.errno in (errno.EISDIR, errno.EINVAL):  # a folder or a pipe has the name
+    if error.errno == errno.ELOOP:
+        raise DamagedError(f"{name} is a symbolic link, which is not followed") from error
+    if error.errno in (errno.EISDIR, errno.EINVAL, errno.ENXIO):  # a folder, a pipe, a device, a socket
         raise DamagedError(f"{name} is not a file") from error
     if error.errno == errno.EIO:
         raise DamagedError(f"{name} cannot be read: {error.strerror}") from error

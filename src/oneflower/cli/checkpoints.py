@@ -23,6 +23,7 @@ from oneflower.cli.checkpoint_text import cells_of, field_text, number_text, pri
 from oneflower.cli.sources import DEFAULT_CHECKPOINTS, checkpoint_folder
 from oneflower.cli.tables import print_table
 from oneflower.errors import CheckpointError, SettingsError
+from oneflower.foreign_text import printable
 
 app = typer.Typer(
     help="List, verify, compare, export and roll back the checkpoints of a training.",
@@ -71,7 +72,8 @@ def list_rounds(
             ("round", "saved", "size", "strategy", "metrics", "verified"), [cells_of(row) for row in rows]
         )
     if aside:
-        sys.stdout.write(f"{len(aside)} files were set aside and are not used: {', '.join(aside)}\n")
+        listed = printable(", ".join(aside))
+        sys.stdout.write(f"{len(aside)} files were set aside and are not used: {listed}\n")
 
 
 @app.command()
@@ -120,7 +122,7 @@ def verify(
     reader = _reader(path)
     rounds = reader.rounds() if number is None else (number,)
     found = {each: _verified(reader, each, required=number is not None) for each in rounds}
-    sys.stdout.writelines(f"round {each}: {result.text}\n" for each, result in found.items())
+    sys.stdout.writelines(f"round {each}: {printable(result.text)}\n" for each, result in found.items())
     damaged = [str(each) for each, result in found.items() if result.model_damaged]
     if damaged:
         raise CheckpointError(

@@ -16,10 +16,10 @@ from rich.text import Text
 from oneflower.cli.report import write
 from oneflower.cli.sources import read_training, source_of
 from oneflower.errors import SettingsError
+from oneflower.foreign_text import printable
 from oneflower.journal import TrainingState
 from oneflower.monitor.charts.figure import figure
 from oneflower.monitor.html.comparison import HEADS, Result, cells, comparison_page, results
-from oneflower.monitor.text.values import printable
 
 WIDE_ENOUGH = 200
 

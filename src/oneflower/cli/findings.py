@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from oneflower.findings import Finding, Outcome
-from oneflower.monitor.text.values import printable
+from oneflower.foreign_text import printable
 
 STYLES = {"ok": "green", "warning": "yellow", "problem": "red", "skipped": "dim"}
 _NARROWEST = 16

@@ -19,10 +19,10 @@ from rich.text import Text
 
 from oneflower.cli.sources import JournalOption, PathArgument, StateOption, existing, source_of
 from oneflower.errors import SettingsError, StateError
+from oneflower.foreign_text import printable
 from oneflower.journal import BrokenEvent, Entry, TrainingState, UnknownEvent, follow, read_patiently
 from oneflower.journal.codec import record_of
 from oneflower.monitor.text.lines import WARNINGS, describe
-from oneflower.monitor.text.values import printable
 
 POLL_S: Final = 0.2
 

@@ -12,7 +12,8 @@ import typer.core
 from oneflower.cli.commands import LazyGroup
 from oneflower.errors import OneflowerError
 from oneflower.flower.programs import GRPC_FORKS
-from oneflower.output import escape_unencodable
+from oneflower.foreign_text import continued
+from oneflower.output import escaping_output
 
 INTERRUPTED = 130
 
@@ -52,14 +53,14 @@ def root(
 def main() -> None:
     """Run the command line and turn an error into its message and exit code."""
     os.environ.setdefault(*GRPC_FORKS)
-    escape_unencodable()
+    escaping_output()
     try:
         code = app(standalone_mode=False) or 0
     except OneflowerError as error:
         from rich.console import Console  # noqa: PLC0415 - most commands end without an error
 
         Console(stderr=True, soft_wrap=True).print(
-            f"error: {error}", style="red", markup=False, highlight=False
+            f"error: {continued(str(error))}", style="red", markup=False, highlight=False
         )
         sys.exit(error.exit_code)
     except click.ClickException as error:

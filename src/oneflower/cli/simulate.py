@@ -12,11 +12,13 @@ from rich.console import Console
 from rich.text import Text
 
 from oneflower.cli.config import ContextOption
+from oneflower.files import private_files
+from oneflower.foreign_text import printable
 from oneflower.journal import JOURNAL_VARIABLE, TrainingState, follow, read_patiently, reduce
 from oneflower.local_cluster.interrupts import Interrupts
 from oneflower.local_cluster.plan import Plan, make_plan
 from oneflower.monitor.text.progress import PlainProgress
-from oneflower.monitor.text.values import ending, final_rows, printable
+from oneflower.monitor.text.values import ending, final_rows
 from oneflower.output import steady_output
 from oneflower.settings import read_context, resolve
 from oneflower.supervisor.finished import finished_already
@@ -58,6 +60,7 @@ def simulate(  # noqa: PLR0913 - one parameter per option
     from oneflower.lab import simulation  # noqa: PLC0415
 
     steady_output()
+    private_files()
     console = Console()
     simulation.check_engine(engine)
     resolution = resolve(os.environ, read_context(context) if context else None)

@@ -44,7 +44,7 @@ def entry_of_line(line: str) -> Entry:
         record, end = _DECODER.raw_decode(line) if line[0] == "{" else (None, -1)
         if end != len(line):
             record = json.loads(line)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, MemoryError, OverflowError):
         return _broken(line, "not JSON; perhaps a line that a crash cut short")
     return entry_of(record, line)
 
@@ -65,11 +65,7 @@ def entry_of(record: Any, line: str = "") -> Entry:
 
 
 def _entry(record: Mapping[str, Any], schema: int) -> Entry:
-    time = datetime.fromisoformat(record["time"])
-    if time.tzinfo is not UTC:
-        time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-    if time.year not in YEARS:
-        raise FieldError(f"time {shown(record['time'])}: expected a year of this age")
+    time = _time(record["time"])
     name, run, process = record["event"], record.get("run"), record.get("process", "")
     if run is not None:
         run = _run(run)
@@ -78,6 +74,16 @@ def _entry(record: Mapping[str, Any], schema: int) -> Entry:
         event: Event = UnknownEvent(kind=text(name), fields=record)
         return Entry(time=time, event=event, run=run, process=text(process), schema=schema)
     return Entry(time, form.event(record), run, text(process), schema)
+
+
+def _time(value: Any) -> datetime:
+    """Return a time in UTC; one without a zone is taken for UTC."""
+    time = datetime.fromisoformat(value)
+    if time.tzinfo is not UTC:
+        time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    if time.year not in YEARS:
+        raise FieldError(f"time {shown(value)}: expected a year of this age")
+    return time
 
 
 def _run(value: Any) -> int:
@@ -97,9 +103,9 @@ def _later(record: Mapping[str, Any], schema: Any) -> Entry:
 def _unknown(record: Mapping[str, Any]) -> Entry:
     run = record.get("run")
     return Entry(
-        time=datetime.fromisoformat(record["time"]),
+        time=_time(record["time"]),
         event=UnknownEvent(kind=text(record["event"]), fields=record),
-        run=run if type(run) is int else None,
+        run=None if run is None else _run(run),
         schema=record.get("v", FIRST_SCHEMA),
     )
 
@@ -155,4 +161,7 @@ def record_of(entry: Entry) -> dict[str, Any]:
 
 def line_of(entry: Entry) -> bytes:
     """Return an entry as its line; ValueError where a field is not what it must be."""
-    return json.dumps(record_of(entry), ensure_ascii=False, allow_nan=False).encode(errors="replace") + b"\n"
+    line = json.dumps(record_of(entry), ensure_ascii=False, allow_nan=False)
+    if not line.isprintable():
+        line = "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in line)
+    return line.encode(errors="replace") + b"\n"

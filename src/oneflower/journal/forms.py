@@ -11,6 +11,7 @@ from enum import StrEnum
 from functools import partial
 from typing import Any, Final, NamedTuple, get_args, get_origin, get_type_hints
 
+from oneflower.foreign_text import cut
 from oneflower.journal.events import EVENTS, ClientLeftOut, Event, SettingRow
 from oneflower.quality import ORIGINS, Metric
 
@@ -22,6 +23,8 @@ MOST_TEXT_OF_CLIENT: Final = 2_048
 MOST_ITEMS: Final = 10_000
 MOST_METRICS: Final = 500
 MOST_NAME: Final = 200
+LONGEST_S: Final = 1e9
+"""31 years: a date to which it is added stays one."""
 
 Convert = Callable[[Any], Any]
 
@@ -84,23 +87,31 @@ def whole(value: Any) -> int:
     raise FieldError(f"{shown(value)}: expected a whole number from 0 to 2^53")
 
 
-def _number(value: Any) -> float:
-    if type(value) is float and -LARGEST <= value <= LARGEST:
+def _seconds(value: Any) -> float:
+    """Check a duration; there is no other field that is a float."""
+    if type(value) is float and -LONGEST_S <= value <= LONGEST_S:
         return value
-    if type(value) is int and -LARGEST <= value <= LARGEST:
+    if type(value) is int and -LONGEST_S <= value <= LONGEST_S:
         return float(value)
-    raise FieldError(f"{shown(value)}: expected a finite number")
+    raise FieldError(f"{shown(value)}: expected seconds, {LONGEST_S:.0f} at most")
 
 
 def text(value: Any) -> str:
-    """Check a text."""
+    """Check a text; replace what is no character: a surrogate stands in no file."""
     if type(value) is str:
-        return value
+        return value if value.isascii() else value.encode(errors="replace").decode()
     raise FieldError(f"{shown(value)}: expected text")
 
 
+def _read_text(value: Any) -> str:
+    """Read a text, cut where it is longer than what is written today."""
+    return cut(text(value), MOST_TEXT)
+
+
 def _scalar(value: Any) -> bool | int | float | str:
-    if type(value) in (str, bool) or (type(value) in (int, float) and math.isfinite(value)):
+    if type(value) is str:
+        return _read_text(value)
+    if type(value) is bool or (type(value) in (int, float) and math.isfinite(value)):
         return value  # type: ignore[no-any-return]
     raise FieldError(f"{shown(value)}: expected a number, text or a truth value")
 
@@ -108,7 +119,7 @@ def _scalar(value: Any) -> bool | int | float | str:
 def _mapping(value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise FieldError(f"{shown(value)}: expected an object")
-    return {text(key): _scalar(item) for key, item in value.items()}
+    return {_read_text(key): _scalar(item) for key, item in value.items()}
 
 
 def _list(item: Convert, value: Any) -> tuple[Any, ...]:
@@ -124,7 +135,7 @@ def _optional(convert: Convert, value: Any) -> Any:
 def _setting(value: Any) -> SettingRow:
     if not isinstance(value, Mapping):
         raise FieldError(f"{shown(value)}: expected a setting")
-    return SettingRow(**{each.name: text(value.get(each.name)) for each in fields(SettingRow)})
+    return SettingRow(**{each.name: _read_text(value.get(each.name)) for each in fields(SettingRow)})
 
 
 class _Codes:
@@ -151,7 +162,7 @@ def metrics(record: Mapping[str, Any]) -> tuple[Metric, ...]:
     found: list[Metric] = []
     for origin in ORIGINS:
         for name, value in record.get(f"{origin}_metrics", {}).items():
-            found.append(Metric(origin, name, _measured(value)))
+            found.append(Metric(origin, text(name), _measured(value)))
     return tuple(found)
 
 
@@ -200,7 +211,7 @@ def shown(value: Any) -> str:
     return found if len(found) <= 60 else f"{found[:60]}..."
 
 
-_SIMPLE: Final[Mapping[type, Convert]] = {int: whole, float: _number, str: text}
+_SIMPLE: Final[Mapping[type, Convert]] = {int: whole, float: _seconds}
 
 
 def shortened(value: Any, most: int) -> Any:
@@ -209,8 +220,7 @@ def shortened(value: Any, most: int) -> Any:
     A journal is bounded in size, and a client sends what it likes.
     """
     if isinstance(value, str):
-        left = len(value) - most
-        return value if left <= 0 else f"{value[:most]}... ({left} more characters)"
+        return cut(value, most)
     if isinstance(value, list):
         return [shortened(each, most) for each in value[:MOST_ITEMS]]
     if isinstance(value, dict):
@@ -229,6 +239,8 @@ def _writer(read: Convert) -> Convert:
 
 def _convert(hint: Any) -> tuple[Convert, Convert]:
     """Return how a field of a type is read and written."""
+    if hint is str:
+        return _read_text, _writer(text)
     if hint in _SIMPLE:
         return _SIMPLE[hint], _writer(_SIMPLE[hint])
     if isinstance(hint, type) and issubclass(hint, StrEnum):

@@ -14,7 +14,7 @@ from oneflower.errors import StateError
 from oneflower.files import open_to_read
 from oneflower.journal.codec import entries_of
 from oneflower.journal.events import Entry
-from oneflower.journal.writer import old_file
+from oneflower.journal.writer import MAX_BYTES, old_file
 
 Block = list[Entry]
 
@@ -23,6 +23,8 @@ POLL_S: Final = 0.2
 PATIENCE_S: Final = 5.0
 _MOST_OLD_FILES: Final = 100
 _BLOCK_BYTES: Final = 256 * 1024
+# A file that holds a whole line of ours is begun at this size.
+_LONGEST_LINE: Final = MAX_BYTES
 _HEAD_BYTES: Final = 256
 _TAIL_BYTES: Final = 64
 # A rotation takes a fraction of a millisecond.
@@ -77,6 +79,9 @@ def _from_the_end(lines: BinaryIO) -> Iterator[Entry]:
         piece = lines.read(end - begin) + pending
         pending, whole = piece.split(b"\n", 1) if begin and b"\n" in piece else (piece, b"")
         yield from reversed(entries_of(whole))
+        if len(pending) > _LONGEST_LINE:
+            yield from reversed(entries_of(pending))
+            pending = b""
     yield from reversed(entries_of(pending))
 
 
@@ -228,14 +233,22 @@ class _Place:
         found = os.fstat(lines.fileno())
         self.device, self.inode = found.st_dev, found.st_ino
         lines.seek(self.offset)
-        pending = b""
+        pending, size = list[bytes](), 0
         while piece := lines.read(_BLOCK_BYTES):
-            whole, newline, pending = (pending + piece).rpartition(b"\n")
+            pending.append(piece)
+            size += len(piece)
+            if b"\n" not in piece and size <= _LONGEST_LINE:
+                continue
+            whole, newline, rest = b"".join(pending).rpartition(b"\n")
+            if not newline:
+                whole, rest = rest, b""  # no line of ours: what is there is taken for one, and skipped
             self._passed(whole + newline)
             yield entries_of(whole)
+            pending, size = [rest], len(rest)
         if last:
-            self._passed(pending)
-            yield entries_of(pending)
+            whole = b"".join(pending)
+            self._passed(whole)
+            yield entries_of(whole)
 
     def _passed(self, whole: bytes) -> None:
         self.offset += len(whole)

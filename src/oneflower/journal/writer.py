@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from oneflower.files import require_no_pipe
+from oneflower.files import require_file
 from oneflower.journal.codec import line_of
 from oneflower.journal.events import Entry, Event
 from oneflower.journal.heartbeat import Heartbeat
@@ -141,7 +141,7 @@ class Journal:
         while True:
             descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
             try:
-                require_no_pipe(descriptor)  # nobody reads it, and once full it is waited for without end
+                require_file(descriptor)  # nobody reads it, and once full it is waited for without end
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
                 if _still_named(descriptor, self.path):
                     return descriptor

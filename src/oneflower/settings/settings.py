@@ -60,7 +60,7 @@ class Settings(TrainingConfig):
         kind=Boolean(),
         default=True,
         role=Role.BOTH,
-        consumers=Consumer.SUPERLINK | Consumer.SUPERNODE | Consumer.SUPERVISOR,
+        consumers=Consumer.SUPERLINK | Consumer.SUPERNODE | Consumer.SUPERVISOR | Consumer.CONTAINER,
         help=f"Apply the workarounds for known defects of Flower {FLOWER_VERSION}",
     )
     flower_speedups: bool = variable(
@@ -98,7 +98,18 @@ class Settings(TrainingConfig):
         default="127.0.0.1:9093",
         role=Role.SUPERLINK,
         consumers=Consumer.CONTAINER | Consumer.SUPERVISOR,
-        help="Address on which the SuperLink listens for commands, such as flwr run",
+        help="Address for commands, such as flwr run; on loopback a Unix socket of the SuperLink's user",
+    )
+    control_token: str = variable(
+        name="FL_CONTROL_TOKEN",
+        label="Control API access token",
+        kind=Password(TOKEN),
+        default="",
+        role=Role.SUPERLINK,
+        consumers=Consumer.SUPERLINK | Consumer.SUPERVISOR,
+        secret=True,
+        needs="FL_FLOWER_WORKAROUNDS",
+        help="Access token for commands from other machines, at least 16 characters; needs TLS",
     )
     isolation: str = variable(
         name="FL_ISOLATION",

@@ -2,9 +2,10 @@
 
 import pytest
 
+from oneflower.foreign_text import printable
 from oneflower.journal import EVENTS, BrokenEvent, Entry, TrainingState, UnknownEvent
 from oneflower.monitor.text.lines import describe
-from oneflower.monitor.text.values import duration, printable, size
+from oneflower.monitor.text.values import duration, size
 
 from ...making import entry, metrics
 

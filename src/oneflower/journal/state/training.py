@@ -29,6 +29,8 @@ from oneflower.quality import Best, BestSoFar, Measure, Wanted, in_order
 
 # Time left is told from the pace of the last rounds.
 PACE_ROUNDS: Final = 5
+# A journal may name any number of rounds; 31 years from now is still a date.
+MOST_LEFT_S: Final = 1e9
 # A journal may hold years of a service; a page shows the newest of it.
 MOST_MOMENTS: Final = 500
 
@@ -190,7 +192,8 @@ class TrainingState:
         recent = [self.rounds[number].seconds for number in sorted(self.rounds)[-PACE_ROUNDS:]]
         if not recent or not self.total:
             return None
-        return sum(recent) / len(recent) * max(0, self.total - self.done)
+        left_s = sum(recent) / len(recent) * max(0, self.total - self.done)
+        return min(max(0.0, left_s), MOST_LEFT_S)
 
     def measures(self) -> list[Measure]:
         """Return everything that was measured, the most telling origin first."""

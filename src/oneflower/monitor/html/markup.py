@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from html import escape
 
-from oneflower.monitor.text.values import printable
+from oneflower.foreign_text import printable
 
 VOID = frozenset({"br", "circle", "input", "line", "link", "meta", "path", "polyline", "rect"})
 

@@ -5,6 +5,7 @@ from pathlib import PurePath
 from typing import Any, Final
 
 from oneflower.codes import StallAct, text
+from oneflower.foreign_text import printable
 from oneflower.journal import BrokenEvent, Entry, Event, TrainingState, UnknownEvent
 from oneflower.journal import events as e
 from oneflower.monitor.text.values import (
@@ -14,7 +15,6 @@ from oneflower.monitor.text.values import (
     ending,
     headline_of,
     metrics_text,
-    printable,
     size,
     strategy_text,
 )

@@ -11,13 +11,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from oneflower.foreign_text import printable
 from oneflower.journal import Entry, TrainingState
 from oneflower.monitor.text.lines import WARNINGS, describe
 from oneflower.monitor.text.values import (
     duration,
     headline_of,
     metrics_text,
-    printable,
     saving_text,
     waiting_text,
 )

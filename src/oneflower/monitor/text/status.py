@@ -6,6 +6,7 @@ from pathlib import PurePath
 from typing import Final
 
 from oneflower.codes import ENDED, Phase, text
+from oneflower.foreign_text import printable
 from oneflower.journal import TrainingState
 from oneflower.monitor.state.standing import connected
 from oneflower.monitor.state.supervision import AWAITED, silence_s, supervision
@@ -18,7 +19,6 @@ from oneflower.monitor.text.values import (
     metric_text,
     metrics_text,
     name_and_partition,
-    printable,
     saving_text,
     size,
     strategy_text,

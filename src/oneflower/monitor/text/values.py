@@ -22,13 +22,6 @@ def name_and_partition(client: Client) -> str:
     return client.shown if client.partition is None else f"{client.shown} (partition {client.partition})"
 
 
-def printable(text: str) -> str:
-    """Escape what could move a terminal's cursor or change its colours: clients send some of these texts."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
-
-
 def duration(seconds: float) -> str:
     """Return a duration as people say it: 8 s, 2 min 05 s, 1 h 02 min."""
     whole = round(seconds)
