@@ -24,9 +24,9 @@ def started(monkeypatch, tmp_path):
     def entry_point():
         calls.argv = sys.argv
 
-    def apply(program, *, speedups):
+    def apply(program, settings):
         calls.workarounds.append(program)
-        calls.speedups = speedups
+        calls.speedups = settings.flower_speedups
 
     monkeypatch.setattr(EntryPoint, "load", lambda self: entry_point)
     monkeypatch.setattr(launch, "_apply_workarounds", apply)

@@ -117,8 +117,8 @@ WORKAROUND = Workaround(
     cause="messages of 2 GB are received: server/app.py:591; requests are read before they are refused: "
     "node_auth_server_interceptor.py:44; each call has a thread of 1,000 from its headers on: grpc.py:159",
     programs=frozenset({Program.SUPERLINK}),
-    # What it raises is refused, too.
-    after=("steady-clock",),
+    # What the first raises is refused, too, and the second lies around a call whose request was read.
+    after=("steady-clock", "restarted-supernode"),
     sources={
         "flwr.server.superlink.fleet.grpc_rere.node_auth_server_interceptor": {
             "NodeAuthServerInterceptor.intercept_service": "8de7e5c59628",
