@@ -28,6 +28,7 @@ from pathlib import Path
 from oneflower.errors import ClusterError
 from oneflower.flower.control import ControlClient
 from oneflower.flower.fab import build_fab
+from oneflower.flower.sockets import SOCKETS, socket_of
 from oneflower.local_cluster.ports import free_ports
 
 HERE = Path(__file__).parent
@@ -91,6 +92,7 @@ def federation(folder: Path, *, stock: bool, fault: str) -> Iterator[ControlClie
     line = Line(fleet, flag if fault == "B4" else None)
     programs = {"superlink": ["flower-superlink"], "supernode": ["flower-supernode"]} if stock else {}
     environment = {**os.environ, "FLWR_HOME": str(folder / "flwr"), "FLWR_TELEMETRY_ENABLED": "0"}
+    environment[SOCKETS] = str(folder / "sockets")
     environment["PATH"] = f"{SCRIPTS}{os.pathsep}{environment['PATH']}"
     processes = []
 
@@ -103,7 +105,7 @@ def federation(folder: Path, *, stock: bool, fault: str) -> Iterator[ControlClie
     race = {"PYTHONPATH": str(APP), "ONEFLOWER_RACE_FLAG": str(flag)} if fault == "B3" else {}
     addresses = ("--fleet-api-address", fleet, "--control-api-address", control)
     database = ("--database", str(folder / "state.db"))
-    client = ControlClient(control)
+    client = ControlClient(control if stock else socket_of(folder / "sockets", control))
     try:
         start("superlink", *addresses, *database, "--serverappio-api-address", serverappio, **race)
         wait(lambda: answers(client), START_S)

@@ -53,11 +53,11 @@ def by_hand(folder: Path, app: Path) -> float:
     """Return the seconds from `flwr run`, on a cluster that is up, to the first completed round."""
     scene = Scene(folder / "by-hand", app, pause_s=PAUSE_S)
     project = app / "pyproject.toml"
-    federation = f'[tool.flwr.federations.here]\naddress = "{scene.addresses.control}"\ninsecure = true\n'
+    federation = f'[tool.flwr.federations.here]\naddress = "{scene.control}"\ninsecure = true\n'
     project.write_text(f"{project.read_text()}\n{federation}")
     try:
         scene.start("superlink", *scene.supernodes)
-        wait_for_nodes(ControlClient(scene.addresses.control), scene.nodes)
+        wait_for_nodes(ControlClient(scene.control), scene.nodes)
         began = time.time()
         subprocess.run(
             [Path(sys.executable).parent / "flwr", "run", app, "here"],

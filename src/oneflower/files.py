@@ -5,12 +5,14 @@ import json
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from oneflower.errors import StateError
 
+PRIVATE_UMASK = 0o077
+"""For the processes of a training: what they write is their user's alone, models and logs included."""
 HINTS = {
     errno.ENOSPC: "the disk is full: free some space, or pass another folder with --state. Nothing is lost",
     errno.EDQUOT: "the disk quota is used up: free some space, or pass another folder with --state",
@@ -20,6 +22,23 @@ HINTS = {
     errno.ENOTDIR: "a part of the path is a file: pass another folder with --state",
     errno.EEXIST: "a file of that name exists: pass another folder with --state",
 }
+
+
+def private_files() -> None:
+    """Let whatever this process and its children create be readable for their user alone."""
+    os.umask(PRIVATE_UMASK)
+
+
+def make_private(path: Path) -> None:
+    """Take a file's or folder's permissions from all but its owner; not from what another user owns.
+
+    A release before this one let others read the state of a training.
+    """
+    with suppress(OSError):
+        found = path.lstat()
+        kept = stat.S_IMODE(found.st_mode) & 0o700
+        if found.st_uid == os.geteuid() and not path.is_symlink() and stat.S_IMODE(found.st_mode) != kept:
+            path.chmod(kept)
 
 
 @contextmanager

@@ -82,6 +82,15 @@ def test_anything_else_is_no_count_of_examples(value):
     assert len(reason) < 150
 
 
+def test_a_variance_below_zero_is_refused():
+    """One of them in the mean, and the model's next output is NaN."""
+    spec = ArraySpec((2,), np.dtype(np.float32))
+    below = np.array([1, -0.5], np.float32)
+    assert "variance below 0" in check_array("bn.running_var", below, spec)
+    assert check_array("bn.running_var", np.array([1, -0.0], np.float32), spec) is None
+    assert check_array("bn.running_mean", below, spec) is None
+
+
 def test_bytes_that_are_no_bool_are_refused():
     """NumPy takes 0xff for true, and a mean of such bytes is no bool any more."""
     spec = ArraySpec((3,), np.dtype(bool))

@@ -5,10 +5,12 @@ The numbers are rows of the list of attacks that worked before. In brackets: wha
 
 import json
 import struct
+import time
 
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
+from flwr.proto.message_pb2 import ObjectTree
 
 from oneflower.codes import LeftOutCode
 
@@ -74,7 +76,6 @@ UNREADABLE = {
     "chunks out of range": arrays_of(array(chunk(b"x"), order=[7])),
     "chunks below zero": arrays_of(array(chunk(b"x"), order=[-1])),
     "shape of another type": arrays_of(array(chunk(b"x"), shape=["8"])),
-    "nested deep": deep(20),
 }
 
 
@@ -85,6 +86,16 @@ def test_a_reply_that_cannot_be_read_is_quarantined(cluster, attacker, body):
     assert len(found) >= 2
     assert {event.code for event in found} == {LeftOutCode.UNREADABLE}
     assert all(len(event.reason) <= 300 for event in found)
+
+
+def test_objects_that_are_nested_deep_are_refused_at_once(cluster, attacker):
+    """The SuperLink failed on their tree whenever it was asked for replies."""
+
+    def answer(client, asked):
+        assert not client.try_push(asked, reply(asked, deep(20), src_node_id=client.id))
+        client.push_error(asked, "and now an honest failure")
+
+    attack(cluster, attacker, answer)
 
 
 def test_an_object_that_is_no_message_is_quarantined(cluster, attacker):
@@ -205,6 +216,21 @@ def test_a_padded_header_is_refused_and_not_kept(cluster, attacker):
     found = attack(cluster, attacker, answer, replies=4)
     assert {event.code for event in found} == {LeftOutCode.FORM}
     assert cluster.peak_mb(serverapp) < before + MOST_MB
+
+
+def test_an_array_of_others_cannot_be_registered_with_a_child_that_never_comes(cluster, attacker):
+    """Every client sends the same `count`: none of their replies was complete, and no round ended."""
+
+    def answer(client, asked):
+        time.sleep(0.1)  # the message's objects are gone, and the honest still train
+        count = from_flower(asked.content["arrays"]["count"])
+        tree = ObjectTree(object_id=count.id, children=[ObjectTree(object_id="f" * 64)])
+        made = reply(asked, record(metrics=GOOD), src_node_id=client.id)
+        whole = ObjectTree(object_id=made.id, children=[*made.tree().children, tree])
+        client.push(asked, made, tree=whole)
+
+    attack(cluster, attacker, answer, replies=3)
+    assert "object was registered with other children" in cluster.log("superlink")
 
 
 def test_half_a_reply_delays_nobody_for_long(cluster, attacker):

@@ -3,12 +3,14 @@
 import os
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
 from oneflower.errors import AppError, ClusterError
 from oneflower.flower.control import ControlClient
 from oneflower.flower.fab import build_fab
+from oneflower.flower.sockets import SOCKETS, socket_of
 from oneflower.local_cluster import commands
 from oneflower.local_cluster.commands import Addresses
 from oneflower.local_cluster.ports import LOOPBACK
@@ -18,6 +20,7 @@ from oneflower.settings import resolve
 from ..e2e.recovery.own_ports import free_ports
 
 WAIT_S = 240.0
+TOKEN = "7f3a9c51e08b6d247f3a9c51e08b6d24"
 # One SuperLink serves all tests of this module.
 pytestmark = pytest.mark.xdist_group("control")
 SERVER = """
@@ -46,9 +49,14 @@ pause-s = 0.0
 """
 
 
-def start(folder, tls=None):
-    """Start a SuperLink; return its process and the address of its Control API."""
+def start(folder, tls=None, token=""):
+    """Start a SuperLink; return its process and the socket of its Control API.
+
+    With a token it listens on every interface, too, and the port is returned.
+    """
     fleet, control, appio = (f"{LOOPBACK}:{port}" for port in free_ports(3))
+    port = control.rpartition(":")[2]
+    control = f"0.0.0.0:{port}" if token else control
     addresses = Addresses(fleet=fleet, control=control, serverappio=appio, clientappio=())
     settings = resolve({}, {}).settings
     command = commands.superlink(
@@ -57,9 +65,10 @@ def start(folder, tls=None):
     environment = commands.environment(
         os.environ, settings, nodes=1, token="test", flwr_home=folder / "flwr-home"
     )
+    environment |= {SOCKETS: str(folder / "s"), "FL_CONTROL_TOKEN": token}
     with (folder / "superlink.log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=log)
-    return process, control
+    return process, int(port) if token else socket_of(folder / "s", control)
 
 
 def stop(process):
@@ -159,18 +168,45 @@ def test_what_is_no_app_is_refused(client):
 
 
 @pytest.mark.e2e
-def test_with_tls_only_those_who_trust_the_authority_connect(tmp_path):
+def test_beyond_loopback_only_those_with_the_authority_and_the_token_are_answered(tmp_path, fab):
     certificates = make_certificates(tmp_path / "tls", [LOOPBACK])
     other = make_certificates(tmp_path / "other", [LOOPBACK])
-    process, address = start(tmp_path, certificates)
+    process, port = start(tmp_path, certificates, TOKEN)
+    address, ca = f"{LOOPBACK}:{port}", certificates.ca.read_bytes()
     try:
-        with ControlClient(address, certificates.ca.read_bytes()) as client:
+        with ControlClient(socket_of(tmp_path / "s", address)) as client:
             wait_for(lambda: answers(client))
         for wrong in (None, other.ca.read_bytes()):
-            with ControlClient(address, wrong) as client, pytest.raises(ClusterError, match="TLS"):
+            with (
+                ControlClient(address, wrong, token=TOKEN) as client,
+                pytest.raises(ClusterError, match="TLS"),
+            ):
                 client.runs()
+        for token in ("", "x" * 16, TOKEN[:-1], f"{TOKEN}x"):
+            with ControlClient(address, ca, token=token) as client:
+                for act in (client.runs, lambda: client.submit(fab, {}), lambda: list(client.logs(1))):
+                    with pytest.raises(ClusterError, match="FL_CONTROL_TOKEN"):
+                        act()
+        with ControlClient(address, ca, token=TOKEN) as client:
+            assert client.runs() == []
+            client.submit(fab, {})
+            assert len(client.runs()) == 1
+        environ = Path(f"/proc/{next(children(process.pid))}/environ").read_bytes()
+        assert TOKEN.encode() not in environ, "the programs that a SuperLink starts do not need it"
     finally:
         stop(process)
+
+
+def children(pid):
+    """Yield the processes that one has started and that run superexec."""
+    deadline = time.monotonic() + WAIT_S
+    while time.monotonic() < deadline:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in (task / "children").read_text().split():
+                if b"superexec" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    yield int(child)
+        time.sleep(0.1)
+    raise AssertionError("no superexec was started")
 
 
 def test_a_key_that_the_app_does_not_declare_is_refused_before_the_run(fab):

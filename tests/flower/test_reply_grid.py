@@ -7,7 +7,7 @@ from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.common.constant import ErrorCode
 
 from oneflower.codes import LeftOutCode
-from oneflower.flower.refusals import LONGEST_REASON, refusal_of
+from oneflower.flower.refusals import CHUNK_BYTES, LONGEST_REASON, limits_for, refusal_of
 from oneflower.flower.reply_grid import ReplyGrid
 
 from ..attacks.attacker import Made, from_flower, honest_content, metrics, record, reply
@@ -163,3 +163,13 @@ def test_a_larger_model_may_come_back_larger():
     ids = list(grid.push_messages([Message(content, NODE, "train")]))
     (found,) = grid.pull_messages(ids)
     assert len(found.content["arrays"]["0"].data) > 80_000_000
+
+
+class TestOperatorsLimit:
+    def test_it_replaces_what_follows_from_the_message(self):
+        content = RecordDict({"arrays": ArrayRecord([np.zeros(1_000)])})
+        assert limits_for(content, 5_000_000_000).num_bytes == 5_000_000_000
+        assert limits_for(content, 1_000).num_bytes == 1_000
+
+    def test_a_larger_one_lets_in_as_many_chunks(self):
+        assert limits_for(RecordDict(), 50_000_000_000).objects >= 50_000_000_000 // CHUNK_BYTES

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from oneflower.codes import Phase, StopReason
+from oneflower.codes import LeftOutCode, Phase, StopReason
 from oneflower.journal import reduce
-from oneflower.journal.events import SettingsChanged, TrainingSaving
+from oneflower.journal.events import SettingsChanged, TrainingSaving, TrainingWentBack
 from oneflower.monitor.export import short_document
 from oneflower.monitor.html.headline import headline
 from oneflower.monitor.html.panels.attention import concerns
@@ -117,3 +117,31 @@ def test_changed_settings_are_a_warning_with_each_change():
     changed = entry("settings_changed", round=2, changes=("seed was 1, is 2",))
     assert describe(changed, reduce([])) == "settings changed since round 2 was saved: seed was 1, is 2"
     assert SettingsChanged in WARNINGS
+
+
+def test_a_training_that_went_back_says_so_everywhere_and_shows_the_rounds_that_count():
+    went = entry("training_went_back", at=TIME, round=1, to=0, rounds=9, reason="0 valid updates, 3 needed")
+    view = reduce([*TRAINED, went])
+    assert view.done == 0
+    line = describe(went, view)
+    assert "went back from round 1 to round 0" in line
+    assert "0 valid updates, 3 needed" in line
+    assert "once, from round 1 to round 0: 0 valid updates, 3 needed" in status(view)
+    assert [each.what for each in concerns(view, from_journal(view), TIME)] == [
+        "The training went back from round 1 to 0."
+    ]
+    assert TrainingWentBack in WARNINGS
+    assert short_document(view, NOW)["went_back"]["to"] == 0
+
+
+def test_a_client_whose_update_was_bounded_is_named_with_the_reason():
+    reason = "the change of its weights is 3e+39 times as large as the median of the round"
+    said = {"at": TIME, "client": "b", "code": LeftOutCode.CHANGE, "reason": reason}
+    bounded = [entry("client_bounded", **said) for _ in range(2)]
+    view = reduce([*TRAINED, *bounded])
+    assert describe(bounded[0], view) == f"round 1: client b bounded: {reason}"
+    assert "b in 2 rounds" in status(view)
+    wrong = [each.what for each in concerns(view, from_journal(view), TIME)]
+    assert wrong == ["1 client's update was bounded."]
+    assert short_document(view, NOW)["counts"]["bounded"] == 2
+    assert [moment.entry for moment in view.moments].count(bounded[0]) == 1

@@ -31,7 +31,7 @@ IMAGES = {"FL_USE_CASE": "image-classification", "ETH0_IP": "10.77.0.2"}
 
 @pytest.fixture(autouse=True)
 def healthy(monkeypatch):
-    monkeypatch.setattr(bootstrapping, "superlink_answers", lambda settings, ca: True)
+    monkeypatch.setattr(bootstrapping, "superlink_answers", lambda settings, ca, sockets: True)
     monkeypatch.setattr(bootstrapping, "HEALTH_TIMEOUT_S", 0.0)
     monkeypatch.setattr(joining, "PARTITION_TIMEOUT_S", 0.0)  # no SuperLink runs that would hand out parts
 

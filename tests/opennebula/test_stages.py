@@ -33,7 +33,7 @@ as_root = pytest.mark.skipif(os.getuid() != 0, reason="files are given to anothe
 def healthy(monkeypatch):
     """Flower is not started here: a test turns its health on and off. tests/e2e/hosts has the real one."""
     state = {"superlink": True}
-    monkeypatch.setattr(bootstrapping, "superlink_answers", lambda settings, ca: state["superlink"])
+    monkeypatch.setattr(bootstrapping, "superlink_answers", lambda settings, ca, sockets: state["superlink"])
     monkeypatch.setattr(bootstrapping, "HEALTH_TIMEOUT_S", 0.0)
     monkeypatch.setattr(joining, "CA_TIMEOUT_S", 0.0)
     monkeypatch.setattr(joining, "DISCOVERY_TIMEOUT_S", 0.0)
@@ -175,7 +175,7 @@ def test_a_page_that_does_not_run_hinders_nothing(stage_of, onegate, commands, l
 def test_another_address_of_the_page_leaves_the_superlink_alone(stage_of, commands, layout):
     boot(stage_of("superlink", ETH0_IP="10.77.0.2"))
     commands.restarted()
-    token = "0123456789abcdef"
+    token = "7f3a9c51e08b6d24"
     open_page = {"FL_DASHBOARD_ADDRESS": "10.77.0.2:8265", "FL_DASHBOARD_TOKEN": token}
     boot(stage_of("superlink", ETH0_IP="10.77.0.2", **open_page))
     assert commands.restarted() == [PAGE]

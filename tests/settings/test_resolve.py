@@ -1,6 +1,7 @@
 """Which value counts, where it came from, and one report of everything that is wrong."""
 
 import base64
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from oneflower.errors import SettingsError
 from oneflower.settings import BY_NAME, TABLE, Consumer, Notice, Role, Settings, Source, resolve, resolve_for
+from oneflower.settings.formats import is_guessable
 from oneflower.settings.values import Password, Text64
 from oneflower.tls import make_node_key
 
@@ -83,7 +85,7 @@ class TestSources:
     def test_every_variable_has_an_alias(self, variable):
         pems = CA | CERT | KEY
         given = pems if isinstance(variable.kind, Text64) else {variable.name: variable.example}
-        given = {variable.name: "t" * 32} if isinstance(variable.kind, Password) else given
+        given = {variable.name: "7f3a9c51e08b6d24" * 2} if isinstance(variable.kind, Password) else given
         if variable.name == "FL_NODE_KEYS":
             given = {variable.name: PUBLIC_KEY}
         if variable.name == "FL_TARGET_METRIC_VALUE":
@@ -185,7 +187,43 @@ class TestProblems:
         text = _problems({"FL_DASHBOARD_ADDRESS": address})
         assert "FL_DASHBOARD_TOKEN" in text
         assert "openssl rand" in text
-        resolve({"FL_DASHBOARD_ADDRESS": address, "FL_DASHBOARD_TOKEN": "0123456789abcdef"})
+        resolve({"FL_DASHBOARD_ADDRESS": address, "FL_DASHBOARD_TOKEN": "7f3a9c51e08b6d24"})
+
+    @pytest.mark.parametrize("address", ["0.0.0.0:9093", "10.0.0.1:9093", "[::]:9093", "superlink:9093"])
+    @pytest.mark.parametrize("left_out", ["FL_TLS_ENABLED", "FL_CONTROL_TOKEN", "FL_FLOWER_WORKAROUNDS"])
+    def test_commands_from_other_machines_need_tls_and_a_token(self, address, left_out):
+        """A run is code: whoever reaches an open Control API runs it on the SuperLink and every SuperNode."""
+        given = {"FL_CONTROL_API_ADDRESS": address, "FL_CONTROL_TOKEN": "7f3a9c51e08b6d24"}
+        resolve(given)
+        without = {**given, left_out: "" if left_out == "FL_CONTROL_TOKEN" else "NO"}
+        text = _problems(without)
+        assert "FL_CONTROL_API_ADDRESS" in text
+        assert left_out in text
+
+    def test_commands_from_this_machine_need_neither(self):
+        resolve({"FL_CONTROL_API_ADDRESS": "127.0.0.2:9093", "FL_TLS_ENABLED": "NO"})
+
+    @pytest.mark.parametrize(
+        "weak",
+        [
+            *("a" * 32, "0123456789abcdef", "passwordpassword", "abababababababab", "fedcba9876543210"),
+            *("ChangeMe-ChangeMe", "oneflower-dashboard", "Password1234567!", "qwertyuiop123456", "short"),
+        ],
+    )
+    @pytest.mark.parametrize("name", ["FL_DASHBOARD_TOKEN", "FL_CONTROL_TOKEN"])
+    def test_a_token_that_can_be_guessed_is_a_problem(self, name, weak):
+        text = _problems({name: weak})
+        assert "openssl rand" in text
+        assert weak not in text
+
+    def test_a_random_token_is_never_taken_for_a_weak_one(self):
+        rng = Random(1)
+        tokens = [f"{rng.getrandbits(bits):0{bits // 4}x}" for bits in (128, 256) for _ in range(5000)]
+        assert not any(map(is_guessable, tokens))
+
+    def test_without_the_workarounds_every_user_of_the_machine_is_let_in_and_the_operator_is_warned(self):
+        texts = [notice.text for notice in resolve({"FL_FLOWER_WORKAROUNDS": "NO"}).notices]
+        assert any("every user of this machine" in text for text in texts)
 
     def test_a_page_on_a_port_of_flowers_is_a_problem(self):
         assert "expected two ports" in _problems({"FL_DASHBOARD_ADDRESS": "127.0.0.1:9092"})

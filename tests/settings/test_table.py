@@ -213,9 +213,9 @@ def test_inputs_read_as_opennebula_writes_them():
     assert user_input(BY_NAME["FL_SSL_KEYFILE"]).startswith("O|text64|")
 
 
-def test_only_key_and_token_are_secret():
+def test_only_key_and_tokens_are_secret():
     secrets = [variable.name for variable in TABLE if variable.secret]
-    assert secrets == ["FL_CHECKPOINT_KEY", "FL_DASHBOARD_TOKEN", "FL_SSL_KEYFILE"]
+    assert secrets == ["FL_CHECKPOINT_KEY", "FL_CONTROL_TOKEN", "FL_DASHBOARD_TOKEN", "FL_SSL_KEYFILE"]
 
 
 def test_a_password_is_hidden_where_it_is_typed():

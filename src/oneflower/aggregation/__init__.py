@@ -10,6 +10,7 @@ from oneflower.aggregation.checks import (
     check_array,
     check_names,
     check_num_examples,
+    is_finite,
     model_schema,
 )
 from oneflower.aggregation.comparison import LONGEST_REASON, Checked, Remark, check_together
@@ -54,6 +55,7 @@ __all__ = [
     "check_num_examples",
     "check_together",
     "form_of",
+    "is_finite",
     "model_schema",
     "ordered",
     "readers",

@@ -18,6 +18,9 @@ from oneflower.aggregation.updates import Arrays, NDArray
 LARGEST_NUM_EXAMPLES = 2**53
 """The largest count that a float64 holds exactly; the sum over any real federation stays finite."""
 
+VARIANCE = "running_var"
+"""Ending of BatchNorm's variances: below 0 the next output is NaN, and so is what every client sends."""
+
 
 @dataclass(frozen=True, slots=True)
 class ArraySpec:
@@ -69,6 +72,8 @@ def check_array(name: str, array: NDArray, spec: ArraySpec) -> str | None:
         return f"array {name!r} has dtype {array.dtype}; expected {spec.dtype}"
     if not is_finite(array):
         return f"array {name!r} holds NaN or infinity; expected finite numbers"
+    if name.endswith(VARIANCE) and array.dtype.kind == "f" and array.size and array.min() < 0:
+        return f"array {name!r} holds a variance below 0; expected 0 or more"
     if array.dtype.kind == "b" and array.size and array.view(np.uint8).max() > 1:
         return f"array {name!r} holds bytes that are no bool; expected 0 and 1"
     return None

@@ -6,6 +6,7 @@ so that tests can make any one of them fail, cut it short or record it.
 
 import errno
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
@@ -94,11 +95,11 @@ class OsFiles:
 
     def create(self, path: Path) -> int:
         """Create or truncate a file for writing."""
-        return _open_to_write(path, os.O_TRUNC)
+        return _for_its_readers(_open_to_write(path, os.O_TRUNC), path)
 
     def append(self, path: Path) -> int:
         """Open or create a file for appending."""
-        return _open_to_write(path, os.O_APPEND)
+        return _for_its_readers(_open_to_write(path, os.O_APPEND), path)
 
     def write(self, descriptor: int, data: memoryview) -> int:
         """Write some bytes."""
@@ -152,6 +153,13 @@ class OsFiles:
 
 
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def _for_its_readers(descriptor: int, path: Path) -> int:
+    """Let the group of a folder with the setgid bit read a file: its operator made it to be shared."""
+    if path.parent.stat().st_mode & stat.S_ISGID:
+        os.fchmod(descriptor, 0o640)
+    return descriptor
 
 
 def _open_to_write(path: Path, flags: int) -> int:

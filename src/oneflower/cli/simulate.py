@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from oneflower.cli.config import ContextOption
+from oneflower.files import private_files
 from oneflower.foreign_text import printable
 from oneflower.journal import JOURNAL_VARIABLE, TrainingState, follow, read_patiently, reduce
 from oneflower.local_cluster.interrupts import Interrupts
@@ -59,6 +60,7 @@ def simulate(  # noqa: PLR0913 - one parameter per option
     from oneflower.lab import simulation  # noqa: PLC0415
 
     steady_output()
+    private_files()
     console = Console()
     simulation.check_engine(engine)
     resolution = resolve(os.environ, read_context(context) if context else None)

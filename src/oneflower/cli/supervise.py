@@ -15,9 +15,11 @@ from oneflower.apps_catalogue.find import find_app
 from oneflower.cli.config import ContextOption
 from oneflower.cli.settings_used import app_row, setting_rows, write_settings_used
 from oneflower.errors import ClusterError, SettingsError, StateError, TrainingError
+from oneflower.files import private_files
 from oneflower.flower.control import ControlClient
 from oneflower.flower.fab import build_fab
 from oneflower.flower.health import Stalled
+from oneflower.flower.sockets import control_of
 from oneflower.journal import JOURNAL_VARIABLE, Journal, Owner, read_patiently
 from oneflower.journal.events import RunSubmitted, TrainingFinished
 from oneflower.local_cluster.interrupts import INTERRUPTED, Interrupts
@@ -70,6 +72,7 @@ def supervise(  # noqa: PLR0913 - one parameter per option
     FL_MAX_RESTARTS consecutive restarts without a completed round.
     """
     steady_output()
+    private_files()
     resolution = resolve(os.environ, read_context(context) if context else None)
     settings = resolution.settings
     _log_to_stderr(settings.log_level)
@@ -161,9 +164,7 @@ def _journal(state: Path | None, settings: Settings) -> Path:
 
 
 def _control(settings: Settings, root_certificates: Path | None) -> ControlClient:
-    host, _, port = settings.control_api_address.rpartition(":")
-    # Connect to a SuperLink that listens on all addresses by loopback.
-    address = f"127.0.0.1:{port}" if host in ("0.0.0.0", "[::]") else settings.control_api_address  # noqa: S104
+    address = control_of(settings.control_api_address, os.environ, private=settings.flower_workarounds)
     try:
         certificates = root_certificates.read_bytes() if root_certificates else None
     except OSError as error:
@@ -173,7 +174,7 @@ def _control(settings: Settings, root_certificates: Path | None) -> ControlClien
         problems = list(certificate_problems(datetime.now(UTC), ca=certificates, ca_name=name))
         if problems:
             raise SettingsError("\n".join(problems))
-    return ControlClient(address, certificates)
+    return ControlClient(address, certificates, token=settings.control_token)
 
 
 def _log_to_stderr(level: str) -> None:

@@ -14,7 +14,7 @@ from oneflower.cli.companion import Companion
 from oneflower.cli.config import ContextOption
 from oneflower.cli.settings_used import app_row, setting_rows
 from oneflower.errors import StateError
-from oneflower.files import state_errors
+from oneflower.files import private_files, state_errors
 from oneflower.foreign_text import printable
 from oneflower.journal import Entry, TrainingState, has_journal, read_patiently, reduce
 from oneflower.journal.events import SettingRow
@@ -73,6 +73,7 @@ def up(  # noqa: PLR0913 - one parameter per option
     command again to resume.
     """
     steady_output()
+    private_files()
     console = Console()
     resolution = resolve(os.environ, read_context(context) if context else None)
     plan = make_plan(resolution, state=state, nodes=nodes, app=app)

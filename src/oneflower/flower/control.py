@@ -13,6 +13,7 @@ from oneflower.flower.api import grpc
 from oneflower.flower.door import bundles, control_api
 from oneflower.flower.fab import digest
 from oneflower.flower.run_state import NodeState, RunState
+from oneflower.flower.sockets import UNIX
 from oneflower.proxies import is_loopback, proxy_variable
 from oneflower.tls import peer_problems
 
@@ -25,6 +26,7 @@ MEANINGS = {
     grpc.StatusCode.UNAVAILABLE: "nothing answers there (is the SuperLink running, and does TLS match?)",
     grpc.StatusCode.DEADLINE_EXCEEDED: "no answer in time",
     grpc.StatusCode.NOT_FOUND: "the SuperLink knows none of that id",
+    grpc.StatusCode.UNAUTHENTICATED: "it asks for a token: set FL_CONTROL_TOKEN to that of the SuperLink",
 }
 
 
@@ -48,13 +50,18 @@ class ControlClient:
     Parameters
     ----------
     address : str
-        ``host:port`` of the Control API.
+        ``host:port`` of the Control API, or its Unix socket (`sockets.socket_of`).
     root_certificates : bytes | None
-        The CA in PEM form when the SuperLink speaks TLS; None for a connection without TLS.
+        The CA in PEM form when the SuperLink speaks TLS; None for a connection without TLS. Not used for a
+        socket, whose folder lets nobody else in.
+    token : str
+        FL_CONTROL_TOKEN, for a Control API beyond loopback. It is not sent without TLS.
     """
 
-    def __init__(self, address: str, root_certificates: bytes | None = None) -> None:
+    def __init__(self, address: str, root_certificates: bytes | None = None, *, token: str = "") -> None:
         self.address = address
+        if address.startswith(UNIX):
+            root_certificates = None
         options = [
             *control_api.CHANNEL_OPTIONS,
             # The default backoff grows to two minutes: far too long beside a SuperLink that restarts.
@@ -62,7 +69,7 @@ class ControlClient:
             # A channel of an earlier boot must not lend its dead connection to this one.
             ("grpc.use_local_subchannel_pool", 1),
         ]
-        host = address.rpartition(":")[0]
+        host = "localhost" if address.startswith(UNIX) else address.rpartition(":")[0]
         self._proxy = proxy_variable(host, os.environ)
         if is_loopback(host):
             options.append(("grpc.enable_http_proxy", 0))
@@ -72,7 +79,9 @@ class ControlClient:
         else:
             credentials = grpc.ssl_channel_credentials(root_certificates)
             self._channel = grpc.secure_channel(address, credentials, options=options)
-        self._calls = control_api.ControlCalls(self._channel, timeout_s=CALL_TIMEOUT_S)
+        self._calls = control_api.ControlCalls(
+            self._channel, timeout_s=CALL_TIMEOUT_S, token=token if self._is_secure else ""
+        )
 
     def __enter__(self) -> Self:
         return self

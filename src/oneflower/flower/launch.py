@@ -16,17 +16,28 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from oneflower.errors import OneflowerError, SettingsError
+from oneflower.files import PRIVATE_UMASK
 from oneflower.flower.database import set_aside_damaged
 from oneflower.flower.guard import GUARDED
 from oneflower.flower.join_refusals import of_this_process
 from oneflower.flower.members import Members
-from oneflower.flower.programs import FLOWER_NAMES, GRPC_FORKS, LAUNCHER, LOOPS, WARM_EXECUTOR, value_of
+from oneflower.flower.programs import (
+    FLOWER_NAMES,
+    GRPC_FORKS,
+    LAUNCHER,
+    LOOPS,
+    TOKEN_VARIABLE,
+    WARM_EXECUTOR,
+    value_of,
+)
+from oneflower.flower.sockets import SOCKETS, folder_of, prepare, with_socket
 from oneflower.flower.version import supported_room
 from oneflower.flower.watch import keep_running, look_after_parent
 from oneflower.node_keys import KEYS_VARIABLE, keys_of_pem
 from oneflower.output import steady_output
 from oneflower.proxies import direct_loopback, proxy_variable
 from oneflower.settings import Consumer, Settings, resolve_for
+from oneflower.settings.formats import is_loopback
 
 log = logging.getLogger(LAUNCHER)  # as a program this module is called __main__
 
@@ -34,11 +45,14 @@ PROGRAMS = (*FLOWER_NAMES.values(), WARM_EXECUTOR)
 # Flower's defaults listen on every interface without TLS: constant.py:43.
 LOOPBACK_FLAGS = {
     "superlink": {
+        "--control-api-address": "127.0.0.1:9093",
         "--serverappio-api-address": "127.0.0.1:9091",
         "--simulationio-api-address": "127.0.0.1:9096",
     },
     "supernode": {"--clientappio-api-address": "127.0.0.1:9094"},
 }
+OLD_NAMES = {"--control-api-address": "--exec-api-address"}  # Flower refuses both together
+SERVING = frozenset({"superlink", "supernode"})
 GUARDED_PROGRAMS = frozenset({"superlink", "supernode", "superexec"})
 NODE_AUTH = "--enable-supernode-auth"
 CONSUMERS = Consumer.SUPERLINK | Consumer.SUPERNODE
@@ -65,11 +79,16 @@ def start(program: str, arguments: Sequence[str], environ: Mapping[str, str]) ->
     from oneflower.flower.logs import log_through_flower  # noqa: PLC0415
 
     log_through_flower()
-    if program == WARM_EXECUTOR:
-        warm_executor.run(arguments)
-        return
     settings = resolve_for(CONSUMERS, environ)
+    if program == WARM_EXECUTOR:
+        warm_executor.run(
+            _with_sockets(program, arguments, environ) if settings.flower_workarounds else arguments
+        )
+        return
     arguments = with_loopback(program, arguments)
+    if settings.flower_workarounds:
+        arguments = _with_sockets(program, arguments, environ)
+    check_control(arguments, settings)
     entry_point = entry_points.ENTRY_POINTS[program]
     function = entry_point.load()
     if settings.flower_workarounds:
@@ -83,7 +102,7 @@ def start(program: str, arguments: Sequence[str], environ: Mapping[str, str]) ->
     if program == "supernode" and settings.warm_executor and value_of("--isolation", arguments) != "process":
         warm_executor.keep_running(value_of("--clientappio-api-address", arguments) or "")
         arguments += ["--isolation", "process"]
-    sys.argv = [entry_point.command, *arguments]
+    sys.argv = [entry_point.command, *arguments, *_token()]
     if settings.flower_workarounds:
         run_to_the_end(function)
     else:
@@ -108,7 +127,8 @@ def run_to_the_end(function: Callable[[], object]) -> None:
 
 
 def prepare_environment(program: str) -> None:
-    """Set what a Flower process needs before flwr is imported."""
+    """Set what a Flower process needs before flwr is imported; its files are this user's alone."""
+    os.umask(PRIVATE_UMASK)
     name, value = GRPC_FORKS
     if program in LOOPS:
         os.environ.setdefault(name, value)
@@ -127,9 +147,44 @@ def with_loopback(program: str, arguments: Sequence[str]) -> list[str]:
     """Add the addresses of the APIs that only this machine's processes use, where they are not given."""
     added = list(arguments)
     for flag, address in LOOPBACK_FLAGS.get(program, {}).items():
-        if value_of(flag, arguments) is None:
+        if value_of(flag, arguments) is None and value_of(OLD_NAMES.get(flag, ""), arguments) is None:
             added += [flag, address]
     return added
+
+
+def check_control(arguments: Sequence[str], settings: Settings) -> None:
+    """Refuse a Control API that other machines reach without TLS and a token.
+
+    Raises
+    ------
+    SettingsError
+        The address is not a loopback one, and something is missing.
+    """
+    address = value_of("--control-api-address", arguments) or value_of("--exec-api-address", arguments)
+    if address is None or is_loopback(address.rpartition(":")[0].strip("[]")):
+        return
+    secure = "--insecure" not in arguments
+    if not (secure and settings.control_token and settings.flower_workarounds):
+        raise SettingsError(
+            f"--control-api-address is {address!r}, where other machines can submit runs: expected TLS, "
+            "FL_CONTROL_TOKEN (`openssl rand -hex 16` creates one) and FL_FLOWER_WORKAROUNDS=YES with it; or "
+            "stay on 127.0.0.1 and connect through `ssh -L`"
+        )
+
+
+def _with_sockets(program: str, arguments: Sequence[str], environ: Mapping[str, str]) -> list[str]:
+    """Name the folder of the sockets for all programs that follow, and call an API through its socket."""
+    folder = folder_of(environ)
+    os.environ[SOCKETS] = str(folder)
+    if program in SERVING:
+        prepare(folder)
+    return with_socket(program, list(arguments), folder)
+
+
+def _token() -> list[str]:
+    """Return the token of an app as Flower expects it, and keep it from the programs that the app starts."""
+    token = os.environ.pop(TOKEN_VARIABLE, "")
+    return ["--token", token] if token else []
 
 
 def _program(argv: Sequence[str]) -> tuple[str, list[str]]:

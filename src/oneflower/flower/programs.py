@@ -13,6 +13,8 @@ LOOPS: Final = frozenset({"superlink", "supernode", "superexec", WARM_EXECUTOR})
 GRPC_FORKS: Final = ("GRPC_ENABLE_FORK_SUPPORT", "false")
 # A ServerApp's process has the id of its run in this variable; Flower's own flags do not contain it.
 RUN_VARIABLE: Final = "ONEFLOWER_RUN"
+# An app's token, which opens its AppIo API: every user reads a process's arguments, none its environment.
+TOKEN_VARIABLE: Final = "ONEFLOWER_APP_TOKEN"  # noqa: S105 - the name of a variable
 # What Flower calls the programs that it starts itself, where the launcher's workarounds are off.
 FLOWER_NAMES: Final = {
     "flower-superlink": "superlink",
@@ -34,6 +36,14 @@ def program_of(command: Sequence[str]) -> str | None:
 def has_loop(command: Sequence[str]) -> bool:
     """Whether a process's main thread asks for work for as long as it lives, and never rests for minutes."""
     return program_of(command) in LOOPS
+
+
+def without_token(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Move an app's token from its arguments into variables for its environment."""
+    if "--token" not in arguments[:-1]:
+        return list(arguments), {}
+    at = arguments.index("--token")
+    return [*arguments[:at], *arguments[at + 2 :]], {TOKEN_VARIABLE: arguments[at + 1]}
 
 
 def value_of(flag: str, arguments: Sequence[str]) -> str | None:

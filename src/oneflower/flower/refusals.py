@@ -13,6 +13,7 @@ from oneflower.flower.api import Error, ErrorCode, Message, RecordDict
 from oneflower.foreign_text import printable
 
 LONGEST_REASON: Final = 300
+MB: Final = 1_000_000
 FREE_BYTES: Final = 64 << 20
 """What a reply may hold in arrays however small the message was: an app may answer a question with arrays."""
 FREE_OBJECTS: Final = 256
@@ -65,12 +66,17 @@ class Refusal(Error):  # noqa: N818 - Flower's Error is no exception
         self.why = why
 
 
-def limits_for(content: RecordDict) -> Limits:
-    """Return what a reply may hold, from the message that it answers: twice as much, and some more."""
+def limits_for(content: RecordDict, max_update_bytes: int = 0) -> Limits:
+    """Return what a reply may hold, from the message that it answers: twice as much, and some more.
+
+    A number of bytes that is not 0 (FL_MAX_UPDATE_MB) replaces what follows from the message.
+    """
     arrays = [array for record in content.array_records.values() for array in record.values()]
     sizes = [len(array.data) for array in arrays]
     objects = sum(1 + max(1, math.ceil(size / CHUNK_BYTES)) for size in sizes)
-    return Limits(num_bytes=FREE_BYTES + 2 * sum(sizes), objects=FREE_OBJECTS + 2 * objects)
+    num_bytes = max_update_bytes or FREE_BYTES + 2 * sum(sizes)
+    objects += max_update_bytes // CHUNK_BYTES
+    return Limits(num_bytes=num_bytes, objects=FREE_OBJECTS + 2 * objects)
 
 
 def refuse(message: Message, reason: str, why: LeftOutCode) -> None:

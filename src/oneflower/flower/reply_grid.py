@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from oneflower.flower.api import GrpcGrid, Message, Metadata
+from oneflower.flower.api import GrpcGrid, Message, Metadata, RecordDict
 from oneflower.flower.door import replies
 from oneflower.flower.grid_base import DelegatingGrid
 from oneflower.flower.refusals import Limits, limits_for
@@ -12,12 +12,14 @@ class ReplyGrid(DelegatingGrid):
     """Pushes through Flower's Grid of a real cluster, and pulls replies with limits from what was pushed.
 
     A reply that cannot be read comes as an error reply of the node that was asked, with a `Refusal`. Its
-    metadata are those of the message that it answers, whatever stands in it.
+    metadata are those of the message that it answers, whatever stands in it. `max_update_bytes` is the
+    operator's limit (FL_MAX_UPDATE_MB), 0 without.
     """
 
-    def __init__(self, inner: GrpcGrid) -> None:
+    def __init__(self, inner: GrpcGrid, max_update_bytes: int = 0) -> None:
         super().__init__(inner)
         self._grid = inner
+        self._max_update_bytes = max_update_bytes
         self._sent: dict[str, tuple[Metadata, Limits]] = {}
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
@@ -26,7 +28,8 @@ class ReplyGrid(DelegatingGrid):
         ids = list(self._inner.push_messages(listed))
         for message, message_id in zip(listed, ids, strict=False):
             if message_id:
-                limits = limits_for(message.content) if message.has_content() else Limits()
+                content = message.content if message.has_content() else RecordDict()
+                limits = limits_for(content, self._max_update_bytes)
                 self._sent[message_id] = message.metadata, limits
         return ids
 

@@ -100,7 +100,7 @@ def environment(
         **{
             row.name: as_text(settings.value_of(row))
             for row in read_by(Consumer.SUPERLINK | Consumer.SUPERNODE)
-            if not row.secret
+            if not row.secret  # nothing here listens beyond loopback
         },
     }
 

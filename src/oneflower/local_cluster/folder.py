@@ -2,13 +2,15 @@
 
 import fcntl
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from oneflower.errors import ClusterError
-from oneflower.files import probe, state_errors
+from oneflower.files import make_private, probe, state_errors
+from oneflower.flower.sockets import socket_problem
 from oneflower.local_cluster.spawn import previous
 
 
@@ -68,6 +70,16 @@ class StateFolder:
         """Certificates, when TLS is on."""
         return self.root / "tls"
 
+    @property
+    def sockets(self) -> Path:
+        """The Unix sockets of the Control and AppIo APIs, while a cluster runs."""
+        return self.root / "sockets"
+
+    def make_sockets(self) -> Path:
+        """Create the folder of the sockets and return it: in /tmp where a socket cannot be made here."""
+        self.sockets.mkdir(exist_ok=True, mode=0o700)
+        return Path(tempfile.mkdtemp(prefix="oneflower-")) if socket_problem(self.sockets) else self.sockets
+
     def log(self, role: str) -> Path:
         """Return the log of one process."""
         return self.logs / f"{role}.log"
@@ -80,9 +92,25 @@ class StateFolder:
         StateError
             No permission, a file in the way, a read-only or a full disk.
         """
+        with state_errors(self.root):
+            is_ours = self.is_used() or not self.root.is_dir() or not any(self.root.iterdir())
         probe(self.root)
         with state_errors(self.logs):
-            self.logs.mkdir(exist_ok=True)
+            self.logs.mkdir(exist_ok=True, mode=0o700)
+        self._close_to_others(with_root=is_ours)
+
+    def _close_to_others(self, *, with_root: bool) -> None:
+        """Let only its user read what is in the folder; one that holds other things, too, keeps its mode.
+
+        Files in a folder of ours are reached through it alone.
+        """
+        if with_root:
+            make_private(self.root)
+        files = (self.journal, self.report, self.training, self.processes, self.root / "lock")
+        folders = (self.checkpoints, self.logs, self.superlink, self.flwr_home, self.tls)
+        for path in (*files, *self.root.glob("journal.jsonl.*"), *folders):
+            if path.exists():
+                make_private(path)
 
     @contextmanager
     def lock(self) -> Iterator[None]:

@@ -12,6 +12,7 @@ from oneflower.errors import ClusterError
 from oneflower.files import state_errors
 from oneflower.flower.control import ControlClient
 from oneflower.flower.health import Stalled
+from oneflower.flower.sockets import SOCKETS, control_of
 from oneflower.journal import JOURNAL_VARIABLE
 from oneflower.local_cluster import commands
 from oneflower.local_cluster.children import Children, Death
@@ -65,6 +66,7 @@ class LocalCluster:
         self._children = self._no_children()
         self._addresses: Addresses | None = None
         self._control: ControlClient | None = None
+        self._sockets = folder.sockets
 
     @property
     def addresses(self) -> Addresses:
@@ -114,6 +116,7 @@ class LocalCluster:
             self._control.close()
             self._control = None
         self._children.end_all(grace_s=grace_s, hurry=hurry)
+        shutil.rmtree(self._sockets, ignore_errors=True)
 
     @property
     def nodes(self) -> int:
@@ -175,7 +178,12 @@ class LocalCluster:
             self._keys.clear()
         self._spawn_superlink()
         tls = self._options.tls
-        self._control = ControlClient(self.addresses.control, tls.ca.read_bytes() if tls else None)
+        control = control_of(
+            self.addresses.control,
+            {SOCKETS: str(self._sockets)},
+            private=self._options.settings.flower_workarounds,
+        )
+        self._control = ControlClient(control, tls.ca.read_bytes() if tls else None)
         self._wait("the SuperLink does not answer", self._answers)
         for index in range(self._options.nodes):
             self._spawn_supernode(index)
@@ -207,6 +215,7 @@ class LocalCluster:
         """Remove Flower's old state: node ids of an earlier boot would be sampled for 60 s."""
         for folder in (self._folder.superlink, self._folder.flwr_home):
             _recreate(folder)
+        self._sockets = self._folder.make_sockets()
         with state_errors(self._folder.superlink):
             self._database().parent.mkdir(parents=True, exist_ok=True)
 
@@ -265,6 +274,7 @@ class LocalCluster:
             token=self._children.table.token,
             flwr_home=home,
         )
+        environment[SOCKETS] = str(self._sockets)
         if role in (SUPERLINK, SUPEREXEC):  # they start the ServerApp
             environment[JOURNAL_VARIABLE] = str(self._folder.journal)
             environment["ONEFLOWER_CLIENTS"] = str(self._options.nodes)

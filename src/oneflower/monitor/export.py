@@ -50,6 +50,7 @@ def _short(
     state: TrainingState, now: datetime, *, most_left_out: int | None = MOST_LEFT_OUT
 ) -> dict[str, Any]:
     left_out = state.left_out if most_left_out is None else state.left_out[-most_left_out:]
+    back = state.went_back
     return {
         "schema": SCHEMA,
         "training": _training(state, now),
@@ -69,7 +70,10 @@ def _short(
             "left_out": len(state.left_out),
             "failures": {code.value: count for code, count in state.failures.items()},
             "quarantines": {code.value: count for code, count in state.quarantines.items()},
+            "bounded": state.bounded.total(),
+            "refused_joins": {code.value: count for code, count in state.refused.items()},
         },
+        "went_back": back and {"round": back.round, "to": back.to, "reason": back.reason},
         "connected": [client.shown for client in connected(state)],
         "parts": state.parts,
         "left_out": [_left_out(state, each) for each in left_out],

@@ -15,6 +15,45 @@ FLOWER_VERSION = "1.25.0"
 MAX_TEXT_LENGTH = 4096
 SHORTEST_TOKEN = 16
 SHORTEST_KEY = 32
+# Longer ones first: what contains another is taken out as a whole.
+_COMMON = (
+    "administrator",
+    "opennebula",
+    "correcthorse",
+    "batterystaple",
+    "dashboard",
+    "oneflower",
+    "changeme",
+    "password",
+    "passw0rd",
+    "p@ssw0rd",
+    "superlink",
+    "training",
+    "default",
+    "example",
+    "welcome",
+    "letmein",
+    "flower",
+    "secret",
+    "qwerty",
+    "asdfgh",
+    "zxcvbn",
+    "monkey",
+    "dragon",
+    "access",
+    "iloveyou",
+    "sunshine",
+    "token",
+    "admin",
+    "login",
+    "master",
+    "please",
+    "test",
+    "root",
+    "user",
+    "pass",
+    "demo",
+)
 
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?")
 # Flower's own pattern (flwr/common/config.py, parse_config_args); it silently drops what does not match.
@@ -129,7 +168,22 @@ def _token(text: str) -> str:
         raise ValueError("it contains blanks or characters outside printable ASCII")
     if not SHORTEST_TOKEN <= len(text) <= MAX_TEXT_LENGTH:
         raise ValueError(f"it has {len(text)} characters; at least {SHORTEST_TOKEN} are required")
+    if is_guessable(text):
+        raise ValueError("it is made of common words, repetitions or sequences and can be guessed")
     return text
+
+
+def is_guessable(token: str) -> bool:
+    """Whether a token has too little left when common words, repetitions and sequences are taken out."""
+    rest = token.lower()
+    for word in _COMMON:
+        rest = rest.replace(word, "")
+    kept = [
+        char
+        for before, char in zip(f" {rest}", rest, strict=False)
+        if abs(ord(char) - ord(before)) > 1  # neither a repetition nor the next one of a sequence
+    ]
+    return len(kept) < SHORTEST_TOKEN // 2 or len(set(kept)) < SHORTEST_TOKEN // 4 + 1
 
 
 def _key(text: str) -> str:

@@ -27,6 +27,7 @@ def contradictions(given: Mapping[str, Given], values: Mapping[str, Value], role
     yield from _certificates(frozenset(given), role)
     yield from _addresses(values)
     yield from _dashboard(given, values)
+    yield from _control(given, values)
     yield from _mounted_folders(given, values)
     yield from _framework(values)
     yield from _target(given)
@@ -103,6 +104,25 @@ def _dashboard(given: Mapping[str, Given], values: Mapping[str, Value]) -> Itera
         )
 
 
+def _control(given: Mapping[str, Given], values: Mapping[str, Value]) -> Iterator[str]:
+    """Refuse commands from other machines without TLS and a token: a run executes the sender's code."""
+    address = str(values.get("control_api_address", ""))
+    if not address or is_loopback(split_address(address)[0]):
+        return
+    wanted = {
+        "FL_TLS_ENABLED=YES": values.get("tls_enabled"),
+        "FL_CONTROL_TOKEN (`openssl rand -hex 16` creates one)": "FL_CONTROL_TOKEN" in given,
+        "FL_FLOWER_WORKAROUNDS=YES, which asks for the token": values.get("flower_workarounds"),
+    }
+    missing = [text for text, is_there in wanted.items() if not is_there]
+    if missing:
+        yield (
+            f"FL_CONTROL_API_ADDRESS is {address!r}, where other machines can submit runs, whose code the "
+            f"SuperLink and every SuperNode execute: expected {' and '.join(missing)} with it; or keep "
+            "127.0.0.1 and connect through `ssh -L`"
+        )
+
+
 def raise_minimums(settings: Settings) -> tuple[Settings, tuple[Notice, ...]]:
     """Raise the minimums that are below what the strategy needs, and warn with both numbers."""
     bound = settings.minimum_updates
@@ -138,6 +158,7 @@ def _strategy_text(settings: Settings) -> str:
 def advice(settings: Settings, given: Mapping[str, Given]) -> Iterator[Notice]:
     """Yield what is valid and probably not intended; `settings` have the effective minimums."""
     yield from _minimums(settings)
+    yield from _local_users(settings)
     yield from _strategy(settings)
     yield from _timeout(settings)
     yield from _stopping(settings)
@@ -154,6 +175,16 @@ def _minimums(settings: Settings) -> Iterator[Notice]:
                 text=f"{name} is {wanted}, more than FL_MIN_AVAILABLE_CLIENTS, which is {available}: "
                 f"a round waits for {wanted} clients all the same",
             )
+
+
+def _local_users(settings: Settings) -> Iterator[Notice]:
+    if not settings.flower_workarounds:
+        yield Notice(
+            level="warning",
+            text="FL_FLOWER_WORKAROUNDS is NO: the Control and AppIo APIs listen on loopback ports and ask "
+            "for no secret, so that every user of this machine can run code in the cluster; set YES unless "
+            "nobody else has an account there",
+        )
 
 
 def _timeout(settings: Settings) -> Iterator[Notice]:

@@ -61,7 +61,7 @@ class Settings(TrainingConfig):
         kind=Boolean(),
         default=True,
         role=Role.BOTH,
-        consumers=Consumer.SUPERLINK | Consumer.SUPERNODE | Consumer.SUPERVISOR,
+        consumers=Consumer.SUPERLINK | Consumer.SUPERNODE | Consumer.SUPERVISOR | Consumer.CONTAINER,
         help=f"Apply the workarounds for known defects of Flower {FLOWER_VERSION}",
     )
     flower_speedups: bool = variable(
@@ -73,16 +73,6 @@ class Settings(TrainingConfig):
         consumers=Consumer.SUPERLINK | Consumer.SUPERNODE | Consumer.SUPERVISOR,
         needs="FL_FLOWER_WORKAROUNDS",
         help="Apply the workarounds that only save time; the others stay",
-    )
-    max_update_mb: int = variable(
-        name="FL_MAX_UPDATE_MB",
-        label="Largest reply of a client",
-        kind=Integer(maximum=1_000_000, unit="MB"),
-        default=0,
-        role=Role.SUPERLINK,
-        consumers=Consumer.SUPERLINK | Consumer.SUPERVISOR,
-        needs="FL_FLOWER_WORKAROUNDS",
-        help="The SuperLink refuses a larger one; 0 is twice the model and 64 MB",
     )
     max_restarts: int = variable(
         name="FL_MAX_RESTARTS",
@@ -109,7 +99,18 @@ class Settings(TrainingConfig):
         default="127.0.0.1:9093",
         role=Role.SUPERLINK,
         consumers=Consumer.CONTAINER | Consumer.SUPERVISOR,
-        help="Address on which the SuperLink listens for commands, such as flwr run",
+        help="Address for commands, such as flwr run; on loopback a Unix socket of the SuperLink's user",
+    )
+    control_token: str = variable(
+        name="FL_CONTROL_TOKEN",
+        label="Control API access token",
+        kind=Password(TOKEN),
+        default="",
+        role=Role.SUPERLINK,
+        consumers=Consumer.SUPERLINK | Consumer.SUPERVISOR,
+        secret=True,
+        needs="FL_FLOWER_WORKAROUNDS",
+        help="Access token for commands from other machines, at least 16 characters; needs TLS",
     )
     isolation: str = variable(
         name="FL_ISOLATION",

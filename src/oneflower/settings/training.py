@@ -16,8 +16,7 @@ from oneflower.settings.variable import RUN_CONFIG, Consumer, Effect, Role, Vari
 class TrainingConfig(Quorum):
     """The settings of one training, with their rows; a field is a variable without ``FL_``, in lower case.
 
-    `min_fit_clients` and `min_available_clients` of resolved settings are the EFFECTIVE minimums: not below
-    what the strategy needs to keep its guarantee.
+    Resolved `min_fit_clients` and `min_available_clients` are at least what the strategy's guarantee needs.
     """
 
     use_case: str = variable(
@@ -177,6 +176,16 @@ class TrainingConfig(Quorum):
         effect=Effect.OPERATION,
         needs="FL_CHECKPOINT_ENABLED",
         help="Resume from the newest checkpoint (auto), or start at round 1 (never)",
+    )
+    max_update_mb: int = variable(
+        name="FL_MAX_UPDATE_MB",
+        label="Largest reply of a client",
+        kind=Integer(maximum=1_000_000, unit="MB"),
+        default=0,
+        role=Role.SUPERLINK,
+        consumers=Consumer.SERVERAPP | Consumer.SUPERLINK | Consumer.SUPERVISOR,
+        effect=Effect.OPERATION,
+        help="A larger reply is refused; 0 is twice the size of the model, and 64 MB",
     )
     round_timeout: int = variable(
         name="FL_ROUND_TIMEOUT",

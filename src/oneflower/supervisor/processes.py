@@ -14,6 +14,7 @@ from typing import Final
 
 from oneflower import procfs
 from oneflower.flower.programs import RUN_VARIABLE, program_of, value_of
+from oneflower.flower.sockets import port_of
 from oneflower.procfs import PROC, Identity, ProcessStatus, command_line, identify, is_alive, send
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ class FlowerProcesses:
     Parameters
     ----------
     control_address : str
-        ``host:port``.
+        ``host:port``, or the socket of that port.
     commands : callable
         Gives every running process with its arguments; tests pass their own.
     """
@@ -68,7 +69,7 @@ class FlowerProcesses:
         commands: Callable[[], Iterator[tuple[Identity, Sequence[str]]]] | None = None,
         variable_of: Callable[[int, str], str | None] = procfs.variable_of,
     ) -> None:
-        self._control_port = _port(control_address)
+        self._control_port = port_of(control_address)
         self._commands = commands or _running
         self._variable_of = variable_of
         self._appio_port: str | None = None
@@ -157,9 +158,5 @@ def _running() -> Iterator[tuple[Identity, Sequence[str]]]:
                 yield identity, command
 
 
-def _port(address: str) -> str:
-    return address.rpartition(":")[2]
-
-
 def _port_of(flag: str, command: Sequence[str], default: str) -> str:
-    return _port(value_of(flag, command) or default)
+    return port_of(value_of(flag, command) or default)

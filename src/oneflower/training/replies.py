@@ -13,6 +13,7 @@ from oneflower.aggregation import (
     check_array,
     check_names,
     check_num_examples,
+    is_finite,
 )
 from oneflower.codes import LeftOutCode
 from oneflower.flower.api import ArrayRecord, Message, MetricRecord, RecordDict
@@ -106,7 +107,7 @@ def _array_code(array: NDArray, spec: ArraySpec) -> LeftOutCode:
         return LeftOutCode.SHAPE
     if array.dtype != spec.dtype:
         return LeftOutCode.DTYPE
-    return LeftOutCode.NOT_FINITE if array.dtype.kind == "f" else LeftOutCode.FORM
+    return LeftOutCode.FORM if is_finite(array) else LeftOutCode.NOT_FINITE
 
 
 def _refuse(reason: str | None, code: LeftOutCode) -> None:

@@ -15,6 +15,7 @@ from oneflower.flower.logs import log_through_flower
 from oneflower.flower.packing_grid import PackingGrid
 from oneflower.flower.parts import PARTS_VARIABLE, PartTable
 from oneflower.flower.records import array_views
+from oneflower.flower.refusals import MB
 from oneflower.flower.reply_grid import ReplyGrid
 from oneflower.journal import LAST_WORDS_S
 from oneflower.journal.events import TrainingFinished, TrainingResumed, TrainingStarted, TrainingWentBack
@@ -91,7 +92,7 @@ def train(  # noqa: PLR0913 what Flower hands over, the model, and three options
     settings = _decisive(context.run_config)
     with CheckpointKeeper(config, app=app, journal=journal, versions=versions, settings=settings) as keeper:
         phases = Phases(
-            grid=_round_grid(grid),
+            grid=_round_grid(grid, config.max_update_mb * MB),
             journal=journal,
             round_timeout_s=config.round_timeout,
             parts=PartTable(path=named_path(PARTS_VARIABLE)),
@@ -154,10 +155,10 @@ def _stop_rule(config: TrainingConfig, *, evaluates: bool) -> StopRule:
     return rule
 
 
-def _round_grid(grid: Grid) -> RoundGrid:
+def _round_grid(grid: Grid, max_update_bytes: int) -> RoundGrid:
     if isinstance(grid, RoundGrid):
         return grid
-    return RoundGrid(PackingGrid(ReplyGrid(grid)) if isinstance(grid, GrpcGrid) else grid)
+    return RoundGrid(PackingGrid(ReplyGrid(grid, max_update_bytes)) if isinstance(grid, GrpcGrid) else grid)
 
 
 def _run(loop: RoundLoop, arrays: ArrayRecord, app: str, prepare: Prepare | None) -> Result:

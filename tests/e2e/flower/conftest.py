@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,9 @@ import pytest
 from oneflower.errors import ClusterError
 from oneflower.flower.control import ControlClient
 from oneflower.flower.fab import build_fab
+from oneflower.flower.sockets import SOCKETS, socket_of
+from oneflower.local_cluster.tls import make_certificates
+from oneflower.tls import ensure_node_key, make_authority, make_server_certificate, write_certificates
 
 from ..recovery.own_ports import free_ports
 
@@ -45,7 +49,8 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDic
 from flwr.clientapp import ClientApp
 from flwr.serverapp import ServerApp
 
-server, client = ServerApp(), ClientApp()
+server = ServerApp()
+client = ClientApp()
 
 
 @server.main()
@@ -114,22 +119,58 @@ class Federation:
         (app / "echo.py").write_text(APP, encoding="utf-8")
         self.fab = build_fab(app).content
         self.control = ControlClient(self.at("control"))
+        self.tls, self.keys = None, {}
+
+    def take_known_keys_only(self, *indexes):
+        """Speak TLS from now on, and let only SuperNodes of these indexes join; call it before the start."""
+        now = datetime.now(UTC)
+        authority = make_authority(now)
+        certificate, key = make_server_certificate(authority, ["127.0.0.1"], now)
+        ca = authority.certificate_pem()
+        self.tls = write_certificates(self.folder / "tls", ca=ca, certificate=certificate, key=key)
+        self.keys = {index: ensure_node_key(self.folder / f"node-{index}.key")[0] for index in indexes}
+        self.control.close()
+        self.control = ControlClient(self.at("control"), ca)
 
     def at(self, name):
         return f"127.0.0.1:{self.ports[name]}"
 
-    def superlink(self, *, stock=False, **environ):
+    def socket(self, name):
+        """Return the socket that our launcher makes for an API."""
+        return socket_of(self.folder / "s", self.at(name))
+
+    def certificates(self):
+        return make_certificates(self.folder / "tls", ["127.0.0.1"])
+
+    def superlink(self, *, stock=False, tls=None, public=False, **environ):
         command = [str(SCRIPTS / "flower-superlink")] if stock else [*LAUNCH, "superlink"]
-        command += ["--insecure", "--database", str(self.folder / "state.db")]
+        command += ["--database", str(self.folder / "state.db")]
+        tls = tls or self.tls
+        if tls is None:
+            command += ["--insecure"]
+        else:
+            command += ["--ssl-ca-certfile", str(tls.ca), "--ssl-certfile", str(tls.certificate)]
+            command += ["--ssl-keyfile", str(tls.key)]
+        if self.tls is not None:
+            command += ["--enable-supernode-auth"]
+            environ["FL_NODE_KEYS"] = b"".join(key.pem for key in self.keys.values()).decode()
         for name in ("fleet", "control", "serverappio"):
             command += [f"--{name}-api-address", self.at(name)]
+        if public:
+            command += ["--control-api-address", f"0.0.0.0:{self.ports['control']}"]
         process = self._start(command, environ)
+        private = not stock and environ.get("FL_FLOWER_WORKAROUNDS") != "NO"
+        self.control.close()
+        self.control = ControlClient(self.socket("control") if private else self.at("control"))
         self.until(self._answers)
         return process
 
     def supernode(self, index, *, stock=False, through=None, member=None, **environ):
         command = [str(SCRIPTS / "flower-supernode")] if stock else [*LAUNCH, "supernode"]
-        command += ["--insecure", "--superlink", through or self.at("fleet")]
+        command += ["--superlink", through or self.at("fleet")]
+        command += ["--root-certificates", str(self.tls.ca)] if self.tls else ["--insecure"]
+        if index in self.keys:
+            command += ["--auth-supernode-private-key", str(self.folder / f"node-{index}.key")]
         command += ["--clientappio-api-address", self.at(f"node-{index}")]
         known_as = f" member-id={member}" if member else ""
         command += ["--node-config", f"partition-id={index}{known_as}"]
@@ -145,6 +186,7 @@ class Federation:
             env={
                 **os.environ,
                 "FLWR_HOME": str(self.folder / "flwr"),
+                SOCKETS: str(self.folder / "s"),
                 "FLWR_TELEMETRY_ENABLED": "0",
                 "PATH": f"{SCRIPTS}{os.pathsep}{os.environ['PATH']}",
                 MARKER: self.marker,

@@ -16,6 +16,18 @@ def test_a_stock_supernode_and_ours_serve_our_superlink(federation):
     assert [line["error"] for line in lines if "node" in line] == [None] * 4
 
 
+def test_a_stock_supernode_joins_with_a_key_of_fl_node_keys_and_a_stranger_does_not(federation):
+    federation.take_known_keys_only(0, 1)
+    federation.superlink()
+    federation.supernode(0)
+    federation.supernode(1, stock=True)
+    stranger = federation.supernode(2, stock=True)
+    lines = federation.run(nodes=2, rounds=1)
+    assert [line["error"] for line in lines if "node" in line] == [None] * 2
+    assert stranger.wait(60) != 0
+    assert "takes only SuperNodes whose public key it knows" in federation.logs()
+
+
 def test_our_supernode_serves_a_stock_superlink(federation):
     federation.superlink(stock=True)
     federation.supernode(0)

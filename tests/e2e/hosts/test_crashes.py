@@ -144,7 +144,10 @@ def check_limits(host):
 
 
 def test_supernodes_follow_a_superlink_that_was_replaced(lab, service, wait, tell):
-    """Only the checkpoints survive: another machine, another address, another authority; training goes on."""
+    """Only the checkpoints survive: another machine, another address, another authority.
+
+    The SuperNodes do not trust it until the operator says so; then the training goes on.
+    """
     link, nodes = service
     boot_all(service, wait, tell)
     wait("round 2 is complete", lambda: completed(link) >= 2, describe=lambda: failure_of(link))
@@ -157,6 +160,9 @@ def test_supernodes_follow_a_superlink_that_was_replaced(lab, service, wait, tel
     new.boot()
     wait("the new superlink is READY", new.is_ready, describe=lambda: failure_of(new))
     assert new.published()["FL_CA_CERT"] != link.published()["FL_CA_CERT"]
+    wait("the supernodes refuse the authority", lambda: all("FL_ERROR" in node.published() for node in nodes))
+    for node in nodes:
+        node.file("/opt/flower/config/superlink-ca.pem").unlink()
     wait(
         "a round more is complete, by the same supernodes",
         lambda: events(new, "training_resumed") and events(new, "round_completed"),

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from oneflower.flower import arguments
+from oneflower.flower.sockets import SOCKETS
 from oneflower.opennebula.appliance.health import REGISTERED, superlink_answers
 from oneflower.settings import resolve
 from oneflower.tls import make_authority, make_server_certificate, write_certificates
@@ -33,7 +34,12 @@ def started(tmp_path):
     running = []
 
     def start(words, name):
-        environ = {**os.environ, "FLWR_HOME": str(tmp_path / name), "FL_WARM_EXECUTOR": "NO"}
+        environ = {
+            **os.environ,
+            "FLWR_HOME": str(tmp_path / name),
+            "FL_WARM_EXECUTOR": "NO",
+            SOCKETS: str(tmp_path / "s"),
+        }
         log = tmp_path / f"{name}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -66,14 +72,17 @@ def test_a_superlink_answers_and_a_supernode_is_taken(tmp_path, started, tls):
         database=str(tmp_path / "state.db"),
         storage=str(tmp_path / "ffs"),
     )
-    assert not superlink_answers(settings, files.ca)
+    sockets = tmp_path / "s"
+    assert not superlink_answers(settings, files.ca, sockets)
     is_on = settings.tls_enabled
     link, _ = started(arguments.superlink(settings, places, files if is_on else None), "superlink")
-    wait_for(lambda: superlink_answers(settings, files.ca), link)
+    wait_for(lambda: superlink_answers(settings, files.ca, sockets), link)
 
     stranger = tmp_path / "stranger.pem"
     stranger.write_bytes(make_authority(now).certificate_pem())
-    assert superlink_answers(settings, stranger) is not is_on, "another authority must not be trusted"
+    assert superlink_answers(settings, stranger, sockets) is not is_on, (
+        "another authority must not be trusted"
+    )
 
     told = arguments.supernode(
         settings,

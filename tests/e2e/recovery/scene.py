@@ -13,6 +13,7 @@ from pathlib import Path
 from own_ports import free_ports
 
 from oneflower.flower.programs import program_of
+from oneflower.flower.sockets import SOCKETS, socket_of
 from oneflower.journal import read_journal
 from oneflower.local_cluster import commands
 from oneflower.local_cluster.processes import end
@@ -172,6 +173,16 @@ class Scene:
         return [f"supernode-{index}" for index in range(self.nodes)]
 
     @property
+    def sockets(self):
+        """The sockets of the cluster's Control and AppIo APIs."""
+        return self.folder / "s"
+
+    @property
+    def control(self):
+        """Where the Control API of our SuperLink is reached."""
+        return socket_of(self.sockets, self.addresses.control)
+
+    @property
     def settings(self):
         given = {f"FL_{name}": value for name, value in self.variables.items()}
         given |= {"FL_CHECKPOINT_PATH": str(self.checkpoints)}
@@ -199,7 +210,7 @@ class Scene:
             flwr_home=self.folder / "flwr-home" / role,
         )
         base |= {name: f"{base[name]},{self.host}" for name in ("no_proxy", "NO_PROXY")}
-        base |= {"ONEFLOWER_JOURNAL": str(self.journal)}
+        base |= {"ONEFLOWER_JOURNAL": str(self.journal), SOCKETS: str(self.sockets)}
         base |= self._marks()
         if role == SUPERVISOR:
             base |= {f"FL_{name}": value for name, value in self.variables.items()}

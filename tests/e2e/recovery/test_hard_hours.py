@@ -26,7 +26,7 @@ def rounds(scene):
 
 
 def submit(site):
-    with ControlClient(site.addresses.control) as control:
+    with ControlClient(site.control) as control:
         return control.submit(build_fab(site.app).content, run_config(site.settings))
 
 

@@ -11,11 +11,12 @@ import pytest
 
 from oneflower.errors import ClusterError, SettingsError
 from oneflower.flower import launch
+from oneflower.flower.sockets import SOCKETS
 from oneflower.flower.v1_25.entry_points import EntryPoint
 
 
 @pytest.fixture
-def started(monkeypatch):
+def started(monkeypatch, tmp_path):
     """Start programs whose entry point only notes how it was called."""
     calls = SimpleNamespace(argv=None, workarounds=[], speedups=None, executor=[])
     monkeypatch.setattr(sys, "argv", ["before"])
@@ -23,17 +24,19 @@ def started(monkeypatch):
     def entry_point():
         calls.argv = sys.argv
 
-    def apply(program, *, speedups):
+    def apply(program, settings):
         calls.workarounds.append(program)
-        calls.speedups = speedups
+        calls.speedups = settings.flower_speedups
 
     monkeypatch.setattr(EntryPoint, "load", lambda self: entry_point)
     monkeypatch.setattr(launch, "_apply_workarounds", apply)
     monkeypatch.setattr(launch, "_look_after", lambda *_: None)
     monkeypatch.setattr("oneflower.flower.v1_25.warm.start.keep_running", calls.executor.append)
 
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+
     def start(program, *arguments, **environ):
-        launch.start(program, arguments, environ)
+        launch.start(program, arguments, {SOCKETS: str(tmp_path / "s"), **environ})
         return calls
 
     return start

@@ -83,7 +83,7 @@ def test_sizes_are_bounded_and_the_end_of_a_log_is_kept(tmp_path, monkeypatch):
 def whole(host_of, layout, client_of, onegate, programs):
     """Return everything of a machine that has secrets in its context, logs, journal and units."""
     context = {
-        "FL_DASHBOARD_TOKEN": "dashboard-token-0123456789",
+        "FL_DASHBOARD_TOKEN": "dashboard-7f3a9c51e08b6d24",
         "FL_DASHBOARD_ADDRESS": "0.0.0.0:8265",
         "TOKENTXT": "token-10",
         "PASSWORD": "root-password",
@@ -102,7 +102,7 @@ def whole(host_of, layout, client_of, onegate, programs):
     (layout.certs / "superlink.key").write_text(
         "-----BEGIN PRIVATE KEY-----\nabc\n-----END PRIVATE KEY-----\n"
     )
-    programs.logs["flower-superlink.service"] = "PASSWORD=root-password dashboard-token-0123456789"
+    programs.logs["flower-superlink.service"] = "PASSWORD=root-password dashboard-7f3a9c51e08b6d24"
     host = host_of(vm=10, **context)
     list(checks_onegate.answers(host))
     return host, masker_of(host.found, layout)
@@ -124,7 +124,7 @@ def test_everything_that_a_report_needs_is_there_without_secrets(whole, tmp_path
     assert "journalctl" in found["units/flower-superlink.service.txt"]
     everything = "".join(found.values())
     for secret in (
-        "dashboard-token-0123456789",
+        "dashboard-7f3a9c51e08b6d24",
         "token-10",
         "root-password",
         "abcdefgh",

@@ -1,9 +1,10 @@
 """The calls of the Control API, with oneflower's values in place of protocol messages."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import grpc
-from flwr.common.constant import RUN_FAILURE_DETAILS_NO_HEARTBEAT
+from flwr.common.constant import ACCESS_TOKEN_KEY, RUN_FAILURE_DETAILS_NO_HEARTBEAT
 from flwr.common.grpc import GRPC_MAX_MESSAGE_LENGTH
 from flwr.common.serde import fab_to_proto, user_config_to_proto
 from flwr.common.typing import Fab
@@ -32,9 +33,11 @@ CHANNEL_OPTIONS = (
 class ControlCalls:
     """One method a call; each raises grpc.RpcError where the call fails, after `timeout_s` at the latest."""
 
-    def __init__(self, channel: grpc.Channel, *, timeout_s: float) -> None:
+    def __init__(self, channel: grpc.Channel, *, timeout_s: float, token: str = "") -> None:
         self._stub = ControlStub(channel)
-        self._timeout_s = timeout_s
+        # Where `flwr` puts the token of an account, so that it can present one, too.
+        metadata = ((ACCESS_TOKEN_KEY, token),) if token else ()
+        self._how: Mapping[str, Any] = {"timeout": timeout_s, "metadata": metadata}
 
     def start_run(
         self, fab: bytes, fab_hash: str, run_config: Mapping[str, bool | int | float | str]
@@ -45,38 +48,40 @@ class ControlCalls:
             override_config=user_config_to_proto(dict(run_config)),
             federation=NOOP_FEDERATION,
         )
-        response = self._stub.StartRun(request, timeout=self._timeout_s)
+        response = self._stub.StartRun(request, **self._how)
         return int(response.run_id) if response.HasField("run_id") else None
 
     def runs(self) -> list[RunState]:
         """Return all runs, oldest id first."""
-        response = self._stub.ListRuns(ListRunsRequest(), timeout=self._timeout_s)
+        response = self._stub.ListRuns(ListRunsRequest(), **self._how)
         return [_run_state(response.run_dict[run_id]) for run_id in sorted(response.run_dict)]
 
     def run(self, run_id: int) -> RunState:
         """Return one run."""
-        response = self._stub.ListRuns(ListRunsRequest(run_id=run_id), timeout=self._timeout_s)
+        response = self._stub.ListRuns(ListRunsRequest(run_id=run_id), **self._how)
         return _run_state(response.run_dict[run_id])
 
     def nodes(self) -> list[NodeState]:
         """Return the SuperNodes that have registered and not left."""
-        response = self._stub.ListNodes(ListNodesRequest(), timeout=self._timeout_s)
+        response = self._stub.ListNodes(ListNodesRequest(), **self._how)
         return [
             NodeState(node_id=node.node_id, online=node.status == "online") for node in response.nodes_info
         ]
 
     def unregister_node(self, node_id: int) -> None:
         """Take a SuperNode off the list."""
-        self._stub.UnregisterNode(UnregisterNodeRequest(node_id=node_id), timeout=self._timeout_s)
+        self._stub.UnregisterNode(UnregisterNodeRequest(node_id=node_id), **self._how)
 
     def logs(self, run_id: int, *, timeout_s: float | None) -> Iterator[str]:
         """Yield the ServerApp's log as it comes."""
-        for part in self._stub.StreamLogs(StreamLogsRequest(run_id=run_id), timeout=timeout_s):
+        for part in self._stub.StreamLogs(
+            StreamLogsRequest(run_id=run_id), **{**self._how, "timeout": timeout_s}
+        ):
             yield part.log_output
 
     def stop_run(self, run_id: int) -> bool:
         """Stop a run; return whether the SuperLink did so."""
-        return bool(self._stub.StopRun(StopRunRequest(run_id=run_id), timeout=self._timeout_s).success)
+        return bool(self._stub.StopRun(StopRunRequest(run_id=run_id), **self._how).success)
 
 
 def _run_state(run: Run) -> RunState:
@@ -96,7 +101,10 @@ USE = PrivateUse(
     "same, but prints for people, wants a project folder, and has no exit code for a SuperLink that is "
     "away.",
     sources={
-        "flwr.common.constant": {"RUN_FAILURE_DETAILS_NO_HEARTBEAT": "537bb70e41c9"},
+        "flwr.common.constant": {
+            "ACCESS_TOKEN_KEY": "106a643059a2",
+            "RUN_FAILURE_DETAILS_NO_HEARTBEAT": "537bb70e41c9",
+        },
         "flwr.common.grpc": {"GRPC_MAX_MESSAGE_LENGTH": "972dcafa6fb4"},
         "flwr.common.serde": {"fab_to_proto": "8b6275d1c239", "user_config_to_proto": "59788b53270c"},
         "flwr.common.typing": {"Fab": "140aff940cdb"},

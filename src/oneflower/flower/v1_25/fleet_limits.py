@@ -61,7 +61,7 @@ class Limits:
 
     def ids(self, of_message: int) -> int:
         """Return how many objects a reply may have; ``of_message`` is the number in the largest message."""
-        return ID_FACTOR * of_message + EXTRA_IDS
+        return ID_FACTOR * of_message + EXTRA_IDS + self.max_update_bytes // MB
 
 
 def is_object_id(text: str) -> bool:

@@ -64,12 +64,12 @@ def _start_superlink(stage: Stage, resolution: Resolution) -> dict[str, str]:
     settings = resolution.settings
     units = [unit for unit in _superlink_units(stage, resolution) if unit.needed]
     stage.systemd.start(units)
-    ca = stage.layout.certificates.ca
+    ca, sockets = stage.layout.certificates.ca, stage.layout.sockets
     for unit in units:
         is_superlink = unit.name == f"{services.SUPERLINK_NAME}.service"
         stage.systemd.wait(
             unit.name,
-            (lambda: superlink_answers(settings, ca)) if is_superlink else (lambda: True),
+            (lambda: superlink_answers(settings, ca, sockets)) if is_superlink else (lambda: True),
             "the SuperLink does not respond" if is_superlink else "it does not run",
             HEALTH_TIMEOUT_S,
         )

@@ -5,6 +5,7 @@ import ssl
 from pathlib import Path
 
 from oneflower.errors import ClusterError
+from oneflower.flower.sockets import socket_of
 from oneflower.opennebula.appliance.systemd import Systemd
 from oneflower.settings import Settings
 from oneflower.settings.formats import split_address
@@ -15,9 +16,9 @@ REGISTERED = "SuperNode ID: "
 _LOCAL = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - looked up, not listened on
 
 
-def superlink_answers(settings: Settings, ca: Path) -> bool:
+def superlink_answers(settings: Settings, ca: Path, sockets: Path) -> bool:
     """Whether both APIs accept connections, with TLS if it is enabled."""
-    return _control_answers(settings, ca) and _fleet_answers(settings, ca)
+    return _control_answers(settings, ca, sockets) and _fleet_answers(settings, ca)
 
 
 def supernode_is_registered(systemd: Systemd, unit: str) -> bool:
@@ -25,12 +26,14 @@ def supernode_is_registered(systemd: Systemd, unit: str) -> bool:
     return REGISTERED in systemd.log_since_start(unit)
 
 
-def _control_answers(settings: Settings, ca: Path) -> bool:
+def _control_answers(settings: Settings, ca: Path, sockets: Path) -> bool:
     # Imported here: a machine with another Flower can still be examined.
     from oneflower.flower.control import ControlClient  # noqa: PLC0415
 
     host, port = _local(settings.control_api_address)
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    if settings.flower_workarounds:  # it has its socket, wherever else it listens
+        address = socket_of(sockets, address)
     try:
         root = ca.read_bytes() if settings.tls_enabled else None
         with ControlClient(address, root) as control:

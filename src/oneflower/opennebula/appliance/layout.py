@@ -52,6 +52,11 @@ class Layout:
         return self.base / "state"
 
     @property
+    def sockets(self) -> Path:
+        """The sockets of the Control and AppIo APIs: of the containers' user, for nobody else."""
+        return self.base / "sockets"
+
+    @property
     def data(self) -> Path:
         """The operator's data, mounted read-only."""
         return self.base / "data"
@@ -176,6 +181,7 @@ class Layout:
             (self.authority, 0o700, 0),
             (self.certs, 0o700, self.uid),
             (self.state, 0o700, self.uid),
+            (self.sockets, 0o700, self.uid),
             (self.service, 0o755, 0),
         ):
             _make(folder, mode, self._owner(owner))

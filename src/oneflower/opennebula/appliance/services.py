@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oneflower.flower import arguments
+from oneflower.flower.sockets import SOCKETS
 from oneflower.journal import JOURNAL_VARIABLE
 from oneflower.node_keys import KEYS_VARIABLE
 from oneflower.opennebula.appliance.layout import Layout
@@ -28,6 +29,7 @@ CERTS = Path("/app/certs")
 DATA = Path("/app/data")
 MODELS = Path("/app/models")
 SERVICE = Path("/app/service")
+SOCKET_FOLDER = Path("/app/sockets")
 JOURNAL = STATE / "journal.jsonl"
 # A ServerApp inherits these from the SuperLink that starts it.
 _SERVER_APP = {
@@ -59,6 +61,7 @@ def environment(container: Container, resolution: Resolution) -> str:
         "FLWR_LOG_LEVEL": resolution.settings.log_level,
         "FLWR_TELEMETRY_ENABLED": "0",
         "HOME": str(STATE),
+        SOCKETS: str(SOCKET_FOLDER),
         **(_SERVER_APP if machine is Machine.SUPERLINK else {}),
     }
     return _lines({**given, **own})
@@ -148,7 +151,7 @@ def supernode_containers(
     settings: Settings, layout: Layout, *, superlink: str, pairs: Mapping[str, object]
 ) -> list[Container]:
     """Return the SuperNode that joins a SuperLink (``host:port``), with its node config."""
-    mounts = (_state(layout), _certs(layout), _data(layout), _models(settings, layout))
+    mounts = (_state(layout), _sockets(layout), _certs(layout), _data(layout), _models(settings, layout))
     host = _Host(machine=Machine.SUPERNODE, layout=layout, mounts=mounts)
     args = arguments.supernode(
         settings,
@@ -174,7 +177,8 @@ def _supervisor(settings: Settings) -> list[str]:
 
 def _superlink_mounts(settings: Settings, layout: Layout) -> tuple[Mount, ...]:
     service = Mount(source=str(layout.service), target=str(SERVICE))
-    mounts = (_state(layout), _certs(layout), _data(layout), _models(settings, layout), service)
+    folders = (_state(layout), _sockets(layout), _certs(layout), _data(layout))
+    mounts = (*folders, _models(settings, layout), service)
     if not settings.checkpoint_enabled:
         return mounts
     target = settings.checkpoint_path
@@ -183,6 +187,10 @@ def _superlink_mounts(settings: Settings, layout: Layout) -> tuple[Mount, ...]:
 
 def _state(layout: Layout) -> Mount:
     return Mount(source=str(layout.state), target=str(STATE), writable=True)
+
+
+def _sockets(layout: Layout) -> Mount:
+    return Mount(source=str(layout.sockets), target=str(SOCKET_FOLDER), writable=True)
 
 
 def _certs(layout: Layout) -> Mount:

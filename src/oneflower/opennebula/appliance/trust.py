@@ -88,7 +88,8 @@ def _refusal(layout: Layout, why: str) -> str:
     return (
         f"the CA certificate that OneGate shows for the SuperLink {why}: it is not followed, and the one "
         f"of before stays. If the SuperLink's machine was replaced, remove {layout.trusted_ca} on this "
-        "SuperNode and restart flower-report; if not, another VM of the service has written it"
+        "SuperNode: the new one is trusted within a minute; if not, another VM of the service has written "
+        "it"
     )
 
 

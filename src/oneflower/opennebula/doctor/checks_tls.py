@@ -125,7 +125,7 @@ def _renew(host: Host) -> str:
     if host.machine is Machine.SUPERLINK:
         return "reboot: configure creates matching certificates; set your own as all three variables"
     return (
-        "check that flower-report runs, which fetches the SuperLink's CA from OneGate every 30 s; if "
+        "see the check superlink-ca; check that flower-report runs, which reads OneGate every 30 s; if "
         "FL_SSL_CA_CERTFILE is set, set it to the CA that issued the SuperLink's certificate"
     )
 

@@ -13,6 +13,7 @@ from oneflower.opennebula.doctor import (
     checks_context,
     checks_disk,
     checks_docker,
+    checks_identity,
     checks_network,
     checks_onegate,
     checks_service,
@@ -61,6 +62,8 @@ CHECKS: Final[Sequence[Check]] = (
     Check(checks_training.SHOWN, checks_training.shown),
     Check(checks_clock.CLOCK, checks_clock.clock),
     Check(checks_clock.CERTIFICATES, checks_clock.certificates),
+    Check(checks_identity.KEY, checks_identity.keys),
+    Check(checks_identity.TRUST, checks_identity.trust),
     Check(
         checks_network.NAMES,
         checks_network.names,

@@ -6,6 +6,7 @@ import sys
 import pytest
 from flwr.supercore.superexec.plugin import ServerAppExecPlugin
 
+from oneflower.flower.programs import TOKEN_VARIABLE
 from oneflower.flower.v1_25.workarounds import own_programs
 
 
@@ -13,7 +14,7 @@ from oneflower.flower.v1_25.workarounds import own_programs
 def commands(monkeypatch):
     """Start nothing; return what would have been started."""
     started = []
-    monkeypatch.setattr(subprocess, "Popen", started.append)
+    monkeypatch.setattr(subprocess, "Popen", lambda command, **how: started.append((command, how.get("env"))))
     return started
 
 
@@ -24,20 +25,23 @@ def launch_a_serverapp():
 
 def test_flower_starts_its_own_program_by_name(commands):
     launch_a_serverapp()
-    assert commands[0][0] == "flwr-serverapp"
+    assert commands[0][0][0] == "flwr-serverapp"
 
 
-def test_it_is_started_through_the_launcher_with_the_same_arguments(commands, monkeypatch):
+def test_it_is_started_through_the_launcher_and_its_token_is_in_no_argument(commands, monkeypatch):
+    """Every user of the machine reads the arguments of every process, and the token opens the AppIo API."""
     launch_a_serverapp()
     own_programs.SUPEREXEC.apply(monkeypatch.setattr)
     launch_a_serverapp()
-    stock, ours = commands
-    assert ours == [sys.executable, "-P", "-m", "oneflower.flower.launch", "serverapp", *stock[1:]]
+    (stock, _), (ours, environ) = commands
+    same = [argument for argument in stock[1:] if argument not in ("--token", "token")]
+    assert ours == [sys.executable, "-P", "-m", "oneflower.flower.launch", "serverapp", *same]
+    assert environ[TOKEN_VARIABLE] == "token"
 
 
 def test_a_program_that_is_not_flowers_is_left_alone(commands):
     own_programs.Launching.Popen(["true", "--flag"])
-    assert commands == [["true", "--flag"]]
+    assert commands == [(["true", "--flag"], None)]
 
 
 def test_superexec_is_watched(monkeypatch):

@@ -48,6 +48,7 @@ from flwr.proto.message_pb2 import ObjectTree
 from flwr.proto.node_pb2 import Node
 from flwr.supercore.heartbeat import HeartbeatSender
 
+from oneflower.flower.programs import TOKEN_VARIABLE
 from oneflower.flower.v1_25.pace import Pace
 from oneflower.flower.v1_25.warm.app import CONTEXT, MESSAGE, TREE, write_reply
 from oneflower.flower.v1_25.warm.exchange import Parcel, ParcelWriter, new_parcel
@@ -151,9 +152,9 @@ class Executor:
         """Start Flower's own process for an app that cannot be forked; it does the rest."""
         log(WARNING, "app runs in a new process each time fab=%s reason=%s", fab.hash_str[:8], reason)
         command = [sys.executable, "-P", "-m", "oneflower.flower.launch", "clientapp", "--insecure"]
-        command += ["--clientappio-api-address", self._address, "--token", token]
+        command += ["--clientappio-api-address", self._address]
         command += ["--parent-pid", str(os.getpid()), "--flwr-dir", str(self._flwr_dir)]
-        self._cold.append(subprocess.Popen(command))
+        self._cold.append(subprocess.Popen(command, env={**os.environ, TOKEN_VARIABLE: token}))
 
     @contextmanager
     def _heartbeat(self, token: str) -> "Iterator[threading.Event]":

@@ -11,7 +11,7 @@ from flwr.server import app as superlink
 from flwr.supercore.superexec.plugin import base_exec_plugin
 from flwr.supernode import start_client_internal
 
-from oneflower.flower.programs import LAUNCHER, RUN_VARIABLE
+from oneflower.flower.programs import LAUNCHER, RUN_VARIABLE, without_token
 from oneflower.flower.v1_25.private import Sources
 from oneflower.flower.v1_25.workarounds import client_crash
 from oneflower.flower.v1_25.workarounds.registry import Patch, Program, Purpose, Workaround
@@ -34,7 +34,10 @@ class Launching:
         """Start a program through the launcher; superexec is watched and restarted."""
         if command[0] == "flower-superexec":
             return keep_running(launched(command), name=command[0], on_end=client_crash.give_up_running)
-        return subprocess.Popen(launched(command))
+        if command[0] not in OURS:
+            return subprocess.Popen(command)
+        arguments, secret = without_token(launched(command))
+        return subprocess.Popen(arguments, env={**os.environ, **secret})
 
 
 def launched(command: Sequence[str]) -> list[str]:
@@ -95,8 +98,9 @@ SUPERNODE = _workaround(
 )
 SUPEREXEC = _workaround(
     Program.SUPEREXEC,
-    "`flwr-serverapp` and `flwr-clientapp` are started without these workarounds. With it the id of the "
-    "run is also in the ServerApp's environment (`ONEFLOWER_RUN`).",
+    "`flwr-serverapp` and `flwr-clientapp` are started without these workarounds, and every user of the "
+    "machine can read their token in the process list. With it the token is in their environment, and so is "
+    "the id of the run (`ONEFLOWER_RUN`).",
     "base_exec_plugin.py:52",
     {
         "flwr.supercore.superexec.plugin.base_exec_plugin": {

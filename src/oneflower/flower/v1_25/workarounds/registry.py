@@ -26,8 +26,9 @@ class Program(StrEnum):
 class Purpose(StrEnum):
     """What a workaround is for.
 
-    SAFETY: without it work is lost, a wrong node is asked, or a process waits for ever. SPEED: without it the
-    same happens later. FL_FLOWER_SPEEDUPS=NO leaves the second kind out.
+    SAFETY: without it work is lost, a wrong node is asked, a process waits for ever, or another user of the
+    machine reaches an API. SPEED: without it the same happens later. FL_FLOWER_SPEEDUPS=NO leaves the second
+    kind out.
     """
 
     SAFETY = "safety"
