@@ -1,5 +1,7 @@
 """Where a base model is found, and what tells two of them apart."""
 
+import os
+
 import pytest
 
 from oneflower.errors import AppError
@@ -69,3 +71,10 @@ def test_the_fingerprint_hangs_on_content_not_on_the_folder(tmp_path):
     assert fingerprint(make(tmp_path / "c", b"others!")) != fingerprint(first)
     (second / "config.json").write_text("{ }")
     assert fingerprint(second) != fingerprint(first)
+
+
+def test_a_pipe_among_the_weights_is_refused_and_not_waited_for(tmp_path):
+    folder = make(tmp_path / "a")
+    os.mkfifo(folder / "z.safetensors")
+    with pytest.raises(AppError, match=r"z\.safetensors is no file"):
+        fingerprint(folder)

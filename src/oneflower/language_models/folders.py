@@ -59,6 +59,10 @@ def fingerprint(folder: Path) -> str:
     """
     digest = hashlib.sha256()
     for path in [folder / "config.json", *sorted(folder.glob("*.safetensors"))]:
+        if not path.is_file():  # a pipe or a device, which has no end
+            raise AppError(
+                f"{path} is no file: expected one of a base model. Remove it, or copy the model again"
+            )
         digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
         with path.open("rb") as stream:
             while block := stream.read(BLOCK_BYTES):
