@@ -214,8 +214,7 @@ class Phases:
         for node_id in nodes:
             reason = f"no answer to {phase} in {waited_s:.0f} s"
             if node_id in online:
-                since_s = self.grid.silent_s(node_id) or waited_s
-                reason = f"{reason}: still connected, working since {since_s:.0f} s"
+                reason += f": still connected, working since {self.grid.silent_s(node_id) or waited_s:.0f} s"
             self.leave_out(ClientFailed, server_round, node_id, LeftOutCode.NO_ANSWER, reason)
         return len(online.intersection(nodes))
 
