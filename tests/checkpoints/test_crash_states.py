@@ -313,6 +313,16 @@ def roll_back(scene, make):
     scene.promise(make(1), kept=kept, link_shows=[make(1)])
 
 
+def reject(scene, make):
+    """A training goes back from a round that nobody can train from."""
+    kept = [make(1), make(2), make(3)]
+    scene.promise(make(3), kept=kept, link_shows=[make(3)])
+    scene.store.open()
+    scene.promise(make(3), make(2), kept=kept)
+    scene.store.reject(3)
+    scene.promise(make(2), kept=kept, link_shows=[make(2)])
+
+
 def start_afresh(scene, make):
     kept = [make(1), make(2), make(3)]
     scene.promise(make(3), kept=kept, link_shows=[make(3)])
@@ -358,6 +368,7 @@ SCENES = {
     "save again after the last sync failed": ((2, 3), 0, save_again_after_the_last_sync_failed),
     "save other content": ((2, 3), 0, save_other_content),
     "roll back": ((1, 2, 3), 0, roll_back),
+    "reject": ((1, 2, 3), 0, reject),
     "start afresh": ((1, 2, 3), 0, start_afresh),
     "start afresh and save": ((1, 2, 3), 0, start_afresh_and_save),
     "set damage aside": ((1, 2, 3), 0, set_damage_aside),

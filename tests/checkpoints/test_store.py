@@ -366,6 +366,23 @@ def test_a_rollback_makes_the_round_the_newest_and_deletes_nothing(store, make, 
     assert (store.root / "checkpoint_round_2.npz.rolledback-1").exists()
 
 
+def test_a_rejected_round_is_set_aside_with_later_ones_and_remembered(store, make, same):
+    for number in (1, 2, 3):
+        store.save(make(number))
+    files = len(names(store.root))
+    assert store.rejected() == ()
+    assert store.reject(2) == (2, 3)
+    assert same(store.latest(), make(1))
+    assert store.rejected() == (2, 3)
+    assert len(names(store.root)) == files
+    assert (store.root / "checkpoint_latest.npz").readlink().name == "checkpoint_round_1.npz"
+    store.save(make(2))
+    assert store.reject(2) == (2,)
+    assert store.reject(2) == ()
+    assert store.rejected() == (2, 2, 3)
+    assert (store.root / "checkpoint_round_2.npz.rejected-2").exists()
+
+
 def test_a_rollback_to_a_damaged_or_missing_round_changes_nothing(store, make):
     for number in (1, 2):
         store.save(make(number))

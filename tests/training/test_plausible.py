@@ -9,7 +9,7 @@ from flwr.common import Array
 from oneflower.aggregation import SPECS
 from oneflower.checkpoints import CheckpointReader, model_digest
 from oneflower.codes import LeftOutCode, RoundFailure
-from oneflower.errors import TrainingError
+from oneflower.errors import SettingsError, TrainingError
 from oneflower.flower.records import array_views
 
 from ..federation import Federation, local_update, numpy_app
@@ -175,3 +175,21 @@ def test_a_training_whose_rounds_never_give_a_finite_model_says_so(tmp_path):
     checkpoint = CheckpointReader(tmp_path).latest()
     assert checkpoint.round == 1
     assert all(np.isfinite(array).all() for array in checkpoint.state.values())
+
+
+def test_a_training_of_before_the_bounds_resumes_and_a_finished_one_stays_finished(tmp_path):
+    """Its checkpoints do not know the two settings: they are taken for the defaults."""
+    federation = Federation(folder=tmp_path)
+    federation.train(num_server_rounds=2)
+    given = {"update_norm_bound": 10.0, "max_client_weight": 20.0}
+    federation.train(num_server_rounds=2, **given)
+    federation.train(num_server_rounds=3, **given)
+    assert not events(federation, "settings_changed")
+    assert [event.round for event in events(federation, "round_completed")] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("key", ["update_norm_bound", "max_client_weight"])
+@pytest.mark.parametrize("value", [0.5, -1.0, 0.999])
+def test_a_bound_below_the_median_is_refused(key, value, tmp_path):
+    with pytest.raises(SettingsError, match="0, or 1 or more"):
+        Federation(folder=tmp_path).train(**{key: value})

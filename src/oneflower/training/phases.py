@@ -12,6 +12,7 @@ from oneflower.flower.client_mark import ClientMark, take_mark
 from oneflower.flower.grid import Reply, RoundGrid
 from oneflower.flower.parts import PartTable
 from oneflower.flower.refusals import refusal_of, words_of
+from oneflower.foreign_text import shown
 from oneflower.journal import Aggregated, Event, Journal, unfinished_round
 from oneflower.journal.events import (
     ClientFailed,
@@ -188,7 +189,7 @@ class Phases:
             if reply.message.has_error():
                 self._tell_failed(phase, server_round, reply)
                 if reply.message.error.code in RAISED:
-                    raised.append(reply.message.error.reason or NO_REASON)
+                    raised.append(shown(reply.message.error.reason or NO_REASON))
                 continue
             self.record(
                 ReplyReceived(
@@ -263,7 +264,8 @@ class Phases:
         code: LeftOutCode,
         reason: str,
     ) -> None:
-        """Name a client that takes no part in this round, and why."""
+        """Name a client that takes no part in this round, and why; its own words are cut and escaped."""
+        reason = shown(reason)
         log(
             WARNING,
             "%s round=%d client=%s reason=%s",
