@@ -11,7 +11,13 @@ HOST_PACKAGES := systemd-container debootstrap iproute2 podman runc buildah neta
 	fuse-overlayfs ruby-rspec shellcheck yamllint
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint units e2e attacks fuzz slow docs soak torn-writes many-rounds campaign laws mutations nightly \
+# Each file names every package that is installed into one place, with its hashes.
+LOCKS := appliances/image
+SUPPLY := .cache/supply-chain
+LOCK := $(SUPPLY)/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	--no-config $(LOCK_OPTIONS)
+
+.PHONY: lock audit sbom help demo test check lint units e2e attacks fuzz slow docs soak torn-writes many-rounds campaign laws mutations nightly \
 	contract e2e-hosts hosts-packages format clean
 
 help: ## List the targets
@@ -63,6 +69,27 @@ fuzz: $(DEVELOP) ## Read mutated replies for MINUTES from SEED; expect each to b
 
 slow: $(DEVELOP) ## Run short forms of soak, torn-writes and campaign, and boot hosts with systemd (root)
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m 'slow or hosts'
+
+$(SUPPLY)/ready: Makefile
+	$(PYTHON) -m venv $(SUPPLY)
+	$(SUPPLY)/bin/pip install --quiet --disable-pip-version-check uv==0.13.9 pip-audit==2.10.1 cyclonedx-bom==7.5.0
+	@touch $@
+
+lock: $(SUPPLY)/ready ## Write the locks of the images, with hashes; LOCK_OPTIONS=--upgrade takes newer versions
+	$(LOCK) pyproject.toml -o $(LOCKS)/machine.lock
+	$(LOCK) pyproject.toml --extra apps --extra images --extra parquet --extra llm --extra dashboard \
+		-o $(LOCKS)/container.lock
+	@printf '%s\n' $(DATA_PACKAGES) > $(SUPPLY)/data.in
+	$(LOCK) --no-deps $(SUPPLY)/data.in -o $(LOCKS)/data.lock
+
+audit: $(SUPPLY)/ready ## Look for known vulnerabilities of what the locks name; exit code 2 where nobody can be asked
+	$(SUPPLY)/bin/python tests/supply_chain/audit.py $(LOCKS)/*.lock
+
+sbom: $(SUPPLY)/ready ## Write a CycloneDX bill of materials of each lock into dist/
+	@mkdir -p dist
+	@for each in machine container data; do \
+		$(SUPPLY)/bin/cyclonedx-py requirements --of JSON --short-PURLs -o dist/oneflower-$$each.cdx.json \
+			$(LOCKS)/$$each.lock && echo dist/oneflower-$$each.cdx.json; done
 
 docs: $(DEVELOP) ## Build the documentation into site/, strictly; open site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build

@@ -3,6 +3,8 @@
 #   install.sh superlink|supernode
 # Beside this script lie boot.sh with its files, the Containerfile and oneflower's wheel. What may be set:
 #   PIP_OPTIONS        what pip is told besides (an index of PyTorch for this machine's processors)
+#   LOCKED             YES (the default) installs only what machine.lock and container.lock name, by hash
+#   BASE               the base image, by digest; otherwise Flower's image of the role by its tag
 #   ENGINE_PACKAGES    packages of a container engine that has a `docker` command (docker.io)
 #   WITHOUT_CONTAINER  YES leaves the container out: where no engine runs, as in a chroot
 set -euo pipefail
@@ -13,6 +15,8 @@ readonly VENV=/opt/oneflower/venv
 PIP_OPTIONS="${PIP_OPTIONS:-}"
 ENGINE_PACKAGES="${ENGINE_PACKAGES:-docker.io}"
 WITHOUT_CONTAINER="${WITHOUT_CONTAINER:-NO}"
+LOCKED="${LOCKED:-YES}"
+BASE="${BASE:-docker.io/flwr/$ROLE:1.25.0}"
 
 case "$ROLE" in
     superlink | supernode) ;;
@@ -35,6 +39,10 @@ install_oneflower() {
     wheel="$(find "$HERE" -maxdepth 1 -name 'oneflower-*.whl' -print -quit)"
     [ -n "$wheel" ] || { echo "install.sh: there is no oneflower-*.whl in $HERE" >&2; exit 2; }
     python3 -m venv "$VENV"
+    if [ "$LOCKED" = YES ]; then
+        "$VENV/bin/pip" install --no-cache-dir "${options[@]}" --require-hashes -r "$HERE/machine.lock"
+        options+=(--no-deps)
+    fi
     "$VENV/bin/pip" install --no-cache-dir "${options[@]}" "$wheel"
     ln -sf "$VENV/bin/oneflower" /usr/local/bin/oneflower
 }
@@ -43,6 +51,7 @@ build_container() {
     local version
     version="$("$VENV/bin/oneflower" --version | cut -d' ' -f2)"
     docker build --build-arg "ROLE=$ROLE" --build-arg "PIP_OPTIONS=$PIP_OPTIONS" \
+        --build-arg "LOCKED=$LOCKED" --build-arg "BASE=$BASE" \
         --tag "oneflower-$ROLE:$version" "$HERE"
 }
 

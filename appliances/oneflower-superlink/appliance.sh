@@ -50,6 +50,7 @@ ONE_SERVICE_PARAMS=(
     'FL_CONTROL_TOKEN' 'configure' 'Access token for commands from other machines, at least 16 characters; needs TLS' 'O|password'
     'FL_ISOLATION' 'configure' 'Who starts the app processes: Flower itself (subprocess) or a separate service (process)' 'O|list'
     'FL_DATABASE' 'configure' 'Database file of the SuperLink, relative to its state folder' 'O|text'
+    'FL_CHECKPOINT_KEY' 'configure' 'Key that signs the checkpoints, at least 32 characters; others are then refused' 'O|password'
     'FL_DASHBOARD_ADDRESS' 'configure' 'Address of the dashboard and the metrics; FL_DASHBOARD_TOKEN is required beyond loopback' 'O|text'
     'FL_DASHBOARD_TOKEN' 'configure' 'Access token for the dashboard and the metrics, at least 16 characters' 'O|password'
     'FL_TLS_ENABLED' 'configure' 'Encrypt the connections between SuperNodes and SuperLink' 'O|boolean'

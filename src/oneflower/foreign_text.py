@@ -66,5 +66,7 @@ def cut(text: str, most: int = LONGEST_REASON) -> str:
 
 
 def shown(text: str, most: int = LONGEST_REASON) -> str:
-    """Return a text that someone else wrote as it may be stored and shown: cut, then escaped."""
-    return printable(cut(text, most))
+    """Return a text that someone else wrote as it may be stored and shown: cut, then escaped to one line."""
+    short = cut(text, most)
+    begin, ending = short[:most], short[most:]
+    return printable(begin)[:most] + printable(ending)

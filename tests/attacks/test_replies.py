@@ -76,7 +76,6 @@ UNREADABLE = {
     "chunks out of range": arrays_of(array(chunk(b"x"), order=[7])),
     "chunks below zero": arrays_of(array(chunk(b"x"), order=[-1])),
     "shape of another type": arrays_of(array(chunk(b"x"), shape=["8"])),
-    "nested deep": deep(20),
 }
 
 
@@ -87,6 +86,16 @@ def test_a_reply_that_cannot_be_read_is_quarantined(cluster, attacker, body):
     assert len(found) >= 2
     assert {event.code for event in found} == {LeftOutCode.UNREADABLE}
     assert all(len(event.reason) <= 300 for event in found)
+
+
+def test_objects_that_are_nested_deep_are_refused_at_once(cluster, attacker):
+    """The SuperLink failed on their tree whenever it was asked for replies."""
+
+    def answer(client, asked):
+        assert not client.try_push(asked, reply(asked, deep(20), src_node_id=client.id))
+        client.push_error(asked, "and now an honest failure")
+
+    attack(cluster, attacker, answer)
 
 
 def test_an_object_that_is_no_message_is_quarantined(cluster, attacker):

@@ -69,7 +69,9 @@ def test_every_template_file_has_its_languages_extension_and_is_used(path):
     name = path.relative_to(TEMPLATE_FILES).as_posix()
     assert re.fullmatch(r"[a-z]+/[\w.-]+\.(sh|hcl|rb|md|service|local)\.j2", name)
     modules = (module.read_text() for module in TEMPLATE_FILES.parent.rglob("*.py"))
-    assert any(f'"{name.removesuffix(".j2")}"' in text for text in modules)
+    templates = (template.read_text() for template in TEMPLATE_FILES.rglob("*.j2"))
+    included = any(f'{{% include "{name}" %}}' in text for text in templates)
+    assert included or any(f'"{name.removesuffix(".j2")}"' in text for text in modules)
 
 
 @given(TEXT)

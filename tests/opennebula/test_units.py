@@ -49,7 +49,12 @@ class TestEveryContainer:
 
     def test_it_may_write_its_state_only(self, container):
         writable = [mount.target for mount in container.mounts if mount.writable]
-        assert writable == ([] if container.name == "flower-dashboard" else ["/app/state"])
+        assert writable == ([] if container.name == "flower-dashboard" else ["/app/state", "/app/sockets"])
+
+    def test_only_the_dashboard_is_without_the_sockets(self, container):
+        """They command the cluster, and the dashboard only reads; its user is that of the others."""
+        given = services.environment(container, resolve({}, {}))
+        assert ("ONEFLOWER_SOCKETS=/app/sockets" in given) == (container.name != "flower-dashboard")
 
     def test_it_runs_in_the_foreground_and_comes_back(self, container):
         text = container_unit(container)
@@ -69,7 +74,7 @@ def test_checkpoints_are_mounted_where_the_operator_says():
         if m.target == "/data/c p"
     ]
     assert mount.option == "--volume=/opt/flower/checkpoints:/data/c p:rw"
-    assert len(superlink()[0].mounts) == 5
+    assert len(superlink()[0].mounts) == 6
 
 
 @pytest.mark.parametrize("machine", [superlink, supernode])

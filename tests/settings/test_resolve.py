@@ -85,7 +85,7 @@ class TestSources:
     def test_every_variable_has_an_alias(self, variable):
         pems = CA | CERT | KEY
         given = pems if isinstance(variable.kind, Text64) else {variable.name: variable.example}
-        given = {variable.name: "7f3a9c51e08b6d24"} if isinstance(variable.kind, Password) else given
+        given = {variable.name: "7f3a9c51e08b6d24" * 2} if isinstance(variable.kind, Password) else given
         if variable.name == "FL_NODE_KEYS":
             given = {variable.name: PUBLIC_KEY}
         if variable.name == "FL_TARGET_METRIC_VALUE":

@@ -17,6 +17,8 @@ from oneflower.checkpoints.retention import (
     Retention,
     retention_of,
 )
+from oneflower.checkpoints.sign_folder import sign_folder
+from oneflower.checkpoints.signing import ForeignError, Signer
 from oneflower.checkpoints.store import CheckpointStore
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "CheckpointInfo",
     "CheckpointReader",
     "CheckpointStore",
+    "ForeignError",
     "KeepAll",
     "KeepEvery",
     "KeepNewest",
@@ -41,6 +44,7 @@ __all__ = [
     "Resumption",
     "Retention",
     "Saved",
+    "Signer",
     "adopt",
     "check_storable",
     "compare",
@@ -49,4 +53,5 @@ __all__ = [
     "model_digest",
     "normalised",
     "retention_of",
+    "sign_folder",
 ]

@@ -14,12 +14,13 @@ from typing import Any
 from oneflower.checkpoints.files import Files
 from oneflower.checkpoints.folder import set_aside
 from oneflower.checkpoints.ledger import Entry
-from oneflower.checkpoints.manifest import DamagedError, FileRecord, Manifest, describe, render
+from oneflower.checkpoints.manifest import DamagedError, FileRecord, Manifest, describe, render, sign
 from oneflower.checkpoints.model import Checkpoint
 from oneflower.checkpoints.names import HISTORY, manifest_name, model_name, round_files, state_name, temporary
 from oneflower.checkpoints.npz import npz_pieces
 from oneflower.checkpoints.read_back import check_line, check_manifest, check_schema
 from oneflower.checkpoints.reading import read_manifest, verify_files
+from oneflower.checkpoints.signing import ForeignError, Signer
 from oneflower.checkpoints.writing import append_durably, write_temporary
 from oneflower.quality import Best
 
@@ -55,6 +56,7 @@ def commit(  # noqa: PLR0913 - the checkpoint, and the other fields of its manif
     best: Best | None,
     best_metric: str,
     time: str,
+    signer: Signer | None = None,
 ) -> Commit:
     """Commit a checkpoint.
 
@@ -66,7 +68,7 @@ def commit(  # noqa: PLR0913 - the checkpoint, and the other fields of its manif
     renamed: list[Path] = []
     try:
         records = _write_data(files, root, checkpoint)
-        existing = _existing(files, root, checkpoint, records)
+        existing = _existing(files, root, checkpoint, records, signer)
         if existing is not None and existing.same_content:
             _remove_temporaries(files, root, number)
             files.sync_folder(root)
@@ -81,8 +83,8 @@ def commit(  # noqa: PLR0913 - the checkpoint, and the other fields of its manif
             history=entry.position,
             time=time,
         )
-        write_temporary(files, root / manifest_name(number), [memoryview(render(content))])
-        check_manifest(files, root, number, records)
+        write_temporary(files, root / manifest_name(number), [memoryview(render(sign(content, signer)))])
+        check_manifest(files, root, number, records, signer)
         if existing is not None:
             ending = set_aside(files, root, number, existing.reason)
             log.warning(
@@ -124,17 +126,19 @@ def _write_data(files: Files, root: Path, checkpoint: Checkpoint) -> list[FileRe
 
 
 def _existing(
-    files: Files, root: Path, checkpoint: Checkpoint, records: list[FileRecord]
+    files: Files, root: Path, checkpoint: Checkpoint, records: list[FileRecord], signer: Signer | None
 ) -> _Existing | None:
     """Return what is committed for the round already; None if nothing is."""
     number = checkpoint.round
     if not _exists(files, root / manifest_name(number)):
         return None
     try:
-        manifest = read_manifest(files, root, number)
+        manifest = read_manifest(files, root, number, signer)
         verify_files(files, root, manifest)
         if list(manifest.files) == records and _same_training(manifest, checkpoint):
             return _Existing(same_content=True)
+    except ForeignError as foreign:
+        return _Existing(same_content=False, reason="foreign", detail=str(foreign))
     except DamagedError as damage:
         return _Existing(same_content=False, reason="damaged", detail=str(damage))
     return _Existing(same_content=False, reason="superseded", detail="other content was saved for the round")

@@ -120,4 +120,4 @@ _FIELDS: Final[Mapping[str, Check]] = {
     "best": _best,
     "metrics": _mapping,
 }
-_LATER: Final[Mapping[str, Check]] = {"notes": _mapping, "best_metric": _text}
+_LATER: Final[Mapping[str, Check]] = {"notes": _mapping, "best_metric": _text, "signed": _texts}

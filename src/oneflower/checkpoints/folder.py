@@ -8,6 +8,7 @@ import errno
 import logging
 from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import Final
 
 from oneflower.checkpoints.files import LARGEST_MANIFEST, Files
 from oneflower.checkpoints.names import (
@@ -24,9 +25,11 @@ from oneflower.checkpoints.names import (
     round_files,
     temporary,
 )
-from oneflower.checkpoints.writing import replace_file, replace_link
+from oneflower.checkpoints.writing import replace_file, replace_link, write_temporary
 
 log = logging.getLogger(__name__)
+
+_PROBE: Final = "checkpoint_probe"
 
 
 def make_folder(files: Files, path: Path) -> None:
@@ -45,6 +48,13 @@ def committed_rounds(files: Files, root: Path) -> list[int]:
     """Return the rounds that have a manifest, oldest first."""
     rounds = (manifest_round(name) for name in files.names(root))
     return sorted(number for number in rounds if number is not None)
+
+
+def probe(files: Files, root: Path) -> None:
+    """Write, sync and remove a file, so that an unusable folder is reported at the start."""
+    path = root / _PROBE
+    write_temporary(files, path, [memoryview(b"oneflower\n")])
+    files.unlink(temporary(path))
 
 
 def set_aside(files: Files, root: Path, number: int, reason: str) -> str:

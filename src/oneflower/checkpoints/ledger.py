@@ -17,6 +17,7 @@ from oneflower.checkpoints.manifest import DamagedError, Manifest
 from oneflower.checkpoints.metrics import loadable, normalised
 from oneflower.checkpoints.model import Metrics
 from oneflower.checkpoints.reading import read_history, read_manifest, read_metrics
+from oneflower.checkpoints.signing import ForeignError, Signer
 from oneflower.errors import AppError
 from oneflower.quality import BestSoFar, Wanted, flat, measure_named, wanted_or_automatic
 
@@ -61,14 +62,22 @@ class Ledger:
 
     @classmethod
     def read(
-        cls, files: Files, root: Path, *, wanted: Wanted | None = None, rounds: Collection[int] | None = None
+        cls,
+        files: Files,
+        root: Path,
+        *,
+        wanted: Wanted | None = None,
+        rounds: Collection[int] | None = None,
+        signer: Signer | None = None,
     ) -> Self:
-        """Read the ledger of all committed rounds, or of some of them.
+        """Read the ledger of all committed rounds, or of some of them; with a signer only of ours.
 
         Without `wanted` the rounds are ranked by the metric in the newest manifest.
         """
         committed = committed_rounds(files, root) if rounds is None else sorted(rounds)
-        newest = _newest(files, root, committed)
+        if signer is not None:
+            committed = [each.round for each in _manifests(files, root, committed, signer)]
+        newest = _newest(files, root, committed, signer)
         history, unreadable = EMPTY, False
         try:
             history = read_history(files, root)
@@ -85,16 +94,18 @@ class Ledger:
         )
         if newest is None:
             return ledger
-        known = read_metrics(newest, history)
+        known = read_metrics(newest, history, signed=signer is not None)
         metrics: Metrics = known.metrics
         if newest.history is None:
             metrics, _ = loadable(metrics)
             ledger.unrecorded = metrics
         elif known.problem is None:
-            ledger.position, _ = history.recorded_after(newest.history, newest.round)
+            ledger.position = newest.history
+            if signer is None:  # otherwise our next manifest would vouch for a line that may be anybody's
+                ledger.position, _ = history.recorded_after(newest.history, newest.round)
         else:
             log.warning("metrics damaged, those left are kept folder=%s reason=%s", root, known.problem)
-            own = (manifest.metrics for manifest in _manifests(files, root, committed))
+            own = (manifest.metrics for manifest in _manifests(files, root, committed, signer))
             metrics = ledger.unrecorded = merged([*own, known.metrics])
             _remember_best(ledger.best, newest)
         ledger._include(metrics)
@@ -158,19 +169,21 @@ def _between(last: int, until: int, rounds: Mapping[str, Any]) -> Iterator[str]:
             yield text
 
 
-def _newest(files: Files, root: Path, committed: Collection[int]) -> Manifest | None:
+def _newest(files: Files, root: Path, committed: Collection[int], signer: Signer | None) -> Manifest | None:
     """Return the newest manifest that can be read; damage is reported when a checkpoint is loaded."""
     for number in sorted(committed, reverse=True):
         for _ in range(2):  # one failed read is not damage; skipping the round would lose its metrics
-            with suppress(DamagedError):
-                return read_manifest(files, root, number)
+            with suppress(DamagedError, ForeignError):
+                return read_manifest(files, root, number, signer)
     return None
 
 
-def _manifests(files: Files, root: Path, committed: Collection[int]) -> Iterator[Manifest]:
+def _manifests(
+    files: Files, root: Path, committed: Collection[int], signer: Signer | None
+) -> Iterator[Manifest]:
     for number in sorted(committed):
-        with suppress(DamagedError):
-            yield read_manifest(files, root, number)
+        with suppress(DamagedError, ForeignError):
+            yield read_manifest(files, root, number, signer)
 
 
 def _remember_best(best: BestSoFar, manifest: Manifest) -> None:

@@ -8,6 +8,7 @@ from oneflower.checkpoints.files import Files, state_error
 from oneflower.checkpoints.folder import set_history_aside
 from oneflower.checkpoints.ledger import Ledger
 from oneflower.checkpoints.names import HISTORY
+from oneflower.checkpoints.signing import Signer
 from oneflower.quality import Wanted
 
 log = logging.getLogger(__name__)
@@ -22,10 +23,11 @@ class LedgerCache:
         The metric that ranks the rounds; None takes the one in the newest manifest.
     """
 
-    def __init__(self, files: Files, root: Path, wanted: Wanted | None) -> None:
+    def __init__(self, files: Files, root: Path, wanted: Wanted | None, signer: Signer | None = None) -> None:
         self._files = files
         self._root = root
         self._wanted = wanted
+        self.signer = signer
         self._ledger: Ledger | None = None
 
     def current(self) -> Ledger:
@@ -37,7 +39,9 @@ class LedgerCache:
     def read(self, rounds: Collection[int] | None) -> Ledger:
         """Read the ledger as it would be if only these rounds were committed; None means all."""
         try:
-            return Ledger.read(self._files, self._root, wanted=self._wanted, rounds=rounds)
+            return Ledger.read(
+                self._files, self._root, wanted=self._wanted, rounds=rounds, signer=self.signer
+            )
         except OSError as error:
             raise state_error(error, "reading the committed rounds", self._root) from error
 

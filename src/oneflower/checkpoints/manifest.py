@@ -16,6 +16,7 @@ from oneflower.checkpoints.metrics import check_metrics, from_json, normalised, 
 from oneflower.checkpoints.model import Checkpoint, ModelSchema
 from oneflower.checkpoints.names import HISTORY, model_name, state_name
 from oneflower.checkpoints.npz_reading import file_sizes
+from oneflower.checkpoints.signing import Signer
 from oneflower.errors import AppError, CheckpointError
 from oneflower.files import parse_json
 from oneflower.quality import Best
@@ -121,11 +122,13 @@ def render(content: Mapping[str, Any]) -> bytes:
     return text.removesuffix(_END) + f',\n "{SELF}": "{hashlib.sha256(text).hexdigest()}"'.encode() + _END
 
 
-def parse(data: bytes, number: int) -> Manifest:
+def parse(data: bytes, number: int, signer: Signer | None = None) -> Manifest:
     """Verify and parse the manifest of round `number`.
 
     Raises
     ------
+    ForeignError
+        It is intact, and not signed as `signer` requires.
     DamagedError
         Its bytes are not as committed, or it is the manifest of another round.
     CheckpointError
@@ -145,7 +148,14 @@ def parse(data: bytes, number: int) -> Manifest:
     if manifest.round != number:
         raise DamagedError(f"the manifest is that of round {manifest.round}, expected round {number}")
     _check_file_names(manifest)
+    if signer is not None:
+        signer.check(content, _text)
     return manifest
+
+
+def sign(content: Mapping[str, Any], signer: Signer | None) -> Mapping[str, Any]:
+    """Return a manifest's content, signed where there is a signer."""
+    return content if signer is None else signer.signed(content, _text)
 
 
 def _verified(data: bytes) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from oneflower.checkpoints.model import ModelSchema
 from oneflower.checkpoints.names import HISTORY, manifest_name, temporary
 from oneflower.checkpoints.npz import Arrays
 from oneflower.checkpoints.npz_reading import UNREADABLE, npz_schema
+from oneflower.checkpoints.signing import Signer
 from oneflower.errors import CheckpointError
 
 
@@ -28,13 +29,15 @@ def check_schema(files: Files, root: Path, name: str, arrays: Arrays) -> None:
         raise _unreadable(name, "; ".join(differences))
 
 
-def check_manifest(files: Files, root: Path, number: int, records: list[FileRecord]) -> None:
+def check_manifest(
+    files: Files, root: Path, number: int, records: list[FileRecord], signer: Signer | None = None
+) -> None:
     """Raise CheckpointError unless the temporary manifest is valid and names these files."""
     name = manifest_name(number)
     with files.open(temporary(root / name)) as file:
         data = file.read()
     try:
-        found = list(parse(data, number).files)
+        found = list(parse(data, number, signer).files)
     except DamagedError as error:
         raise _unreadable(name, str(error)) from error
     if found != records:

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 from oneflower.checkpoints.files import Files, OsFiles, state_error
 from oneflower.checkpoints.folder import committed_rounds
-from oneflower.checkpoints.history import History
+from oneflower.checkpoints.history import History, Reading
 from oneflower.checkpoints.manifest import DamagedError, Manifest
 from oneflower.checkpoints.model import Checkpoint, Metrics, ModelSchema
 from oneflower.checkpoints.names import REJECTED, manifest_round, parse_set_aside
@@ -20,6 +20,7 @@ from oneflower.checkpoints.reading import (
     read_metrics,
     verify_files,
 )
+from oneflower.checkpoints.signing import Signer, training_of
 from oneflower.errors import CheckpointError
 
 log = logging.getLogger(__name__)
@@ -51,8 +52,9 @@ class CheckpointReader:
     does not mean damage. Before damage is reported, the manifest is read again.
     """
 
-    def __init__(self, root: Path, *, files: Files | None = None) -> None:
+    def __init__(self, root: Path, *, files: Files | None = None, signer: Signer | None = None) -> None:
         self.root = root
+        self._signer = signer
         self._files = files or OsFiles()
         self._read_history: History | None = None
 
@@ -81,6 +83,10 @@ class CheckpointReader:
             return ()
         except OSError as error:
             raise state_error(error, "listing the checkpoints", self.root) from error
+
+    def training(self, number: int) -> str:
+        """Return the identity of the training that signed a round's manifest; empty without a signature."""
+        return training_of(self._manifest(number).content)
 
     def rejected(self) -> tuple[int, ...]:
         """Return the rounds that the training has gone back from, oldest first."""
@@ -127,7 +133,7 @@ class CheckpointReader:
         """Return all metrics up to the newest checkpoint, with its client evaluation if it was recorded."""
         for info in reversed(self.list()):
             if info.manifest is not None:
-                return read_metrics(info.manifest, self._history(info.manifest)).metrics
+                return self._metrics_of(info.manifest, self._history(info.manifest)).metrics
         return {}
 
     def metrics_problem(self, number: int) -> str | None:
@@ -135,10 +141,13 @@ class CheckpointReader:
         return self._read_consistently(number, self._metrics_damage)
 
     def _metrics_damage(self, manifest: Manifest) -> str | None:
-        problem = read_metrics(manifest, self._history(manifest)).problem
+        problem = self._metrics_of(manifest, self._history(manifest)).problem
         if problem is not None and not self._is_current(manifest):
             raise DamagedError(problem)  # read again by `_read_consistently`
         return problem
+
+    def _metrics_of(self, manifest: Manifest, history: History) -> Reading:
+        return read_metrics(manifest, history, signed=self._signer is not None)
 
     def _verified(self, manifest: Manifest) -> Manifest:
         verify_files(self._files, self.root, manifest)
@@ -152,7 +161,7 @@ class CheckpointReader:
 
     def _read_of(self, manifest: Manifest, schema: ModelSchema | None) -> Checkpoint:
         _require_schema(manifest, schema)
-        read = read_metrics(manifest, history_or_empty(self._files, self.root))
+        read = self._metrics_of(manifest, history_or_empty(self._files, self.root))
         checkpoint = read_checkpoint(self._files, self.root, manifest, read.metrics)
         if read.problem is not None and self._is_current(manifest):
             log.warning(
@@ -198,7 +207,7 @@ class CheckpointReader:
         """Read a round's manifest. One that is missing but listed has been replaced, and is read again."""
         for _ in range(_MAX_READS):
             try:
-                return read_manifest(self._files, self.root, number)
+                return read_manifest(self._files, self.root, number, self._signer)
             except DamagedError as damage:
                 if number not in self.rounds():
                     raise MissingRoundError(

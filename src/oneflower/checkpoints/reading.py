@@ -15,28 +15,29 @@ from oneflower.checkpoints.manifest import DamagedError, FileRecord, Manifest, p
 from oneflower.checkpoints.model import Checkpoint, Metrics, ModelSchema
 from oneflower.checkpoints.names import HISTORY, manifest_name
 from oneflower.checkpoints.npz_reading import UNREADABLE, read_npz
+from oneflower.checkpoints.signing import Signer
 from oneflower.errors import StateError
 
 _CHUNK_BYTES: Final = 4 << 20
 LARGEST_HISTORY: Final = 1 << 30
 
 
-def read_manifest(files: Files, folder: Path, number: int) -> Manifest:
-    """Read and check the manifest of a round.
+def read_manifest(files: Files, folder: Path, number: int, signer: Signer | None = None) -> Manifest:
+    """Read and check the manifest of a round, and its signature where there is a signer.
 
     Raises
     ------
     DamagedError
         It is missing, unreadable or not as committed.
     CheckpointError
-        It is of another schema.
+        It is of another schema, or not signed.
     OSError
         It cannot be reached now (no permission, for example), which does not mean damage.
     """
     name = manifest_name(number)
     with _open(files, folder / name) as file:
         data = _read_bounded(file, name, LARGEST_MANIFEST)
-    return parse(data, number)
+    return parse(data, number, signer)
 
 
 def verify_files(files: Files, folder: Path, manifest: Manifest) -> None:
@@ -70,15 +71,16 @@ def history_or_empty(files: Files, folder: Path) -> History:
         return EMPTY
 
 
-def read_metrics(manifest: Manifest, history: History) -> Reading:
+def read_metrics(manifest: Manifest, history: History, *, signed: bool = False) -> Reading:
     """Return the metrics up to a round, with those of its client evaluation if they were recorded.
 
-    If the history is damaged, they are those of its valid lines and of the manifest itself.
+    If the history is damaged, they are those of its valid lines and of the manifest itself. With `signed`
+    only what the manifest vouches for: a line after it may be anybody's.
     """
     if manifest.history is None:
         return Reading(metrics=merged([manifest.metrics]), problem=None)
     read = history.until(manifest.history)
-    _, later = history.recorded_after(manifest.history, manifest.round)
+    _, later = (None, []) if signed else history.recorded_after(manifest.history, manifest.round)
     return Reading(metrics=merged([read.metrics, manifest.metrics, *later]), problem=read.problem)
 
 

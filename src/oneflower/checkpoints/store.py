@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Self
+from typing import Self
 
 from oneflower.checkpoints.commit import commit, record_history
 from oneflower.checkpoints.files import Files, state_error
 from oneflower.checkpoints.folder import (
     make_folder,
+    probe,
     recover,
     remove_rounds,
     set_aside,
@@ -22,17 +23,15 @@ from oneflower.checkpoints.ledger_cache import LedgerCache
 from oneflower.checkpoints.lock import FolderLock
 from oneflower.checkpoints.manifest import DamagedError
 from oneflower.checkpoints.model import Checkpoint, Metrics, Saved
-from oneflower.checkpoints.names import REJECTED, model_name, temporary
+from oneflower.checkpoints.names import REJECTED, model_name
 from oneflower.checkpoints.npz import Arrays, check_storable
 from oneflower.checkpoints.reader import CheckpointReader
 from oneflower.checkpoints.retention import KeepAll, Retention, rounds_to_delete
-from oneflower.checkpoints.writing import write_temporary
+from oneflower.checkpoints.signing import Signer
 from oneflower.errors import CheckpointError, OneflowerError, StateError
 from oneflower.quality import Best, Wanted
 
 log = logging.getLogger(__name__)
-
-_PROBE: Final = "checkpoint_probe"
 
 
 class CheckpointStore(CheckpointReader):
@@ -62,11 +61,12 @@ class CheckpointStore(CheckpointReader):
         wanted: Wanted | None = None,
         lock_wait_s: float = 0.0,
         files: Files | None = None,
+        signer: Signer | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        super().__init__(root, files=files)
+        super().__init__(root, files=files, signer=signer)
         self._retention = retention or KeepAll()
-        self._ledgers = LedgerCache(self._files, root, wanted)
+        self._ledgers = LedgerCache(self._files, root, wanted, signer)
         self._lock_wait_s = lock_wait_s
         self._now = now
         self._lock = FolderLock(root)
@@ -78,7 +78,7 @@ class CheckpointStore(CheckpointReader):
             make_folder(self._files, self.root)
             self._lock.acquire(self._lock_wait_s)
             self._ledgers.invalidate()
-            self._probe()
+            probe(self._files, self.root)
             recover(self._files, self.root)
         except OSError as error:
             self._lock.release()
@@ -110,6 +110,11 @@ class CheckpointStore(CheckpointReader):
                 f"the disk of {self.root} has {free} bytes free, a checkpoint of this model takes {needed}. "
                 "Free space on it, enlarge it, or lower FL_CHECKPOINT_KEEP."
             )
+
+    def sign_as(self, signer: Signer) -> None:
+        """Sign from now on for this training, and take no other's manifest for ours."""
+        self._signer = self._ledgers.signer = signer
+        self._ledgers.invalidate()
 
     def recorded(self) -> dict[str, int]:
         """Return the newest recorded round of each phase: a save needs only the metrics of later ones."""
@@ -149,6 +154,7 @@ class CheckpointStore(CheckpointReader):
                 best=ledger.best.best(),
                 best_metric=ledger.best.wanted.text,
                 time=self._now().isoformat(),
+                signer=self._signer,
             )
         except OSError as error:
             doing = f"saving the checkpoint of round {checkpoint.round}"
@@ -280,12 +286,6 @@ class CheckpointStore(CheckpointReader):
             raise state_error(error, "setting checkpoints aside", self.root) from error
         self._update_links()
         return tuple(rounds)
-
-    def _probe(self) -> None:
-        """Write, sync and remove a file, so that an unusable folder is reported at the start."""
-        probe = self.root / _PROBE
-        write_temporary(self._files, probe, [memoryview(b"oneflower\n")])
-        self._files.unlink(temporary(probe))
 
     def _require_writer(self) -> None:
         """Check that we hold the lock; create the folder again if it was removed."""

@@ -18,9 +18,10 @@ from oneflower.checkpoints import (
     compare,
     export_model,
     retention_of,
+    sign_folder,
 )
 from oneflower.cli.checkpoint_text import cells_of, field_text, number_text, print_json, rows_of
-from oneflower.cli.sources import DEFAULT_CHECKPOINTS, checkpoint_folder
+from oneflower.cli.sources import DEFAULT_CHECKPOINTS, checkpoint_folder, signer
 from oneflower.cli.tables import print_table
 from oneflower.errors import CheckpointError, SettingsError
 from oneflower.foreign_text import printable
@@ -178,9 +179,9 @@ def prune(
     if every:
         policy = KeepUnion((policy, KeepEvery(every)))
     if dry_run:
-        rounds = CheckpointStore(path).prune(policy, dry_run=True)
+        rounds = CheckpointStore(path, signer=signer()).prune(policy, dry_run=True)
     else:
-        with CheckpointStore(path) as store:
+        with CheckpointStore(path, signer=signer()) as store:
             rounds = store.prune(policy)
     listed = ", ".join(map(str, rounds)) or "none"
     sys.stdout.write(f"{'Would remove' if dry_run else 'Removed'} rounds: {listed}\n")
@@ -215,10 +216,32 @@ def rollback(
     """Set later rounds aside, so that the next run resumes from this round."""
     path = checkpoint_folder(where, path)
     _reader(path)
-    with CheckpointStore(path) as store:
+    with CheckpointStore(path, signer=signer()) as store:
         later = store.rollback(number)
     listed = ", ".join(map(str, later)) or "none"
     sys.stdout.write(f"The next run resumes at round {number}. Rounds set aside: {listed}\n")
+
+
+@app.command("sign")
+def sign_rounds(where: FolderArgument = None, *, path: FolderOption = DEFAULT_CHECKPOINTS) -> None:
+    """Sign the rounds of a folder with FL_CHECKPOINT_KEY, which is read from the environment.
+
+    What is in the folder now is taken for yours: compare its SHA-256 first. Rounds that are damaged are left
+    as they are.
+    """
+    key = signer()
+    if key is None:
+        raise SettingsError(
+            "there is no key to sign with: expected FL_CHECKPOINT_KEY in the environment. Make one with: "
+            "openssl rand -hex 32"
+        )
+    path = checkpoint_folder(where, path)
+    _reader(path)
+    with CheckpointStore(path) as store:
+        done = sign_folder(store, key)
+    sys.stdout.writelines(f"round {number}: {printable(what)}\n" for number, what in done.items())
+    if any(what.startswith("not") for what in done.values()):
+        raise CheckpointError(f"some checkpoints in {path} are damaged and were not signed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,4 +284,4 @@ def _reader(path: Path) -> CheckpointReader:
             f"the checkpoint folder {path} does not exist. "
             "Pass that of the training as PATH, with --path or in FL_CHECKPOINT_PATH."
         )
-    return CheckpointReader(path)
+    return CheckpointReader(path, signer=signer())

@@ -74,6 +74,7 @@ def simulate(  # noqa: PLR0913 - one parameter per option
     simulation.set_log_level(resolution.settings.log_level if chosen else "WARNING")
     os.environ[JOURNAL_VARIABLE] = str(plan.folder.journal)
     os.environ["ONEFLOWER_CLIENTS"] = str(clients)
+    os.environ["FL_CHECKPOINT_KEY"] = resolution.settings.checkpoint_key
     with Interrupts(at_once=True), plan.folder.lock():
         finished = _finished(plan, clients, progress)
         finish = None if finished is None else finished.event

@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
+from oneflower.checkpoints import Signer
 from oneflower.errors import SettingsError, StateError
 from oneflower.journal import JOURNAL_VARIABLE, TrainingState, has_journal, read_patiently, reduce
 from oneflower.local_cluster.folder import StateFolder
 from oneflower.monitor.state.safety import Inspector, Safety
+from oneflower.settings import checkpoint_key
 
 DEFAULT_STATE = Path("oneflower-state")
 DEFAULT_CHECKPOINTS = Path("/app/checkpoints")
@@ -88,6 +90,12 @@ def checkpoint_folder(where: Path | None, path: Path) -> Path:
         return inside if inside.is_dir() else named
     except OSError:
         return named
+
+
+def signer() -> Signer | None:
+    """Return what checks the checkpoints' signatures, with FL_CHECKPOINT_KEY of the environment."""
+    key = checkpoint_key(os.environ)
+    return Signer(key=key) if key else None
 
 
 def read_training(source: Source, *, prove: bool = True) -> tuple[TrainingState, Safety]:

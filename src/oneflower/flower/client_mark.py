@@ -13,17 +13,23 @@ from dataclasses import dataclass
 from logging import ERROR
 from typing import Final
 
+from oneflower.files import parse_json
 from oneflower.flower.api import ConfigRecord, Context, Error, ErrorCode, Message, log
 from oneflower.flower.arguments import LONGEST_NAME, NAME
 from oneflower.flower.packing import answer
 from oneflower.flower.parts import own_part
+from oneflower.foreign_text import LONGEST_REASON, cut
 
 _RECORD: Final = "oneflower-client"
 _LINE: Final = "\noneflower-client "
+_ESCAPED_LINE: Final = "\\noneflower-client "
+"""The same after the SuperLink has escaped the reason (`foreign_text`)."""
 # Only our round loop sends both; a reply to anybody else's stays as the app made it.
 _OURS: Final = frozenset({"server-round", "seed"})
 
 
+MOST_RAISED: Final = 800
+"""In characters, of an exception's text: after it was escaped the mark has room in the reason, too."""
 MOST_STATE: Final = 64
 """How many names of records are read of one client."""
 
@@ -60,7 +66,7 @@ def mark_reply(reply: Message, message: Message, context: Context) -> None:
 def raised_reply(error: BaseException, message: Message, context: Context) -> Message:
     """Return the reply of Flower's own process to an exception of the app, with the mark in its reason."""
     log(ERROR, "ClientApp raised an exception", exc_info=error)
-    reason = f"{type(error)}:<'{error}'>"  # run_clientapp.py:139
+    reason = cut(f"{type(error)}:<'{error}'>", MOST_RAISED)  # run_clientapp.py:139
     if _is_ours(message):
         reason += _LINE + json.dumps(_own(context))
     return Message(Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=reason), reply_to=message)
@@ -69,13 +75,14 @@ def raised_reply(error: BaseException, message: Message, context: Context) -> Me
 def take_mark(reply: Message) -> ClientMark:
     """Remove the mark from a reply, or from the reason of its error, and return it."""
     if reply.has_error():
-        reason, found, line = (reply.error.reason or "").rpartition(_LINE)
+        whole = reply.error.reason or ""
+        reason, found, line = max(whole.rpartition(_LINE), whole.rpartition(_ESCAPED_LINE), key=_marked)
         if not found:
             return ClientMark()
         reply.error = Error(code=reply.error.code, reason=reason)
         try:
-            values = json.loads(line)
-        except (ValueError, RecursionError):
+            values = parse_json(line[:LONGEST_REASON])
+        except ValueError:
             return ClientMark()
         return _checked(values) if isinstance(values, dict) else ClientMark()
     if not reply.has_content() or _RECORD not in reply.content:
@@ -83,6 +90,10 @@ def take_mark(reply: Message) -> ClientMark:
     record = reply.content[_RECORD]
     del reply.content[_RECORD]
     return _checked(record) if isinstance(record, ConfigRecord) else ClientMark()
+
+
+def _marked(parts: tuple[str, str, str]) -> bool:
+    return bool(parts[1])
 
 
 def _is_ours(message: Message) -> bool:

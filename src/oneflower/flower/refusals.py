@@ -10,6 +10,7 @@ from typing import Final, cast
 
 from oneflower.codes import LeftOutCode
 from oneflower.flower.api import Error, ErrorCode, Message, RecordDict
+from oneflower.foreign_text import printable
 
 LONGEST_REASON: Final = 300
 MB: Final = 1_000_000
@@ -96,5 +97,6 @@ def words_of(error: BaseException) -> str:
 
 
 def shortened(text: str) -> str:
-    """Return a text of a reasonable length."""
-    return text if len(text) <= LONGEST_REASON else f"{text[: LONGEST_REASON - 3]}..."
+    """Return a text of a reasonable length, on one line."""
+    line = printable(text[:LONGEST_REASON])
+    return line if len(line) <= LONGEST_REASON else f"{line[: LONGEST_REASON - 3]}..."

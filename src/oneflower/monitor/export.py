@@ -71,6 +71,7 @@ def _short(
             "failures": {code.value: count for code, count in state.failures.items()},
             "quarantines": {code.value: count for code, count in state.quarantines.items()},
             "bounded": state.bounded.total(),
+            "refused_joins": {code.value: count for code, count in state.refused.items()},
         },
         "went_back": back and {"round": back.round, "to": back.to, "reason": back.reason},
         "connected": [client.shown for client in connected(state)],

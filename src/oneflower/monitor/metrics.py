@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from oneflower.codes import LeftOutCode, Phase
+from oneflower.codes import LeftOutCode, Phase, RefusalCode
 from oneflower.journal import TrainingState
 from oneflower.monitor.state.safety import Proof, Safety
 from oneflower.monitor.state.standing import Standing, standing
@@ -73,6 +74,8 @@ class TrainingCollector(Collector):
         yield states
         yield _by_reason("client_failures", "Clients that gave no update, by reason.", view.failures)
         yield _by_reason("client_quarantines", "Updates that were left out, by reason.", view.quarantines)
+        text = "SuperNodes that were not let in, by reason."
+        yield _by_reason("join_refusals", text, view.refused, RefusalCode)
 
     def _work(self) -> Iterator[Family]:
         view, safety = self._view, self._safety
@@ -146,9 +149,9 @@ def _states(name: str, text: str, present: Phase, every: list[Phase]) -> GaugeMe
     return family
 
 
-def _by_reason(name: str, text: str, found: Any) -> CounterMetricFamily:
+def _by_reason(name: str, text: str, found: Any, codes: type[StrEnum] = LeftOutCode) -> CounterMetricFamily:
     """Every code is always there: a series that appears with its first failure hides it from `increase`."""
     family = CounterMetricFamily(f"{PREFIX}_{name}", text, labels=["reason"])
-    for code in LeftOutCode:
+    for code in codes:
         family.add_metric([code.value], found[code])
     return family

@@ -1,7 +1,7 @@
 """The FL_* variables, each declared once; parser, errors, run-config and documents follow from the table."""
 
 from oneflower.settings.context import parse_context, read_context, render_context
-from oneflower.settings.resolve import Provenance, Resolution, resolve, resolve_for
+from oneflower.settings.resolve import Provenance, Resolution, checkpoint_key, resolve, resolve_for
 from oneflower.settings.runconfig import (
     ENDING,
     RESUME,
@@ -57,6 +57,7 @@ __all__ = [
     "Variable",
     "as_text",
     "asked",
+    "checkpoint_key",
     "differences",
     "missing_keys",
     "parse_context",

@@ -14,6 +14,7 @@ from oneflower.quality import Wanted
 FLOWER_VERSION = "1.25.0"
 MAX_TEXT_LENGTH = 4096
 SHORTEST_TOKEN = 16
+SHORTEST_KEY = 32
 # Longer ones first: what contains another is taken out as a whole.
 _COMMON = (
     "administrator",
@@ -185,6 +186,12 @@ def is_guessable(token: str) -> bool:
     return len(kept) < SHORTEST_TOKEN // 2 or len(set(kept)) < SHORTEST_TOKEN // 4 + 1
 
 
+def _key(text: str) -> str:
+    if len(text) < SHORTEST_KEY:
+        raise ValueError(f"it has {len(text)} characters; at least {SHORTEST_KEY} are required")
+    return _token(text)
+
+
 def _absolute_path(text: str) -> str:
     path = PurePosixPath(printable(text))
     if not path.is_absolute() or not path.name:
@@ -275,6 +282,11 @@ TOKEN = TextFormat(
     expected=f"at least {SHORTEST_TOKEN} characters, without blanks",
     example="$(openssl rand -hex 16)",
     parse=_token,
+)
+KEY = TextFormat(
+    expected=f"at least {SHORTEST_KEY} characters, without blanks",
+    example="$(openssl rand -hex 32)",
+    parse=_key,
 )
 METRIC = TextFormat(
     expected="the name of a metric, preceded by - where lower is better",

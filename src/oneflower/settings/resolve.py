@@ -9,7 +9,7 @@ from oneflower.errors import SettingsError
 from oneflower.settings.rules import advice, contradictions, fits, raise_minimums
 from oneflower.settings.settings import Settings
 from oneflower.settings.sources import Given, Notice, Source, collect, shown
-from oneflower.settings.table import TABLE, read_by
+from oneflower.settings.table import BY_NAME, TABLE, read_by
 from oneflower.settings.use_cases import what_fits
 from oneflower.settings.values import Choice, Value
 from oneflower.settings.variable import Consumer, Role, Variable
@@ -80,6 +80,18 @@ def resolve(
         ),
         notices=(*collected.notices, *raised, *advice(settings, collected.given)),
     )
+
+
+def checkpoint_key(environ: Mapping[str, str]) -> str:
+    """Return FL_CHECKPOINT_KEY of an environment, empty without it; SettingsError where it is no key.
+
+    A secret is no option of a command: every user of a machine can read its process list.
+    """
+    row = BY_NAME["FL_CHECKPOINT_KEY"]
+    try:
+        return str(row.parse(environ.get(row.name, "")))
+    except ValueError as error:
+        raise SettingsError(f"{row.name}: {error}. Make one with: openssl rand -hex 32") from error
 
 
 def resolve_for(consumers: Consumer, environ: Mapping[str, str]) -> Settings:

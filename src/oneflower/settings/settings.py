@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from oneflower.settings.formats import (
     CONNECT_ADDRESS,
     FLOWER_VERSION,
+    KEY,
     LISTEN_ADDRESS,
     NODE_CONFIG,
     RELATIVE_PATH,
@@ -128,6 +129,16 @@ class Settings(TrainingConfig):
         role=Role.SUPERLINK,
         consumers=Consumer.CONTAINER | Consumer.SUPERVISOR,
         help="Database file of the SuperLink, relative to its state folder",
+    )
+    checkpoint_key: str = variable(
+        name="FL_CHECKPOINT_KEY",
+        label="Checkpoint signing key",
+        kind=Password(KEY),
+        default="",
+        role=Role.SUPERLINK,
+        consumers=Consumer.SUPERLINK,
+        secret=True,
+        help="Key that signs the checkpoints, at least 32 characters; others are then refused",
     )
     dashboard_address: str = variable(
         name="FL_DASHBOARD_ADDRESS",

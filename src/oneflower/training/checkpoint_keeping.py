@@ -26,6 +26,7 @@ from oneflower.flower.records import array_views, to_record
 from oneflower.journal import Event, Journal
 from oneflower.journal.events import CheckpointFailed, CheckpointSaved, SettingsChanged, TrainingSaving
 from oneflower.settings import TrainingConfig
+from oneflower.training import signing
 from oneflower.training.fitting import require_rounds, require_versions, settings_changed
 from oneflower.training.history import metrics_since, restore
 from oneflower.training.kept import Kept, prove
@@ -59,6 +60,8 @@ class CheckpointKeeper:
         self._packages = {package: version(package) for package in ("flwr", "oneflower")}
         self._settings = dict(settings or {})
         self.notes: dict[str, Any] = {}
+        self._journal_path = None if journal is None else journal.path
+        self._signer = signing.signer_of(self._journal_path) if config.checkpoint_enabled else None
         self._stack = ExitStack()
         self._store: CheckpointStore | None = None
         self._writer: BackgroundWriter | None = None
@@ -73,6 +76,7 @@ class CheckpointKeeper:
                 retention=retention_of(self._config.checkpoint_keep),
                 wanted=self._config.quality,
                 lock_wait_s=_LOCK_WAIT_S,
+                signer=self._signer,
             )
             self._store = self._stack.enter_context(store)
             self._writer = self._stack.enter_context(
@@ -101,6 +105,7 @@ class CheckpointKeeper:
         self._store.require_space(array_views(result.arrays))
         if self._config.resume == "never":
             self._start_afresh(self._store)
+            signing.begin(self._store, self._signer, self._journal_path, None)
             return Start(round=0)
         return self._resume(self._store, result)
 
@@ -123,6 +128,7 @@ class CheckpointKeeper:
 
     def _resume(self, store: CheckpointStore, result: Result) -> Start:
         newest = store.latest(ModelSchema.of(array_views(result.arrays)))
+        signing.begin(store, self._signer, self._journal_path, newest.round if newest else None)
         if newest is None:
             return Start(round=0)
         require_rounds(newest, self._config, store.rounds())
@@ -145,7 +151,7 @@ class CheckpointKeeper:
     def keep(self, server_round: int, result: Result, strategy: Strategy) -> None:
         """Hand the round's model to the writer where a checkpoint is due; the last round always is.
 
-        So is the round after one that could not be saved. Only then is the optimizer's state taken, which
+        So is the round after one that was not saved. Only then is the optimizer's state taken, which
         copies two models for FedAdam.
         """
         last = server_round == self._config.num_rounds

@@ -101,7 +101,11 @@ class Images:
 
     def _root(self):
         stamp = digest(*sorted(file for file in RECIPE.iterdir() if file.is_file()))
-        environ = {"PIP_OPTIONS": "--no-index --find-links /tmp/wheels", "ENGINE_PACKAGES": ENGINE}
+        environ = {
+            "PIP_OPTIONS": "--no-index --find-links /tmp/wheels",
+            "ENGINE_PACKAGES": ENGINE,
+            "LOCKED": "NO",
+        }
         with self._unless("root", stamp) as wanted:
             if wanted:
                 shutil.rmtree(self.root, ignore_errors=True)
@@ -176,6 +180,8 @@ class Images:
         context.mkdir()
         shutil.copy(RECIPE / "Containerfile", context)
         shutil.copy(self.wheel, context)
+        for lock in RECIPE.glob("*.lock"):
+            shutil.copy(lock, context)
         version = self.wheel.name.split("-")[1]
         run(
             "buildah",
@@ -188,6 +194,7 @@ class Images:
             f"--volume={self.wheels}:/wheels:ro",
             f"--build-arg=ROLE={role}",
             "--build-arg=PIP_OPTIONS=--no-index --find-links /wheels",
+            "--build-arg=LOCKED=NO",  # the wheels here may have been built on this machine
             "--build-arg=EXTRAS=apps",
             f"--build-arg=DATA_PACKAGES={' '.join(DATA_PACKAGES)}",
             "--build-arg=MODEL=",

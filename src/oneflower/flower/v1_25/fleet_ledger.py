@@ -106,7 +106,7 @@ class Ledger:
     def received(self, node_id: int, message_id: str) -> bool:
         """Note that a node has all of a message; whether it was handed that message."""
         with self._lock:
-            message = self._handed.get(node_id, {}).get(message_id)
+            message = self._handed_to(node_id).get(message_id)
             if message is not None:
                 message.left = set()
             return message is not None
@@ -114,7 +114,7 @@ class Ledger:
     def knows_run(self, node_id: int, run_id: int) -> bool:
         """Whether a node was handed a message of a run that it has not answered."""
         with self._lock:
-            return any(each.run_id == run_id for each in self._handed.get(node_id, {}).values())
+            return any(each.run_id == run_id for each in self._handed_to(node_id).values())
 
     def most_ids(self, run_id: int) -> int:
         """Return how many objects a reply of a run may have."""
@@ -128,7 +128,7 @@ class Ledger:
         with self._lock:
             self._uploads[upload.reply_id] = upload
             self._of_node[upload.node_id].append(upload)
-            self._handed.get(upload.node_id, OrderedDict()).pop(upload.message_id, None)
+            self._handed_to(upload.node_id).pop(upload.message_id, None)
 
     def upload(self, node_id: int, reply_id: str) -> Upload | None:
         """Return a reply of a node that the ServerApp has not taken yet."""
@@ -212,8 +212,11 @@ class Ledger:
             self._runs.popitem(last=False)
         return run
 
+    def _handed_to(self, node_id: int) -> OrderedDict[str, Handed]:
+        return self._handed.get(node_id) or OrderedDict()
+
     def _message_with(self, node_id: int, run_id: int, object_id: str) -> Handed | None:
-        for each in self._handed.get(node_id, {}).values():
+        for each in self._handed_to(node_id).values():
             if each.run_id == run_id and object_id in each.left:
                 return each
         return None

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from oneflower.foreign_text import shown
+
 MB: Final = 1_000_000
 MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
 """Flower sends arrays in chunks of 5 MB (constant.py:147); a request holds one."""
@@ -96,8 +98,5 @@ def _walk(tree: Any) -> Iterator[tuple[int, str]]:
 
 
 def short_reason(reason: str) -> str:
-    """Return the reason of an error as one printable line of at most `MAX_REASON` characters."""
-    cut = reason[:MAX_REASON]
-    line = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in cut)
-    left = len(reason) - MAX_REASON
-    return f"{line[:MAX_REASON]}... ({left} more characters)" if left > 0 else line[: 2 * MAX_REASON]
+    """Return the reason of an error as one printable line of a reasonable length."""
+    return shown(reason, MAX_REASON)

@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from flwr.common import Error
-from flwr.common.constant import ErrorCode
+from flwr.common.constant import ErrorCode, Status
 from flwr.common.date import now
 from flwr.proto.fleet_pb2 import PushMessagesResponse
 from flwr.proto.message_pb2 import PushObjectResponse
 from flwr.server.superlink.fleet.grpc_rere.fleet_servicer import FleetServicer
 from flwr.server.superlink.serverappio.serverappio_servicer import ServerAppIoServicer
+from flwr.server.superlink.utils import abort_if
 
 from oneflower.flower.v1_25.fleet_ledger import Ledger, TooLargeError, Upload
 from oneflower.flower.v1_25.fleet_limits import RefusedError, ids_of, short_reason
@@ -27,6 +28,7 @@ from oneflower.flower.v1_25.stored_messages import answer, delete_reply, is_answ
 
 SWEEP_S: Final = 10.0
 LONGEST_RUNTIME_S: Final = 30 * 24 * 3600.0
+ENDED: Final = [Status.FINISHED]
 
 
 class ReplyGate:
@@ -71,6 +73,7 @@ class ReplyGate:
         if known is not None and known.message_id == metadata.reply_to_message_id:
             return _response(known.reply_id, known.missing)  # the answer to it was lost on the way
         asked = self._asked(state, node_id, metadata)
+        abort_if(metadata.run_id, ENDED, state, store, context)
         if wire.HasField("error"):
             error = Error(wire.error.code, short_reason(wire.error.reason))
             return _response(answer(state, asked, error), ())
@@ -222,6 +225,7 @@ USE = PrivateUse(
             "InMemoryObjectStore.delete": "e6ab07f837d6",
             "InMemoryObjectStore.__contains__": "1a72224945dd",
         },
+        "flwr.server.superlink.utils": {"abort_if": "aab66ff512f0"},
         "flwr.supercore.constant": {
             "NodeStatus": "579b918c601f",
         },
@@ -242,6 +246,7 @@ USE = PrivateUse(
         },
         "flwr.common.constant": {
             "ErrorCode": "4889fc3e5b66",
+            "Status": "0fab62895910",
         },
         "flwr.common.date": {
             "now": "3bbbf9bb2c01",

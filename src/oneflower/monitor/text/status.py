@@ -82,6 +82,7 @@ def _lines(state: TrainingState, now: datetime) -> Iterator[tuple[str, str]]:
     if state.parts:
         yield "parts", f"{_names([str(part) for part in state.parts])} (VM ids, from part 0 on)"
     yield from _left_out_lines(state)
+    yield from _refused_lines(state)
     yield from _bounded_lines(state)
     yield "checkpoint", _checkpoint(state, now)
     yield "restarts", f"{state.restarts}, failed attempts of a round: {state.failed_rounds}"
@@ -140,6 +141,14 @@ def _left_out_lines(state: TrainingState) -> Iterator[tuple[str, str]]:
     hidden = len(state.left_out) - MOST_LEFT_OUT
     if hidden > 0:
         yield "", f"and {hidden} before that; `oneflower logs` names them"
+
+
+def _refused_lines(state: TrainingState) -> Iterator[tuple[str, str]]:
+    for alarm in state.key_alarms.values():
+        yield "key ALARM", alarm.reason
+    if state.refused.total():
+        counts = [f"{text(code)}: {count}" for code, count in state.refused.items()]
+        yield "not let in", f"SuperNodes ({', '.join(counts)})"
 
 
 def _bounded_lines(state: TrainingState) -> Iterator[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """MLflow, by a tracking address or a folder. Needs the extra `mlflow` (mlflow-skinny)."""
 
+import posixpath
 from typing import Any, Final
 
 from mlflow.entities import Metric, Param, RunTag
@@ -12,6 +13,10 @@ from oneflower.monitor.tracking.tracker import parameters, scalars
 
 KEY_TAG: Final = "oneflower.training"
 LONGEST_VALUE: Final = 500
+LONGEST_NAME: Final = 250
+# What MLflow takes at a time.
+MOST_PARAMETERS: Final = 100
+MOST_METRICS: Final = 1000
 STATUS: Final = {Phase.FINISHED: "FINISHED", Phase.FAILED: "FAILED"}
 
 
@@ -38,7 +43,7 @@ class MlflowTracker:
 
     def begin(self, view: TrainingState) -> None:
         """Find the training's run, or make it, and log the parameters that it does not have."""
-        key = f"{view.app} {view.first_time.isoformat() if view.first_time else ''}"
+        key = f"{_name(view.app)} {view.first_time.isoformat() if view.first_time else ''}"
         if self._run is None or self._run.data.tags.get(KEY_TAG) != key:
             self._run = self._find(key) or self._make(view, key)
             self._sent = self._known()
@@ -46,7 +51,8 @@ class MlflowTracker:
         known = self._run.data.params
         new = {_name(name): str(value)[:LONGEST_VALUE] for name, value in parameters(view).items()}
         params = [Param(name, value) for name, value in new.items() if name not in known and value]
-        self._client.log_batch(self._run.info.run_id, params=params)
+        for begin in range(0, len(params), MOST_PARAMETERS):
+            self._client.log_batch(self._run.info.run_id, params=params[begin : begin + MOST_PARAMETERS])
         self._run = self._client.get_run(self._run.info.run_id)
 
     def rewind(self, after: int) -> None:
@@ -69,7 +75,7 @@ class MlflowTracker:
             if (name, step, timestamp) not in self._sent
         ]
         if metrics:
-            self._client.log_batch(self._run.info.run_id, metrics=metrics)
+            self._client.log_batch(self._run.info.run_id, metrics=metrics[:MOST_METRICS])
             self._sent.update(points)
 
     def finish(self, outcome: Phase) -> None:
@@ -99,4 +105,5 @@ class MlflowTracker:
 
 def _name(text: str) -> str:
     """Return a name that MLflow takes: a client may have named its metric with anything."""
-    return "".join(char if char.isalnum() or char in "_-./ " else "_" for char in text).strip("./ ") or "_"
+    plain = "".join(char if char.isalnum() or char in "_-./ " else "_" for char in text[:LONGEST_NAME])
+    return posixpath.normpath(plain.strip("./ ") or "_").lstrip("./ ") or "_"

@@ -1,7 +1,7 @@
 """Who may read the page: this machine, or whoever has the token."""
 
-import asyncio
 import hmac
+import math
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
 from typing import Final
@@ -11,13 +11,13 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from oneflower.errors import SettingsError
-from oneflower.settings.formats import SHORTEST_TOKEN, is_loopback
+from oneflower.monitor.web.attempts import Attempts
+from oneflower.monitor.web.connections import PEER
+from oneflower.settings.formats import TOKEN, is_loopback
 
 COOKIE: Final = "oneflower_session"
 OPEN_PATHS: Final = ("/login", "/health")
 LOCAL_NAMES: Final = ("127.0.0.1", "localhost", "[::1]")
-# A wrong token costs so long: guessing sixteen characters takes for ever.
-WRONG_TOKEN_S: Final = 1.0
 
 
 def check_access(host: str, token: str) -> None:
@@ -26,13 +26,16 @@ def check_access(host: str, token: str) -> None:
     Raises
     ------
     SettingsError
-        The address is not this machine's own and there is no token, or it is too short.
+        The address is not this machine's own and there is no token, or it can be guessed.
     """
-    if token and len(token) < SHORTEST_TOKEN:
+    try:
+        if token:
+            TOKEN.parse(token)
+    except ValueError as error:
         raise SettingsError(
-            f"the token has {len(token)} characters, expected {SHORTEST_TOKEN} or more: "
-            "make one with `openssl rand -hex 16`"
-        )
+            f"the token cannot be used: {error}. Expected {TOKEN.expected}, that nobody can guess: make one "
+            "with `openssl rand -hex 16`"
+        ) from error
     if not token and not is_loopback(host):
         raise SettingsError(
             f"--host {host} can be reached from other machines, expected a token with it: put one into a "
@@ -41,28 +44,46 @@ def check_access(host: str, token: str) -> None:
         )
 
 
+class TooSoonError(Exception):
+    """A token was sent while its address had to wait after a wrong one."""
+
+    def __init__(self, pause_s: float) -> None:
+        super().__init__(f"wait {pause_s:.0f} s")
+        self.pause_s = pause_s
+
+    def response(self) -> Response:
+        """Say how long to wait."""
+        text = "Too many wrong tokens from this address: wait a little, then send the right one.\n"
+        wait = {"Retry-After": str(math.ceil(self.pause_s))}
+        return PlainTextResponse(text, status_code=429, headers=wait)
+
+
 @dataclass(frozen=True, slots=True)
 class Token:
     """The secret that opens the page; empty where only this machine can come."""
 
     value: str = field(default="", repr=False)
+    attempts: Attempts = field(default_factory=Attempts, repr=False)
 
     def session(self) -> str:
         """Return what the cookie holds: proof of the token, not the token."""
         return hmac.new(self.value.encode(), b"oneflower dashboard session", "sha256").hexdigest()
 
-    async def matches(self, given: str) -> bool:
-        """Compare in constant time; a wrong one waits."""
+    def matches(self, given: str, peer: str) -> bool:
+        """Compare in constant time, and note a wrong one; TooSoonError while the address has to wait."""
+        pause_s = self.attempts.pause_s(peer)
+        if pause_s > 0:
+            raise TooSoonError(pause_s)
         right = hmac.compare_digest(given.encode(), self.value.encode())
-        if not right:
-            await asyncio.sleep(WRONG_TOKEN_S)
+        self.attempts.note(peer, right=right)
         return right
 
-    def opens(self, headers: Headers) -> bool:
+    def opens(self, headers: Headers, peer: str) -> bool:
         """Tell whether a request carries the token, or a cookie that proves it."""
         scheme, _, given = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            return hmac.compare_digest(given.strip().encode(), self.value.encode())
+            return self.matches(given.strip(), peer)
+        # Nobody guesses a cookie: it has 256 bits. One of an earlier token is no attempt.
         try:
             cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
         except CookieError:
@@ -90,8 +111,11 @@ class Gate:
         headers = Headers(scope=scope)
         if not self.token.value:
             return _wrong_name(headers.get("host", ""))
-        if scope["path"] in OPEN_PATHS or self.token.opens(headers):
-            return None
+        try:
+            if scope["path"] in OPEN_PATHS or self.token.opens(headers, peer_of(scope)):
+                return None
+        except TooSoonError as error:
+            return error.response()
         if "text/html" in headers.get("accept", ""):
             return RedirectResponse("login", status_code=303)
         return PlainTextResponse(
@@ -99,6 +123,11 @@ class Gate:
             status_code=401,
             headers={"WWW-Authenticate": "Bearer"},
         )
+
+
+def peer_of(scope: Scope) -> str:
+    """Return the address at the other end of the connection; a header cannot change it."""
+    return str(scope.get("state", {}).get(PEER, ""))
 
 
 def _wrong_name(host: str) -> Response | None:

@@ -9,7 +9,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from oneflower.monitor.html.document import document
 from oneflower.monitor.html.markup import el
-from oneflower.monitor.web.access import COOKIE, Token
+from oneflower.monitor.web.access import COOKIE, Token, TooSoonError, peer_of
 
 LARGEST_BYTES: Final = 4096
 KEPT_FOR_S: Final = 7 * 24 * 3600
@@ -25,8 +25,11 @@ class Login:
         """Show the form, or take the token."""
         if request.method == "GET":
             return HTMLResponse(_form(""))
-        if not await self.token.matches(await _given(request)):
-            return HTMLResponse(_form("That is not the token."), status_code=403)
+        try:
+            if not self.token.matches(await _given(request), peer_of(request.scope)):
+                return HTMLResponse(_form("That is not the token."), status_code=403)
+        except TooSoonError as error:
+            return error.response()
         answer = RedirectResponse("./", status_code=303)
         answer.set_cookie(
             COOKIE,

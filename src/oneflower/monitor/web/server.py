@@ -14,6 +14,7 @@ import uvicorn
 from oneflower.errors import StateError
 from oneflower.monitor.web.access import Token
 from oneflower.monitor.web.app import make_app
+from oneflower.monitor.web.connections import BACKLOG, bounded, most_connections
 from oneflower.monitor.web.live import Live
 
 # Readers hold their streams for ever; the server does not wait longer for them when it ends.
@@ -96,6 +97,9 @@ def beside(journal: Path, folder: Path, port: int) -> Iterator[str]:
 def _server(live: Live, token: Token) -> PageServer:
     config = uvicorn.Config(
         make_app(live, token),
+        http=bounded(most_connections()),  # type: ignore[arg-type] # it is called as a class would be
+        ws="none",
+        backlog=BACKLOG,
         log_level="warning",
         access_log=False,
         server_header=False,

@@ -4,6 +4,7 @@ import pytest
 from flwr.app import ArrayRecord, RecordDict
 from flwr.common.inflatable import get_object_tree
 from flwr.proto.message_pb2 import ObjectTree
+from flwr.supercore.object_store.sqlite_object_store import SqliteObjectStore
 from google.protobuf.message import DecodeError
 
 from oneflower.flower.v1_25.workarounds.delivery import RECALL
@@ -90,6 +91,23 @@ def test_objects_are_counted_as_before_when_the_children_were_corrected(superlin
     assert len(store) == before - 1
     assert FAKE in store
     assert reply.content["arrays"]["0"].object_id not in store
+
+
+def test_an_object_that_was_deleted_while_it_came_is_no_error(superlink, apply, asked, monkeypatch):
+    """Its last reader had it at once, and confirmed the message."""
+    reply = honest(superlink, asked)
+    store, record = superlink.objects.store(), reply.content["arrays"]
+    store.preregister(superlink.run_id, get_object_tree(record))
+    put = SqliteObjectStore.put
+
+    def put_and_delete(self, object_id, object_content):
+        put(self, object_id, object_content)
+        self.delete(object_id)
+
+    monkeypatch.setattr(SqliteObjectStore, "put", put_and_delete)
+    apply(WORKAROUND)
+    store.put(record.object_id, record.deflate())
+    assert record.object_id not in store
 
 
 def chained(store, run_id, levels):

@@ -206,6 +206,14 @@ class TestRefusedReply:
         (reply,) = answers(superlink, asked)
         assert (reply.metadata.message_type, reply.metadata.group_id) == ("train", asked.metadata.group_id)
 
+    @pytest.mark.parametrize("error", [False, True])
+    def test_a_reply_for_a_run_that_has_ended_is_refused_as_flower_does(self, superlink, fleet, asked, error):
+        superlink.finish()
+        before = objects(superlink)
+        with pytest.raises(AbortedError, match="Run is finished"):
+            fleet.push(failed(asked, "late") if error else reply_with(asked))
+        assert objects(superlink) == before
+
 
 class TestTree:
     def test_more_ids_than_the_message_allows_are_refused(self, superlink, fleet, asked):

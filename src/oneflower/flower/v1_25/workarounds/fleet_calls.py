@@ -26,7 +26,7 @@ def bound_calls(patch: Patch) -> None:
     refusals, reading = Refusals(), Reading()
     intercept = NodeAuthServerInterceptor.intercept_service
     wrap = NodeAuthServerInterceptor._wrap_method_handler  # noqa: SLF001 - it is what is mended
-    create = app.generic_create_grpc_server
+    create = app.generic_create_grpc_server  # type: ignore[attr-defined]
 
     def terminator(message: str, code: Any = UNKNOWN_NODE) -> Any:
         return refusing(code, message, refusals, "authentication")
@@ -101,12 +101,12 @@ class LimitedGrpc:
 @contextmanager
 def _receiving_at_most(most: int) -> Iterator[None]:
     """Let the servers that are created meanwhile receive no larger messages; it is one thread that starts."""
-    original = flower_grpc.grpc
-    flower_grpc.grpc = LimitedGrpc(most)  # type: ignore[assignment]
+    original = flower_grpc.grpc  # type: ignore[attr-defined]
+    flower_grpc.grpc = LimitedGrpc(most)  # type: ignore[attr-defined]
     try:
         yield
     finally:
-        flower_grpc.grpc = original
+        flower_grpc.grpc = original  # type: ignore[attr-defined]
 
 
 WORKAROUND = Workaround(

@@ -14,6 +14,7 @@ from flwr.proto.message_pb2 import ObjectTree
 from flwr.supercore.object_store import NoObjectInStoreError
 from flwr.supercore.object_store.sqlite_object_store import SqliteObjectStore
 
+from oneflower.flower.v1_25.workarounds.objects import CHANGING
 from oneflower.flower.v1_25.workarounds.registry import Patch, Program, Purpose, Workaround
 
 log = logging.getLogger(__name__)
@@ -59,9 +60,12 @@ def believe_contents(patch: Patch) -> None:
     def put_and_correct(self: Any, object_id: str, object_content: bytes) -> None:
         put(self, object_id, object_content)  # it compares the content with the id
         true = set(get_object_children_ids_from_object_content(object_content))
-        registered = {row["child_id"] for row in self.query(CHILDREN, (object_id,))}
-        if true != registered:
-            _correct(self, object_id, registered - true, true - registered)
+        if true == _children(self, object_id):
+            return
+        with CHANGING:  # it may have been fetched by its last reader and deleted since
+            registered = _children(self, object_id)
+            if true != registered and self.query(KNOWN, (object_id,)):
+                _correct(self, object_id, registered - true, true - registered)
 
     @wraps(preregister)
     def preregister_flat(self: Any, run_id: int, object_tree: Any) -> list[str]:
@@ -115,6 +119,10 @@ def _correct(store: Any, object_id: str, wrong: set[str], missing: set[str]) -> 
                 connection.execute(COUNT, (1, child))
     if len(heights) < len(missing) or not fits:
         raise ValueError(f"object {object_id} has children that were not registered, or too deep ones")
+
+
+def _children(store: Any, object_id: str) -> set[str]:
+    return {row["child_id"] for row in store.query(CHILDREN, (object_id,))}
 
 
 def _levels(store: Any, query: str, object_id: str) -> int:

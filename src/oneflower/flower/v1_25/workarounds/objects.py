@@ -18,6 +18,8 @@ from flwr.supernode.servicer.clientappio.clientappio_servicer import ClientAppIo
 from oneflower.flower.v1_25.workarounds.registry import Patch, Program, Purpose, Workaround
 
 CHANGES = ("preregister", "delete", "delete_objects_in_run")
+CHANGING = threading.RLock()
+"""Held while objects are registered, deleted, or given other children."""
 
 
 def count_zero_bytes(patch: Patch) -> None:
@@ -28,10 +30,9 @@ def count_zero_bytes(patch: Patch) -> None:
 
 def register_one_at_a_time(patch: Patch) -> None:
     """Let one thread at a time register or delete objects; SQLite has one writer in any case."""
-    lock = threading.RLock()
     for store in (SqliteObjectStore, InMemoryObjectStore):
         for name in CHANGES:
-            patch(store, name, _one_at_a_time(getattr(store, name), lock))
+            patch(store, name, _one_at_a_time(getattr(store, name), CHANGING))
 
 
 def accept_unwanted(patch: Patch) -> None:

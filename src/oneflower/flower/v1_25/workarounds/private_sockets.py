@@ -107,7 +107,7 @@ def with_token(create: Create) -> Create:
 
 def _take_token() -> str:
     """Return the token, and keep it from the programs that this process starts."""
-    token = resolve_for(Consumer.SUPERLINK, os.environ).control_token
+    token = str(resolve_for(Consumer.SUPERLINK, os.environ).value_of(TOKEN))
     for name in (TOKEN.name, TOKEN.alias):
         os.environ.pop(name, None)
     return token
@@ -151,8 +151,14 @@ SUPERLINK = Workaround(
     sources={
         **_SERVER,
         "flwr.common.constant": {"ACCESS_TOKEN_KEY": "106a643059a2"},
-        "flwr.superlink.servicer.control.control_grpc": {"run_control_api_grpc": "8ff03ca2f690"},
-        "flwr.server.superlink.serverappio.serverappio_grpc": {"run_serverappio_api_grpc": "0b3bf2abdda3"},
+        "flwr.superlink.servicer.control.control_grpc": {
+            "run_control_api_grpc": "8ff03ca2f690",
+            "generic_create_grpc_server": "b85831a021f5",
+        },
+        "flwr.server.superlink.serverappio.serverappio_grpc": {
+            "run_serverappio_api_grpc": "0b3bf2abdda3",
+            "generic_create_grpc_server": "e4d086d4c41c",
+        },
     },
     apply=close_superlink,
 )
@@ -165,7 +171,10 @@ SUPERNODE = Workaround(
     programs=frozenset({Program.SUPERNODE}),
     sources={
         **_SERVER,
-        "flwr.supernode.start_client_internal": {"run_clientappio_api_grpc": "8c9739546ed7"},
+        "flwr.supernode.start_client_internal": {
+            "run_clientappio_api_grpc": "8c9739546ed7",
+            "generic_create_grpc_server": "0d2516c2b1f4",
+        },
     },
     apply=close_supernode,
 )

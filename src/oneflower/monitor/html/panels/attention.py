@@ -130,7 +130,7 @@ def _of_keys(view: TrainingState) -> Iterator[Concern]:
     for alarm in view.key_alarms.values():
         yield Concern("bad", f"A SuperNode was not let in: {text(alarm.code)}.", alarm.reason)
     count = view.refused[RefusalCode.UNKNOWN_KEY]
-    if count and view.phase not in ENDED:
+    if count and view.phase not in {Phase.FINISHED, Phase.FAILED}:
         subject = "1 SuperNode was" if count == 1 else f"{count} SuperNodes were"
         advice = "Add its public key to FL_NODE_KEYS if it is yours; otherwise close the port to it."
         yield Concern("warn", f"{subject} not let in: {text(RefusalCode.UNKNOWN_KEY)}.", advice)

@@ -1,0 +1,37 @@
+"""Sign the checkpoints of a training, and remember on this machine which training that is."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from oneflower.checkpoints import CheckpointStore, Signer
+from oneflower.files import read_json, write_json
+from oneflower.settings import checkpoint_key
+
+MEMORY: Final = "checkpoint-training.json"
+"""Beside the journal: the training that was signed last. The checkpoint folder may be another's to write."""
+
+
+def signer_of(journal: Path | None, environ: Mapping[str, str] = os.environ) -> Signer | None:
+    """Return the signer of the training that this machine remembers, or of any; None without a key.
+
+    The key is in the environment of the ServerApp, and in no run-config: that goes to the clients.
+    """
+    key = checkpoint_key(environ)
+    return Signer(key=key, training=_remembered(journal)) if key else None
+
+
+def begin(store: CheckpointStore, signer: Signer | None, journal: Path | None, resumed: int | None) -> None:
+    """Sign as the training that is resumed after a round, or as a new one, and remember it."""
+    if signer is None:
+        return
+    signer = signer.of_training("" if resumed is None else store.training(resumed))
+    store.sign_as(signer)
+    if journal is not None:
+        write_json(journal.with_name(MEMORY), {"training": signer.training})
+
+
+def _remembered(journal: Path | None) -> str:
+    found = read_json(journal.with_name(MEMORY)).get("training") if journal is not None else None
+    return found if isinstance(found, str) else ""
