@@ -98,10 +98,12 @@ def answers(client):
 @pytest.fixture(scope="module")
 def client(tmp_path_factory):
     process, address = start(tmp_path_factory.mktemp("superlink"))
-    with ControlClient(address) as made:
-        wait_for(lambda: answers(made))
-        yield made
-    stop(process)
+    try:
+        with ControlClient(address) as made:
+            wait_for(lambda: answers(made))
+            yield made
+    finally:
+        stop(process)
 
 
 @pytest.fixture(scope="module")

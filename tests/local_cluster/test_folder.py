@@ -1,6 +1,7 @@
 """One `up` at a time in a state folder; an old one is set aside, never deleted."""
 
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -90,3 +91,51 @@ def test_the_logs_of_the_previous_start_are_kept(folder):
     assert (folder.logs / "superlink.log.1").read_text() == "first"
     folder.keep_old_logs()
     assert (folder.logs / "superlink.log.1").read_text() == "second"
+
+
+# --- who may read it --------------------------------------------------------------------------------
+
+
+def mode(path):
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+def test_a_new_folder_is_for_its_user_alone(folder):
+    assert mode(folder.root) == mode(folder.logs) == 0o700
+
+
+def test_what_an_earlier_release_left_open_is_closed_at_the_start(folder):
+    """A training has its models, its settings and its logs there."""
+    for name in ("checkpoints", "superlink", "tls"):
+        (folder.root / name).mkdir()
+    files = [folder.journal, folder.training, folder.report, folder.root / "journal.jsonl.1"]
+    for path in files:
+        path.write_text("{}\n")
+        path.chmod(0o644)
+    for path in (folder.root, *folder.root.iterdir()):
+        path.chmod(mode(path) | 0o055)
+    folder.make()
+    assert {mode(path) for path in files} == {0o600}
+    assert {mode(path) for path in folder.root.rglob("*") if path.is_dir()} == {0o700}
+    assert mode(folder.root) == 0o700
+
+
+def test_a_folder_that_holds_other_things_keeps_its_mode_and_theirs(tmp_path):
+    """`--state .` in a project must not close the project."""
+    root = tmp_path / "project"
+    root.mkdir(mode=0o755)
+    (root / "README.md").write_text("mine")
+    (root / "README.md").chmod(0o644)
+    StateFolder(root).make()
+    assert mode(root) == 0o755
+    assert mode(root / "README.md") == 0o644
+    assert mode(root / "logs") == 0o700
+
+
+def test_a_link_in_the_folder_changes_nothing_elsewhere(folder, tmp_path):
+    other = tmp_path / "other"
+    other.write_text("")
+    other.chmod(0o644)
+    folder.journal.symlink_to(other)
+    folder.make()
+    assert mode(other) == 0o644

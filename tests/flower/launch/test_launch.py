@@ -11,6 +11,7 @@ import pytest
 
 from oneflower.errors import ClusterError, SettingsError
 from oneflower.flower import launch
+from oneflower.flower.programs import TOKEN_VARIABLE
 from oneflower.flower.sockets import SOCKETS
 from oneflower.flower.v1_25.entry_points import EntryPoint
 
@@ -213,3 +214,49 @@ def test_the_log_of_a_program_names_the_workarounds_that_are_applied(variables, 
         "zero-byte-traffic",
         "held-pulls",
     } == names
+
+
+@pytest.mark.parametrize("flag", ["--control-api-address", "--exec-api-address"])
+@pytest.mark.parametrize("address", ["0.0.0.0:9093", "[::]:9093", "10.0.0.5:9093"])
+def test_commands_from_other_machines_need_tls_and_a_token(started, flag, address):
+    """A run is code, which the SuperLink and every SuperNode execute."""
+    token = {"FL_CONTROL_TOKEN": "7f3a9c51e08b6d24"}
+    for arguments, environ in (
+        ([], {}),
+        (["--insecure"], token),
+        ([], {**token, "FL_FLOWER_WORKAROUNDS": "NO"}),
+    ):
+        with pytest.raises(SettingsError, match="FL_CONTROL_TOKEN"):
+            started("superlink", flag, address, *arguments, **environ)
+    assert started("superlink", flag, address, **token).argv[0] == "flower-superlink"
+
+
+def test_without_an_address_commands_come_from_this_machine(started):
+    """Flower's default is every interface."""
+    argv = started("superlink", "--insecure").argv
+    assert launch.value_of("--control-api-address", argv) == "127.0.0.1:9093"
+    argv = started("superlink", "--insecure", "--exec-api-address", "127.0.0.1:5").argv
+    assert launch.value_of("--control-api-address", argv) is None, "Flower refuses both"
+
+
+def test_an_app_gets_its_token_from_the_environment_and_hands_it_to_nobody(started, monkeypatch):
+    monkeypatch.setitem(os.environ, TOKEN_VARIABLE, "secret")
+    assert started("serverapp", "--insecure").argv[-2:] == ["--token", "secret"]
+    assert TOKEN_VARIABLE not in os.environ
+
+
+def test_an_executor_calls_the_socket_of_its_address(started, tmp_path):
+    argv = started("superexec", "--appio-api-address", "127.0.0.1:9091").argv
+    assert launch.value_of("--appio-api-address", argv) == f"unix:{tmp_path}/s/9091.sock"
+    argv = started("superexec", "--appio-api-address", "h:1", FL_FLOWER_WORKAROUNDS="NO").argv
+    assert launch.value_of("--appio-api-address", argv) == "h:1"
+
+
+def test_what_a_program_writes_is_for_its_user_alone(monkeypatch):
+    monkeypatch.setattr(os, "environ", {"PATH": "/bin"})
+    before = os.umask(0o022)
+    try:
+        launch.prepare_environment("supernode")
+        assert os.umask(0o022) == 0o077
+    finally:
+        os.umask(before)
