@@ -2,7 +2,7 @@
 
 The pages are written for GitHub and stay plain Markdown. When the site is built,
 
-- CHANGELOG.md and CONTRIBUTING.md of the repository's root become pages;
+- CHANGELOG.md, CONTRIBUTING.md and SECURITY.md of the repository's root become pages;
 - a link to another file of the repository leads to a copy of it under `repository/`;
 - the section `decisions/` of the navigation lists every record, in the order of the numbers;
 - a Mermaid state diagram becomes a table: Mermaid's own script would come from the network;
@@ -21,7 +21,7 @@ from mkdocs.structure.pages import Page
 from mkdocs.utils import get_relative_url
 
 ROOT = Path(__file__).parents[2]
-ROOT_PAGES = ("CHANGELOG.md", "CONTRIBUTING.md")
+ROOT_PAGES = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 ALIASES = {"README.md": "index.md"}  # a path of the repository -> the page that stands for it
 VARIABLES = "variables.md"
 

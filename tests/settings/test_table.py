@@ -214,8 +214,8 @@ def test_inputs_read_as_opennebula_writes_them():
 
 
 def test_only_key_and_tokens_are_secret():
-    secrets = [variable.name for variable in TABLE if variable.secret]
-    assert secrets == ["FL_CHECKPOINT_KEY", "FL_CONTROL_TOKEN", "FL_DASHBOARD_TOKEN", "FL_SSL_KEYFILE"]
+    secrets = {variable.name for variable in TABLE if variable.secret}
+    assert secrets == {"FL_CHECKPOINT_KEY", "FL_CONTROL_TOKEN", "FL_DASHBOARD_TOKEN", "FL_SSL_KEYFILE"}
 
 
 def test_a_password_is_hidden_where_it_is_typed():

@@ -1,7 +1,7 @@
 """Look for known vulnerabilities of the packages in lock files; `make audit` runs it with pip-audit's Python.
 
-Exit code 0: every package was looked up and has none. 1: there are some. 2: some could not be looked up, so nothing
-is known of them; pip-audit itself says "No known vulnerabilities found" then.
+Exit code 0: every package was looked up and has none. 1: there are some. 2: some could not be looked up, so
+nothing is known of them; pip-audit itself says "No known vulnerabilities found" then.
 """
 
 import json
@@ -40,8 +40,8 @@ def judge(lock, document, trouble):
     if skipped:
         more = "" if len(skipped) <= MOST_NAMED else f" and {len(skipped) - MOST_NAMED} more"
         lines.append(
-            f"{lock}: {len(skipped)} of {len(packages)} packages could not be looked up, so nothing is known of "
-            f"them: {', '.join(skipped[:MOST_NAMED])}{more}"
+            f"{lock}: {len(skipped)} of {len(packages)} packages could not be looked up, so nothing is known "
+            f"of them: {', '.join(skipped[:MOST_NAMED])}{more}"
         )
     if found:
         return FOUND, lines

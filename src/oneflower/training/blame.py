@@ -5,12 +5,32 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from oneflower.codes import LeftOutCode
+from oneflower.flower.api import ErrorCode
+
 # As Flower writes an exception of a ClientApp: <class 'TypeError'>:<'text'>.
 _CLASS: Final = re.compile(r"<class '([\w.]+)'>")
 _ADDRESS: Final = re.compile(r"0x[0-9a-fA-F]+")
 # What is down now may be up again: a data server, a network, a disk, a card whose memory others use.
 _PASSING_WORDS: Final = ("Connection", "Timeout", "OutOfMemory", "HTTP", "URL", "Unavailable")
 _NO_EVALUATE: Final = "No evaluate function registered"
+
+# The client's app is at fault, not its machine or the way to it.
+RAISED = frozenset(
+    {
+        ErrorCode.LOAD_CLIENT_APP_EXCEPTION,
+        ErrorCode.CLIENT_APP_RAISED_EXCEPTION,
+        ErrorCode.MOD_FAILED_PRECONDITION,
+    }
+)
+# The node is gone, or its answer was lost on the way.
+UNAVAILABLE = frozenset(
+    {
+        ErrorCode.NODE_UNAVAILABLE,
+        ErrorCode.MESSAGE_UNAVAILABLE,
+        ErrorCode.REPLY_MESSAGE_UNAVAILABLE,
+    }
+)
 
 
 def shared_exception(raised: Sequence[str], asked: int) -> str | None:
@@ -37,3 +57,10 @@ def passes(reason: str) -> bool:
     if isinstance(kind, type) and issubclass(kind, OSError | MemoryError):
         return True
     return any(word in name for word in _PASSING_WORDS)
+
+
+def code_of(error: int) -> LeftOutCode:
+    """Return why a client gave no update, by the code of Flower's error."""
+    if error in RAISED or error == ErrorCode.CLIENT_APP_CRASHED:
+        return LeftOutCode.APP_EXCEPTION
+    return LeftOutCode.UNAVAILABLE if error in UNAVAILABLE else LeftOutCode.OTHER

@@ -7,7 +7,7 @@ from logging import INFO, WARNING
 from typing import Generic, TypeVar
 
 from oneflower.codes import LeftOutCode, Task
-from oneflower.flower.api import ErrorCode, Message, log
+from oneflower.flower.api import Message, log
 from oneflower.flower.client_mark import ClientMark, take_mark
 from oneflower.flower.grid import Reply, RoundGrid
 from oneflower.flower.parts import PartTable
@@ -25,7 +25,7 @@ from oneflower.journal.events import (
     ReplyReceived,
     WaitingForClients,
 )
-from oneflower.training.blame import lacks_evaluate, passes
+from oneflower.training.blame import RAISED, code_of, lacks_evaluate, passes
 from oneflower.training.replies import ReplyError
 
 FIRST_PAUSE_S = 1.0
@@ -60,25 +60,6 @@ class Collected(Generic[Parsed]):
     def broken(self) -> int:
         """How many clients could not train: they sent NaN or infinity, or raised what will not pass."""
         return self.not_finite + sum(not passes(reason) for reason in self.raised)
-
-
-# The client's app is at fault, not its machine or the way to it.
-RAISED = frozenset(
-    {
-        ErrorCode.LOAD_CLIENT_APP_EXCEPTION,
-        ErrorCode.CLIENT_APP_RAISED_EXCEPTION,
-        ErrorCode.MOD_FAILED_PRECONDITION,
-    }
-)
-
-# The node is gone, or its answer was lost on the way.
-UNAVAILABLE = frozenset(
-    {
-        ErrorCode.NODE_UNAVAILABLE,
-        ErrorCode.MESSAGE_UNAVAILABLE,
-        ErrorCode.REPLY_MESSAGE_UNAVAILABLE,
-    }
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,7 +202,7 @@ class Phases:
     def _tell_failed(self, phase: str, server_round: int, reply: Reply) -> None:
         reason = reply.message.error.reason or NO_REASON
         if not (phase == "evaluate" and lacks_evaluate([reason])):  # that is no failure of a client
-            code = _code_of(reply.message.error.code)
+            code = code_of(reply.message.error.code)
             self.leave_out(ClientFailed, server_round, reply.node_id, code, reason)
 
     def _leave_out_silent(
@@ -233,8 +214,7 @@ class Phases:
         for node_id in nodes:
             reason = f"no answer to {phase} in {waited_s:.0f} s"
             if node_id in online:
-                since_s = self.grid.silent_s(node_id) or waited_s
-                reason = f"{reason}: still connected, working since {since_s:.0f} s"
+                reason += f": still connected, working since {self.grid.silent_s(node_id) or waited_s:.0f} s"
             self.leave_out(ClientFailed, server_round, node_id, LeftOutCode.NO_ANSWER, reason)
         return len(online.intersection(nodes))
 
@@ -285,13 +265,6 @@ def _parsed(reply: Reply, parse: Parse[Parsed]) -> Parsed:
         raise
     except Exception as error:
         raise ReplyError(f"the reply cannot be read ({words_of(error)})", LeftOutCode.UNREADABLE) from error
-
-
-def _code_of(error: int) -> LeftOutCode:
-    """Return why a client gave no update, by the code of Flower's error."""
-    if error in RAISED or error == ErrorCode.CLIENT_APP_CRASHED:
-        return LeftOutCode.APP_EXCEPTION
-    return LeftOutCode.UNAVAILABLE if error in UNAVAILABLE else LeftOutCode.OTHER
 
 
 def _work(phase: str, server_round: int, messages: list[Message]) -> str:
