@@ -12,7 +12,7 @@ import pytest
 from oneflower.settings import TABLE
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("mkdocs.yml", "docs", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "examples")
+SOURCES = ("mkdocs.yml", "docs", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "examples")
 BUILD_TIMEOUT_S = 120
 # What a browser fetches by itself when it shows a page; a link that a reader follows is not among them.
 FETCHED = re.compile(
