@@ -246,7 +246,7 @@ def words(svg):
 
 def test_a_stranger_needs_the_token(resumed, serve, visit, axe, tmp_path):
     secret = tmp_path / "token"
-    secret.write_text("0123456789abcdef0123\n")
+    secret.write_text("7f3a9c51e08b6d240123\n")
     secret.chmod(0o600)
     server = serve(resumed, "--host", "0.0.0.0", "--token-file", str(secret))
     seen = visit(f"http://127.0.0.1:{server.port}/", wait=False)
@@ -257,9 +257,9 @@ def test_a_stranger_needs_the_token(resumed, serve, visit, axe, tmp_path):
     page.get_by_role("button").click()
     page.get_by_role("alert").wait_for()
     seen.complaints.clear()  # the browser notes the 403
-    page.get_by_label("Token").fill("0123456789abcdef0123")
+    page.get_by_label("Token").fill("7f3a9c51e08b6d240123")
     page.get_by_role("button").click()
     seen.waits_for("link", "Live")
     cookie = next(each for each in page.context.cookies() if each["name"] == "oneflower_session")
     assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
-    assert "0123456789abcdef0123" not in json.dumps(page.context.cookies())
+    assert "7f3a9c51e08b6d240123" not in json.dumps(page.context.cookies())

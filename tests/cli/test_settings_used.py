@@ -11,7 +11,7 @@ from oneflower.journal import read_journal
 from oneflower.settings import TABLE, resolve
 from oneflower.settings.variable import MASK
 
-TOKEN = "0123456789abcdef"
+TOKEN = "7f3a9c51e08b6d24"
 
 
 @pytest.fixture(autouse=True)

@@ -57,6 +57,11 @@ def dashboard(  # noqa: PLR0913 - one parameter an option
     except ImportError as error:
         raise missing_extra("oneflower dashboard", "dashboard", error) from error
     source = source_of(path, state, journal)
+    if any(word == "--token" or word.startswith("--token=") for word in sys.argv):
+        sys.stderr.write(
+            "warning: every user of this machine can read --token in the process list: use --token-file or "
+            f"{TOKEN_VARIABLE}\n"
+        )
     secret = _read_token(token_file) if token_file else token
     access.check_access(host, secret)
     listener = server.listen(host, port)

@@ -231,9 +231,6 @@ def test_the_token_becomes_a_cookie_that_does_not_hold_it(guarded):
     form = {"Content_Type": "application/x-www-form-urlencoded"}
     assert ask(guarded, "/login", "POST", "token=wrong", **form).status == 403
     answer = ask(guarded, "/login", "POST", f"token={TOKEN}", **form)
-    assert answer.status == 429, "whoever was wrong waits a second"
-    time.sleep(int(answer.headers["Retry-After"]))
-    answer = ask(guarded, "/login", "POST", f"token={TOKEN}", **form)
     cookie = answer.headers["Set-Cookie"]
     assert answer.status == 303
     assert TOKEN not in cookie

@@ -48,14 +48,14 @@ class TooSoonError(Exception):
     """A token was sent while its address had to wait after a wrong one."""
 
     def __init__(self, pause_s: float) -> None:
-        super().__init__(f"wait {pause_s:.0f} s")
+        wait = f"wait {math.ceil(pause_s)} s, then send the right one."
+        super().__init__(f"Too many wrong tokens from this address: {wait}")
         self.pause_s = pause_s
 
-    def response(self) -> Response:
-        """Say how long to wait."""
-        text = "Too many wrong tokens from this address: wait a little, then send the right one.\n"
-        wait = {"Retry-After": str(math.ceil(self.pause_s))}
-        return PlainTextResponse(text, status_code=429, headers=wait)
+    @property
+    def headers(self) -> dict[str, str]:
+        """How long to wait, for a program."""
+        return {"Retry-After": str(math.ceil(self.pause_s))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class Gate:
             if scope["path"] in OPEN_PATHS or self.token.opens(headers, peer_of(scope)):
                 return None
         except TooSoonError as error:
-            return error.response()
+            return PlainTextResponse(f"{error}\n", status_code=429, headers=error.headers)
         if "text/html" in headers.get("accept", ""):
             return RedirectResponse("login", status_code=303)
         return PlainTextResponse(

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+FREE_TRIES: Final = 3
+"""People mistype."""
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 16.0
 FORGOTTEN_AFTER_S: Final = 600.0
@@ -24,7 +26,7 @@ class _Tries:
 
 @dataclass(slots=True)
 class Attempts:
-    """Wrong tokens by address. After each the address waits: 1 s, 2, 4, up to 16.
+    """Wrong tokens by address. After the third in a row the address waits: 1 s, then 2, 4, up to 16.
 
     Who sends another one meanwhile is not compared at all, so that guessing in parallel gains nothing.
     """
@@ -48,8 +50,9 @@ class Attempts:
             return
         if found is None or now - found.last > FORGOTTEN_AFTER_S:
             found = _Tries()
-        found.until = now + min(FIRST_PAUSE_S * 2**found.wrong, LONGEST_PAUSE_S)
-        found.wrong = min(found.wrong + 1, 10)
+        found.wrong = min(found.wrong + 1, FREE_TRIES + 10)
+        if found.wrong >= FREE_TRIES:
+            found.until = now + min(FIRST_PAUSE_S * 2 ** (found.wrong - FREE_TRIES), LONGEST_PAUSE_S)
         found.last = now
         self._tries[network] = found
         if len(self._tries) > MOST_ADDRESSES:

@@ -29,7 +29,7 @@ class Login:
             if not self.token.matches(await _given(request), peer_of(request.scope)):
                 return HTMLResponse(_form("That is not the token."), status_code=403)
         except TooSoonError as error:
-            return error.response()
+            return HTMLResponse(_form(str(error)), status_code=429, headers=error.headers)
         answer = RedirectResponse("./", status_code=303)
         answer.set_cookie(
             COOKIE,
