@@ -141,10 +141,10 @@ class Attacker:
             time.sleep(0.05)
         return None
 
-    def try_push(self, asked, message):
+    def try_push(self, asked, message, **options):
         """Push a reply made by hand; return whether the SuperLink took it with all its objects."""
         try:
-            response = self.push(asked, message)
+            response = self.push(asked, message, **options)
         except grpc.RpcError:
             return False
         return message.id in response.results
@@ -334,6 +334,12 @@ def honest_content(asked, fill=0.5, **numbers):
     return RecordDict(records)
 
 
+class Done(list):
+    """The messages that an attacker has answered, and whether its thread has failed."""
+
+    failed = False
+
+
 @contextmanager
 def answering(attacker, answer, *, kinds=("train",)):
     """Reply to messages in a thread: ``answer(attacker, asked)`` to those of `kinds`, an error to others.
@@ -341,7 +347,7 @@ def answering(attacker, answer, *, kinds=("train",)):
     Yields the list of the messages that were answered by ``answer``; what it raised is raised at the end. The
     attacker leaves right after a reply, so that no round waits for it.
     """
-    done, raised, stop = [], [], threading.Event()
+    done, raised, stop = Done(), [], threading.Event()
 
     def answer_one():
         asked = attacker.next(seconds=0.5)
@@ -360,6 +366,7 @@ def answering(attacker, answer, *, kinds=("train",)):
             answer_one()
         except Exception as error:  # noqa: BLE001 - the test says it
             raised.append(error)
+            done.failed = True
         attacker.leave()
 
     thread = threading.Thread(target=work, daemon=True)

@@ -8,6 +8,7 @@ round has the bytes of a simulation with the two honest clients.
 import re
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import grpc
@@ -142,7 +143,11 @@ class Cluster(Up):
                 try:
                     process.wait(timeout=30)
                 except subprocess.TimeoutExpired:
-                    self.kill_everything(process)
+                    # It may have ended its processes already, and their list with them.
+                    with suppress(OSError, TypeError):
+                        self.kill_everything(process)
+                    process.kill()
+                    process.wait()
             if process.stdout is not None:
                 process.stdout.close()
 

@@ -8,6 +8,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from oneflower.codes import RefusalCode
+from oneflower.files import replace_file
+from oneflower.node_keys import Pins
+from oneflower.tls import make_node_key
 
 pytestmark = pytest.mark.attacks
 STRANGERS = 300
@@ -56,4 +59,16 @@ def test_a_copied_key_is_refused_and_reported(guarded):
     assert "in use by a process that is connected" in refused(thief.activate)
     event = guarded.wait_for("join_refused", code=RefusalCode.KEY_IN_USE)
     assert "copied" in event.reason
+    guarded.check_unharmed()
+
+
+def test_another_key_for_a_known_vm_is_an_alarm_and_no_member(guarded):
+    """What the report service of an appliance writes when OneGate shows another key for a VM."""
+    file = guarded.state / "tls" / "node-keys.json"
+    pins, (_, other) = Pins.parse(file.read_text()), make_node_key()
+    shown = pins.follow(frozenset(pins.keys), {**pins.keys, 0: other})
+    assert shown.keys == pins.keys
+    replace_file(file, shown.text().encode(), mode=0o600)
+    event = guarded.wait_for("join_refused", code=RefusalCode.KEY_CHANGED)
+    assert (event.vm, event.key) == ("0", other.fingerprint)
     guarded.check_unharmed()

@@ -13,7 +13,7 @@ from oneflower.errors import CheckpointError
 from .conftest import make, same
 from .folders import at_one_moment, content_of
 
-KEY = "0123456789abcdef0123456789abcdef"
+KEY = "a3f1c9d27b604e85f1d2c3b4a5968778"
 OURS = Signer(key=KEY, training="a" * 32)
 OTHERS = Signer(key=KEY[::-1], training="a" * 32)
 ANOTHER_TRAINING = Signer(key=KEY, training="b" * 32)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from oneflower.checkpoints import Checkpoint, CheckpointReader, CheckpointStore
+from oneflower.checkpoints.manifest import render
 from oneflower.cli.main import main
 
 
@@ -246,3 +247,46 @@ def test_export_writes_into_the_current_folder_by_default(oneflower, folder, tmp
     monkeypatch.chdir(tmp_path)
     assert oneflower("export", 2, "--path", folder)[:2] == (0, "model_round_2.npz\n")
     assert (tmp_path / "model_round_2.npz").exists()
+
+
+KEY = "a3f1c9d27b604e85f1d2c3b4a5968778"
+
+
+def test_sign_signs_a_folder_of_before_and_list_says_which_rounds_are_not(oneflower, folder, monkeypatch):
+    monkeypatch.setenv("FL_CHECKPOINT_KEY", KEY)
+    code, out, _ = oneflower("list", folder)
+    assert code == 0
+    assert "is not signed" in out
+    code, out, err = oneflower("sign", folder)
+    assert (code, err) == (0, "")
+    assert out.count(": signed\n") == len(CheckpointReader(folder).rounds())
+    code, out, _ = oneflower("list", folder)
+    assert "is not signed" not in out
+    monkeypatch.setenv("FL_CHECKPOINT_KEY", KEY[::-1])
+    assert oneflower("verify", folder)[0] == 3
+
+
+def test_sign_without_a_key_says_how_to_make_one(oneflower, folder):
+    code, _, err = oneflower("sign", folder)
+    assert code == 2
+    assert "openssl rand -hex 32" in err
+
+
+def test_a_weak_key_is_refused_and_not_shown(oneflower, folder, monkeypatch):
+    monkeypatch.setenv("FL_CHECKPOINT_KEY", "tooshort")
+    code, out, err = oneflower("list", folder)
+    assert code == 2
+    assert "tooshort" not in out + err
+
+
+@pytest.mark.parametrize("command", [("list",), ("show", "3"), ("verify",)])
+def test_text_of_a_manifest_moves_no_cursor(oneflower, folder, command):
+    path = folder / "checkpoint_round_3.json"
+    content = json.loads(path.read_text())
+    del content["manifest_sha256"]
+    content["strategy"] = "\x1b[2J\x9b31mEVIL\nround 4: good\u202e"
+    content["metrics"]["train"] = {"3": {"\x1b[31mX\x1b]0;t\x07": 1.0}}
+    path.write_bytes(render(content))
+    _, out, err = oneflower(*command, folder)
+    assert (out + err).replace("\n", "").isprintable()
+    assert "\nround 4: good" not in out

@@ -222,6 +222,9 @@ def test_a_node_that_does_not_answer_holds_up_nobody_for_long_and_is_asked_when_
     grid = grid_of(cluster)
     assert round_of(cluster, grid) == [1]
     assert cluster.now < GREETING_S + 10
+    before = cluster.now
+    assert round_of(cluster, grid) == [1]
+    assert cluster.now < before + 10, "a node that is silent on purpose holds up each round"
     cluster.kinds[2] = "ours"
     cluster.ready.clear()
     (late,) = [m.metadata.message_id for n, m in cluster.delivered if n == 2 and is_greeting(m)]

@@ -153,7 +153,10 @@ def read_by_everyone(entries):
         assert "\x1b" not in page
         assert "\u202e" not in page
     list(results({"one": state}))
-    exposition(state, Safety(), NOW)
+    scraped = exposition(state, Safety(), NOW).decode()
+    assert scraped.replace("\n", "").isprintable()
+    series = [line.rpartition(" ")[0] for line in scraped.splitlines() if not line.startswith("#")]
+    assert len(series) == len(set(series))
     return state
 
 

@@ -13,7 +13,7 @@ from oneflower.training.signing import MEMORY
 from ..federation import Federation
 from .test_training import Killed, digest, kill_in
 
-KEY = "0123456789abcdef0123456789abcdef"
+KEY = "a3f1c9d27b604e85f1d2c3b4a5968778"
 
 
 @pytest.fixture

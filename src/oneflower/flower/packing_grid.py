@@ -44,19 +44,20 @@ class PackingGrid(DelegatingGrid):
         self._asked: dict[str, int] = {}
         self._last: tuple[ArrayRecord, ArrayRecord | None] | None = None
         self._longest_index = 0
+        self._slow: set[int] = set()
+        """Nodes that have not replied in time once: no round waits for them again."""
 
     def greet(self, messages: Sequence[Message]) -> None:
-        """Ask new receivers of many small arrays whether they can unpack; wait for their replies."""
+        """Ask new receivers of many small arrays whether they can unpack; wait for their replies, once."""
         wanted = {message.metadata.dst_node_id for message in messages if self._is_worth_it(message)}
         if wanted - self._can.keys():
             self._ask(sorted(wanted - self._can.keys() - set(self._asked.values())))
         deadline = self._clock() + GREETING_S
-        while wanted & set(self._asked.values()):
-            self._listen()
-            if self._clock() >= deadline:
-                break
-            if wanted & set(self._asked.values()):
-                self._sleep(max(POLL_S, POLL_PER_NODE_S * len(self._asked)))
+        self._listen_for(wanted)
+        while self._clock() < deadline and (wanted - self._slow) & set(self._asked.values()):
+            self._sleep(max(POLL_S, POLL_PER_NODE_S * len(self._asked)))
+            self._listen_for(wanted)
+        self._slow |= wanted & set(self._asked.values())
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Push messages, packed for those who can unpack them."""
@@ -106,6 +107,10 @@ class PackingGrid(DelegatingGrid):
             for message_id in self._inner.push_messages([greeting(node)]):
                 if message_id:
                     self._asked[str(message_id)] = node
+
+    def _listen_for(self, wanted: set[int]) -> None:
+        if wanted & set(self._asked.values()):
+            self._listen()
 
     def _listen(self) -> None:
         for answer in self._inner.pull_messages(list(self._asked)):

@@ -105,12 +105,6 @@ def environment(
     }
 
 
-def secrets(settings: Settings) -> dict[str, str]:
-    """Return the secrets that a SuperLink reads; a SuperNode on the same machine does not get them."""
-    rows = (row for row in read_by(Consumer.SUPERLINK) if row.secret)
-    return {row.name: as_text(settings.value_of(row)) for row in rows}
-
-
 def threads(nodes: int, cores: int) -> int:
     """Return the number of threads per process: all nodes train at the same time on these cores."""
     return max(1, cores // nodes)

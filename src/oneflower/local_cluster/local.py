@@ -278,7 +278,7 @@ class LocalCluster:
         if role in (SUPERLINK, SUPEREXEC):  # they start the ServerApp
             environment[JOURNAL_VARIABLE] = str(self._folder.journal)
             environment["ONEFLOWER_CLIENTS"] = str(self._options.nodes)
-            environment.update(commands.secrets(options.settings))
+            environment["FL_CHECKPOINT_KEY"] = options.settings.checkpoint_key  # no SuperNode gets it
         if role == SUPERLINK and self._keys:
             environment[KEYS_VARIABLE] = str(self._keys.file)
         log = self._folder.log(role)

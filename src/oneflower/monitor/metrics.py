@@ -10,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from oneflower.codes import LeftOutCode, Phase, RefusalCode
+from oneflower.foreign_text import printable
 from oneflower.journal import TrainingState
 from oneflower.monitor.state.safety import Proof, Safety
 from oneflower.monitor.state.standing import Standing, standing
@@ -102,9 +103,11 @@ class TrainingCollector(Collector):
             f"{PREFIX}_model_metric", "The app's metrics of the last round.", labels=["origin", "name"]
         )
         last = self._view.rounds.get(self._view.done)
-        for name, value in (last.metrics if last else {}).items():
-            origin, metric = name
-            family.add_metric([origin, metric], value)
+        measured = last.metrics.items() if last else ()
+        # By the name as it is shown: two series of one name would make a scrape fail.
+        shown = {(origin, printable(name)): value for (origin, name), value in measured}
+        for (origin, name), value in shown.items():
+            family.add_metric([origin, name], value)
         yield family
 
 
@@ -138,7 +141,7 @@ def _counter(name: str, text: str, value: float) -> CounterMetricFamily:
 
 def _info(name: str, text: str, labels: dict[str, str]) -> GaugeMetricFamily:
     family = GaugeMetricFamily(f"{PREFIX}_{name}_info", text, labels=list(labels))
-    family.add_metric(list(labels.values()), 1)
+    family.add_metric([printable(value) for value in labels.values()], 1)
     return family
 
 
