@@ -19,6 +19,7 @@ from typing import Any
 from oneflower.errors import ClusterError
 from oneflower.flower.control import ControlClient
 from oneflower.flower.fab import build_fab
+from oneflower.flower.sockets import SOCKETS, socket_of
 from oneflower.journal import Entry, read_journal
 from oneflower.local_cluster.ports import free_ports
 from oneflower.tls import (
@@ -73,13 +74,14 @@ class Scene:
         self.environ = {
             **os.environ,
             "FLWR_TELEMETRY_ENABLED": "0",
+            SOCKETS: str(folder / "s"),
             "FLWR_HOME": str(folder / "home"),
             "ONEFLOWER_JOURNAL": str(self.journal),
             "FL_NODE_KEYS": b"".join(public.pem for _, public in keys).decode(),
             "TEST_PAUSE_S": str(WORK_S),
         }
         self.processes: list[subprocess.Popen[bytes]] = []
-        self.control = ControlClient(self.at[1], ca)
+        self.control = ControlClient(socket_of(folder / "s", self.at[1]))
 
     def start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
         """Start a program of Flower's in a session of its own."""
