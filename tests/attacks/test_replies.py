@@ -99,7 +99,10 @@ def test_objects_that_are_nested_deep_are_refused_at_once(cluster, attacker):
 
 
 def test_an_object_that_is_no_message_is_quarantined(cluster, attacker):
-    found = attack(cluster, attacker, lambda client, asked: client.push(asked, GOOD))
+    """Its id is that of no object that others send: such a reply the SuperLink refuses."""
+    found = attack(
+        cluster, attacker, lambda client, asked: client.push(asked, metrics(of=asked.round + 0.25)), replies=3
+    )
     assert {event.code for event in found} == {LeftOutCode.UNREADABLE}
 
 
