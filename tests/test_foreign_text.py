@@ -14,8 +14,9 @@ from oneflower.output import EscapingStream, SteadyStream
 
 ATTACK = (
     "\x1b[2J\x1b[31mPWNED\x1b]0;owned\x07\nINFO :      round completed round=99999/99999 valid=3\r\n"
-    "\x9b31m\u202e\u2028\u2066\x00\ud800"
+    "\x9b31m\u202e\u2028\u2066\x00"
 )
+# No lone surrogate: pytest-xdist cannot hand on a captured log that has one.
 ANY = st.text(st.characters(exclude_categories=()))
 
 
@@ -69,7 +70,7 @@ def test_a_terminal_gets_what_moves_its_cursor_and_no_title():
 def test_a_stream_escapes_every_way_of_writing(kind):
     inner = io.StringIO()
     stream = kind(inner)
-    stream.write(ATTACK)
+    stream.write(ATTACK + "\ud800")
     stream.writelines([ATTACK, "\n"])
     print(ATTACK, file=stream)
     assert "\x1b]" not in inner.getvalue()
@@ -82,7 +83,7 @@ def test_a_long_text_is_cut_and_its_length_is_said():
     assert cut("A" * 20_000_000) == "A" * LONGEST_REASON + "... (19998000 more characters)"
     assert cut(cut("A" * 5000)) == cut("A" * 5000)
     assert len(shown("\x1b" * 20_000_000)) < 5 * LONGEST_REASON
-    assert shown(ATTACK).isprintable()
+    assert shown(ATTACK + "\ud800").isprintable()
 
 
 @pytest.fixture
