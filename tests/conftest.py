@@ -1,5 +1,7 @@
 """What holds for every test."""
 
+import os
+
 import pytest
 from hypothesis import settings
 
@@ -32,3 +34,12 @@ def refused(monkeypatch):
     monkeypatch.setattr(writer, "report_refusal", refuse)
     yield found
     assert not found, found
+
+
+@pytest.fixture(autouse=True)
+def same_umask():
+    """A test may run a program in its own process that sets the umask; the next test has that of before."""
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)

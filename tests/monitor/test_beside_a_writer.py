@@ -192,13 +192,13 @@ def test_one_that_cannot_be_read_is_said_and_nothing_else_is_claimed(path, nowhe
     journal.append(event("training_started", round=0, rounds=9, strategy="FedAvg", parameters={}, app="a/b"))
     journal.append(event("round_completed", round=1, rounds=9, valid=1, seconds=1.0))
     nowhere()
-    with pytest.raises(StateError, match=r"cannot be read: Is a directory\. Check the file"):
+    with pytest.raises(StateError, match=r"cannot be read: it is a folder; expected a file\. Check the file"):
         list(read_journal(path))
     with Following(path) as following:
         assert not following.is_read(timeout_s=0.5)
         with following.lock:
             unknown = following.known()
-            assert "Is a directory" in unknown.trouble
+            assert "it is a folder" in unknown.trouble
             assert "The journal cannot be read" in str(render_live(unknown))
         nowhere()
         with following.view() as view:
@@ -208,7 +208,7 @@ def test_one_that_cannot_be_read_is_said_and_nothing_else_is_claimed(path, nowhe
         wait_until(lambda: following._follower.trouble)
         with following.view() as view:
             assert check(view) == 1
-            assert "Is a directory" in view.trouble
+            assert "it is a folder" in view.trouble
             assert short_document(view, NOW)["journal"]["trouble"] == view.trouble
         nowhere()
         journal.append(event("round_completed", round=2, rounds=9, valid=1, seconds=1.0))
@@ -347,7 +347,7 @@ def test_a_command_says_that_a_journal_stays_unreadable(path, nowhere):
     nowhere()
     done = oneflower("status", "--state", path.parent)
     assert done.returncode == 7
-    assert "cannot be read: Is a directory" in done.stderr
+    assert "cannot be read: it is a folder" in done.stderr
     assert "Traceback" not in done.stderr
 
 
