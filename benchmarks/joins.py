@@ -20,7 +20,9 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import grpc
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -43,7 +45,7 @@ KEYS = 16
 START_S = 120.0
 
 
-def flood(address: str, ca: bytes, per_second: float, seconds: float, answers: "multiprocessing.Queue") -> None:
+def flood(address: str, ca: bytes, per_second: float, seconds: float, answers: Any) -> None:
     """Ask to register so many nodes a second; put how often each answer came on the queue."""
     channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(ca))
     stubs = []
@@ -87,7 +89,7 @@ def completed(journal: Path) -> list[float]:
 def seconds_a_round(journal: Path, begin: float, end: float) -> list[float]:
     """Return how long each round took that was completed between two moments."""
     times = completed(journal)
-    return [after - before for before, after in zip(times, times[1:], strict=False) if begin < after <= end]
+    return [after - before for before, after in pairwise(times) if begin < after <= end]
 
 
 def measure(folder: Path, per_second: float, seconds: float) -> dict[str, object]:
@@ -120,7 +122,7 @@ def measure(folder: Path, per_second: float, seconds: float) -> dict[str, object
         marks = [time.time()]
         time.sleep(seconds)
         marks.append(time.time())
-        answers: multiprocessing.Queue = multiprocessing.Queue()
+        answers: Any = multiprocessing.Queue()
         arguments = (f"127.0.0.1:{port}", ca, per_second, seconds, answers)
         attacker = multiprocessing.Process(target=flood, args=arguments)
         attacker.start()

@@ -12,7 +12,7 @@ from oneflower.flower import arguments
 from oneflower.flower.sockets import SOCKETS
 from oneflower.opennebula.appliance.health import REGISTERED, superlink_answers
 from oneflower.settings import resolve
-from oneflower.tls import make_authority, make_server_certificate, write_certificates
+from oneflower.tls import ensure_node_key, make_authority, make_server_certificate, write_certificates
 
 from ..recovery.own_ports import free_ports
 
@@ -33,9 +33,10 @@ def started(tmp_path):
     """Start Flower programs with their output in a file; all end with the test."""
     running = []
 
-    def start(words, name):
+    def start(words, name, **environ):
         environ = {
             **os.environ,
+            **environ,
             "FLWR_HOME": str(tmp_path / name),
             "FL_WARM_EXECUTOR": "NO",
             SOCKETS: str(tmp_path / "s"),
@@ -75,7 +76,12 @@ def test_a_superlink_answers_and_a_supernode_is_taken(tmp_path, started, tls):
     sockets = tmp_path / "s"
     assert not superlink_answers(settings, files.ca, sockets)
     is_on = settings.tls_enabled
-    link, _ = started(arguments.superlink(settings, places, files if is_on else None), "superlink")
+    node_key = ensure_node_key(tmp_path / "node.key")[0]
+    link, _ = started(
+        arguments.superlink(settings, places, files if is_on else None),
+        "superlink",
+        FL_NODE_KEYS=node_key.pem.decode(),
+    )
     wait_for(lambda: superlink_answers(settings, files.ca, sockets), link)
 
     stranger = tmp_path / "stranger.pem"
@@ -90,6 +96,7 @@ def test_a_superlink_answers_and_a_supernode_is_taken(tmp_path, started, tls):
         clientappio=clientappio,
         node_config="",
         ca=str(files.ca) if is_on else None,
+        key=str(tmp_path / "node.key") if is_on else None,
     )
     node, log = started(told, "supernode")
     wait_for(lambda: REGISTERED in log.read_text(), node)
