@@ -19,6 +19,38 @@ PROGRAMS = ("systemd-nspawn", "ip", "nsenter", "unshare", "setpriv")
 ETC = ("passwd", "group", "nsswitch.conf", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "ssl")
 MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 
+# Python and oneflower may lie below /root or /tmp here.
+VISIBLE = ("ProtectHome=no", "PrivateTmp=no")
+# What the stand-in starts is the unit's own child, and not dockerd's: what binds the client must not bind it.
+UNBOUND = (
+    "CapabilityBoundingSet=~",
+    "DevicePolicy=auto",
+    "IPAddressDeny=",
+    "LockPersonality=no",
+    "MemoryDenyWriteExecute=no",
+    "NoNewPrivileges=no",
+    "PrivateDevices=no",
+    "PrivateNetwork=no",
+    "ProcSubset=all",
+    "ProtectClock=no",
+    "ProtectControlGroups=no",
+    "ProtectHostname=no",
+    "ProtectKernelLogs=no",
+    "ProtectKernelModules=no",
+    "ProtectKernelTunables=no",
+    "ProtectProc=default",
+    "ProtectSystem=no",
+    "RestrictAddressFamilies=",
+    "RestrictNamespaces=no",
+    "RestrictRealtime=no",
+    "RestrictSUIDSGID=no",
+    "SystemCallArchitectures=",
+    "SystemCallFilter=",
+    "UMask=0022",
+)
+CONTAINERS = ("superlink", "supernode", "supervisor", "superexec", "dashboard")
+DROP_INS = {"flower-": VISIBLE, **{f"flower-{name}": (*VISIBLE, *UNBOUND) for name in CONTAINERS}}
+
 
 class OwnRoot:
     """How the hosts of a lab are made: see `lab.Host` for who calls what."""
@@ -50,6 +82,10 @@ class OwnRoot:
         shutil.copy("/usr/lib/os-release", root / "etc/os-release")
         (root / "etc/machine-id").write_text(os.urandom(16).hex() + "\n")
         (root / "etc/systemd/system/default.target").symlink_to("/usr/lib/systemd/system/multi-user.target")
+        for unit, lines in DROP_INS.items():
+            folder = root / f"etc/systemd/system/{unit}.service.d"
+            folder.mkdir()
+            (folder / "host.conf").write_text("\n".join(["[Service]", *lines, ""]))
         (root / "opt/oneflower/venv").symlink_to(sys.prefix)
         shutil.copy(ROOT / "appliances/image/Containerfile", root / "opt/oneflower/image")
         (root / "opt/oneflower/python-folders").write_text("\n".join(map(str, python_folders())))
