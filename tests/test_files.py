@@ -91,3 +91,13 @@ def test_a_named_pipe_is_refused_without_blocking(tmp_path):
     assert read_json(pipe) == {}
     with pytest.raises(IsADirectoryError):
         open_to_read(tmp_path)
+
+
+def test_a_link_that_another_user_has_put_there_is_not_written_through(tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    (folder / f".probe.{os.getpid()}").symlink_to(victim)
+    probe(folder)
+    assert victim.read_text() == "mine"

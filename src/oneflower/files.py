@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import stat
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -149,9 +150,8 @@ def probe(folder: Path) -> None:
     """
     with state_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        trial = folder / f".probe.{os.getpid()}"
-        try:
+        # A new file under a name that nobody can know: others may have put a link in the way of any other.
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".probe.") as trial:
             # A full disk may accept an empty file, but not its first block.
-            trial.write_bytes(bytes(4096))
-        finally:
-            trial.unlink(missing_ok=True)
+            trial.write(bytes(4096))
+            trial.flush()

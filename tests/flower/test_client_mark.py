@@ -68,6 +68,10 @@ def test_the_mark_of_an_error_arrives_through_a_superlink_that_escapes_reasons(t
         {"name": 7, "partition": "0"},
         {"name": ["a"], "partition": True},
         {"partition": -1, "state": "x"},
+        {"partition": 2**40},
+        {"name": "supernode-0 "},
+        {"name": "supernode-1\u034f"},
+        {"name": "a reason=ok round=99 client=supernode-1"},
         {},
     ],
 )

@@ -182,6 +182,27 @@ def test_a_late_answer_is_drained_and_proves_its_node_alive():
     assert not world.ready
 
 
+def test_an_answer_to_earlier_work_is_no_answer_to_this():
+    """A slow node's reply of round 1 must not be taken for that of round 2, which would never be sent."""
+    world = World(nodes=[1, 2], delays={1: [1.0, 1.0], 2: [40.0, None, 12.0]})
+    grid = grid_of(world)
+    assert answered(grid.exchange(messages(1, 2), timeout_s=30, work="train 1")) == [1]
+    begin = len(world.sent)
+    replies = {reply.node_id: reply for reply in grid.exchange(messages(1, 2), timeout_s=60, work="train 2")}
+    assert world.sent[begin : begin + 2] == [1, 2]
+    assert replies[2].message.metadata.reply_to_message_id == f"m{begin + 1}"
+    assert replies[2].seconds == pytest.approx(12, abs=1)
+
+
+def test_a_second_answer_to_work_that_was_sent_again_counts_for_nothing():
+    world = World(nodes=[1, 2], delays={1: [1.0, 1.0], 2: [10.0, 11.0, 3.0]})
+    grid = grid_of(world)
+    list(grid.exchange(messages(1, 2), timeout_s=60, work="train 1"))
+    assert world.sent == [1, 2, 2]
+    replies = {reply.node_id: reply for reply in grid.exchange(messages(1, 2), timeout_s=60, work="train 2")}
+    assert replies[2].message.metadata.reply_to_message_id == "m4"
+
+
 def test_waiting_for_nodes_is_reported_and_ends_at_its_timeout():
     world = World(nodes=[1])
     seen = []

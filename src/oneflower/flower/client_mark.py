@@ -15,7 +15,7 @@ from typing import Final
 
 from oneflower.files import parse_json
 from oneflower.flower.api import ConfigRecord, Context, Error, ErrorCode, Message, log
-from oneflower.flower.arguments import LONGEST_NAME, NAME
+from oneflower.flower.arguments import LONGEST_NAME, NAME, client_name
 from oneflower.flower.packing import answer
 from oneflower.flower.parts import own_part
 from oneflower.foreign_text import LONGEST_REASON, cut
@@ -30,6 +30,7 @@ _OURS: Final = frozenset({"server-round", "seed"})
 
 MOST_RAISED: Final = 800
 """In characters, of an exception's text: after it was escaped the mark has room in the reason, too."""
+MOST_PARTITIONS: Final = 2**31
 MOST_STATE: Final = 64
 """How many names of records are read of one client."""
 
@@ -105,15 +106,15 @@ def _own(context: Context) -> dict[str, str | int]:
     given = context.node_config.get(NAME)
     partition = context.node_config.get("partition-id")
     name = given if isinstance(given, str) and given else socket.gethostname()
-    return {"name": name, **({"partition": partition} if type(partition) is int else {})}
+    return {"name": client_name(name), **({"partition": partition} if type(partition) is int else {})}
 
 
 def _checked(values: Mapping[str, object]) -> ClientMark:
     """Return what is valid: an attacker's client sends what it likes."""
     name, partition, state = values.get("name"), values.get("partition"), values.get("state", [])
     return ClientMark(
-        name=str(name) if _is_name(name) else "",
-        partition=partition if type(partition) is int and partition >= 0 else None,
+        name=name if isinstance(name, str) and name == client_name(name) else "",
+        partition=partition if type(partition) is int and 0 <= partition < MOST_PARTITIONS else None,
         state=tuple(filter(_is_name, state[:MOST_STATE])) if isinstance(state, list) else (),
     )
 

@@ -168,7 +168,8 @@ class RoundGrid(DelegatingGrid):
     def _expect_late(self, phase: Phase, message: Message) -> bool:
         """Wait for a node's outstanding reply, if it is to the same work; return whether there is one."""
         node_id = message.metadata.dst_node_id
-        owed = {key: each for key, each in self._late.items() if phase.work and each.node_id == node_id}
+        alike = {key: each for key, each in self._late.items() if phase.work and each.work == phase.work}
+        owed = {key: each for key, each in alike.items() if each.node_id == node_id}
         for message_id, each in owed.items():
             del self._late[message_id]
             phase.pending[message_id] = node_id
