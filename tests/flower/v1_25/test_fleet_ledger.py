@@ -32,7 +32,7 @@ def send_model(ledger, *, node=1, message="m", run=RUN, size=MODEL):
     ids = [f"model-{number}" for number in range(max(1, size // CHUNK))]
     ledger.hand(node, run, message, ids)
     for each in ids:
-        ledger.pulled(node, run, each, min(size, CHUNK))
+        ledger.pulled(node, run, each, bytes(min(size, CHUNK)))
 
 
 def accept(ledger, *, node=1, reply="r", count=1_000, run=RUN):
@@ -85,7 +85,7 @@ class TestReplySize:
         ledger = Ledger(Limits())
         ledger.hand(1, RUN, "m", ["a"])
         for _ in range(100):
-            ledger.pulled(1, RUN, "a", MB)
+            ledger.pulled(1, RUN, "a", bytes(MB))
         accept(ledger)
         with pytest.raises(TooLargeError):
             fill(ledger, 100 * MB)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from oneflower.flower.v1_25.fleet_limits import MAX_HEAD_BYTES, MB, RUN_POOL_BYTES, Limits, RefusedError
+from oneflower.flower.v1_25.fleet_sizes import Size
 
 HANDED_A_NODE: Final = 8
 """A SuperNode handles one message at a time."""
@@ -26,7 +27,7 @@ class Handed:
     objects: int
     left: set[str]
     counted: set[str] = field(default_factory=set)
-    size: int = 0
+    size: Size = field(default_factory=Size)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -92,16 +93,17 @@ class Ledger:
         with self._lock:
             return self._message_with(node_id, run_id, object_id) is not None
 
-    def pulled(self, node_id: int, run_id: int, object_id: str, size: int) -> None:
+    def pulled(self, node_id: int, run_id: int, object_id: str, content: bytes) -> None:
         """Count an object that a node got: the largest message is the measure of the replies."""
         with self._lock:
             message = self._message_with(node_id, run_id, object_id)
             # It stays in `left`: a SuperNode asks again when the answer was lost on the way.
-            if message is not None and size and object_id not in message.counted:
+            if message is not None and content and object_id not in message.counted:
                 message.counted.add(object_id)
-                message.size += size
+                message.size.add(object_id, content)
                 run = self._run(run_id)
-                run.largest = max(run.largest, message.size)
+                run.largest = max(run.largest, message.size.num_bytes)
+                run.objects = max(run.objects, message.size.objects)
 
     def received(self, node_id: int, message_id: str) -> bool:
         """Note that a node has all of a message; whether it was handed that message."""

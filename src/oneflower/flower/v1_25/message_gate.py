@@ -62,7 +62,8 @@ class MessageGate:
                 reason = "the object is of no message that this SuperNode was handed"
                 self._refusals.refuse(context, REFUSED, "PullObject", node_id, reason)
             response = original(servicer, request, context)
-            self._ledger.pulled(node_id, run_id, object_id, response.ByteSize() * response.object_available)
+            content = response.object_content if response.object_available else b""
+            self._ledger.pulled(node_id, run_id, object_id, content)
             return response
 
         return pull_object
