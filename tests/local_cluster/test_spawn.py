@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -69,11 +70,8 @@ def test_a_child_dies_with_a_parent_that_is_killed(tmp_path):
 
 def test_a_program_that_does_not_exist_ends_with_a_log(tmp_path):
     log = tmp_path / "log"
-    try:
+    with suppress(ClusterError):  # it may end before it is looked at
         child = spawn("node", ["/no/such"], environment={}, log=log, folder=tmp_path)
-    except ClusterError as error:  # it ended before it was looked at
-        assert "ended immediately" in str(error)
-    else:
         assert child.popen.wait(timeout=WAIT_S) != 0
     assert "No such file" in tail(log)
 
