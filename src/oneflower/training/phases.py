@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from oneflower.codes import LeftOutCode, Task
 from oneflower.flower.api import Message, log
-from oneflower.flower.client_mark import ClientMark, take_mark
+from oneflower.flower.client_mark import MOST_STATE, ClientMark, take_mark
 from oneflower.flower.grid import Reply, RoundGrid
 from oneflower.flower.parts import PartTable
 from oneflower.flower.refusals import refusal_of, words_of
@@ -31,8 +31,6 @@ from oneflower.training.replies import ReplyError
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
 NO_REASON = "no reason given"
-MOST_STATE = 64
-"""How many names of records that clients keep are remembered."""
 
 
 Parsed = TypeVar("Parsed")

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import numpy as np
 
-CHUNK_BYTES: Final = 5 * 1024 * 1024
-"""Flower slices arrays so (constant.py:147)."""
+from oneflower.flower.refusals import CHUNK_BYTES
+
 HEADER_BYTES: Final = 128
 """What numpy.save writes before the numbers."""
 
