@@ -6,8 +6,15 @@ from types import SimpleNamespace
 import pytest
 
 from oneflower.codes import RefusalCode
-from oneflower.flower.join_refusals import ALARM_EVERY_S, EVERY_S, Refusals, two_processes, unknown_key
-from oneflower.flower.peers import is_connected
+from oneflower.flower.join_refusals import (
+    ALARM_EVERY_S,
+    EVERY_S,
+    MOST_SUBJECTS,
+    Refusals,
+    two_processes,
+    unknown_key,
+)
+from oneflower.flower.peers import is_connected, network_of
 from oneflower.flower.presence import RETURNS_WITHIN_S, SILENT_S, Presence
 
 KEY, OLD, NEW = b"key", "ipv4:10.0.0.3:40001", "ipv4:10.0.0.3:40002"
@@ -24,37 +31,43 @@ class TestPresence:
     def test_a_process_whose_connection_is_closed_is_replaced_at_once(self, world):
         world.presence.took_over(KEY, OLD)
         world.connected.discard(OLD)
-        assert world.presence.may_take_over(KEY)
+        assert world.presence.may_take_over(KEY, NEW)
 
     def test_a_live_process_keeps_its_key(self, world):
         world.presence.took_over(KEY, OLD)
         world.now += SILENT_S - 1
-        assert not world.presence.may_take_over(KEY)
+        assert not world.presence.may_take_over(KEY, NEW)
 
     def test_a_machine_without_power_is_replaced_once_it_is_silent(self, world):
         world.presence.took_over(KEY, OLD)
         world.presence.heard(KEY, OLD)
         world.now += SILENT_S
-        assert world.presence.may_take_over(KEY)
+        assert world.presence.may_take_over(KEY, NEW)
 
     def test_a_key_that_was_not_heard_since_the_start_may_be_taken(self, world):
-        assert world.presence.may_take_over(KEY)
+        assert world.presence.may_take_over(KEY, NEW)
 
     def test_a_live_process_that_speaks_after_another_was_refused_shows_a_copy(self, world):
         world.presence.took_over(KEY, OLD)
         assert not world.presence.heard(KEY, OLD)
-        assert not world.presence.may_take_over(KEY)
+        assert not world.presence.may_take_over(KEY, NEW)
         assert world.presence.heard(KEY, OLD)
         assert not world.presence.heard(KEY, OLD)
 
     def test_a_restart_that_was_refused_once_is_no_copy(self, world):
         """A machine lost power: its connection looks alive until the silence is long enough."""
         world.presence.took_over(KEY, OLD)
-        assert not world.presence.may_take_over(KEY)
+        assert not world.presence.may_take_over(KEY, NEW)
         world.now += SILENT_S
-        assert world.presence.may_take_over(KEY)
+        assert world.presence.may_take_over(KEY, NEW)
         world.presence.took_over(KEY, NEW)
         assert not any(world.presence.heard(KEY, NEW) for _ in range(5))
+
+    def test_a_process_that_activates_twice_over_its_connection_is_no_copy(self, world):
+        world.presence.took_over(KEY, OLD)
+        assert world.presence.may_take_over(KEY, OLD)
+        world.presence.took_over(KEY, OLD)
+        assert not any(world.presence.heard(KEY, OLD) for _ in range(3))
 
     def test_connections_that_break_are_no_copy(self, world):
         world.presence.took_over(KEY, OLD)
@@ -104,6 +117,25 @@ class TestPeers:
         assert is_connected(OLD, tmp_path)
 
 
+class TestNetworks:
+    @pytest.mark.parametrize(
+        ("peer", "network"),
+        [
+            ("ipv4:10.0.0.3:40001", "10.0.0.3/32"),
+            ("ipv4:127.0.0.1:5", "loopback"),
+            ("ipv4:127.9.8.7:5", "loopback"),
+            ("ipv6:%5B::1%5D:5", "loopback"),
+            ("ipv6:[::ffff:127.0.0.3]:5", "loopback"),
+            ("ipv6:%5B::ffff:10.0.0.3%5D:5", "10.0.0.3/32"),
+            ("ipv6:[2001:db8:1:2:3:4:5:6]:5", "2001:db8:1:2::/64"),
+            ("ipv6:[2001:db8:1:2:ffff::1]:7", "2001:db8:1:2::/64"),
+            ("unix:/tmp/x:1", "unix:/tmp/x"),
+        ],
+    )
+    def test_addresses_that_one_caller_can_take_are_one_network(self, peer, network):
+        assert network_of(peer) == network
+
+
 class TestRefusals:
     @pytest.fixture
     def told(self):
@@ -132,3 +164,14 @@ class TestRefusals:
         told.now = ALARM_EVERY_S
         told.refusals.tick()
         assert len(told.events) == 3
+
+    def test_the_thousandth_alarm_does_not_silence_those_that_follow(self, told):
+        for number in range(3 * MOST_SUBJECTS):
+            told.refusals.refuse(two_processes(str(number).encode()))
+        assert len(told.events) == MOST_SUBJECTS + 1
+        told.now = ALARM_EVERY_S
+        told.refusals.tick()
+        assert sum(event.count for event in told.events) == 3 * MOST_SUBJECTS
+        told.refusals.refuse(two_processes(b"new"))
+        assert told.events[-1].key == two_processes(b"new").key
+        assert len(told.events) == MOST_SUBJECTS + 3

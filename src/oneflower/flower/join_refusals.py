@@ -67,7 +67,9 @@ class _Told:
 class Refusals:
     """Write the first refusal of a kind at once, and those that follow as one event with their number.
 
-    Strangers are one subject, whatever keys they show; an alarm has its VM, or its key, as its subject.
+    Strangers are one subject, whatever keys they show; an alarm has its VM, or its key, as its subject. A
+    subject about which nothing has come for as long as its report is due is forgotten. While there are too
+    many, those that come are counted together.
     """
 
     def __init__(
@@ -84,10 +86,12 @@ class Refusals:
         subject = (event.code, (event.vm or event.key) if is_alarm else _ANYONE)
         now = self._clock()
         with self._lock:
+            if subject not in self._told and len(self._told) >= MOST_SUBJECTS:
+                self._forget(now)
+                if len(self._told) >= MOST_SUBJECTS:
+                    subject = event.code, _ANYONE
             told = self._told.get(subject)
             if told is None:
-                if len(self._told) >= MOST_SUBJECTS:
-                    return
                 self._told[subject] = _Told(at=now)
             else:
                 told.pending, told.last = told.pending + event.count, event
@@ -99,14 +103,22 @@ class Refusals:
         now, due = self._clock(), []
         with self._lock:
             for (code, _), told in self._told.items():
-                every_s = ALARM_EVERY_S if code in KEY_ALARMS else EVERY_S
-                if told.last is not None and now - told.at >= every_s:
+                if told.last is not None and now - told.at >= _every_s(code):
                     due.append((told.last, told.pending))
                     told.at, told.pending, told.last = now, 0, None
         for event, count in due:
             self._report(
                 JoinRefused(code=event.code, key=event.key, vm=event.vm, count=count, reason=event.reason)
             )
+
+    def _forget(self, now: float) -> None:
+        old = [
+            subject
+            for subject, told in self._told.items()
+            if told.last is None and now - told.at >= _every_s(subject[0])
+        ]
+        for subject in old:
+            del self._told[subject]
 
     def _report(self, event: JoinRefused) -> None:
         level = logging.ERROR if event.code in KEY_ALARMS else logging.WARNING
@@ -120,3 +132,7 @@ class Refusals:
             event.reason,
         )
         self._write(event)
+
+
+def _every_s(code: RefusalCode) -> float:
+    return ALARM_EVERY_S if code in KEY_ALARMS else EVERY_S

@@ -92,7 +92,7 @@ def start(program: str, arguments: Sequence[str], environ: Mapping[str, str]) ->
     entry_point = entry_points.ENTRY_POINTS[program]
     function = entry_point.load()
     if settings.flower_workarounds:
-        _apply_workarounds(program, settings)
+        _apply_workarounds(program, settings, known_keys=NODE_AUTH in arguments)
         _look_after(program, arguments, environ)
     if program == "superlink" and NODE_AUTH in arguments:
         _admit_members(settings.node_keys, environ)
@@ -194,10 +194,10 @@ def _program(argv: Sequence[str]) -> tuple[str, list[str]]:
     return argv[0], list(argv[1:])
 
 
-def _apply_workarounds(program: str, settings: Settings) -> None:
+def _apply_workarounds(program: str, settings: Settings, *, known_keys: bool) -> None:
     from oneflower.flower.door import workarounds  # noqa: PLC0415 - after the environment is prepared
 
-    needed = workarounds.with_limits(max_update_mb=settings.max_update_mb)
+    needed = workarounds.configured(max_update_mb=settings.max_update_mb, known_keys=known_keys)
     names = workarounds.apply(needed, workarounds.Program(program), speedups=settings.flower_speedups)
     log.info("workarounds applied program=%s names=%s", program, ",".join(names))
 

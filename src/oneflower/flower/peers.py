@@ -11,6 +11,7 @@ PROC: Final = Path("/proc/self/net")
 ESTABLISHED: Final = "01"
 _PEER: Final = re.compile(r"ipv[46]:\[?([^\]]+?)\]?:([0-9]{1,5})", re.ASCII)
 _WORD_DIGITS: Final = 8
+IPV6: Final = 6
 
 Address = tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int]
 
@@ -28,6 +29,20 @@ def is_connected(peer: str, proc: Path = PROC) -> bool:
     except OSError:
         return True
     return any(address == found for text in tables for found in _remotes(text))
+
+
+def network_of(peer: str) -> str:
+    """Return the network that a caller can take addresses from at will, as text.
+
+    One address of IPv4, 64 bits of IPv6; this machine's own addresses are one network.
+    """
+    address = _address(peer)
+    if address is None:
+        return peer.rpartition(":")[0]
+    host, _ = address
+    if host.is_loopback:
+        return "loopback"
+    return str(ipaddress.ip_network((host, 64 if host.version == IPV6 else 32), strict=False))
 
 
 def _address(peer: str) -> Address | None:

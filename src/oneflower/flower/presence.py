@@ -64,13 +64,18 @@ class Presence:
                 return was_refused
             return self._moved(seen, peer, now)
 
-    def may_take_over(self, key: bytes) -> bool:
-        """Whether the process that spoke for a key last is gone, so that another may take its place."""
+    def may_take_over(self, key: bytes, peer: str) -> bool:
+        """Whether the process at ``peer`` may speak for a key from now on.
+
+        It may where it is the one that spoke last, or where that one is gone.
+        """
         now = self._clock()
         with self._lock:
             seen = self._seen.get(key)
             # One that spoke before this SuperLink was started may be gone: if it is not, both will be heard.
-            if seen is None or now - seen.at >= SILENT_S or not self._connected(seen.peer):
+            if seen is None or seen.peer == peer or now - seen.at >= SILENT_S:
+                return True
+            if not self._connected(seen.peer):
                 return True
             seen.refused = True
             return False

@@ -235,3 +235,52 @@ class TestTakeover:
         for peer in ("ipv4:10.9.9.9:5", "ipv4:10.0.0.3:40001") * 2:
             superlink.pull(KEYS[0], node_id, peer)
         assert {event.code for event in world.events} == {RefusalCode.KEY_IN_USE}
+
+    def test_a_process_that_activates_twice_over_its_connection_raises_no_alarm(self, superlink, world):
+        world.apply()
+        superlink.admit(KEYS[:1])
+        owner = "ipv4:10.0.0.3:40001"
+        world.connected.add(owner)
+        node_id = superlink.activate(KEYS[0], owner)
+        assert superlink.activate(KEYS[0], owner) == node_id
+        assert superlink.pull(KEYS[0], node_id, owner) == "done"
+        assert world.events == []
+
+    def test_where_anybody_makes_keys_none_is_an_alarm(self, superlink, monkeypatch, tmp_path):
+        events = []
+        monkeypatch.setattr(takeover, "of_this_process", lambda: SimpleNamespace(refuse=events.append))
+        takeover.reporting(copies=False).apply(superlink.patch)
+        node_id = superlink.states.state().create_node("aid", "name", KEYS[0].pem, 30)
+        superlink.activate(KEYS[0])
+        for peer in ("ipv4:10.9.9.9:5", "ipv4:10.0.0.3:40001") * 4:
+            superlink.pull(KEYS[0], node_id, peer)
+        assert events == []
+
+
+class TestCallers:
+    @pytest.fixture
+    def callers(self):
+        made = SimpleNamespace(now=0.0)
+        made.callers = membership.Callers(Members(KEYS[:1]), clock=lambda: made.now)
+        return made
+
+    def test_the_list_is_known_without_the_database(self, callers):
+        assert callers.callers.knows(None, KEYS[0].pem)
+
+    def test_a_key_in_the_database_is_known_and_no_other(self, superlink, callers):
+        superlink.states.state().create_node(NOOP_FLWR_AID, "somebody", KEYS[2].pem, 30)
+        assert callers.callers.knows(superlink.states, KEYS[2].pem)
+        assert not callers.callers.knows(superlink.states, KEYS[1].pem)
+
+    def test_strangers_have_the_database_read_now_and_then(self, superlink, callers):
+        assert not callers.callers.knows(superlink.states, KEYS[1].pem)
+        superlink.states.state().create_node(NOOP_FLWR_AID, "somebody", KEYS[2].pem, 30)
+        assert not callers.callers.knows(superlink.states, KEYS[2].pem)
+        callers.now += membership.READ_EVERY_S
+        assert callers.callers.knows(superlink.states, KEYS[2].pem)
+
+    def test_a_key_that_was_written_to_the_list_is_known_at_once(self, superlink, pins):
+        callers = membership.Callers(Members((), pins()))
+        assert not callers.knows(superlink.states, KEYS[0].pem)
+        pins(KEYS[0])
+        assert callers.knows(superlink.states, KEYS[0].pem)

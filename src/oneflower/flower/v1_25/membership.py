@@ -8,11 +8,13 @@ A key that an operator registers with `flwr supernode register` is left alone.
 
 import logging
 import threading
-from functools import partial, wraps
-from typing import Any
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Final
 
 import grpc
-from flwr.common.constant import HEARTBEAT_DEFAULT_INTERVAL, NOOP_FLWR_AID
+from flwr.common.constant import HEARTBEAT_DEFAULT_INTERVAL, NOOP_FLWR_AID, PUBLIC_KEY_HEADER
 from flwr.proto.fleet_pb2 import ActivateNodeRequest, RegisterNodeFleetRequest
 from flwr.server.superlink.fleet.grpc_rere.node_auth_server_interceptor import NodeAuthServerInterceptor
 from flwr.server.superlink.linkstate.sqlite_linkstate import SqliteLinkState
@@ -21,7 +23,9 @@ from flwr.supercore.utils import int64_to_uint64
 
 from oneflower.flower.join_refusals import Refusals, unknown_key
 from oneflower.flower.members import Members
+from oneflower.flower.v1_25.node_calls import NodeCall, stand_before
 from oneflower.flower.v1_25.private import PrivateUse
+from oneflower.flower.v1_25.refusals import ending
 from oneflower.flower.v1_25.workarounds.registry import Patch
 from oneflower.node_keys import fingerprint_of
 
@@ -34,7 +38,10 @@ STRANGER = (
     "Publish the key through OneGate, as an appliance does, or add it to FL_NODE_KEYS of the SuperLink, "
     "and start the SuperNode with --auth-supernode-private-key. FL_NODE_AUTH=NO lets everybody join"
 )
+UNKNOWN: Final = grpc.StatusCode["FAILED_PRECONDITION"]
+READ_EVERY_S: Final = 0.5
 REVIVE = "UPDATE node SET status = ?, unregistered_at = NULL WHERE public_key = ? AND status = ?"
+OTHERS = "SELECT public_key FROM node WHERE owner_name != ? AND status != ?"
 OURS = "SELECT node_id, public_key FROM node WHERE owner_name = ? AND status != ?"
 
 
@@ -71,46 +78,64 @@ class Registration:
         return is_member
 
 
+class Callers:
+    """Says from the headers of a call alone whether it is heard.
+
+    The list of keys costs next to nothing. Keys that an operator has registered are in the database, which
+    is read now and then: the thread that accepts calls does it.
+    """
+
+    def __init__(self, members: Members, clock: Callable[[], float] = time.monotonic) -> None:
+        self._members = members
+        self._clock = clock
+        self._others: frozenset[bytes] = frozenset()
+        self._next = 0.0
+
+    def knows(self, states: Any, pem: bytes) -> bool:
+        """Whether a key is known."""
+        if pem in self._members.current or pem in self._others:
+            return True
+        self._members.look()
+        if self._clock() >= self._next:
+            self._others = _registered_by_others(states.state())
+            self._next = self._clock() + READ_EVERY_S
+        return pem in self._members.current or pem in self._others
+
+
 def admit_members(members: Members, refusals: Refusals, patch: Patch = setattr) -> None:
     """Let the keys of `members` join, and refuse all others with a reason."""
-    registration = Registration(members)
-    wrap = NodeAuthServerInterceptor._wrap_method_handler  # noqa: SLF001 - every call of a node passes here
+    registration, callers = Registration(members), Callers(members)
+    intercept = NodeAuthServerInterceptor.intercept_service
 
-    @wraps(wrap)
-    def wrapped(self: Any, method_handler: Any, expected_public_key: bytes) -> Any:
-        handle = partial(_handle, registration, refusals, self, method_handler, expected_public_key)
-        return wrap(
-            self,
-            grpc.unary_unary_rpc_method_handler(
-                handle,
-                request_deserializer=method_handler.request_deserializer,
-                response_serializer=method_handler.response_serializer,
-            ),
-            expected_public_key,
+    def answer(call: NodeCall, request: Any, context: Any) -> Any:
+        state = call.states.state()
+        refusals.tick()
+        is_stranger = isinstance(request, RegisterNodeFleetRequest) or (
+            isinstance(request, ActivateNodeRequest) and not registration.knows(state, call.key)
         )
+        if is_stranger:
+            _refuse(refusals, call.key, context)
+        registration.keep(state)
+        return call.answer(request, context)
 
-    patch(NodeAuthServerInterceptor, "_wrap_method_handler", wrapped)
+    @wraps(intercept)
+    def intercept_service(self: Any, continuation: Any, details: Any) -> Any:
+        # Before the signature is verified, and before a thread waits for the request.
+        key = dict(details.invocation_metadata).get(PUBLIC_KEY_HEADER)
+        if not isinstance(key, bytes):
+            return intercept(self, continuation, details)
+        if callers.knows(self.state_factory, key):
+            return intercept(self, continuation, details)
+        return ending(lambda context: _refuse(refusals, key, context))
+
+    stand_before(patch, answer)
+    patch(NodeAuthServerInterceptor, "intercept_service", intercept_service)
 
 
-def _handle(  # noqa: PLR0913, PLR0917 - bound in `admit_members`
-    registration: Registration,
-    refusals: Refusals,
-    interceptor: Any,
-    method_handler: Any,
-    pem: bytes,
-    request: Any,
-    context: Any,
-) -> Any:
-    state = interceptor.state_factory.state()
+def _refuse(refusals: Refusals, key: bytes, context: Any) -> None:
+    refusals.refuse(unknown_key(key, context.peer()))
     refusals.tick()
-    is_stranger = isinstance(request, RegisterNodeFleetRequest) or (
-        isinstance(request, ActivateNodeRequest) and not registration.knows(state, pem)
-    )
-    if is_stranger:
-        refusals.refuse(unknown_key(pem, context.peer()))
-        context.abort(grpc.StatusCode.FAILED_PRECONDITION, STRANGER)
-    registration.keep(state)
-    return method_handler.unary_unary(request, context)
+    context.abort(UNKNOWN, STRANGER)
 
 
 def _register(state: Any, pem: bytes) -> None:
@@ -125,6 +150,13 @@ def _register(state: Any, pem: bytes) -> None:
         # It was unregistered before, and Flower never takes such a key again.
         if isinstance(state, SqliteLinkState):
             state.query(REVIVE, (NodeStatus.REGISTERED, pem, NodeStatus.UNREGISTERED))
+
+
+def _registered_by_others(state: Any) -> frozenset[bytes]:
+    if isinstance(state, SqliteLinkState):
+        return frozenset(row["public_key"] for row in state.query(OTHERS, (OWNER, NodeStatus.UNREGISTERED)))
+    known = [NodeStatus.REGISTERED, NodeStatus.ONLINE, NodeStatus.OFFLINE]
+    return frozenset(node.public_key for node in state.get_node_info(statuses=known))
 
 
 def _unregister_others(state: Any, members: Members) -> None:
@@ -146,6 +178,7 @@ USE = PrivateUse(
             "FleetServicer.RegisterNode": "2131f00313fc"
         },
         "flwr.server.superlink.fleet.grpc_rere.node_auth_server_interceptor": {
+            "NodeAuthServerInterceptor.intercept_service": "8de7e5c59628",
             "NodeAuthServerInterceptor._wrap_method_handler": "e9f69f62f2b4",
             "NodeAuthServerInterceptor.__init__": "206dcca1afaa",
         },
@@ -155,6 +188,9 @@ USE = PrivateUse(
             "SqliteLinkState.get_node_id_by_public_key": "05c1833dcb39",
             "SQL_CREATE_TABLE_NODE": "68fa9cea4c44",
         },
+        "flwr.server.superlink.linkstate.in_memory_linkstate": {
+            "InMemoryLinkState.get_node_info": "5738387b4d6d",
+        },
         "flwr.server.superlink.linkstate.linkstate_factory": {"LinkStateFactory.state": "a685e27c974c"},
         "flwr.supercore.sqlite_mixin": {"SqliteMixin.query": "808d35b32d46"},
         "flwr.supercore.utils": {"int64_to_uint64": "942d251dd5cb"},
@@ -162,6 +198,7 @@ USE = PrivateUse(
         "flwr.common.constant": {
             "HEARTBEAT_DEFAULT_INTERVAL": "624b60c58c9d",
             "NOOP_FLWR_AID": "bf132a655b96",
+            "PUBLIC_KEY_HEADER": "bf9a1fbe7c9e",
         },
         "flwr.proto.fleet_pb2": {
             "ActivateNodeRequest": "fed818821f32",

@@ -49,14 +49,19 @@ class Refusals:
         raise RuntimeError(reason)  # a context always raises
 
 
-def refusing(status: grpc.StatusCode, reason: str, refusals: Refusals, call: str) -> Any:
-    """Return a handler that ends a call before its request is read.
+def ending(end: Callable[[Any], object]) -> Any:
+    """Return a handler that calls a function with the context of a call before its request is read.
 
     A handler for one request is called with it: gRPC has received it by then. One for a stream of requests
     is called before, and the caller sees no difference.
     """
 
-    def refuse(_requests: Any, context: Any) -> NoReturn:
-        refusals.refuse(context, status, call, 0, reason)
+    def answer(_requests: Any, context: Any) -> object:
+        return end(context)
 
-    return grpc.stream_unary_rpc_method_handler(refuse)
+    return grpc.stream_unary_rpc_method_handler(answer)
+
+
+def refusing(status: grpc.StatusCode, reason: str, refusals: Refusals, call: str) -> Any:
+    """Return a handler that refuses a call before its request is read."""
+    return ending(lambda context: refusals.refuse(context, status, call, 0, reason))

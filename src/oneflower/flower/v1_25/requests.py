@@ -1,7 +1,6 @@
-"""Read the request of a call for so long and no longer, and not too many of one peer at once.
+"""Read the request of a call for so long and no longer, and not too many of one network at once.
 
-Flower has 1,000 threads for calls, and a call takes one as soon as its headers are there. A peer that sends
-headers and nothing else would hold them all.
+A caller that sends headers and nothing else would hold a thread for good.
 """
 
 import threading
@@ -12,22 +11,31 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from oneflower.flower.peers import network_of
 from oneflower.flower.v1_25.fleet_limits import RefusedError
 
 READ_S: Final = 120.0
 """A chunk of 5 MB at 350 kbit/s."""
 LOOK_S: Final = 5.0
-READ_FROM_ONE_PEER: Final = 750
-"""Of 1,000 threads: many SuperNodes of one site have one address."""
+MOST_UNREAD: Final = 380
+"""Of the 1,000 threads, where anybody may make a key: 500 are for calls that are held."""
 
 
 @dataclass(slots=True)
 class Reading:
-    """The calls whose request is being read; those that take too long are cancelled by a thread."""
+    """The calls whose request is being read; those that take too long are cancelled by a thread.
 
+    Parameters
+    ----------
+    by_network : bool
+        Whether one network may have no more of them than are left for all others. That is for calls with
+        keys that anybody may make; those of known keys are counted by `OpenCalls`.
+    """
+
+    by_network: bool = True
     clock: Callable[[], float] = time.monotonic
     _since: dict[int, tuple[float, Any]] = field(default_factory=dict)
-    _of_peer: Counter[str] = field(default_factory=Counter)
+    _of_network: Counter[str] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _watched: bool = False
 
@@ -38,13 +46,14 @@ class Reading:
         Raises
         ------
         RefusedError
-            Too many of the same peer are read already.
+            Too many of the same network are read already.
         """
-        peer, key = peer_of(context.peer()), id(context)
+        network, key = network_of(context.peer()), id(context)
         with self._lock:
-            if self._of_peer[peer] >= READ_FROM_ONE_PEER:
-                raise RefusedError(f"{READ_FROM_ONE_PEER} requests of this address have not arrived yet")
-            self._of_peer[peer] += 1
+            most = max(1, MOST_UNREAD - len(self._since))
+            if self.by_network and self._of_network[network] >= most:
+                raise RefusedError(f"{most} requests of this network have not arrived yet; try again")
+            self._of_network[network] += 1
             self._since[key] = (self.clock(), context)
             self._watch()
         try:
@@ -52,9 +61,9 @@ class Reading:
         finally:
             with self._lock:
                 del self._since[key]
-                self._of_peer[peer] -= 1
-                if not self._of_peer[peer]:
-                    del self._of_peer[peer]
+                self._of_network[network] -= 1
+                if not self._of_network[network]:
+                    del self._of_network[network]
 
     def cancel_slow(self) -> int:
         """Cancel the calls whose request has not come in time; return how many."""
@@ -73,8 +82,3 @@ class Reading:
         while True:
             time.sleep(LOOK_S)
             self.cancel_slow()
-
-
-def peer_of(address: str) -> str:
-    """Return the address of a peer without its port: ``ipv4:10.0.0.1:4711``, ``ipv6:%5B::1%5D:4711``."""
-    return address.rpartition(":")[0]

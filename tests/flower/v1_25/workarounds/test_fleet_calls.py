@@ -3,7 +3,9 @@
 import logging
 import socket
 import threading
+import time
 from concurrent.futures import Future
+from contextlib import ExitStack
 from datetime import UTC, datetime
 
 import grpc
@@ -22,6 +24,7 @@ from flwr.supercore.primitives.asymmetric import public_key_to_bytes, sign_messa
 
 from oneflower.flower.v1_25 import requests
 from oneflower.flower.v1_25.fleet_limits import MAX_REQUEST_BYTES, RefusedError
+from oneflower.flower.v1_25.open_calls import MOST_CALLS, MOST_OF_ONE, OpenCalls
 from oneflower.flower.v1_25.requests import Reading
 from oneflower.flower.v1_25.workarounds import fleet_calls, node_limits
 
@@ -155,6 +158,86 @@ def test_a_call_whose_request_never_comes_is_cancelled(caller, monkeypatch):
     assert call.code() is grpc.StatusCode.CANCELLED
 
 
+class HalfSent:
+    """Calls whose headers are there and whose requests are not."""
+
+    def __init__(self, callers, number):
+        self.never = threading.Event()
+        self.calls = [
+            caller.channel.stream_unary(PULL).future(
+                self._nothing(), metadata=caller.headers(), timeout=CALL_S
+            )
+            for caller in callers
+            for _ in range(number)
+        ]
+
+    def _nothing(self):
+        self.never.wait(CALL_S)
+        yield from ()
+
+    def refused(self, number):
+        """Wait until so many were refused; return the statuses."""
+        deadline = time.monotonic() + CALL_S
+        while sum(call.done() for call in self.calls) < number and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return [call.code() for call in self.calls if call.done()]
+
+    def end(self):
+        for call in self.calls:
+            call.cancel()
+        self.never.set()
+
+
+def test_half_sent_calls_of_one_key_leave_room_for_others(address, caller):
+    """560 of them and 520 questions for work were all threads, and a SuperNode that was refused ended."""
+    caller.register()
+    half = HalfSent([caller], 3 * MOST_OF_ONE)
+    assert half.refused(2 * MOST_OF_ONE) == [grpc.StatusCode.UNAVAILABLE] * 2 * MOST_OF_ONE
+    other = Caller(address)
+    request = PullMessagesRequest(node=Node(node_id=other.register()))
+    assert not other.fleet.PullMessages(request, timeout=CALL_S).messages_list
+    other.channel.close()
+    half.end()
+
+
+def test_a_key_whose_calls_have_ended_may_call_again(caller):
+    request = PullMessagesRequest(node=Node(node_id=caller.register()))
+    half = HalfSent([caller], MOST_OF_ONE)
+    deadline = time.monotonic() + CALL_S
+    while status_or_none(caller.fleet.PullMessages, request) is not grpc.StatusCode.UNAVAILABLE:
+        assert time.monotonic() < deadline
+    half.end()
+    while status_or_none(caller.fleet.PullMessages, request) is not None:
+        assert time.monotonic() < deadline
+
+
+def status_or_none(call, request):
+    try:
+        call(request, timeout=CALL_S)
+    except grpc.RpcError as error:
+        return error.code()
+    return None
+
+
+class TestOpenCalls:
+    def test_keys_with_many_leave_some_for_a_key_with_none(self):
+        calls = OpenCalls()
+        begun_by = [as_many_as_it_may(calls, str(number).encode()) for number in range(100)]
+        assert begun_by[0] == MOST_OF_ONE
+        assert as_many_as_it_may(calls, b"honest") > 0
+
+    def test_all_together_stay_below_the_threads(self):
+        calls, keys = OpenCalls(), [str(number).encode() for number in range(MOST_CALLS)]
+        for key in keys:
+            calls.begin(key)
+        with pytest.raises(RefusedError):
+            calls.begin(b"another")
+        for key in keys:
+            calls.end(key)
+        assert len(calls) == 0
+        calls.begin(b"another")
+
+
 def test_registrations_above_the_rate_are_refused_before_they_are_verified(address, apply, monkeypatch):
     monkeypatch.setattr(node_limits, "REGISTRATIONS_AT_ONCE", 3)
     monkeypatch.setattr(node_limits, "REGISTRATIONS_A_SECOND", 0.0)
@@ -182,16 +265,21 @@ class TestReading:
         def cancel(self):
             self.cancelled = True
 
-    def test_many_of_one_address_are_refused_and_others_are_not(self, monkeypatch):
-        monkeypatch.setattr(requests, "READ_FROM_ONE_PEER", 2)
-        reading = Reading()
-        with reading.of(self.Slow()), reading.of(self.Slow("ipv4:10.0.0.1:2000")):
-            with pytest.raises(RefusedError), reading.of(self.Slow("ipv4:10.0.0.1:3000")):
-                pass
-            with reading.of(self.Slow("ipv4:10.0.0.2:1000")):
-                pass
-        with reading.of(self.Slow()):
-            pass
+    def test_one_network_has_as_many_as_it_leaves_to_others(self, monkeypatch):
+        monkeypatch.setattr(requests, "MOST_UNREAD", 8)
+        reading, first = Reading(), [f"ipv4:127.0.0.{number}:1" for number in range(1, 9)]
+        with ExitStack() as stack:
+            assert read_at_once(stack, reading, first) == 4
+            assert read_at_once(stack, reading, ["ipv4:10.0.0.2:1"] * 8) == 2
+            assert read_at_once(stack, reading, [f"ipv6:[2001:db8::{number}]:1" for number in range(8)]) == 1
+            assert read_at_once(stack, reading, ["ipv4:10.0.0.3:1"]) == 1
+        with ExitStack() as stack:
+            assert read_at_once(stack, reading, first) == 4
+
+    def test_known_keys_are_not_counted_by_network(self, monkeypatch):
+        monkeypatch.setattr(requests, "MOST_UNREAD", 8)
+        with ExitStack() as stack:
+            assert read_at_once(stack, Reading(by_network=False), ["ipv4:10.0.0.2:1"] * 20) == 20
 
     def test_slow_ones_are_cancelled_and_quick_ones_are_not(self):
         now = [0.0]
@@ -201,3 +289,26 @@ class TestReading:
             with reading.of(quick):
                 assert reading.cancel_slow() == 1
         assert (slow.cancelled, quick.cancelled) == (True, False)
+
+
+def as_many_as_it_may(calls, key):
+    """Begin calls of a key until one is refused; return how many were not."""
+    for number in range(2 * MOST_OF_ONE):
+        try:
+            calls.begin(key)
+        except RefusedError:
+            return number
+    raise AssertionError
+
+
+def read_at_once(stack, reading, peers):
+    """Begin to read requests from these peers; return how many were not refused."""
+    return sum(begun(stack, reading.of(TestReading.Slow(peer))) for peer in peers)
+
+
+def begun(stack, context):
+    try:
+        stack.enter_context(context)
+    except RefusedError:
+        return False
+    return True

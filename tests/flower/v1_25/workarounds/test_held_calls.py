@@ -106,6 +106,29 @@ class TestSuperLink:
         monkeypatch.setattr(held_calls, "MAX_HELD", 0)
         assert not Held(pull).is_waiting()
 
+    def test_a_node_that_asks_again_is_held_once(self, superlink, pull, apply):
+        """Its first connection is gone, or it takes up threads: the first call ends, without a message."""
+        apply(held_calls.SUPERLINK)
+        first = Held(pull)
+        assert first.is_waiting()
+        second = Held(pull)
+        assert not first.result().messages_list
+        assert second.is_waiting()
+        superlink.push(superlink.message())
+        assert len(second.result().messages_list) == 1
+
+    def test_another_node_that_asks_ends_no_wait(self, superlink, pull, call, apply):
+        apply(held_calls.SUPERLINK)
+        first = Held(pull)
+        assert first.is_waiting()
+        request = PullMessagesRequest(node=Node(node_id=superlink.add_node(b"other key")))
+        other = Held(lambda: superlink.fleet().PullMessages(request, call))
+        assert other.is_waiting()
+        assert first.is_waiting()
+        call.hang_up()
+        first.result()
+        other.result()
+
 
 class TestSuperNode:
     @pytest.fixture

@@ -7,6 +7,7 @@ with what goes wrong without it and with the private names that it touches.
 from oneflower.flower.v1_25.fleet_limits import MB, Limits
 from oneflower.flower.v1_25.workarounds import (
     assigned_partition,
+    busy_superlink,
     client_crash,
     clock,
     connections,
@@ -47,6 +48,7 @@ WORKAROUNDS: tuple[Workaround, ...] = (
     one_reply.WORKAROUND,
     clock.WORKAROUND,
     takeover.WORKAROUND,
+    busy_superlink.WORKAROUND,
     client_crash.WORKAROUND,
     assigned_partition.WORKAROUND,
     serverapp_end.EXIT_LOCK,
@@ -67,10 +69,23 @@ WORKAROUNDS: tuple[Workaround, ...] = (
 """Safety first, then speed; the order in which they are applied is declared by their `after`."""
 
 
-def with_limits(*, max_update_mb: int) -> tuple[Workaround, ...]:
-    """Return all workarounds, with the operator's limit of a reply; 0: the limit follows from the model."""
-    limited = reply_limits.within(Limits(max_update_bytes=max_update_mb * MB))
-    return tuple(limited if each is reply_limits.WORKAROUND else each for each in WORKAROUNDS)
+def configured(*, max_update_mb: int = 0, known_keys: bool = True) -> tuple[Workaround, ...]:
+    """Return all workarounds as a process needs them.
+
+    Parameters
+    ----------
+    max_update_mb : int
+        The operator's limit of a reply; 0: the limit follows from the model.
+    known_keys : bool
+        Whether the SuperLink hears SuperNodes only whose key it knows; a key is a member then.
+    """
+    changed = (
+        reply_limits.within(Limits(max_update_bytes=max_update_mb * MB)),
+        fleet_calls.hearing(known_keys=known_keys),
+        takeover.reporting(copies=known_keys),
+    )
+    by_name = {each.name: each for each in changed}
+    return tuple(by_name.get(each.name, each) for each in WORKAROUNDS)
 
 
-__all__ = ["WORKAROUNDS", "Patch", "Program", "Purpose", "Workaround", "apply", "ordered", "with_limits"]
+__all__ = ["WORKAROUNDS", "Patch", "Program", "Purpose", "Workaround", "apply", "configured", "ordered"]

@@ -1,8 +1,9 @@
 """A call to the Fleet API that is refused costs little, and one that is never finished ends."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import wraps
+from dataclasses import replace
+from functools import partial, wraps
 from typing import Any, Final
 
 import grpc
@@ -12,6 +13,7 @@ from flwr.server.superlink.fleet.grpc_rere import node_auth_server_interceptor
 from flwr.server.superlink.fleet.grpc_rere.node_auth_server_interceptor import NodeAuthServerInterceptor
 
 from oneflower.flower.v1_25.fleet_limits import MAX_REQUEST_BYTES, RefusedError
+from oneflower.flower.v1_25.open_calls import OpenCalls
 from oneflower.flower.v1_25.refusals import MALFORMED, Refusals, refusing
 from oneflower.flower.v1_25.requests import Reading
 from oneflower.flower.v1_25.workarounds.registry import Patch, Program, Purpose, Workaround
@@ -21,9 +23,9 @@ BUSY: Final = grpc.StatusCode["UNAVAILABLE"]
 RECEIVED: Final = "grpc.max_receive_message_length"
 
 
-def bound_calls(patch: Patch) -> None:
+def bound_calls(patch: Patch, *, known_keys: bool = False) -> None:
     """Refuse before a request is read, bound its size, and end those that do not arrive."""
-    refusals, reading = Refusals(), Reading()
+    refusals, reading, calls = Refusals(), Reading(by_network=not known_keys), OpenCalls()
     intercept = NodeAuthServerInterceptor.intercept_service
     wrap = NodeAuthServerInterceptor._wrap_method_handler  # noqa: SLF001 - it is what is mended
     create = app.generic_create_grpc_server  # type: ignore[attr-defined]
@@ -41,7 +43,12 @@ def bound_calls(patch: Patch) -> None:
 
     @wraps(wrap)
     def wrap_method_handler(self: Any, handler: Any, key: bytes) -> Any:
-        return _reading_first(wrap(self, handler, key), reading, refusals)
+        answered = wrap(self, handler, key)
+        try:
+            calls.begin(key)
+        except RefusedError as error:
+            return refusing(BUSY, str(error), refusals, "open calls")
+        return _reading_first(answered, reading, refusals, end=partial(calls.end, key))
 
     @wraps(create)
     def create_server(*args: Any, **kwargs: Any) -> Any:
@@ -54,30 +61,41 @@ def bound_calls(patch: Patch) -> None:
     patch(app, "generic_create_grpc_server", create_server)
 
 
-def _reading_first(handler: Any, reading: Reading, refusals: Refusals) -> Any:
-    """Return a handler that reads the request itself; the caller sees no difference."""
-    answer = handler.unary_unary
+def _reading_first(handler: Any, reading: Reading, refusals: Refusals, end: Callable[[], object]) -> Any:
+    """Return a handler that reads the request itself, and calls `end`; the caller sees no difference."""
 
     def read_and_answer(requests: Any, context: Any) -> Any:
         try:
-            with reading.of(context):
-                request = next(requests, None)
-        except RefusedError as error:
-            refusals.refuse(context, BUSY, "reading", 0, str(error))
-        if request is None:
-            refusals.refuse(context, MALFORMED, "reading", 0, "a call without a request")
-        try:
-            return answer(request, context)
-        except ValueError as error:
-            if not str(error).startswith("Node ID"):
-                raise
-            refusals.refuse(context, UNKNOWN_NODE, "authentication", 0, str(error))
+            request = _read(requests, context, reading, refusals)
+            return _answer(handler.unary_unary, request, context, refusals)
+        finally:
+            end()
 
     return grpc.stream_unary_rpc_method_handler(
         read_and_answer,
         request_deserializer=handler.request_deserializer,
         response_serializer=handler.response_serializer,
     )
+
+
+def _read(requests: Any, context: Any, reading: Reading, refusals: Refusals) -> Any:
+    try:
+        with reading.of(context):
+            request = next(requests, None)
+    except RefusedError as error:
+        refusals.refuse(context, BUSY, "reading", 0, str(error))
+    if request is None:
+        refusals.refuse(context, MALFORMED, "reading", 0, "a call without a request")
+    return request
+
+
+def _answer(answer: Any, request: Any, context: Any, refusals: Refusals) -> Any:
+    try:
+        return answer(request, context)
+    except ValueError as error:
+        if not str(error).startswith("Node ID"):
+            raise
+        refusals.refuse(context, UNKNOWN_NODE, "authentication", 0, str(error))
 
 
 class LimitedGrpc:
@@ -92,10 +110,14 @@ class LimitedGrpc:
     def __getattr__(self, name: str) -> Any:
         return getattr(grpc, name)
 
-    def server(self, *args: Any, options: Any, **kwargs: Any) -> grpc.Server:
-        """Create a server with another option."""
+    def server(self, *args: Any, options: Any, interceptors: Any = None, **kwargs: Any) -> grpc.Server:
+        """Create a server with other options."""
         given = [option for option in options if option[0] != RECEIVED]
-        return grpc.server(*args, options=[*given, (RECEIVED, self._most)], **kwargs)
+        if any(isinstance(each, NodeAuthServerInterceptor) for each in interceptors or ()):
+            # `OpenCalls` counts instead: gRPC refuses whoever comes last, and a SuperNode ends on that.
+            kwargs["maximum_concurrent_rpcs"] = None
+        options = [*given, (RECEIVED, self._most)]
+        return grpc.server(*args, options=options, interceptors=interceptors, **kwargs)
 
 
 @contextmanager
@@ -139,3 +161,8 @@ WORKAROUND = Workaround(
     },
     apply=bound_calls,
 )
+
+
+def hearing(*, known_keys: bool) -> Workaround:
+    """Return the workaround for a SuperLink that hears known keys only, or every key."""
+    return replace(WORKAROUND, apply=partial(bound_calls, known_keys=known_keys))

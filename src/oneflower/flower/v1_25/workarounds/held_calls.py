@@ -41,7 +41,7 @@ class Arrivals:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._events: defaultdict[Hashable, set[threading.Event]] = defaultdict(set)
+        self._events: defaultdict[Hashable, list[threading.Event]] = defaultdict(list)
 
     def __len__(self) -> int:
         """Return how many are waiting."""
@@ -59,16 +59,21 @@ class Arrivals:
         """Give an event that is set at each arrival for `key` from now on."""
         event = threading.Event()
         with self._lock:
-            self._events[key].add(event)
+            self._events[key].append(event)
         try:
             yield event
         finally:
             with self._lock:
-                self._events[key].discard(event)
+                self._events[key].remove(event)
                 if not self._events[key]:
                     del self._events[key]
 
-    def wait_until(
+    def is_newest(self, key: Hashable, event: threading.Event) -> bool:
+        """Whether nobody has come to wait for `key` after the owner of an event."""
+        with self._lock:
+            return self._events[key][-1] is event
+
+    def wait_until(  # noqa: PLR0913
         self,
         ready: Callable[[], bool],
         key: Hashable,
@@ -76,19 +81,25 @@ class Arrivals:
         timeout_s: float,
         on_start: Callable[[threading.Event], object] = bool,
         given_up: Callable[[], bool] = lambda: False,
-    ) -> None:
+        alone: bool = False,
+    ) -> bool:
         """Wait until `ready()`, `given_up()`, or the timeout; both are asked again at each arrival.
 
-        `on_start` gets the event, for others who have a reason to end the wait.
+        `on_start` gets the event, for others who have a reason to end the wait. With `alone`, whoever comes
+        to wait for the same key ends it, too; False is returned then.
         """
         deadline = time.monotonic() + timeout_s
         with self.expecting(key) as event:
             on_start(event)
-            while not (ready() or given_up()):
+            if alone:
+                self.wake(key)
+            while not alone or self.is_newest(key, event):
                 left = deadline - time.monotonic()
-                if left <= 0 or not event.wait(left):
-                    return
+                if ready() or given_up() or left <= 0:
+                    return True
+                event.wait(left)
                 event.clear()
+        return False
 
 
 def hold_pulls(patch: Patch) -> None:
@@ -104,9 +115,12 @@ def hold_pulls(patch: Patch) -> None:
 
     @wraps(pull_messages)
     def hold_pull_messages(self: Any, request: Any, context: Any) -> Any:
-        _hold(arrivals, _work_for(self.state_factory, request.node.node_id), context)
+        # A node has one question: whoever asks twice has lost the first connection, or takes up threads.
+        is_last = _hold(arrivals, _work_for(self.state_factory, request.node.node_id), context, alone=True)
         # A caller that hung up meanwhile would not get the message, which counts as delivered all the same.
-        return pull_messages(self, request, context) if context.is_active() else PullMessagesResponse()
+        if is_last and context.is_active():
+            return pull_messages(self, request, context)
+        return PullMessagesResponse()
 
     patch(SqliteLinkState, "store_message_ins", store_message_ins)
     patch(FleetServicer, "PullMessages", hold_pull_messages)
@@ -140,16 +154,20 @@ def hold_launches(patch: Patch) -> None:
     patch(ClientAppIoServicer, "ListAppsToLaunch", hold_list_apps)
 
 
-def _hold(arrivals: Arrivals, work: tuple[Any, Callable[[], bool]], context: Any) -> None:
+def _hold(
+    arrivals: Arrivals, work: tuple[Any, Callable[[], bool]], context: Any, *, alone: bool = False
+) -> bool:
+    """Wait for work; return whether the caller still waits for it."""
     if len(arrivals) >= MAX_HELD:
-        return
+        return True
     key, ready = work
-    arrivals.wait_until(
+    return arrivals.wait_until(
         ready,
         key,
         timeout_s=HOLD_S,
         on_start=lambda event: context.add_callback(event.set),
         given_up=lambda: not context.is_active(),
+        alone=alone,
     )
 
 

@@ -1,16 +1,17 @@
 """A SuperNode that was restarted with its key is taken at once, and a copied key is told apart."""
 
 from collections.abc import Callable
-from functools import partial, wraps
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import grpc
 from flwr.proto.fleet_pb2 import ActivateNodeRequest, RegisterNodeFleetRequest
-from flwr.server.superlink.fleet.grpc_rere.node_auth_server_interceptor import NodeAuthServerInterceptor
 from flwr.supercore.constant import NodeStatus
 
 from oneflower.flower.join_refusals import of_this_process, two_processes
 from oneflower.flower.presence import SILENT_S, Presence
+from oneflower.flower.v1_25.node_calls import NodeCall, stand_before
 from oneflower.flower.v1_25.workarounds.registry import Patch, Program, Purpose, Workaround
 from oneflower.journal.events import JoinRefused
 
@@ -26,55 +27,45 @@ def take_over(
     patch: Patch, presence: Presence | None = None, refuse: Callable[[JoinRefused], object] | None = None
 ) -> None:
     """End the activation of a process that is gone when its key activates again."""
-    wrap = NodeAuthServerInterceptor._wrap_method_handler  # noqa: SLF001 - every call of a node passes here
     presence = presence or Presence()
     refuse = refuse or of_this_process().refuse
 
-    @wraps(wrap)
-    def wrapped(self: Any, method_handler: Any, expected_public_key: bytes) -> Any:
-        handle = partial(_handle, presence, refuse, self, method_handler, expected_public_key)
-        return wrap(
-            self,
-            grpc.unary_unary_rpc_method_handler(
-                handle,
-                request_deserializer=method_handler.request_deserializer,
-                response_serializer=method_handler.response_serializer,
-            ),
-            expected_public_key,
-        )
+    def answer(call: NodeCall, request: Any, context: Any) -> Any:
+        if isinstance(request, RegisterNodeFleetRequest):
+            return call.answer(request, context)
+        if not isinstance(request, ActivateNodeRequest):
+            if presence.heard(call.key, context.peer()):
+                refuse(two_processes(call.key))
+            return call.answer(request, context)
+        _end_old(presence, call, context)
+        response = call.answer(request, context)
+        presence.took_over(call.key, context.peer())
+        return response
 
-    patch(NodeAuthServerInterceptor, "_wrap_method_handler", wrapped)
-
-
-def _handle(  # noqa: PLR0913, PLR0917 - bound in `take_over`
-    presence: Presence,
-    refuse: Callable[[JoinRefused], object],
-    interceptor: Any,
-    method_handler: Any,
-    key: bytes,
-    request: Any,
-    context: Any,
-) -> Any:
-    if isinstance(request, RegisterNodeFleetRequest):
-        return method_handler.unary_unary(request, context)
-    if not isinstance(request, ActivateNodeRequest):
-        if presence.heard(key, context.peer()):
-            refuse(two_processes(key))
-        return method_handler.unary_unary(request, context)
-    _end_old(presence, interceptor.state_factory.state(), key, context)
-    response = method_handler.unary_unary(request, context)
-    presence.took_over(key, context.peer())
-    return response
+    stand_before(patch, answer)
 
 
-def _end_old(presence: Presence, state: Any, key: bytes, context: Any) -> None:
+def _end_old(presence: Presence, call: NodeCall, context: Any) -> None:
     """End the old activation of a key; refuse the call if its process is alive."""
-    node_id = state.get_node_id_by_public_key(key)
+    state = call.states.state()
+    node_id = state.get_node_id_by_public_key(call.key)
     if node_id is None or not state.get_node_info(node_ids=[node_id], statuses=[NodeStatus.ONLINE]):
         return
-    if not presence.may_take_over(key):
+    if not presence.may_take_over(call.key, context.peer()):
         context.abort(grpc.StatusCode.FAILED_PRECONDITION, IN_USE)
     state.deactivate_node(node_id)
+
+
+def reporting(*, copies: bool) -> Workaround:
+    """Return the workaround; without ``copies`` two processes with one key are no alarm.
+
+    That is so where anybody may make a key: one that is used twice says nothing about a member.
+    """
+    return WORKAROUND if copies else replace(WORKAROUND, apply=partial(take_over, refuse=_nobody))
+
+
+def _nobody(_refused: JoinRefused) -> None:
+    """Report nothing."""
 
 
 WORKAROUND = Workaround(

@@ -1,0 +1,77 @@
+"""Calls that are begun and never finished, or never read: a training goes on beside them.
+
+Before, 1,000 of them were all threads of the SuperLink, from wherever they came: no round was completed, and
+SuperNodes whose calls were refused ended.
+"""
+
+from contextlib import ExitStack
+
+import grpc
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from flwr.supercore.primitives.asymmetric import public_key_to_bytes
+
+from .unfinished import HalfSent, asking_at_once, channels, through
+
+pytestmark = [pytest.mark.attacks, pytest.mark.timeout(900), pytest.mark.xdist_group("attacks-unfinished")]
+
+ROUNDS = 3
+SOURCES = ("127.0.0.2", "127.0.0.3", "127.0.0.4")
+OF_EACH = 370
+
+
+@pytest.fixture(scope="module")
+def key():
+    """The key of a hostile member."""
+    return ec.generate_private_key(ec.SECP384R1())
+
+
+@pytest.fixture(scope="module")
+def guarded(make_cluster, key):
+    """Return a training whose SuperLink takes known keys only, one of them hostile."""
+    public = public_key_to_bytes(key.public_key()).decode()
+    return make_cluster(NODE_AUTH="YES", NODE_KEYS=public)
+
+
+@pytest.fixture
+def half():
+    made = HalfSent()
+    yield made
+    made.end()
+
+
+def supernodes(cluster):
+    """Return the pids of the SuperNodes' processes."""
+    return [cluster.pid(f"supernode-{number}") for number in range(2)]
+
+
+def test_half_sent_calls_of_a_stranger_from_three_addresses_take_no_thread(guarded, half):
+    """1,110 calls from 127.0.0.2, .3 and .4: 1,000 were held, and each address was below its limit of 750."""
+    before = supernodes(guarded)
+    stranger = guarded.attacker(join=False)
+    with ExitStack() as stack:
+        for source in SOURCES:
+            address = stack.enter_context(through(source, guarded.address))
+            half.begin(stranger, "ActivateNode", channels(address, guarded.credentials(), 5), OF_EACH)
+        guarded.rounds_after(guarded.last_round + 1, ROUNDS)
+        guarded.wait_until(lambda: not half.open, "calls are open")
+    assert {call.code() for call in half.calls} == {grpc.StatusCode.FAILED_PRECONDITION}
+    assert supernodes(guarded) == before
+    guarded.check_unharmed()
+
+
+def test_a_member_holds_only_its_own_calls(guarded, half, key):
+    """560 half-sent calls and 520 questions for work of one member from one address."""
+    member = guarded.attacker(join=False, key=key)
+    member.activate()
+    before = supernodes(guarded)
+    opened = channels(guarded.address, guarded.credentials(), 10)
+    half.begin(member, "PullMessages", opened, 560)
+    with asking_at_once(member, opened, 520) as asked:
+        guarded.wait_until(lambda: len(asked) >= 500, "the attacker does not come to ask")
+        guarded.rounds_after(guarded.last_round + 1, ROUNDS)
+    guarded.wait_until(lambda: half.open < 20, "its calls are held")
+    half.end()
+    member.leave()
+    assert supernodes(guarded) == before
+    guarded.check_unharmed()
