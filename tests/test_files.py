@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import subprocess
 from contextlib import suppress
 from pathlib import Path
@@ -9,7 +10,16 @@ from pathlib import Path
 import pytest
 
 from oneflower.errors import StateError
-from oneflower.files import open_to_read, probe, read_json, state_errors, write_atomically, write_json
+from oneflower.files import (
+    allow_open_files,
+    most_open_files,
+    open_to_read,
+    probe,
+    read_json,
+    state_errors,
+    write_atomically,
+    write_json,
+)
 
 
 @pytest.fixture
@@ -101,3 +111,15 @@ def test_a_link_that_another_user_has_put_there_is_not_written_through(tmp_path)
     (folder / f".probe.{os.getpid()}").symlink_to(victim)
     probe(folder)
     assert victim.read_text() == "mine"
+
+
+def test_more_files_may_be_open_as_far_as_the_system_allows(monkeypatch):
+    limits = {"now": (1024, 4096)}
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits["now"])
+    monkeypatch.setattr(resource, "setrlimit", lambda _, given: limits.update(now=given))
+    allow_open_files(2000)
+    assert (most_open_files(), limits["now"]) == (2000, (2000, 4096))
+    allow_open_files(10_000)
+    assert limits["now"] == (4096, 4096)
+    allow_open_files(100)
+    assert most_open_files() == 4096

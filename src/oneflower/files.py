@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import resource
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ from oneflower.errors import StateError
 
 PRIVATE_UMASK = 0o077
 """For the processes of a training: what they write is their user's alone, models and logs included."""
+MOST_OPEN: Final = 65_536
 HINTS = {
     errno.ENOSPC: "the disk is full: free some space, or pass another folder with --state. Nothing is lost",
     errno.EDQUOT: "the disk quota is used up: free some space, or pass another folder with --state",
@@ -155,3 +157,18 @@ def probe(folder: Path) -> None:
             # A full disk may accept an empty file, but not its first block.
             trial.write(bytes(4096))
             trial.flush()
+
+
+def most_open_files() -> int:
+    """Return how many files, sockets included, this process may have open."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST_OPEN if soft == resource.RLIM_INFINITY else soft
+
+
+def allow_open_files(most: int = MOST_OPEN) -> None:
+    """Let this process and those that it starts have more files open, as far as the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -4,6 +4,7 @@ Before, 1,000 of them were all threads of the SuperLink, from wherever they came
 SuperNodes whose calls were refused ended.
 """
 
+import resource
 from contextlib import ExitStack
 
 import grpc
@@ -11,13 +12,15 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 
-from .unfinished import HalfSent, asking_at_once, channels, through
+from .unfinished import HalfSent, asking_at_once, channels, idle_connections, through
 
 pytestmark = [pytest.mark.attacks, pytest.mark.timeout(900), pytest.mark.xdist_group("attacks-unfinished")]
 
 ROUNDS = 3
 SOURCES = ("127.0.0.2", "127.0.0.3", "127.0.0.4")
 OF_EACH = 370
+USUAL_FILES = 1_024
+HALF_A_HANDSHAKE = b"\x16\x03\x01\x02\x00\x01"
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +33,12 @@ def key():
 def guarded(make_cluster, key):
     """Return a training whose SuperLink takes known keys only, one of them hostile."""
     public = public_key_to_bytes(key.public_key()).decode()
-    return make_cluster(NODE_AUTH="YES", NODE_KEYS=public)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (USUAL_FILES, hard))
+    try:
+        return make_cluster(NODE_AUTH="YES", NODE_KEYS=public)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(4 * USUAL_FILES, hard)), hard))
 
 
 @pytest.fixture
@@ -73,5 +81,16 @@ def test_a_member_holds_only_its_own_calls(guarded, half, key):
     guarded.wait_until(lambda: half.open < 20, "its calls are held")
     half.end()
     member.leave()
+    assert supernodes(guarded) == before
+    guarded.check_unharmed()
+
+
+@pytest.mark.parametrize("sent", [b"", HALF_A_HANDSHAKE], ids=["nothing", "half a handshake"])
+def test_idle_connections_do_not_take_the_files_of_a_superlink(guarded, sent):
+    """1,500 connections of a stranger's were all files that a process usually has: no round was completed."""
+    before = supernodes(guarded)
+    with idle_connections(guarded.address, 1_500, sources=SOURCES, send=sent) as opened:
+        assert len(opened) > USUAL_FILES
+        guarded.rounds_after(guarded.last_round + 1, ROUNDS)
     assert supernodes(guarded) == before
     guarded.check_unharmed()

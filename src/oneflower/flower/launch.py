@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from oneflower.errors import OneflowerError, SettingsError
-from oneflower.files import PRIVATE_UMASK
+from oneflower.files import PRIVATE_UMASK, allow_open_files
 from oneflower.flower.database import set_aside_damaged
 from oneflower.flower.guard import GUARDED
 from oneflower.flower.join_refusals import of_this_process
@@ -92,6 +92,8 @@ def start(program: str, arguments: Sequence[str], environ: Mapping[str, str]) ->
     entry_point = entry_points.ENTRY_POINTS[program]
     function = entry_point.load()
     if settings.flower_workarounds:
+        if program == "superlink":
+            allow_open_files()  # each connection is one, and 1,024 is the usual limit
         _apply_workarounds(program, settings, known_keys=NODE_AUTH in arguments)
         _look_after(program, arguments, environ)
     if program == "superlink" and NODE_AUTH in arguments:

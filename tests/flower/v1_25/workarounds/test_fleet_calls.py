@@ -29,7 +29,15 @@ from oneflower.flower.v1_25.requests import Reading
 from oneflower.flower.v1_25.workarounds import fleet_calls, node_limits
 
 CALL_S = 20.0
+CONNECTIONS = 8
 PULL = "/flwr.proto.Fleet/PullMessages"
+
+
+@pytest.fixture
+def few_connections(monkeypatch):
+    """Let a server have few connections, and end those without a handshake soon."""
+    monkeypatch.setattr(fleet_calls, "MOST_CONNECTIONS", CONNECTIONS)
+    monkeypatch.setattr(fleet_calls, "HANDSHAKE_S", 1.0)
 
 
 @pytest.fixture
@@ -217,6 +225,38 @@ def status_or_none(call, request):
     except grpc.RpcError as error:
         return error.code()
     return None
+
+
+@pytest.mark.usefixtures("few_connections")
+def test_connections_that_say_nothing_are_few_and_ended(address, caller):
+    host, port = address.split(":")
+    request = PullMessagesRequest(node=Node(node_id=caller.register()))
+    with ExitStack() as stack:
+        idle = [
+            stack.enter_context(socket.create_connection((host, int(port)), timeout=CALL_S))
+            for _ in range(5 * CONNECTIONS)
+        ]
+        assert not caller.fleet.PullMessages(request, timeout=CALL_S).messages_list
+        for each in idle:
+            while has_more(each):
+                pass
+        other = Caller(address)
+        assert other.register()
+        other.channel.close()
+
+
+def has_more(connection):
+    """Whether there is more to receive before the other end closes a connection."""
+    try:
+        return bool(connection.recv(4096))
+    except ConnectionResetError:
+        return False
+
+
+def test_connections_leave_half_of_the_files():
+    assert dict(fleet_calls.connection_options(1024))["grpc.max_allowed_incoming_connections"] == 512
+    most = dict(fleet_calls.connection_options(10**9))["grpc.max_allowed_incoming_connections"]
+    assert most == fleet_calls.MOST_CONNECTIONS > node_limits.MOST_NODES
 
 
 class TestOpenCalls:

@@ -20,11 +20,15 @@ def retry_when_busy(patch: Patch) -> None:
     @wraps(make)
     def make_patient(*args: Any, **kwargs: Any) -> Any:
         invoker = make(*args, **kwargs)
-        should_giveup = invoker.should_giveup
-        invoker.should_giveup = lambda error: not is_busy(error) and should_giveup(error)
+        gives_up = invoker.should_giveup or _never
+        invoker.should_giveup = lambda error: not is_busy(error) and gives_up(error)
         return invoker
 
     patch(start_client_internal, "_make_fleet_connection_retry_invoker", make_patient)
+
+
+def _never(_error: Exception) -> bool:
+    return False
 
 
 def is_busy(error: Any) -> bool:

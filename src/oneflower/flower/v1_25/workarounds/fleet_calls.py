@@ -12,6 +12,7 @@ from flwr.server import app
 from flwr.server.superlink.fleet.grpc_rere import node_auth_server_interceptor
 from flwr.server.superlink.fleet.grpc_rere.node_auth_server_interceptor import NodeAuthServerInterceptor
 
+from oneflower.files import most_open_files
 from oneflower.flower.v1_25.fleet_limits import MAX_REQUEST_BYTES, RefusedError
 from oneflower.flower.v1_25.open_calls import OpenCalls
 from oneflower.flower.v1_25.refusals import MALFORMED, Refusals, refusing
@@ -19,6 +20,12 @@ from oneflower.flower.v1_25.requests import Reading
 from oneflower.flower.v1_25.workarounds.registry import Patch, Program, Purpose, Workaround
 
 UNKNOWN_NODE: Final = grpc.StatusCode["UNAUTHENTICATED"]
+MOST_CONNECTIONS: Final = 12_000
+"""More than the SuperNodes that may register."""
+HANDSHAKE_S: Final = 20.0
+"""gRPC's own is two minutes."""
+IDLE_S: Final = 120.0
+"""A SuperNode calls at least each 30 s: it sends heartbeats."""
 BUSY: Final = grpc.StatusCode["UNAVAILABLE"]
 RECEIVED: Final = "grpc.max_receive_message_length"
 
@@ -116,8 +123,23 @@ class LimitedGrpc:
         if any(isinstance(each, NodeAuthServerInterceptor) for each in interceptors or ()):
             # `OpenCalls` counts instead: gRPC refuses whoever comes last, and a SuperNode ends on that.
             kwargs["maximum_concurrent_rpcs"] = None
-        options = [*given, (RECEIVED, self._most)]
+        options = [*given, (RECEIVED, self._most), *connection_options(most_open_files())]
         return grpc.server(*args, options=options, interceptors=interceptors, **kwargs)
+
+
+def connection_options(files: int) -> list[tuple[str, int]]:
+    """Return the options of a server whose connections leave the process files for other things.
+
+    Parameters
+    ----------
+    files : int
+        How many files the process may have open.
+    """
+    return [
+        ("grpc.max_allowed_incoming_connections", min(MOST_CONNECTIONS, files // 2)),
+        ("grpc.server_handshake_timeout_ms", round(1000 * HANDSHAKE_S)),
+        ("grpc.max_connection_idle_ms", round(1000 * IDLE_S)),
+    ]
 
 
 @contextmanager
