@@ -32,16 +32,11 @@ def is_connected(peer: str, proc: Path = PROC) -> bool:
 
 
 def network_of(peer: str) -> str:
-    """Return the network that a caller can take addresses from at will, as text.
-
-    One address of IPv4, 64 bits of IPv6; this machine's own addresses are one network.
-    """
+    """Return the network that a caller can take addresses from at will: one of IPv4, a /64 of IPv6."""
     address = _address(peer)
     if address is None:
         return peer.rpartition(":")[0]
     host, _ = address
-    if host.is_loopback:
-        return "loopback"
     return str(ipaddress.ip_network((host, 64 if host.version == IPV6 else 32), strict=False))
 
 

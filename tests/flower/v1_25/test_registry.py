@@ -15,6 +15,7 @@ from oneflower.flower.v1_25.workarounds import (
     Purpose,
     Workaround,
     apply,
+    configured,
     ordered,
 )
 
@@ -146,3 +147,10 @@ def test_only_the_programs_own_workarounds_are_applied():
     names = apply([workaround(), other], Program.SUPERLINK, lambda *change: patched.append(change))
     assert names == ["made-up"]
     assert patched == [(time, "made_up", True)]
+
+
+@pytest.mark.parametrize("known_keys", [True, False])
+def test_a_process_has_all_workarounds_however_they_are_set(known_keys):
+    found = configured(max_update_mb=3, known_keys=known_keys)
+    assert [each.name for each in found] == [each.name for each in WORKAROUNDS]
+    assert [each.after for each in found] == [each.after for each in WORKAROUNDS]

@@ -1,4 +1,4 @@
-"""How many calls each SuperNode has open: those that are read, worked on, or held.
+"""How many calls each SuperNode has open: those that are read, worked on, held, or whose answer it leaves.
 
 Flower has 1,000 threads for calls, and a call takes one as soon as its headers are there. The headers are
 signed, so whose a call is is known before a thread waits for its request.
@@ -22,16 +22,14 @@ SHARE: Final = 20
 
 @dataclass(slots=True)
 class OpenCalls:
-    """Count the open calls of each key, and refuse those above its share."""
+    """Count the calls of each key, and the threads that work on calls, and refuse what is above a share.
 
-    _number: int = 0
+    A call needs a thread until it is answered. It counts for its key until the answer was read.
+    """
+
+    _threads: int = 0
     _of_key: Counter[bytes] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def __len__(self) -> int:
-        """Return how many are open."""
-        with self._lock:
-            return self._number
 
     def begin(self, key: bytes) -> None:
         """Count another call of a key.
@@ -39,22 +37,26 @@ class OpenCalls:
         Raises
         ------
         RefusedError
-            The key has its share of calls already, or all together have all.
+            The key has its share of calls already, or all together have all threads.
         """
         with self._lock:
-            free = MOST_CALLS - self._number
+            free = MOST_CALLS - self._threads
             if free <= 0:
                 raise RefusedError(f"{MOST_CALLS} calls are open, which is the limit; try again")
             most = max(1, min(MOST_OF_ONE, free // SHARE))
             if self._of_key[key] >= most:
                 raise RefusedError(f"{most} calls of this SuperNode are open, which is its limit; try again")
             self._of_key[key] += 1
-            self._number += 1
+            self._threads += 1
+
+    def answered(self) -> None:
+        """Count one thread less."""
+        with self._lock:
+            self._threads -= 1
 
     def end(self, key: bytes) -> None:
         """Count a call no longer."""
         with self._lock:
-            self._number -= 1
             self._of_key[key] -= 1
             if not self._of_key[key]:
                 del self._of_key[key]

@@ -1,6 +1,7 @@
-"""Read the request of a call for so long and no longer, and not too many of one network at once.
+"""Read a request for so long and no longer, and not too many of one network at once.
 
-A caller that sends headers and nothing else would hold a thread for good.
+A caller that sends headers and nothing else would hold a thread for good, and one that does not read its
+response the memory for that.
 """
 
 import threading
@@ -16,31 +17,58 @@ from oneflower.flower.v1_25.fleet_limits import RefusedError
 
 READ_S: Final = 120.0
 """A chunk of 5 MB at 350 kbit/s."""
+WHOLE_S: Final = 300.0
+"""A call, from its headers until its response has been read."""
 LOOK_S: Final = 5.0
-MOST_UNREAD: Final = 380
-"""Of the 1,000 threads, where anybody may make a key: 500 are for calls that are held."""
+MOST_UNREAD: Final = 760
+"""Of the 1,000 threads, where anybody may make a key. One network has half of them at most, and 500 calls are
+held at most: together they leave some."""
 
 
 @dataclass(slots=True)
-class Reading:
-    """The calls whose request is being read; those that take too long are cancelled by a thread.
+class _Begun:
+    """A call that has begun."""
+
+    context: Any
+    since: float
+    is_reading: bool = False
+
+
+@dataclass(slots=True)
+class Requests:
+    """The calls that are under way; those that take too long are cancelled by a thread.
 
     Parameters
     ----------
     by_network : bool
-        Whether one network may have no more of them than are left for all others. That is for calls with
-        keys that anybody may make; those of known keys are counted by `OpenCalls`.
+        Whether one network may have no more requests that are being read than are left for all others. That
+        is for calls with keys that anybody may make; those of known keys are counted by `OpenCalls`.
     """
 
     by_network: bool = True
     clock: Callable[[], float] = time.monotonic
-    _since: dict[int, tuple[float, Any]] = field(default_factory=dict)
-    _of_network: Counter[str] = field(default_factory=Counter)
+    _begun: dict[int, _Begun] = field(default_factory=dict)
+    _unread: Counter[str] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _watched: bool = False
 
+    def begin(self, context: Any, end: Callable[[], object]) -> None:
+        """Watch a call; call `end` when it is over: its response was read, or the caller is gone."""
+        key = id(context)
+        with self._lock:
+            self._begun[key] = _Begun(context, self.clock())
+            self._watch()
+
+        def over() -> None:
+            with self._lock:
+                del self._begun[key]
+            end()
+
+        if not context.add_callback(over):
+            over()
+
     @contextmanager
-    def of(self, context: Any) -> Iterator[None]:
+    def reading(self, context: Any) -> Iterator[None]:
         """Count a call while its request is read.
 
         Raises
@@ -48,27 +76,33 @@ class Reading:
         RefusedError
             Too many of the same network are read already.
         """
-        network, key = network_of(context.peer()), id(context)
+        network, begun = network_of(context.peer()), self._begun.get(id(context))
         with self._lock:
-            most = max(1, MOST_UNREAD - len(self._since))
-            if self.by_network and self._of_network[network] >= most:
+            most = max(1, MOST_UNREAD - sum(self._unread.values()))
+            if self.by_network and self._unread[network] >= most:
                 raise RefusedError(f"{most} requests of this network have not arrived yet; try again")
-            self._of_network[network] += 1
-            self._since[key] = (self.clock(), context)
-            self._watch()
+            self._unread[network] += 1
+        if begun is not None:
+            begun.is_reading = True
         try:
             yield
         finally:
+            if begun is not None:
+                begun.is_reading = False
             with self._lock:
-                del self._since[key]
-                self._of_network[network] -= 1
-                if not self._of_network[network]:
-                    del self._of_network[network]
+                self._unread[network] -= 1
+                if not self._unread[network]:
+                    del self._unread[network]
 
     def cancel_slow(self) -> int:
-        """Cancel the calls whose request has not come in time; return how many."""
+        """Cancel the calls that have not come to their end in time; return how many."""
+        now = self.clock()
         with self._lock:
-            slow = [context for since, context in self._since.values() if self.clock() - since > READ_S]
+            slow = [
+                begun.context
+                for begun in self._begun.values()
+                if now - begun.since > (READ_S if begun.is_reading else WHOLE_S)
+            ]
         for context in slow:
             context.cancel()
         return len(slow)

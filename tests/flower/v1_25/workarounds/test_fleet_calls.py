@@ -13,19 +13,20 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.client.grpc_rere_client.node_auth_client_interceptor import NodeAuthClientInterceptor
 from flwr.common.constant import PUBLIC_KEY_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER
-from flwr.proto.fleet_pb2 import PullMessagesRequest, RegisterNodeFleetRequest
+from flwr.proto.fleet_pb2 import PullMessagesRequest, PullMessagesResponse, RegisterNodeFleetRequest
 from flwr.proto.fleet_pb2_grpc import FleetStub
-from flwr.proto.message_pb2 import PushObjectRequest
+from flwr.proto.message_pb2 import Message, Metadata, PushObjectRequest
 from flwr.proto.node_pb2 import Node
 from flwr.server import app
 from flwr.server.superlink.fleet.grpc_rere.node_auth_server_interceptor import NodeAuthServerInterceptor
+from flwr.server.superlink.fleet.message_handler import message_handler
 from flwr.supercore.ffs import FfsFactory
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes, sign_message
 
 from oneflower.flower.v1_25 import requests
 from oneflower.flower.v1_25.fleet_limits import MAX_REQUEST_BYTES, RefusedError
 from oneflower.flower.v1_25.open_calls import MOST_CALLS, MOST_OF_ONE, OpenCalls
-from oneflower.flower.v1_25.requests import Reading
+from oneflower.flower.v1_25.requests import Requests
 from oneflower.flower.v1_25.workarounds import fleet_calls, node_limits
 
 CALL_S = 20.0
@@ -66,7 +67,8 @@ class Caller:
     def __init__(self, address):
         self.key = ec.generate_private_key(ec.SECP384R1())
         self.public = public_key_to_bytes(self.key.public_key())
-        options = [("grpc.max_send_message_length", -1)]
+        # Without probing, no more than 64 kB are received of a response that is not read.
+        options = [("grpc.max_send_message_length", -1), ("grpc.http2.bdp_probe", 0)]
         self.channel = grpc.insecure_channel(address, options)
         signing = NodeAuthClientInterceptor(self.key, self.key.public_key())
         self.fleet = FleetStub(grpc.intercept_channel(self.channel, signing))
@@ -219,6 +221,35 @@ def test_a_key_whose_calls_have_ended_may_call_again(caller):
         assert time.monotonic() < deadline
 
 
+def test_answers_that_are_not_read_are_few(address, monkeypatch):
+    """They have no thread, but each may be of 5 MB."""
+    large = PullMessagesResponse(messages_list=[Message(metadata=Metadata(message_id="x" * 1_000_000))])
+    monkeypatch.setattr(message_handler, "pull_messages", lambda *_, **__: large)
+    caller, other = Caller(address), Caller(address)
+    request = PullMessagesRequest(node=Node(node_id=caller.register()))
+    unread = [
+        caller.channel.unary_stream(PULL)(
+            request.SerializeToString(), metadata=caller.headers(), timeout=CALL_S
+        )
+        for _ in range(3 * MOST_OF_ONE)
+    ]
+    deadline = time.monotonic() + CALL_S
+    while sum(call.is_active() for call in unread) > MOST_OF_ONE:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert sum(call.is_active() for call in unread) == MOST_OF_ONE
+    answer = other.fleet.PullMessages(
+        PullMessagesRequest(node=Node(node_id=other.register())), timeout=CALL_S
+    )
+    assert answer == large
+    for call in unread:
+        call.cancel()
+    while status_or_none(caller.fleet.PullMessages, request) is not None:
+        assert time.monotonic() < deadline
+    for each in (caller, other):
+        each.channel.close()
+
+
 def status_or_none(call, request):
     try:
         call(request, timeout=CALL_S)
@@ -272,10 +303,16 @@ class TestOpenCalls:
             calls.begin(key)
         with pytest.raises(RefusedError):
             calls.begin(b"another")
-        for key in keys:
-            calls.end(key)
-        assert len(calls) == 0
+        calls.answered()
         calls.begin(b"another")
+
+    def test_a_call_counts_for_its_key_until_its_answer_was_read(self):
+        calls = OpenCalls()
+        assert as_many_as_it_may(calls, b"key") == MOST_OF_ONE
+        calls.answered()
+        assert as_many_as_it_may(calls, b"key") == 0
+        calls.end(b"key")
+        assert as_many_as_it_may(calls, b"key") == 1
 
 
 def test_registrations_above_the_rate_are_refused_before_they_are_verified(address, apply, monkeypatch):
@@ -293,11 +330,16 @@ def test_registrations_above_the_rate_are_refused_before_they_are_verified(addre
     assert found == [True] * 3 + [grpc.StatusCode.UNAVAILABLE] * 3
 
 
-class TestReading:
+class TestRequests:
     class Slow:
         def __init__(self, peer="ipv4:10.0.0.1:1000"):
             self._peer = peer
-            self.cancelled = False
+            self.cancelled = self.is_over = False
+            self.callbacks = []
+
+        def add_callback(self, callback):
+            self.callbacks.append(callback)
+            return not self.is_over
 
         def peer(self):
             return self._peer
@@ -307,7 +349,7 @@ class TestReading:
 
     def test_one_network_has_as_many_as_it_leaves_to_others(self, monkeypatch):
         monkeypatch.setattr(requests, "MOST_UNREAD", 8)
-        reading, first = Reading(), [f"ipv4:127.0.0.{number}:1" for number in range(1, 9)]
+        reading, first = Requests(), [f"ipv4:10.0.0.1:{port}" for port in range(8)]
         with ExitStack() as stack:
             assert read_at_once(stack, reading, first) == 4
             assert read_at_once(stack, reading, ["ipv4:10.0.0.2:1"] * 8) == 2
@@ -319,16 +361,40 @@ class TestReading:
     def test_known_keys_are_not_counted_by_network(self, monkeypatch):
         monkeypatch.setattr(requests, "MOST_UNREAD", 8)
         with ExitStack() as stack:
-            assert read_at_once(stack, Reading(by_network=False), ["ipv4:10.0.0.2:1"] * 20) == 20
+            assert read_at_once(stack, Requests(by_network=False), ["ipv4:10.0.0.2:1"] * 20) == 20
 
     def test_slow_ones_are_cancelled_and_quick_ones_are_not(self):
         now = [0.0]
-        reading, slow, quick = Reading(clock=lambda: now[0]), self.Slow(), self.Slow()
-        with reading.of(slow):
+        under_way, slow, quick = Requests(clock=lambda: now[0]), self.Slow(), self.Slow()
+        under_way.begin(slow, list)
+        with under_way.reading(slow):
             now[0] = requests.READ_S + 1
-            with reading.of(quick):
-                assert reading.cancel_slow() == 1
+            under_way.begin(quick, list)
+            with under_way.reading(quick):
+                assert under_way.cancel_slow() == 1
         assert (slow.cancelled, quick.cancelled) == (True, False)
+
+    def test_a_call_whose_answer_is_not_read_ends(self):
+        now, ended = [0.0], []
+        under_way, call = Requests(clock=lambda: now[0]), self.Slow()
+        under_way.begin(call, lambda: ended.append(call))
+        with under_way.reading(call):
+            pass
+        now[0] = requests.READ_S + 1
+        assert under_way.cancel_slow() == 0
+        now[0] = requests.WHOLE_S + 1
+        assert under_way.cancel_slow() == 1
+        assert not ended
+        for callback in call.callbacks:
+            callback()
+        assert ended == [call]
+        assert under_way.cancel_slow() == 0
+
+    def test_a_call_that_is_over_already_ends_at_once(self):
+        under_way, call, ended = Requests(), self.Slow(), []
+        call.is_over = True
+        under_way.begin(call, lambda: ended.append(call))
+        assert ended == [call]
 
 
 def as_many_as_it_may(calls, key):
@@ -343,7 +409,7 @@ def as_many_as_it_may(calls, key):
 
 def read_at_once(stack, reading, peers):
     """Begin to read requests from these peers; return how many were not refused."""
-    return sum(begun(stack, reading.of(TestReading.Slow(peer))) for peer in peers)
+    return sum(begun(stack, reading.reading(TestRequests.Slow(peer))) for peer in peers)
 
 
 def begun(stack, context):

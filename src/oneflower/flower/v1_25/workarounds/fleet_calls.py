@@ -1,6 +1,6 @@
 """A call to the Fleet API that is refused costs little, and one that is never finished ends."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial, wraps
@@ -16,7 +16,7 @@ from oneflower.files import most_open_files
 from oneflower.flower.v1_25.fleet_limits import MAX_REQUEST_BYTES, RefusedError
 from oneflower.flower.v1_25.open_calls import OpenCalls
 from oneflower.flower.v1_25.refusals import MALFORMED, Refusals, refusing
-from oneflower.flower.v1_25.requests import Reading
+from oneflower.flower.v1_25.requests import Requests
 from oneflower.flower.v1_25.workarounds.registry import Patch, Program, Purpose, Workaround
 
 UNKNOWN_NODE: Final = grpc.StatusCode["UNAUTHENTICATED"]
@@ -32,7 +32,7 @@ RECEIVED: Final = "grpc.max_receive_message_length"
 
 def bound_calls(patch: Patch, *, known_keys: bool = False) -> None:
     """Refuse before a request is read, bound its size, and end those that do not arrive."""
-    refusals, reading, calls = Refusals(), Reading(by_network=not known_keys), OpenCalls()
+    refusals, requests, calls = Refusals(), Requests(by_network=not known_keys), OpenCalls()
     intercept = NodeAuthServerInterceptor.intercept_service
     wrap = NodeAuthServerInterceptor._wrap_method_handler  # noqa: SLF001 - it is what is mended
     create = app.generic_create_grpc_server  # type: ignore[attr-defined]
@@ -55,7 +55,7 @@ def bound_calls(patch: Patch, *, known_keys: bool = False) -> None:
             calls.begin(key)
         except RefusedError as error:
             return refusing(BUSY, str(error), refusals, "open calls")
-        return _reading_first(answered, reading, refusals, end=partial(calls.end, key))
+        return _reading_first(answered, requests, refusals, calls, key)
 
     @wraps(create)
     def create_server(*args: Any, **kwargs: Any) -> Any:
@@ -68,15 +68,18 @@ def bound_calls(patch: Patch, *, known_keys: bool = False) -> None:
     patch(app, "generic_create_grpc_server", create_server)
 
 
-def _reading_first(handler: Any, reading: Reading, refusals: Refusals, end: Callable[[], object]) -> Any:
-    """Return a handler that reads the request itself, and calls `end`; the caller sees no difference."""
+def _reading_first(
+    handler: Any, under_way: Requests, refusals: Refusals, calls: OpenCalls, key: bytes
+) -> Any:
+    """Return a handler that reads the request itself, and counts the call; the caller sees no difference."""
 
     def read_and_answer(requests: Any, context: Any) -> Any:
         try:
-            request = _read(requests, context, reading, refusals)
+            under_way.begin(context, partial(calls.end, key))
+            request = _read(requests, context, under_way, refusals)
             return _answer(handler.unary_unary, request, context, refusals)
         finally:
-            end()
+            calls.answered()
 
     return grpc.stream_unary_rpc_method_handler(
         read_and_answer,
@@ -85,9 +88,9 @@ def _reading_first(handler: Any, reading: Reading, refusals: Refusals, end: Call
     )
 
 
-def _read(requests: Any, context: Any, reading: Reading, refusals: Refusals) -> Any:
+def _read(requests: Any, context: Any, under_way: Requests, refusals: Refusals) -> Any:
     try:
-        with reading.of(context):
+        with under_way.reading(context):
             request = next(requests, None)
     except RefusedError as error:
         refusals.refuse(context, BUSY, "reading", 0, str(error))
