@@ -19,19 +19,22 @@ from oneflower.flower.v1_25.entry_points import EntryPoint
 @pytest.fixture
 def started(monkeypatch, tmp_path):
     """Start programs whose entry point only notes how it was called."""
-    calls = SimpleNamespace(argv=None, workarounds=[], speedups=None, executor=[])
+    calls = SimpleNamespace(argv=None, workarounds=[], speedups=None, executor=[], known_keys=None, files=0)
     monkeypatch.setattr(sys, "argv", ["before"])
 
     def entry_point():
         calls.argv = sys.argv
 
-    def apply(program, settings):
+    def apply(program, settings, *, known_keys):
         calls.workarounds.append(program)
+        calls.known_keys = known_keys
         calls.speedups = settings.flower_speedups
 
     monkeypatch.setattr(EntryPoint, "load", lambda self: entry_point)
     monkeypatch.setattr(launch, "_apply_workarounds", apply)
     monkeypatch.setattr(launch, "_look_after", lambda *_: None)
+    monkeypatch.setattr(launch, "_admit_members", lambda *_: None)
+    monkeypatch.setattr(launch, "allow_open_files", lambda: vars(calls).update(files=calls.files + 1))
     monkeypatch.setattr("oneflower.flower.v1_25.warm.start.keep_running", calls.executor.append)
 
     monkeypatch.setattr(os, "environ", dict(os.environ))
@@ -45,6 +48,12 @@ def started(monkeypatch, tmp_path):
 
 def test_a_program_sees_its_own_name_and_arguments(started):
     assert started("superexec", "--insecure").argv == ["flower-superexec", "--insecure"]
+
+
+def test_a_superlink_knows_whether_keys_are_known_and_has_files_for_connections(started):
+    assert not started("superlink", "--insecure").known_keys
+    assert started("superlink", launch.NODE_AUTH).known_keys
+    assert started("supernode", "--insecure").files == 2
 
 
 def test_apis_for_this_machine_only_listen_on_loopback(started):
