@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import grpc
 import pytest
-from flwr.common.constant import NOOP_FLWR_AID
+from flwr.common.constant import NOOP_FLWR_AID, PUBLIC_KEY_HEADER
 from flwr.proto.fleet_pb2 import ActivateNodeRequest, PullMessagesRequest, RegisterNodeFleetRequest
 from flwr.proto.node_pb2 import Node
 from flwr.server.superlink.fleet.grpc_rere.node_auth_server_interceptor import NodeAuthServerInterceptor
@@ -191,6 +191,41 @@ class TestMembership:
         assert (event.code, event.vm, event.key) == (RefusalCode.KEY_CHANGED, "11", "abcdef")
         with pytest.raises(AbortedError):
             superlink.activate(KEYS[1])
+
+
+class TestHeaders:
+    """What is known of a call before a thread waits for its request."""
+
+    @pytest.fixture
+    def handle(self, superlink, pins):
+        superlink.admit(file=pins(KEYS[0]))
+
+        def handle(*headers):
+            details = SimpleNamespace(method="/flwr.proto.Fleet/PullMessages", invocation_metadata=headers)
+            return superlink.interceptor.intercept_service(lambda _: pytest.fail("it was heard"), details)
+
+        return handle
+
+    def test_a_stranger_is_refused_without_its_request_or_signature(self, superlink, handle):
+        handler = handle((PUBLIC_KEY_HEADER, KEYS[1].pem))
+        with pytest.raises(AbortedError) as caught:
+            handler.stream_unary(None, Context("ipv4:10.0.0.9:1"))
+        assert caught.value.args[0] == grpc.StatusCode.FAILED_PRECONDITION
+        assert [event.code for event in superlink.events] == [RefusalCode.UNKNOWN_KEY]
+
+    def test_a_known_key_alone_is_not_enough(self, handle):
+        for headers in ([], [(PUBLIC_KEY_HEADER, KEYS[0].pem)], [(PUBLIC_KEY_HEADER, "text")]):
+            with pytest.raises(AbortedError) as caught:
+                handle(*headers).unary_unary(None, Context("ipv4:10.0.0.9:1"))
+            assert caught.value.args[0] == grpc.StatusCode.UNAUTHENTICATED
+
+    def test_a_member_that_is_gone_is_unregistered_when_a_stranger_calls(self, superlink, handle, pins):
+        superlink.activate(KEYS[0])
+        pins()
+        handler = handle((PUBLIC_KEY_HEADER, KEYS[1].pem))
+        with pytest.raises(AbortedError):
+            handler.stream_unary(None, Context("ipv4:10.0.0.9:1"))
+        assert len(superlink.nodes(NodeStatus.UNREGISTERED)) == 1
 
 
 class TestTakeover:

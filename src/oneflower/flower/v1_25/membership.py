@@ -126,7 +126,12 @@ def admit_members(members: Members, refusals: Refusals, patch: Patch = setattr) 
             return intercept(self, continuation, details)
         if callers.knows(self.state_factory, key):
             return intercept(self, continuation, details)
-        return ending(lambda context: _refuse(refusals, key, context))
+
+        def refuse(context: Any) -> None:
+            registration.keep(self.state_factory.state())
+            _refuse(refusals, key, context)
+
+        return ending(refuse)
 
     stand_before(patch, answer)
     patch(NodeAuthServerInterceptor, "intercept_service", intercept_service)

@@ -3,13 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from flwr.server.superlink.fleet.grpc_rere.node_auth_server_interceptor import NodeAuthServerInterceptor
 
 from oneflower.flower.v1_25.private import PrivateUse
-from oneflower.flower.v1_25.workarounds.registry import Patch
+
+if TYPE_CHECKING:  # the workarounds import this module
+    from oneflower.flower.v1_25.workarounds.registry import Patch
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ Before = Callable[[NodeCall, Any, Any], Any]
 """Gets a call, its request and its context; returns the response."""
 
 
-def stand_before(patch: Patch, before: Before) -> None:
+def stand_before(patch: "Patch", before: Before) -> None:
     """Let a function answer every call of a node in place of Flower's method, which it may call."""
     wrap = NodeAuthServerInterceptor._wrap_method_handler  # noqa: SLF001 - every call of a node passes here
 
