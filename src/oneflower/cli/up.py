@@ -63,7 +63,8 @@ def up(  # noqa: PLR0913 - one parameter per option
         typer.Option(
             "--dashboard/--no-dashboard",
             show_default=False,
-            help="Serve the dashboard on this machine during training; by default if it is installed.",
+            help="Serve the dashboard on this machine during training; by default if it is installed. "
+            "The link that is printed opens it; with FL_DASHBOARD_TOKEN the page asks for that.",
         ),
     ] = None,
 ) -> None:
@@ -81,7 +82,9 @@ def up(  # noqa: PLR0913 - one parameter per option
     live = console.is_terminal and not (plain or quiet)
     progress = LiveProgress(console) if live else PlainProgress(console, quiet=quiet)
     rows = _rows(resolution, plan)
-    with Companion(folder=plan.folder, settings=rows, page=dashboard, say=progress.say) as companion:
+    with Companion(
+        folder=plan.folder, settings=rows, page=dashboard, say=progress.say, place=plan.dashboard
+    ) as companion:
         outcome = _run(plan, progress, companion, fresh=fresh)
     _print_end(plan, outcome, _history(plan, progress), console)
 
