@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from oneflower.files import open_to_read, replace_file
-from oneflower.settings.formats import TOKEN
+from oneflower.settings.tokens import TOKEN
 
 BYTES: Final = 16
 LONGEST_FILE: Final = 256

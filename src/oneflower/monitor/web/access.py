@@ -13,7 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from oneflower.errors import SettingsError
 from oneflower.monitor.web.attempts import Attempts
 from oneflower.monitor.web.connections import PEER
-from oneflower.settings.formats import TOKEN, is_loopback
+from oneflower.settings.formats import is_loopback
+from oneflower.settings.tokens import TOKEN
 
 COOKIE: Final = "oneflower_session"
 KEPT_FOR_S: Final = 7 * 24 * 3600
@@ -36,14 +37,13 @@ def check_access(host: str, token: str) -> None:
             TOKEN.parse(token)
     except ValueError as error:
         raise SettingsError(
-            f"the token cannot be used: {error}. Expected {TOKEN.expected}, that nobody can guess: make one "
-            "with `openssl rand -hex 16`"
+            f"the token cannot be used: {error}. Expected {TOKEN.expected}: create one with `{TOKEN.command}`"
         ) from error
     if not token and not is_loopback(host):
         raise SettingsError(
-            f"--host {host} can be reached from other machines, expected a token with it: put one into a "
-            "file (`openssl rand -hex 16` makes one) and name it with --token-file, or stay on 127.0.0.1 "
-            "and come through `ssh -L`"
+            f"--host {host} can be reached from other machines, expected a token with it: write one into a "
+            "file with `(umask 077; openssl rand -hex 16 > token)` and name it with --token-file, or stay on "
+            "127.0.0.1 and connect through `ssh -L 8265:127.0.0.1:8265 HOST`"
         )
 
 
