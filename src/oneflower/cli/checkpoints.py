@@ -25,6 +25,7 @@ from oneflower.cli.sources import DEFAULT_CHECKPOINTS, checkpoint_folder, signer
 from oneflower.cli.tables import print_table
 from oneflower.errors import CheckpointError, SettingsError
 from oneflower.foreign_text import printable
+from oneflower.words import are, counted, were
 
 app = typer.Typer(
     help="List, verify, compare, export and roll back the checkpoints of a training.",
@@ -74,7 +75,10 @@ def list_rounds(
         )
     if aside:
         listed = printable(", ".join(aside))
-        sys.stdout.write(f"{len(aside)} files were set aside and are not used: {listed}\n")
+        sys.stdout.write(
+            f"{counted(len(aside), 'file')} {were(len(aside))} set aside and {are(len(aside))} not used: "
+            f"{listed}\n"
+        )
 
 
 @app.command()

@@ -25,6 +25,7 @@ from oneflower.monitor.text.progress import LiveProgress, PlainProgress
 from oneflower.monitor.text.values import duration, final_rows, headline_of, metrics_text
 from oneflower.output import steady_output
 from oneflower.settings import Notice, Resolution, read_context, resolve
+from oneflower.words import counted
 
 DEFAULT_STATE = Path("oneflower-state")
 
@@ -159,7 +160,7 @@ def _summary(plan: Plan, outcome: Outcome, history: TrainingState) -> Iterable[t
     finish = outcome.finish
     done = finish.round if finish is not None else history.done
     yield "rounds", f"{done} of {history.total}" if history.total else "not reported by the app"
-    yield "strategy", f"{plan.settings.strategy} with {plan.nodes} nodes"
+    yield "strategy", f"{plan.settings.strategy} with {counted(plan.nodes, 'node')}"
     if history.rounds:
         yield (
             "result",
@@ -167,7 +168,10 @@ def _summary(plan: Plan, outcome: Outcome, history: TrainingState) -> Iterable[t
         )
         yield "time in rounds", duration(sum(result.seconds for result in history.rounds.values()))
     if history.left_out:
-        yield "left out", f"{len(history.left_out)} replies of clients; the report says why"
+        yield (
+            "left out",
+            f"{counted(len(history.left_out), 'reply', 'replies')} of clients; the report says why",
+        )
     if history.restarts:
         yield "restarts", str(history.restarts)
     yield from final_rows(finish)

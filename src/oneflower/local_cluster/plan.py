@@ -14,6 +14,7 @@ from oneflower.local_cluster.ports import LOOPBACK
 from oneflower.local_cluster.tls import check_certificates
 from oneflower.settings import BY_NAME, Notice, Resolution, Settings, run_config, strategy_rows
 from oneflower.settings.formats import is_loopback, split_address
+from oneflower.words import counted
 
 ADDRESSES = {"fleet_port": "FL_FLEET_API_ADDRESS", "control_port": "FL_CONTROL_API_ADDRESS"}
 
@@ -110,8 +111,8 @@ def check_nodes(settings: Settings, nodes: int | None) -> int:
         names = ", ".join(name for name, value in minimums.items() if value == needed)
         parameters = [f", {row.name}={settings.value_of(row)}" for row in strategy_rows(settings.strategy)]
         raise SettingsError(
-            f"--nodes {nodes} starts {nodes} clients, but every round waits for {needed} ({names}; "
-            f"FL_STRATEGY={settings.strategy}{''.join(parameters)}): it would wait for ever. Give --nodes "
+            f"--nodes {nodes} starts {counted(nodes, 'client')}, but every round waits for {needed} ({names}"
+            f"; FL_STRATEGY={settings.strategy}{''.join(parameters)}): it would wait for ever. Give --nodes "
             f"{needed} or more, or lower the variables."
         )
     return needed
