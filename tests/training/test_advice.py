@@ -2,11 +2,16 @@
 
 import pytest
 
-from oneflower.codes import RoundFailure
+from oneflower.codes import LeftOutCode, RoundFailure
+from oneflower.errors import TrainingError
 from oneflower.flower.api import Error, ErrorCode
-from oneflower.flower.refusals import larger_replies, was_too_large
+from oneflower.flower.grid import RoundGrid
+from oneflower.flower.refusals import larger_replies, refuse, was_too_large
+from oneflower.lab.localgrid import LocalGrid
 from oneflower.settings import TrainingConfig
 from oneflower.training.advice import advice
+
+from .test_client_words import train_on
 
 
 def said(*, silent=0, too_large=0, code=RoundFailure.FEW_UPDATES, **given):
@@ -46,3 +51,21 @@ def test_what_the_superlink_answers_for_a_large_reply_is_recognised():
     assert was_too_large(Error(ErrorCode.REPLY_MESSAGE_UNAVAILABLE, reason))
     assert not was_too_large(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason))
     assert not was_too_large(Error(ErrorCode.REPLY_MESSAGE_UNAVAILABLE, "gone"))
+
+
+class RefusingGrid(LocalGrid):
+    """Every reply to a train message was larger than what is read."""
+
+    def pull_messages(self, message_ids):
+        for message in super().pull_messages(message_ids):
+            if message.metadata.message_type == "train":
+                refuse(message, "the reply is larger than 1000000 bytes", LeftOutCode.TOO_LARGE)
+            yield message
+
+
+def test_a_training_whose_replies_are_too_large_ends_with_the_variable(federation):
+    inner = RefusingGrid(
+        federation.app, clients=federation.clients, run_config=federation.run_config(), app="a"
+    )
+    with pytest.raises(TrainingError, match=r"3 replies were larger.*raise FL_MAX_UPDATE_MB \(now 1\)"):
+        train_on(federation, RoundGrid(inner), num_server_rounds=1, round_retries=0, max_update_mb=1)

@@ -236,8 +236,8 @@ def sign_rounds(where: FolderArgument = None, *, path: FolderOption = DEFAULT_CH
     key = signer()
     if key is None:
         raise SettingsError(
-            "there is no key to sign with: expected FL_CHECKPOINT_KEY in the environment. Make one with: "
-            "openssl rand -hex 32"
+            "there is no key to sign with: expected FL_CHECKPOINT_KEY in the environment. Run "
+            "`openssl rand -hex 32`, keep what it prints, and export that as FL_CHECKPOINT_KEY"
         )
     path = checkpoint_folder(where, path)
     _reader(path)

@@ -36,14 +36,19 @@ def reason_shown(variable: Variable, text: str, reason: str) -> str:
 
 
 def looks_secret(text: str) -> bool:
-    """Tell whether a value holds a private key, in base64 too, or is a random word as keys and tokens are."""
-    if any(_PRIVATE in each for each in (text, *_decodings(text))):
+    """Tell whether a value holds a private key, or is a random word as keys and tokens are."""
+    if holds_private_key(text):
         return True
     word = text.strip()
     if _HEX.fullmatch(word):
         return not is_guessable(word)
     kinds = (re.search(kind, word) for kind in ("[a-z]", "[A-Z]", "[0-9]"))
     return bool(_WORD.fullmatch(word)) and all(kinds) and not is_guessable(word)
+
+
+def holds_private_key(text: str) -> bool:
+    """Tell whether a text holds a private key as PEM, plain or in base64, whatever stands beside it."""
+    return any(_PRIVATE in each for each in (text, *_decodings(text)))
 
 
 def _decodings(text: str) -> list[str]:
