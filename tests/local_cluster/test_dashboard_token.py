@@ -1,4 +1,4 @@
-"""The token of the dashboard is kept, and taken only from a file that nobody else can have seen or written."""
+"""The token of the dashboard is kept, and not taken from a file that others can have seen or written."""
 
 import os
 import stat

@@ -164,9 +164,8 @@ def _value(variable: Variable, resolution: Resolution) -> Value:
 
 def _as_json(variable: Variable, resolution: Resolution) -> dict[str, Any]:
     provenance = resolution.provenance[variable.name]
-    given = provenance.given
-    if given is not None:
-        given = MASK if holds_private_key(given) else variable.masked(given)
+    text = provenance.given
+    given = None if text is None else MASK if holds_private_key(text) else variable.masked(text)
     return {
         "value": _value(variable, resolution),
         "default": variable.default,
