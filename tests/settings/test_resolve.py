@@ -238,6 +238,7 @@ class TestProblems:
         without = {**given, left_out: "" if left_out == "FL_CONTROL_TOKEN" else "NO"}
         text = _problems(without)
         assert "FL_CONTROL_API_ADDRESS" in text
+        assert "/opt/flower/sockets/9093.sock" in text, "what to forward through SSH instead"
         assert left_out in text
 
     def test_commands_from_this_machine_need_neither(self):
