@@ -21,7 +21,7 @@ from .numpy_app import write_numpy_app
 from .recovery.simulated import simulated_sha256
 
 # Under the timeout of a test, and far above what a busy machine needs.
-WAIT_S = 60.0
+WAIT_S = 240.0
 # A shell's background ignores SIGINT, which a child inherits and `oneflower up` respects.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
