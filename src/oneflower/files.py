@@ -8,8 +8,9 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO
 
+from oneflower.bounded_json import SMALL, parse_json
 from oneflower.errors import StateError
 
 PRIVATE_UMASK = 0o077
@@ -85,10 +86,6 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     write_atomically(path, json.dumps(value, indent=2) + "\n")
 
 
-LARGEST_JSON: Final = 16 << 20
-"""No JSON file of a state folder comes near; a larger one is not ours."""
-
-
 def open_to_read(path: Path, *, follow: bool = True) -> BinaryIO:
     """Open a regular file for reading; OSError for anything else.
 
@@ -123,18 +120,10 @@ def read_bytes(path: Path, most_bytes: int) -> bytes:
         return file.read(most_bytes)
 
 
-def parse_json(data: bytes | str) -> Any:
-    """Parse JSON; ValueError for whatever is wrong with it, nesting and numbers beyond all bounds, too."""
-    try:
-        return json.loads(data)
-    except (RecursionError, MemoryError, OverflowError) as error:
-        raise ValueError(f"nested or large beyond all bounds: {type(error).__name__}") from error
-
-
 def read_json(path: Path) -> dict[str, Any]:
     """Read one JSON object; empty if the file is missing, unreadable or damaged."""
     try:
-        value = parse_json(read_bytes(path, LARGEST_JSON))
+        value = parse_json(read_bytes(path, SMALL.most_bytes))
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}

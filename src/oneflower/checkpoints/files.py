@@ -8,6 +8,7 @@ import errno
 import os
 import stat
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
@@ -16,6 +17,10 @@ from oneflower.files import open_to_read, require_file
 
 LARGEST_MANIFEST: Final = 32 << 20
 """In bytes. Manifests of schema 1 hold all metrics so far, and those of schema 2 a row for each array."""
+
+
+MOST_NAMES: Final = 1_000_000
+"""In one folder; 100,000 rounds that are all kept take 300,000."""
 
 
 class Files(Protocol):
@@ -91,7 +96,11 @@ class OsFiles:
 
     def names(self, folder: Path) -> list[str]:
         """Return the names in the folder."""
-        return [path.name for path in folder.iterdir()]
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in islice(entries, MOST_NAMES + 1)]
+        if len(names) > MOST_NAMES:
+            raise OSError(errno.EFBIG, f"there are more than {MOST_NAMES} files")
+        return names
 
     def create(self, path: Path) -> int:
         """Create or truncate a file for writing."""
@@ -179,6 +188,7 @@ _HINTS: Final = {
     errno.EROFS: "The disk is mounted read-only: mount it writable, or choose another path.",
     errno.ENOENT: "The folder does not exist: create it or mount its disk, or choose another path.",
     errno.ENOTDIR: "A part of the path is a file, not a folder: choose another path.",
+    errno.EFBIG: "Remove what is not a checkpoint, or choose another path.",
     errno.EIO: "The disk reports an error: check it (dmesg, smartctl) and its cable or network.",
 }
 _DENIED: Final = (errno.EACCES, errno.EPERM)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Final
 
-from oneflower.checkpoints.files import LARGEST_MANIFEST, Files
+from oneflower.checkpoints.files import LARGEST_MANIFEST, Files, state_error
 from oneflower.checkpoints.names import (
     BEST,
     HISTORY,
@@ -25,7 +25,9 @@ from oneflower.checkpoints.names import (
     round_files,
     temporary,
 )
+from oneflower.checkpoints.npz import Arrays
 from oneflower.checkpoints.writing import replace_file, replace_link, write_temporary
+from oneflower.errors import StateError
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +57,20 @@ def probe(files: Files, root: Path) -> None:
     path = root / _PROBE
     write_temporary(files, path, [memoryview(b"oneflower\n")])
     files.unlink(temporary(path))
+
+
+def require_space(files: Files, root: Path, *groups: Arrays) -> None:
+    """Raise StateError if the disk has no space for these arrays."""
+    needed = sum(array.nbytes for group in groups for array in group.values())
+    try:
+        free = files.free_bytes(root)
+    except OSError as error:
+        raise state_error(error, "asking for the free space", root) from error
+    if free < needed:
+        raise StateError(
+            f"the disk of {root} has {free} bytes free, a checkpoint of this model takes {needed}. "
+            "Free space on it, enlarge it, or lower FL_CHECKPOINT_KEEP."
+        )
 
 
 def set_aside(files: Files, root: Path, number: int, reason: str) -> str:

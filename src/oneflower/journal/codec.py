@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from oneflower.bounded_json import Bounds, require_bounds
 from oneflower.journal.events import JOURNAL_SCHEMA, BrokenEvent, Entry, Event, RoundCompleted, UnknownEvent
 from oneflower.journal.forms import (
     FORMS,
@@ -19,6 +20,9 @@ from oneflower.journal.migration import FIRST_SCHEMA, migrated
 YEARS: Final = range(1970, 2200)
 """Further away, arithmetic with time zones leaves what a datetime can hold."""
 _MOST_SHOWN: Final = 200
+_MOST_OF_A_FIELD: Final = 4096
+LINE: Final = Bounds(most_bytes=64 << 20)
+"""An event has some thousand values at most; earlier releases wrote texts of any length."""
 _DECODER: Final = json.JSONDecoder()
 
 
@@ -39,6 +43,10 @@ def _entry_of_bytes(row: bytes) -> Entry:
 
 def entry_of_line(line: str) -> Entry:
     """Read one line."""
+    try:
+        require_bounds(line, LINE)
+    except ValueError as error:
+        return _broken(line, str(error))
     try:
         # Half the time of `json.loads`, which takes white space around an object, too.
         record, end = _DECODER.raw_decode(line) if line[0] == "{" else (None, -1)
@@ -71,7 +79,7 @@ def _entry(record: Mapping[str, Any], schema: int) -> Entry:
         run = _run(run)
     form = FORMS.get(name)
     if form is None:
-        event: Event = UnknownEvent(kind=text(name), fields=record)
+        event: Event = UnknownEvent(kind=text(name), fields=_kept(record))
         return Entry(time=time, event=event, run=run, process=text(process), schema=schema)
     return Entry(time, form.event(record), run, text(process), schema)
 
@@ -104,10 +112,19 @@ def _unknown(record: Mapping[str, Any]) -> Entry:
     run = record.get("run")
     return Entry(
         time=_time(record["time"]),
-        event=UnknownEvent(kind=text(record["event"]), fields=record),
+        event=UnknownEvent(kind=text(record["event"]), fields=_kept(record)),
         run=None if run is None else _run(run),
         schema=record.get("v", FIRST_SCHEMA),
     )
+
+
+def _kept(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is kept of an event that only a later version knows: the beginning of a large field."""
+    texts = {key: json.dumps(value) for key, value in record.items()}
+    return {
+        key: value if len(texts[key]) <= _MOST_OF_A_FIELD else f"{texts[key][:_MOST_OF_A_FIELD]}..."
+        for key, value in record.items()
+    }
 
 
 def _broken(line: str, why: str) -> Entry:
