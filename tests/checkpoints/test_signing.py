@@ -7,8 +7,7 @@ import pytest
 
 from oneflower.checkpoints import CheckpointReader, CheckpointStore, KeepNewest, Signer, sign_folder
 from oneflower.checkpoints.manifest import render
-from oneflower.checkpoints.signing import ForeignError
-from oneflower.errors import CheckpointError
+from oneflower.errors import CheckpointError, ForeignError
 
 from .conftest import make, same
 from .folders import at_one_moment, content_of

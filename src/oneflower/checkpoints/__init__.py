@@ -18,8 +18,9 @@ from oneflower.checkpoints.retention import (
     retention_of,
 )
 from oneflower.checkpoints.sign_folder import sign_folder
-from oneflower.checkpoints.signing import ForeignError, Signer
+from oneflower.checkpoints.signing import Signer
 from oneflower.checkpoints.store import CheckpointStore
+from oneflower.errors import ForeignError
 
 __all__ = [
     "FORMATS",

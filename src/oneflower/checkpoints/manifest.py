@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from oneflower.bounded_json import Bounds, parse_json
@@ -18,7 +19,7 @@ from oneflower.checkpoints.metrics import check_metrics, from_json, normalised, 
 from oneflower.checkpoints.model import Checkpoint, ModelSchema
 from oneflower.checkpoints.names import HISTORY, model_name, state_name
 from oneflower.checkpoints.npz_reading import file_sizes
-from oneflower.checkpoints.signing import Signer
+from oneflower.checkpoints.signing import SIGNED, Signer
 from oneflower.errors import AppError, CheckpointError
 from oneflower.quality import Best
 
@@ -68,6 +69,11 @@ class Manifest:
     def size_bytes(self) -> int:
         """The bytes of the data files together."""
         return sum(record.size_bytes for record in self.files)
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether it has a signature, right or wrong."""
+        return SIGNED in self.content
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -125,8 +131,8 @@ def render(content: Mapping[str, Any]) -> bytes:
     return text.removesuffix(_END) + f',\n "{SELF}": "{hashlib.sha256(text).hexdigest()}"'.encode() + _END
 
 
-def parse(data: bytes, number: int, signer: Signer | None = None) -> Manifest:
-    """Verify and parse the manifest of round `number`.
+def parse(data: bytes, number: int, signer: Signer | None = None, folder: Path | None = None) -> Manifest:
+    """Verify and parse the manifest of round `number`; `folder` is where it lies, for errors.
 
     Raises
     ------
@@ -152,7 +158,7 @@ def parse(data: bytes, number: int, signer: Signer | None = None) -> Manifest:
         raise DamagedError(f"the manifest is that of round {manifest.round}, expected round {number}")
     _check_file_names(manifest)
     if signer is not None:
-        signer.check(content, _text)
+        signer.check(content, _text, folder)
     return manifest
 
 

@@ -37,7 +37,7 @@ def read_manifest(files: Files, folder: Path, number: int, signer: Signer | None
     name = manifest_name(number)
     with _open(files, folder / name) as file:
         data = _read_bounded(file, name, LARGEST_MANIFEST)
-    return parse(data, number, signer)
+    return parse(data, number, signer, folder)
 
 
 def verify_files(files: Files, folder: Path, manifest: Manifest) -> None:

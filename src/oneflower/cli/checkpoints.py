@@ -23,7 +23,7 @@ from oneflower.checkpoints import (
 from oneflower.cli.checkpoint_text import cells_of, field_text, number_text, print_json, rows_of
 from oneflower.cli.sources import DEFAULT_CHECKPOINTS, checkpoint_folder, signer
 from oneflower.cli.tables import print_table
-from oneflower.errors import CheckpointError, SettingsError
+from oneflower.errors import CheckpointError, ForeignError, SettingsError
 from oneflower.foreign_text import printable
 
 app = typer.Typer(
@@ -117,14 +117,20 @@ def verify(
     *,
     path: FolderOption = DEFAULT_CHECKPOINTS,
 ) -> None:
-    """Verify the checksums of one round or all. Exit code 3 if anything is damaged."""
+    """Verify the checksums of one round or all. Exit code 3 if anything is damaged, or not signed."""
     number, where = _round_and_folder(what or [])
     path = checkpoint_folder(where, path)
     reader = _reader(path)
     rounds = reader.rounds() if number is None else (number,)
     found = {each: _verified(reader, each, required=number is not None) for each in rounds}
     sys.stdout.writelines(f"round {each}: {printable(result.text)}\n" for each, result in found.items())
+    foreign = [str(each) for each, result in found.items() if result.foreign]
     damaged = [str(each) for each, result in found.items() if result.model_damaged]
+    if foreign and not damaged:
+        raise ForeignError(
+            f"{len(foreign)} of {len(found)} checkpoints in {path} are not signed with this key: "
+            f"round {', '.join(foreign)}. No training starts from them; each line above says what to do."
+        )
     if damaged:
         raise CheckpointError(
             f"{len(damaged)} of {len(found)} checkpoints in {path} are damaged: round {', '.join(damaged)}. "
@@ -248,6 +254,7 @@ def sign_rounds(where: FolderArgument = None, *, path: FolderOption = DEFAULT_CH
 class _Verified:
     text: str
     model_damaged: bool = False
+    foreign: bool = False
     metrics_damaged: bool = False
 
 
@@ -260,6 +267,8 @@ def _verified(reader: CheckpointReader, number: int, *, required: bool) -> _Veri
         if required:
             raise
         return _Verified(text="removed meanwhile")
+    except ForeignError as error:
+        return _Verified(text=f"{error.word}, {error}", foreign=True)
     except CheckpointError as error:
         return _Verified(text=f"DAMAGED, {error}", model_damaged=True)
     good = f"good, {manifest.size_bytes} bytes, model {manifest.model.sha256}"

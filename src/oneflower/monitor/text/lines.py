@@ -146,6 +146,15 @@ def _fields(template: str) -> Callable[[Any, Entry, TrainingState], str]:
     return lambda event, _entry, _state: template.format(event=event)
 
 
+def _with_reason(template: str) -> Callable[[Any, Entry, TrainingState], str]:
+    """Return a writer that adds the event's reason, if it has one."""
+
+    def write(event: Any, _entry: Entry, _state: TrainingState) -> str:
+        return template.format(event=event) + (f": {event.reason}" if event.reason else "")
+
+    return write
+
+
 _WRITERS: Final[Mapping[type[Event], Callable[[Any, Entry, TrainingState], str]]] = {
     e.ClusterStarted: _fields("the cluster is up: {event.nodes} SuperNodes are online"),
     e.TrainingStarted: _started,
@@ -190,7 +199,7 @@ _WRITERS: Final[Mapping[type[Event], Callable[[Any, Entry, TrainingState], str]]
     ),
     e.MetricMissing: _fields("the training cannot end early: {event.reason}; see FL_BEST_METRIC"),
     e.TrainingFinished: _finished,
-    e.TrainingFailed: _fields("training has failed: {event.reason}"),
+    e.TrainingFailed: _with_reason("training has failed"),
     e.AppFailed: _fields("{event.words}"),
     e.RunLost: _lost,
     e.ProcessDied: _fields("{event.role} has ended: {event.reason}; it is restarted"),
@@ -202,7 +211,7 @@ _WRITERS: Final[Mapping[type[Event], Callable[[Any, Entry, TrainingState], str]]
     e.ClientLeft: _left,
     e.RunSubmitted: _submitted,
     e.SupervisorMoved: _supervisor,
-    e.TrainingGaveUp: _fields("the supervisor gave up after {event.restarts} restarts: {event.reason}"),
+    e.TrainingGaveUp: _with_reason("the supervisor gave up after {event.restarts} restarts"),
     UnknownEvent: _unknown,
     BrokenEvent: _broken,
 }
