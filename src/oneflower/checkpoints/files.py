@@ -6,14 +6,13 @@ so that tests can make any one of them fail, cut it short or record it.
 
 import errno
 import os
-import stat
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
 from oneflower.errors import StateError
-from oneflower.files import open_to_read, require_file
+from oneflower.files import open_to_read, open_to_write, readers_of
 
 LARGEST_MANIFEST: Final = 32 << 20
 """In bytes. Manifests of schema 1 hold all metrics so far, and those of schema 2 a row for each array."""
@@ -104,11 +103,11 @@ class OsFiles:
 
     def create(self, path: Path) -> int:
         """Create or truncate a file for writing."""
-        return _for_its_readers(_open_to_write(path, os.O_TRUNC), path)
+        return _for_its_readers(open_to_write(path, os.O_WRONLY | os.O_TRUNC), path)
 
     def append(self, path: Path) -> int:
         """Open or create a file for appending."""
-        return _for_its_readers(_open_to_write(path, os.O_APPEND), path)
+        return _for_its_readers(open_to_write(path, os.O_WRONLY | os.O_APPEND), path)
 
     def write(self, descriptor: int, data: memoryview) -> int:
         """Write some bytes."""
@@ -161,24 +160,10 @@ class OsFiles:
         return status.f_bavail * status.f_frsize
 
 
-_NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
 def _for_its_readers(descriptor: int, path: Path) -> int:
-    """Let the group of a folder with the setgid bit read a file: its operator made it to be shared."""
-    if path.parent.stat().st_mode & stat.S_ISGID:
-        os.fchmod(descriptor, 0o640)
-    return descriptor
-
-
-def _open_to_write(path: Path, flags: int) -> int:
-    """Open or create a regular file; never through a link, and never waiting for a named pipe's reader."""
-    descriptor = os.open(path, _NEW_FILE | flags, 0o644)
-    try:
-        require_file(descriptor)
-    except OSError:
-        os.close(descriptor)
-        raise
+    """Let the group of a folder with the setgid bit read a file."""
+    if readers := readers_of(path.parent):
+        os.fchmod(descriptor, 0o600 | readers)
     return descriptor
 
 

@@ -11,6 +11,7 @@ from typing import Self
 from oneflower.checkpoints.commit import commit, record_history
 from oneflower.checkpoints.files import Files, state_error
 from oneflower.checkpoints.folder import (
+    close_checkpoints,
     make_folder,
     probe,
     recover,
@@ -81,6 +82,7 @@ class CheckpointStore(CheckpointReader):
             self._ledgers.invalidate()
             probe(self._files, self.root)
             recover(self._files, self.root)
+            close_checkpoints(self.root)
         except OSError as error:
             self._lock.release()
             raise state_error(error, "opening the checkpoints", self.root) from error

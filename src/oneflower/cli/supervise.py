@@ -20,7 +20,7 @@ from oneflower.flower.control import ControlClient
 from oneflower.flower.fab import build_fab
 from oneflower.flower.health import Stalled
 from oneflower.flower.sockets import control_of
-from oneflower.journal import JOURNAL_VARIABLE, Journal, Owner, read_patiently
+from oneflower.journal import JOURNAL_VARIABLE, Journal, Owner, close_journal, read_patiently
 from oneflower.journal.events import RunSubmitted, TrainingFinished
 from oneflower.local_cluster.interrupts import INTERRUPTED, Interrupts
 from oneflower.local_cluster.ports import LOOPBACK
@@ -88,6 +88,7 @@ def supervise(  # noqa: PLR0913 - one parameter per option
         max_restarts=settings.max_restarts,
     )
     with locked(folder):
+        close_journal(journal)
         memory = _remember(job, folder / MEMORY_NAME, journal, settings.checkpoint_key, again=again)
         if memory is not None:
             write_settings_used(journal, [*setting_rows(resolution, settings), app_row(job.fab)])

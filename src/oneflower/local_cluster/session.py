@@ -60,6 +60,7 @@ class Session:
         OneflowerError
             The training failed; every process that was started has ended by then.
         """
+        self.plan.folder.require_database(self.plan.settings.database)
         with Interrupts() as interrupts:
             if fresh:
                 self._set_aside(interrupts)
