@@ -91,8 +91,8 @@ def _record(entry: Entry) -> Mapping[str, Any]:
     match entry.event:
         case UnknownEvent(fields=fields):
             return fields
-        case BrokenEvent(line=line, why=why):
-            return {"event": "broken", "why": why, "line": line}
+        case BrokenEvent(line=line, why=why, lines=lines):
+            return {"event": "broken", "why": why, "line": line, **({"lines": lines} if lines > 1 else {})}
     return record_of(entry)
 
 

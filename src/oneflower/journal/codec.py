@@ -21,6 +21,9 @@ YEARS: Final = range(1970, 2200)
 """Further away, arithmetic with time zones leaves what a datetime can hold."""
 _MOST_SHOWN: Final = 200
 _MOST_OF_A_FIELD: Final = 4096
+_MOST_BROKEN: Final = 100
+# An object with an event and a time is longer.
+_SHORTEST: Final = 24
 LINE: Final = Bounds(most_bytes=64 << 20)
 """An event has some thousand values at most; earlier releases wrote texts of any length."""
 _DECODER: Final = json.JSONDecoder()
@@ -28,10 +31,29 @@ _DECODER: Final = json.JSONDecoder()
 
 def entries_of(whole: bytes) -> list[Entry]:
     """Return the entries of whole lines, which are decoded together: a journal may hold a million of them."""
+    short, newlines = 0, whole.count(b"\n")
+    if newlines > _MOST_BROKEN and newlines * _SHORTEST > len(whole):  # never in a journal of ours
+        rows = whole.split(b"\n")
+        whole = b"\n".join(row for row in rows if len(row) >= _SHORTEST)
+        short = sum(0 < len(row) < _SHORTEST for row in rows)
     try:
-        return [entry_of_line(row) for row in whole.decode().split("\n") if row]
+        entries = [entry_of_line(row) for row in whole.decode().split("\n") if row]
     except UnicodeDecodeError:
-        return [_entry_of_bytes(row) for row in whole.split(b"\n") if row]
+        entries = [_entry_of_bytes(row) for row in whole.split(b"\n") if row]
+    return _merged(entries, short)
+
+
+def _merged(entries: list[Entry], short: int) -> list[Entry]:
+    """Return the entries with the broken ones beyond some as one: any number of short lines takes memory."""
+    broken = [entry for entry in entries if entry.event.__class__ is BrokenEvent]
+    more = len(broken) - _MOST_BROKEN
+    if more > 0:
+        left = set(map(id, broken[_MOST_BROKEN:]))
+        entries = [entry for entry in entries if id(entry) not in left]
+    lines = max(more, 0) + short
+    if lines:
+        entries.append(Entry(None, BrokenEvent(line="", why="no events, as others beside them", lines=lines)))
+    return entries
 
 
 def _entry_of_bytes(row: bytes) -> Entry:

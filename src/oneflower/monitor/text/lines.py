@@ -121,7 +121,8 @@ def _unknown(event: UnknownEvent, _entry: Entry, _state: TrainingState) -> str:
 
 
 def _broken(event: BrokenEvent, _entry: Entry, _state: TrainingState) -> str:
-    return f"a line of the journal cannot be read: {event.why}"
+    what = "a line" if event.lines == 1 else f"{event.lines} lines"
+    return f"{what} of the journal cannot be read: {event.why}"
 
 
 def _named(event: e.ClientNamed, _entry: Entry, _state: TrainingState) -> str:
