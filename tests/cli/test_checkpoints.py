@@ -289,6 +289,20 @@ def test_verify_tells_what_is_not_signed_from_what_is_damaged(oneflower, folder,
     assert "damaged: round 3" in err
 
 
+def test_a_list_of_any_length_is_cut_and_says_so(oneflower, folder, monkeypatch):
+    monkeypatch.setattr("oneflower.cli.checkpoints._MOST_ROWS", 2)
+    for number in range(100, 110):
+        (folder / f"checkpoint_round_{number}.json").symlink_to("nowhere")
+        (folder / f"checkpoint_round_{number}.npz.damaged-1").write_text("")
+    rounds = len(CheckpointReader(folder).rounds())
+    code, out, _ = oneflower("list", folder)
+    assert code == 0
+    assert out.count("NO: ") == 2
+    assert f"{rounds - 2} older rounds are not shown; --json lists all." in out
+    assert "10 files were set aside" in out
+    assert "and 8 more" in out
+
+
 def test_sign_without_a_key_says_how_to_make_one(oneflower, folder):
     code, _, err = oneflower("sign", folder)
     assert code == 2
