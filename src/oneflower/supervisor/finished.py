@@ -120,12 +120,13 @@ def _proven(
     signer: Signer | None,
 ) -> Finished | None:
     """Read the model back; return the finish with what the store has verified, or None where it has not."""
-    problems = []
+    problems, foreign = [], None
     for folder in _folders(finish.path or "", job):
         try:
             manifest = CheckpointReader(folder, signer=signer).verify(done)
-        except ForeignError:
-            raise
+        except ForeignError as error:
+            foreign = error
+            continue
         except CheckpointError as error:
             problems.append(str(error))
             continue
@@ -135,6 +136,8 @@ def _proven(
             path = str(folder / manifest.model.name)
             return Finished(event=replace(finish, round=manifest.round, path=path))
         problems.append(f"round {done} in {folder} is another model than the one that was finished.")
+    if foreign is not None:
+        raise foreign
     say(
         f"the training had finished round {done}, but its model is not as it was saved: {problems[0]} "
         "The training resumes from the newest good checkpoint"
