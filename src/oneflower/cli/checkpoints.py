@@ -24,6 +24,7 @@ from oneflower.cli.sources import DEFAULT_CHECKPOINTS, checkpoint_folder, signer
 from oneflower.cli.tables import print_table
 from oneflower.errors import CheckpointError, ForeignError, SettingsError
 from oneflower.foreign_text import printable
+from oneflower.words import are, counted, were
 
 app = typer.Typer(
     help="List, verify, compare, export and roll back the checkpoints of a training.",
@@ -75,7 +76,10 @@ def list_rounds(
         if len(rows) > _MOST_ROWS:
             sys.stdout.write(f"{len(rows) - _MOST_ROWS} older rounds are not shown; --json lists all.\n")
     if aside:
-        sys.stdout.write(f"{len(aside)} files were set aside and are not used: {_listed(aside)}\n")
+        sys.stdout.write(
+            f"{counted(len(aside), 'file')} {were(len(aside))} set aside and {are(len(aside))} not used: "
+            f"{_listed(aside)}\n"
+        )
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -245,8 +249,8 @@ def sign_rounds(where: FolderArgument = None, *, path: FolderOption = DEFAULT_CH
     key = signer()
     if key is None:
         raise SettingsError(
-            "there is no key to sign with: expected FL_CHECKPOINT_KEY in the environment. Make one with: "
-            "openssl rand -hex 32"
+            "there is no key to sign with: expected FL_CHECKPOINT_KEY in the environment. Run "
+            "`openssl rand -hex 32`, keep what it prints, and export that as FL_CHECKPOINT_KEY"
         )
     path = checkpoint_folder(where, path)
     _reader(path)

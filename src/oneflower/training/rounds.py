@@ -23,6 +23,7 @@ from oneflower.journal import Event
 from oneflower.journal.events import RoundAggregated, RoundCompleted, RoundFailed, RoundStarted
 from oneflower.quality import as_metrics
 from oneflower.settings import TrainingConfig
+from oneflower.training.advice import advice
 from oneflower.training.blame import lacks_evaluate, shared_exception
 from oneflower.training.checkpoint_keeping import CheckpointKeeper
 from oneflower.training.history import round_metrics
@@ -32,6 +33,7 @@ from oneflower.training.remarks import Remarks
 from oneflower.training.replies import parse_evaluation, parse_update
 from oneflower.training.stopping import Stop, Stopping
 from oneflower.training.strategy import Strategy
+from oneflower.words import counted
 
 EvaluateFn = Callable[[int, ArrayRecord], MetricRecord | Mapping[str, object] | None]
 
@@ -44,7 +46,8 @@ class Try:
     """One try of a round: why it failed, or None, and its valid updates beside how many were needed.
 
     Where too few clients were connected, ``needed`` is how many must be. ``silent`` counts those that were
-    at work still when the time was over, ``shared`` is the exception that all clients have raised.
+    at work still when the time was over, ``too_large`` the replies that were larger than what is read,
+    ``shared`` is the exception that all clients have raised.
     ``blames_model``: more than half of the clients could not train from the model that they were sent.
     """
 
@@ -53,6 +56,7 @@ class Try:
     needed: int
     code: RoundFailure | None = None
     silent: int = 0
+    too_large: int = 0
     shared: str | None = None
     blames_model: bool = False
 
@@ -189,29 +193,17 @@ class RoundLoop:
                 self.phases.back_off(attempt)
         missed = "gave no model" if tried.code is RoundFailure.NO_MODEL else "missed its quorum"
         raise TrainingError(
-            f"round {server_round} {missed} {attempt} times; the last time: {tried.reason}. "
-            f"The model is that of round {server_round - 1}. {self._advice(tried)}, "
+            f"round {server_round} {missed} {counted(attempt, 'time')}; the last time: {tried.reason}. "
+            f"The model is that of round {server_round - 1}. "
+            f"{advice(tried.code, self.config, silent=tried.silent, too_large=tried.too_large)}, "
             f"or raise FL_ROUND_RETRIES (now {self.config.round_retries})"
-        )
-
-    def _advice(self, tried: Try) -> str:
-        if tried.code is RoundFailure.NO_MODEL:
-            return "Find the client that sends such an update and stop it"
-        if tried.silent:
-            return (
-                f"{tried.silent} clients were connected and at work still when FL_ROUND_TIMEOUT (now "
-                f"{self.config.round_timeout} s) was over: raise it above what a client takes"
-            )
-        return (
-            "Mend the clients that the log names as failed or quarantined, or lower FL_MIN_FIT_CLIENTS (now "
-            f"{self.config.min_fit_clients})"
         )
 
     def _attempt(self, server_round: int, result: Result) -> Try:
         needed = max(self.config.min_available_clients, self.config.quorum)
         cohort = self.phases.gather_cohort(needed)
         if len(cohort) < needed:
-            reason = f"{len(cohort)} clients connected, {needed} needed"
+            reason = f"{counted(len(cohort), 'client')} connected, {needed} needed"
             return Try(reason=reason, valid=0, needed=needed, code=RoundFailure.FEW_CLIENTS)
         self.phases.assign_parts(server_round)
         self._record(RoundStarted, server_round, clients=len(cohort))
@@ -220,13 +212,14 @@ class RoundLoop:
         quarantined, valid = collected.quarantined, len(collected.valid)
         quorum = self.config.quorum_after(quarantined)
         if valid < quorum:
-            at_work = f", {collected.silent} clients still at work" if collected.silent else ""
+            at_work = f", {counted(collected.silent, 'client')} still at work" if collected.silent else ""
             return Try(
-                reason=f"{valid} valid updates, {quorum} needed{at_work}",
+                reason=f"{counted(valid, 'valid update')}, {quorum} needed{at_work}",
                 valid=valid,
                 needed=quorum,
                 code=RoundFailure.FEW_UPDATES,
                 silent=collected.silent,
+                too_large=collected.too_large,
                 shared=shared_exception(collected.raised, collected.asked),
                 blames_model=2 * collected.broken > collected.asked,
             )
