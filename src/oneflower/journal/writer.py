@@ -168,7 +168,7 @@ class Journal:
         """Lock the file; OSError where another holds the lock for long, and from then on at once."""
         patience_s, self._patience_s = self._patience_s, 0.0
         if not lock_within(descriptor, patience_s):
-            raise OSError(errno.EWOULDBLOCK, "another process holds the lock of the file, and does not end")
+            raise OSError(errno.EWOULDBLOCK, "another process holds the lock of the file")
         self._patience_s = LOCK_S
 
     def _rotate(self) -> int:
