@@ -146,11 +146,12 @@ class Phases:
         started = time.monotonic()
         valid: list[Parsed] = []
         quarantined, not_finite, raised = 0, 0, []
-        asked = list(messages)
+        asked, accepted = list(messages), set[int]()
         replies = self.grid.exchange(
             asked,
             timeout_s=self.round_timeout_s,
             enough=lambda: len(valid) >= quorum(quarantined),
+            is_valid=lambda reply: reply.node_id in accepted,
             work=_work(phase, server_round, asked),
         )
         answered = set()
@@ -160,6 +161,7 @@ class Phases:
                 self._take_mark(reply)
                 if not reply.message.has_error():
                     valid.append(_parsed(reply, parse))
+                    accepted.add(reply.node_id)
             except ReplyError as error:
                 self.leave_out(ClientQuarantined, server_round, reply.node_id, error.code, str(error))
                 quarantined += 1
