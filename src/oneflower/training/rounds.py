@@ -11,6 +11,7 @@ from oneflower.aggregation import (
     Arrays,
     Update,
     check_together,
+    median_metrics,
     model_schema,
     weighted_metrics,
 )
@@ -23,9 +24,10 @@ from oneflower.journal import Event
 from oneflower.journal.events import RoundAggregated, RoundCompleted, RoundFailed, RoundStarted
 from oneflower.quality import as_metrics
 from oneflower.settings import TrainingConfig
+from oneflower.training.attempt import Try
 from oneflower.training.blame import lacks_evaluate, shared_exception
 from oneflower.training.checkpoint_keeping import CheckpointKeeper
-from oneflower.training.history import round_metrics
+from oneflower.training.history import clients_decide, round_metrics
 from oneflower.training.phases import Collected, Phases
 from oneflower.training.plausible import plausible_updates
 from oneflower.training.remarks import Remarks
@@ -37,24 +39,6 @@ EvaluateFn = Callable[[int, ArrayRecord], MetricRecord | Mapping[str, object] | 
 
 # The round from which the patience of early stopping counts, in a checkpoint's notes.
 PATIENCE_FROM = "patience_from"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Try:
-    """One try of a round: why it failed, or None, and its valid updates beside how many were needed.
-
-    Where too few clients were connected, ``needed`` is how many must be. ``silent`` counts those that were
-    at work still when the time was over, ``shared`` is the exception that all clients have raised.
-    ``blames_model``: more than half of the clients could not train from the model that they were sent.
-    """
-
-    reason: str | None
-    valid: int
-    needed: int
-    code: RoundFailure | None = None
-    silent: int = 0
-    shared: str | None = None
-    blames_model: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +93,7 @@ class RoundLoop:
         elif last_round < self.config.num_rounds or self.phases.unfinished(last_round):
             self._take_up(last_round, result)
         self._recall(last_round, result, more_rounds=more_rounds)
+        self.remarks.who_decides(clients=clients_decide(result, self.config.quality))
         for server_round in range(last_round + 1, self.config.num_rounds + 1):
             if stop := self.stopping.stop():
                 log(INFO, "training ends early round=%d because=%s", server_round - 1, stop.because)
@@ -190,21 +175,8 @@ class RoundLoop:
         missed = "gave no model" if tried.code is RoundFailure.NO_MODEL else "missed its quorum"
         raise TrainingError(
             f"round {server_round} {missed} {attempt} times; the last time: {tried.reason}. "
-            f"The model is that of round {server_round - 1}. {self._advice(tried)}, "
+            f"The model is that of round {server_round - 1}. {tried.advice(self.config)}, "
             f"or raise FL_ROUND_RETRIES (now {self.config.round_retries})"
-        )
-
-    def _advice(self, tried: Try) -> str:
-        if tried.code is RoundFailure.NO_MODEL:
-            return "Find the client that sends such an update and stop it"
-        if tried.silent:
-            return (
-                f"{tried.silent} clients were connected and at work still when FL_ROUND_TIMEOUT (now "
-                f"{self.config.round_timeout} s) was over: raise it above what a client takes"
-            )
-        return (
-            "Mend the clients that the log names as failed or quarantined, or lower FL_MIN_FIT_CLIENTS (now "
-            f"{self.config.min_fit_clients})"
         )
 
     def _attempt(self, server_round: int, result: Result) -> Try:
@@ -233,7 +205,13 @@ class RoundLoop:
         updates = plausible_updates(self.phases, self.strategy, server_round, model, collected)
         started = time.monotonic()
         try:
-            arrays, metrics = self.strategy.aggregate(server_round, model, updates, quarantined=quarantined)
+            arrays, metrics = self.strategy.aggregate(
+                server_round,
+                model,
+                updates,
+                quarantined=quarantined,
+                clients_decide=clients_decide(result, self.config.quality),
+            )
         except AggregationError as error:
             reason, code = str(error), RoundFailure.NO_MODEL
             return Try(reason=reason, valid=valid, needed=quorum, code=code)
@@ -295,5 +273,6 @@ class RoundLoop:
             log(WARNING, "evaluation without quorum round=%d valid=%d", server_round, len(collected.valid))
             return
         if checked.valid:
-            metrics = MetricRecord(dict(weighted_metrics(checked.valid)))
-            result.evaluate_metrics_clientapp[server_round] = metrics
+            decide = clients_decide(result, self.config.quality)
+            metrics = median_metrics(checked.valid) if decide else weighted_metrics(checked.valid)
+            result.evaluate_metrics_clientapp[server_round] = MetricRecord(dict(metrics))
