@@ -14,7 +14,7 @@ from oneflower.flower.api import Grid, Message, log
 from oneflower.flower.grid_base import DelegatingGrid, Owed, Phase, Reply
 from oneflower.flower.packing_grid import PackingGrid
 from oneflower.flower.refusals import refusal_of
-from oneflower.flower.waiting import Durations, Pacing, patience_s, phase_ends_s
+from oneflower.flower.waiting import Durations, Pacing, patience_s, pause_s, phase_ends_s
 
 __all__ = ["Pacing", "Reply", "RoundGrid"]
 
@@ -90,25 +90,31 @@ class RoundGrid(DelegatingGrid):
         return None if since is None else self._clock() - since
 
     def wait_for_nodes(
-        self, needed: int, *, timeout_s: float, on_wait: Callable[[int], object] = bool
+        self,
+        needed: int,
+        *,
+        timeout_s: float,
+        on_wait: Callable[[int], object] = bool,
+        uncounted: Callable[[set[int]], set[int]] = lambda _: set(),
     ) -> list[int]:
         """Wait until `needed` nodes are available; return those that are, fewer after `timeout_s` seconds.
 
         Where only silent nodes make up the number, they are asked again: a round without clients shows
         nothing. `on_wait` is called with the number of connected nodes every few seconds while waiting.
+        `uncounted` says which of those that are online do not make up the number.
         """
         deadline = self._clock() + timeout_s
         next_report = self._clock()
         while True:
             online = self.online()
-            nodes = self._trusted(online)
-            if len(nodes) >= needed or self._clock() >= deadline:
+            nodes, ignored = self._trusted(online), uncounted(set(online))
+            if len(set(nodes) - ignored) >= needed or self._clock() >= deadline:
                 return nodes
-            if len(online) >= needed:
+            if len(set(online) - ignored) >= needed:
                 self._drain_late()
                 return online
             if self._clock() >= next_report:
-                on_wait(len(online))
+                on_wait(len(set(online) - ignored))
                 self._drain_late()
                 next_report = self._clock() + self._pacing.report_every_s
             self._sleep(min(0.5, max(0.0, deadline - self._clock())))
@@ -163,7 +169,8 @@ class RoundGrid(DelegatingGrid):
             if last_poll or not (phase.pending or phase.held):
                 break
             self._resend_to_silent(phase)
-            self._sleep(self._pause_s(phase))
+            elapsed = self._clock() - phase.started
+            self._sleep(pause_s(elapsed, len(phase.messages), timeout_s, self._pacing))
         self._give_up(phase)
 
     def _send(self, messages: list[Message], timeout_s: float, work: str) -> Phase:
@@ -243,13 +250,6 @@ class RoundGrid(DelegatingGrid):
             return False
         usual = self._durations.usual(phase.message_type, phase.messages)
         return elapsed >= phase_ends_s(phase.quorum_s, phase.took, usual, self._pacing)
-
-    def _pause_s(self, phase: Phase) -> float:
-        pacing = self._pacing
-        elapsed = self._clock() - phase.started
-        fastest = max(pacing.min_poll_s, len(phase.messages) * pacing.poll_per_node_s)
-        pause = max(fastest, min(pacing.max_poll_s, elapsed * pacing.slowdown))
-        return max(0.0, min(pause, phase.timeout_s - elapsed))
 
     # --- silence ----------------------------------------------------------------------------------
 

@@ -65,6 +65,13 @@ def usual_s(durations: Sequence[float]) -> float:
     return median_high(durations)
 
 
+def pause_s(elapsed: float, nodes: int, timeout_s: float, pacing: Pacing) -> float:
+    """Return how long to pause before the next poll of a phase with so many nodes, at most until its end."""
+    fastest = max(pacing.min_poll_s, nodes * pacing.poll_per_node_s)
+    pause = max(fastest, min(pacing.max_poll_s, elapsed * pacing.slowdown))
+    return max(0.0, min(pause, timeout_s - elapsed))
+
+
 def typical_s(durations: Iterable[float]) -> float | None:
     """Return the median of the nodes' durations, of an even number the lower one in the middle; None of none.
 

@@ -181,7 +181,7 @@ class RoundLoop:
 
     def _attempt(self, server_round: int, result: Result) -> Try:
         needed = max(self.config.min_available_clients, self.config.quorum)
-        cohort = self.phases.gather_cohort(needed)
+        cohort = self.phases.gather_cohort(needed, counted=True)
         if len(cohort) < needed:
             reason = f"{len(cohort)} clients connected, {needed} needed"
             return Try(reason=reason, valid=0, needed=needed, code=RoundFailure.FEW_CLIENTS)
@@ -191,6 +191,8 @@ class RoundLoop:
         collected = self._collect_updates(server_round, result.arrays, model)
         quarantined, valid = collected.quarantined, len(collected.valid)
         quorum = self.config.quorum_after(quarantined)
+        senders = [update.client for update in collected.valid]
+        self.phases.members.attempted(cohort, senders, passed=valid >= quorum)
         if valid < quorum:
             at_work = f", {collected.silent} clients still at work" if collected.silent else ""
             return Try(
