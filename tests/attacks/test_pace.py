@@ -59,21 +59,25 @@ def test_late_rubbish_beside_a_silent_member_lengthens_no_round(make_cluster):
     taken, stop = [], threading.Event()
 
     def say_nothing():
-        while not stop.is_set():
+        while not taken and not stop.is_set():
             if (asked := silent.next(seconds=0.5)) is not None and asked.type == "train":
                 taken.append(asked)
+        while not stop.wait(2):
+            silent.beat()  # asking for more would give the message up
 
     thread = threading.Thread(target=say_nothing, daemon=True)
     thread.start()
     try:
-        with answering(late, rubbish):
-            (first, *_) = cluster.wait_until(lambda: cluster.left_out(late.id, "client_quarantined"))
-            (event,) = cluster.rounds_after(first.round - 1, count=1)
+        with answering(late, rubbish) as done:
+            cluster.wait_until(lambda: taken and (done or done.failed))
+            (event,) = cluster.rounds_after(taken[0].round - 1, count=1)
     finally:
         stop.set()
         thread.join(30)
         silent.leave()
-    assert taken
+    assert cluster.left_out(late.id, "client_quarantined")
+    reasons = [each.reason for each in cluster.left_out(silent.id, "client_failed")]
+    assert any("no answer to train" in reason for reason in reasons), reasons
     assert event.seconds < 4 * LATE_S, "the reply that was quarantined set the time of the round"
     assert not cluster.honest_left_out()
     cluster.end()
