@@ -127,7 +127,8 @@ class AttackedGrid(LocalGrid):
         super().__init__(*arguments, **options)
         self._attack = attack
         self._rng = np.random.default_rng(0)
-        self.client_accuracy: list[float] = []
+        self._evil = set(list(self._contexts)[-MALICIOUS:])
+        self.honest_accuracy: list[float] = []
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterator[Message]:
         """Run every client, then let the malicious ones see the others' updates."""
@@ -138,18 +139,19 @@ class AttackedGrid(LocalGrid):
         if replies[0].metadata.message_type == MessageType.TRAIN:
             self._forge(asked[0].content["arrays"], replies)
         else:
-            self.client_accuracy = [
-                next(iter(reply.content.metric_records.values()))["eval_acc"] for reply in replies
+            self.honest_accuracy = [
+                next(iter(reply.content.metric_records.values()))["eval_acc"]
+                for reply in replies
+                if reply.metadata.src_node_id not in self._evil
             ]
         yield from replies
 
     def _forge(self, model: ArrayRecord, replies: list[Message]) -> None:
-        evil = set(list(self._contexts)[-MALICIOUS:])
         updates = {reply.metadata.src_node_id: floats(reply.content["arrays"]) for reply in replies}
-        good = [arrays for node, arrays in updates.items() if node not in evil]
+        good = [arrays for node, arrays in updates.items() if node not in self._evil]
         for reply in replies:
             node = reply.metadata.src_node_id
-            if node not in evil:
+            if node not in self._evil:
                 continue
             forged = self._attack(self._rng, floats(model), good, updates[node])
             record = reply.content["arrays"]
@@ -212,7 +214,7 @@ def run_cell(arguments: tuple[Cell, int]) -> Cell:
             return cell
         state = reduce(read_journal(journal))
     accuracy = 100 * state.rounds[state.done].metrics[Measure(Origin.CENTRAL, "accuracy")]
-    worst = 100 * min(grid.client_accuracy[:-MALICIOUS])
+    worst = 100 * min(grid.honest_accuracy)
     return Cell(
         split=cell.split, strategy=cell.strategy, attack=cell.attack, accuracy=accuracy, worst_client=worst
     )

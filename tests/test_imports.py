@@ -40,6 +40,7 @@ LAYERS = {
     "parts": 1,
     "node_keys": 1,
     "codes": 0,
+    "words": 0,
     "quality": 1,
     "errors": 0,
     "__init__": 1,

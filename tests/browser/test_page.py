@@ -10,6 +10,8 @@ import pytest
 
 from oneflower.codes import SupervisorState
 from oneflower.journal.events import ClientFailed, RoundCompleted, TrainingGaveUp
+from oneflower.monitor.web.access import Token
+from oneflower.monitor.web.server import beside
 from oneflower.quality import as_metrics
 
 ROOT = Path(__file__).parents[2]
@@ -260,6 +262,25 @@ def test_a_stranger_needs_the_token(resumed, serve, visit, axe, tmp_path):
     page.get_by_label("Token").fill("7f3a9c51e08b6d240123")
     page.get_by_role("button").click()
     seen.waits_for("link", "Live")
-    cookie = next(each for each in page.context.cookies() if each["name"] == "oneflower_session")
+    cookie = next(each for each in page.context.cookies() if each["name"].startswith("oneflower_session"))
     assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
     assert "7f3a9c51e08b6d240123" not in json.dumps(page.context.cookies())
+
+
+@pytest.mark.parametrize("from_elsewhere", [False, True], ids=["typed", "clicked in another page"])
+def test_the_link_of_up_opens_the_page_and_does_not_stay_in_the_address(resumed, visit, from_elsewhere):
+    with beside(resumed, resumed.parent, 0, token=Token.drawn("7f3a9c51e08b6d240123")) as link:
+        address = link.partition("?")[0]
+        if from_elsewhere:
+            seen = visit(f"data:text/html,<a href='{link}'>the page</a>", wait=False)
+            seen.page.get_by_role("link").click()
+            seen.page.wait_for_url(address)
+            seen.waits_for("link", "Live")
+        else:
+            seen = visit(link)
+        assert seen.page.url == address
+        assert "7f3a9c51e08b6d240123" not in json.dumps(seen.page.context.cookies())
+        seen.page.reload()
+        seen.waits_for("link", "Live")
+        assert visit(address, wait=False).page.url.endswith("/login")
+        seen.page.goto("about:blank")  # the server ends before the page would notice

@@ -1,5 +1,9 @@
 """With `oneflower up`: the settings are recorded once the training begins, and the dashboard is served."""
 
+import socket
+import stat
+import sys
+import urllib.error
 import urllib.request
 
 import pytest
@@ -10,14 +14,38 @@ from oneflower.errors import StateError
 from oneflower.journal import read_journal, reduce
 from oneflower.journal.events import SettingRow, SettingsUsed
 from oneflower.local_cluster.folder import StateFolder
+from oneflower.local_cluster.plan import DashboardPlace
 
 from ..making import entry
 
+GIVEN = "7f3a9c51e08b6d24"
 ROWS = [SettingRow(variable="FL_SEED", value="7", source="context")]
 
 
-def beside(tmp_path, said, *, page):
-    return Companion(folder=StateFolder(tmp_path), settings=ROWS, page=page, say=said.append)
+def beside(tmp_path, said, *, page, **place):
+    return Companion(
+        folder=StateFolder(tmp_path),
+        settings=ROWS,
+        page=page,
+        say=said.append,
+        place=DashboardPlace(**place),
+    )
+
+
+def status(address, **headers):
+    request = urllib.request.Request(address, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def opened(link):
+    """Follow a link as a browser does, which keeps cookies; return the page and its address."""
+    browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    with browser.open(link, timeout=30) as answer:
+        return answer.read(), answer.url
 
 
 def test_nothing_is_written_before_the_training_has_begun(tmp_path):
@@ -41,16 +69,81 @@ def test_the_dashboard_is_served_during_the_training(tmp_path):
     said = []
     with beside(tmp_path, said, page=None) as started:
         started.event(entry("cluster_started"))
-        address = said[0].removeprefix("dashboard: ")
-        assert b"oneflower" in urllib.request.urlopen(address, timeout=30).read()
+        link = said[0].removeprefix("dashboard: ")
+        page, address = opened(link)
+        assert b"oneflower" in page
+        assert address == link.partition("?")[0], "the token does not stay in the address"
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(address, timeout=30)
+
+
+@pytest.mark.parametrize("path", ["", "report", "report.json", "metrics", "events", "assets/page.js"])
+def test_another_user_of_the_machine_reads_nothing_of_the_dashboard(tmp_path, path):
+    """Loopback is no proof of who asks: every local user read the page, its reports and its metrics."""
+    pytest.importorskip("uvicorn")
+    said = []
+    with beside(tmp_path, said, page=None) as started:
+        started.event(entry("cluster_started"))
+        address = said[0].removeprefix("dashboard: ").partition("?")[0]
+        assert status(address + path) == 401
+        assert status(f"{address}?token={'0' * 32}") == 403
+        token = (tmp_path / "dashboard-token").read_text().strip()
+        if path != "events":
+            assert status(address + path, Authorization=f"Bearer {token}") in (200, 503)
+
+
+def test_a_restart_has_the_same_link_and_nobody_else_can_read_it(tmp_path):
+    pytest.importorskip("uvicorn")
+    links = []
+    for _ in range(2):
+        said = []
+        with beside(tmp_path, said, page=None) as started:
+            started.event(entry("cluster_started"))
+        links.append(said[0].partition("?")[2])
+    assert links[0] == links[1] != ""
+    assert stat.S_IMODE((tmp_path / "dashboard-token").stat().st_mode) == 0o600
+
+
+def test_the_operators_address_and_token_are_used(tmp_path):
+    """They were ignored without a word."""
+    pytest.importorskip("uvicorn")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    said = []
+    with beside(tmp_path, said, page=None, port=port, token=GIVEN, given=("FL_DASHBOARD_TOKEN",)) as started:
+        started.event(entry("cluster_started"))
+        assert said == [f"dashboard: http://127.0.0.1:{port}/ (asks for FL_DASHBOARD_TOKEN)"]
+        assert status(f"http://127.0.0.1:{port}/?token={GIVEN}") == 401, "it is never a part of a link"
+        assert status(f"http://127.0.0.1:{port}/", Authorization=f"Bearer {GIVEN}") == 200
+    assert not (tmp_path / "dashboard-token").exists()
+
+
+def test_a_taken_port_that_the_operator_chose_is_said(tmp_path):
+    pytest.importorskip("uvicorn")
+    said = []
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        with beside(tmp_path, said, page=None, port=port, given=("FL_DASHBOARD_ADDRESS",)) as started:
+            started.event(entry("cluster_started"))
+    assert f"127.0.0.1:{port}" in said[0]
+    assert "FL_DASHBOARD_ADDRESS; a free port is used now" in said[0]
+    assert said[1].startswith("dashboard: http://127.0.0.1:")
+
+
+def test_a_variable_without_effect_is_said_where_the_extra_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "oneflower.monitor.web.server", None)
+    said = []
+    with beside(tmp_path, said, page=None, given=("FL_DASHBOARD_TOKEN",)) as started:
+        started.event(entry("cluster_started"))
+    assert "FL_DASHBOARD_TOKEN has no effect" in said[0]
+    assert "oneflower[dashboard]" in said[0]
 
 
 def test_a_dashboard_that_cannot_start_ends_no_training(tmp_path, monkeypatch):
     server = pytest.importorskip("oneflower.monitor.web.server")
 
-    def refuse(*_):
+    def refuse(*_, **__):
         raise StateError("no port")
 
     monkeypatch.setattr(server, "beside", refuse)

@@ -141,6 +141,16 @@ class TestShow:
             assert "hunter" not in out + err
             assert "********" in out
 
+    def test_a_key_beside_a_certificate_is_not_shown(self, oneflower, context):
+        """What was given is in the JSON; a bundle may hold the key, too."""
+        certificate = base64.b64decode(TLS["FL_SSL_CERTFILE"]).decode()
+        key = base64.b64decode(TLS["FL_SSL_KEYFILE"]).decode()
+        for bundle in (f"{certificate}{key}", base64.b64encode(f"{certificate}{key}".encode()).decode()):
+            path = context(TLS | {"FL_SSL_CERTFILE": bundle})
+            code, out, err = oneflower("config", "show", "--json", "--context", path)
+            assert code == 0, err
+            assert json.loads(out)["variables"]["FL_SSL_CERTFILE"]["given"] == "********"
+
     def test_json_is_one_object_with_typed_values(self, oneflower, context):
         path = context({"FL_NUM_ROUNDS": "5.0", "FL_STRATEGY": "Krum"} | TLS)
         code, out, err = oneflower("config", "show", "--json", "--context", path)

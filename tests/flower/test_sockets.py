@@ -6,7 +6,8 @@ import stat
 
 import pytest
 
-from oneflower.errors import ClusterError, StateError
+from oneflower.errors import ClusterError, SettingsError, StateError
+from oneflower.flower.launch import check_control
 from oneflower.flower.programs import value_of
 from oneflower.flower.sockets import (
     LONGEST_PATH,
@@ -20,6 +21,7 @@ from oneflower.flower.sockets import (
     socket_problem,
     with_socket,
 )
+from oneflower.settings import Settings
 
 
 def test_a_folder_that_is_named_is_taken_before_flowers_own(tmp_path):
@@ -98,3 +100,13 @@ def test_a_socket_that_a_killed_process_has_left_is_free(tmp_path):
         listener.listen()
         assert is_taken(address)
     assert not is_taken(address)
+
+
+def test_a_refused_control_api_names_its_socket_and_how_to_make_a_token(tmp_path, monkeypatch):
+    """The advice to connect through SSH did not say to what."""
+    monkeypatch.setenv(SOCKETS, str(tmp_path))
+    arguments = ["--ssl-keyfile", "key.pem", "--control-api-address", "0.0.0.0:19093"]
+    with pytest.raises(SettingsError) as caught:
+        check_control(arguments, Settings())
+    assert f"{tmp_path}/19093.sock" in str(caught.value)
+    assert 'export FL_CONTROL_TOKEN="$(openssl rand -hex 16)"' in str(caught.value)

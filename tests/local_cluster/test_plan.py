@@ -1,6 +1,7 @@
 """An `up` is planned and checked before anything is started or written."""
 
 import importlib.util
+from pathlib import Path
 
 import pytest
 
@@ -66,6 +67,54 @@ def test_tls_is_on_where_supernodes_have_keys_or_the_context_enables_it(plan):
     assert plan(FL_NODE_AUTH="NO", FL_TLS_ENABLED="YES").tls
     assert not plan(FL_TLS_ENABLED="NO").tls
     assert not certificates_given(plan(FL_TLS_ENABLED="YES").settings)
+
+
+def test_the_dashboard_is_where_the_operator_says_but_on_loopback(plan):
+    assert (plan().dashboard.host, plan().dashboard.port, plan().dashboard.token) == ("127.0.0.1", 8265, "")
+    assert plan().dashboard.given == ()
+    given = {"FL_DASHBOARD_ADDRESS": "0.0.0.0:8300", "FL_DASHBOARD_TOKEN": "7f3a9c51e08b6d24"}
+    asked = plan(**given)
+    assert (asked.dashboard.host, asked.dashboard.port) == ("127.0.0.1", 8300)
+    assert asked.dashboard.token == given["FL_DASHBOARD_TOKEN"]
+    assert asked.dashboard.given == tuple(given)
+    assert any("FL_DASHBOARD_ADDRESS" in text and "127.0.0.1 only" in text for text in texts(asked))
+    assert plan(FL_DASHBOARD_ADDRESS="127.0.0.2:8300").dashboard.host == "127.0.0.2"
+    assert "7f3a9c51e08b6d24" not in repr(asked.dashboard)
+
+
+def test_the_control_api_is_said_to_be_a_socket_that_other_machines_cannot_reach(plan):
+    """It was said to listen on 127.0.0.1, and a token without effect was not mentioned."""
+    given = {"FL_CONTROL_API_ADDRESS": "0.0.0.0:19093", "FL_CONTROL_TOKEN": "7f3a9c51e08b6d24"}
+    said = texts(plan(**given))
+    assert any("sockets/19093.sock" in text and "cannot be reached from other" in text for text in said)
+    assert any("FL_CONTROL_TOKEN has no effect" in text for text in said)
+    assert not any("FL_CONTROL" in text for text in texts(plan()))
+    without = texts(plan(FL_CONTROL_API_ADDRESS="127.0.0.1:19093", FL_FLOWER_WORKAROUNDS="NO"))
+    assert not any("FL_CONTROL_API_ADDRESS" in text for text in without)
+
+
+def test_connections_without_tls_are_said(plan):
+    """FL_NODE_AUTH=NO dropped TLS without a word."""
+    word = "connects its SuperNodes without TLS"
+    assert any(word in text for text in texts(plan(FL_NODE_AUTH="NO")))
+    assert not any(word in text for text in texts(plan()))
+    assert not any(word in text for text in texts(plan(FL_NODE_AUTH="NO", FL_TLS_ENABLED="YES")))
+
+
+def test_a_state_folder_may_be_named_by_a_path_with_dots(tiny_app, tmp_path, monkeypatch):
+    """It ended with "contains the part ..", of a variable that nobody had set."""
+    (tmp_path / "here").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
+
+    def root(state):
+        return make_plan(resolve({}, {}), state=Path(state), app=tiny_app).folder.root
+
+    assert root("../w/x") == tmp_path / "w" / "x"
+    assert root("w") == tmp_path / "here" / "w"
+    assert root(tmp_path / "link" / "w") == tmp_path / "link" / "w", "a link stays: it is a setting"
+    plan = make_plan(resolve({}, {}), state=Path("../w/x"), app=tiny_app)
+    assert plan.run_config()["checkpoint-path"] == str(tmp_path / "w" / "x" / "checkpoints")
 
 
 def test_disabled_checkpoints_give_a_warning(plan):

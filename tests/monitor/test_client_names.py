@@ -63,7 +63,7 @@ def test_log_lines_show_the_name():
     state = reduce(NAMED)
     assert describe(NAMED[3], state) == f"client {OLD} is edge-7, partition 2"
     assert describe(NAMED[5], state) == "round 1: client edge-7 left out: NaN"
-    assert describe(LEFT, state) == "client edge-7 has left: 1 are connected"
+    assert describe(LEFT, state) == "client edge-7 has left: 1 is connected"
 
 
 @pytest.mark.parametrize("restarted", [RESTARTED, RESTARTED_QUICKLY], ids=["slowly", "quickly"])

@@ -86,10 +86,12 @@ def test_comments_and_blank_lines_are_skipped():
     ("text", "found"),
     [
         ("A='1'\nB = '2'\n", "line 2: found 'B ='"),
-        ("A='1'\n\nB: 2\n", "line 3: found 'B: 2'"),
+        ("A='1'\n\nB: 2\n", "line 3: found 'B:'"),
         ("A='x\ny'\nreboot\n", "line 3: found 'reboot'"),
         ("FL-X='1'", "line 1: found 'FL-X='"),
         ("1A=2", "line 1: found '1A='"),
+        ("FL_CONTROL_TOKEN: 7f3a9c51e08b", "line 1: found 'FL_CONTROL_TOKEN:'"),
+        ("A=-----BEGIN\nMHcCAQEEIFe0fZ2qTq5j\n", "line 2: found a line of base64"),
         ("A='1' B='2'", "line 1: found 'A='"),
         ("A=a b", "line 1"),
         ("A=$(touch /pwned)", "line 1"),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from oneflower.errors import SettingsError
 from oneflower.settings import BY_NAME, TABLE, Consumer, Notice, Role, Settings, Source, resolve, resolve_for
-from oneflower.settings.formats import is_guessable
+from oneflower.settings.tokens import is_guessable
 from oneflower.settings.values import Password, Text64
 from oneflower.tls import make_node_key
 
@@ -21,7 +21,7 @@ def _pem(label):
 
 
 CA = {"FL_SSL_CA_CERTFILE": _pem("CERTIFICATE")}
-PUBLIC_KEY = make_node_key()[1].pem.decode()
+PRIVATE_KEY, PUBLIC_KEY = make_node_key()[0].decode(), make_node_key()[1].pem.decode()
 CERT = {"FL_SSL_CERTFILE": _pem("CERTIFICATE")}
 KEY = {"FL_SSL_KEYFILE": _pem("PRIVATE KEY")}
 MISTAKES = {
@@ -41,6 +41,14 @@ def _problems(environ, context=None, **kwargs):
         resolve(environ, context, **kwargs)
     assert caught.value.exit_code == 2
     return str(caught.value)
+
+
+def _said(environ):
+    """Return the problems and notices, whichever there are."""
+    try:
+        return "\n".join(notice.text for notice in resolve(environ).notices)
+    except SettingsError as error:
+        return str(error)
 
 
 class TestSources:
@@ -165,6 +173,38 @@ class TestProblems:
         assert "b3RoZXI" not in text
         assert "(secret, 8 characters)" in text
 
+    @pytest.mark.parametrize("encodings", [0, 1, 2])
+    @pytest.mark.parametrize("name", [row.name for row in TABLE])
+    def test_a_private_key_is_not_shown_whichever_variable_it_was_given_to(self, name, encodings):
+        """FL_NODE_KEYS quoted 60 characters of a private key, 20 of them of the key itself."""
+        text = PRIVATE_KEY
+        for _ in range(encodings):
+            text = base64.b64encode(text.encode()).decode()
+        for whole in (text, text[:200]):
+            pieces = [whole[at : at + 8] for at in range(40, len(whole) - 44)]
+            assert not any(piece in _said({name: whole}) for piece in pieces)
+
+    @pytest.mark.parametrize("name", [row.name for row in TABLE])
+    @pytest.mark.parametrize("secret", ["7f3a9c51e08b6d24c1", "aW9qd2VmOTg3MjNqa3NkZjg5Mz+/x1Y="])
+    def test_a_token_is_not_shown_whichever_variable_it_was_given_to(self, name, secret):
+        assert secret[:8] not in _said({name: secret})
+
+    def test_a_path_in_place_of_a_certificate_is_shown(self):
+        """That is the mistake, and no secret."""
+        assert "'/etc/ssl/node-keys.pem'" in _problems({"FL_NODE_KEYS": "/etc/ssl/node-keys.pem"})
+
+    @pytest.mark.parametrize("row", [row for row in TABLE if row.command], ids=lambda row: row.name)
+    def test_a_remedy_does_not_ask_for_what_nothing_expands(self, row):
+        """A context is data: FL_X='$(openssl rand -hex 16)' is a token of that text."""
+        text = _problems({row.name: "x"})
+        assert "$(" not in text
+        assert f"run `{row.command}` and write {row.name}='WHAT IT PRINTED'" in text
+
+    def test_what_a_token_must_have_is_said(self):
+        text = _problems({"FL_CONTROL_TOKEN": "password" * 4})
+        assert "too little is left of it without common words" in text
+        assert "of which 8 are left, 5 of them different" in text
+
     def test_a_long_value_is_shortened(self):
         text = _problems({"FL_NUM_ROUNDS": "9" * 100_000})
         assert len(text) < 1000
@@ -198,6 +238,7 @@ class TestProblems:
         without = {**given, left_out: "" if left_out == "FL_CONTROL_TOKEN" else "NO"}
         text = _problems(without)
         assert "FL_CONTROL_API_ADDRESS" in text
+        assert "/opt/flower/sockets/9093.sock" in text, "what to forward through SSH instead"
         assert left_out in text
 
     def test_commands_from_this_machine_need_neither(self):

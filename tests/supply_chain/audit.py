@@ -28,7 +28,9 @@ def audit(lock):
 def judge(lock, document, trouble):
     """Return the exit code for what is known of a lock, and the lines that say it."""
     if document is None:
-        return UNKNOWN, [f"{lock}: not audited, because the advisories cannot be reached: {trouble}"]
+        return UNKNOWN, [
+            f"{lock}: not audited, because pip-audit gave no answer; its last line is: {trouble}"
+        ]
     packages = document["dependencies"]
     skipped = [each["name"] for each in packages if "skip_reason" in each]
     lines, found = [], 0
@@ -39,9 +41,10 @@ def judge(lock, document, trouble):
             lines.append(f"{lock}: {each['name']} {each['version']}: {known['id']}, mended in {mended}")
     if skipped:
         more = "" if len(skipped) <= MOST_NAMED else f" and {len(skipped) - MOST_NAMED} more"
+        why = next(each["skip_reason"] for each in packages if "skip_reason" in each)
         lines.append(
             f"{lock}: {len(skipped)} of {len(packages)} packages could not be looked up, so nothing is known "
-            f"of them: {', '.join(skipped[:MOST_NAMED])}{more}"
+            f"of them: {', '.join(skipped[:MOST_NAMED])}{more}. The reason that pip-audit gives: {why}"
         )
     if found:
         return FOUND, lines

@@ -76,9 +76,9 @@ BAD = {**PACKAGE, "vulns": [{"id": "CVE-1", "fix_versions": ["2"]}]}
 @pytest.mark.parametrize(
     ("document", "code", "words"),
     [
-        (None, UNKNOWN, "cannot be reached: timed out"),
+        (None, UNKNOWN, "gave no answer; its last line is: timed out"),
         ({"dependencies": [{**PACKAGE, "vulns": []}]}, NONE, "no known vulnerability"),
-        ({"dependencies": [{**PACKAGE, "vulns": []}, SKIPPED]}, UNKNOWN, "could not be looked up"),
+        ({"dependencies": [{**PACKAGE, "vulns": []}, SKIPPED]}, UNKNOWN, "gives: not found"),
         ({"dependencies": [BAD, SKIPPED]}, FOUND, "CVE-1, mended in 2"),
     ],
 )

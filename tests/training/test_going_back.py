@@ -72,7 +72,7 @@ def test_the_round_is_done_again_from_the_checkpoint_before(federation, undistur
     assert digest(result) == digest(undisturbed)
     (event,) = events(federation, "training_went_back")
     assert (event.round, event.to) == (server_round, server_round - 1)
-    assert "valid updates, 3 needed" in event.reason
+    assert ", 3 needed" in event.reason
     done = [each.round for each in events(federation, "round_completed")]
     assert done == [*range(1, server_round + 1), *range(server_round, 6)]
 
@@ -122,7 +122,7 @@ def test_it_goes_back_once_and_then_fails_with_the_reason(federation):
     with pytest.raises(TrainingError, match="round 4 missed its quorum 4 times"):
         federation.train(round_retries=3)
     assert len(events(federation, "training_went_back")) == 1
-    with pytest.raises(TrainingError, match="round 4 missed its quorum 1 times"):
+    with pytest.raises(TrainingError, match="round 4 missed its quorum 1 time;"):
         federation.train(round_retries=0)
     assert len(events(federation, "training_went_back")) == 1
     reader = CheckpointReader(federation.folder)

@@ -254,11 +254,11 @@ def test_a_failed_round_says_how_many_updates_it_needed_beside_those_quarantined
         return arrays, metrics
 
     federation.clients, federation.app = 5, numpy_app(update)
-    with pytest.raises(TrainingError, match="1 valid updates, 3 needed"):
+    with pytest.raises(TrainingError, match="1 valid update, 3 needed"):
         federation.train(strategy="Krum", num_malicious=1, min_fit_clients=2, round_retries=0)
     (failed,) = events(federation, "round_failed")
     assert (failed.valid, failed.needed) == (1, 3)
-    assert failed.reason == "1 valid updates, 3 needed"
+    assert failed.reason == "1 valid update, 3 needed"
 
 
 def test_waiting_for_clients_ends_at_the_round_timeout(federation):

@@ -25,6 +25,7 @@ from oneflower.cli.sources import DEFAULT_CHECKPOINTS, checkpoint_folder, signer
 from oneflower.cli.tables import print_table
 from oneflower.errors import CheckpointError, SettingsError
 from oneflower.foreign_text import printable
+from oneflower.words import are, counted, were
 
 app = typer.Typer(
     help="List, verify, compare, export and roll back the checkpoints of a training.",
@@ -74,7 +75,10 @@ def list_rounds(
         )
     if aside:
         listed = printable(", ".join(aside))
-        sys.stdout.write(f"{len(aside)} files were set aside and are not used: {listed}\n")
+        sys.stdout.write(
+            f"{counted(len(aside), 'file')} {were(len(aside))} set aside and {are(len(aside))} not used: "
+            f"{listed}\n"
+        )
 
 
 @app.command()
@@ -232,8 +236,8 @@ def sign_rounds(where: FolderArgument = None, *, path: FolderOption = DEFAULT_CH
     key = signer()
     if key is None:
         raise SettingsError(
-            "there is no key to sign with: expected FL_CHECKPOINT_KEY in the environment. Make one with: "
-            "openssl rand -hex 32"
+            "there is no key to sign with: expected FL_CHECKPOINT_KEY in the environment. Run "
+            "`openssl rand -hex 32`, keep what it prints, and export that as FL_CHECKPOINT_KEY"
         )
     path = checkpoint_folder(where, path)
     _reader(path)

@@ -4,15 +4,17 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from oneflower.cli.settings_used import write_settings_used
 from oneflower.cli.sources import missing_extra
 from oneflower.errors import StateError
 from oneflower.journal.events import SettingRow
+from oneflower.local_cluster.dashboard_token import kept_token
 from oneflower.local_cluster.folder import StateFolder
+from oneflower.local_cluster.plan import DashboardPlace
 
-PORT: Final = 8265
+EXTRA = "the extra `dashboard`: pip install 'oneflower[dashboard]'"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -23,6 +25,8 @@ class Companion:
     ----------
     page : bool | None
         Whether to serve the dashboard; None serves it if the extra `dashboard` is installed.
+    place : DashboardPlace
+        Where to serve it, and with which token.
     say : callable
         Receives the dashboard's address, or why there is none. Its failure never ends a training.
     """
@@ -31,6 +35,7 @@ class Companion:
     settings: Sequence[SettingRow]
     page: bool | None
     say: Callable[[str], None]
+    place: DashboardPlace = field(default_factory=DashboardPlace)
     _begun: bool = False
     _stack: ExitStack = field(default_factory=ExitStack)
 
@@ -55,18 +60,25 @@ class Companion:
 
     def _serve(self) -> None:
         try:
-            from oneflower.monitor.web.server import beside  # noqa: PLC0415 - an extra
+            from oneflower.monitor.web.access import Token  # noqa: PLC0415 - an extra
+            from oneflower.monitor.web.server import beside  # noqa: PLC0415
         except ImportError:
+            if self.place.given:
+                self.say(f"no dashboard: {' and '.join(self.place.given)} has no effect without {EXTRA}")
             return
-        for port in (PORT, 0):
+        folder, place, problem = self.folder, self.place, ""
+        token = Token(place.token) if place.token else Token.drawn(kept_token(folder.dashboard_token))
+        for port in dict.fromkeys((place.port, 0)):
             try:
                 address = self._stack.enter_context(
-                    beside(self.folder.journal, self.folder.checkpoints, port)
+                    beside(folder.journal, folder.checkpoints, port, host=place.host, token=token)
                 )
             except StateError as error:
                 problem = str(error)
             else:
-                self.say(f"dashboard: {address}")
+                if problem and "FL_DASHBOARD_ADDRESS" in place.given:
+                    self.say(f"{problem}; a free port is used now")
+                self.say(f"dashboard: {address}{' (asks for FL_DASHBOARD_TOKEN)' if place.token else ''}")
                 return
         self.say(f"no dashboard: {problem}")
 

@@ -29,7 +29,9 @@ from oneflower.settings import (
 )
 from oneflower.settings.document import variables_page
 from oneflower.settings.examples import example_contexts
+from oneflower.settings.secrets import holds_private_key
 from oneflower.settings.values import Text64
+from oneflower.settings.variable import MASK
 
 app = typer.Typer(
     help="Check and show the FL_* variables and the resulting run-config.",
@@ -162,7 +164,8 @@ def _value(variable: Variable, resolution: Resolution) -> Value:
 
 def _as_json(variable: Variable, resolution: Resolution) -> dict[str, Any]:
     provenance = resolution.provenance[variable.name]
-    given = None if provenance.given is None else variable.masked(provenance.given)
+    text = provenance.given
+    given = None if text is None else MASK if holds_private_key(text) else variable.masked(text)
     return {
         "value": _value(variable, resolution),
         "default": variable.default,

@@ -69,6 +69,11 @@ def dashboard(  # noqa: PLR0913 - one parameter an option
         f"The page is at {server.address(listener)} (Ctrl-C ends it; the training does not notice).\n"
     )
     sys.stdout.flush()
+    if not secret:
+        sys.stdout.write(
+            "Every user of this machine can read it; with --token-file, those who have the token.\n"
+        )
+        sys.stdout.flush()
     live = Live(source.journal, folder=source.checkpoints)
     server.serve(listener, live, access.Token(secret))
 

@@ -25,6 +25,7 @@ from oneflower.errors import OneflowerError, SettingsError, StateError
 from oneflower.journal import Entry, TrainingState, follow, read_patiently
 from oneflower.monitor.tracking.tracker import Tracker
 from oneflower.monitor.tracking.tracker import track as hand_over
+from oneflower.words import are, counted
 
 
 def track(  # noqa: PLR0913 - one parameter an option
@@ -60,7 +61,7 @@ def track(  # noqa: PLR0913 - one parameter an option
             view = hand_over(_until_end(entries, stop), tracker)
         finally:
             tracker.close()
-    sys.stdout.write(f"{view.done} rounds are tracked.\n")
+    sys.stdout.write(f"{counted(view.done, 'round')} {are(view.done)} tracked.\n")
 
 
 def _tensorboard(folder: Path) -> Tracker:

@@ -25,6 +25,7 @@ from oneflower.monitor.text.progress import LiveProgress, PlainProgress
 from oneflower.monitor.text.values import duration, final_rows, headline_of, metrics_text
 from oneflower.output import steady_output
 from oneflower.settings import Notice, Resolution, read_context, resolve
+from oneflower.words import counted
 
 DEFAULT_STATE = Path("oneflower-state")
 
@@ -63,7 +64,8 @@ def up(  # noqa: PLR0913 - one parameter per option
         typer.Option(
             "--dashboard/--no-dashboard",
             show_default=False,
-            help="Serve the dashboard on this machine during training; by default if it is installed.",
+            help="Serve the dashboard on this machine during training; by default if it is installed. "
+            "The link that is printed opens it; with FL_DASHBOARD_TOKEN the page asks for that.",
         ),
     ] = None,
 ) -> None:
@@ -81,7 +83,9 @@ def up(  # noqa: PLR0913 - one parameter per option
     live = console.is_terminal and not (plain or quiet)
     progress = LiveProgress(console) if live else PlainProgress(console, quiet=quiet)
     rows = _rows(resolution, plan)
-    with Companion(folder=plan.folder, settings=rows, page=dashboard, say=progress.say) as companion:
+    with Companion(
+        folder=plan.folder, settings=rows, page=dashboard, say=progress.say, place=plan.dashboard
+    ) as companion:
         outcome = _run(plan, progress, companion, fresh=fresh)
     _print_end(plan, outcome, _history(plan, progress), console)
 
@@ -156,7 +160,7 @@ def _summary(plan: Plan, outcome: Outcome, history: TrainingState) -> Iterable[t
     finish = outcome.finish
     done = finish.round if finish is not None else history.done
     yield "rounds", f"{done} of {history.total}" if history.total else "not reported by the app"
-    yield "strategy", f"{plan.settings.strategy} with {plan.nodes} nodes"
+    yield "strategy", f"{plan.settings.strategy} with {counted(plan.nodes, 'node')}"
     if history.rounds:
         yield (
             "result",
@@ -164,7 +168,10 @@ def _summary(plan: Plan, outcome: Outcome, history: TrainingState) -> Iterable[t
         )
         yield "time in rounds", duration(sum(result.seconds for result in history.rounds.values()))
     if history.left_out:
-        yield "left out", f"{len(history.left_out)} replies of clients; the report says why"
+        yield (
+            "left out",
+            f"{counted(len(history.left_out), 'reply', 'replies')} of clients; the report says why",
+        )
     if history.restarts:
         yield "restarts", str(history.restarts)
     yield from final_rows(finish)

@@ -167,8 +167,9 @@ def check_control(arguments: Sequence[str], settings: Settings) -> None:
     if not (secure and settings.control_token and settings.flower_workarounds):
         raise SettingsError(
             f"--control-api-address is {address!r}, where other machines can submit runs: expected TLS, "
-            "FL_CONTROL_TOKEN (`openssl rand -hex 16` creates one) and FL_FLOWER_WORKAROUNDS=YES with it; or "
-            "stay on 127.0.0.1 and connect through `ssh -L`"
+            'FL_CONTROL_TOKEN (in a shell: export FL_CONTROL_TOKEN="$(openssl rand -hex 16)") and '
+            "FL_FLOWER_WORKAROUNDS=YES with it; or stay on 127.0.0.1 and connect to the socket of the port: "
+            f"`ssh -N -L HERE.sock:{folder_of(os.environ)}/{address.rpartition(':')[2]}.sock HOST`"
         )
 
 

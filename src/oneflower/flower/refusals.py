@@ -14,6 +14,7 @@ from oneflower.foreign_text import printable
 
 LONGEST_REASON: Final = 300
 MB: Final = 1_000_000
+LIMIT_VARIABLE: Final = "FL_MAX_UPDATE_MB"
 FREE_BYTES: Final = 64 << 20
 """What a reply may hold in arrays however small the message was: an app may answer a question with arrays."""
 FREE_OBJECTS: Final = 256
@@ -77,6 +78,18 @@ def limits_for(content: RecordDict, max_update_bytes: int = 0) -> Limits:
     num_bytes = max_update_bytes or FREE_BYTES + 2 * sum(sizes)
     objects += max_update_bytes // CHUNK_BYTES
     return Limits(num_bytes=num_bytes, objects=FREE_OBJECTS + 2 * objects)
+
+
+def larger_replies(max_update_bytes: int) -> str:
+    """Return what to do where an app's replies are larger than what is read."""
+    if not max_update_bytes:
+        return f"If the app's replies are that large, set {LIMIT_VARIABLE} to their size"
+    return f"If the app's replies are that large, raise {LIMIT_VARIABLE} (now {max_update_bytes // MB})"
+
+
+def was_too_large(error: Error) -> bool:
+    """Tell whether the SuperLink has answered for a client whose reply was too large."""
+    return error.code == ErrorCode.REPLY_MESSAGE_UNAVAILABLE and LIMIT_VARIABLE in (error.reason or "")
 
 
 def refuse(message: Message, reason: str, why: LeftOutCode) -> None:

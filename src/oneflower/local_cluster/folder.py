@@ -19,8 +19,8 @@ class StateFolder:
     """The folder with all files of a training; nothing is written outside it.
 
     ``journal.jsonl``, ``report.html``, ``training.json`` (the supervisor's state), ``processes.json`` (only
-    while processes run), ``checkpoints/``, ``logs/``, ``tls/``, and two that are emptied at every start of
-    the cluster: ``superlink/`` (Flower's database) and ``flwr-home/`` (installed apps).
+    while processes run), ``dashboard-token``, ``checkpoints/``, ``logs/``, ``tls/``, and two that are emptied
+    at every start of the cluster: ``superlink/`` (Flower's database) and ``flwr-home/`` (installed apps).
     """
 
     root: Path
@@ -44,6 +44,11 @@ class StateFolder:
     def processes(self) -> Path:
         """The running processes, so that the next start can end those that a killed one left."""
         return self.root / "processes.json"
+
+    @property
+    def dashboard_token(self) -> Path:
+        """The token of the dashboard, unless FL_DASHBOARD_TOKEN is set."""
+        return self.root / "dashboard-token"
 
     @property
     def checkpoints(self) -> Path:
@@ -148,6 +153,14 @@ class StateFolder:
     def is_used(self) -> bool:
         """Return whether the folder holds files of a training."""
         return any(path.exists() for path in (self.journal, self.training, self.checkpoints))
+
+
+def absolute(path: Path) -> Path:
+    """Return a path from / without `..`, which the paths of checkpoints and of apps must not hold.
+
+    Links are followed where there is a `..` only: another name for a folder is another setting.
+    """
+    return path.resolve() if ".." in path.parts else path.absolute()
 
 
 def set_aside(path: Path) -> Path:

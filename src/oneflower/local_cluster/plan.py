@@ -1,6 +1,6 @@
 """The plan of one `up`, made and checked before anything is started or written."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +8,28 @@ from oneflower.apps_catalogue.find import check_installed, find_app
 from oneflower.errors import SettingsError
 from oneflower.flower.fab import Fab, build_fab
 from oneflower.language_models import base_model_folder
-from oneflower.local_cluster.folder import StateFolder
+from oneflower.local_cluster.folder import StateFolder, absolute
+from oneflower.local_cluster.notices import notices_of_up
 from oneflower.local_cluster.ports import LOOPBACK
 from oneflower.local_cluster.tls import check_certificates
 from oneflower.settings import BY_NAME, Notice, Resolution, Settings, run_config, strategy_rows
-from oneflower.settings.formats import split_address
+from oneflower.settings.formats import is_loopback, split_address
+from oneflower.words import counted
 
 ADDRESSES = {"fleet_port": "FL_FLEET_API_ADDRESS", "control_port": "FL_CONTROL_API_ADDRESS"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DashboardPlace:
+    """Where `up` serves its dashboard: on loopback, as FL_DASHBOARD_ADDRESS and FL_DASHBOARD_TOKEN say.
+
+    An empty token stands for one that is drawn. ``given`` names the variables that the operator set.
+    """
+
+    host: str = LOOPBACK
+    port: int = 0
+    token: str = field(default="", repr=False)
+    given: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +48,7 @@ class Plan:
     fleet_port: int | None
     control_port: int | None
     notices: tuple[Notice, ...]
+    dashboard: DashboardPlace
 
     def run_config(self) -> dict[str, Any]:
         """Return the run's configuration, as Flower gets it."""
@@ -58,7 +74,7 @@ def make_plan(
     AppError
         The folder is not a Flower app, or there is no base model at FL_BASE_MODEL.
     """
-    folder = StateFolder(state.absolute())
+    folder = StateFolder(absolute(state))
     if app is None:
         app = find_app(resolution.settings.use_case)
         check_installed(resolution.settings.use_case)
@@ -76,7 +92,8 @@ def make_plan(
         tls=tls,
         fleet_port=_port(resolution, ADDRESSES["fleet_port"]),
         control_port=_port(resolution, ADDRESSES["control_port"]),
-        notices=(*resolution.notices, *_notices(resolution)),
+        notices=(*resolution.notices, *notices_of_up(resolution)),
+        dashboard=_dashboard(resolution),
     )
 
 
@@ -94,8 +111,8 @@ def check_nodes(settings: Settings, nodes: int | None) -> int:
         names = ", ".join(name for name, value in minimums.items() if value == needed)
         parameters = [f", {row.name}={settings.value_of(row)}" for row in strategy_rows(settings.strategy)]
         raise SettingsError(
-            f"--nodes {nodes} starts {nodes} clients, but every round waits for {needed} ({names}; "
-            f"FL_STRATEGY={settings.strategy}{''.join(parameters)}): it would wait for ever. Give --nodes "
+            f"--nodes {nodes} starts {counted(nodes, 'client')}, but every round waits for {needed} ({names}"
+            f"; FL_STRATEGY={settings.strategy}{''.join(parameters)}): it would wait for ever. Give --nodes "
             f"{needed} or more, or lower the variables."
         )
     return needed
@@ -127,14 +144,13 @@ def _port(resolution: Resolution, variable: str) -> int | None:
     return split_address(str(resolution.settings.value_of(BY_NAME[variable])))[1]
 
 
-def _notices(resolution: Resolution) -> list[Notice]:
-    notices = []
-    for variable in ADDRESSES.values():
-        address = resolution.provenance[variable].given
-        if address and not address.startswith((f"{LOOPBACK}:", "localhost:")):
-            text = f"{variable}={address}: `oneflower up` uses that port, but listens on {LOOPBACK} only"
-            notices.append(Notice(level="info", text=text))
-    if not resolution.settings.checkpoint_enabled:
-        text = "checkpoints are off: after a crash the training starts from round 1"
-        notices.append(Notice(level="warning", text=f"{text}; FL_CHECKPOINT_ENABLED=YES turns them on"))
-    return notices
+def _dashboard(resolution: Resolution) -> DashboardPlace:
+    """Return where the dashboard is served; like every other address of `up`, on this machine only."""
+    host, port = split_address(resolution.settings.dashboard_address)
+    names = ("FL_DASHBOARD_ADDRESS", "FL_DASHBOARD_TOKEN")
+    return DashboardPlace(
+        host=host if is_loopback(host) else LOOPBACK,
+        port=port,
+        token=resolution.settings.dashboard_token,
+        given=tuple(name for name in names if not resolution.provenance[name].is_default),
+    )

@@ -21,6 +21,7 @@ from oneflower.supervisor.finished import finished_already
 from oneflower.supervisor.job import Job, changes
 from oneflower.supervisor.memory import Finished, Memory, load
 from oneflower.supervisor.supervisor import Supervisor
+from oneflower.words import counted
 
 LEFTOVER_GRACE_S = 2.0
 
@@ -85,7 +86,10 @@ class Session:
         path = self.plan.folder.processes
         count = end(lambda: leftovers(path), grace_s=LEFTOVER_GRACE_S, hurry=interrupts.hurry)
         if count:
-            self.say(f"ended {count} processes that a killed `oneflower up` had left running")
+            self.say(
+                f"ended {counted(count, 'process', 'processes')} that a killed `oneflower up` had "
+                "left running"
+            )
         path.unlink(missing_ok=True)
 
     def _finished(self) -> Finished | None:
@@ -124,7 +128,9 @@ class Session:
         journal = Journal(plan.folder.journal, owner=Owner(process=this_process()))
         place = ClusterPlace(cluster, journal, clock=time.monotonic)
         try:
-            self.say(f"starting a SuperLink and {plan.nodes} SuperNodes; logs in {plan.folder.logs}")
+            self.say(
+                f"starting a SuperLink and {counted(plan.nodes, 'SuperNode')}; logs in {plan.folder.logs}"
+            )
             # A cluster that does not start the first time is reported, not started again.
             place.bring_up(restart=False)
             return Supervisor(

@@ -13,6 +13,8 @@ _NEWLINE = "\n"
 _NUL = "\0"
 _MOST_PROBLEMS = 20
 _EXCERPT_CHARACTERS = 32
+_NAME_OF_LINE = re.compile(r"(export\s+)?[^\s=:'\"]*\s*[=:]?")
+_BASE64_LINE = re.compile(r"[A-Za-z0-9+/]{20,}")
 
 _BLANK = re.compile(r"(?:\s+|#[^\n]*)*", re.ASCII)
 _REST_OF_LINE = re.compile(r"[^\n]*")
@@ -152,10 +154,12 @@ def _skip(pattern: re.Pattern[str], text: str, position: int) -> int:
 
 
 def _excerpt(text: str, start: int) -> str:
-    """Quote the beginning of a line without its value: that may be a password, and messages reach logs."""
+    """Quote the name that a line begins with: its value may be a password, and messages reach logs."""
     line = text[start : start + _EXCERPT_CHARACTERS].partition(_NEWLINE)[0]
-    name, equals, _ = line.partition("=")
-    return f"{name + equals!r}"
+    if _BASE64_LINE.match(line):
+        return "a line of base64, as in a certificate or a key without quotes around it"
+    found = _NAME_OF_LINE.match(line)
+    return f"{found[0] if found else ''!r}"
 
 
 def _plain(segment: re.Match[str]) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from oneflower.aggregation import SPECS
 from oneflower.settings.table import TABLE, asked
+from oneflower.settings.tokens import FEWEST_DIFFERENT, FEWEST_LEFT
 from oneflower.settings.variable import Role, Variable
 
 _HEAD = """\
@@ -57,6 +58,10 @@ Errors, which prevent the start:
   A SuperNode may have the CA certificate alone.
 - FL_FLEET_API_ADDRESS, FL_CONTROL_API_ADDRESS and FL_DASHBOARD_ADDRESS must have different ports.
 - FL_DASHBOARD_ADDRESS must be a loopback address unless FL_DASHBOARD_TOKEN is given.
+- FL_CONTROL_API_ADDRESS must be a loopback address unless FL_TLS_ENABLED and FL_FLOWER_WORKAROUNDS are YES
+  and FL_CONTROL_TOKEN is given: a run executes the sender's code.
+- A token or a key must not be guessable: {left} characters must be left, {different} of them different, when
+  common words, repetitions and sequences are taken out. What `openssl rand -hex 16` prints passes.
 - FL_CHECKPOINT_PATH and FL_BASE_MODEL must be two folders, without `:` and `,` in their paths, which separate
   the parts of a container mount. FL_BASE_MODEL must not contain `'` either, which ends a value of a node
   config.
@@ -76,10 +81,16 @@ Warnings, which do not prevent it:
 - FL_ROUND_TIMEOUT is shorter than the time that Flower needs to notice a dead client.
 - Early stopping is on and no client evaluates.
 - Certificates are given with FL_TLS_ENABLED=NO: they have no effect.
+- FL_NODE_AUTH=NO or FL_TLS_ENABLED=NO is given, or FL_NODE_KEYS without TLS and FL_NODE_AUTH: every machine
+  that reaches FL_FLEET_API_ADDRESS can join as a client. FL_NODE_AUTH has no effect without TLS.
+- FL_FLOWER_WORKAROUNDS is NO: every user of the SuperLink's machine can run code in the cluster.
+- `oneflower up` warns that FL_NODE_AUTH=NO turns TLS off unless FL_TLS_ENABLED=YES is given, and that other
+  machines cannot reach its Control API.
 
 For information: parameters of a strategy that is not selected are ignored, and so are the settings of
 checkpoints if FL_CHECKPOINT_ENABLED is NO, and FL_BASE_MODEL for an app that does not use it. An app of your
-own gets FL_BASE_MODEL, as `base-model`, if you set it.
+own gets FL_BASE_MODEL, as `base-model`, if you set it. `oneflower up` says that it listens on loopback only,
+and that FL_CONTROL_TOKEN has no effect there.
 """
 
 _SECTIONS = (
@@ -97,7 +108,9 @@ def variables_page() -> str:
         parts.append(f"## {title}\n\n{sentence}\n\n" + "\n".join(rows) + "\n")
     bounds = ", ".join(f"{spec.bound} for {spec.name}" for spec in SPECS if spec.bound.per_malicious)
     advice = (f"- FL_STRATEGY={spec.name}: {spec.advice_help}." for spec in SPECS if spec.advice_help)
-    parts.append(_RULES.format(bounds=bounds, advice="\n".join(advice)))
+    parts.append(
+        _RULES.format(bounds=bounds, advice="\n".join(advice), left=FEWEST_LEFT, different=FEWEST_DIFFERENT)
+    )
     return "\n".join(parts)
 
 

@@ -13,48 +13,6 @@ from oneflower.quality import Wanted
 
 FLOWER_VERSION = "1.25.0"
 MAX_TEXT_LENGTH = 4096
-SHORTEST_TOKEN = 16
-SHORTEST_KEY = 32
-# Longer ones first: what contains another is taken out as a whole.
-_COMMON = (
-    "administrator",
-    "opennebula",
-    "correcthorse",
-    "batterystaple",
-    "dashboard",
-    "oneflower",
-    "changeme",
-    "password",
-    "passw0rd",
-    "p@ssw0rd",
-    "superlink",
-    "training",
-    "default",
-    "example",
-    "welcome",
-    "letmein",
-    "flower",
-    "secret",
-    "qwerty",
-    "asdfgh",
-    "zxcvbn",
-    "monkey",
-    "dragon",
-    "access",
-    "iloveyou",
-    "sunshine",
-    "token",
-    "admin",
-    "login",
-    "master",
-    "please",
-    "test",
-    "root",
-    "user",
-    "pass",
-    "demo",
-)
-
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?")
 # Flower's own pattern (flwr/common/config.py, parse_config_args); it silently drops what does not match.
 _PAIR = re.compile(r"(\S+?)=('[^']*'|\"[^\"]*\"|\S+)")
@@ -70,14 +28,17 @@ class TextFormat:
     expected
         The format in words, for errors and documents.
     example
-        A value that passes.
+        A value that passes; empty where there is none that everybody may use.
     parse
         Returns the text in its normal form; raises ValueError with the reason.
+    command
+        Prints a value, where there is no example.
     """
 
     expected: str
-    example: str
+    example: str = ""
     parse: Callable[[str], str]
+    command: str = ""
 
 
 def printable(text: str) -> str:
@@ -161,35 +122,6 @@ def _connect_address(text: str) -> str:
     if host in {"0.0.0.0", "::"}:  # noqa: S104  (it is refused here)
         raise ValueError(f"{host} is an address to listen on, not one to connect to")
     return text
-
-
-def _token(text: str) -> str:
-    if not re.fullmatch(r"[!-~]*", text):
-        raise ValueError("it contains blanks or characters outside printable ASCII")
-    if not SHORTEST_TOKEN <= len(text) <= MAX_TEXT_LENGTH:
-        raise ValueError(f"it has {len(text)} characters; at least {SHORTEST_TOKEN} are required")
-    if is_guessable(text):
-        raise ValueError("it is made of common words, repetitions or sequences and can be guessed")
-    return text
-
-
-def is_guessable(token: str) -> bool:
-    """Whether a token has too little left when common words, repetitions and sequences are taken out."""
-    rest = token.lower()
-    for word in _COMMON:
-        rest = rest.replace(word, "")
-    kept = [
-        char
-        for before, char in zip(f" {rest}", rest, strict=False)
-        if abs(ord(char) - ord(before)) > 1  # neither a repetition nor the next one of a sequence
-    ]
-    return len(kept) < SHORTEST_TOKEN // 2 or len(set(kept)) < SHORTEST_TOKEN // 4 + 1
-
-
-def _key(text: str) -> str:
-    if len(text) < SHORTEST_KEY:
-        raise ValueError(f"it has {len(text)} characters; at least {SHORTEST_KEY} are required")
-    return _token(text)
 
 
 def _absolute_path(text: str) -> str:
@@ -277,16 +209,6 @@ NODE_CONFIG = TextFormat(
     expected="pairs key=value separated by blanks, with text values in quotes",
     example='partition-id=0 num-partitions=2 site="north"',
     parse=_node_config,
-)
-TOKEN = TextFormat(
-    expected=f"at least {SHORTEST_TOKEN} characters, without blanks",
-    example="$(openssl rand -hex 16)",
-    parse=_token,
-)
-KEY = TextFormat(
-    expected=f"at least {SHORTEST_KEY} characters, without blanks",
-    example="$(openssl rand -hex 32)",
-    parse=_key,
 )
 METRIC = TextFormat(
     expected="the name of a metric, preceded by - where lower is better",

@@ -80,16 +80,16 @@ def _block(label: bytes, body: bytes) -> bytes:
 
 CERTIFICATE = TextFormat(
     expected="a PEM certificate, plain or in base64",
-    example="$(base64 -w0 certificate.pem)",
+    command="base64 -w0 certificate.pem",
     parse=_pem("CERTIFICATE"),
 )
 PRIVATE_KEY = TextFormat(
     expected="a PEM private key without passphrase, plain or in base64",
-    example="$(base64 -w0 key.pem)",
+    command="base64 -w0 key.pem",
     parse=_pem("PRIVATE KEY"),
 )
 PUBLIC_KEYS = TextFormat(
     expected="PEM public keys of the curves P-256, P-384 or P-521, plain or in base64",
-    example="$(base64 -w0 node-keys.pem)",
+    command="base64 -w0 node-keys.pem",
     parse=_public_keys,
 )

@@ -7,8 +7,9 @@ from typing import Any
 
 from oneflower.errors import SettingsError
 from oneflower.settings.rules import advice, contradictions, fits, raise_minimums
+from oneflower.settings.secrets import reason_shown, shown
 from oneflower.settings.settings import Settings
-from oneflower.settings.sources import Given, Notice, Source, collect, shown
+from oneflower.settings.sources import Given, Notice, Source, collect
 from oneflower.settings.table import BY_NAME, TABLE, read_by
 from oneflower.settings.use_cases import what_fits
 from oneflower.settings.values import Choice, Value
@@ -91,7 +92,10 @@ def checkpoint_key(environ: Mapping[str, str]) -> str:
     try:
         return str(row.parse(environ.get(row.name, "")))
     except ValueError as error:
-        raise SettingsError(f"{row.name}: {error}. Make one with: openssl rand -hex 32") from error
+        raise SettingsError(
+            f"{row.name}: {error}; expected {row.accepted}. Run `{row.command}`, keep what it prints, and "
+            f"give that as {row.name}"
+        ) from error
 
 
 def resolve_for(consumers: Consumer, environ: Mapping[str, str]) -> Settings:
@@ -138,7 +142,8 @@ def _settings(values: Mapping[str, Value]) -> Settings:
 def _problem(variable: Variable, given: Given, reason: str) -> str:
     hint = f" ({variable.hint})" if variable.hint else ""
     return (
-        f"{given.name} is {shown(variable, given.text)} ({given.source}): {reason}; "
+        f"{given.name} is {shown(variable, given.text)} ({given.source}): "
+        f"{reason_shown(variable, given.text, reason)}; "
         f"expected {variable.accepted}{hint}; {_remedy(variable, given.text)}"
     )
 
@@ -147,6 +152,9 @@ def _remedy(variable: Variable, text: str) -> str:
     near = variable.kind.near(text) if isinstance(variable.kind, Choice) else None
     if near:
         return f"did you mean {variable.name}='{near}'?"
+    if variable.command:
+        # Nothing expands $(...) in a context, and nobody may use the token of an example.
+        return f"run `{variable.command}` and write {variable.name}='WHAT IT PRINTED', or leave it empty"
     default = f" for the default {variable.default_text}" if variable.default_text else ""
     return f"write for example {variable.name}='{variable.example}', or leave it empty{default}"
 

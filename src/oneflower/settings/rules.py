@@ -6,9 +6,10 @@ from itertools import combinations
 
 from oneflower.aggregation import NUM_MALICIOUS, spec_of
 from oneflower.settings.formats import LISTEN_ADDRESS, is_loopback, split_address
+from oneflower.settings.secrets import shown
 from oneflower.settings.settings import Settings
 from oneflower.settings.sources import Given, Notice
-from oneflower.settings.table import PEM_VARIABLES, TABLE
+from oneflower.settings.table import BY_NAME, PEM_VARIABLES, TABLE
 from oneflower.settings.use_cases import NO_USE_CASE, use_case_of
 from oneflower.settings.values import Text, Value, as_text
 from oneflower.settings.variable import Role
@@ -37,10 +38,14 @@ def _target(given: Mapping[str, Given]) -> Iterator[str]:
     target = given.get("FL_TARGET_METRIC_VALUE")
     if target and "FL_BEST_METRIC" not in given:
         yield (
-            f"FL_TARGET_METRIC_VALUE is {target.text!r} ({target.source}) and FL_BEST_METRIC is empty: "
+            f"FL_TARGET_METRIC_VALUE is {_shown(target)} ({target.source}) and FL_BEST_METRIC is empty: "
             "expected the metric that the target is for; write for example FL_BEST_METRIC='eval_acc', or "
             "'-eval_loss' where lower is better"
         )
+
+
+def _shown(given: Given) -> str:
+    return shown(BY_NAME[given.name.removeprefix("ONEAPP_")], given.text)
 
 
 def _mounted_folders(given: Mapping[str, Given], values: Mapping[str, Value]) -> Iterator[str]:
@@ -51,8 +56,8 @@ def _mounted_folders(given: Mapping[str, Given], values: Mapping[str, Value]) ->
         path = given.get(name)
         if path and any(mark in path.text for mark in marks):
             yield (
-                f"{name} is {path.text!r} ({path.source}): it contains {' or '.join(marks)}, which separates "
-                f"the parts {parts}; expected a path without them; rename the folder"
+                f"{name} is {_shown(path)} ({path.source}): it contains {' or '.join(marks)}, which "
+                f"separates the parts {parts}; expected a path without them; rename the folder"
             )
     if values.get("checkpoint_path") == values.get("base_model", ""):
         yield (
@@ -99,8 +104,8 @@ def _dashboard(given: Mapping[str, Given], values: Mapping[str, Value]) -> Itera
     if address and "FL_DASHBOARD_TOKEN" not in given and not is_loopback(split_address(address)[0]):
         yield (
             f"FL_DASHBOARD_ADDRESS is {address!r}, which other machines can reach: expected "
-            "FL_DASHBOARD_TOKEN with it; create one with `openssl rand -hex 16`, or keep 127.0.0.1 and "
-            "connect through `ssh -L`"
+            "FL_DASHBOARD_TOKEN with it; run `openssl rand -hex 16` and write what it prints as its value, "
+            "or keep 127.0.0.1 and connect through `ssh -L 8265:127.0.0.1:8265 root@SUPERLINK`"
         )
 
 
@@ -109,9 +114,10 @@ def _control(given: Mapping[str, Given], values: Mapping[str, Value]) -> Iterato
     address = str(values.get("control_api_address", ""))
     if not address or is_loopback(split_address(address)[0]):
         return
+    socket = f"/opt/flower/sockets/{split_address(address)[1]}.sock"
     wanted = {
         "FL_TLS_ENABLED=YES": values.get("tls_enabled"),
-        "FL_CONTROL_TOKEN (`openssl rand -hex 16` creates one)": "FL_CONTROL_TOKEN" in given,
+        "FL_CONTROL_TOKEN (what `openssl rand -hex 16` prints)": "FL_CONTROL_TOKEN" in given,
         "FL_FLOWER_WORKAROUNDS=YES, which asks for the token": values.get("flower_workarounds"),
     }
     missing = [text for text, is_there in wanted.items() if not is_there]
@@ -119,7 +125,7 @@ def _control(given: Mapping[str, Given], values: Mapping[str, Value]) -> Iterato
         yield (
             f"FL_CONTROL_API_ADDRESS is {address!r}, where other machines can submit runs, whose code the "
             f"SuperLink and every SuperNode execute: expected {' and '.join(missing)} with it; or keep "
-            "127.0.0.1 and connect through `ssh -L`"
+            f"127.0.0.1 and connect to the SuperLink's socket: `ssh -N -L HERE.sock:{socket} root@SUPERLINK`"
         )
 
 

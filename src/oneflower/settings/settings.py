@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from oneflower.settings.formats import (
     CONNECT_ADDRESS,
     FLOWER_VERSION,
-    KEY,
     LISTEN_ADDRESS,
     NODE_CONFIG,
     RELATIVE_PATH,
-    TOKEN,
     VERSION,
 )
 from oneflower.settings.pem import CERTIFICATE, PRIVATE_KEY, PUBLIC_KEYS
+from oneflower.settings.tokens import KEY, TOKEN
 from oneflower.settings.training import TrainingConfig
 from oneflower.settings.use_cases import FRAMEWORKS
 from oneflower.settings.values import Boolean, Choice, Integer, Password, Text, Text64

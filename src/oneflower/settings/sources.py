@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
+from oneflower.settings.secrets import shown
 from oneflower.settings.table import BY_NAME, TABLE
 from oneflower.settings.variable import Variable
 
 # An unanswered input arrives as an empty string, and from Sunstone 7.2 as JavaScript's words for nothing.
 _UNSET = frozenset({"", "null", "undefined"})
-_SHOWN_CHARACTERS = 60
 _PREFIX = "FL_"
 # Some variables start otherwise, as names of other programs do: there only a near miss is reported.
 _OTHER_PREFIXES = tuple(f"{name.partition('_')[0]}_" for name in BY_NAME if not name.startswith(_PREFIX))
@@ -54,15 +54,6 @@ class Collected:
 def is_unset(text: str) -> bool:
     """Whether `text` is one of the forms in which OpenNebula sends an unanswered input."""
     return text.strip().lower() in _UNSET
-
-
-def shown(variable: Variable, text: str) -> str:
-    """Quote a value for a message: escaped and shortened, and only its length if it is secret."""
-    if variable.secret:
-        return f"(secret, {len(text)} characters)"
-    if len(text) > _SHOWN_CHARACTERS:
-        return f"{text[:_SHOWN_CHARACTERS]!r}... ({len(text)} characters)"
-    return repr(text)
 
 
 def collect(environ: Mapping[str, str], context: Mapping[str, str]) -> Collected:

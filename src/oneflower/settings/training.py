@@ -185,7 +185,7 @@ class TrainingConfig(Quorum):
         role=Role.SUPERLINK,
         consumers=Consumer.SERVERAPP | Consumer.SUPERLINK | Consumer.SUPERVISOR,
         effect=Effect.OPERATION,
-        help="A larger reply is refused; 0 is twice the size of the model, and 64 MB",
+        help="A larger reply is refused; 0 stands for 64 MB more than twice the size of the model",
     )
     round_timeout: int = variable(
         name="FL_ROUND_TIMEOUT",

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import Flag, StrEnum, auto
 from typing import Any, TypeVar
 
+from oneflower.settings.formats import TextFormat
 from oneflower.settings.values import Choice, Kind, T, Text, Value, as_text
 
 _Number = TypeVar("_Number", int, float)
@@ -172,8 +173,16 @@ class Variable:
     @property
     def example(self) -> str:
         """An example of a value: the default, else the format's own example, else empty."""
-        form = self.kind.format if isinstance(self.kind, Text) else None
-        return self.default_text or (form.example if form else "")
+        return self.default_text or (self._format.example if self._format else "")
+
+    @property
+    def command(self) -> str:
+        """A command that prints a value, where there is no example that everybody may use."""
+        return self._format.command if self._format else ""
+
+    @property
+    def _format(self) -> TextFormat | None:
+        return self.kind.format if isinstance(self.kind, Text) else None
 
     def parse(self, text: str) -> Value:
         """Parse what an operator wrote; ValueError says why it is refused."""

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from oneflower.codes import GiveUpCode, LossCode, SupervisorState
+from oneflower.words import counted
 
 FIRST_DELAY_S: Final = 2.0
 LONGEST_DELAY_S: Final = 30.0
@@ -219,7 +220,7 @@ def _judged(machine: Machine, _: Cleared) -> Machine:
     if not machine.final:
         return replace(cleared, state=State.BACKING_OFF)
     many = (
-        f"gave up after {machine.max_restarts} restarts in a row without a completed round "
+        f"gave up after {counted(machine.max_restarts, 'restart')} in a row without a completed round "
         "(FL_MAX_RESTARTS). The last reason: "
         if machine.gave_up is GiveUpCode.TOO_MANY_RESTARTS
         else ""

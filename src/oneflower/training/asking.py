@@ -12,6 +12,7 @@ from oneflower.journal.events import RoundFailed
 from oneflower.settings import TrainingConfig
 from oneflower.training.phases import Collected, Parse, Phases
 from oneflower.training.replies import ReplyError
+from oneflower.words import counted
 
 Check = Callable[[Message], str | None]
 """Returns why an answer cannot be used, or None."""
@@ -52,8 +53,8 @@ def ask_clients(phases: Phases, config: TrainingConfig, check: Check) -> list[Me
         if attempt <= config.round_retries:
             phases.back_off(attempt)
     raise TrainingError(
-        f"the clients were asked {attempt} times before round 1; the last time: {reason}. Mend the clients "
-        f"that the log names, or lower FL_MIN_FIT_CLIENTS (now {config.min_fit_clients})"
+        f"the clients were asked {counted(attempt, 'time')} before round 1; the last time: {reason}. Mend "
+        f"the clients that the log names, or lower FL_MIN_FIT_CLIENTS (now {config.min_fit_clients})"
     )
 
 

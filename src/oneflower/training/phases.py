@@ -11,7 +11,7 @@ from oneflower.flower.api import Message, log
 from oneflower.flower.client_mark import MOST_STATE, ClientMark, take_mark
 from oneflower.flower.grid import Reply, RoundGrid
 from oneflower.flower.parts import PartTable
-from oneflower.flower.refusals import refusal_of, words_of
+from oneflower.flower.refusals import refusal_of, was_too_large, words_of
 from oneflower.foreign_text import shown
 from oneflower.journal import Aggregated, Event, Journal, unfinished_round
 from oneflower.journal.events import (
@@ -45,7 +45,8 @@ class Collected(Generic[Parsed]):
     """What the valid replies of a phase say, and how many others were quarantined.
 
     `raised` holds for each client whose app raised an exception what it said, `silent` counts those that are
-    connected and have not answered in time, `not_finite` those of the quarantined that sent NaN or infinity.
+    connected and have not answered in time, `not_finite` those of the quarantined that sent NaN or infinity,
+    `too_large` those whose reply was larger than what is read.
     """
 
     valid: list[Parsed]
@@ -54,6 +55,7 @@ class Collected(Generic[Parsed]):
     raised: tuple[str, ...] = ()
     silent: int = 0
     not_finite: int = 0
+    too_large: int = 0
 
     @property
     def broken(self) -> int:
@@ -155,7 +157,7 @@ class Phases:
         """
         started = time.monotonic()
         valid: list[Parsed] = []
-        quarantined, not_finite, raised = 0, 0, []
+        quarantined, not_finite, too_large, raised = 0, 0, 0, []
         asked, accepted = list(messages), set[int]()
         replies = self.grid.exchange(
             asked,
@@ -176,9 +178,11 @@ class Phases:
                 self.leave_out(ClientQuarantined, server_round, reply.node_id, error.code, str(error))
                 quarantined += 1
                 not_finite += error.code is LeftOutCode.NOT_FINITE
+                too_large += error.code is LeftOutCode.TOO_LARGE
                 continue
             if reply.message.has_error():
                 self._tell_failed(phase, server_round, reply)
+                too_large += was_too_large(reply.message.error)
                 if reply.message.error.code in RAISED:
                     raised.append(shown(reply.message.error.reason or NO_REASON))
                 continue
@@ -199,6 +203,7 @@ class Phases:
             raised=tuple(raised),
             silent=silent,
             not_finite=not_finite,
+            too_large=too_large,
         )
 
     def _take_mark(self, reply: Reply) -> None:

@@ -24,6 +24,7 @@ from oneflower.journal import Event
 from oneflower.journal.events import RoundAggregated, RoundCompleted, RoundFailed, RoundStarted
 from oneflower.quality import as_metrics
 from oneflower.settings import TrainingConfig
+from oneflower.training.advice import advice
 from oneflower.training.attempt import Try
 from oneflower.training.blame import lacks_evaluate, shared_exception
 from oneflower.training.checkpoint_keeping import CheckpointKeeper
@@ -34,6 +35,7 @@ from oneflower.training.remarks import Remarks
 from oneflower.training.replies import parse_evaluation, parse_update
 from oneflower.training.stopping import Stop, Stopping
 from oneflower.training.strategy import Strategy
+from oneflower.words import counted
 
 EvaluateFn = Callable[[int, ArrayRecord], MetricRecord | Mapping[str, object] | None]
 
@@ -174,8 +176,9 @@ class RoundLoop:
                 self.phases.back_off(attempt)
         missed = "gave no model" if tried.code is RoundFailure.NO_MODEL else "missed its quorum"
         raise TrainingError(
-            f"round {server_round} {missed} {attempt} times; the last time: {tried.reason}. "
-            f"The model is that of round {server_round - 1}. {tried.advice(self.config)}, "
+            f"round {server_round} {missed} {counted(attempt, 'time')}; the last time: {tried.reason}. "
+            f"The model is that of round {server_round - 1}. "
+            f"{advice(tried.code, self.config, silent=tried.silent, too_large=tried.too_large)}, "
             f"or raise FL_ROUND_RETRIES (now {self.config.round_retries})"
         )
 
@@ -183,7 +186,7 @@ class RoundLoop:
         needed = max(self.config.min_available_clients, self.config.quorum)
         cohort = self.phases.gather_cohort(needed, counted=True)
         if len(cohort) < needed:
-            reason = f"{len(cohort)} clients connected, {needed} needed"
+            reason = f"{counted(len(cohort), 'client')} connected, {needed} needed"
             return Try(reason=reason, valid=0, needed=needed, code=RoundFailure.FEW_CLIENTS)
         self.phases.assign_parts(server_round)
         self._record(RoundStarted, server_round, clients=len(cohort))
@@ -194,13 +197,14 @@ class RoundLoop:
         senders = [update.client for update in collected.valid]
         self.phases.members.attempted(cohort, senders, passed=valid >= quorum)
         if valid < quorum:
-            at_work = f", {collected.silent} clients still at work" if collected.silent else ""
+            at_work = f", {counted(collected.silent, 'client')} still at work" if collected.silent else ""
             return Try(
-                reason=f"{valid} valid updates, {quorum} needed{at_work}",
+                reason=f"{counted(valid, 'valid update')}, {quorum} needed{at_work}",
                 valid=valid,
                 needed=quorum,
                 code=RoundFailure.FEW_UPDATES,
                 silent=collected.silent,
+                too_large=collected.too_large,
                 shared=shared_exception(collected.raised, collected.asked),
                 blames_model=2 * collected.broken > collected.asked,
             )

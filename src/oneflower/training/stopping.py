@@ -6,6 +6,7 @@ from typing import Any
 
 from oneflower.codes import StopReason
 from oneflower.quality import ORIGINS, Measure, RoundMetrics, Wanted, flat, measure
+from oneflower.words import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +84,7 @@ class Stopping:
         return Stop(
             reason=StopReason.NO_IMPROVEMENT,
             because=f"{name.text} was {leader.value:.6g} after round {leader.round} and has not improved"
-            f"{above} in {leader.since} rounds (FL_EARLY_STOP_ROUNDS={rule.patience})",
+            f"{above} in {counted(leader.since, 'round')} (FL_EARLY_STOP_ROUNDS={rule.patience})",
         )
 
     def missing(self) -> str | None:

@@ -259,5 +259,5 @@ def test_an_app_of_flowers_older_api_is_told_which_one_fits(folder, tmp_path):
 
 def test_a_server_that_waits_for_more_clients_is_not_waited_for(folder, tmp_path):
     found = findings(folder, tmp_path, clients=1)
-    assert "waits for more than 1 clients" in found["server"].found
+    assert "waits for more than 1 client;" in found["server"].found
     assert "--clients" in found["server"].found

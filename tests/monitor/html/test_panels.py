@@ -1,5 +1,7 @@
 """A panel is declared once, in its module: the dashboard and the report find it."""
 
+import re
+
 import pytest
 
 from oneflower.journal import reduce
@@ -10,7 +12,7 @@ from oneflower.monitor.html.panels import all_panels, panels_of
 from oneflower.monitor.html.report import render_report
 from oneflower.monitor.state.safety import Safety
 
-from ...making import BEGIN
+from ...making import BEGIN, entry, metrics
 
 MODULE = """
 from oneflower.monitor.html.markup import el
@@ -69,3 +71,14 @@ def test_every_id_is_in_the_page_once():
     page = live_page(render(reduce([]), Safety(), BEGIN, "1"))
     for panel in panels_of(Page.DASHBOARD):
         assert page.count(f'id="{panel.id}"') == 1
+
+
+def test_no_two_landmarks_of_a_page_have_one_name():
+    done = entry(
+        "round_completed", round=1, rounds=2, valid=3, seconds=1.5, metrics=metrics(central={"loss": 1.0})
+    )
+    state = reduce([done])
+    for page in (live_page(render(state, Safety(), BEGIN, "1")), render_report(state)):
+        names = re.findall(r'<(?:section\b|div [^>]*role="region")[^>]*aria-label="([^"]*)"', page)
+        assert "Rounds" in names
+        assert len(names) == len(set(names))

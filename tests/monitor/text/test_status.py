@@ -79,7 +79,7 @@ def test_one_screen_tells_it_all():
     assert screen["rounds"].startswith("1 of 4 [#######...")
     assert "about 6 s left" in screen["rounds"]
     assert screen["now"] == "training, round 2: 1 of 2 have trained"
-    assert screen["waiting for"] == "the updates of 1 clients"
+    assert screen["waiting for"] == "the updates of 1 client"
     assert screen["result"] == "loss 0.2500 after round 1"
     assert screen["connected"] == "2: 1111, 2222"
     assert screen["left out"].startswith("round 1: 2222 quarantined: w holds NaN")

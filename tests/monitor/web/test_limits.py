@@ -173,7 +173,7 @@ def test_wrong_tokens_are_slowed_down_whatever_address_they_claim(page, headers)
 
 
 def test_a_cookie_opens_the_page_also_while_others_guess_from_the_same_address(page):
-    cookie = f"oneflower_session={Token(TOKEN).session()}"
+    cookie = f"{Token(TOKEN).cookie}={Token(TOKEN).session()}"
     codes = [ask(page, "/login", body="token=wrong").status for _ in range(attempts.FREE_TRIES + 3)]
     assert codes[-1] == 429
     assert ask(page, "/metrics", Cookie=cookie).status == 200

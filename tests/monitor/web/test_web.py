@@ -236,7 +236,7 @@ def test_the_token_becomes_a_cookie_that_does_not_hold_it(guarded):
     assert TOKEN not in cookie
     assert {"HttpOnly", "SameSite=strict"} <= {part.strip() for part in cookie.split(";")}
     wait_until(lambda: b"a/b" in ask(guarded, "/", Cookie=cookie.partition(";")[0]).body)
-    assert ask(guarded, "/", Cookie="oneflower_session=0").status == 401
+    assert ask(guarded, "/", Cookie=f"{Token(TOKEN).cookie}=0").status == 401
 
 
 def test_whether_the_server_lives_is_no_secret(guarded):

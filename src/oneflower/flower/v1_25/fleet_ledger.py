@@ -233,7 +233,7 @@ class Ledger:
             raise TooLargeError(
                 upload,
                 f"a reply of more than {most / MB:.0f} MB, the limit after a message of "
-                f"{run.largest / MB:.1f} MB. If the app's replies are that large, set FL_MAX_UPDATE_MB",
+                f"{run.largest / MB:.1f} MB. {self.limits.remedy}",
             )
         uploads = [each for each in self._of_node[upload.node_id] if each.run_id == upload.run_id]
         of_node = sum(each.received for each in uploads) + size
@@ -246,6 +246,6 @@ class Ledger:
             raise TooLargeError(
                 upload,
                 f"a reply of {received / MB:.0f} MB while large replies of this run already take "
-                f"{run.pool / MB:.0f} MB. If the app's replies are that large, set FL_MAX_UPDATE_MB",
+                f"{run.pool / MB:.0f} MB. {self.limits.remedy}",
             )
         return from_pool

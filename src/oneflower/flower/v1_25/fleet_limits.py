@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from oneflower.flower.refusals import larger_replies
 from oneflower.foreign_text import shown
 
 MB: Final = 1_000_000
@@ -43,6 +44,11 @@ class Limits:
     """
 
     max_update_bytes: int = 0
+
+    @property
+    def remedy(self) -> str:
+        """What to do about a reply that is too large and should not be."""
+        return larger_replies(self.max_update_bytes)
 
     def reply_bytes(self, largest: int) -> int:
         """Return how many bytes one reply may have; ``largest`` is the size of the run's largest message."""

@@ -23,7 +23,7 @@ from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, ObjectTree
 from flwr.server.grid.grpc_grid import GrpcGrid
 
 from oneflower.codes import LeftOutCode
-from oneflower.flower.refusals import Limits, Refusal, ReplyRefusedError, words_of
+from oneflower.flower.refusals import LIMIT_VARIABLE, Limits, Refusal, ReplyRefusedError, words_of
 from oneflower.flower.v1_25.inflating import inflate, object_ids
 from oneflower.flower.v1_25.private import PrivateUse
 
@@ -166,7 +166,8 @@ class _Puller:
                 total, latest = total + len(content), time.monotonic()
                 if total > limits.num_bytes:
                     raise ReplyRefusedError(
-                        f"the reply is larger than {limits.num_bytes} bytes, the most that is read",
+                        f"the reply is larger than {limits.num_bytes} bytes, the most that is read "
+                        f"({LIMIT_VARIABLE})",
                         LeftOutCode.TOO_LARGE,
                     )
             return content

@@ -19,6 +19,7 @@ from oneflower.lab.app_check.client import check_client
 from oneflower.lab.app_check.probe import Probe, WatchedConfig, first_message, seed_everything
 from oneflower.lab.simulation import server_context, unpack
 from oneflower.settings import APP_CONFIG_KEYS, training_config
+from oneflower.words import counted
 
 PACKS, KEYS, SERVER, INITIAL, CLIENT = "flower-app", "run-config", "server", "initial-model", "client"
 FOR_THE_CHECK: Mapping[str, Any] = {
@@ -134,7 +135,7 @@ def _check_keys(app_dir: Path, watched: WatchedConfig) -> Finding:
     own = set(declared) - set(APP_CONFIG_KEYS)
     defaults = ", ".join(sorted(set(declared) - own))
     also = f"; FL_* variables replace its defaults of {defaults}" if defaults else ""
-    return ok(KEYS, f"the app declares {len(own)} keys of its own{also}")
+    return ok(KEYS, f"the app declares {counted(len(own), 'key')} of its own{also}")
 
 
 def _said(error: BaseException) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from oneflower.errors import AppError
 from oneflower.flower.api import ArrayRecord, ClientApp, ConfigRecord, Context, Message, RecordDict, ServerApp
 from oneflower.lab.localgrid import LocalGrid
+from oneflower.words import counted
 
 CONFIG = "config"
 """The record in which every strategy of Flower sends its config to a client."""
@@ -69,8 +70,8 @@ class _ProbeGrid(LocalGrid):
         self._looks += 1
         if self._looks > PATIENCE:
             raise AppError(
-                f"it waits for more than {len(self._contexts)} clients; expected a training message. Use "
-                f"--clients N with as many as the server asks for"
+                f"it waits for more than {counted(len(self._contexts), 'client')}; expected a training "
+                f"message. Use --clients N with as many as the server asks for"
             )
         return super().get_node_ids()
 

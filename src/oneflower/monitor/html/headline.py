@@ -3,6 +3,7 @@
 from oneflower.codes import Phase, text
 from oneflower.journal import SupervisorState, TrainingState
 from oneflower.monitor.html.markup import Html, el
+from oneflower.words import are, counted
 
 STYLES = {
     Phase.FINISHED: "good",
@@ -58,7 +59,8 @@ def _word(view: TrainingState) -> str:
 def _sentence(view: TrainingState) -> str:
     done = f"round {view.done} of {view.total}"
     because = view.finish.because if view.finish else None
-    all_done = f"It ended early, after {done}: {because}" if because else f"All {view.total} rounds are done"
+    whole = f"All {view.total} rounds are done" if view.total != 1 else "The only round is done"
+    all_done = f"It ended early, after {done}: {because}" if because else whole
     sentences = {
         Phase.NOTHING: _nothing(view),
         Phase.FAILED: f"It stopped after {done}.",
@@ -68,7 +70,9 @@ def _sentence(view: TrainingState) -> str:
     }
     if view.phase is Phase.STARTING and not view.total:
         return "No round has begun yet."
-    return sentences.get(view.phase, f"{view.done} of {view.total} rounds are done{_again(view)}.")
+    return sentences.get(
+        view.phase, f"{view.done} of {counted(view.total, 'round')} {are(view.total)} done{_again(view)}."
+    )
 
 
 def _nothing(view: TrainingState) -> str:

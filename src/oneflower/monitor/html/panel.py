@@ -78,6 +78,6 @@ class Panel:
             return inner
         if self.folded and page is Page.DASHBOARD:
             closed = el("details", el("summary", self.heading), inner)
-            return el("section", closed, class_="card wide rows", aria_label=self.heading)
+            return el("section", closed, class_="card wide rows")
         style = "card wide" if page in self.wide else "card"
         return el("section", el("h2", self.heading), inner, class_=style)

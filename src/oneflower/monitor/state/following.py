@@ -58,6 +58,12 @@ class Following:
         """Whether all that the journal holds is known; waits for it."""
         return self._is_read.wait(timeout_s)
 
+    def require_read(self) -> None:
+        """Wait for the journal; StateError where nothing is known of the training yet."""
+        if not self.is_read():
+            trouble = self._follower.trouble or UNREAD
+            raise StateError(f"the journal is not known yet ({trouble}): ask again in a moment")
+
     def known(self) -> TrainingState:
         """Return what is known; to be called with the lock held.
 

@@ -1,5 +1,6 @@
 """Journal events as lines of text: one line an event, for the log, the progress and the timeline."""
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from typing import Any, Final
@@ -18,8 +19,10 @@ from oneflower.monitor.text.values import (
     size,
     strategy_text,
 )
+from oneflower.words import are, counted
 
 MOST_PARTS: Final = 8
+_LINE_END: Final = re.compile(r"([.;:,]?)[ \t]*\n\s*")
 
 WARNINGS: Final[frozenset[type[Event]]] = frozenset(
     {
@@ -55,8 +58,14 @@ def describe(entry: Entry, state: TrainingState) -> str | None:
     return None if writer is None else printable(writer(entry.event, entry, state))
 
 
+def one_line(text: str) -> str:
+    r"""Write an error of several lines as one; `printable` would show each end of a line as ``\n``."""
+    return _LINE_END.sub(lambda found: f"{found[1] or ';'} ", text.strip())
+
+
 def _started(event: e.TrainingStarted, _entry: Entry, _state: TrainingState) -> str:
-    return f"training starts: {strategy_text(event.strategy or '?', event.parameters)}, {event.rounds} rounds"
+    strategy = strategy_text(event.strategy or "?", event.parameters)
+    return f"training starts: {strategy}, {counted(event.rounds, 'round')}"
 
 
 def _resumed(event: e.TrainingResumed, _entry: Entry, _state: TrainingState) -> str:
@@ -73,7 +82,10 @@ def _bounded(event: e.ClientBounded, _entry: Entry, state: TrainingState) -> str
 
 
 def _round_completed(event: e.RoundCompleted, _entry: Entry, state: TrainingState) -> str:
-    parts = [f"round {event.round} of {state.total} done in {event.seconds:.1f} s", f"{event.valid} updates"]
+    parts = [
+        f"round {event.round} of {state.total} done in {event.seconds:.1f} s",
+        counted(event.valid, "update"),
+    ]
     parts += [metrics_text(headline_of(state, event.round))]
     left_s = state.left_s()
     if left_s:
@@ -92,14 +104,14 @@ def _checkpoint(event: e.CheckpointSaved, _entry: Entry, _state: TrainingState) 
 
 def _lost(event: e.RunLost, _entry: Entry, _state: TrainingState) -> str:
     when = f"in {event.delay_s:.0f} s" if event.delay_s else "at once"
-    return f"the run was lost ({event.reason}): restart {event.restarts} {when}"
+    return f"the run was lost ({one_line(event.reason)}): restart {event.restarts} {when}"
 
 
 def _parts(event: e.PartsAssigned, _entry: Entry, _state: TrainingState) -> str:
     members = event.members
     shown = ", ".join(f"VM {member} {part}" for part, member in enumerate(members[:MOST_PARTS]))
     more = f" and {len(members) - MOST_PARTS} more" if len(members) > MOST_PARTS else ""
-    return f"round {event.round}: {len(members)} parts of the data: {shown}{more}"
+    return f"round {event.round}: {counted(len(members), 'part')} of the data: {shown}{more}"
 
 
 def _stalled(event: e.ProcessStalled, _entry: Entry, _state: TrainingState) -> str:
@@ -130,11 +142,15 @@ def _named(event: e.ClientNamed, _entry: Entry, _state: TrainingState) -> str:
 
 
 def _joined(event: e.ClientJoined, _entry: Entry, state: TrainingState) -> str:
-    return f"client {called(state, event.client)} has joined: {event.connected} are connected"
+    return (
+        f"client {called(state, event.client)} has joined: {event.connected} {are(event.connected)} connected"
+    )
 
 
 def _left(event: e.ClientLeft, _entry: Entry, state: TrainingState) -> str:
-    return f"client {called(state, event.client)} has left: {event.connected} are connected"
+    return (
+        f"client {called(state, event.client)} has left: {event.connected} {are(event.connected)} connected"
+    )
 
 
 def _submitted(_event: e.RunSubmitted, entry: Entry, _state: TrainingState) -> str:
@@ -147,12 +163,16 @@ def _fields(template: str) -> Callable[[Any, Entry, TrainingState], str]:
 
 
 _WRITERS: Final[Mapping[type[Event], Callable[[Any, Entry, TrainingState], str]]] = {
-    e.ClusterStarted: _fields("the cluster is up: {event.nodes} SuperNodes are online"),
+    e.ClusterStarted: lambda event, _entry, _state: (
+        f"the cluster is up: {counted(event.nodes, 'SuperNode')} {are(event.nodes)} online"
+    ),
     e.TrainingStarted: _started,
     e.TrainingResumed: _resumed,
     e.WaitingForClients: _fields("waiting for clients: {event.connected} of {event.needed} are connected"),
     e.PartsAssigned: _parts,
-    e.RoundStarted: _fields("round {event.round} of {event.rounds} starts with {event.clients} clients"),
+    e.RoundStarted: lambda event, _entry, _state: (
+        f"round {event.round} of {event.rounds} starts with {counted(event.clients, 'client')}"
+    ),
     e.ClientQuarantined: _left_out,
     e.ClientFailed: _left_out,
     e.ClientBounded: _bounded,
@@ -190,8 +210,8 @@ _WRITERS: Final[Mapping[type[Event], Callable[[Any, Entry, TrainingState], str]]
     ),
     e.MetricMissing: _fields("the training cannot end early: {event.reason}; see FL_BEST_METRIC"),
     e.TrainingFinished: _finished,
-    e.TrainingFailed: _fields("training has failed: {event.reason}"),
-    e.AppFailed: _fields("{event.words}"),
+    e.TrainingFailed: lambda event, _entry, _state: f"training has failed: {one_line(event.reason)}",
+    e.AppFailed: lambda event, _entry, _state: one_line(event.words),
     e.RunLost: _lost,
     e.ProcessDied: _fields("{event.role} has ended: {event.reason}; it is restarted"),
     e.ProcessStarted: _fields("{event.role} is running again"),
@@ -202,7 +222,9 @@ _WRITERS: Final[Mapping[type[Event], Callable[[Any, Entry, TrainingState], str]]
     e.ClientLeft: _left,
     e.RunSubmitted: _submitted,
     e.SupervisorMoved: _supervisor,
-    e.TrainingGaveUp: _fields("the supervisor gave up after {event.restarts} restarts: {event.reason}"),
+    e.TrainingGaveUp: lambda event, _entry, _state: (
+        f"the supervisor gave up after {counted(event.restarts, 'restart')}: {one_line(event.reason)}"
+    ),
     UnknownEvent: _unknown,
     BrokenEvent: _broken,
 }

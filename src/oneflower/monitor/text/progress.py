@@ -21,6 +21,7 @@ from oneflower.monitor.text.values import (
     saving_text,
     waiting_text,
 )
+from oneflower.words import counted, have
 
 BAR_WIDTH = 40
 
@@ -106,7 +107,7 @@ def _now(history: TrainingState) -> str:
         return f"saving {saving_text(history.saving)}"
     if not history.started_round:
         return "waiting for the app to start"
-    return f"{history.replies} of {history.clients} clients have answered"
+    return f"{history.replies} of {counted(history.clients, 'client')} {have(history.clients)} answered"
 
 
 def _so_far(history: TrainingState) -> str:

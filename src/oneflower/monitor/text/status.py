@@ -25,6 +25,7 @@ from oneflower.monitor.text.values import (
     waiting_text,
 )
 from oneflower.quality import label
+from oneflower.words import counted
 
 MOST_LEFT_OUT: Final = 5
 MOST_NAMES: Final = 8
@@ -39,7 +40,7 @@ def waiting_for(state: TrainingState) -> str:
     if state.waiting:
         return f"clients: {waiting_text(state.waiting)}"
     if state.phase is Phase.TRAINING:
-        return f"the updates of {max(0, state.clients - state.replies)} clients"
+        return f"the updates of {counted(max(0, state.clients - state.replies), 'client')}"
     if state.phase is Phase.SAVING and state.saving:
         return f"the disk to take {saving_text(state.saving)}"
     supervisor = supervision(state)
@@ -153,7 +154,10 @@ def _refused_lines(state: TrainingState) -> Iterator[tuple[str, str]]:
 
 def _bounded_lines(state: TrainingState) -> Iterator[tuple[str, str]]:
     if state.bounded:
-        yield "bounded", _names([f"{called(state, each)} in {n} rounds" for each, n in state.bounded.items()])
+        yield (
+            "bounded",
+            _names([f"{called(state, each)} in {counted(n, 'round')}" for each, n in state.bounded.items()]),
+        )
     if back := state.went_back:
         yield "went back", f"once, from round {back.round} to round {back.to}: {back.reason}"
 

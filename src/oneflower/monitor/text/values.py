@@ -7,6 +7,7 @@ from oneflower.journal import TrainingState
 from oneflower.journal import events as e
 from oneflower.journal.state.records import Client
 from oneflower.quality import headline
+from oneflower.words import are, counted
 
 MOST_KINDS: Final = 3
 NOT_KEPT: Final = "not kept: FL_CHECKPOINT_ENABLED is NO"
@@ -85,7 +86,7 @@ def saving_text(saving: e.TrainingSaving) -> str:
 
 def waiting_text(waiting: e.WaitingForClients) -> str:
     """Return how many clients are there of how many."""
-    return f"{waiting.connected} of {waiting.needed} clients are connected"
+    return f"{waiting.connected} of {counted(waiting.needed, 'client')} {are(waiting.needed)} connected"
 
 
 def journal_problems(state: TrainingState) -> Iterator[tuple[str, str]]:
@@ -94,10 +95,10 @@ def journal_problems(state: TrainingState) -> Iterator[tuple[str, str]]:
         detail = "Older events were rotated out of it: counts and curves are of the rest."
         yield f"The journal begins with round {state.first_told}.", detail
     if state.last_broken:
-        lines = "1 line" if state.broken == 1 else f"{state.broken} lines"
+        lines = counted(state.broken, "line")
         detail = f"The last one: {state.last_broken.why}. Such lines are skipped, the others count."
         yield f"{lines} of the journal cannot be read.", detail
-    if state.unknown:
-        listed = ", ".join(f"{name} ({count})" for name, count in state.unknown.most_common(MOST_KINDS))
+    if count := state.unknown.total():
+        listed = ", ".join(f"{name} ({times})" for name, times in state.unknown.most_common(MOST_KINDS))
         detail = f"They are not shown: {listed}. Read this journal with a newer oneflower."
-        yield f"{state.unknown.total()} events of the journal are of a later version.", detail
+        yield f"{counted(count, 'event')} of the journal {are(count)} of a later version.", detail

@@ -4,19 +4,23 @@ import hmac
 import math
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
-from typing import Final
+from typing import Final, Literal, Self
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from oneflower.errors import SettingsError
 from oneflower.monitor.web.attempts import Attempts
 from oneflower.monitor.web.connections import PEER
-from oneflower.settings.formats import TOKEN, is_loopback
+from oneflower.settings.formats import is_loopback
+from oneflower.settings.tokens import TOKEN
 
 COOKIE: Final = "oneflower_session"
+KEPT_FOR_S: Final = 7 * 24 * 3600
 OPEN_PATHS: Final = ("/login", "/health")
+LINK: Final = "token"
+"""The field of a query that opens the page, where the token is a drawn one."""
 LOCAL_NAMES: Final = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -33,14 +37,13 @@ def check_access(host: str, token: str) -> None:
             TOKEN.parse(token)
     except ValueError as error:
         raise SettingsError(
-            f"the token cannot be used: {error}. Expected {TOKEN.expected}, that nobody can guess: make one "
-            "with `openssl rand -hex 16`"
+            f"the token cannot be used: {error}. Expected {TOKEN.expected}: create one with `{TOKEN.command}`"
         ) from error
     if not token and not is_loopback(host):
         raise SettingsError(
-            f"--host {host} can be reached from other machines, expected a token with it: put one into a "
-            "file (`openssl rand -hex 16` makes one) and name it with --token-file, or stay on 127.0.0.1 "
-            "and come through `ssh -L`"
+            f"--host {host} can be reached from other machines, expected a token with it: write one into a "
+            "file with `(umask 077; openssl rand -hex 16 > token)` and name it with --token-file, or stay on "
+            "127.0.0.1 and connect through `ssh -L 8265:127.0.0.1:8265 HOST`"
         )
 
 
@@ -60,22 +63,56 @@ class TooSoonError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """The secret that opens the page; empty where only this machine can come."""
+    """The secret that opens the page; empty where every user of this machine may read it.
+
+    Attributes
+    ----------
+    is_drawn
+        We drew it at random. Then a link may hold it, and as nobody can guess it no wrong one makes an
+        address wait: on loopback that is everybody's, and another user could keep the owner out.
+    """
 
     value: str = field(default="", repr=False)
     attempts: Attempts = field(default_factory=Attempts, repr=False)
+    is_drawn: bool = False
+
+    @classmethod
+    def drawn(cls, value: str) -> Self:
+        """Return a token that we drew ourselves."""
+        return cls(value, is_drawn=True)
+
+    @property
+    def cookie(self) -> str:
+        """The cookie's name. A browser sends cookies to every port, so two pages must not share a name."""
+        return f"{COOKIE}_{self._proof(b'oneflower dashboard cookie')[:8]}"
+
+    def link(self, address: str) -> str:
+        """Return what to open in a browser."""
+        return f"{address}?{LINK}={self.value}" if self.is_drawn else address
 
     def session(self) -> str:
         """Return what the cookie holds: proof of the token, not the token."""
-        return hmac.new(self.value.encode(), b"oneflower dashboard session", "sha256").hexdigest()
+        return self._proof(b"oneflower dashboard session")
+
+    def let_in(self, answer: Response, scheme: str, same_site: Literal["lax", "strict"] = "strict") -> None:
+        """Give the reader the cookie."""
+        answer.set_cookie(
+            self.cookie,
+            self.session(),
+            max_age=KEPT_FOR_S,
+            httponly=True,
+            samesite=same_site,
+            secure=scheme == "https",
+        )
 
     def matches(self, given: str, peer: str) -> bool:
         """Compare in constant time, and note a wrong one; TooSoonError while the address has to wait."""
-        pause_s = self.attempts.pause_s(peer)
+        pause_s = 0.0 if self.is_drawn else self.attempts.pause_s(peer)
         if pause_s > 0:
             raise TooSoonError(pause_s)
         right = hmac.compare_digest(given.encode(), self.value.encode())
-        self.attempts.note(peer, right=right)
+        if not self.is_drawn:
+            self.attempts.note(peer, right=right)
         return right
 
     def opens(self, headers: Headers, peer: str) -> bool:
@@ -85,10 +122,13 @@ class Token:
             return self.matches(given.strip(), peer)
         # Nobody guesses a cookie: it has 256 bits. One of an earlier token is no attempt.
         try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+            cookie = SimpleCookie(headers.get("cookie", "")).get(self.cookie)
         except CookieError:
             return False
         return cookie is not None and hmac.compare_digest(cookie.value.encode(), self.session().encode())
+
+    def _proof(self, purpose: bytes) -> str:
+        return hmac.new(self.value.encode(), purpose, "sha256").hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +143,34 @@ class Gate:
     token: Token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        refusal = self._refusal(scope) if scope["type"] == "http" else None
-        await (refusal or self.app)(scope, receive, send)
-
-    def _refusal(self, scope: Scope) -> Response | None:
+        """Serve one request; whoever shows no token gets one answer a connection."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
         headers = Headers(scope=scope)
         if not self.token.value:
-            return _wrong_name(headers.get("host", ""))
+            await (_wrong_name(headers.get("host", "")) or self.app)(scope, receive, send)
+        elif self.token.is_drawn and (given := _of_link(scope)):
+            await self._from_link(given, scope)(scope, receive, _once(send))
+        else:
+            refusal = self._refusal(headers, scope)
+            is_open = refusal is not None or scope["path"] in OPEN_PATHS
+            await (refusal or self.app)(scope, receive, _once(send) if is_open else send)
+
+    def _from_link(self, given: str, scope: Scope) -> Response:
+        """Turn the token of a link into a cookie, so that it does not stay in the browser's address."""
+        if not self.token.matches(given, peer_of(scope)):
+            return PlainTextResponse(
+                "That is not the token of this page: open the link that `oneflower up` printed last.\n",
+                status_code=403,
+            )
+        answer = RedirectResponse("./", status_code=303)
+        # Strict would keep the cookie back where the link is followed from another page, such as a terminal
+        # in the browser; no request changes anything here.
+        self.token.let_in(answer, str(scope["scheme"]), "lax")
+        return answer
+
+    def _refusal(self, headers: Headers, scope: Scope) -> Response | None:
         try:
             if scope["path"] in OPEN_PATHS or self.token.opens(headers, peer_of(scope)):
                 return None
@@ -123,6 +183,21 @@ class Gate:
             status_code=401,
             headers={"WWW-Authenticate": "Bearer"},
         )
+
+
+def _of_link(scope: Scope) -> str:
+    return QueryParams(scope["query_string"]).get(LINK, "") if scope["path"] == "/" else ""
+
+
+def _once(send: Send) -> Send:
+    """Close the connection after the answer: a thousand requests that were sent at once get one."""
+
+    async def closing(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message)["Connection"] = "close"
+        await send(message)
+
+    return closing
 
 
 def peer_of(scope: Scope) -> str:

@@ -25,6 +25,7 @@ from oneflower.monitor.web.events import Events
 from oneflower.monitor.web.headers import SafeHeaders
 from oneflower.monitor.web.live import Live
 from oneflower.monitor.web.login import Login
+from oneflower.monitor.web.renderings import Renderings
 
 Reader = Callable[[TrainingState, Safety, datetime], str | bytes]
 
@@ -56,6 +57,7 @@ class Pages:
 
     def __init__(self, live: Live) -> None:
         self._live = live
+        self._renderings = Renderings(lambda: live.state)
 
     async def page(self, request: Request) -> Response:
         """Return the page as it is now; it updates itself from there."""
@@ -64,18 +66,20 @@ class Pages:
 
     async def metrics(self, _request: Request) -> Response:
         """Return the metrics for Prometheus."""
-        return await self._answer(metrics.exposition, metrics.CONTENT_TYPE)
+        return await self._answer("metrics", metrics.exposition, metrics.CONTENT_TYPE)
 
     async def report(self, _request: Request) -> Response:
         """Return the report of this moment: one file that can be kept."""
         return await self._answer(
-            lambda view, safety, _now: render_report(view, safety=safety), "text/html; charset=utf-8"
+            "report",
+            lambda view, safety, _now: render_report(view, safety=safety),
+            "text/html; charset=utf-8",
         )
 
     async def report_json(self, _request: Request) -> Response:
         """Return the same as JSON."""
         return await self._answer(
-            lambda view, safety, now: json.dumps(full_document(view, now, safety)), "application/json"
+            "json", lambda view, safety, now: json.dumps(full_document(view, now, safety)), "application/json"
         )
 
     async def script(self, _request: Request) -> Response:
@@ -87,10 +91,11 @@ class Pages:
         """Say that the server runs; it shows nothing of the training and needs no token."""
         return PlainTextResponse("ok\n")
 
-    async def _answer(self, reader: Reader, media_type: str) -> Response:
+    async def _answer(self, kind: str, reader: Reader, media_type: str) -> Response:
         """Answer with what a reader makes of the training; 503 while the journal is not known yet."""
         try:
-            content = await run_in_threadpool(self._read, reader)
+            await run_in_threadpool(self._live.following.require_read)  # all at a time; a rendering is one
+            content = await self._renderings.get(kind, lambda: run_in_threadpool(self._read, reader))
         except StateError as error:
             return PlainTextResponse(f"{error}\n", status_code=503, headers={"Retry-After": "5"})
         return Response(content, media_type=media_type)

@@ -1,6 +1,7 @@
 """The door for people: a form that turns the token into a cookie. Programs send the token as Bearer."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 from urllib.parse import parse_qs
 
@@ -9,10 +10,13 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from oneflower.monitor.html.document import document
 from oneflower.monitor.html.markup import el
-from oneflower.monitor.web.access import COOKIE, Token, TooSoonError, peer_of
+from oneflower.monitor.web.access import Token, TooSoonError, peer_of
 
 LARGEST_BYTES: Final = 4096
-KEPT_FOR_S: Final = 7 * 24 * 3600
+FROM_UP: Final = (
+    "`oneflower up` prints a link that holds it: open that. The token is in the file dashboard-token of the "
+    "state folder."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,21 +28,16 @@ class Login:
     async def __call__(self, request: Request) -> Response:
         """Show the form, or take the token."""
         if request.method == "GET":
-            return HTMLResponse(_form(""))
+            return HTMLResponse(_form("", is_drawn=self.token.is_drawn))
         try:
             if not self.token.matches(await _given(request), peer_of(request.scope)):
-                return HTMLResponse(_form("That is not the token."), status_code=403)
+                return HTMLResponse(
+                    _form("That is not the token.", is_drawn=self.token.is_drawn), status_code=403
+                )
         except TooSoonError as error:
             return HTMLResponse(_form(str(error)), status_code=429, headers=error.headers)
         answer = RedirectResponse("./", status_code=303)
-        answer.set_cookie(
-            COOKIE,
-            self.token.session(),
-            max_age=KEPT_FOR_S,
-            httponly=True,
-            samesite="strict",
-            secure=request.url.scheme == "https",
-        )
+        self.token.let_in(answer, request.url.scheme)
         return answer
 
 
@@ -52,11 +51,13 @@ async def _given(request: Request) -> str:
     return fields.get("token", [""])[0].strip()
 
 
-def _form(problem: str) -> str:
+@lru_cache(maxsize=32)
+def _form(problem: str, *, is_drawn: bool = False) -> str:
     form = el(
         "form",
         el("h1", "A token is needed"),
         el("p", problem, role="alert", class_="sign bad") if problem else None,
+        el("p", FROM_UP) if is_drawn else None,
         el(
             "label",
             "Token",

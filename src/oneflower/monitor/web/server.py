@@ -16,10 +16,13 @@ from oneflower.monitor.web.access import Token
 from oneflower.monitor.web.app import make_app
 from oneflower.monitor.web.connections import BACKLOG, bounded, most_connections
 from oneflower.monitor.web.live import Live
+from oneflower.monitor.web.log_lines import spare_log
 
 # Readers hold their streams for ever; the server does not wait longer for them when it ends.
 LAST_WORDS_S: Final = 2
 START_TIMEOUT_S: Final = 10.0
+LOOPBACK: Final = "127.0.0.1"
+NO_TOKEN: Final = Token()
 
 
 class PageServer(uvicorn.Server):
@@ -35,8 +38,10 @@ class PageServer(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Take a port; 0 takes a free one.
+def listen(
+    host: str, port: int, *, remedy: str = "choose another with --port, or 0 for any free one"
+) -> socket.socket:
+    """Take a port; 0 takes a free one. `remedy` is where the operator chooses one.
 
     Raises
     ------
@@ -52,7 +57,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener.close()
         raise StateError(
             f"cannot listen on {host}:{port} ({error.strerror or error}): expected a free port of this "
-            "machine; choose another with --port, or 0 for any free one"
+            f"machine; {remedy}"
         ) from error
     return listener
 
@@ -70,24 +75,26 @@ def serve(listener: socket.socket, live: Live, token: Token) -> None:
 
 
 @contextmanager
-def beside(journal: Path, folder: Path, port: int) -> Iterator[str]:
-    """Serve on 127.0.0.1 in a thread while the body runs; give the address.
+def beside(
+    journal: Path, folder: Path, port: int, *, host: str = LOOPBACK, token: Token = NO_TOKEN
+) -> Iterator[str]:
+    """Serve in a thread while the body runs; give what to open in a browser.
 
     Raises
     ------
     StateError
         The port is taken.
     """
-    listener = listen("127.0.0.1", port)
+    listener = listen(host, port, remedy="choose another in FL_DASHBOARD_ADDRESS")
     with Live(journal, folder=folder) as live:
-        server = _server(live, Token())
+        server = _server(live, token)
         thread = threading.Thread(target=server.run, args=([listener],), name="dashboard", daemon=True)
         thread.start()
         limit = time.monotonic() + START_TIMEOUT_S
         while not server.started and thread.is_alive() and time.monotonic() < limit:
             time.sleep(0.01)
         try:
-            yield address(listener)
+            yield token.link(address(listener))
         finally:
             server.should_exit = True
             thread.join(START_TIMEOUT_S)
@@ -106,4 +113,5 @@ def _server(live: Live, token: Token) -> PageServer:
         timeout_graceful_shutdown=LAST_WORDS_S,
         lifespan="off",
     )
+    spare_log()  # after the configuration, which sets the loggers up
     return PageServer(config, live)

@@ -10,6 +10,7 @@ from oneflower.flower.version import supported_version
 from oneflower.opennebula.doctor.host import RUN_AGAIN, Host
 from oneflower.opennebula.roles import Machine
 from oneflower.settings import PEM_VARIABLES, TABLE, resolve
+from oneflower.words import counted
 
 CONTEXT, FLOWER, SETTINGS, TOKEN = "context", "flower", "settings", "token"
 
@@ -73,8 +74,8 @@ def settings(host: Host) -> Iterator[Finding]:
     used = resolution.settings
     yield ok(
         SETTINGS,
-        f"{chosen} of {len(TABLE)} variables set; FL_USE_CASE {used.use_case}, {used.num_rounds} rounds, "
-        f"TLS {'enabled' if used.tls_enabled else 'disabled'}",
+        f"{chosen} of {len(TABLE)} variables set; FL_USE_CASE {used.use_case}, "
+        f"{counted(used.num_rounds, 'round')}, TLS {'enabled' if used.tls_enabled else 'disabled'}",
     )
 
 

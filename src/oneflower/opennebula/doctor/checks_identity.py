@@ -10,6 +10,7 @@ from oneflower.opennebula.onegate import find_superlink, key_claims, supernode_i
 from oneflower.opennebula.roles import Machine
 from oneflower.settings import Settings
 from oneflower.tls import read_node_key
+from oneflower.words import are, counted
 
 KEY, TRUST = "node-key", "superlink-ca"
 _MOST_SHOWN = 8
@@ -109,7 +110,8 @@ def _pinned(host: Host) -> Iterator[Finding]:
         pins = pins.follow(supernode_ids(host.facts.service), claims)
     yield from (_changed(host, pins, vm) for vm in sorted(pins.changed)[:_MOST_SHOWN])
     if not pins.changed:
-        yield ok(KEY, f"{len(pins.keys)} SuperNodes are known by their key: {_listed(pins)}")
+        known = len(pins.keys)
+        yield ok(KEY, f"{counted(known, 'SuperNode')} {are(known)} known by their key: {_listed(pins)}")
 
 
 def _changed(host: Host, pins: Pins, vm: int) -> Finding:

@@ -15,6 +15,7 @@ from oneflower.opennebula.doctor import one_apps
 from oneflower.opennebula.doctor.host import Host
 from oneflower.opennebula.onegate.encoding import decode
 from oneflower.opennebula.roles import Machine
+from oneflower.words import counted
 
 JOURNAL, SHOWN = "training", "onegate-shows"
 ERRORS: Final[Mapping[type[Event], str]] = {
@@ -43,7 +44,8 @@ def training(host: Host) -> Iterator[Finding]:
         return
     state, error = _read(host)
     values = shown_values(state)
-    rounds = f", {values['FL_ROUND']} of {values['FL_ROUNDS']} rounds" if "FL_ROUNDS" in values else ""
+    of = counted(state.total or 0, "round")
+    rounds = f", {values['FL_ROUND']} of {of}" if "FL_ROUNDS" in values else ""
     text = f"{values['FL_STATE']}{rounds}"
     if error is None:
         yield ok(JOURNAL, text)

@@ -12,6 +12,7 @@ from oneflower.opennebula.appliance.systemd import JOURNALCTL, SYSTEMCTL
 from oneflower.opennebula.doctor.host import Host, last_error
 from oneflower.opennebula.roles import Machine
 from oneflower.settings import NO_USE_CASE
+from oneflower.words import counted
 
 UNITS, REGISTERED = "units", "registration"
 DOCKER, CONTEXT = "docker.service", "one-context.service"
@@ -99,7 +100,7 @@ def _unit(host: Host, unit: _Expected, shown: Mapping[str, str]) -> Finding:
     if state == "active" and restarts >= MANY_RESTARTS:
         error = _last_error(host, unit.name)
         fix = f"`journalctl -u {unit.name}` has the reasons"
-        return warning(unit.name, f"{text}, restarted {restarts} times{error}", fix)
+        return warning(unit.name, f"{text}, restarted {counted(restarts, 'time')}{error}", fix)
     if state == "active":
         return ok(unit.name, text)
     if state == "inactive":

@@ -8,6 +8,7 @@ from oneflower.journal.state.records import STRIP_ROUNDS, Client
 from oneflower.monitor.html.markup import Html, code, el, join, moment, note, table
 from oneflower.monitor.html.panel import EVERYWHERE, Panel
 from oneflower.monitor.state.standing import SIGNS, TROUBLED, Standing, by_trouble
+from oneflower.words import counted
 
 # More healthy clients than this are folded away; those in trouble never are.
 MOST_SHOWN = 12
@@ -48,7 +49,10 @@ def _overview(stands: Sequence[tuple[Client, Standing]]) -> Html:
     here = len(stands) - found[Standing.GONE]
     words = [f"{found[stand]} {stand}" for stand in Standing if found[stand] and stand is not Standing.GONE]
     return el(
-        "p", f"{here} clients: {', '.join(words)}." if here else "No client has answered since the start."
+        "p",
+        f"{counted(here, 'client')}: {', '.join(words)}."
+        if here
+        else "No client has answered since the start.",
     )
 
 

@@ -10,6 +10,7 @@ from oneflower.monitor.html.panel import ON_DASHBOARD, Panel
 from oneflower.monitor.state.standing import SIGNS, Standing, standing
 from oneflower.monitor.state.supervision import Supervision, supervision
 from oneflower.monitor.text.values import saving_text, waiting_text
+from oneflower.words import counted, have
 
 # So many signs fit into two or three lines; more of them are drawn smaller.
 MANY = 48
@@ -100,8 +101,14 @@ def _steps(view: TrainingState) -> Html:
 
 def _answers(view: TrainingState) -> Html:
     if view.phase is Phase.EVALUATING:
-        return el("p", f"{len(view.evaluated)} clients have evaluated the new model.")
-    return el("p", f"{view.replies} of {view.clients} clients have answered with an update.")
+        return el(
+            "p",
+            f"{counted(len(view.evaluated), 'client')} {have(len(view.evaluated))} evaluated the new model.",
+        )
+    return el(
+        "p",
+        f"{view.replies} of {counted(view.clients, 'client')} {have(view.clients)} answered with an update.",
+    )
 
 
 def _signs(stands: Sequence[tuple[str, Standing]]) -> Html | None:
