@@ -33,6 +33,7 @@ LAYERS = {
     "kinds": 1,
     "output": 1,
     "foreign_text": 0,
+    "bounded_json": 0,
     "files": 1,
     "findings": 1,
     "language_models": 1,

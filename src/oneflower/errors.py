@@ -6,6 +6,7 @@
     +-- SettingsError         2  a variable or a context file is wrong; nothing was started
     +-- CheckpointError       3  a checkpoint is missing, damaged, of another model, or locked
     |   +-- FolderLockedError 3  another run writes the checkpoint folder
+    |   +-- ForeignError      3  a checkpoint is not signed with FL_CHECKPOINT_KEY, or is another training's
     +-- ClusterError          4  a Flower process did not start, died, or its port is taken
     |   +-- FlowerVersionError 4  the Flower that is installed is not one that oneflower supports
     +-- AppError              5  the folder is not a Flower app, or its data does not fit the model
@@ -48,6 +49,20 @@ class FolderLockedError(CheckpointError):
     """Another run is writing the checkpoint folder."""
 
 
+class ForeignError(CheckpointError):
+    """A checkpoint is not signed with our key, or by another training; that is not damage.
+
+    Attributes
+    ----------
+    word
+        What is the matter, in a word or two, for a list.
+    """
+
+    def __init__(self, text: str, *, word: str = "NOT OURS") -> None:
+        super().__init__(text)
+        self.word = word
+
+
 class ClusterError(OneflowerError):
     """A Flower process did not start or died, or a port is taken."""
 
@@ -80,3 +95,19 @@ class MachineError(OneflowerError):
     """A check of a virtual machine found a problem."""
 
     exit_code = 8
+
+
+def named_class(cls: type[OneflowerError]) -> type[OneflowerError]:
+    """Return the class of the tree above that an error's class is of: its own may be private to a folder."""
+    return next(each for each in cls.__mro__ if each.__module__ == __name__)
+
+
+def class_named(name: str) -> type[OneflowerError] | None:
+    """Return the class of the tree above that a name stands for, also that of a class of a folder."""
+    pending: list[type[OneflowerError]] = [OneflowerError]
+    while pending:
+        cls = pending.pop()
+        if cls.__name__ == name:
+            return named_class(cls)
+        pending += cls.__subclasses__()
+    return None

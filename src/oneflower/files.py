@@ -1,17 +1,22 @@
 """Read and write small files of the state folder; writes are atomic, errors say how to fix the cause."""
 
 import errno
+import fcntl
 import json
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from oneflower.bounded_json import SMALL, parse_json
 from oneflower.errors import StateError
 
+_FIRST_POLL_S: Final = 0.001
+_LONGEST_POLL_S: Final = 0.02
 PRIVATE_UMASK = 0o077
 """For the processes of a training: what they write is their user's alone, models and logs included."""
 HINTS = {
@@ -21,6 +26,8 @@ HINTS = {
     errno.EPERM: "permission denied: change its owner or mode, or pass another folder with --state",
     errno.EROFS: "the file system is read-only: pass another folder with --state",
     errno.ENOTDIR: "a part of the path is a file: pass another folder with --state",
+    errno.ELOOP: "a symbolic link is in its place, which is not followed: remove it, or pass another folder "
+    "with --state",
     errno.EEXIST: "a file of that name exists: pass another folder with --state",
 }
 
@@ -30,16 +37,27 @@ def private_files() -> None:
     os.umask(PRIVATE_UMASK)
 
 
-def make_private(path: Path) -> None:
-    """Take a file's or folder's permissions from all but its owner; not from what another user owns.
+def make_private(path: Path, *, also: int = 0) -> None:
+    """Take a file's or folder's permissions from all but its owner, and a folder's group that shares it.
 
-    A release before this one let others read the state of a training.
+    Not from what another user owns, and not through a link. A release before this one let others read the
+    state of a training.
     """
     with suppress(OSError):
-        found = path.lstat()
-        kept = stat.S_IMODE(found.st_mode) & 0o700
-        if found.st_uid == os.geteuid() and not path.is_symlink() and stat.S_IMODE(found.st_mode) != kept:
-            path.chmod(kept)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        try:
+            found = os.fstat(descriptor)
+            mode, kept = stat.S_IMODE(found.st_mode), stat.S_IMODE(found.st_mode) & (0o700 | also)
+            is_ours = found.st_uid == os.geteuid()
+            if is_ours and (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)) and mode != kept:
+                os.fchmod(descriptor, kept)
+        finally:
+            os.close(descriptor)
+
+
+def readers_of(folder: Path) -> int:
+    """Return the permission that a folder's group has for its files: its operator made it to be shared."""
+    return stat.S_IRGRP if folder.stat().st_mode & stat.S_ISGID else 0
 
 
 @contextmanager
@@ -85,10 +103,6 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     write_atomically(path, json.dumps(value, indent=2) + "\n")
 
 
-LARGEST_JSON: Final = 16 << 20
-"""No JSON file of a state folder comes near; a larger one is not ours."""
-
-
 def open_to_read(path: Path, *, follow: bool = True) -> BinaryIO:
     """Open a regular file for reading; OSError for anything else.
 
@@ -104,6 +118,42 @@ def open_to_read(path: Path, *, follow: bool = True) -> BinaryIO:
         raise
 
 
+def open_to_write(path: Path, flags: int, mode: int = 0o600) -> int:
+    """Open or create a regular file with more flags, such as O_APPEND; return its descriptor.
+
+    Never through a symbolic link, which leads to another file, and never waiting for a named pipe's reader:
+    others may write the folder. OSError for anything but a file.
+    """
+    flags |= os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags, mode)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # nobody reads it
+            raise OSError(errno.ENXIO, "it is a named pipe or a socket; expected a file", str(path)) from None
+        raise
+    try:
+        require_file(descriptor)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def lock_within(descriptor: int, patience_s: float) -> bool:
+    """Lock a file for this process, and return whether that was possible in time: anybody may hold a lock."""
+    deadline, pause_s = time.monotonic() + patience_s, _FIRST_POLL_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_POLL_S)
+        else:
+            return True
+
+
 def require_file(descriptor: int) -> None:
     """Raise OSError unless what is open is a regular file."""
     mode = os.fstat(descriptor).st_mode
@@ -115,26 +165,18 @@ def require_file(descriptor: int) -> None:
         raise OSError(errno.EINVAL, "it is a device; expected a file")
 
 
-def read_bytes(path: Path, most_bytes: int) -> bytes:
+def read_bytes(path: Path, most_bytes: int, *, follow: bool = True) -> bytes:
     """Read a regular file of at most `most_bytes`; OSError for a larger one, before it is read."""
-    with open_to_read(path) as file:
+    with open_to_read(path, follow=follow) as file:
         if os.fstat(file.fileno()).st_size > most_bytes:
             raise OSError(errno.EFBIG, f"it has more than {most_bytes} bytes")
         return file.read(most_bytes)
 
 
-def parse_json(data: bytes | str) -> Any:
-    """Parse JSON; ValueError for whatever is wrong with it, nesting and numbers beyond all bounds, too."""
-    try:
-        return json.loads(data)
-    except (RecursionError, MemoryError, OverflowError) as error:
-        raise ValueError(f"nested or large beyond all bounds: {type(error).__name__}") from error
-
-
 def read_json(path: Path) -> dict[str, Any]:
     """Read one JSON object; empty if the file is missing, unreadable or damaged."""
     try:
-        value = parse_json(read_bytes(path, LARGEST_JSON))
+        value = parse_json(read_bytes(path, SMALL.most_bytes))
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}

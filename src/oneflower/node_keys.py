@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Self
 
+from oneflower.bounded_json import parse_json
+
 # SubjectPublicKeyInfo (RFC 5480) up to the point, by the length of the whole.
 _PREFIXES: Final = {
     91: bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004"),
@@ -145,7 +147,7 @@ class Pins:
     def parse(cls, text: str) -> Self:
         """Read the text of a file; ValueError if `text` did not write it."""
         try:
-            content: dict[str, Any] = json.loads(text)
+            content: dict[str, Any] = parse_json(text)
             keys = {_vm(vm): NodeKey.from_word(word) for vm, word in content["keys"].items()}
             changed = {_vm(vm): str(mark)[:FINGERPRINT_DIGITS] for vm, mark in content["changed"].items()}
         except (KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -8,6 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from oneflower.bounded_json import parse_json
+
 TABLE_SCHEMA = 1
 MAX_MEMBER = 2**63 - 1
 
@@ -70,7 +72,7 @@ def table_text(table: Table) -> str:
 
 def read_table(text: str) -> Table:
     """Parse the text that `table_text` writes; ValueError if it is not valid."""
-    found: Any = json.loads(text)
+    found: Any = parse_json(text)
     if not isinstance(found, dict) or found.get("v") != TABLE_SCHEMA:
         raise ValueError(f"expected an object with v {TABLE_SCHEMA}")
     return checked_table(found.get("members"))

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from oneflower.checkpoints import CheckpointReader, CheckpointStore, ModelSchema
+from oneflower.checkpoints import CheckpointReader, CheckpointStore, ModelSchema, files, history
 from oneflower.checkpoints.files import OsFiles
 from oneflower.checkpoints.manifest import parse, render
 from oneflower.checkpoints.npz_reading import UNREADABLE, read_npz
@@ -283,6 +283,120 @@ def test_a_line_of_the_history_of_any_bytes_is_skipped(folder, line):
         assert store.latest().round == 4
         store.save(make(5))
     assert CheckpointReader(folder).metrics_problem(5) is None
+
+
+HISTORY = "checkpoint_history.jsonl"
+DENSE = {
+    "lists": b'{"round": 5, "metrics": [' + b"[]," * 8_000_000 + b'1], "sha256": "' + b"0" * 64 + b'"}\n',
+    "objects": b'{"round": 5, "metrics": {"a":{"5":[' + b'{"":0},' * 4_000_000 + b"]}}}\n",
+    "long": b'{"round": 5, "metrics": ' + b" " * (40 << 20) + b'0, "sha256": "' + b"0" * 64 + b'"}\n',
+}
+
+
+@pytest.mark.parametrize("line", DENSE.values(), ids=DENSE.keys())
+def test_a_line_of_the_history_beyond_its_bounds_is_skipped_without_memory(folder, line):
+    with (folder / HISTORY).open("ab") as file:
+        file.write(line)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    reader = CheckpointReader(folder)
+    assert reader.metrics()
+    assert [reader.metrics_problem(number) for number in reader.rounds()] == [None, None]
+    with CheckpointStore(folder) as store:
+        assert store.latest().round == 4
+        store.save(make(5))
+    assert CheckpointReader(folder).metrics_problem(5) is None
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 250_000
+
+
+def test_a_history_of_too_many_lines_is_set_aside_and_the_model_resumes(folder, monkeypatch):
+    monkeypatch.setattr(history, "MOST_LINES", 1000)
+    with (folder / HISTORY).open("ab") as file:
+        file.write(b"\n" * 1001)
+    assert "no line that ends at byte" in CheckpointReader(folder).metrics_problem(4)
+    with CheckpointStore(folder) as store:
+        assert store.latest().round == 4
+        store.save(make(5))
+    assert (folder / f"{HISTORY}.damaged-1").exists()
+    assert CheckpointReader(folder).metrics_problem(5) is None
+
+
+def test_a_history_of_too_many_values_is_damage(folder, monkeypatch):
+    monkeypatch.setattr(history, "MOST_VALUES", 5)
+    assert CheckpointReader(folder).metrics_problem(4)
+    assert CheckpointReader(folder).latest().round == 4
+
+
+def test_a_damaged_history_is_not_read_again_for_each_round(folder):
+    class Counted(OsFiles):
+        reads = 0
+
+        def open(self, path):
+            file = super().open(path)
+            if path.name == HISTORY:
+                data = file.read()
+                file.close()
+
+                class Spy(io.BytesIO):
+                    def read(self, *size):
+                        Counted.reads += 1
+                        return super().read(*size)
+
+                return Spy(data)
+            return file
+
+    (folder / HISTORY).write_bytes(b"\n" * 10)
+    reader = CheckpointReader(folder, files=Counted())
+    assert all(reader.metrics_problem(number) for number in reader.rounds())
+    assert Counted.reads == 1
+
+
+@pytest.mark.parametrize("many", [900_000, 4_000_000])
+def test_a_manifest_of_millions_of_values_takes_little_memory(folder, many):
+    content = json.loads((folder / MANIFEST).read_text())
+    text = json.dumps({**content, "notes": {"x": "here"}})
+    (folder / MANIFEST).write_text(text.replace('"here"', f"[{'[],' * many}[]]"))
+    everything_refuses(folder)
+
+
+def test_a_manifest_nested_deeply_is_damage(folder):
+    """It would be parsed, and whoever prints it would end with a RecursionError."""
+    deep = []
+    for _ in range(100):
+        deep = [deep]
+    rewrite(folder, lambda content: content.update(notes={"x": deep}))
+    everything_refuses(folder)
+
+
+def test_a_folder_of_dangling_links_is_listed_once(folder):
+    class Counted(OsFiles):
+        lists = 0
+
+        def names(self, path):
+            Counted.lists += 1
+            return super().names(path)
+
+    for number in range(5, 500):
+        (folder / f"checkpoint_round_{number}.json").symlink_to("nowhere")
+    infos = CheckpointReader(folder, files=Counted()).list()
+    assert len(infos) == 497
+    assert Counted.lists <= 2
+
+
+def test_a_hundred_damaged_rounds_are_too_many_to_look_for_a_good_one(folder):
+    for number in range(5, 305):
+        (folder / f"checkpoint_round_{number}.json").symlink_to("nowhere")
+    with (
+        CheckpointStore(folder) as store,
+        pytest.raises(CheckpointError, match=r"newest 100 checkpoints .* down to round 205, are damaged"),
+    ):
+        store.latest()
+    assert len([name for name in store.set_aside() if name.endswith("damaged-1")]) == 100
+
+
+def test_a_folder_of_too_many_files_is_refused_before_it_is_listed(folder, monkeypatch):
+    monkeypatch.setattr(files, "MOST_NAMES", 3)
+    with pytest.raises(StateError, match=r"more than 3 files\. Remove what is not a checkpoint"):
+        CheckpointReader(folder).list()
 
 
 VALUES = st.recursive(

@@ -7,8 +7,7 @@ import pytest
 
 from oneflower.checkpoints import CheckpointReader, CheckpointStore, KeepNewest, Signer, sign_folder
 from oneflower.checkpoints.manifest import render
-from oneflower.checkpoints.signing import ForeignError
-from oneflower.errors import CheckpointError
+from oneflower.errors import CheckpointError, ForeignError
 
 from .conftest import make, same
 from .folders import at_one_moment, content_of
@@ -177,7 +176,8 @@ class TestSignFolder:
         new = Signer(key="another key of more than 32 bytes!")
         with CheckpointStore(root) as store:
             assert sign_folder(store, new) == {3: "signed", 4: "signed"}
-        assert CheckpointReader(root, signer=new).latest().round == 4
+        remembered = Signer(key=new.key, training=OURS.training)
+        assert CheckpointReader(root, signer=remembered).latest().round == 4
 
     def test_the_training_of_signed_rounds_is_kept(self, root):
         save(root, 3)

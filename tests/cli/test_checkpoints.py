@@ -266,6 +266,43 @@ def test_sign_signs_a_folder_of_before_and_list_says_which_rounds_are_not(oneflo
     assert oneflower("verify", folder)[0] == 3
 
 
+def test_verify_tells_what_is_not_signed_from_what_is_damaged(oneflower, folder, monkeypatch):
+    """Each has its own word and its own remedy, and the command to run is whole."""
+    monkeypatch.setenv("FL_CHECKPOINT_KEY", KEY)
+    code, out, err = oneflower("verify", folder)
+    assert code == 3
+    assert "round 3: UNSIGNED, " in out
+    assert f"`oneflower checkpoints sign {folder}`" in out
+    assert "are not signed with this key" in err
+    assert "DAMAGED" not in out
+    assert "restore" not in out + err
+    oneflower("sign", folder)
+    monkeypatch.setenv("FL_CHECKPOINT_KEY", KEY[::-1])
+    code, out, err = oneflower("verify", folder)
+    assert code == 3
+    assert "round 3: WRONG KEY, " in out
+    assert "Set the key that it was signed with" in out
+    (folder / "checkpoint_round_3.json").write_text("{}")
+    code, out, err = oneflower("verify", folder)
+    assert code == 3
+    assert "round 3: DAMAGED, " in out
+    assert "damaged: round 3" in err
+
+
+def test_a_list_of_any_length_is_cut_and_says_so(oneflower, folder, monkeypatch):
+    monkeypatch.setattr("oneflower.cli.checkpoints._MOST_ROWS", 2)
+    for number in range(100, 110):
+        (folder / f"checkpoint_round_{number}.json").symlink_to("nowhere")
+        (folder / f"checkpoint_round_{number}.npz.damaged-1").write_text("")
+    rounds = len(CheckpointReader(folder).rounds())
+    code, out, _ = oneflower("list", folder)
+    assert code == 0
+    assert out.count("NO: ") == 2
+    assert f"{rounds - 2} older rounds are not shown; --json lists all." in out
+    assert "10 files were set aside" in out
+    assert "and 8 more" in out
+
+
 def test_sign_without_a_key_says_how_to_make_one(oneflower, folder):
     code, _, err = oneflower("sign", folder)
     assert code == 2

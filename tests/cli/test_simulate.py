@@ -103,6 +103,23 @@ def test_a_finished_training_with_other_settings_or_fewer_rounds_is_refused(simu
 
 @pytest.mark.e2e
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra `simulation` is not installed")
+def test_a_finished_or_stopped_training_with_a_key_that_did_not_sign_it_is_refused(simulate, tmp_path):
+    assert simulate("--clients", "4").returncode == 0
+    key = "a3f1c9d27b604e85f1d2c3b4a5968778"
+    for rounds in ("2", "3"):
+        done = simulate("--clients", "4", FL_CHECKPOINT_KEY=key, FL_NUM_ROUNDS=rounds)
+        assert done.returncode == 3, done.stderr
+        assert (done.stdout + done.stderr).count("is not signed") == 1
+        assert f"checkpoints sign {tmp_path / 'state' / 'checkpoints'}`" in done.stderr
+    assert simulate("--clients", "4", state="signed", FL_CHECKPOINT_KEY=key).returncode == 0
+    done = simulate("--clients", "4", state="signed")
+    assert done.returncode == 0
+    assert "only FL_CHECKPOINT_KEY can check" in done.stdout
+    done = simulate("--clients", "4", state="signed", FL_CHECKPOINT_KEY=key[::-1])
+    assert done.returncode == 3
+    assert "Set the key that it was signed with" in done.stderr
+
+
 def test_flowers_ray_engine_gives_the_same_bytes(simulate, tmp_path):
     assert simulate("--clients", "2", state="here").returncode == 0
     done = simulate("--clients", "2", "--engine", "ray", state="ray")

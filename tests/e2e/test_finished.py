@@ -106,6 +106,17 @@ class TestGoingOn:
         assert "finished already; nothing was started" in output
         assert len(up_again.events("cluster_started")) == boots
 
+    @pytest.mark.parametrize("rounds", ["3", "4"])
+    def test_a_key_that_did_not_sign_it_ends_it_before_anything_starts(self, up_again, rounds):
+        """Finished or not, with the documented exit code, and the reason once."""
+        boots = len(up_again.events("cluster_started"))
+        key = "a3f1c9d27b604e85f1d2c3b4a5968778"
+        code, output = up_again.run(CHECKPOINT_KEEP="2", CHECKPOINT_KEY=key, NUM_ROUNDS=rounds)
+        assert code == 3, output
+        assert output.count("is not signed") == 1
+        assert f"oneflower checkpoints sign {up_again.state / 'checkpoints'}`" in output
+        assert len(up_again.events("cluster_started")) == boots
+
     def test_another_strategy_is_refused(self, up_again):
         code, output = up_again.run(STRATEGY="FedAdam", CHECKPOINT_KEEP="2")
         assert code == 2

@@ -1,6 +1,7 @@
 """One `up` at a time in a state folder; an old one is set aside, never deleted."""
 
 import os
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -139,3 +140,74 @@ def test_a_link_in_the_folder_changes_nothing_elsewhere(folder, tmp_path):
     folder.journal.symlink_to(other)
     folder.make()
     assert mode(other) == 0o644
+
+
+@pytest.mark.parametrize("length", [504, 505])
+def test_a_path_that_is_too_long_for_sqlite_is_reported_before_anything_is_made(tmp_path, length):
+    """A SuperLink that cannot open its database is started again for 80 s, and says nothing of its path."""
+    rest = length - len(str(tmp_path)) - len("//superlink/superlink.db")
+    root = tmp_path.joinpath("x" * (rest // 3), "x" * (rest // 3), "x" * (rest - 2 * (rest // 3) - 2))
+    database = root / "superlink" / "superlink.db"
+    assert len(str(database)) == length
+    root.parent.mkdir(parents=True)
+    (root / "superlink").mkdir(parents=True)
+    try:
+        with sqlite3.connect(database) as connection:
+            connection.execute("create table a (b)")
+    except sqlite3.OperationalError:
+        with pytest.raises(StateError, match=r"shorter by 1 bytes"):
+            StateFolder(root).require_database("superlink.db")
+    else:
+        StateFolder(root).require_database("superlink.db")
+    assert (length > 504) == (not database.exists())
+
+
+def test_a_lock_file_that_is_a_link_is_refused_and_its_target_kept(folder, tmp_path):
+    """Whoever can write the folder would have any file of the user emptied."""
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (folder.root / "lock").symlink_to(victim)
+    with pytest.raises(StateError, match="lock"), folder.lock():
+        pass
+    assert victim.read_text() == "precious"
+
+
+def test_a_lock_file_that_is_a_named_pipe_is_refused_at_once(folder):
+    os.mkfifo(folder.root / "lock")
+    with pytest.raises(StateError, match="named pipe"), folder.lock():
+        pass
+
+
+def test_files_of_an_earlier_release_are_closed_to_others(folder, tmp_path):
+    """They were written for everybody to read, and a folder that is shared keeps its mode."""
+    names = [
+        "checkpoints/checkpoint_round_2.npz",
+        "checkpoints/checkpoint_round_2.state.npz",
+        "checkpoints/checkpoint_round_2.json",
+        "checkpoints/checkpoint_round_1.npz.damaged-1",
+        "checkpoints/checkpoint_history.jsonl",
+        "checkpoints/checkpoint_metadata.json",
+        "checkpoints/.checkpoint.lock",
+        "logs/superlink.log",
+        "logs/superlink.log.1",
+        "journal.jsonl",
+        "journal.jsonl.2",
+        ".journal.jsonl.7.alive",
+        "training.json",
+        "lock",
+    ]
+    (folder.checkpoints).mkdir()
+    for name in names:
+        (folder.root / name).write_text("x")
+        (folder.root / name).chmod(0o644)
+    others = tmp_path / "others"
+    others.write_text("x")
+    others.chmod(0o644)
+    (folder.logs / "link.log").symlink_to(others)
+    (folder.checkpoints / "checkpoint_round_3.npz").symlink_to(others)
+    os.mkfifo(folder.logs / "pipe.log", 0o644)
+    folder.make()
+    assert {name: oct(stat.S_IMODE((folder.root / name).stat().st_mode)) for name in names} == dict.fromkeys(
+        names, "0o600"
+    )
+    assert stat.S_IMODE(others.stat().st_mode) == 0o644

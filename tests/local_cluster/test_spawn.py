@@ -137,3 +137,35 @@ def wait_until(condition):
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_a_log_that_is_a_link_or_a_pipe_is_refused_at_once(tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    log = tmp_path / "log"
+    log.symlink_to(victim)
+    with pytest.raises(StateError, match="symbolic link"):
+        spawn("node", ["/bin/true"], environment={}, log=log, folder=tmp_path)
+    assert "cannot be read" in tail(log)
+    log.unlink()
+    os.mkfifo(log)
+    with pytest.raises(StateError, match="named pipe"):
+        spawn("node", ["/bin/true"], environment={}, log=log, folder=tmp_path)
+    assert "cannot be read" in tail(log)
+    assert victim.read_text() == "precious"
+
+
+@pytest.mark.parametrize("which", ["log", "log.1"])
+def test_a_log_is_cut_through_no_link(tmp_path, which):
+    """Whoever can write the folder would have any file of the user overwritten."""
+    victim = tmp_path / "victim"
+    victim.write_text("precious" * 10)
+    (tmp_path / "a.log").write_text("x" * 100)
+    (tmp_path / f"a.{which}").unlink(missing_ok=True)
+    (tmp_path / f"a.{which}").symlink_to(victim)
+    cut(tmp_path / "a.log", max_bytes=10)
+    assert victim.read_text() == "precious" * 10
+    if which == "log.1":
+        assert (tmp_path / "a.log").stat().st_size == 0
+        assert (tmp_path / "a.log.1").read_text() == "x" * 100
+        assert (tmp_path / "a.log.1").stat().st_mode & 0o777 == 0o600

@@ -286,6 +286,28 @@ def test_a_line_holds_no_control_character(tmp_path):
     assert entries_of(line.encode()) == [entry]
 
 
+@pytest.mark.parametrize("line", [b"x\n", b"{}\n", b"\xff\n", b'{"event": "of no time at all", "x": 1}\n'])
+def test_any_number_of_broken_lines_is_counted_and_takes_no_memory(tmp_path, line):
+    path, many = tmp_path / "journal.jsonl", 200_000
+    good = b'{"v":2,"time":"2026-03-01T11:00:00+00:00","event":"client_joined","client":"a"}\n'
+    path.write_bytes(good + line * many + good)
+    for read in (list(read_journal(path)), list(read_backwards(path))):
+        state = reduce(read)
+        assert state.broken == many
+        assert len(read) < 5000
+        assert sum(type(entry.event).__name__ == "ClientJoined" for entry in read) == 2
+
+
+@pytest.mark.parametrize("values", [90_000, 4_000_000])
+def test_a_line_of_many_values_is_kept_in_part_or_skipped(values):
+    line = '{"v":2,"time":"2026-03-01T11:00:00+00:00","event":"of_tomorrow","x":[' + "[]," * values + "1]}"
+    (entry,) = entries_of(line.encode())
+    if values > 200_000:
+        assert "at most 200000 are read" in entry.event.why
+    else:
+        assert len(str(entry.event.fields)) < 6000
+
+
 def test_a_file_without_lines_is_read_in_pieces(tmp_path: Path):
     """One line of 80 MB, more than a journal's file can have, is some that cannot be read."""
     path = tmp_path / "journal.jsonl"

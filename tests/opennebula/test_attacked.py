@@ -3,6 +3,7 @@
 import json
 import os
 import threading
+from contextlib import contextmanager
 
 import httpx
 import pytest
@@ -128,13 +129,14 @@ def test_a_part_is_asked_for_until_onegate_was_told(stage_of, onegate, client_of
 
 @pytest.mark.parametrize("answer", ["<html>maintenance", None])
 def test_what_answers_in_place_of_onegate_may_pass(client_of, monkeypatch, answer):
-    def request(*words, **options):
+    @contextmanager
+    def stream(*words, **options):
         if answer is None:
             raise httpx.DecodingError("no gzip")
-        return httpx.Response(200, text=answer)
+        yield httpx.Response(200, text=answer)
 
     client = client_of(12)
-    monkeypatch.setattr(client._http, "request", request)
+    monkeypatch.setattr(client._http, "stream", stream)
     with pytest.raises(OneGateError) as caught:
         client.service(patience_s=0.0)
     assert caught.value.passing

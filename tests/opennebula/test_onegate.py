@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oneflower.bounded_json import Bounds
 from oneflower.opennebula.onegate import (
     Access,
     OneGate,
@@ -168,6 +169,16 @@ def test_an_accepted_token_is_remembered_by_the_next_process(onegate, hours, tmp
         second.vm()
     with client("another") as third, pytest.raises(OneGateError, match="never accepted"):
         third.vm()
+
+
+def test_an_answer_without_end_is_not_read_to_its_end(client_of, monkeypatch):
+    """Whatever stands in the place of OneGate, and whatever VMs write into their templates."""
+    monkeypatch.setattr("oneflower.opennebula.onegate.client.LARGEST_ANSWER", Bounds(most_bytes=20))
+    with pytest.raises(OneGateError, match="contains no VM"):
+        client_of(10).vm()
+    monkeypatch.setattr("oneflower.opennebula.onegate.client.LARGEST_ANSWER", Bounds(most_values=2))
+    with pytest.raises(OneGateError, match="contains no VM"):
+        client_of(10).vm()
 
 
 def test_a_refusal_is_not_repeated(onegate, client_of):

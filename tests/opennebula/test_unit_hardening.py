@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from oneflower.errors import ClusterError
 from oneflower.opennebula.appliance import services
 from oneflower.opennebula.appliance.layout import Layout
-from oneflower.opennebula.appliance.units import again_unit, container_unit, report_unit
+from oneflower.opennebula.appliance.units import again_unit, container_unit, has_daemon, report_unit
 from oneflower.opennebula.roles import Machine
 from oneflower.settings import resolve
 
@@ -107,3 +108,33 @@ def test_the_client_of_a_container_reaches_dockerds_socket_and_nothing_else():
         assert lines(text, "RestrictAddressFamilies") == ["AF_UNIX"]
         assert lines(text, "PrivateNetwork") == ["yes"]
         assert lines(text, "CapabilityBoundingSet") == [""]
+
+
+class Engine:
+    """A `docker` that says what it is, or that is not there."""
+
+    def __init__(self, says):
+        self.says = says
+
+    def run(self, *command):
+        assert command == ("/usr/bin/docker", "--version")
+        if self.says is None:
+            raise ClusterError("not installed")
+        return self.says
+
+
+@pytest.mark.parametrize(
+    ("says", "daemon"),
+    [
+        ("Docker version 28.2.2, build e6534b4\n", True),
+        ("podman version 4.3.1\n", False),
+        (None, True),  # `doctor` says what is missing
+    ],
+)
+def test_a_container_that_is_the_units_own_child_is_not_bound_as_dockerds_client(says, daemon):
+    assert has_daemon(Engine(says)) is daemon
+    for container in services.superlink_containers(resolve({}, {}).settings, Layout()):
+        text = container_unit(container, daemon=has_daemon(Engine(says)))
+        assert bool(lines(text, "CapabilityBoundingSet")) is daemon
+        assert bool(lines(text, "NoNewPrivileges")) is daemon
+        assert "--cap-drop=ALL" in text

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,11 @@ import pytest
 
 from oneflower.checkpoints import Checkpoint, CheckpointStore
 from oneflower.codes import StopReason
-from oneflower.errors import SettingsError
+from oneflower.errors import SettingsError, StateError
 from oneflower.supervisor import finished
 from oneflower.supervisor.job import changes
 from oneflower.supervisor.machine import State
-from oneflower.supervisor.memory import Finished, Memory, load, taken_up
+from oneflower.supervisor.memory import LOCK_NAME, Finished, Memory, load, locked, taken_up
 
 from ..making import entry
 
@@ -257,3 +258,16 @@ class TestTakenUp:
     def test_a_damaged_machine_starts_over(self, tmp_path):
         (tmp_path / "training.json").write_text('{"v": 1, "training": {"seed": 1}, "machine": {"run": "x"}}')
         assert load(tmp_path / "training.json").machine.state is State.WAITING
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+def test_a_lock_that_is_no_file_is_refused_at_once(tmp_path, kind):
+    """Opening a named pipe for writing waits until somebody reads it."""
+    victim = tmp_path / "victim"
+    if kind == "pipe":
+        os.mkfifo(tmp_path / LOCK_NAME)
+    else:
+        (tmp_path / LOCK_NAME).symlink_to(victim)
+    with pytest.raises(StateError, match=LOCK_NAME), locked(tmp_path):
+        pass
+    assert not victim.exists()

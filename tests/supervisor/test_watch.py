@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 
 from oneflower.codes import LossCode
-from oneflower.errors import AppError, CheckpointError, StateError, TrainingError
+from oneflower.errors import AppError, CheckpointError, ForeignError, StateError, TrainingError
 from oneflower.journal import Journal
 from oneflower.journal.heartbeat import Heartbeat, heartbeat_file, last_beat
 from oneflower.kinds import ErrorKind
@@ -112,6 +112,24 @@ def test_the_journal_tells_the_kind_of_a_failure_before_any_log(watch, played):
     finish(played, "failed", "3 channels")
     with pytest.raises(AppError, match="3 channels"):
         watch.look()
+
+
+@pytest.mark.parametrize(
+    ("log", "kind"),
+    [
+        ("oneflower.errors.ForeignError: not signed", ForeignError),
+        ("oneflower.checkpoints.manifest.DamagedError: not signed", CheckpointError),
+        ("oneflower.checkpoints.reader.MissingRoundError: not signed", CheckpointError),
+        ("another.errors.CheckpointError: not signed", None),
+    ],
+)
+def test_the_log_tells_the_kind_of_a_failure_that_no_event_has_told(watch, played, log, kind):
+    """An error of a folder is one of the tree: otherwise it is restarted, and ends with another exit code."""
+    played.control.log = f"{log}\n"
+    finish(played, "failed", "not signed")
+    with pytest.raises(w.RunLostError if kind is None else kind, match="not signed") as raised:
+        watch.look()
+    assert kind is None or type(raised.value) is kind
 
 
 def test_a_kind_that_is_not_known_here_is_a_failed_training(watch, played):

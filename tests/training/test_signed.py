@@ -6,11 +6,12 @@ import shutil
 import pytest
 
 from oneflower.checkpoints import CheckpointReader, CheckpointStore, Signer, sign_folder
-from oneflower.errors import CheckpointError, SettingsError
+from oneflower.errors import CheckpointError, ForeignError, SettingsError
 from oneflower.journal import JOURNAL_VARIABLE
 from oneflower.training.signing import MEMORY
 
 from ..federation import Federation
+from ..making import events_in
 from .test_training import Killed, digest, kill_in
 
 KEY = "a3f1c9d27b604e85f1d2c3b4a5968778"
@@ -70,6 +71,25 @@ def test_a_training_that_does_not_resume_is_another_one(tmp_path, key):
     Federation(folder=tmp_path / "share").train(resume="never")
     assert training_of(tmp_path / "share") not in ("", before)
     assert json.loads((key / MEMORY).read_text()) == {"training": training_of(tmp_path / "share")}
+
+
+def test_the_failure_is_written_as_one_of_the_documented_kinds(tmp_path, key, monkeypatch):
+    monkeypatch.delenv("FL_CHECKPOINT_KEY")
+    Federation(folder=tmp_path / "share").train(num_server_rounds=2)
+    monkeypatch.setenv("FL_CHECKPOINT_KEY", KEY)
+    with pytest.raises(ForeignError) as raised:
+        Federation(folder=tmp_path / "share").train()
+    (failed,) = [each for each in events_in(key / "journal.jsonl") if each.tag == "training_failed"]
+    assert (failed.error, raised.value.exit_code, raised.value.word) == ("ForeignError", 3, "UNSIGNED")
+    assert f"oneflower checkpoints sign {tmp_path / 'share'}`" in failed.reason
+
+
+def test_a_signed_checkpoint_without_a_key_is_resumed_with_a_warning(tmp_path, key, monkeypatch, caplog):
+    Federation(folder=tmp_path / "share").train(num_server_rounds=2)
+    monkeypatch.delenv("FL_CHECKPOINT_KEY")
+    with caplog.at_level("WARNING"):
+        Federation(folder=tmp_path / "share").train()
+    assert "only FL_CHECKPOINT_KEY can check round=2" in caplog.text
 
 
 def test_a_weak_key_is_refused(tmp_path, key, monkeypatch):

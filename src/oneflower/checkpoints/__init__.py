@@ -3,6 +3,7 @@
 from oneflower.checkpoints.background import BackgroundWriter
 from oneflower.checkpoints.comparison import ArrayChange, compare
 from oneflower.checkpoints.export import FORMATS, export_model
+from oneflower.checkpoints.folder import close_checkpoints
 from oneflower.checkpoints.manifest import SCHEMA, Manifest
 from oneflower.checkpoints.metrics import Metric, loadable, normalised
 from oneflower.checkpoints.model import Checkpoint, Metrics, ModelSchema, Resumption, Saved, adopt
@@ -18,8 +19,9 @@ from oneflower.checkpoints.retention import (
     retention_of,
 )
 from oneflower.checkpoints.sign_folder import sign_folder
-from oneflower.checkpoints.signing import ForeignError, Signer
+from oneflower.checkpoints.signing import Signer
 from oneflower.checkpoints.store import CheckpointStore
+from oneflower.errors import ForeignError
 
 __all__ = [
     "FORMATS",
@@ -47,6 +49,7 @@ __all__ = [
     "Signer",
     "adopt",
     "check_storable",
+    "close_checkpoints",
     "compare",
     "export_model",
     "loadable",

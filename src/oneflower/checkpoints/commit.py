@@ -20,8 +20,9 @@ from oneflower.checkpoints.names import HISTORY, manifest_name, model_name, roun
 from oneflower.checkpoints.npz import npz_pieces
 from oneflower.checkpoints.read_back import check_line, check_manifest, check_schema
 from oneflower.checkpoints.reading import read_manifest, verify_files
-from oneflower.checkpoints.signing import ForeignError, Signer
+from oneflower.checkpoints.signing import Signer
 from oneflower.checkpoints.writing import append_durably, write_temporary
+from oneflower.errors import ForeignError
 from oneflower.quality import Best
 
 log = logging.getLogger(__name__)

@@ -6,16 +6,20 @@ so that tests can make any one of them fail, cut it short or record it.
 
 import errno
 import os
-import stat
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
 from oneflower.errors import StateError
-from oneflower.files import open_to_read, require_file
+from oneflower.files import open_to_read, open_to_write, readers_of
 
 LARGEST_MANIFEST: Final = 32 << 20
 """In bytes. Manifests of schema 1 hold all metrics so far, and those of schema 2 a row for each array."""
+
+
+MOST_NAMES: Final = 1_000_000
+"""In one folder; 100,000 rounds that are all kept take 300,000."""
 
 
 class Files(Protocol):
@@ -91,15 +95,19 @@ class OsFiles:
 
     def names(self, folder: Path) -> list[str]:
         """Return the names in the folder."""
-        return [path.name for path in folder.iterdir()]
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in islice(entries, MOST_NAMES + 1)]
+        if len(names) > MOST_NAMES:
+            raise OSError(errno.EFBIG, f"there are more than {MOST_NAMES} files")
+        return names
 
     def create(self, path: Path) -> int:
         """Create or truncate a file for writing."""
-        return _for_its_readers(_open_to_write(path, os.O_TRUNC), path)
+        return _for_its_readers(open_to_write(path, os.O_WRONLY | os.O_TRUNC), path)
 
     def append(self, path: Path) -> int:
         """Open or create a file for appending."""
-        return _for_its_readers(_open_to_write(path, os.O_APPEND), path)
+        return _for_its_readers(open_to_write(path, os.O_WRONLY | os.O_APPEND), path)
 
     def write(self, descriptor: int, data: memoryview) -> int:
         """Write some bytes."""
@@ -152,24 +160,10 @@ class OsFiles:
         return status.f_bavail * status.f_frsize
 
 
-_NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
 def _for_its_readers(descriptor: int, path: Path) -> int:
-    """Let the group of a folder with the setgid bit read a file: its operator made it to be shared."""
-    if path.parent.stat().st_mode & stat.S_ISGID:
-        os.fchmod(descriptor, 0o640)
-    return descriptor
-
-
-def _open_to_write(path: Path, flags: int) -> int:
-    """Open or create a regular file; never through a link, and never waiting for a named pipe's reader."""
-    descriptor = os.open(path, _NEW_FILE | flags, 0o644)
-    try:
-        require_file(descriptor)
-    except OSError:
-        os.close(descriptor)
-        raise
+    """Let the group of a folder with the setgid bit read a file."""
+    if readers := readers_of(path.parent):
+        os.fchmod(descriptor, 0o600 | readers)
     return descriptor
 
 
@@ -179,6 +173,7 @@ _HINTS: Final = {
     errno.EROFS: "The disk is mounted read-only: mount it writable, or choose another path.",
     errno.ENOENT: "The folder does not exist: create it or mount its disk, or choose another path.",
     errno.ENOTDIR: "A part of the path is a file, not a folder: choose another path.",
+    errno.EFBIG: "Remove what is not a checkpoint, or choose another path.",
     errno.EIO: "The disk reports an error: check it (dmesg, smartctl) and its cable or network.",
 }
 _DENIED: Final = (errno.EACCES, errno.EPERM)

@@ -6,17 +6,21 @@ can leave a manifest whose files are gone.
 
 import errno
 import logging
+import os
 from collections.abc import Collection, Iterable
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from oneflower.checkpoints.files import LARGEST_MANIFEST, Files
+from oneflower.checkpoints.files import LARGEST_MANIFEST, MOST_NAMES, Files, state_error
 from oneflower.checkpoints.names import (
     BEST,
     HISTORY,
     LATEST,
     METADATA,
     data_round,
+    is_ours,
     is_temporary,
     manifest_name,
     manifest_round,
@@ -25,7 +29,10 @@ from oneflower.checkpoints.names import (
     round_files,
     temporary,
 )
+from oneflower.checkpoints.npz import Arrays
 from oneflower.checkpoints.writing import replace_file, replace_link, write_temporary
+from oneflower.errors import StateError
+from oneflower.files import make_private, readers_of
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +51,17 @@ def make_folder(files: Files, path: Path) -> None:
     files.sync_folder(path.parent)
 
 
+def close_checkpoints(root: Path) -> None:
+    """Take what an earlier release let others read from them; the group of a shared folder keeps it."""
+    with suppress(OSError):
+        shared = readers_of(root)
+        with os.scandir(root) as entries:
+            for entry in islice(entries, MOST_NAMES):
+                is_file = entry.is_file(follow_symlinks=False)
+                if is_file and is_ours(entry.name) and entry.stat().st_mode & ~(0o700 | shared) & 0o777:
+                    make_private(root / entry.name, also=shared)
+
+
 def committed_rounds(files: Files, root: Path) -> list[int]:
     """Return the rounds that have a manifest, oldest first."""
     rounds = (manifest_round(name) for name in files.names(root))
@@ -55,6 +73,20 @@ def probe(files: Files, root: Path) -> None:
     path = root / _PROBE
     write_temporary(files, path, [memoryview(b"oneflower\n")])
     files.unlink(temporary(path))
+
+
+def require_space(files: Files, root: Path, *groups: Arrays) -> None:
+    """Raise StateError if the disk has no space for these arrays."""
+    needed = sum(array.nbytes for group in groups for array in group.values())
+    try:
+        free = files.free_bytes(root)
+    except OSError as error:
+        raise state_error(error, "asking for the free space", root) from error
+    if free < needed:
+        raise StateError(
+            f"the disk of {root} has {free} bytes free, a checkpoint of this model takes {needed}. "
+            "Free space on it, enlarge it, or lower FL_CHECKPOINT_KEEP."
+        )
 
 
 def set_aside(files: Files, root: Path, number: int, reason: str) -> str:

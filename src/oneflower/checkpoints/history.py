@@ -12,12 +12,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from oneflower.bounded_json import Bounds, parse_json, values_at_most
 from oneflower.checkpoints.metrics import check_metrics, from_json, to_json
 from oneflower.checkpoints.model import Metrics
 from oneflower.checkpoints.names import HISTORY
 from oneflower.errors import AppError
-from oneflower.files import parse_json
 
+LINE: Final = Bounds(most_bytes=32 << 20, most_values=1_000_000, most_depth=8)
+"""A line has the metrics of some rounds; the first one after schema 1 has all those of a manifest."""
+MOST_VALUES: Final = 4_000_000
+MOST_LINES: Final = 500_000
 _LINE: Final = re.compile(rb'(.*), "sha256": "([0-9a-f]{64})"\}', re.DOTALL)
 
 
@@ -105,13 +109,21 @@ class History:
 
 
 def parse_history(data: bytes) -> History:
-    """Parse the file. Never raises, whatever it holds; bytes after the last newline are not a line."""
+    """Parse the file; bytes after the last newline are not a line.
+
+    Raises ValueError where it has more lines or values than are read, and for nothing else that it may hold.
+    """
     lines: dict[int, Line] = {}
-    begin = 0
-    for text in data.split(b"\n")[:-1]:
-        end = begin + len(text) + 1
-        lines[end] = _parsed(text, begin, lines)
+    begin = values = 0
+    while (end := data.find(b"\n", begin) + 1) > 0:
+        is_long = end - begin > LINE.most_bytes
+        line = _bad(begin, "", "is too long") if is_long else _parsed(data[begin : end - 1], begin, lines)
+        if line.problem is None:
+            values += values_at_most(data[begin:end])
+        lines[end] = line
         begin = end
+        if values > MOST_VALUES or len(lines) > MOST_LINES:
+            raise ValueError(f"it has more than {MOST_VALUES} values or {MOST_LINES} lines")
     return History(lines=lines, size_bytes=len(data), ended=begin == len(data))
 
 
@@ -151,7 +163,7 @@ def _parsed(text: bytes, begin: int, lines: Mapping[int, Line]) -> Line:
         return _bad(begin, "", "is not a line of a history")
     body, sha256 = match[1], match[2].decode()
     try:
-        content = parse_json(body + b"}")
+        content = parse_json(body + b"}", LINE)
         before, number = content.get("after", begin), content["round"]
         metrics = from_json(content["metrics"])
         check_metrics(metrics)

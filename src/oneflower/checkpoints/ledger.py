@@ -17,8 +17,8 @@ from oneflower.checkpoints.manifest import DamagedError, Manifest
 from oneflower.checkpoints.metrics import loadable, normalised
 from oneflower.checkpoints.model import Metrics
 from oneflower.checkpoints.reading import read_history, read_manifest, read_metrics
-from oneflower.checkpoints.signing import ForeignError, Signer
-from oneflower.errors import AppError
+from oneflower.checkpoints.signing import Signer
+from oneflower.errors import AppError, ForeignError
 from oneflower.quality import BestSoFar, Wanted, flat, measure_named, wanted_or_automatic
 
 log = logging.getLogger(__name__)

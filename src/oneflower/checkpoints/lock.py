@@ -10,12 +10,11 @@ from typing import Final
 
 from oneflower.checkpoints.names import LOCK
 from oneflower.errors import FolderLockedError
-from oneflower.files import open_to_read, require_file
+from oneflower.files import open_to_read, open_to_write
 from oneflower.foreign_text import printable
 
 _POLL_S: Final = 0.1
 _MOST_HOLDER: Final = 200
-_LOCK_FILE: Final = os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _HELD: Final[weakref.WeakSet["FolderLock"]] = weakref.WeakSet()
 
 
@@ -60,12 +59,7 @@ class FolderLock:
 
     def _try(self) -> bool:
         self.release()
-        descriptor = os.open(self._path, _LOCK_FILE, 0o644)
-        try:
-            require_file(descriptor)
-        except OSError:
-            os.close(descriptor)
-            raise
+        descriptor = open_to_write(self._path, os.O_RDWR)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

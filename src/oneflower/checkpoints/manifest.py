@@ -8,23 +8,27 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Final
 
+from oneflower.bounded_json import Bounds, parse_json
 from oneflower.checkpoints.fields import digest, require_fields, schema_of, size
+from oneflower.checkpoints.files import LARGEST_MANIFEST
 from oneflower.checkpoints.history import BEGINNING, Position
 from oneflower.checkpoints.metrics import check_metrics, from_json, normalised, to_json
 from oneflower.checkpoints.model import Checkpoint, ModelSchema
 from oneflower.checkpoints.names import HISTORY, model_name, state_name
 from oneflower.checkpoints.npz_reading import file_sizes
-from oneflower.checkpoints.signing import Signer
+from oneflower.checkpoints.signing import SIGNED, Signer
 from oneflower.errors import AppError, CheckpointError
-from oneflower.files import parse_json
 from oneflower.quality import Best
 
 SCHEMA: Final = 2
 WHOLE_HISTORY: Final = 1
 """The schema of earlier releases, whose manifests hold all metrics so far: read, no longer written."""
 SELF: Final = "manifest_sha256"
+BOUNDS: Final = Bounds(most_bytes=LARGEST_MANIFEST, most_values=1_000_000)
+"""An array takes six values, and a metric of schema 1 one."""
 _END: Final = b"\n}\n"
 
 
@@ -65,6 +69,11 @@ class Manifest:
     def size_bytes(self) -> int:
         """The bytes of the data files together."""
         return sum(record.size_bytes for record in self.files)
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether it has a signature, right or wrong."""
+        return SIGNED in self.content
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -122,8 +131,8 @@ def render(content: Mapping[str, Any]) -> bytes:
     return text.removesuffix(_END) + f',\n "{SELF}": "{hashlib.sha256(text).hexdigest()}"'.encode() + _END
 
 
-def parse(data: bytes, number: int, signer: Signer | None = None) -> Manifest:
-    """Verify and parse the manifest of round `number`.
+def parse(data: bytes, number: int, signer: Signer | None = None, folder: Path | None = None) -> Manifest:
+    """Verify and parse the manifest of round `number`; `folder` is where it lies, for errors.
 
     Raises
     ------
@@ -149,7 +158,7 @@ def parse(data: bytes, number: int, signer: Signer | None = None) -> Manifest:
         raise DamagedError(f"the manifest is that of round {manifest.round}, expected round {number}")
     _check_file_names(manifest)
     if signer is not None:
-        signer.check(content, _text)
+        signer.check(content, _text, folder)
     return manifest
 
 
@@ -160,9 +169,9 @@ def sign(content: Mapping[str, Any], signer: Signer | None) -> Mapping[str, Any]
 
 def _verified(data: bytes) -> dict[str, Any]:
     try:
-        content = parse_json(data)
+        content = parse_json(data, BOUNDS)
     except ValueError as error:
-        raise DamagedError(f"the manifest is not JSON: {error}") from error
+        raise DamagedError(f"the manifest is not JSON that is read: {error}") from error
     if not isinstance(content, dict) or SELF not in content:
         raise DamagedError("the manifest does not hold its own SHA-256")
     del content[SELF]

@@ -23,6 +23,8 @@ _ASIDE: Final = re.compile(
     r"\.([a-z]+)-([1-9][0-9]{0,8})"
 )
 
+_SINGLE: Final = frozenset({METADATA, HISTORY, LOCK})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetAsideName:
@@ -68,6 +70,13 @@ def data_round(name: str) -> int | None:
     """Return the round in the name of a model or state file; None for any other name."""
     match = _DATA.fullmatch(name)
     return int(match[1]) if match else None
+
+
+def is_ours(name: str) -> bool:
+    """Return whether this is the name of a file that holds a part of a checkpoint, set aside or not."""
+    return name in _SINGLE or bool(
+        _MANIFEST.fullmatch(name) or _DATA.fullmatch(name) or _ASIDE.fullmatch(name)
+    )
 
 
 def is_temporary(name: str) -> bool:

@@ -12,9 +12,10 @@ from oneflower.checkpoints.folder import committed_rounds
 from oneflower.checkpoints.history import History, Reading
 from oneflower.checkpoints.manifest import DamagedError, Manifest
 from oneflower.checkpoints.model import Checkpoint, Metrics, ModelSchema
-from oneflower.checkpoints.names import REJECTED, manifest_round, parse_set_aside
+from oneflower.checkpoints.names import REJECTED, manifest_name, manifest_round, parse_set_aside
 from oneflower.checkpoints.reading import (
     history_or_empty,
+    history_size,
     read_checkpoint,
     read_manifest,
     read_metrics,
@@ -29,6 +30,8 @@ T = TypeVar("T")
 # A concurrent writer may replace a round while it is read, but not this often.
 _MAX_READS: Final = 20
 _MOST_DIFFERENCES: Final = 20
+# Each that is set aside costs as much as the rounds that are left.
+_MOST_DAMAGED: Final = 100
 
 
 class MissingRoundError(CheckpointError):
@@ -56,7 +59,8 @@ class CheckpointReader:
         self.root = root
         self._signer = signer
         self._files = files or OsFiles()
-        self._read_history: History | None = None
+        self._skipped = 0
+        self._read_history: tuple[int, History] | None = None
 
     def rounds(self) -> tuple[int, ...]:
         """Return the committed rounds, oldest first; none if the folder does not exist."""
@@ -100,6 +104,14 @@ class CheckpointReader:
         A damaged checkpoint is skipped with a log line (and set aside by the writer), and the one before it
         is used. With `schema`, a checkpoint of another model is an error that lists the differences.
         """
+        self._skipped = 0
+        try:
+            return self._newest_good(schema)
+        finally:
+            if self._skipped:
+                self._after_skipping()
+
+    def _newest_good(self, schema: ModelSchema | None) -> Checkpoint | None:
         for _ in range(_MAX_READS):
             removed = False
             for number in reversed(self.rounds()):
@@ -109,6 +121,9 @@ class CheckpointReader:
                     removed = True
                 except DamagedError as damage:
                     self._skip_damaged(number, damage)
+                    self._skipped += 1
+                    if self._skipped >= _MOST_DAMAGED:
+                        raise self._too_many_damaged(number, damage) from damage
             if not removed:
                 break
         return None
@@ -156,6 +171,9 @@ class CheckpointReader:
     def _skip_damaged(self, number: int, damage: DamagedError) -> None:
         log.warning("checkpoint damaged round=%d folder=%s reason=%s", number, self.root, damage)
 
+    def _after_skipping(self) -> None:
+        """Do what is due once after damaged rounds; a reader does nothing."""
+
     def _read(self, number: int, schema: ModelSchema | None) -> Checkpoint:
         return self._read_consistently(number, lambda manifest: self._read_of(manifest, schema))
 
@@ -173,11 +191,14 @@ class CheckpointReader:
         return checkpoint
 
     def _history(self, manifest: Manifest) -> History:
-        """Return the history; read it again if it has grown, that is, lacks what the manifest names."""
+        """Return the history; read it again if it lacks what the manifest names, and has another size now."""
         known, position = self._read_history, manifest.history
-        if known is None or (position is not None and known.problem(position)):
-            known = self._read_history = history_or_empty(self._files, self.root)
-        return known
+        if known is not None and (position is None or known[1].problem(position) is None):
+            return known[1]
+        size = history_size(self._files, self.root)
+        if known is None or known[0] != size:
+            known = self._read_history = (size, history_or_empty(self._files, self.root))
+        return known[1]
 
     def _read_consistently(self, number: int, read: Callable[[Manifest], T]) -> T:
         """Return `read` of a round's manifest; repeat it if the manifest was replaced meanwhile."""
@@ -209,7 +230,7 @@ class CheckpointReader:
             try:
                 return read_manifest(self._files, self.root, number, self._signer)
             except DamagedError as damage:
-                if number not in self.rounds():
+                if not self._is_there(number):
                     raise MissingRoundError(
                         f"the checkpoint of round {number} in {self.root} was removed while it was read, by "
                         "retention or because it was set aside. Choose another round."
@@ -217,6 +238,23 @@ class CheckpointReader:
                 if not isinstance(damage.__cause__, FileNotFoundError):
                     raise
         raise self._changing(number)
+
+    def _is_there(self, number: int) -> bool:
+        """Return whether a round has a manifest, without listing a folder of any number of them."""
+        try:
+            self._files.open(self.root / manifest_name(number)).close()
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return True
+
+    def _too_many_damaged(self, number: int, damage: DamagedError) -> CheckpointError:
+        return CheckpointError(
+            f"the newest {_MOST_DAMAGED} checkpoints in {self.root}, down to round {number}, are damaged: no "
+            f"older ones are looked at. The last reason: {damage}. Remove them if they are not yours; "
+            "restore them from a copy; or restart with FL_RESUME=never."
+        )
 
     def _info(self, number: int) -> CheckpointInfo:
         try:

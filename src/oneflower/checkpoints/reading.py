@@ -19,7 +19,7 @@ from oneflower.checkpoints.signing import Signer
 from oneflower.errors import StateError
 
 _CHUNK_BYTES: Final = 4 << 20
-LARGEST_HISTORY: Final = 1 << 30
+LARGEST_HISTORY: Final = 256 << 20
 
 
 def read_manifest(files: Files, folder: Path, number: int, signer: Signer | None = None) -> Manifest:
@@ -37,7 +37,7 @@ def read_manifest(files: Files, folder: Path, number: int, signer: Signer | None
     name = manifest_name(number)
     with _open(files, folder / name) as file:
         data = _read_bounded(file, name, LARGEST_MANIFEST)
-    return parse(data, number, signer)
+    return parse(data, number, signer, folder)
 
 
 def verify_files(files: Files, folder: Path, manifest: Manifest) -> None:
@@ -50,7 +50,8 @@ def verify_files(files: Files, folder: Path, manifest: Manifest) -> None:
 def read_history(files: Files, folder: Path) -> History:
     """Read the metrics of the folder's training; empty if there is no file.
 
-    Raises DamagedError if the disk cannot read the file, OSError if it cannot be reached now.
+    Raises DamagedError if the disk cannot read the file or it is beyond its bounds, OSError if it cannot be
+    reached now.
     """
     try:
         file = files.open(folder / HISTORY)
@@ -60,7 +61,11 @@ def read_history(files: Files, folder: Path) -> History:
         _raise_if_lost(error, HISTORY)
         raise
     with file:
-        return parse_history(_read_bounded(file, HISTORY, LARGEST_HISTORY))
+        data = _read_bounded(file, HISTORY, LARGEST_HISTORY)
+    try:
+        return parse_history(data)
+    except ValueError as error:
+        raise DamagedError(f"{HISTORY} is larger than a history: {error}") from error
 
 
 def history_or_empty(files: Files, folder: Path) -> History:
@@ -69,6 +74,15 @@ def history_or_empty(files: Files, folder: Path) -> History:
         return read_history(files, folder)
     except DamagedError:
         return EMPTY
+
+
+def history_size(files: Files, folder: Path) -> int:
+    """Return the size of the history in bytes; -1 where it cannot be told."""
+    try:
+        with files.open(folder / HISTORY) as file:
+            return file.seek(0, os.SEEK_END)
+    except OSError:
+        return -1
 
 
 def read_metrics(manifest: Manifest, history: History, *, signed: bool = False) -> Reading:

@@ -1,6 +1,7 @@
 """Sign the rounds of a folder that were committed without a key, or with another one."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 from oneflower.checkpoints.files import Files, OsFiles, state_error
 from oneflower.checkpoints.manifest import Manifest, render, sign
@@ -15,15 +16,14 @@ from oneflower.errors import CheckpointError
 def sign_folder(store: CheckpointStore, signer: Signer, *, files: Files | None = None) -> Mapping[int, str]:
     """Sign every round whose checksums verify and which `signer` would refuse; return what became of each.
 
-    All are signed for one training: that of the newest round that the key has signed already, or a new one.
+    All are signed for one training: that of the newest round that is signed already, or a new one.
 
     Parameters
     ----------
     store
         Open for writing, without a signer.
     """
-    training = _training(CheckpointReader(store.root, signer=signer))
-    signer = signer.of_training(training)
+    signer = signer.of_training(_training(store, CheckpointReader(store.root, signer=signer)))
     ours = CheckpointReader(store.root, signer=signer)
     done = {}
     for number in store.rounds():
@@ -42,11 +42,16 @@ def sign_folder(store: CheckpointStore, signer: Signer, *, files: Files | None =
     return done
 
 
-def _training(ours: CheckpointReader) -> str:
-    """Return the training of the newest round that is signed already; empty if none is."""
-    for number in reversed(ours.rounds()):
-        if _is_ours(ours, number):
-            return ours.training(number)
+def _training(store: CheckpointStore, ours: CheckpointReader) -> str:
+    """Return the training of the newest round that our key has signed, else another key; empty if none has.
+
+    After a change of the key the training stays the one that its machine remembers.
+    """
+    for reader in (ours, store):
+        for number in reversed(reader.rounds()):
+            with suppress(CheckpointError):
+                if training := reader.training(number):
+                    return training
     return ""
 
 

@@ -8,21 +8,19 @@ so that a manifest of another one is not taken for this one's although the key i
 import hashlib
 import hmac
 import secrets
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Final
 
-from oneflower.errors import CheckpointError
+from oneflower.errors import ForeignError
 
 SIGNED: Final = "signed"
 """The key of a manifest under which training and signature stand."""
 _PURPOSE: Final = b"oneflower checkpoint manifest 1\n"
 
 Render = Callable[[Mapping[str, Any]], bytes]
-
-
-class ForeignError(CheckpointError):
-    """A manifest was not signed with our key, or is of another training; that is not damage."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,36 +45,43 @@ class Signer:
         named = {**content, SIGNED: {"training": self.training}}
         return {**content, SIGNED: {"training": self.training, "hmac_sha256": self._mac(named, render)}}
 
-    def check(self, content: Mapping[str, Any], render: Render) -> None:
-        """Raise ForeignError unless the content is signed with our key, by our training if that is known."""
-        number, given = content.get("round"), content.get(SIGNED)
+    def check(self, content: Mapping[str, Any], render: Render, folder: Path | None = None) -> None:
+        """Raise ForeignError unless the content is signed with our key, by our training if that is known.
+
+        `folder` is where it lies, for the text of the error.
+        """
+        given = content.get(SIGNED)
+        where = f" in {folder}" if folder else ""
+        what = f"the checkpoint of round {content.get('round')}{where}"
+        sign = f"oneflower checkpoints sign {shlex.quote(str(folder or 'PATH'))}"
         if not isinstance(given, dict):
             raise ForeignError(
-                f"the checkpoint of round {number} is not signed, and FL_CHECKPOINT_KEY is set: it may be "
-                f"another's. {_MEND}"
+                f"{what} is not signed, and FL_CHECKPOINT_KEY is set: it may be another's. If you know that "
+                f"it is yours, run `{sign}` with the key in the environment. {_OTHERWISE}",
+                word="UNSIGNED",
             )
         training, mac = str(given.get("training")), str(given.get("hmac_sha256"))
         expected = self._mac({**content, SIGNED: {"training": training}}, render)
         if not hmac.compare_digest(expected.encode(), mac.encode(errors="replace")):
             raise ForeignError(
-                f"the checkpoint of round {number} is not signed with this FL_CHECKPOINT_KEY: it may be "
-                f"another's, or of before the key was changed. {_MEND}"
+                f"{what} is signed, but not with this FL_CHECKPOINT_KEY. Set the key that it was signed "
+                "with; or, after a change of the key, where you know that it is yours, run "
+                f"`{sign}` with the key in the environment. {_OTHERWISE}",
+                word="WRONG KEY",
             )
         if self.training and training != self.training:
             raise ForeignError(
-                f"the checkpoint of round {number} is signed, but by training {training:.40}, and not by "
+                f"{what} is signed, but by training {training:.40}, and not by "
                 f"{self.training}, which was trained here: someone may have put it there. Remove it, or "
-                "continue from it on purpose: remove checkpoint-training.json beside the journal."
+                "continue from it on purpose: remove checkpoint-training.json beside the journal.",
+                word="OTHER TRAINING",
             )
 
     def _mac(self, content: Mapping[str, Any], render: Render) -> str:
         return hmac.new(self.key.encode(), _PURPOSE + render(content), hashlib.sha256).hexdigest()
 
 
-_MEND: Final = (
-    "If you know that it is yours, run `oneflower checkpoints sign PATH` with the key in the environment; "
-    "otherwise remove it, or restart with FL_RESUME=never."
-)
+_OTHERWISE: Final = "Otherwise remove it, or restart with FL_RESUME=never."
 
 
 def training_of(content: Mapping[str, Any]) -> str:

@@ -11,10 +11,12 @@ from typing import Self
 from oneflower.checkpoints.commit import commit, record_history
 from oneflower.checkpoints.files import Files, state_error
 from oneflower.checkpoints.folder import (
+    close_checkpoints,
     make_folder,
     probe,
     recover,
     remove_rounds,
+    require_space,
     set_aside,
     set_history_aside,
     update_links,
@@ -28,7 +30,7 @@ from oneflower.checkpoints.npz import Arrays, check_storable
 from oneflower.checkpoints.reader import CheckpointReader
 from oneflower.checkpoints.retention import KeepAll, Retention, rounds_to_delete
 from oneflower.checkpoints.signing import Signer
-from oneflower.errors import CheckpointError, OneflowerError, StateError
+from oneflower.errors import CheckpointError, OneflowerError
 from oneflower.quality import Best, Wanted
 
 log = logging.getLogger(__name__)
@@ -80,6 +82,7 @@ class CheckpointStore(CheckpointReader):
             self._ledgers.invalidate()
             probe(self._files, self.root)
             recover(self._files, self.root)
+            close_checkpoints(self.root)
         except OSError as error:
             self._lock.release()
             raise state_error(error, "opening the checkpoints", self.root) from error
@@ -100,16 +103,7 @@ class CheckpointStore(CheckpointReader):
 
     def require_space(self, arrays: Arrays, state: Arrays | None = None) -> None:
         """Raise StateError if the disk has no space for one more checkpoint of this model."""
-        needed = sum(array.nbytes for group in (arrays, state or {}) for array in group.values())
-        try:
-            free = self._files.free_bytes(self.root)
-        except OSError as error:
-            raise state_error(error, "asking for the free space", self.root) from error
-        if free < needed:
-            raise StateError(
-                f"the disk of {self.root} has {free} bytes free, a checkpoint of this model takes {needed}. "
-                "Free space on it, enlarge it, or lower FL_CHECKPOINT_KEEP."
-            )
+        require_space(self._files, self.root, arrays, state or {})
 
     def sign_as(self, signer: Signer) -> None:
         """Sign from now on for this training, and take no other's manifest for ours."""
@@ -269,7 +263,11 @@ class CheckpointStore(CheckpointReader):
             log.warning("checkpoint not set aside round=%d reason=%s", number, error)
         else:
             log.warning("checkpoint set aside round=%d as=*.%s", number, ending)
-        self._update_links()
+
+    def _after_skipping(self) -> None:
+        """Link what is left: for each round it would read the folder again."""
+        if self._lock.held():
+            self._update_links()
 
     def _set_all_aside(self, rounds: Sequence[int], reason: str) -> tuple[int, ...]:
         """Set rounds aside, the newest first: a crash in between never leaves a gap in the rounds."""

@@ -5,11 +5,41 @@ import math
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from oneflower.checkpoints import CheckpointInfo, CheckpointReader, Metrics, MissingRoundError
 from oneflower.checkpoints.metrics import to_json
-from oneflower.errors import CheckpointError
+from oneflower.errors import CheckpointError, ForeignError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """What became of verifying a round, and the line about it."""
+
+    text: str
+    model_damaged: bool = False
+    foreign: bool = False
+    metrics_damaged: bool = False
+
+
+def verify_round(reader: CheckpointReader, number: int, *, required: bool) -> Verified:
+    """Verify one round; unless `required`, it may be removed meanwhile by a running training."""
+    try:
+        manifest = reader.verify(number)
+        problem = reader.metrics_problem(number)
+    except MissingRoundError:
+        if required:
+            raise
+        return Verified(text="removed meanwhile")
+    except ForeignError as error:
+        return Verified(text=f"{error.word}, {error}", foreign=True)
+    except CheckpointError as error:
+        return Verified(text=f"DAMAGED, {error}", model_damaged=True)
+    good = f"good, {manifest.size_bytes} bytes, model {manifest.model.sha256}"
+    if problem is None:
+        return Verified(text=good)
+    return Verified(text=f"{good}; METRICS DAMAGED, {problem}", metrics_damaged=True)
 
 
 def rows_of(reader: CheckpointReader, *, verified: bool) -> list[dict[str, Any]]:

@@ -1,9 +1,9 @@
 """`oneflower checkpoints`: list, verify, compare, export, prune and roll back checkpoints."""
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -13,17 +13,16 @@ from oneflower.checkpoints import (
     CheckpointStore,
     KeepEvery,
     KeepUnion,
-    MissingRoundError,
     Retention,
     compare,
     export_model,
     retention_of,
     sign_folder,
 )
-from oneflower.cli.checkpoint_text import cells_of, field_text, number_text, print_json, rows_of
+from oneflower.cli.checkpoint_text import cells_of, field_text, number_text, print_json, rows_of, verify_round
 from oneflower.cli.sources import DEFAULT_CHECKPOINTS, checkpoint_folder, signer
 from oneflower.cli.tables import print_table
-from oneflower.errors import CheckpointError, SettingsError
+from oneflower.errors import CheckpointError, ForeignError, SettingsError
 from oneflower.foreign_text import printable
 from oneflower.words import are, counted, were
 
@@ -32,6 +31,8 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+
+_MOST_ROWS: Final = 1000
 
 FolderArgument = Annotated[
     Path | None,
@@ -70,15 +71,21 @@ def list_rounds(
     if not rows:
         sys.stdout.write(f"No checkpoints in {path}.\n")
     else:
-        print_table(
-            ("round", "saved", "size", "strategy", "metrics", "verified"), [cells_of(row) for row in rows]
-        )
+        columns = ("round", "saved", "size", "strategy", "metrics", "verified")
+        print_table(columns, [cells_of(row) for row in rows[-_MOST_ROWS:]])
+        if len(rows) > _MOST_ROWS:
+            sys.stdout.write(f"{len(rows) - _MOST_ROWS} older rounds are not shown; --json lists all.\n")
     if aside:
-        listed = printable(", ".join(aside))
         sys.stdout.write(
             f"{counted(len(aside), 'file')} {were(len(aside))} set aside and {are(len(aside))} not used: "
-            f"{listed}\n"
+            f"{_listed(aside)}\n"
         )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return the first names: of a folder that others can write there may be any number."""
+    more = len(names) - _MOST_ROWS
+    return printable(", ".join(names[:_MOST_ROWS])) + (f" and {more} more" if more > 0 else "")
 
 
 @app.command()
@@ -121,14 +128,20 @@ def verify(
     *,
     path: FolderOption = DEFAULT_CHECKPOINTS,
 ) -> None:
-    """Verify the checksums of one round or all. Exit code 3 if anything is damaged."""
+    """Verify the checksums of one round or all. Exit code 3 if anything is damaged, or not signed."""
     number, where = _round_and_folder(what or [])
     path = checkpoint_folder(where, path)
     reader = _reader(path)
     rounds = reader.rounds() if number is None else (number,)
-    found = {each: _verified(reader, each, required=number is not None) for each in rounds}
+    found = {each: verify_round(reader, each, required=number is not None) for each in rounds}
     sys.stdout.writelines(f"round {each}: {printable(result.text)}\n" for each, result in found.items())
+    foreign = [str(each) for each, result in found.items() if result.foreign]
     damaged = [str(each) for each, result in found.items() if result.model_damaged]
+    if foreign and not damaged:
+        raise ForeignError(
+            f"{len(foreign)} of {len(found)} checkpoints in {path} are not signed with this key: "
+            f"round {', '.join(foreign)}. No training starts from them; each line above says what to do."
+        )
     if damaged:
         raise CheckpointError(
             f"{len(damaged)} of {len(found)} checkpoints in {path} are damaged: round {', '.join(damaged)}. "
@@ -246,30 +259,6 @@ def sign_rounds(where: FolderArgument = None, *, path: FolderOption = DEFAULT_CH
     sys.stdout.writelines(f"round {number}: {printable(what)}\n" for number, what in done.items())
     if any(what.startswith("not") for what in done.values()):
         raise CheckpointError(f"some checkpoints in {path} are damaged and were not signed")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Verified:
-    text: str
-    model_damaged: bool = False
-    metrics_damaged: bool = False
-
-
-def _verified(reader: CheckpointReader, number: int, *, required: bool) -> _Verified:
-    """Verify one round; unless `required`, it may be removed meanwhile by a running training."""
-    try:
-        manifest = reader.verify(number)
-        problem = reader.metrics_problem(number)
-    except MissingRoundError:
-        if required:
-            raise
-        return _Verified(text="removed meanwhile")
-    except CheckpointError as error:
-        return _Verified(text=f"DAMAGED, {error}", model_damaged=True)
-    good = f"good, {manifest.size_bytes} bytes, model {manifest.model.sha256}"
-    if problem is None:
-        return _Verified(text=good)
-    return _Verified(text=f"{good}; METRICS DAMAGED, {problem}", metrics_damaged=True)
 
 
 def _round_and_folder(given: list[str]) -> tuple[int | None, Path | None]:

@@ -1,6 +1,7 @@
 """`oneflower logs`: what happened to a training, and what its processes wrote."""
 
 import difflib
+import io
 import json
 import os
 import sys
@@ -19,6 +20,7 @@ from rich.text import Text
 
 from oneflower.cli.sources import JournalOption, PathArgument, StateOption, existing, source_of
 from oneflower.errors import SettingsError, StateError
+from oneflower.files import open_to_read
 from oneflower.foreign_text import printable
 from oneflower.journal import BrokenEvent, Entry, TrainingState, UnknownEvent, follow, read_patiently
 from oneflower.journal.codec import record_of
@@ -89,8 +91,8 @@ def _record(entry: Entry) -> Mapping[str, Any]:
     match entry.event:
         case UnknownEvent(fields=fields):
             return fields
-        case BrokenEvent(line=line, why=why):
-            return {"event": "broken", "why": why, "line": line}
+        case BrokenEvent(line=line, why=why, lines=lines):
+            return {"event": "broken", "why": why, "line": line, **({"lines": lines} if lines > 1 else {})}
     return record_of(entry)
 
 
@@ -124,7 +126,7 @@ def _no_log(folder: Path, name: str, names: list[str]) -> str:
 def _lines(log: Path) -> Iterator[str]:
     """Yield the lines of a log, without what would move a terminal's cursor; none where it is not there."""
     try:
-        with log.open(encoding="utf-8", errors="replace") as opened:
+        with _opened(log) as opened:
             for line in opened:
                 yield _plain(line)
     except FileNotFoundError:
@@ -133,13 +135,18 @@ def _lines(log: Path) -> Iterator[str]:
         raise StateError(f"{log} cannot be read: {error.strerror}") from error
 
 
+def _opened(log: Path) -> io.TextIOWrapper:
+    """Open a log; a named pipe in its place is no log, and would be waited for."""
+    return io.TextIOWrapper(open_to_read(log, follow=False), encoding="utf-8", errors="replace")
+
+
 def _plain(line: str) -> str:
     return printable(click.unstyle(line.rstrip("\n")).expandtabs())
 
 
 def _later_lines(log: Path) -> Iterator[str]:
     """Yield each line that is written from now on, also after the process was started again."""
-    opened = log.open(encoding="utf-8", errors="replace")
+    opened = _opened(log)
     opened.seek(0, 2)
     while True:
         for line in opened:
@@ -149,5 +156,5 @@ def _later_lines(log: Path) -> Iterator[str]:
             opened.seek(0)  # `oneflower up` has cut it
         if log.exists() and not log.samefile(f"/proc/self/fd/{opened.fileno()}"):
             opened.close()
-            opened = log.open(encoding="utf-8", errors="replace")
+            opened = _opened(log)
         time.sleep(POLL_S)

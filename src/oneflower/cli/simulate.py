@@ -24,6 +24,7 @@ from oneflower.settings import read_context, resolve
 from oneflower.supervisor.finished import finished_already
 from oneflower.supervisor.job import Job
 from oneflower.supervisor.memory import Finished, Memory, load
+from oneflower.training.signing import signer_with
 
 DEFAULT_STATE = Path("oneflower-simulation")
 # The progress lines need the last rounds only; a simulation may have many thousands.
@@ -102,7 +103,13 @@ def _finished(plan: Plan, clients: int, progress: PlainProgress) -> Finished | N
     )
     if plan.settings.resume != "never":
         entries = read_patiently(plan.folder.journal)
-        finished = finished_already(job, load(plan.folder.training), entries, say=_warn_with(progress))
+        finished = finished_already(
+            job,
+            load(plan.folder.training),
+            entries,
+            say=_warn_with(progress),
+            signer=signer_with(plan.settings.checkpoint_key, plan.folder.journal),
+        )
         if finished is not None:
             how = "" if finished.event is None else f": {ending(finished.event)}"
             progress.say(f"this training has finished already{how}; nothing was run", "bold")

@@ -20,7 +20,7 @@ from oneflower.flower.control import ControlClient
 from oneflower.flower.fab import build_fab
 from oneflower.flower.health import Stalled
 from oneflower.flower.sockets import control_of
-from oneflower.journal import JOURNAL_VARIABLE, Journal, Owner, read_patiently
+from oneflower.journal import JOURNAL_VARIABLE, Journal, Owner, close_journal, read_patiently
 from oneflower.journal.events import RunSubmitted, TrainingFinished
 from oneflower.local_cluster.interrupts import INTERRUPTED, Interrupts
 from oneflower.local_cluster.ports import LOOPBACK
@@ -37,6 +37,7 @@ from oneflower.supervisor.place import Beside
 from oneflower.supervisor.processes import FlowerProcesses
 from oneflower.supervisor.supervisor import Supervisor
 from oneflower.tls import certificate_problems
+from oneflower.training.signing import signer_with
 
 MEMORY_NAME = "training.json"
 
@@ -87,19 +88,20 @@ def supervise(  # noqa: PLR0913 - one parameter per option
         max_restarts=settings.max_restarts,
     )
     with locked(folder):
-        memory = _remember(job, folder / MEMORY_NAME, journal, again=again)
+        close_journal(journal)
+        memory = _remember(job, folder / MEMORY_NAME, journal, settings.checkpoint_key, again=again)
         if memory is not None:
             write_settings_used(journal, [*setting_rows(resolution, settings), app_row(job.fab)])
             _supervise(job, memory, folder, journal, _control(settings, root_certificates), stop_run=stop_run)
 
 
-def _remember(job: Job, file: Path, journal: Path, *, again: bool) -> Memory | None:
+def _remember(job: Job, file: Path, journal: Path, key: str, *, again: bool) -> Memory | None:
     """Return the state of an earlier supervisor, to continue from; None if the training has finished."""
     before = load(file)
     for change in changes(before, job.describe()):
         log.warning("configuration changed since the last start: %s", change)
     entries = read_patiently(journal)
-    finished = finished_already(job, before, entries, say=log.warning)
+    finished = finished_already(job, before, entries, say=log.warning, signer=signer_with(key, journal))
     if finished is not None:
         _print_finish(finished.event, "has finished already; nothing was submitted")
         return None

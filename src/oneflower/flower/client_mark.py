@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from logging import ERROR
 from typing import Final
 
-from oneflower.files import parse_json
+from oneflower.bounded_json import parse_json
 from oneflower.flower.api import ConfigRecord, Context, Error, ErrorCode, Message, log
 from oneflower.flower.arguments import LONGEST_NAME, NAME, client_name
 from oneflower.flower.packing import answer

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
-from oneflower.errors import OneflowerError, SettingsError
+from oneflower.errors import OneflowerError, SettingsError, named_class
 from oneflower.flower.api import Context
 from oneflower.journal import JOURNAL_VARIABLE, LAST_WORDS_S, Journal, Owner, read_journal, reduce
 from oneflower.journal.events import AppFailed, TrainingFailed
@@ -26,7 +26,7 @@ def tell_known(journal: Journal | None, error: OneflowerError, **facts: Any) -> 
     if journal is None or error in _told:
         return
     _told.add(error)
-    name, kind = type(error).__name__, kind_of(error)
+    name, kind = named_class(type(error)).__name__, kind_of(error)
     journal.append(TrainingFailed(error=name, kind=kind, reason=str(error), **facts))
     journal.flush(patience_s=LAST_WORDS_S)
 

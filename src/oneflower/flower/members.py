@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from oneflower.codes import RefusalCode
+from oneflower.files import open_to_read
 from oneflower.journal.events import JoinRefused
 from oneflower.node_keys import NodeKey, Pins
 
@@ -98,7 +99,7 @@ def _stamp_of(file: Path) -> _Stamp | None:
 
 def _read(file: Path) -> Pins | None:
     try:
-        with file.open("rb") as opened:
+        with open_to_read(file) as opened:
             content = opened.read(MOST_BYTES)
         return Pins.parse(content.decode("utf-8"))  # a longer file is cut, and damaged
     except (OSError, ValueError) as error:

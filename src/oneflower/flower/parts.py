@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from logging import WARNING
 from pathlib import Path
 
+from oneflower.bounded_json import SMALL
 from oneflower.errors import AppError
+from oneflower.files import read_bytes
 from oneflower.flower.api import ConfigRecord, Context, Message, UserConfig, log
 from oneflower.parts import Part, Table, checked_table, part_of, read_table
 
@@ -30,7 +32,7 @@ class PartTable:
         if self.path is None:
             return False
         try:
-            now = read_table(self.path.read_text(encoding="utf-8"))
+            now = read_table(read_bytes(self.path, SMALL.most_bytes).decode("utf-8"))
         except FileNotFoundError:
             return False
         except (OSError, ValueError) as error:

@@ -16,7 +16,7 @@ from oneflower.journal.reader import (
 from oneflower.journal.state import Aggregated, TrainingState, reduce
 from oneflower.journal.tail import JournalTail
 from oneflower.journal.unfinished import unfinished_round
-from oneflower.journal.writer import JOURNAL_VARIABLE, LAST_WORDS_S, Journal, Owner
+from oneflower.journal.writer import JOURNAL_VARIABLE, LAST_WORDS_S, Journal, Owner, close_journal
 
 __all__ = [
     "EVENTS",
@@ -36,6 +36,7 @@ __all__ = [
     "SupervisorState",
     "TrainingState",
     "UnknownEvent",
+    "close_journal",
     "follow",
     "follow_blocks",
     "has_journal",

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from oneflower.bounded_json import Bounds, require_bounds
 from oneflower.journal.events import JOURNAL_SCHEMA, BrokenEvent, Entry, Event, RoundCompleted, UnknownEvent
 from oneflower.journal.forms import (
     FORMS,
@@ -19,15 +20,40 @@ from oneflower.journal.migration import FIRST_SCHEMA, migrated
 YEARS: Final = range(1970, 2200)
 """Further away, arithmetic with time zones leaves what a datetime can hold."""
 _MOST_SHOWN: Final = 200
+_MOST_OF_A_FIELD: Final = 4096
+_MOST_BROKEN: Final = 100
+# An object with an event and a time is longer.
+_SHORTEST: Final = 24
+LINE: Final = Bounds(most_bytes=64 << 20)
+"""An event has some thousand values at most; earlier releases wrote texts of any length."""
 _DECODER: Final = json.JSONDecoder()
 
 
 def entries_of(whole: bytes) -> list[Entry]:
     """Return the entries of whole lines, which are decoded together: a journal may hold a million of them."""
+    short, newlines = 0, whole.count(b"\n")
+    if newlines > _MOST_BROKEN and newlines * _SHORTEST > len(whole):  # never in a journal of ours
+        rows = whole.split(b"\n")
+        whole = b"\n".join(row for row in rows if len(row) >= _SHORTEST)
+        short = sum(0 < len(row) < _SHORTEST for row in rows)
     try:
-        return [entry_of_line(row) for row in whole.decode().split("\n") if row]
+        entries = [entry_of_line(row) for row in whole.decode().split("\n") if row]
     except UnicodeDecodeError:
-        return [_entry_of_bytes(row) for row in whole.split(b"\n") if row]
+        entries = [_entry_of_bytes(row) for row in whole.split(b"\n") if row]
+    return _merged(entries, short)
+
+
+def _merged(entries: list[Entry], short: int) -> list[Entry]:
+    """Return the entries with the broken ones beyond some as one: any number of short lines takes memory."""
+    broken = [entry for entry in entries if entry.event.__class__ is BrokenEvent]
+    more = len(broken) - _MOST_BROKEN
+    if more > 0:
+        left = set(map(id, broken[_MOST_BROKEN:]))
+        entries = [entry for entry in entries if id(entry) not in left]
+    lines = max(more, 0) + short
+    if lines:
+        entries.append(Entry(None, BrokenEvent(line="", why="no events, as others beside them", lines=lines)))
+    return entries
 
 
 def _entry_of_bytes(row: bytes) -> Entry:
@@ -39,6 +65,10 @@ def _entry_of_bytes(row: bytes) -> Entry:
 
 def entry_of_line(line: str) -> Entry:
     """Read one line."""
+    try:
+        require_bounds(line, LINE)
+    except ValueError as error:
+        return _broken(line, str(error))
     try:
         # Half the time of `json.loads`, which takes white space around an object, too.
         record, end = _DECODER.raw_decode(line) if line[0] == "{" else (None, -1)
@@ -71,7 +101,7 @@ def _entry(record: Mapping[str, Any], schema: int) -> Entry:
         run = _run(run)
     form = FORMS.get(name)
     if form is None:
-        event: Event = UnknownEvent(kind=text(name), fields=record)
+        event: Event = UnknownEvent(kind=text(name), fields=_kept(record))
         return Entry(time=time, event=event, run=run, process=text(process), schema=schema)
     return Entry(time, form.event(record), run, text(process), schema)
 
@@ -104,10 +134,19 @@ def _unknown(record: Mapping[str, Any]) -> Entry:
     run = record.get("run")
     return Entry(
         time=_time(record["time"]),
-        event=UnknownEvent(kind=text(record["event"]), fields=record),
+        event=UnknownEvent(kind=text(record["event"]), fields=_kept(record)),
         run=None if run is None else _run(run),
         schema=record.get("v", FIRST_SCHEMA),
     )
+
+
+def _kept(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is kept of an event that only a later version knows: the beginning of a large field."""
+    texts = {key: json.dumps(value) for key, value in record.items()}
+    return {
+        key: value if len(texts[key]) <= _MOST_OF_A_FIELD else f"{texts[key][:_MOST_OF_A_FIELD]}..."
+        for key, value in record.items()
+    }
 
 
 def _broken(line: str, why: str) -> Entry:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from oneflower.files import open_to_write
 from oneflower.procfs import thread_names
 
 PREFIX: Final = "beat-"
@@ -55,10 +56,10 @@ class Heartbeat:
 
     def _touch(self) -> None:
         try:
-            os.utime(self._file)
+            os.utime(self._file, follow_symlinks=False)
         except FileNotFoundError:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644))
+            os.close(open_to_write(self._file, os.O_WRONLY))
 
 
 def forget_heartbeats(journal: Path, runs: Iterable[int]) -> None:
@@ -76,7 +77,7 @@ def last_beat(journal: Path, run: int, pids: Iterable[int]) -> object:
     file = heartbeat_file(journal, run)
     names = sorted(name for pid in pids for name in thread_names(pid) if name.startswith(PREFIX))
     with suppress(OSError):
-        return names, file.stat().st_mtime_ns
+        return names, file.lstat().st_mtime_ns
     if not names:
         with suppress(OSError):
             return object() if os.statvfs(file.parent).f_flag & os.ST_RDONLY else None

@@ -4,12 +4,16 @@ A client can cause as many of those as it likes, by joining and leaving. The his
 be lost for them.
 """
 
-import json
+import logging
+import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from oneflower.files import replace_file
+from oneflower.bounded_json import parse_json
+from oneflower.files import read_bytes, replace_file
+from oneflower.journal.codec import LINE
 from oneflower.journal.events import (
     ClientFailed,
     ClientJoined,
@@ -19,6 +23,8 @@ from oneflower.journal.events import (
     ReplyReceived,
     WaitingForClients,
 )
+
+log = logging.getLogger(__name__)
 
 OF_CLIENTS: Final = frozenset(
     event.tag
@@ -38,28 +44,46 @@ def keep_history(oldest: Path, history: Path, max_bytes: int) -> None:
     """Add what concerns the rounds to the history, which then has the newest of it up to so many bytes.
 
     The history is replaced by a rename. Where a crash came between this and the end of the rotation, the same
-    lines are not added twice.
+    lines are not added twice. Files that are larger than ours are another's, and nothing is kept of them.
     """
-    added = b"".join(_history_of(oldest))
-    known = history.read_bytes() if history.exists() else b""
+    most = 2 * max_bytes
+    try:
+        added = b"".join(_history_of(read_bytes(oldest, most, follow=False)))
+        known = read_bytes(history, most, follow=False) if history.exists() else b""
+    except OSError as error:
+        log.warning("history of the rounds not kept path=%s reason=%s", oldest, error)
+        return
     if not added or known.endswith(added):
         return
     whole = known + added
     if len(whole) > max_bytes:
         whole = whole[whole.index(b"\n", len(whole) - max_bytes - 1) + 1 :]
-    replace_file(history, whole, mode=0o644)
+    replace_file(history, whole, mode=0o600)
 
 
-def _history_of(oldest: Path) -> Iterator[bytes]:
-    with oldest.open("rb") as lines:
-        for line in lines:
-            if line.endswith(b"\n") and _is_history(line):
-                yield line
+def set_foreign_aside(file: Path) -> None:
+    """Rename what has a name of ours and is no file: a named pipe or a folder would stop every rotation."""
+    try:
+        mode = file.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(mode):
+        aside = file.with_name(f"{file.name}.foreign-{time.time_ns()}")
+        file.rename(aside)
+        log.warning("no file of the journal, set aside path=%s as=%s", file, aside.name)
+
+
+def _history_of(oldest: bytes) -> Iterator[bytes]:
+    begin = 0
+    while end := oldest.find(b"\n", begin) + 1:
+        line, begin = oldest[begin:end], end
+        if _is_history(line):
+            yield line
 
 
 def _is_history(line: bytes) -> bool:
     try:
-        event = json.loads(line)["event"]
-    except (ValueError, RecursionError, KeyError, TypeError):
+        event = parse_json(line, LINE)["event"]
+    except (ValueError, KeyError, TypeError):
         return False
     return isinstance(event, str) and event not in OF_CLIENTS

@@ -1,23 +1,23 @@
 """Append events to the journal: one JSON object a line, bounded in size, never in the training's way."""
 
 import errno
-import fcntl
 import logging
 import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from oneflower.files import require_file
+from oneflower.files import lock_within, make_private, open_to_write, readers_of
 from oneflower.journal.codec import line_of
 from oneflower.journal.events import Entry, Event
 from oneflower.journal.heartbeat import Heartbeat
-from oneflower.journal.rotation import keep_history
+from oneflower.journal.rotation import keep_history, set_foreign_aside
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,8 @@ OLD_FILES: Final = 3
 RETRY_S: Final = 0.2
 LAST_WORDS_S: Final = 5.0
 """How long the end of a process waits until its last events are written."""
+LOCK_S: Final = 2.0
+"""How long another process of the training may hold the lock: a rotation takes a fraction of it."""
 MOST_HELD: Final = 10_000
 """How many events are held back while the file cannot be written."""
 
@@ -46,6 +48,18 @@ class Owner:
 def old_file(path: Path, age: int) -> Path:
     """Return the name of a rotated journal; age 1 is the youngest."""
     return path.with_name(f"{path.name}.{age}")
+
+
+def close_journal(path: Path) -> None:
+    """Take a journal and its heartbeats, which an earlier release let others read, from all but its user.
+
+    The group of a folder with the setgid bit may read on.
+    """
+    with suppress(OSError):
+        readers = readers_of(path.parent)
+        for pattern in (path.name, f"{path.name}.*", f".{path.name}.*.alive"):
+            for file in path.parent.glob(pattern):
+                make_private(file, also=readers)
 
 
 def report_refusal(event: Event, path: Path, error: ValueError) -> None:
@@ -76,6 +90,7 @@ class Journal:
         self.path = path
         self.owner = owner
         self._heartbeat = heartbeat
+        self._patience_s = LOCK_S
         self._held: deque[bytes] = deque(maxlen=MOST_HELD)
         self._lock = threading.Lock()
         self._max_bytes = max_bytes
@@ -139,10 +154,9 @@ class Journal:
     def _open_locked(self) -> int:
         """Open and lock the file of this name now: another process may rotate it in between."""
         while True:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+            descriptor = open_to_write(self.path, os.O_RDWR | os.O_APPEND)
             try:
-                require_file(descriptor)  # nobody reads it, and once full it is waited for without end
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                self._lock_file(descriptor)
                 if _still_named(descriptor, self.path):
                     return descriptor
             except OSError:
@@ -150,24 +164,34 @@ class Journal:
                 raise
             os.close(descriptor)
 
+    def _lock_file(self, descriptor: int) -> None:
+        """Lock the file; OSError where another holds the lock for long, and from then on at once."""
+        patience_s, self._patience_s = self._patience_s, 0.0
+        if not lock_within(descriptor, patience_s):
+            raise OSError(errno.EWOULDBLOCK, "another process holds the lock of the file")
+        self._patience_s = LOCK_S
+
     def _rotate(self) -> int:
         """Rename the files one age up, while the lock on the newest is held, and open a fresh one.
 
         Of the oldest, which is then overwritten, the history of the rounds is kept.
         """
-        oldest = old_file(self.path, self._old_files)
+        files = {age: old_file(self.path, age) for age in range(1, self._old_files + 2)}
+        for file in files.values():
+            set_foreign_aside(file)
+        oldest = files[self._old_files]
         if oldest.exists():
-            keep_history(oldest, old_file(self.path, self._old_files + 1), self._max_bytes)
+            keep_history(oldest, files[self._old_files + 1], self._max_bytes)
         for age in range(self._old_files - 1, 0, -1):
-            if old_file(self.path, age).exists():
-                old_file(self.path, age).rename(old_file(self.path, age + 1))
+            if files[age].exists():
+                files[age].rename(files[age + 1])
         self.path.rename(old_file(self.path, 1))
         return self._open_locked()
 
 
 def _still_named(descriptor: int, path: Path) -> bool:
     try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
     except FileNotFoundError:
         return False
 

@@ -1,17 +1,24 @@
 """The state folder of one training: its paths, its lock, and setting it aside."""
 
-import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-from oneflower.errors import ClusterError
-from oneflower.files import make_private, probe, state_errors
+from oneflower.checkpoints import close_checkpoints
+from oneflower.errors import ClusterError, StateError
+from oneflower.files import lock_within, make_private, open_to_write, probe, state_errors
 from oneflower.flower.sockets import socket_problem
+from oneflower.foreign_text import printable
+from oneflower.journal import close_journal
 from oneflower.local_cluster.spawn import previous
+
+_PID_DIGITS: Final = 20
+# SQLITE_MAX_PATHNAME is 512 bytes, those of `-journal` among them.
+_LONGEST_DATABASE: Final = 504
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +92,20 @@ class StateFolder:
         self.sockets.mkdir(exist_ok=True, mode=0o700)
         return Path(tempfile.mkdtemp(prefix="oneflower-")) if socket_problem(self.sockets) else self.sockets
 
+    def require_database(self, name: str) -> None:
+        """Raise StateError where SQLite cannot open the SuperLink's database, because its path is too long.
+
+        Otherwise the SuperLink ends at its start, again and again, and nobody says why.
+        """
+        path = os.path.realpath(self.superlink / name)
+        more = len(os.fsencode(path)) - _LONGEST_DATABASE
+        if more > 0:
+            raise StateError(
+                f"the path of the state folder is too long: the SuperLink's database would be {path}, of "
+                f"{_LONGEST_DATABASE + more} bytes, and SQLite opens none of more than {_LONGEST_DATABASE}. "
+                f"Pass a path with --state that is shorter by {more} bytes"
+            )
+
     def log(self, role: str) -> Path:
         """Return the log of one process."""
         return self.logs / f"{role}.log"
@@ -113,9 +134,10 @@ class StateFolder:
             make_private(self.root)
         files = (self.journal, self.report, self.training, self.processes, self.root / "lock")
         folders = (self.checkpoints, self.logs, self.superlink, self.flwr_home, self.tls)
-        for path in (*files, *self.root.glob("journal.jsonl.*"), *folders):
-            if path.exists():
-                make_private(path)
+        for path in (*files, *folders, *self.logs.glob("*")):
+            make_private(path)
+        close_journal(self.journal)
+        close_checkpoints(self.checkpoints)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -127,17 +149,15 @@ class StateFolder:
             Another ``oneflower up`` holds the lock; the text names its pid.
         """
         with state_errors(self.root):
-            file = (self.root / "lock").open("a+", encoding="ascii")
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            descriptor = open_to_write(self.root / "lock", os.O_RDWR | os.O_APPEND)
+        with os.fdopen(descriptor, "a+", encoding="ascii", errors="replace") as file:
+            if not lock_within(descriptor, 0.0):
                 file.seek(0)
                 raise ClusterError(
                     f"{self.root} is in use by `oneflower up` or `simulate` with pid "
-                    f"{file.read().strip() or 'unknown'}: wait for it, end it, or pass another folder "
-                    "with --state"
-                ) from None
+                    f"{printable(file.read(_PID_DIGITS).strip()) or 'unknown'}: wait for it, end it, or "
+                    "pass another folder with --state"
+                )
             with state_errors(self.root):
                 file.truncate(0)
                 file.write(str(os.getpid()))

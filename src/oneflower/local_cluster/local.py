@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oneflower.errors import ClusterError
-from oneflower.files import state_errors
+from oneflower.files import read_bytes, state_errors
 from oneflower.flower.control import ControlClient
 from oneflower.flower.health import Stalled
 from oneflower.flower.sockets import SOCKETS, control_of
@@ -22,7 +22,7 @@ from oneflower.local_cluster.node_keys import LocalKeys
 from oneflower.local_cluster.plan import ADDRESSES
 from oneflower.local_cluster.ports import LOOPBACK, check_free, free_ports
 from oneflower.local_cluster.processes import ProcessTable
-from oneflower.local_cluster.spawn import previous, tail
+from oneflower.local_cluster.spawn import MAX_LOG_BYTES, previous, tail
 from oneflower.local_cluster.tls import Certificates
 from oneflower.node_keys import KEYS_VARIABLE
 from oneflower.settings import Settings
@@ -162,7 +162,8 @@ class LocalCluster:
         with suppress(ClusterError, OSError):
             log = self._folder.log(role)
             parts = [part for part in (previous(log), log) if part.exists()]
-            ids = NODE_ID.findall("".join(part.read_text("utf-8", errors="replace") for part in parts))
+            found = b"".join(read_bytes(part, 2 * MAX_LOG_BYTES, follow=False) for part in parts)
+            ids = NODE_ID.findall(found.decode(errors="replace"))
             self.control.unregister(int(ids[-1]) if ids else 0)
 
     def tails(self) -> str:

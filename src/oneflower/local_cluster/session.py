@@ -21,6 +21,7 @@ from oneflower.supervisor.finished import finished_already
 from oneflower.supervisor.job import Job, changes
 from oneflower.supervisor.memory import Finished, Memory, load
 from oneflower.supervisor.supervisor import Supervisor
+from oneflower.training.signing import signer_with
 from oneflower.words import counted
 
 LEFTOVER_GRACE_S = 2.0
@@ -60,6 +61,7 @@ class Session:
         OneflowerError
             The training failed; every process that was started has ended by then.
         """
+        self.plan.folder.require_database(self.plan.settings.database)
         with Interrupts() as interrupts:
             if fresh:
                 self._set_aside(interrupts)
@@ -98,7 +100,8 @@ class Session:
             return None
         folder = self.plan.folder
         entries = read_patiently(folder.journal)
-        return finished_already(self._job(), load(folder.training), entries, say=self.say)
+        signer = signer_with(self.plan.settings.checkpoint_key, folder.journal)
+        return finished_already(self._job(), load(folder.training), entries, say=self.say, signer=signer)
 
     def _job(self) -> Job:
         plan = self.plan

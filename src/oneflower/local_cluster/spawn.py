@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oneflower.errors import ClusterError
-from oneflower.files import state_errors
+from oneflower.files import open_to_read, open_to_write, require_file, state_errors
 from oneflower.local_cluster import guard
 from oneflower.procfs import Identity, identify
 
@@ -19,6 +19,7 @@ COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 TAIL_LINES = 15
 TAIL_BYTES = 8192
 MAX_LOG_BYTES = 32 * 1024 * 1024
+_CUT = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,7 +57,7 @@ def spawn(
         The program cannot be started.
     """
     guarded = [sys.executable, "-I", "-S", guard.__file__, str(os.getpid()), *command]
-    with state_errors(log), log.open("ab") as output:
+    with state_errors(log), os.fdopen(open_to_write(log, os.O_WRONLY | os.O_APPEND), "ab") as output:
         try:
             popen = subprocess.Popen(
                 guarded,
@@ -87,17 +88,22 @@ def cut(log: Path, max_bytes: int = MAX_LOG_BYTES) -> None:
     The process keeps the file open, and appends: it writes on at the start of the file. What it writes
     during the copy may be lost.
     """
-    with suppress(OSError):
-        if log.stat().st_size > max_bytes:
-            shutil.copyfile(log, previous(log))
-            os.truncate(log, 0)
+    with suppress(OSError), os.fdopen(os.open(log, _CUT), "r+b") as file:
+        require_file(file.fileno())
+        if os.fstat(file.fileno()).st_size > max_bytes:
+            copy = previous(log).with_name(f".{previous(log).name}.{os.getpid()}")
+            copy.unlink(missing_ok=True)
+            with os.fdopen(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as kept:
+                shutil.copyfileobj(file, kept)
+            copy.replace(previous(log))
+            file.truncate(0)
 
 
 def tail(log: Path) -> str:
     """Return the last lines of a log, for the text of an error."""
-    with suppress(OSError), log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - TAIL_BYTES))
-        text = COLOURS.sub("", file.read().decode(errors="replace"))
+    with suppress(OSError), open_to_read(log, follow=False) as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
+        text = COLOURS.sub("", file.read(TAIL_BYTES).decode(errors="replace"))
         lines = text.splitlines()[-TAIL_LINES:]
         return "\n".join([f"The end of {log}:", *(f"  | {line}" for line in lines)])
     return f"Its log {log} cannot be read."

@@ -1,20 +1,29 @@
 """Whether a training is done: told by its journal, and believed once its model has been read back."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
-from oneflower.checkpoints import CheckpointReader
-from oneflower.errors import CheckpointError, SettingsError
+from oneflower.checkpoints import CheckpointReader, ForeignError, Signer
+from oneflower.errors import CheckpointError, SettingsError, StateError
 from oneflower.journal import Entry
 from oneflower.journal.events import TrainingFinished
-from oneflower.settings import ENDING, ROUNDS
+from oneflower.settings import ENDING, RESUME, ROUNDS
 from oneflower.supervisor.job import Job, changes
 from oneflower.supervisor.memory import Finished, Memory, finish_of
 
+_LOOKED_AT: Final = 100
+
 
 def finished_already(
-    job: Job, before: Memory | None, entries: Iterable[Entry], *, say: Callable[[str], object]
+    job: Job,
+    before: Memory | None,
+    entries: Iterable[Entry],
+    *,
+    say: Callable[[str], object],
+    signer: Signer | None = None,
 ) -> Finished | None:
     """Return the finish of the training, when there is nothing left to do and its model is proven.
 
@@ -25,9 +34,25 @@ def finished_already(
     ------
     SettingsError
         It has finished, and another one, or one of fewer rounds, is asked for now.
+    ForeignError
+        With a signer: the model, or the newest one where there is more to do, is not signed as ours.
     StateError
         The checkpoint folder cannot be read now, so that nothing can be claimed.
     """
+    found = _finished(job, before, entries, say=say, signer=signer)
+    if found is None and signer is not None and job.checkpoints and job.run_config[RESUME] != "never":
+        _require_ours(Path(str(job.run_config["checkpoint-path"])), signer)
+    return found
+
+
+def _finished(
+    job: Job,
+    before: Memory | None,
+    entries: Iterable[Entry],
+    *,
+    say: Callable[[str], object],
+    signer: Signer | None,
+) -> Finished | None:
     found = finish_of(before, entries)
     if found is None:
         return None
@@ -51,7 +76,7 @@ def finished_already(
         )
     if wanted < done:
         raise SettingsError(too_few_rounds(wanted, done, "the training here has finished"))
-    return found if finish is None or finish.path is None else _proven(finish, done, job, say)
+    return found if finish is None or finish.path is None else _proven(finish, done, job, say, signer)
 
 
 def _last_round(finish: TrainingFinished | None, job: Job, before: Memory | None) -> int:
@@ -87,24 +112,51 @@ def _newest_kept(finish: TrainingFinished | None, job: Job) -> int | None:
     return max(max(CheckpointReader(folder).rounds(), default=0) for folder in _folders(finish.path, job))
 
 
-def _proven(finish: TrainingFinished, done: int, job: Job, say: Callable[[str], object]) -> Finished | None:
+def _proven(
+    finish: TrainingFinished,
+    done: int,
+    job: Job,
+    say: Callable[[str], object],
+    signer: Signer | None,
+) -> Finished | None:
     """Read the model back; return the finish with what the store has verified, or None where it has not."""
-    problems = []
+    problems, foreign = [], None
     for folder in _folders(finish.path or "", job):
         try:
-            manifest = CheckpointReader(folder).verify(done)
+            manifest = CheckpointReader(folder, signer=signer).verify(done)
+        except ForeignError as error:
+            foreign = error
+            continue
         except CheckpointError as error:
             problems.append(str(error))
             continue
         if manifest.model.sha256 == finish.sha256:
+            if signer is None and manifest.is_signed:
+                say(f"the checkpoint of round {done} is signed, which only FL_CHECKPOINT_KEY can check")
             path = str(folder / manifest.model.name)
             return Finished(event=replace(finish, round=manifest.round, path=path))
         problems.append(f"round {done} in {folder} is another model than the one that was finished.")
+    if foreign is not None:
+        raise foreign
     say(
         f"the training had finished round {done}, but its model is not as it was saved: {problems[0]} "
         "The training resumes from the newest good checkpoint"
     )
     return None
+
+
+def _require_ours(folder: Path, signer: Signer) -> None:
+    """Raise ForeignError, before anything starts, where the newest round that can be read is not ours."""
+    reader = CheckpointReader(folder, signer=signer)
+    with suppress(StateError, OSError):  # whoever trains says what is wrong with the folder
+        for number in reversed(reader.rounds()[-_LOOKED_AT:]):
+            try:
+                reader.training(number)
+            except ForeignError:
+                raise
+            except CheckpointError:
+                continue  # damaged: the one before it is used
+            return
 
 
 def _folders(path: str, job: Job) -> Iterator[Path]:

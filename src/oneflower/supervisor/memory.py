@@ -1,6 +1,6 @@
 """What a supervisor knows about its training, on disk: it survives the supervisor's own death."""
 
-import fcntl
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 
 from oneflower.codes import GiveUpCode, LossCode
 from oneflower.errors import ClusterError
-from oneflower.files import read_json, state_errors, write_json
+from oneflower.files import lock_within, open_to_write, read_json, state_errors, write_json
 from oneflower.journal import Entry, reduce
 from oneflower.journal.codec import entry_of, record_of
 from oneflower.journal.events import TrainingFinished
@@ -180,12 +180,12 @@ def locked(folder: Path) -> Iterator[None]:
     """
     with state_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / LOCK_NAME).open("a", encoding="ascii")
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        descriptor = open_to_write(folder / LOCK_NAME, os.O_WRONLY)
+    try:
+        if not lock_within(descriptor, 0.0):
             raise ClusterError(
                 f"another supervisor works in {folder}: end it, or give another folder with --state"
-            ) from None
+            )
         yield
+    finally:
+        os.close(descriptor)

@@ -6,9 +6,8 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 
-from oneflower import errors
 from oneflower.codes import LossCode
-from oneflower.errors import ClusterError, OneflowerError, TrainingError
+from oneflower.errors import ClusterError, OneflowerError, TrainingError, class_named
 from oneflower.flower.control import ControlClient, RunState
 from oneflower.journal import Entry
 from oneflower.journal.events import (
@@ -43,7 +42,7 @@ STALL_MARGIN_S = 600.0
 LOG_TIMEOUT_S = 5.0
 # All that is left of a RuntimeError (flwr/server/serverapp/app.py:274): the run stays open.
 SWALLOWED = "Failed to start run."
-RAISED = re.compile(r"^oneflower\.errors\.(\w+): ", re.MULTILINE)
+RAISED = re.compile(r"^oneflower\.(?:\w+\.)+(\w+): ", re.MULTILINE)
 
 
 class RunLostError(Exception):
@@ -287,10 +286,8 @@ class Watch:
         """Find a failure's kind in the journal, else in the run's log: Flower hands on its text alone."""
         written = self.failure.error if self.failure is not None else ""
         names = [written] if written else RAISED.findall(self._log())
-        kind = getattr(errors, str(names[-1]), None) if names else None
-        if isinstance(kind, type) and issubclass(kind, OneflowerError):
-            return kind(text)
-        return None
+        kind = class_named(str(names[-1])) if names else None
+        return None if kind is None else kind(text)
 
     def _log(self) -> str:
         try:

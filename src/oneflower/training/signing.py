@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Mapping
+from logging import WARNING
 from pathlib import Path
 from typing import Final
 
 from oneflower.checkpoints import CheckpointStore, Signer
 from oneflower.files import read_json, write_json
+from oneflower.flower.api import log
 from oneflower.settings import checkpoint_key
 
 MEMORY: Final = "checkpoint-training.json"
@@ -22,9 +24,16 @@ def signer_of(journal: Path | None, environ: Mapping[str, str] = os.environ) -> 
     return Signer(key=key, training=_remembered(journal)) if key else None
 
 
+def signer_with(key: str, journal: Path) -> Signer | None:
+    """Return the same for a key that the settings hold; None for an empty one."""
+    return Signer(key=key, training=_remembered(journal)) if key else None
+
+
 def begin(store: CheckpointStore, signer: Signer | None, journal: Path | None, resumed: int | None) -> None:
     """Sign as the training that is resumed after a round, or as a new one, and remember it."""
     if signer is None:
+        if resumed is not None and store.training(resumed):
+            log(WARNING, "the checkpoint is signed, which only FL_CHECKPOINT_KEY can check round=%d", resumed)
         return
     signer = signer.of_training("" if resumed is None else store.training(resumed))
     store.sign_as(signer)

@@ -49,6 +49,8 @@ def main(words):
             end(name, signal.SIGTERM, int(seconds))
         case ["rm", "--force", name]:
             end(name, signal.SIGKILL, 5)
+        case ["--version"]:  # like podman's, its containers are children of their units
+            sys.stdout.write("podman stand-in\n")
         case ["info", "--format", _]:
             sys.stdout.write('{"version": "stand-in", "options": []}\n')
         case ["image", "inspect", "--format", _, image] if IMAGE.fullmatch(image):

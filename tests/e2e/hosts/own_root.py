@@ -21,35 +21,7 @@ MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 
 # Python and oneflower may lie below /root or /tmp here.
 VISIBLE = ("ProtectHome=no", "PrivateTmp=no")
-# What the stand-in starts is the unit's own child, and not dockerd's: what binds the client must not bind it.
-UNBOUND = (
-    "CapabilityBoundingSet=~",
-    "DevicePolicy=auto",
-    "IPAddressDeny=",
-    "LockPersonality=no",
-    "MemoryDenyWriteExecute=no",
-    "NoNewPrivileges=no",
-    "PrivateDevices=no",
-    "PrivateNetwork=no",
-    "ProcSubset=all",
-    "ProtectClock=no",
-    "ProtectControlGroups=no",
-    "ProtectHostname=no",
-    "ProtectKernelLogs=no",
-    "ProtectKernelModules=no",
-    "ProtectKernelTunables=no",
-    "ProtectProc=default",
-    "ProtectSystem=no",
-    "RestrictAddressFamilies=",
-    "RestrictNamespaces=no",
-    "RestrictRealtime=no",
-    "RestrictSUIDSGID=no",
-    "SystemCallArchitectures=",
-    "SystemCallFilter=",
-    "UMask=0022",
-)
-CONTAINERS = ("superlink", "supernode", "supervisor", "superexec", "dashboard")
-DROP_INS = {"flower-": VISIBLE, **{f"flower-{name}": (*VISIBLE, *UNBOUND) for name in CONTAINERS}}
+DROP_INS = {"flower-": VISIBLE}
 
 
 class OwnRoot:

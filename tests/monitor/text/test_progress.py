@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from oneflower.journal import BrokenEvent, Entry, TrainingState, reduce
+from oneflower.kinds import ErrorKind
 from oneflower.monitor.text.progress import LiveProgress, PlainProgress, render
 
 from ...making import entry
@@ -48,6 +49,22 @@ def test_quiet_shows_warnings_only(output):
     shown.event(WAITING)
     assert output.getvalue().splitlines()[0].endswith("waiting for clients: 1 of 3 are connected")
     assert len(output.getvalue().splitlines()) == 1
+
+
+def test_a_reason_is_shown_once_and_that_of_a_final_failure_by_the_command_itself(output):
+    """The states of the supervisor repeat it, and the command ends with it."""
+    shown = progress(output)
+    final = {"reason": "not signed", "kind": ErrorKind.SETTINGS, "error": "ForeignError"}
+    shown.event(entry("training_failed", at=NOW, **final))
+    shown.event(entry("supervisor_state", at=NOW, state="given_up", reason="not signed"))
+    assert "not signed" not in output.getvalue()
+    assert len(output.getvalue().splitlines()) == 2
+    shown.event(entry("app_failed", at=NOW, app="a", error="ValueError", reason="no column", where="a.py:1"))
+    for state in ("lost", "backing_off", "waiting"):
+        shown.event(entry("supervisor_state", at=NOW, state=state, reason="a ValueError: no column (a.py:1)"))
+    assert output.getvalue().count("no column") == 1
+    shown.event(entry("supervisor_state", at=NOW, state="lost", reason="another one"))
+    assert "another one" in output.getvalue()
 
 
 def test_long_lines_are_not_broken_in_a_pipe(output):

@@ -53,10 +53,11 @@ class UnknownEvent(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokenEvent(Event):
-    """A line that is no event, and why: reported and counted, never applied in part."""
+    """A line that is no event, or several, and why: reported and counted, never applied in part."""
 
     line: str
     why: str
+    lines: int = 1
     tag: ClassVar[str] = "broken"
 
 

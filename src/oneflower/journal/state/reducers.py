@@ -18,7 +18,7 @@ def _count_unknown(state: "TrainingState", event: e.UnknownEvent, _entry: e.Entr
 
 
 def _count_broken(state: "TrainingState", event: e.BrokenEvent, _entry: e.Entry) -> None:
-    state.broken += 1
+    state.broken += event.lines
     state.last_broken = event
 
 

@@ -125,7 +125,7 @@ def _refused(event: e.JoinRefused, _entry: Entry, _state: TrainingState) -> str:
 
 
 def _supervisor(event: e.SupervisorMoved, _entry: Entry, _state: TrainingState) -> str:
-    return f"the supervisor is {text(event.state)}{f': {event.reason}' if event.reason else ''}"
+    return f"the supervisor is {text(event.state)}{_because(event.reason)}"
 
 
 def _unknown(event: UnknownEvent, _entry: Entry, _state: TrainingState) -> str:
@@ -133,7 +133,8 @@ def _unknown(event: UnknownEvent, _entry: Entry, _state: TrainingState) -> str:
 
 
 def _broken(event: BrokenEvent, _entry: Entry, _state: TrainingState) -> str:
-    return f"a line of the journal cannot be read: {event.why}"
+    what = "a line" if event.lines == 1 else f"{event.lines} lines"
+    return f"{what} of the journal cannot be read: {event.why}"
 
 
 def _named(event: e.ClientNamed, _entry: Entry, _state: TrainingState) -> str:
@@ -160,6 +161,11 @@ def _submitted(_event: e.RunSubmitted, entry: Entry, _state: TrainingState) -> s
 def _fields(template: str) -> Callable[[Any, Entry, TrainingState], str]:
     """Return a writer that fills an event's fields in."""
     return lambda event, _entry, _state: template.format(event=event)
+
+
+def _because(reason: str) -> str:
+    """Return what follows an event that may have a reason."""
+    return f": {one_line(reason)}" if reason else ""
 
 
 _WRITERS: Final[Mapping[type[Event], Callable[[Any, Entry, TrainingState], str]]] = {
@@ -210,7 +216,7 @@ _WRITERS: Final[Mapping[type[Event], Callable[[Any, Entry, TrainingState], str]]
     ),
     e.MetricMissing: _fields("the training cannot end early: {event.reason}; see FL_BEST_METRIC"),
     e.TrainingFinished: _finished,
-    e.TrainingFailed: lambda event, _entry, _state: f"training has failed: {one_line(event.reason)}",
+    e.TrainingFailed: lambda event, _entry, _state: f"training has failed{_because(event.reason)}",
     e.AppFailed: lambda event, _entry, _state: one_line(event.words),
     e.RunLost: _lost,
     e.ProcessDied: _fields("{event.role} has ended: {event.reason}; it is restarted"),
@@ -223,7 +229,7 @@ _WRITERS: Final[Mapping[type[Event], Callable[[Any, Entry, TrainingState], str]]
     e.RunSubmitted: _submitted,
     e.SupervisorMoved: _supervisor,
     e.TrainingGaveUp: lambda event, _entry, _state: (
-        f"the supervisor gave up after {counted(event.restarts, 'restart')}: {one_line(event.reason)}"
+        f"the supervisor gave up after {counted(event.restarts, 'restart')}{_because(event.reason)}"
     ),
     UnknownEvent: _unknown,
     BrokenEvent: _broken,

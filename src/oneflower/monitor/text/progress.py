@@ -1,6 +1,7 @@
 """Show a training as it goes: a live display on a terminal, plain lines everywhere else."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
@@ -13,6 +14,8 @@ from rich.text import Text
 
 from oneflower.foreign_text import printable
 from oneflower.journal import Entry, TrainingState
+from oneflower.journal import events as e
+from oneflower.kinds import ErrorKind
 from oneflower.monitor.text.lines import WARNINGS, describe
 from oneflower.monitor.text.values import (
     duration,
@@ -41,6 +44,7 @@ class PlainProgress:
         self._console = console
         self._quiet = quiet
         self._since = now()
+        self._reason = ""
 
     def __enter__(self) -> Self:
         return self
@@ -54,10 +58,27 @@ class PlainProgress:
         """Take an entry of the journal; those of earlier starts are remembered, not shown."""
         if not self.history.take(entry) or entry.time is None or entry.time < self._since:
             return
-        line = describe(entry, self.history)
+        line = describe(self._without_known_reason(entry), self.history)
         warns = type(entry.event) in WARNINGS
         if line and (warns or not self._quiet):
             self._print(f"{entry.time.astimezone():%H:%M:%S}  {line}", "yellow" if warns else "")
+
+    def _without_known_reason(self, entry: Entry) -> Entry:
+        """Return an entry without a reason that was shown just before: each state that follows repeats it.
+
+        The reason of an end that is final is what the command itself ends with.
+        """
+        event = entry.event
+        if isinstance(event, e.TrainingFailed) and event.reason and event.kind is ErrorKind.SETTINGS:
+            self._reason = event.reason
+            return entry._replace(event=replace(event, reason=""))
+        if isinstance(event, e.SupervisorMoved | e.TrainingGaveUp) and event.reason:
+            if self._reason and self._reason in event.reason:
+                return entry._replace(event=replace(event, reason=""))
+            self._reason = event.reason
+        elif isinstance(event, e.TrainingFailed | e.AppFailed | e.RunLost):
+            self._reason = event.reason or self._reason
+        return entry
 
     def say(self, text: str, style: str = "") -> None:
         """Show one line of text."""

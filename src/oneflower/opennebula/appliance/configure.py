@@ -12,7 +12,7 @@ from oneflower.opennebula.appliance.layout import Layout
 from oneflower.opennebula.appliance.partitions import PartitionTable
 from oneflower.opennebula.appliance.stage import Stage
 from oneflower.opennebula.appliance.systemd import Unit
-from oneflower.opennebula.appliance.units import Container, container_unit, report_unit
+from oneflower.opennebula.appliance.units import Container, container_unit, has_daemon, report_unit
 from oneflower.opennebula.roles import Machine
 from oneflower.settings import Resolution, Settings, render_context
 
@@ -65,7 +65,8 @@ def write_units(stage: Stage, resolution: Resolution, containers: list[Container
     for container in containers:
         text = services.environment(container, resolution)
         stage.layout.write(stage.layout.environment(container.name), text)
-    units = [_unit(container, stage.layout) for container in containers]
+    daemon = has_daemon(stage.commands)
+    units = [_unit(container, stage.layout, daemon=daemon) for container in containers]
     names = {unit.name for unit in units}
     stage.systemd.remove([name for name in OPTIONAL if name not in names])
     stage.systemd.write(units)
@@ -77,12 +78,12 @@ def report_service(stage: Stage) -> Unit:
     return Unit(name=REPORT, text=report_unit(stage.machine), files=(stage.layout.context,))
 
 
-def _unit(container: Container, layout: Layout) -> Unit:
+def _unit(container: Container, layout: Layout, *, daemon: bool) -> Unit:
     files = [layout.environment(container.name)]
     if any(mount.source == str(layout.certs) for mount in container.mounts):
         certificates = layout.certificates
         files += [certificates.ca, certificates.certificate, certificates.key, layout.node_key]
-    text = container_unit(container)
+    text = container_unit(container, daemon=daemon)
     return Unit(name=container.unit, text=text, files=tuple(files), needed=not container.expendable)
 
 

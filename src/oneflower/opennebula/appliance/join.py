@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from oneflower.errors import ClusterError
+from oneflower.files import read_json
 from oneflower.flower.arguments import NAME, client_name
 from oneflower.opennebula.appliance import services
 from oneflower.opennebula.appliance.certificates import ensure_supernode_ca
@@ -255,7 +256,7 @@ def _vm_id(stage: Stage) -> str:
 def _read(stage: Stage) -> Assignment:
     """Return the partition of before a reboot, which must not move data between SuperNodes."""
     try:
-        kept: dict[str, Any] = json.loads(stage.layout.join.read_text(encoding="utf-8"))
+        kept: dict[str, Any] = read_json(stage.layout.join)
         if kept["vm"] != _vm_id(stage):
             return Assignment()
         return Assignment(

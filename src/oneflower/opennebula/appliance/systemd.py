@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oneflower.errors import ClusterError, StateError
-from oneflower.files import replace_file
+from oneflower.files import read_json, replace_file
 from oneflower.opennebula.appliance.commands import Commands, succeeds
 from oneflower.opennebula.appliance.layout import Layout
 
@@ -139,8 +139,4 @@ class Systemd:
             return str(error)
 
     def _started(self) -> Mapping[str, str]:
-        try:
-            found = json.loads(self._layout.started.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
+        return read_json(self._layout.started)

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from oneflower.errors import ClusterError
+from oneflower.opennebula.appliance.commands import Commands
 from oneflower.opennebula.rendering import render
 from oneflower.opennebula.roles import CONTAINER_UID, Machine
 
@@ -80,8 +82,20 @@ class Container:
         return [DOCKER, "run", "--rm", *RESTRICTIONS, *options, self.machine.container_image, *self.arguments]
 
 
-def container_unit(container: Container) -> str:
-    """Return the unit's text."""
+def has_daemon(commands: Commands) -> bool:
+    """Whether containers are started by dockerd, so that a unit's restrictions bind the client alone.
+
+    podman-docker has no daemon: the container is the unit's own child, and what binds dockerd's client would
+    end it.
+    """
+    try:
+        return "podman" not in commands.run(DOCKER, "--version").lower()
+    except ClusterError:
+        return True
+
+
+def container_unit(container: Container, *, daemon: bool = True) -> str:
+    """Return the unit's text; without a daemon it restricts nothing but the container."""
     return render(
         "units/container.service",
         name=container.name,
@@ -90,6 +104,7 @@ def container_unit(container: Container) -> str:
         command=container.command(),
         supervises=container.supervises,
         docker=DOCKER,
+        daemon=daemon,
         stop_s=STOP_S,
     )
 

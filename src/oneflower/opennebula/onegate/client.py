@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import httpx
 
+from oneflower.bounded_json import Bounds, parse_json
 from oneflower.errors import ClusterError
 from oneflower.opennebula.onegate.access import Access, TokenRecord
 from oneflower.opennebula.onegate.encoding import body
@@ -35,6 +36,8 @@ PASSING = frozenset(
         HTTPStatus.TOO_MANY_REQUESTS,
     }
 )
+LARGEST_ANSWER: Final = Bounds(most_bytes=64 << 20, most_values=1_000_000)
+"""A service lists its VMs with their templates, which the VMs write themselves."""
 MEANINGS = {
     HTTPStatus.BAD_REQUEST: "this VM does not belong to a OneFlow service",
     HTTPStatus.FORBIDDEN: "OneGate does not allow VMs this operation (onegate-server.conf)",
@@ -159,23 +162,23 @@ class OneGate:
         self._call("PUT", path, patience_s, content=content.encode(), headers={"Content-Type": "text/plain"})
 
     def _get(self, path: str, key: str, patience_s: float | None) -> dict[str, Any]:
-        response = self._call("GET", path, patience_s)
+        content = self._call("GET", path, patience_s)
         try:
-            return dict(response.json()[key])
+            return dict(parse_json(content, LARGEST_ANSWER)[key])
         except (ValueError, KeyError, TypeError):
             # A proxy in front of OneGate may respond in its place for a while.
             text = f"OneGate's response to GET {path} contains no {key}"
             raise OneGateError(text, passing=True) from None
 
-    def _call(self, method: str, path: str, patience_s: float | None, **options: Any) -> httpx.Response:
-        """Repeat a call until it succeeds, is refused, or its time is used up."""
+    def _call(self, method: str, path: str, patience_s: float | None, **options: Any) -> bytes:
+        """Return what is answered; repeat a call until it succeeds, is refused, or its time is used up."""
         retries = self._retries
         began = retries.clock()
         patience_s = retries.patience_s if patience_s is None else patience_s
         attempt = 0
         while True:
             failure = self._attempt(method, path, options)
-            if isinstance(failure, httpx.Response):
+            if isinstance(failure, bytes):
                 return failure
             delay = retries.delay(attempt)
             waited_s = retries.clock() - began
@@ -188,17 +191,20 @@ class OneGate:
             attempt += 1
             retries.sleep(delay)
 
-    def _attempt(self, method: str, path: str, options: Mapping[str, Any]) -> httpx.Response | OneGateError:
+    def _attempt(self, method: str, path: str, options: Mapping[str, Any]) -> bytes | OneGateError:
         try:
-            with exclusive_call(self._lock, self._retries.clock, self._retries.sleep):
-                response = self._http.request(method, path, **options)
+            with (
+                exclusive_call(self._lock, self._retries.clock, self._retries.sleep),
+                self._http.stream(method, path, **options) as response,
+            ):
+                content = _content(response)
         except TimeoutError as error:
             return OneGateError(str(error), passing=True)
         except httpx.RequestError as error:
             return OneGateError(f"no response ({type(error).__name__})", passing=True)
         if response.is_success:
             self._record.accepted()
-            return response
+            return content
         status = response.status_code
         passing = status in PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR
         return OneGateError(self._meaning(status), passing=passing)
@@ -208,3 +214,13 @@ class OneGate:
             return f"status 401, {self._record.explain_refusal()}"
         text = MEANINGS.get(HTTPStatus(status)) if status in {*HTTPStatus} else None
         return f"status {status}, {text}" if text else f"status {status}"
+
+
+def _content(response: httpx.Response) -> bytes:
+    """Read an answer, no further than one of OneGate's goes."""
+    content = bytearray()
+    for piece in response.iter_bytes():
+        content += piece
+        if len(content) > LARGEST_ANSWER.most_bytes:
+            break
+    return bytes(content)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from oneflower.files import open_to_write
+
 LONGEST_WAIT_S = 120.0
 POLL_S = 0.2
 
@@ -39,7 +41,7 @@ def _opened(path: Path | None) -> int | None:
         return None
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        return open_to_write(path, os.O_RDWR)
     except OSError:
         return None
 
