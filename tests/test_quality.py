@@ -82,6 +82,23 @@ def test_a_wish_that_cannot_be_meant_is_refused_with_what_to_write(text, says):
     assert wanted_or_automatic(text) == wanted_or_automatic(None) == AUTOMATIC
 
 
+@pytest.mark.parametrize(
+    ("text", "measured", "decides"),
+    [
+        ("", {"accuracy", "loss"}, True),
+        ("", {"loss"}, False),  # a client's accuracy would be chosen
+        ("", {"examples"}, False),
+        ("", set(), False),
+        ("-loss", {"loss"}, True),
+        ("-central loss", {"loss"}, True),
+        ("-evaluate loss", {"loss"}, False),
+        ("eval_acc", {"accuracy", "loss"}, False),
+    ],
+)
+def test_what_the_server_measures_decides_where_no_metric_of_clients_comes_first(text, measured, decides):
+    assert Wanted.parse(text).decided_centrally(measured) == decides
+
+
 def test_not_a_number_and_infinity_are_never_best():
     rounds = {
         1: {named("central accuracy"): math.nan},

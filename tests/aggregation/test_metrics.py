@@ -3,17 +3,26 @@
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from oneflower.aggregation import weighted_metrics
+from oneflower.aggregation import median_metrics, weighted_metrics
 
 from .conftest import update
 
 
-def average(*clients):
-    sent = [
+def sent_by(*clients):
+    return [
         update({}, num_examples=weight, **values, **{"num-examples": weight}) for weight, values in clients
     ]
-    return weighted_metrics(sent)
+
+
+def average(*clients):
+    return weighted_metrics(sent_by(*clients))
+
+
+def middle(*clients):
+    return median_metrics(sent_by(*clients))
 
 
 def test_metrics_are_weighted_and_the_weight_is_not_one_of_them():
@@ -55,3 +64,45 @@ def test_the_order_of_clients_does_not_change_which_metrics_come_out():
 
 def test_no_clients_have_no_metrics():
     assert average() == {}
+
+
+# --- numbers that decide something ---------------------------------------------------------------------
+
+
+def test_a_single_client_moves_no_number_that_decides():
+    """One reply with a loss of -1e9 ended the training and was the best round for ever."""
+    honest = (1, {"loss": 0.5}), (1, {"loss": 0.6})
+    assert middle(*honest, (20, {"loss": -1e9})) == {"loss": 0.5}
+    assert middle(*honest, (20, {"loss": 1e9})) == {"loss": 0.6}
+
+
+def test_of_two_clients_the_number_is_their_weighted_mean():
+    assert middle((1, {"loss": 4.0}), (3, {"loss": 0.0})) == {"loss": 1.0}
+    assert middle((1, {"x": [1.0, 2.0]})) == {"x": [1.0, 2.0]}
+
+
+def test_of_an_even_number_the_two_in_the_middle_are_averaged():
+    assert middle(*[(1, {"loss": loss}) for loss in (0.0, 1.0, 2.0, 100.0)]) == {"loss": 1.5}
+
+
+def test_each_item_of_a_list_has_its_own_median():
+    assert middle((1, {"x": [1, 9]}), (1, {"x": [2, 8]}), (1, {"x": [1e9, -1e9]})) == {"x": [2.0, 8.0]}
+
+
+numbers = st.floats(-1e3, 1e3)
+weights = st.floats(1e-3, 2.0**53)
+
+
+@given(st.lists(st.tuples(weights, numbers), min_size=1, max_size=15), st.data())
+def test_a_minority_leaves_the_number_between_those_of_the_others(honest, data):
+    """Whatever it says and weighs: the law that decisions rest on."""
+    said = st.floats(allow_nan=True, allow_infinity=True)
+    hostile = data.draw(st.lists(st.tuples(weights, said), max_size=len(honest) - 1))
+    found = middle(*[(weight, {"loss": value}) for weight, value in [*hostile, *honest]])
+    values = [value for _, value in honest]
+    assert min(values) <= found["loss"] <= max(values)
+
+
+@given(st.permutations([(float(i + 1), {"loss": i * 0.1}) for i in range(6)]))
+def test_the_order_of_clients_does_not_change_the_median(clients):
+    assert middle(*clients)["loss"] == pytest.approx(middle(*sorted(clients, key=str))["loss"])

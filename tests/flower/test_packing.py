@@ -25,7 +25,7 @@ from oneflower.flower.packing import (
     pack,
     unpack,
 )
-from oneflower.flower.packing_grid import GREETING_S, PackingGrid
+from oneflower.flower.packing_grid import GREETING_S, MOST_GREETINGS, PackingGrid
 from oneflower.flower.refusals import LONGEST_REASON, refusal_of
 
 DTYPES = ("float32", "float16", "int64", "bool", "uint8")
@@ -198,7 +198,7 @@ def round_of(cluster, grid, record=None):
 
 
 def grid_of(cluster):
-    packing = PackingGrid(cluster, clock=cluster.clock, sleep=cluster.sleep)
+    packing = PackingGrid(cluster, clock=cluster.clock)
     return RoundGrid(packing, clock=cluster.clock, sleep=cluster.sleep)
 
 
@@ -243,10 +243,76 @@ def test_a_node_whose_program_became_another_one_is_asked_again():
     assert cluster.sent == {(1, "greeted"): 2, (1, "packed"): 2, (1, "plain"): 1}
 
 
+class Slow(Cluster):
+    """Node 2 answers a greeting after `greeting_s`, and everything else with an error of its app."""
+
+    greeting_s = 28.0
+
+    def __init__(self, **nodes):
+        super().__init__(**nodes)
+        self.due, self.when = {}, []
+
+    def push_messages(self, messages):
+        for message in messages:
+            node, greets = message.metadata.dst_node_id, is_greeting(message)
+            self.when.append((node, "greeted" if greets else "sent", self.now))
+            (message_id,) = super().push_messages([message])
+            if node == 2:
+                self.due[message_id] = self.now + (self.greeting_s if greets else 0.5)
+                if not greets:
+                    raised = Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason="x")
+                    self.ready[message_id] = Message(raised, reply_to=message)
+            yield message_id
+
+    def pull_messages(self, ids):
+        return super().pull_messages([each for each in ids if self.due.get(each, 0.0) <= self.now])
+
+
+def test_a_node_that_greets_slowly_and_then_fails_holds_up_nobody_and_is_greeted_twice_at_most():
+    """It was greeted again after each error, and all waited for its answer: rounds of 57 s."""
+    cluster = Slow(n1="ours", n2="ours", n3="ours")
+    grid, took = grid_of(cluster), []
+    for _ in range(6):
+        begin = cluster.now
+        sent = [Message(content_of(many()), node, MessageType.TRAIN) for node in cluster.kinds]
+        list(grid.exchange(sent, timeout_s=3600.0))
+        took.append(cluster.now - begin)
+        first = {node: when - begin for node, what, when in reversed(cluster.when) if what == "sent"}
+        assert max(first[1], first[3]) < 2, "the work of the others waited for what node 2 says"
+        cluster.when.clear()
+    assert cluster.sent[2, "greeted"] == MOST_GREETINGS
+    assert max(took[MOST_GREETINGS:]) < 3
+    assert cluster.sent[1, "packed"] == cluster.sent[3, "packed"] == 6
+
+
+def test_an_answer_to_a_greeting_that_comes_late_is_used_from_the_next_phase_on():
+    cluster = Slow(n1="ours", n2="ours")
+    cluster.greeting_s = GREETING_S + 10
+    grid = grid_of(cluster)
+    for _ in range(2):
+        sent = [Message(content_of(many()), node, MessageType.TRAIN) for node in cluster.kinds]
+        list(grid.exchange(sent, timeout_s=3600.0))
+        cluster.sleep(15)
+    assert cluster.sent[2, "plain"] == 1
+    assert cluster.sent[2, "packed"] == 1
+
+
+def test_errors_now_and_then_do_not_make_a_node_that_unpacks_a_plain_one():
+    """A reply that comes packed shows that it can: then it may be greeted once more."""
+    cluster = Cluster(n1="ours")
+    grid = grid_of(cluster)
+    for _ in range(4):
+        assert round_of(cluster, grid) == [1]
+        cluster.kinds[1] = "stock"
+        assert round_of(cluster, grid) == []
+        cluster.kinds[1] = "ours"
+    assert cluster.sent == {(1, "greeted"): 4, (1, "packed"): 8}
+
+
 @pytest.mark.parametrize("index", [[["a"]], [["a" * 70_000]], [[["a"]]], 7])
 def test_a_reply_that_cannot_be_taken_apart_is_refused(index):
     cluster = Cluster(n1="ours")
-    grid = PackingGrid(cluster, clock=cluster.clock, sleep=cluster.sleep)
+    grid = PackingGrid(cluster, clock=cluster.clock)
     question = greeting(1)
     (message_id,) = grid.push_messages([question])
     cluster.ready[message_id] = Message(with_list(index), reply_to=question)

@@ -6,8 +6,14 @@ from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.common import Array
 
 from oneflower.errors import TrainingError
+from oneflower.flower.grid import RoundGrid
 from oneflower.lab.localgrid import LocalGrid
+from oneflower.settings import training_config
+from oneflower.training.asking import ask_clients
+from oneflower.training.phases import Phases
 from oneflower.training.train import train
+
+from ..flower.test_grid import World
 
 
 class Federation:
@@ -81,3 +87,36 @@ def test_below_the_quorum_the_training_fails_in_words(federation):
     federation.silent = {1, 2}
     with pytest.raises(TrainingError, match="1 valid answers, 2 needed"):
         federation.train()
+
+
+# --- how long it waits ---------------------------------------------------------------------------------
+
+
+def asked_in(world, check=lambda _: None, **settings):
+    """Ask the clients of a world in simulated time; return the answering nodes."""
+    config = training_config({key.replace("_", "-"): value for key, value in settings.items()})
+    grid = RoundGrid(world, clock=world.clock, sleep=world.sleep)
+    phases = Phases(grid=grid, journal=None, round_timeout_s=config.round_timeout)
+    answers = ask_clients(phases, config, check)
+    return sorted(answer.content["metrics"]["node"] for answer in answers)
+
+
+def test_the_wait_for_answers_ends_like_that_of_a_phase():
+    """A member that answers late and wrongly and one that is silent: 60 s, not five times the late answer."""
+    late, silent = 3, 4
+    world = World(
+        nodes=[1, 2, late, silent], delays={1: [1.0], 2: [1.0], late: [50.0] * 2, silent: [None] * 2}
+    )
+
+    def check(message):
+        return "rubbish" if message.content["metrics"]["node"] == late else None
+
+    assert asked_in(world, check, min_available_clients=2, min_fit_clients=2) == [1, 2]
+    assert world.now < 70
+
+
+def test_below_the_quorum_each_attempt_ends_at_the_timeout_of_a_phase():
+    world = World(nodes=[1, 2], delays={1: [1.0] * 9, 2: [None] * 9})
+    with pytest.raises(TrainingError, match="1 valid answers, 2 needed"):
+        asked_in(world, min_available_clients=2, round_timeout=100, round_retries=1)
+    assert world.now < 2 * 100 + 2 * 100 + 10  # what clients are waited for, and their answers

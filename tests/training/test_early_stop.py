@@ -1,5 +1,7 @@
 """A training that ends early: it says why, keeps its last round, and ends alike after any kill."""
 
+from collections import Counter
+
 import pytest
 from flwr.common import MetricRecord
 
@@ -8,7 +10,7 @@ from oneflower.errors import SettingsError
 from oneflower.flower.grid import RoundGrid
 from oneflower.training.checkpoint_keeping import CheckpointKeeper
 
-from ..federation import Federation, local_loss, numpy_app
+from ..federation import Federation, local_loss, local_update, numpy_app
 from .test_training import Killed, digest, events
 
 # Best in round 3; three rounds without improvement end with round 6.
@@ -146,3 +148,66 @@ def test_a_round_costs_the_same_whatever_came_before(federation, monkeypatch):
     monkeypatch.setattr(RoundGrid, "pause", lambda *_: None)
     federation.train(num_server_rounds=8)
     assert looked == list(range(1, 9))
+
+
+# --- one client among three lies about what it measured ------------------------------------------------
+
+
+def liar(lie, rounds):
+    """Return an evaluation in which the last of three clients says `lie` in these rounds."""
+    calls = Counter()
+
+    def evaluation(server_round, arrays):
+        calls[server_round] += 1
+        said = on_clients(server_round, arrays)
+        lies = server_round in rounds and calls[server_round] == 3
+        return {**said, **lie, "num-examples": 10_000_000} if lies else said
+
+    return evaluation
+
+
+@pytest.mark.parametrize(
+    ("metric", "target", "lie"),
+    [("-eval_loss", "1e-9", {"eval_loss": -1e9}), ("eval_acc", "0.99", {"eval_acc": 1e9})],
+)
+def test_one_client_cannot_say_that_the_target_is_reached(federation, metric, target, lie):
+    """One reply with a loss of -1e9 ended the training after its first round."""
+    federation.app = numpy_app(evaluation=liar(lie, {1, 2, 3}))
+    rule = {"best_metric": metric, "target_metric_value": target, "num_server_rounds": 4}
+    federation.train(evaluate=None, **rule)
+    assert (finish_of(federation).round, finish_of(federation).stopped) == (4, None)
+
+
+@pytest.mark.parametrize("value", [-1e9, 1e9])
+def test_one_client_changes_neither_the_best_round_nor_the_end(federation, tmp_path, value):
+    other = Federation(folder=tmp_path / "other", app=numpy_app(evaluation=on_clients))
+    rule = {"evaluate": None, "best_metric": "eval_acc", **RULE}
+    other.train(**rule)
+    federation.app = numpy_app(evaluation=liar({"eval_acc": value}, {1, 2, 4, 5}))
+    federation.train(**rule)
+    assert finish_of(federation).because == finish_of(other).because
+    assert finish_of(federation).sha256 == finish_of(other).sha256
+    best = [CheckpointReader(each.folder).verify(6).content["best"] for each in (federation, other)]
+    assert best[0] == best[1]
+
+
+def test_a_metric_of_the_training_that_decides_is_a_median_too(federation):
+    def update(message, context):
+        arrays, metrics = local_update(message, context)
+        bad = context.node_config["partition-id"] == 1
+        return arrays, {**metrics, "train_acc": 1e9 if bad else 0.5}
+
+    federation.app = numpy_app(update)
+    rule = {"best_metric": "train_acc", "target_metric_value": "0.9", "num_server_rounds": 3}
+    result = federation.train(evaluate=None, min_evaluate_clients=0, **rule)
+    assert finish_of(federation).stopped is None
+    assert [record["train_acc"] for record in result.train_metrics_clientapp.values()] == [0.5] * 3
+
+
+def test_where_the_server_decides_the_clients_metrics_are_means(federation, caplog):
+    result = federation.train(evaluate=central, num_server_rounds=1)
+    assert result.train_metrics_clientapp[1]["train_loss"] == pytest.approx((11 + 2 * 12) / 33)
+    assert "the median of the clients" not in caplog.text
+    result = federation.train(evaluate=None, num_server_rounds=1, resume="never")
+    assert result.train_metrics_clientapp[1]["train_loss"] == 1.0
+    assert caplog.text.count("the median of the clients") == 1

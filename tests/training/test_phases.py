@@ -1,9 +1,14 @@
 """Clients that come and go are named, each once."""
 
+import pytest
+
 from oneflower.flower.client_mark import ClientMark
+from oneflower.flower.grid import RoundGrid
 from oneflower.journal import Journal
+from oneflower.training.members import FAILURES, Members
 from oneflower.training.phases import Phases
 
+from ..flower.test_grid import World, messages
 from ..making import events_in
 
 
@@ -16,7 +21,7 @@ class Nodes:
     def online(self):
         return list(self.nodes)
 
-    def wait_for_nodes(self, needed, *, timeout_s, on_wait):
+    def wait_for_nodes(self, needed, *, timeout_s, on_wait, uncounted):
         return list(self.nodes)
 
     def set_cohort(self, nodes):
@@ -71,3 +76,64 @@ def test_a_client_that_comes_back_has_its_name_again():
     phases.connected.add(2)
     phases._name(2, ClientMark(name="host", partition=0))
     assert phases.label(2) == "host"
+
+
+# --- who makes up the number of clients ---------------------------------------------------------------
+
+
+def test_a_client_that_only_fails_is_no_substitute_for_one_that_is_away():
+    members = Members()
+    members.attempted([1, 2, 3, 9], [1, 2, 3], passed=True)
+    for _ in range(FAILURES - 1):
+        members.attempted([1, 2, 9], [1, 2], passed=False)
+    assert members.no_substitutes({1, 2, 9}) == {9}
+    assert members.no_substitutes({1, 2, 3, 9}) == set()
+    members.attempted([1, 2, 9], [1, 2, 9], passed=False)
+    assert members.no_substitutes({1, 2, 9}) == set()
+
+
+def test_in_the_first_attempts_a_failure_may_be_one_that_passes():
+    members = Members()
+    members.attempted([1, 2, 3], [1, 2, 3], passed=True)
+    members.attempted([1, 2, 9], [1, 2], passed=False)
+    assert members.no_substitutes({1, 2, 9}) == set()
+
+
+def test_before_the_first_round_everybody_counts():
+    members = Members()
+    for _ in range(9):
+        members.attempted([1, 9], [1], passed=False)
+    assert members.no_substitutes({1, 9}) == set()
+
+
+class Away(World):
+    """Three clients; node 3 is away for ten minutes in round 2, while node 9 answers each message at once."""
+
+    away = (50.0, 650.0)
+    errors = frozenset({9})
+
+    def get_node_ids(self):
+        begin, end = self.away
+        return [1, 2, 9] if begin <= self.now < end else [1, 2, 3, 9]
+
+
+def test_attempts_are_not_used_up_while_a_client_is_away():
+    """One member that fails at once had all 11 attempts fail in 181 s, while another client restarted."""
+    world = Away(nodes=[], delays={node: [1.0] * 99 for node in (1, 2, 3, 9)})
+    grid = RoundGrid(world, clock=world.clock, sleep=world.sleep)
+    phases, attempts = Phases(grid=grid, journal=None, round_timeout_s=3600.0), 0
+    for number in (1, 2):
+        for attempt in range(1, 12):
+            attempts += 1
+            cohort = phases.gather_cohort(3, counted=True)
+            sent = messages(*cohort)
+            took = [each.node_id for each in grid.exchange(sent, timeout_s=60) if each.node_id != 9]
+            phases.members.attempted(cohort, took, passed=len(took) == 3)
+            if len(took) == 3:
+                break
+            phases.back_off(attempt)
+        else:
+            pytest.fail(f"round {number} failed 11 times in {world.now:.0f} s")
+        world.now = max(world.now, 50.0)
+    assert world.now >= world.away[1]
+    assert attempts <= 1 + FAILURES + 1

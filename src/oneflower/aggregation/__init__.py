@@ -15,7 +15,7 @@ from oneflower.aggregation.checks import (
 )
 from oneflower.aggregation.comparison import LONGEST_REASON, Checked, Remark, check_together
 from oneflower.aggregation.errors import AggregationError
-from oneflower.aggregation.metrics import weighted_metrics
+from oneflower.aggregation.metrics import median_metrics, weighted_metrics
 from oneflower.aggregation.norms import Bounded, bound_changes
 from oneflower.aggregation.parameter import NUM_MALICIOUS, AnyParameter, Parameter, Values
 from oneflower.aggregation.registry import PARAMETERS, SPECS, readers, spec_of
@@ -56,6 +56,7 @@ __all__ = [
     "check_together",
     "form_of",
     "is_finite",
+    "median_metrics",
     "model_schema",
     "ordered",
     "readers",

@@ -7,12 +7,14 @@ delivery, and replies for a dead node only when its lease of 60 s ends.
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from logging import INFO, WARNING
 
 from oneflower.flower.api import Grid, Message, log
-from oneflower.flower.grid_base import DelegatingGrid, Owed, Pacing, Phase, Reply
+from oneflower.flower.grid_base import DelegatingGrid, Owed, Phase, Reply
 from oneflower.flower.packing_grid import PackingGrid
 from oneflower.flower.refusals import refusal_of
+from oneflower.flower.waiting import Durations, Pacing, patience_s, pause_s, phase_ends_s
 
 __all__ = ["Pacing", "Reply", "RoundGrid"]
 
@@ -50,7 +52,7 @@ class RoundGrid(DelegatingGrid):
         self._expected = ""
         self._at_work_since: dict[int, float] = {}
         self._suspect_until: dict[int, float] = {}
-        self._usual_s: dict[tuple[str, int], float] = {}
+        self._durations = Durations()
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
@@ -88,25 +90,31 @@ class RoundGrid(DelegatingGrid):
         return None if since is None else self._clock() - since
 
     def wait_for_nodes(
-        self, needed: int, *, timeout_s: float, on_wait: Callable[[int], object] = bool
+        self,
+        needed: int,
+        *,
+        timeout_s: float,
+        on_wait: Callable[[int], object] = bool,
+        uncounted: Callable[[set[int]], set[int]] = lambda _: set(),
     ) -> list[int]:
         """Wait until `needed` nodes are available; return those that are, fewer after `timeout_s` seconds.
 
         Where only silent nodes make up the number, they are asked again: a round without clients shows
         nothing. `on_wait` is called with the number of connected nodes every few seconds while waiting.
+        `uncounted` says which of those that are online do not make up the number.
         """
         deadline = self._clock() + timeout_s
         next_report = self._clock()
         while True:
             online = self.online()
-            nodes = self._trusted(online)
-            if len(nodes) >= needed or self._clock() >= deadline:
+            nodes, ignored = self._trusted(online), uncounted(set(online))
+            if len(set(nodes) - ignored) >= needed or self._clock() >= deadline:
                 return nodes
-            if len(online) >= needed:
+            if len(set(online) - ignored) >= needed:
                 self._drain_late()
                 return online
             if self._clock() >= next_report:
-                on_wait(len(online))
+                on_wait(len(set(online) - ignored))
                 self._drain_late()
                 next_report = self._clock() + self._pacing.report_every_s
             self._sleep(min(0.5, max(0.0, deadline - self._clock())))
@@ -123,6 +131,7 @@ class RoundGrid(DelegatingGrid):
         *,
         timeout_s: float,
         enough: Callable[[], bool] = lambda: False,
+        is_valid: Callable[[Reply], bool] = lambda reply: not reply.message.has_error(),
         work: str = "",
     ) -> Iterator[Reply]:
         """Send messages, one per node, and yield each node's first reply as it comes.
@@ -135,6 +144,8 @@ class RoundGrid(DelegatingGrid):
             The phase ends after this many seconds, with one last poll.
         enough : callable
             True once the replies so far are a quorum; the others then have a grace period only.
+        is_valid : callable
+            Asked once the caller has taken a reply: only valid ones say how long the work takes.
         work : str
             What the messages ask for. A node whose reply to the same work is outstanding is not asked again:
             that reply counts when it comes. Empty: replies to earlier messages are of no use.
@@ -145,117 +156,131 @@ class RoundGrid(DelegatingGrid):
             An error reply counts as a node's reply when no other message to it is outstanding.
         """
         phase = self._send(list(messages), timeout_s, work)
-        while phase.pending:
-            last_poll = self._is_over(phase, enough)
-            yield from self._poll(phase)
-            if last_poll or not phase.pending:
+        while phase.pending or phase.held:
+            last_poll = self._is_over(phase)
+            self._push_held(phase)
+            for reply, duration in self._poll(phase):
+                came = self._clock() - phase.started
+                yield reply
+                if is_valid(reply):
+                    self._measured(phase, reply.node_id, came, duration)
+                if phase.quorum_s is None and phase.took and enough():
+                    phase.quorum_s = came
+            if last_poll or not (phase.pending or phase.held):
                 break
             self._resend_to_silent(phase)
-            self._sleep(self._pause_s(phase))
+            elapsed = self._clock() - phase.started
+            self._sleep(pause_s(elapsed, len(phase.messages), timeout_s, self._pacing))
         self._give_up(phase)
 
     def _send(self, messages: list[Message], timeout_s: float, work: str) -> Phase:
         self._drain_late(work)
-        if isinstance(self._inner, PackingGrid):
-            self._inner.greet(messages)
         kind = messages[0].metadata.message_type if messages else ""
         phase = Phase(started=self._clock(), timeout_s=timeout_s, message_type=kind, work=work)
-        for message in messages:
-            if not self._expect_late(phase, message):
-                self._push(phase, message)
+        if isinstance(self._inner, PackingGrid):
+            self._inner.greet(messages, timeout_s)
+        new = [message for message in messages if not self._expect_late(phase, message)]
+        phase.held = {message.metadata.dst_node_id: message for message in new}
         return phase
+
+    def _push_held(self, phase: Phase) -> None:
+        """Send what was not sent yet, but to nodes that have not said yet whether they can unpack."""
+        waits: set[int] = set()
+        if phase.held and isinstance(self._inner, PackingGrid):
+            waits = self._inner.undecided(phase.held)
+        for node_id in [each for each in phase.held if each not in waits]:
+            self._push(phase, phase.held.pop(node_id))
 
     def _expect_late(self, phase: Phase, message: Message) -> bool:
         """Wait for a node's outstanding reply, if it is to the same work; return whether there is one."""
         node_id = message.metadata.dst_node_id
         alike = {key: each for key, each in self._late.items() if phase.work and each.work == phase.work}
-        owed = {key: each for key, each in alike.items() if each.node_id == node_id}
-        for message_id, each in owed.items():
-            del self._late[message_id]
-            phase.pending[message_id] = node_id
-            phase.asked[node_id] = min(each.asked, phase.asked.get(node_id, each.asked))
+        owed = [key for key, each in alike.items() if each.node_id == node_id]
+        for message_id in owed:
+            phase.pending[message_id] = self._late.pop(message_id)
         if owed:
-            phase.sent[node_id] = message
+            phase.messages[node_id] = message
+            phase.sent[node_id] = phase.started
         return bool(owed)
 
     def _push(self, phase: Phase, message: Message) -> None:
-        node_id = message.metadata.dst_node_id
-        phase.sent[node_id] = message
+        now, node_id = self._clock(), message.metadata.dst_node_id
+        phase.messages[node_id] = message
         message.metadata.ttl = max(message.metadata.ttl, phase.timeout_s) + CLOCK_SLACK_S
+        owed = Owed(node_id=node_id, work=phase.work, asked=phase.asked(node_id), sent=now)
+        phase.sent.setdefault(node_id, now)
         for message_id in self._inner.push_messages([message]):
             if message_id:  # an empty id: the SuperLink refused the message, for a node that is gone
-                phase.pending[str(message_id)] = node_id
+                phase.pending[str(message_id)] = owed
 
-    def _poll(self, phase: Phase) -> Iterator[Reply]:
-        for message in self._inner.pull_messages(list(phase.pending)):
-            node_id = phase.pending.pop(message.metadata.reply_to_message_id, None)
-            if node_id is None:
+    def _poll(self, phase: Phase) -> Iterator[tuple[Reply, float]]:
+        """Yield the nodes' first replies that have come, and how long the message of each was away."""
+        for message in self._inner.pull_messages(list(phase.pending)) if phase.pending else ():
+            owed = phase.pending.get(message.metadata.reply_to_message_id)
+            if owed is None:
                 continue
-            if message.has_error() and node_id in phase.silent() and refusal_of(message) is None:
-                log(INFO, "first message lost round_message=%s node=%d", phase.message_type, node_id)
+            asked = phase.asked(owed.node_id)
+            del phase.pending[message.metadata.reply_to_message_id]
+            if message.has_error() and owed.node_id in phase.silent() and refusal_of(message) is None:
+                log(INFO, "first message lost message=%s node=%d", phase.message_type, owed.node_id)
                 continue
-            yield self._answer(phase, node_id, message)
+            self._answered(phase, owed.node_id, message)
+            now = self._clock()
+            yield Reply(node_id=owed.node_id, message=message, seconds=now - asked), now - owed.sent
 
-    def _answer(self, phase: Phase, node_id: int, message: Message) -> Reply:
-        asked = phase.asked.get(node_id, phase.started)
-        seconds = self._clock() - asked
-        for message_id in [key for key, node in phase.pending.items() if node == node_id]:
-            del phase.pending[message_id]
-            self._late[message_id] = Owed(node_id=node_id, work="", asked=asked)
+    def _answered(self, phase: Phase, node_id: int, message: Message) -> None:
+        """Note that a node is alive; its other messages of this phase are of no use now."""
+        for message_id in [key for key, owed in phase.pending.items() if owed.node_id == node_id]:
+            self._late[message_id] = replace(phase.pending.pop(message_id), work="")
         self._at_work_since.pop(node_id, None)
         if not message.has_error():
-            phase.answer_seconds[node_id] = seconds
-            self._usual_s[phase.message_type, node_id] = seconds
             self._suspect_until.pop(node_id, None)
-        return Reply(node_id=node_id, message=message, seconds=seconds)
 
-    def _is_over(self, phase: Phase, enough: Callable[[], bool]) -> bool:
+    def _measured(self, phase: Phase, node_id: int, came: float, duration: float) -> None:
+        """Count the times of a valid reply; a message that was sent again counts from then on."""
+        phase.took[node_id] = came
+        phase.seconds[node_id] = duration
+        self._durations.note(phase.message_type, node_id, duration)
+
+    def _is_over(self, phase: Phase) -> bool:
         elapsed = self._clock() - phase.started
         if elapsed >= phase.timeout_s:
             return True
-        slowest = phase.slowest_s()
-        if slowest is None or not enough():
+        if phase.quorum_s is None:
             return False
-        return elapsed >= max(self._pacing.grace_floor_s, self._pacing.grace_factor * slowest)
-
-    def _pause_s(self, phase: Phase) -> float:
-        pacing = self._pacing
-        elapsed = self._clock() - phase.started
-        fastest = max(pacing.min_poll_s, len(phase.sent) * pacing.poll_per_node_s)
-        pause = max(fastest, min(pacing.max_poll_s, elapsed * pacing.slowdown))
-        return max(0.0, min(pause, phase.timeout_s - elapsed))
+        usual = self._durations.usual(phase.message_type, phase.messages)
+        return elapsed >= phase_ends_s(phase.quorum_s, phase.took, usual, self._pacing)
 
     # --- silence ----------------------------------------------------------------------------------
 
-    def _patience_s(self, phase: Phase, node_id: int) -> float:
-        """Return the seconds after which this node counts as silent and is sent its work once more."""
-        known = [self._usual_s.get((phase.message_type, node_id)), phase.slowest_s()]
-        durations = [seconds for seconds in known if seconds is not None]
-        if not durations:
-            return self._pacing.unknown_fraction * phase.timeout_s
-        return max(self._pacing.resend_floor_s, self._pacing.resend_factor * max(durations))
+    def _overdue(self, phase: Phase) -> set[int]:
+        """Return the nodes that are silent for longer than their work can take."""
+        kind, now = phase.message_type, self._clock()
+        expected = {**self._durations.usual(kind, phase.messages), **phase.seconds}
+        found = set()
+        for node in phase.silent() - phase.resent:
+            others = [seconds for other, seconds in expected.items() if other != node]
+            own = self._durations.of(kind, node)
+            if now - phase.sent[node] >= patience_s(own, others, phase.timeout_s, self._pacing):
+                found.add(node)
+        return found
 
     def _resend_to_silent(self, phase: Phase) -> None:
-        elapsed = self._clock() - phase.started
-        overdue = {node for node in phase.silent() - phase.resent if elapsed >= self._patience_s(phase, node)}
+        overdue = self._overdue(phase)
         for node in sorted(overdue & set(self._inner.get_node_ids())) if overdue else ():
-            log(
-                WARNING, "work sent again node=%d message=%s silent_s=%.0f", node, phase.message_type, elapsed
-            )
+            lost, silent_s = phase.messages[node], self._clock() - phase.sent[node]
+            kind = phase.message_type
+            log(WARNING, "work sent again node=%d message=%s silent_s=%.0f", node, kind, silent_s)
             phase.resent.add(node)
-            lost = phase.sent[node]
             again = Message(lost.content, node, phase.message_type, group_id=lost.metadata.group_id)
             self._push(phase, again)
 
     def _give_up(self, phase: Phase) -> None:
-        silent = phase.silent()
-        for node in silent:
+        for node in phase.silent():
             self._suspect_until[node] = self._clock() + self._pacing.suspicion_s
-            self._at_work_since.setdefault(node, phase.asked.get(node, phase.started))
+            self._at_work_since.setdefault(node, phase.asked(node))
             log(WARNING, "no answer node=%d message=%s", node, phase.message_type)
-        for message_id, node in phase.pending.items():
-            asked = phase.asked.get(node, phase.started)
-            self._late[message_id] = Owed(node_id=node, work=phase.work, asked=asked)
+        self._late.update(phase.pending)
         self._expected = phase.work
 
     def _drain_late(self, work: str | None = None) -> None:

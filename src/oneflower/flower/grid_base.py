@@ -52,31 +52,6 @@ class DelegatingGrid(Grid):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pacing:
-    """How often the grid polls, and how long it waits; all times in seconds."""
-
-    min_poll_s: float = 0.2
-    """The SuperLink's database serves 65 to 130 pulls a second: never ask faster than this."""
-    poll_per_node_s: float = 1 / 50
-    """With many nodes each pull is heavier: never ask faster than this times the nodes."""
-    max_poll_s: float = 3.0
-    slowdown: float = 0.05
-    """The pause between two polls as a fraction of the time that the phase has taken so far."""
-    resend_factor: float = 2.0
-    """A node is silent when it takes this many times what the slowest of the others took."""
-    resend_floor_s: float = 5.0
-    unknown_fraction: float = 0.25
-    """Where no duration is known yet, a node is silent after this fraction of the timeout."""
-    grace_factor: float = 5.0
-    """With a quorum in, the rest gets this many times what the slowest answer took."""
-    grace_floor_s: float = 60.0
-    """Flower's lease: a node that died is answered for by then."""
-    suspicion_s: float = 65.0
-    """A node that never answered is not sampled until its lease must have ended."""
-    report_every_s: float = 5.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
     """One node's answer of a phase, and how many seconds after the sending it came."""
 
@@ -87,31 +62,54 @@ class Reply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owed:
-    """A message whose reply is no longer waited for. ``work`` is empty where the reply is of no use now."""
+    """A message without a reply: to whom it was sent, when, and when the node was first asked for that work.
+
+    ``work`` is empty where the reply is of no use now.
+    """
 
     node_id: int
     work: str
     asked: float
+    sent: float
 
 
 @dataclass(slots=True, kw_only=True)
 class Phase:
-    """The state of one exchange of messages. ``asked`` holds when a node was asked before it began."""
+    """The state of one exchange of messages.
+
+    Attributes
+    ----------
+    messages, pending
+        What each node was sent, and the messages that have no reply yet, by their ids.
+    held
+        Messages that are sent once their nodes have said whether they can unpack.
+    sent
+        When each node was sent its work in this phase; the start for work of before.
+    took, seconds
+        Of the valid replies: at which second of the phase each came, and how long its message was away.
+    quorum_s
+        At which second the valid replies were a quorum; None before.
+    """
 
     started: float
     timeout_s: float
     message_type: str
     work: str
-    asked: dict[int, float] = field(default_factory=dict)
-    sent: dict[int, Message] = field(default_factory=dict)
-    pending: dict[str, int] = field(default_factory=dict)
+    messages: dict[int, Message] = field(default_factory=dict)
+    held: dict[int, Message] = field(default_factory=dict)
+    pending: dict[str, Owed] = field(default_factory=dict)
+    sent: dict[int, float] = field(default_factory=dict)
     resent: set[int] = field(default_factory=set)
-    answer_seconds: dict[int, float] = field(default_factory=dict)
+    took: dict[int, float] = field(default_factory=dict)
+    seconds: dict[int, float] = field(default_factory=dict)
+    quorum_s: float | None = None
 
     def silent(self) -> set[int]:
-        """Return the nodes that have not answered."""
-        return set(self.pending.values())
+        """Return the nodes that were asked and have not answered."""
+        return {owed.node_id for owed in self.pending.values()}
 
-    def slowest_s(self) -> float | None:
-        """Return the longest that an answer took, None before the first."""
-        return max(self.answer_seconds.values(), default=None)
+    def asked(self, node_id: int) -> float:
+        """Return when a node that has not answered was first asked for this work."""
+        return min(
+            (owed.asked for owed in self.pending.values() if owed.node_id == node_id), default=self.started
+        )

@@ -1,8 +1,10 @@
 """A Grid that packs the small arrays of messages to those nodes that can unpack them."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from logging import INFO
+from math import inf
 from typing import Final
 
 from oneflower.codes import LeftOutCode
@@ -12,22 +14,26 @@ from oneflower.flower.packing import greeting, index_bytes, is_greeting, pack, p
 from oneflower.flower.refusals import refuse, words_of
 
 GREETING_S: Final = 30.0
-"""A node that has not replied by then gets its first message unpacked."""
+"""A node that has not replied by then, or in a quarter of the phase, gets its first message unpacked."""
+MOST_GREETINGS: Final = 2
+"""A node is greeted no more than this often without a packed reply; then it gets its messages unpacked."""
 FREE_INDEX_BYTES: Final = 64 << 10
-POLL_S, POLL_PER_NODE_S = 0.1, 1 / 50
 # What the app of a node without our executor replies to a greeting.
 _NO: Final = frozenset({ErrorCode.CLIENT_APP_RAISED_EXCEPTION, ErrorCode.LOAD_CLIENT_APP_EXCEPTION})
 
 
 class PackingGrid(DelegatingGrid):
-    """Packs what is pushed and unpacks what is pulled; asks each node once whether it can unpack.
+    """Packs what is pushed and unpacks what is pulled; asks each node whether it can unpack.
+
+    Nobody waits for what another node says: the message to a node may wait for that node's own answer, once,
+    and an answer that comes later is used from the next phase on.
 
     Parameters
     ----------
     inner : Grid
         Flower's Grid of a real cluster.
-    clock, sleep : callable
-        Seconds that only grow; a pause in seconds.
+    clock : callable
+        Seconds that only grow.
     """
 
     def __init__(
@@ -35,29 +41,37 @@ class PackingGrid(DelegatingGrid):
         inner: Grid,
         *,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         super().__init__(inner)
         self._clock = clock
-        self._sleep = sleep
         self._can: dict[int, bool] = {}
         self._asked: dict[str, int] = {}
         self._last: tuple[ArrayRecord, ArrayRecord | None] | None = None
         self._longest_index = 0
+        self._greeted: Counter[int] = Counter()
+        self._wait_until = 0.0
         self._slow: set[int] = set()
-        """Nodes that have not replied in time once: no round waits for them again."""
+        """Nodes that have not replied in time once: their messages do not wait again."""
 
-    def greet(self, messages: Sequence[Message]) -> None:
-        """Ask new receivers of many small arrays whether they can unpack; wait for their replies, once."""
+    def greet(self, messages: Sequence[Message], timeout_s: float = inf) -> None:
+        """Ask new receivers of many small arrays whether they can unpack; wait for nobody."""
+        self._listen()
         wanted = {message.metadata.dst_node_id for message in messages if self._is_worth_it(message)}
-        if wanted - self._can.keys():
-            self._ask(sorted(wanted - self._can.keys() - set(self._asked.values())))
-        deadline = self._clock() + GREETING_S
-        self._listen_for(wanted)
-        while self._clock() < deadline and (wanted - self._slow) & set(self._asked.values()):
-            self._sleep(max(POLL_S, POLL_PER_NODE_S * len(self._asked)))
-            self._listen_for(wanted)
-        self._slow |= wanted & set(self._asked.values())
+        unknown = wanted - self._can.keys() - set(self._asked.values())
+        self._ask(sorted(node for node in unknown if self._greeted[node] < MOST_GREETINGS))
+        self._wait_until = self._clock() + min(GREETING_S, timeout_s / 4)
+
+    def undecided(self, nodes: Iterable[int]) -> set[int]:
+        """Return which of these nodes may still say whether they can unpack before their first message."""
+        waits = set(nodes) & set(self._asked.values()) - self._slow
+        if not waits:
+            return set()
+        self._listen()
+        waits &= set(self._asked.values())
+        if self._clock() < self._wait_until:
+            return waits
+        self._slow |= waits
+        return set()
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Push messages, packed for those who can unpack them."""
@@ -68,7 +82,8 @@ class PackingGrid(DelegatingGrid):
         for message in self._inner.pull_messages(message_ids):
             if message.has_content():
                 try:
-                    unpack(message.content, longest_index=FREE_INDEX_BYTES + 2 * self._longest_index)
+                    if unpack(message.content, longest_index=FREE_INDEX_BYTES + 2 * self._longest_index):
+                        self._greeted[message.metadata.src_node_id] = 1
                 except Exception as error:  # noqa: BLE001 - whatever a client can cause is that client's
                     refuse(message, words_of(error), LeftOutCode.UNREADABLE)
             elif message.error.code in _NO:
@@ -104,16 +119,13 @@ class PackingGrid(DelegatingGrid):
 
     def _ask(self, nodes: Sequence[int]) -> None:
         for node in nodes:
+            self._greeted[node] += 1
             for message_id in self._inner.push_messages([greeting(node)]):
                 if message_id:
                     self._asked[str(message_id)] = node
 
-    def _listen_for(self, wanted: set[int]) -> None:
-        if wanted & set(self._asked.values()):
-            self._listen()
-
     def _listen(self) -> None:
-        for answer in self._inner.pull_messages(list(self._asked)):
+        for answer in self._inner.pull_messages(list(self._asked)) if self._asked else ():
             node = self._asked.pop(answer.metadata.reply_to_message_id, None)
             if node is None or (answer.has_error() and answer.error.code not in _NO):
                 continue  # the node has died, or its executor: it is asked again

@@ -143,6 +143,11 @@ class Wanted:
         origins = (self.origin,) if self.origin else ORIGINS
         return next((full for o in origins if (full := measure(o, self.name)) in there), None)
 
+    def decided_centrally(self, measured: Iterable[str]) -> bool:
+        """Tell whether these names that the server has measured decide, and no client's metric can."""
+        chosen = self.choose(measure(Origin.CENTRAL, name) for name in measured)
+        return chosen is not None and (bool(self.name) or family(chosen) is Family.QUALITY)
+
     def higher_is_better(self, metric: Measure) -> bool:
         """Tell which way a metric gets better."""
         return self.higher if self.name else family(metric) is not Family.LOSS

@@ -6,6 +6,7 @@ from typing import Any
 
 from oneflower.checkpoints import Metrics, loadable
 from oneflower.flower.api import ArrayRecord, MetricRecord, Result, log
+from oneflower.quality import Wanted
 from oneflower.training.series import Series
 
 _SERIES = {
@@ -31,6 +32,13 @@ def metrics_of(record: MetricRecord | None) -> dict[str, Any]:
 def round_metrics(result: Result, server_round: int) -> dict[str, dict[str, Any]]:
     """Return the train, evaluate and central metrics of one round."""
     return {name: metrics_of(getattr(result, field).get(server_round)) for name, field in _SERIES.items()}
+
+
+def clients_decide(result: Result, wanted: Wanted) -> bool:
+    """Return whether the clients' metrics say how good a model is: the server's newest ones do not."""
+    central = result.evaluate_metrics_serverapp
+    newest = next(reversed(central), None)
+    return newest is None or not wanted.decided_centrally(central[newest])
 
 
 def metrics_since(result: Result, recorded: Mapping[str, int]) -> dict[str, dict[str, dict[str, Any]]]:

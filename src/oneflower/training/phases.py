@@ -26,6 +26,7 @@ from oneflower.journal.events import (
     WaitingForClients,
 )
 from oneflower.training.blame import RAISED, code_of, lacks_evaluate, passes
+from oneflower.training.members import Members
 from oneflower.training.replies import ReplyError
 
 FIRST_PAUSE_S = 1.0
@@ -78,6 +79,8 @@ class Phases:
         What the nodes are called, as far as their clients have said; it labels what is shown.
     client_state : set of str
         The records that clients keep in their `context.state`, as far as they have shown.
+    members : Members
+        Who has given valid updates, and who fails again and again.
     """
 
     grid: RoundGrid
@@ -87,6 +90,7 @@ class Phases:
     parts: PartTable = field(default_factory=PartTable)
     names: dict[int, str] = field(default_factory=dict)
     client_state: set[str] = field(default_factory=set)
+    members: Members = field(default_factory=Members)
 
     def record(self, event: Event) -> None:
         """Write an event to the journal, where the training has one."""
@@ -101,15 +105,21 @@ class Phases:
         """Return what the journal has of a round that a crash interrupted before its end was told."""
         return None if self.journal is None else unfinished_round(self.journal.path, number)
 
-    def gather_cohort(self, needed: int) -> list[int]:
-        """Wait for `needed` nodes, visibly; return those that are there, fewer after the timeout."""
+    def gather_cohort(self, needed: int, *, counted: bool = False) -> list[int]:
+        """Wait for `needed` nodes, visibly; return those that are there, fewer after the timeout.
+
+        With `counted`, clients that only fail do not make up the number while one that trains is away.
+        """
+        uncounted = self.members.no_substitutes if counted else (lambda _: set[int]())
 
         def report(connected: int) -> None:
             log(INFO, "waiting for clients connected=%d needed=%d", connected, needed)
             self.record(WaitingForClients(connected=connected, needed=needed))
 
         self._tell_changes(self.grid.online())
-        cohort = self.grid.wait_for_nodes(needed, timeout_s=self.round_timeout_s, on_wait=report)
+        cohort = self.grid.wait_for_nodes(
+            needed, timeout_s=self.round_timeout_s, on_wait=report, uncounted=uncounted
+        )
         self._tell_changes(self.grid.online())
         self.grid.set_cohort(cohort)
         return cohort
@@ -148,11 +158,12 @@ class Phases:
         started = time.monotonic()
         valid: list[Parsed] = []
         quarantined, not_finite, too_large, raised = 0, 0, 0, []
-        asked = list(messages)
+        asked, accepted = list(messages), set[int]()
         replies = self.grid.exchange(
             asked,
             timeout_s=self.round_timeout_s,
             enough=lambda: len(valid) >= quorum(quarantined),
+            is_valid=lambda reply: reply.node_id in accepted,
             work=_work(phase, server_round, asked),
         )
         answered = set()
@@ -162,6 +173,7 @@ class Phases:
                 self._take_mark(reply)
                 if not reply.message.has_error():
                     valid.append(_parsed(reply, parse))
+                    accepted.add(reply.node_id)
             except ReplyError as error:
                 self.leave_out(ClientQuarantined, server_round, reply.node_id, error.code, str(error))
                 quarantined += 1

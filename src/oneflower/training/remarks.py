@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
-from logging import WARNING
+from logging import INFO, WARNING
 from typing import Any, Final
 
 from oneflower.flower.api import log
@@ -44,6 +44,15 @@ class Remarks:
         reason = f"nothing has measured {wanted} so far, only: {found}"
         log(WARNING, "the training cannot end early: %s. Set FL_BEST_METRIC to one of them", reason)
         self._record(MetricMissing, server_round, metric=self.config.best_metric, reason=reason)
+
+    def who_decides(self, *, clients: bool) -> None:
+        """Say that what clients measure decides, and how: it is not the mean then."""
+        if clients:
+            log(
+                INFO,
+                "what the clients measure decides the best round and an early end: each of their metrics is "
+                "the median of the clients, so that one of them decides nothing",
+            )
 
     def client_state(self, server_round: int) -> None:
         """Say that clients keep what no checkpoint holds; the checkpoints remember that they do."""

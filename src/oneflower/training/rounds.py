@@ -11,6 +11,7 @@ from oneflower.aggregation import (
     Arrays,
     Update,
     check_together,
+    median_metrics,
     model_schema,
     weighted_metrics,
 )
@@ -24,9 +25,10 @@ from oneflower.journal.events import RoundAggregated, RoundCompleted, RoundFaile
 from oneflower.quality import as_metrics
 from oneflower.settings import TrainingConfig
 from oneflower.training.advice import advice
+from oneflower.training.attempt import Try
 from oneflower.training.blame import lacks_evaluate, shared_exception
 from oneflower.training.checkpoint_keeping import CheckpointKeeper
-from oneflower.training.history import round_metrics
+from oneflower.training.history import clients_decide, round_metrics
 from oneflower.training.phases import Collected, Phases
 from oneflower.training.plausible import plausible_updates
 from oneflower.training.remarks import Remarks
@@ -39,26 +41,6 @@ EvaluateFn = Callable[[int, ArrayRecord], MetricRecord | Mapping[str, object] | 
 
 # The round from which the patience of early stopping counts, in a checkpoint's notes.
 PATIENCE_FROM = "patience_from"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Try:
-    """One try of a round: why it failed, or None, and its valid updates beside how many were needed.
-
-    Where too few clients were connected, ``needed`` is how many must be. ``silent`` counts those that were
-    at work still when the time was over, ``too_large`` the replies that were larger than what is read,
-    ``shared`` is the exception that all clients have raised.
-    ``blames_model``: more than half of the clients could not train from the model that they were sent.
-    """
-
-    reason: str | None
-    valid: int
-    needed: int
-    code: RoundFailure | None = None
-    silent: int = 0
-    too_large: int = 0
-    shared: str | None = None
-    blames_model: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +95,7 @@ class RoundLoop:
         elif last_round < self.config.num_rounds or self.phases.unfinished(last_round):
             self._take_up(last_round, result)
         self._recall(last_round, result, more_rounds=more_rounds)
+        self.remarks.who_decides(clients=clients_decide(result, self.config.quality))
         for server_round in range(last_round + 1, self.config.num_rounds + 1):
             if stop := self.stopping.stop():
                 log(INFO, "training ends early round=%d because=%s", server_round - 1, stop.because)
@@ -201,7 +184,7 @@ class RoundLoop:
 
     def _attempt(self, server_round: int, result: Result) -> Try:
         needed = max(self.config.min_available_clients, self.config.quorum)
-        cohort = self.phases.gather_cohort(needed)
+        cohort = self.phases.gather_cohort(needed, counted=True)
         if len(cohort) < needed:
             reason = f"{counted(len(cohort), 'client')} connected, {needed} needed"
             return Try(reason=reason, valid=0, needed=needed, code=RoundFailure.FEW_CLIENTS)
@@ -211,6 +194,8 @@ class RoundLoop:
         collected = self._collect_updates(server_round, result.arrays, model)
         quarantined, valid = collected.quarantined, len(collected.valid)
         quorum = self.config.quorum_after(quarantined)
+        senders = [update.client for update in collected.valid]
+        self.phases.members.attempted(cohort, senders, passed=valid >= quorum)
         if valid < quorum:
             at_work = f", {counted(collected.silent, 'client')} still at work" if collected.silent else ""
             return Try(
@@ -226,7 +211,13 @@ class RoundLoop:
         updates = plausible_updates(self.phases, self.strategy, server_round, model, collected)
         started = time.monotonic()
         try:
-            arrays, metrics = self.strategy.aggregate(server_round, model, updates, quarantined=quarantined)
+            arrays, metrics = self.strategy.aggregate(
+                server_round,
+                model,
+                updates,
+                quarantined=quarantined,
+                clients_decide=clients_decide(result, self.config.quality),
+            )
         except AggregationError as error:
             reason, code = str(error), RoundFailure.NO_MODEL
             return Try(reason=reason, valid=valid, needed=quorum, code=code)
@@ -288,5 +279,6 @@ class RoundLoop:
             log(WARNING, "evaluation without quorum round=%d valid=%d", server_round, len(collected.valid))
             return
         if checked.valid:
-            metrics = MetricRecord(dict(weighted_metrics(checked.valid)))
-            result.evaluate_metrics_clientapp[server_round] = metrics
+            decide = clients_decide(result, self.config.quality)
+            metrics = median_metrics(checked.valid) if decide else weighted_metrics(checked.valid)
+            result.evaluate_metrics_clientapp[server_round] = MetricRecord(dict(metrics))

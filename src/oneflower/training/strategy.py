@@ -18,6 +18,7 @@ from oneflower.aggregation import (
     Values,
     bound_changes,
     form_of,
+    median_metrics,
     spec_of,
     weighted_metrics,
 )
@@ -117,12 +118,19 @@ class Strategy:
         return bound_changes(updates, model, self.norm_bound, self.norm_bound * self.max_weight)
 
     def aggregate(
-        self, server_round: int, model: Arrays, updates: Ordered, *, quarantined: int = 0
+        self,
+        server_round: int,
+        model: Arrays,
+        updates: Ordered,
+        *,
+        quarantined: int = 0,
+        clients_decide: bool = False,
     ) -> tuple[ArrayRecord, MetricRecord]:
         """Combine the updates of a round into the next model, and the metrics of those that entered it.
 
         The result depends on the updates' content and not on who sent them when. `model` is what the clients
-        were sent; `quarantined` clients were left out by the checks.
+        were sent; `quarantined` clients were left out by the checks. Where the clients' metrics decide
+        something, they are the medians of all updates.
 
         Raises
         ------
@@ -135,10 +143,10 @@ class Strategy:
         this_round = Round(number=server_round, allocate=new.allocate)
         aggregate = self.spec.aggregate(updates, model, state, values, this_round)
         self.state = aggregate.state
-        metrics = MetricRecord(dict(weighted_metrics(aggregate.used)))
+        metrics = median_metrics(updates) if clients_decide else weighted_metrics(aggregate.used)
         arrays = dict(aggregate.model)
         del aggregate  # a view that lives on would force a copy
-        return new.to_record(arrays, tuple(model)), metrics
+        return new.to_record(arrays, tuple(model)), MetricRecord(dict(metrics))
 
 
 def _differs(found: Form, expected: Form) -> str | None:

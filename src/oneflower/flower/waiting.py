@@ -1,0 +1,119 @@
+"""How long a phase waits for whom: pure functions of how long valid replies took.
+
+Nobody who is slow, silent or sends rubbish may set these times, so each rests on a median of the valid
+replies, or on the moment at which the quorum was in. Fewer than half of the nodes move neither beyond what
+the honest ones took.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median_high, median_low
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pacing:
+    """How often the grid polls, and how long it waits; all times in seconds."""
+
+    min_poll_s: float = 0.2
+    """The SuperLink's database serves 65 to 130 pulls a second: never ask faster than this."""
+    poll_per_node_s: float = 1 / 50
+    """With many nodes each pull is heavier: never ask faster than this times the nodes."""
+    max_poll_s: float = 3.0
+    slowdown: float = 0.05
+    """The pause between two polls as a fraction of the time that the phase has taken so far."""
+    resend_factor: float = 2.0
+    """A node is silent when it takes this many times what the others, or it itself, took."""
+    resend_floor_s: float = 5.0
+    unknown_fraction: float = 0.25
+    """Where no duration is known yet, a node is silent after this fraction of the timeout. What others took
+    never makes it wait longer."""
+    grace_factor: float = 5.0
+    """With a quorum in, the rest gets this many times what the quorum, or the median node, took."""
+    grace_floor_s: float = 60.0
+    """Flower's lease: a node that died is answered for by then."""
+    suspicion_s: float = 65.0
+    """A node that never answered is not sampled until its lease must have ended."""
+    report_every_s: float = 5.0
+
+
+LATEST = 3
+"""How many of a node's last durations count: of three, one alone changes nothing."""
+
+
+class Durations:
+    """How long the last valid replies of each node took, for each type of message."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, int], deque[float]] = {}
+
+    def note(self, kind: str, node_id: int, seconds: float) -> None:
+        """Add a node's newest duration."""
+        self._known.setdefault((kind, node_id), deque(maxlen=LATEST)).append(seconds)
+
+    def of(self, kind: str, node_id: int) -> Sequence[float]:
+        """Return a node's last durations, none before its first valid reply."""
+        return self._known.get((kind, node_id), ())
+
+    def usual(self, kind: str, nodes: Iterable[int]) -> dict[int, float]:
+        """Return what each of these nodes usually takes, where that is known."""
+        return {node: usual_s(known) for node in nodes if (known := self.of(kind, node))}
+
+
+def usual_s(durations: Sequence[float]) -> float:
+    """Return what a node usually takes: the median of its last valid replies, of two the longer one."""
+    return median_high(durations)
+
+
+def pause_s(elapsed: float, nodes: int, timeout_s: float, pacing: Pacing) -> float:
+    """Return how long to pause before the next poll of a phase with so many nodes, at most until its end."""
+    fastest = max(pacing.min_poll_s, nodes * pacing.poll_per_node_s)
+    pause = max(fastest, min(pacing.max_poll_s, elapsed * pacing.slowdown))
+    return max(0.0, min(pause, timeout_s - elapsed))
+
+
+def typical_s(durations: Iterable[float]) -> float | None:
+    """Return the median of the nodes' durations, of an even number the lower one in the middle; None of none.
+
+    As long as fewer than half of the nodes lie, it is at most the longest that an honest one took.
+    """
+    found = list(durations)
+    return median_low(found) if found else None
+
+
+def phase_ends_s(
+    quorum_s: float, took: Mapping[int, float], usual: Mapping[int, float], pacing: Pacing
+) -> float:
+    """Return at which second of a phase the wait for the rest ends, once there is a quorum.
+
+    Parameters
+    ----------
+    quorum_s
+        At which second the valid replies became a quorum. Nothing that comes later moves it.
+    took
+        At which second each node's valid reply came.
+    usual
+        What each node that has not replied usually takes, where that is known: many slow ones are waited for,
+        also where a few have replied at once.
+    """
+    typical = typical_s([*took.values(), *(each for node, each in usual.items() if node not in took)])
+    return max(pacing.grace_floor_s, pacing.grace_factor * max(quorum_s, typical or 0.0))
+
+
+def patience_s(own: Sequence[float], others: Iterable[float], timeout_s: float, pacing: Pacing) -> float:
+    """Return the seconds after which a node counts as silent and is sent its work once more.
+
+    Parameters
+    ----------
+    own
+        The node's last durations: a slow node is not given its work twice in each round.
+    others
+        What the other nodes took in this phase, or usually take.
+    """
+    unknown = pacing.unknown_fraction * timeout_s
+    typical = typical_s(others)
+    if typical is None and not own:
+        return unknown
+    by_others = 0.0 if typical is None else min(pacing.resend_factor * typical, unknown)
+    by_itself = pacing.resend_factor * usual_s(own) if own else 0.0
+    return max(pacing.resend_floor_s, by_others, by_itself)

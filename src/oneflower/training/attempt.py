@@ -1,0 +1,25 @@
+"""What came of one attempt of a round."""
+
+from dataclasses import dataclass
+
+from oneflower.codes import RoundFailure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Try:
+    """One try of a round: why it failed, or None, and its valid updates beside how many were needed.
+
+    Where too few clients were connected, ``needed`` is how many must be. ``silent`` counts those that were
+    at work still when the time was over, ``too_large`` the replies that were larger than what is read,
+    ``shared`` is the exception that all clients have raised.
+    ``blames_model``: more than half of the clients could not train from the model that they were sent.
+    """
+
+    reason: str | None
+    valid: int
+    needed: int
+    code: RoundFailure | None = None
+    silent: int = 0
+    too_large: int = 0
+    shared: str | None = None
+    blames_model: bool = False
