@@ -28,7 +28,7 @@ from oneflower.local_cluster.tls import check_certificates
 from oneflower.monitor.text.values import ending, final_rows
 from oneflower.output import steady_output
 from oneflower.procfs import this_process
-from oneflower.settings import Settings, read_context, resolve, run_config
+from oneflower.settings import Settings, checkpoint_key, read_context, resolve, run_config
 from oneflower.supervisor.finished import finished_already
 from oneflower.supervisor.job import Job, changes
 from oneflower.supervisor.machine import State
@@ -89,7 +89,7 @@ def supervise(  # noqa: PLR0913 - one parameter per option
     )
     with locked(folder):
         close_journal(journal)
-        memory = _remember(job, folder / MEMORY_NAME, journal, settings.checkpoint_key, again=again)
+        memory = _remember(job, folder / MEMORY_NAME, journal, checkpoint_key(os.environ), again=again)
         if memory is not None:
             write_settings_used(journal, [*setting_rows(resolution, settings), app_row(job.fab)])
             _supervise(job, memory, folder, journal, _control(settings, root_certificates), stop_run=stop_run)
