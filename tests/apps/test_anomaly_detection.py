@@ -9,6 +9,7 @@ import pytest
 import torch
 from anomaly_detection import client, data, server
 from anomaly_detection.model import Autoencoder, Layers
+from anomaly_detection.moments import Moments, bounded, pooled
 from flwr.app import Context, Message, MetricRecord, RecordDict
 
 from oneflower.errors import AppError, TrainingError
@@ -180,3 +181,32 @@ def test_the_error_of_a_sensor_spike_is_bounded_by_the_clip():
     model = Autoencoder(Layers(num_features=3, hidden=4, code=2))
     far, farther = (float(model(torch.full((1, 3), value))[0].detach()) for value in (1e3, 1e9))
     assert far == farther
+
+
+class TestBoundedSums:
+    """Sums of before round 1: one node that lies chooses nobody's mean and scale."""
+
+    @pytest.fixture
+    def honest(self):
+        rng = np.random.default_rng(3)
+        return [Moments.of(rng.normal(i, 1 + i, (200, 3)).astype(np.float32)) for i in range(4)]
+
+    @pytest.mark.parametrize(
+        ("mean", "square", "count"),
+        [(1e12, 1.0, 200), (-1e300, 1e300, 200), (0.0, 1e24, 200), (2.0, 200.0, 10**15), (0.0, 0.0, 10**300)],
+    )
+    def test_one_liar_moves_the_mean_and_the_scale_by_a_bounded_amount(self, honest, mean, square, count):
+        liar = Moments(count=count, mean=np.full(3, mean), squares=np.full(3, square))
+        for order in ([*honest, liar], [liar, *honest]):
+            found_mean, found_deviation = pooled(order)
+            assert (np.abs(found_mean) < 20 * 4).all()
+            assert (found_deviation < 100 * 4).all()
+            assert (found_deviation > 0.1).all()
+
+    def test_honest_sums_and_those_of_two_nodes_are_left_as_they_are(self, honest):
+        for node, found in zip(honest, bounded(honest), strict=True):
+            assert found.count == node.count
+            assert found.mean.tobytes() == node.mean.tobytes()
+            assert found.squares is node.squares
+        liar = Moments(count=10, mean=np.full(3, 1e12), squares=np.ones(3))
+        assert bounded([honest[0], liar]) == [honest[0], liar]
