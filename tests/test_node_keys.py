@@ -1,6 +1,8 @@
 """A public key has one form; everything else is refused, whoever wrote it."""
 
 import base64
+import re
+import subprocess
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -12,10 +14,32 @@ from hypothesis import strategies as st
 from oneflower.errors import SettingsError
 from oneflower.node_keys import NodeKey, Pins, fingerprint_of, keys_of_pem
 from oneflower.settings import resolve
+from oneflower.settings.pem import CERTIFICATE
 from oneflower.tls import ensure_node_key, make_node_key, read_node_key
 
 DER = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 CURVES = [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()]
+KEYS = tuple(make_node_key()[1] for _ in range(2))
+FIRST, SECOND = (key.pem.decode() for key in KEYS)
+UNUSABLE = {
+    "the last one is cut off": (FIRST + "\n" + SECOND[:92], "PUBLIC KEY 2 is truncated"),
+    "the first one is cut off": (FIRST[:92] + "\n" + SECOND, "PUBLIC KEY 1 is truncated"),
+    "no first line": (FIRST + SECOND[27:], "PUBLIC KEY 2 is truncated"),
+    "half a first line": (FIRST + SECOND[:12], "the text after key 1 .12 bytes."),
+    "half a last line": (FIRST + SECOND[:-4], "PUBLIC KEY 2 is truncated"),
+    "lines are missing inside": (FIRST + SECOND[:92] + SECOND[157:], "key 2: it is not the public key"),
+    "half a line is missing inside": (FIRST + SECOND[:50] + SECOND[92:], "PUBLIC KEY 2"),
+    "text after": (FIRST + "/app/junk\n", "the text after key 1 .9 bytes."),
+    "text before": ("/app/junk\n" + FIRST, "the text before key 1 .9 bytes."),
+    "text between": (FIRST + "/app/junk\n" + SECOND, "the text after key 1"),
+    "base64 after": (FIRST + base64.b64encode(SECOND.encode()).decode(), "the text after key 1"),
+    "OpenSSH after": (FIRST + "ecdsa-sha2-nistp384 AAAA x\n", "after key 1 .*ssh-keygen -e -m PKCS8"),
+    "a certificate after": (
+        FIRST + "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        "block 2 is CERTIFICATE, not PUBLIC KEY",
+    ),
+    "a private key after": (FIRST + make_node_key()[0].decode(), "block 2 is .*ssh-keygen -e -m PKCS8"),
+}
 
 
 def der(private):
@@ -110,6 +134,66 @@ class TestVariable:
     def test_what_is_no_key_is_refused(self, text):
         with pytest.raises(SettingsError, match="FL_NODE_KEYS"):
             resolve({"FL_NODE_KEYS": text})
+
+    @pytest.mark.parametrize("encoded", [False, True], ids=["plain", "base64"])
+    @pytest.mark.parametrize("name", [*UNUSABLE])
+    def test_a_text_with_more_than_whole_keys_is_refused(self, name, encoded):
+        """Otherwise a key is left out, and its SuperNode never joins."""
+        text, says = UNUSABLE[name]
+        given = base64.b64encode(text.encode()).decode() if encoded else text
+        with pytest.raises(SettingsError, match=f"FL_NODE_KEYS.*{says}") as caught:
+            resolve({"FL_NODE_KEYS": given})
+        for key in KEYS:
+            assert not any(line in str(caught.value) for line in key.pem.decode().splitlines()[1:-1])
+        assert "/app/junk" not in str(caught.value)
+
+    @pytest.mark.parametrize("join", ["", "\n\n", " ", "\r\n"])
+    def test_blanks_between_keys_are_no_text(self, join):
+        text = "\ufeff" + join.join(key.pem.decode() for key in KEYS) + join
+        assert keys_of_pem(resolve({"FL_NODE_KEYS": text}).settings.node_keys) == KEYS
+
+    @pytest.mark.parametrize("kind", ["OpenSSH", "SEC 1", "PKCS 8", "public line"])
+    def test_the_command_that_an_error_names_prints_the_key(self, kind, tmp_path):
+        """Run on every form of an EC key that a machine may hold."""
+        private = ec.generate_private_key(ec.SECP384R1())
+        form = {"SEC 1": "TraditionalOpenSSL", "PKCS 8": "PKCS8"}.get(kind, "OpenSSH")
+        content = private.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat[form], serialization.NoEncryption()
+        )
+        if kind == "public line":
+            content = private.public_key().public_bytes(
+                serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
+            )
+        with pytest.raises(SettingsError) as caught:
+            resolve({"FL_NODE_KEYS": content.decode()})
+        command = re.search("`(ssh-keygen .*) > node-keys.pem`", str(caught.value))[1]
+        (tmp_path / "node.key").touch(mode=0o600)
+        (tmp_path / "node.key").write_bytes(content)
+        done = subprocess.run(command.split(), cwd=tmp_path, capture_output=True, check=True)
+        assert done.stdout == NodeKey(der(private)).pem
+
+
+class TestCertificates:
+    """The other PEM variables may have text between blocks, and no block that is cut off."""
+
+    BLOCK = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+
+    def test_text_between_certificates_is_dropped(self):
+        text = f"subject=one\n{self.BLOCK}\nsubject=two\n{self.BLOCK}"
+        assert base64.b64decode(CERTIFICATE.parse(text)).decode() == self.BLOCK * 2
+
+    @pytest.mark.parametrize(
+        ("text", "says"),
+        [
+            (BLOCK + BLOCK[:34], "CERTIFICATE 2 is truncated: the line -----END CERTIFICATE-----"),
+            (BLOCK[:34] + "\n" + BLOCK, "CERTIFICATE 1 is truncated: the line -----END"),
+            (BLOCK + BLOCK[28:], "CERTIFICATE 2 is truncated: the line -----BEGIN"),
+            (BLOCK + BLOCK[:20], "incomplete"),
+        ],
+    )
+    def test_a_truncated_certificate_is_refused(self, text, says):
+        with pytest.raises(ValueError, match=says):
+            CERTIFICATE.parse(text)
 
 
 class TestPins:
