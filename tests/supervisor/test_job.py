@@ -12,6 +12,7 @@ from oneflower.checkpoints import Checkpoint, CheckpointStore
 from oneflower.codes import StopReason
 from oneflower.errors import SettingsError, StateError
 from oneflower.supervisor import finished
+from oneflower.supervisor.further import how_to_go_further
 from oneflower.supervisor.job import changes
 from oneflower.supervisor.machine import State
 from oneflower.supervisor.memory import LOCK_NAME, Finished, Memory, load, locked, taken_up
@@ -179,6 +180,53 @@ class TestStoppedEarly:
         given = {"FL_NUM_ROUNDS": "9", "FL_EARLY_STOP_ROUNDS": "2", "FL_SEED": "7"}
         with pytest.raises(SettingsError, match="seed was 42, is 7"):
             finished_already(job(**given), before, [STOPPED])
+
+
+REACHED = changed(STOPPED, stopped=StopReason.TARGET_REACHED, because="reached")
+PATIENCE = {"FL_NUM_ROUNDS": "9", "FL_EARLY_STOP_ROUNDS": "2"}
+TARGET = {"FL_NUM_ROUNDS": "9", "FL_BEST_METRIC": "-eval_loss", "FL_TARGET_METRIC_VALUE": "0.034"}
+
+OTHER_TARGET = "change or remove FL_TARGET_METRIC_VALUE (now 0.034)"
+
+
+class TestHowToGoFurther:
+    """What a message names has an effect: by why the training ended."""
+
+    @pytest.mark.parametrize(
+        ("finish", "given", "says"),
+        [
+            (FINISH, {}, "raise FL_NUM_ROUNDS above 3"),
+            (STOPPED, PATIENCE, "raise FL_EARLY_STOP_ROUNDS (now 2) or raise FL_NUM_ROUNDS above 9"),
+            (REACHED, TARGET, OTHER_TARGET),
+            (REACHED, PATIENCE | TARGET, OTHER_TARGET),
+            (STOPPED, PATIENCE | TARGET, "raise FL_EARLY_STOP_ROUNDS (now 2) or raise FL_NUM_ROUNDS above 9"),
+            (REACHED, {"FL_NUM_ROUNDS": "9"}, "raise FL_NUM_ROUNDS above 9"),
+            (
+                REACHED,
+                TARGET | {"FL_NUM_ROUNDS": "3"},
+                f"{OTHER_TARGET}, and set FL_NUM_ROUNDS (now 3) above 3",
+            ),
+            (
+                changed(STOPPED, stopped=StopReason.OTHER),
+                PATIENCE | TARGET,
+                f"raise FL_EARLY_STOP_ROUNDS (now 2) or {OTHER_TARGET} or raise FL_NUM_ROUNDS above 9",
+            ),
+        ],
+    )
+    def test_the_hint_follows_the_end(self, job, finish, given, says):
+        assert how_to_go_further(finish.event, finish.event.round, job(**given).run_config) == says
+        asked = {"FL_SEED": "7", **given}
+        with pytest.raises(SettingsError) as caught:
+            finished_already(job(**asked), memory_of(job(**given)), [finish])
+        assert f"or {says} to train this model further" in str(caught.value)
+
+    def test_what_the_hint_names_goes_on(self, job):
+        before = memory_of(job(**TARGET))
+        assert finished_already(job(**TARGET), before, [REACHED])
+        assert finished_already(job(**TARGET | {"FL_TARGET_METRIC_VALUE": "0.03"}), before, [REACHED]) is None
+
+    def test_an_app_without_events_is_told_of_rounds(self, job):
+        assert how_to_go_further(None, 5, job().run_config) == "raise FL_NUM_ROUNDS above 5"
 
 
 def test_a_state_folder_of_an_earlier_release_has_changed_in_nothing(job):

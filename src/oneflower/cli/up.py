@@ -17,14 +17,15 @@ from oneflower.errors import StateError
 from oneflower.files import private_files, state_errors
 from oneflower.foreign_text import printable
 from oneflower.journal import Entry, TrainingState, has_journal, read_patiently, reduce
-from oneflower.journal.events import SettingRow
+from oneflower.journal.events import SettingRow, TrainingFinished
 from oneflower.local_cluster.plan import Plan, make_plan
 from oneflower.local_cluster.session import Outcome, Session
 from oneflower.monitor.html.report import write_report
 from oneflower.monitor.text.progress import LiveProgress, PlainProgress
 from oneflower.monitor.text.values import duration, final_rows, headline_of, metrics_text
 from oneflower.output import steady_output
-from oneflower.settings import Notice, Resolution, read_context, resolve
+from oneflower.settings import Notice, Resolution, read_context, resolve, run_config
+from oneflower.supervisor.further import how_to_go_further
 from oneflower.words import counted
 
 DEFAULT_STATE = Path("oneflower-state")
@@ -147,13 +148,15 @@ def _print_end(plan: Plan, outcome: Outcome, history: TrainingState, console: Co
         console.print(Text.assemble((f"{name:<16}", "dim"), printable(value)), soft_wrap=True)
     if outcome.trained or history.total < plan.settings.num_rounds:
         return
-    further = (
-        f"FL_EARLY_STOP_ROUNDS or FL_NUM_ROUNDS (now {history.total})"
-        if outcome.finish is not None and outcome.finish.stopped
-        else f"FL_NUM_ROUNDS above {history.done}"
-    )
-    advice = f"Raise {further} to continue, or use --fresh to start from round 1."
-    console.print(Text(advice), soft_wrap=True)
+    console.print(Text(_advice(plan, outcome.finish, history.done)), soft_wrap=True)
+
+
+def _advice(plan: Plan, finish: TrainingFinished | None, done: int) -> str:
+    """Say how a training that has finished already is continued."""
+    how = how_to_go_further(finish, finish.round if finish else done, run_config(plan.settings))
+    if finish is not None and finish.path is None:
+        return f"To train more rounds, {how}; they start from round 1, because no checkpoint was kept."
+    return f"{how[0].upper()}{how[1:]} to continue, or use --fresh to start from round 1."
 
 
 def _summary(plan: Plan, outcome: Outcome, history: TrainingState) -> Iterable[tuple[str, str]]:

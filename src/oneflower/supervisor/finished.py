@@ -11,6 +11,7 @@ from oneflower.errors import CheckpointError, SettingsError, StateError
 from oneflower.journal import Entry
 from oneflower.journal.events import TrainingFinished
 from oneflower.settings import ENDING, RESUME, ROUNDS
+from oneflower.supervisor.further import how_to_go_further
 from oneflower.supervisor.job import Job, changes
 from oneflower.supervisor.memory import Finished, Memory, finish_of
 
@@ -69,10 +70,11 @@ def _finished(
     other = [change for change in changed if change.key not in ENDING | {"app-hash"}]
     if other:
         listed = "; ".join(str(change) for change in other)
+        further = how_to_go_further(finish, done, job.run_config)
         raise SettingsError(
             f"the training here has finished round {done}, with other settings: {listed}. "
             "Give a new training another state folder and another FL_CHECKPOINT_PATH (`oneflower up --fresh` "
-            f"sets the old ones aside), or raise FL_NUM_ROUNDS above {done} to train this model further"
+            f"sets the old ones aside), or {further} to train this model further"
         )
     if wanted < done:
         raise SettingsError(too_few_rounds(wanted, done, "the training here has finished"))

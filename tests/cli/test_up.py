@@ -1,0 +1,48 @@
+"""What `oneflower up` says of a training that has finished already."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from oneflower.cli import up
+from oneflower.codes import StopReason
+from oneflower.settings import resolve
+
+from ..making import entry
+
+TARGET = {"FL_NUM_ROUNDS": "8", "FL_BEST_METRIC": "-eval_loss", "FL_TARGET_METRIC_VALUE": "0.034"}
+
+
+def finish(**fields):
+    return entry("training_finished", round=3, rounds=8, sha256="ab", path="/x/model.npz", **fields).event
+
+
+@pytest.mark.parametrize(
+    ("event", "given", "says"),
+    [
+        (
+            finish(stopped=StopReason.TARGET_REACHED),
+            TARGET,
+            "Change or remove FL_TARGET_METRIC_VALUE (now 0.034)",
+        ),
+        (
+            finish(stopped=StopReason.NO_IMPROVEMENT),
+            {"FL_NUM_ROUNDS": "8", "FL_EARLY_STOP_ROUNDS": "2"},
+            "Raise FL_EARLY_STOP_ROUNDS (now 2) or raise FL_NUM_ROUNDS above 8",
+        ),
+        (finish(), {}, "Raise FL_NUM_ROUNDS above 3"),
+        (None, {}, "Raise FL_NUM_ROUNDS above 7"),
+    ],
+)
+def test_the_advice_names_what_has_an_effect(event, given, says):
+    advice = up._advice(SimpleNamespace(settings=resolve(given).settings), event, 7)
+    assert advice == f"{says} to continue, or use --fresh to start from round 1."
+
+
+def test_without_a_checkpoint_more_rounds_start_from_round_1():
+    event = entry("training_finished", round=3, rounds=3, sha256="ab", path=None).event
+    advice = up._advice(SimpleNamespace(settings=resolve({}).settings), event, 3)
+    assert advice == (
+        "To train more rounds, raise FL_NUM_ROUNDS above 3; they start from round 1, "
+        "because no checkpoint was kept."
+    )
