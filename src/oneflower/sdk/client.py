@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 class RoundInfo:
     """What the server sends with one message, and the partition of this node.
 
-    `lr` is None where the server sends none (every strategy but FedAdam): the app's own is used then.
+    `lr` is None where the server sends none (all strategies but FedAdagrad, FedAdam and FedYogi): the app's
+    own is used then.
     `proximal_mu` is 0 for every strategy but FedProx. A node without a partition is number 0 of 1.
     """
 

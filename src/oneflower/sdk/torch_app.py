@@ -112,7 +112,7 @@ def _finite(loss: Tensor, batch: int) -> float:
     if not math.isfinite(value):
         raise AppError(
             f"the loss became {value} at local batch {batch}; expected a finite number. Lower the learning "
-            f"rate (learning-rate, or FL_CLIENT_LR with FedAdam) or clean the data"
+            "rate (learning-rate, or FL_CLIENT_LR with FedAdagrad, FedAdam or FedYogi) or clean the data"
         )
     return value
 
