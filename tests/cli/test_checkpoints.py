@@ -112,8 +112,11 @@ def test_list_names_what_was_set_aside(oneflower, folder):
     assert "3 files were set aside and are not used: checkpoint_round_3.json.damaged-1" in out
 
 
-def test_list_of_an_empty_folder_says_so(oneflower, tmp_path):
-    assert oneflower("list", "--path", tmp_path)[:2] == (0, f"No checkpoints in {tmp_path}.\n")
+@pytest.mark.parametrize("command", ["list", "verify", "sign"])
+def test_a_folder_without_checkpoints_is_told(oneflower, tmp_path, monkeypatch, command):
+    if command == "sign":
+        monkeypatch.setenv("FL_CHECKPOINT_KEY", "a3f1c9d27b604e85f1d2c3b4a5968778")
+    assert oneflower(command, "--path", tmp_path)[:2] == (0, f"No checkpoints in {tmp_path}.\n")
 
 
 def test_a_missing_folder_is_an_error_and_is_not_created(oneflower, tmp_path):

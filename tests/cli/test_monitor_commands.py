@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from oneflower.cli.sources import awaited
 from oneflower.journal import Journal
 
 from ..making import event, metrics
@@ -105,6 +106,25 @@ def test_a_network_needs_a_token(state):
     done = run("dashboard", "--state", state, "--host", "0.0.0.0", "--port", 0)
     assert done.returncode == 2
     assert "--token-file" in done.stderr
+
+
+@pytest.mark.parametrize("options", [("--state", "typo"), ("typo",)])
+def test_a_state_folder_that_does_not_exist_gets_no_page(tmp_path, options):
+    pytest.importorskip("uvicorn")
+    done = run("dashboard", "--port", 0, *(tmp_path / each if each == "typo" else each for each in options))
+    assert (done.returncode, done.stdout) == (7, "")
+    assert f"there is no state folder {tmp_path / 'typo'}" in done.stderr
+    assert not (tmp_path / "typo").exists()
+
+
+def test_a_page_may_be_started_before_the_first_training(tmp_path):
+    """By a unit, or in the folder where `up` is about to start."""
+    (tmp_path / "state").mkdir()
+    for path, state in ((None, None), (tmp_path / "state", None), (None, tmp_path / "state")):
+        assert "yet" in awaited(path, state, tmp_path / "state" / "journal.jsonl")
+    assert "yet" in awaited(tmp_path / "none" / "journal.jsonl", None, tmp_path / "none" / "journal.jsonl")
+    (tmp_path / "state" / "journal.jsonl").touch()
+    assert awaited(None, tmp_path / "none", tmp_path / "state" / "journal.jsonl") is None
 
 
 @pytest.mark.parametrize("content", ["", "\nlater\n", "short\n"])

@@ -12,22 +12,7 @@ from oneflower.checkpoints import Checkpoint, CheckpointStore, Signer
 
 from .blocks import PAGES, ROOT
 
-NUMBERS = [
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-]
+NUMBERS = ["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 COUNTED = re.compile(
     rf"\b(?:all|oneflower's|the)\s+({'|'.join(NUMBERS)})\s+strategies|oneflower's\s+({'|'.join(NUMBERS)})\b",
     re.IGNORECASE,

@@ -229,6 +229,8 @@ def test_an_end_that_cannot_be_meant_is_refused(given, said):
             "warning",
             "FL_EARLY_STOP_ROUNDS is set and FL_MIN_EVALUATE_CLIENTS is 0",
         ),
+        ({"FL_BEST_METRIC": "-accuracy"}, "warning", "FL_BEST_METRIC is '-accuracy': - says that lower"),
+        ({"FL_BEST_METRIC": "-central  F1"}, "warning", "FL_BEST_METRIC is '-central  F1'"),
         ({"FL_EARLY_STOP_DELTA": "0.1"}, "info", "FL_EARLY_STOP_DELTA has no effect"),
         ({"FL_EARLY_STOP_ROUNDS": "3"}, "info", "FL_EARLY_STOP_ROUNDS has no effect"),
     ],
@@ -237,6 +239,13 @@ def test_what_is_probably_not_meant_is_said(given, level, said):
     assert any(text.startswith(said) for text in _notices(given, level))
 
 
-@pytest.mark.parametrize("given", [{"FL_ROUND_TIMEOUT": "65"}, {"FL_MIN_EVALUATE_CLIENTS": "0"}])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"FL_ROUND_TIMEOUT": "65"},
+        {"FL_MIN_EVALUATE_CLIENTS": "0"},
+        *({"FL_BEST_METRIC": name} for name in ("accuracy", "+accuracy", "-loss", "+loss", "-rmse", "rmse")),
+    ],
+)
 def test_what_is_right_is_not_commented_on(given):
     assert resolve(given).notices == ()

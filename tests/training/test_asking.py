@@ -92,11 +92,11 @@ def test_below_the_quorum_the_training_fails_in_words(federation):
 # --- how long it waits ---------------------------------------------------------------------------------
 
 
-def asked_in(world, check=lambda _: None, **settings):
+def asked_in(world, check=lambda _: None, journal=None, **settings):
     """Ask the clients of a world in simulated time; return the answering nodes."""
     config = training_config({key.replace("_", "-"): value for key, value in settings.items()})
     grid = RoundGrid(world, clock=world.clock, sleep=world.sleep)
-    phases = Phases(grid=grid, journal=None, round_timeout_s=config.round_timeout)
+    phases = Phases(grid=grid, journal=journal, round_timeout_s=config.round_timeout)
     answers = ask_clients(phases, config, check)
     return sorted(answer.content["metrics"]["node"] for answer in answers)
 
@@ -118,5 +118,6 @@ def test_the_wait_for_answers_ends_like_that_of_a_phase():
 def test_below_the_quorum_each_attempt_ends_at_the_timeout_of_a_phase():
     world = World(nodes=[1, 2], delays={1: [1.0] * 9, 2: [None] * 9})
     with pytest.raises(TrainingError, match="1 valid answers, 2 needed"):
-        asked_in(world, min_available_clients=2, round_timeout=100, round_retries=1)
+        asked_in(world, journal=(said := []), min_available_clients=2, round_timeout=100, round_retries=1)
+    assert [event.tries_left for event in said if event.tag == "round_failed"] == [1, 0]
     assert world.now < 2 * 100 + 2 * 100 + 10  # what clients are waited for, and their answers

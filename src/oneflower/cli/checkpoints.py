@@ -69,7 +69,7 @@ def list_rounds(
         print_json({"path": str(path), "rounds": rows, "set_aside": aside})
         return
     if not rows:
-        sys.stdout.write(f"No checkpoints in {path}.\n")
+        sys.stdout.write(_none_in(path))
     else:
         columns = ("round", "saved", "size", "strategy", "metrics", "verified")
         print_table(columns, [cells_of(row) for row in rows[-_MOST_ROWS:]])
@@ -80,6 +80,10 @@ def list_rounds(
             f"{counted(len(aside), 'file')} {were(len(aside))} set aside and {are(len(aside))} not used: "
             f"{_listed(aside)}\n"
         )
+
+
+def _none_in(path: Path) -> str:
+    return f"No checkpoints in {path}.\n"
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -133,6 +137,8 @@ def verify(
     path = checkpoint_folder(where, path)
     reader = _reader(path)
     rounds = reader.rounds() if number is None else (number,)
+    if not rounds:
+        sys.stdout.write(_none_in(path))
     found = {each: verify_round(reader, each, required=number is not None) for each in rounds}
     sys.stdout.writelines(f"round {each}: {printable(result.text)}\n" for each, result in found.items())
     foreign = [str(each) for each, result in found.items() if result.foreign]
@@ -256,6 +262,8 @@ def sign_rounds(where: FolderArgument = None, *, path: FolderOption = DEFAULT_CH
     _reader(path)
     with CheckpointStore(path) as store:
         done = sign_folder(store, key)
+    if not done:
+        sys.stdout.write(_none_in(path))
     sys.stdout.writelines(f"round {number}: {printable(what)}\n" for number, what in done.items())
     if any(what.startswith("not") for what in done.values()):
         raise CheckpointError(f"some checkpoints in {path} are damaged and were not signed")

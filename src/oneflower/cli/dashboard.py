@@ -10,10 +10,12 @@ from oneflower.cli.sources import (
     JournalOption,
     PathArgument,
     StateOption,
+    awaited,
     missing_extra,
     source_of,
 )
 from oneflower.errors import SettingsError
+from oneflower.foreign_text import printable
 
 TOKEN_VARIABLE = "ONEFLOWER_DASHBOARD_TOKEN"  # noqa: S105 - the name of a variable
 DEFAULT_HOST = "127.0.0.1"
@@ -57,6 +59,8 @@ def dashboard(  # noqa: PLR0913 - one parameter an option
     except ImportError as error:
         raise missing_extra("oneflower dashboard", "dashboard", error) from error
     source = source_of(path, state, journal)
+    if warning := awaited(path, state, source.journal):
+        sys.stderr.write(f"warning: {printable(warning)}\n")
     if any(word == "--token" or word.startswith("--token=") for word in sys.argv):
         sys.stderr.write(
             "warning: every user of this machine can read --token in the process list: use --token-file or "

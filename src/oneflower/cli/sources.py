@@ -119,6 +119,22 @@ def existing(path: Path) -> Path:
     return path
 
 
+def awaited(path: Path | None, state: Path | None, journal: Path) -> str | None:
+    """Return a warning where there is no journal yet, which is right before a first training.
+
+    Raises
+    ------
+    StateError
+        A state folder was named and does not exist: the name is mistyped.
+    """
+    if has_journal(journal):
+        return None
+    named = state or (path if path is not None and not _is_journal(path) else None)
+    if named is not None and not os.path.isdir(named):  # noqa: PTH112 - no error for what may not be looked at
+        raise StateError(f"there is no state folder {named}: expected that of a training, or its journal")
+    return f"there is no journal {journal} yet: nothing is shown until a training writes it"
+
+
 def missing_extra(command: str, extra: str, error: ImportError) -> StateError:
     """Return the error for a command whose optional packages are not installed."""
     return StateError(

@@ -135,6 +135,12 @@ class Wanted:
         sign = "-" if not self.higher else "+" if _is_loss(self.name) else ""
         return f"{sign}{self.origin} {self.name}" if self.origin else f"{sign}{self.name}"
 
+    @property
+    def prefers_the_worst(self) -> bool:
+        """Whether lower is said to be better of a metric that names a quality, as in ``-accuracy``."""
+        place = row_of(self.name) if self.name and not self.higher else None
+        return place is not None and TABLE[place].family is Family.QUALITY
+
     def choose(self, measures: Iterable[Measure]) -> Measure | None:
         """Return which of the metrics measured so far is the quality, None where none is."""
         there = list(measures)

@@ -80,6 +80,7 @@ Warnings, which do not prevent it:
 {advice}
 - FL_ROUND_TIMEOUT is shorter than the time that Flower needs to notice a dead client.
 - Early stopping is on and no client evaluates.
+- FL_BEST_METRIC has a minus before a metric that is better when it is higher, as in -accuracy.
 - Certificates are given with FL_TLS_ENABLED=NO: they have no effect.
 - FL_NODE_AUTH=NO or FL_TLS_ENABLED=NO is given, or FL_NODE_KEYS without TLS and FL_NODE_AUTH: every machine
   that reaches FL_FLEET_API_ADDRESS can join as a client. FL_NODE_AUTH has no effect without TLS.

@@ -168,6 +168,7 @@ def advice(settings: Settings, given: Mapping[str, Given]) -> Iterator[Notice]:
     yield from _strategy(settings)
     yield from _timeout(settings)
     yield from _stopping(settings)
+    yield from _best_metric(settings)
     yield from _joining(settings, given)
     yield from _without_effect(settings, given)
 
@@ -232,6 +233,16 @@ def _stopping(settings: Settings) -> Iterator[Notice]:
             level="info",
             text=f"FL_EARLY_STOP_ROUNDS has no effect: it is {settings.early_stop_rounds}, and FL_NUM_ROUNDS "
             f"is {settings.num_rounds}",
+        )
+
+
+def _best_metric(settings: Settings) -> Iterator[Notice]:
+    text = settings.best_metric
+    if settings.quality.prefers_the_worst:
+        yield Notice(
+            level="warning",
+            text=f"FL_BEST_METRIC is {text!r}: - says that lower is better, so the round with the lowest "
+            f"{text[1:].strip()} is taken for the best; write {text[1:].strip()!r} if higher is better",
         )
 
 

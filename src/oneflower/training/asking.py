@@ -48,6 +48,7 @@ def ask_clients(phases: Phases, config: TrainingConfig, check: Check) -> list[Me
                 needed=needed,
                 code=RoundFailure.FEW_UPDATES,
                 reason=reason,
+                tries_left=config.round_retries + 1 - attempt,
             )
         )
         if attempt <= config.round_retries:

@@ -152,6 +152,8 @@ class RoundLoop:
             tried = self._attempt(server_round, result)
             if tried.reason is None:
                 return tried.valid
+            left = self.config.round_retries + 1 - attempt
+            same = tried.shared if before and before.shared == tried.shared else None
             log(WARNING, "round failed round=%d attempt=%d reason=%s", server_round, attempt, tried.reason)
             self._record(
                 RoundFailed,
@@ -161,18 +163,17 @@ class RoundLoop:
                 reason=tried.reason,
                 valid=tried.valid,
                 needed=tried.needed,
+                tries_left=0 if same else left,
             )
-            if tried.blames_model and (
-                attempt > self.config.round_retries or (before and before.blames_model)
-            ):
+            if tried.blames_model and (not left or (before and before.blames_model)):
                 self.keeper.require_no_way_back(server_round - 1, tried.reason)
-            if tried.shared and before and before.shared == tried.shared:
+            if same:
                 raise AppError(
                     f"every client raised the same exception in two tries of round {server_round}: "
-                    f"{tried.shared}. Mend the app; `oneflower app check` runs it on one client"
+                    f"{same}. Mend the app; `oneflower app check` runs it on one client"
                 )
             before = tried
-            if attempt <= self.config.round_retries:
+            if left:
                 self.phases.back_off(attempt)
         missed = "gave no model" if tried.code is RoundFailure.NO_MODEL else "missed its quorum"
         raise TrainingError(

@@ -28,6 +28,22 @@ def test_a_completed_round_says_what_one_wants_to_know():
     )
 
 
+@pytest.mark.parametrize(
+    ("left", "then"),
+    [
+        ({}, "the round is attempted again"),
+        ({"tries_left": 1}, "the round is attempted again"),
+        ({"tries_left": 0}, "this was the last attempt"),
+    ],
+    ids=["an earlier release", "one more", "the last"],
+)
+def test_a_failed_attempt_says_whether_another_follows(left, then):
+    event = entry("round_failed", round=3, attempt=2, reason="1 of 2", **left)
+    assert describe(event, TrainingState()) == (
+        f"round 3 failed (attempt 2): 1 of 2; the model is unchanged, {then}"
+    )
+
+
 def test_the_strategy_is_told_with_its_parameters():
     event = entry("training_started", strategy="Krum", parameters={"num_malicious": 2}, rounds=3)
     assert describe(event, TrainingState()) == "training starts: Krum (num_malicious 2), 3 rounds"

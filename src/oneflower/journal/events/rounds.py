@@ -23,7 +23,8 @@ class RoundFailed(Event):
     """A try of a round gave no model; the round is tried again.
 
     `valid` updates arrived and `needed` were required, the quorum after those quarantined; with code
-    `few_clients` `needed` clients had to be connected. `round` is 0 for the questions before round 1.
+    `few_clients` `needed` clients had to be connected. `tries_left` is 0 after the last try of the round, and
+    null in journals of earlier releases. `round` is 0 for the questions before round 1.
     """
 
     round: int
@@ -33,6 +34,7 @@ class RoundFailed(Event):
     needed: int = 0
     code: RoundFailure = RoundFailure.OTHER
     reason: str
+    tries_left: int | None = None
     tag: ClassVar[str] = "round_failed"
 
 

@@ -81,6 +81,12 @@ def _bounded(event: e.ClientBounded, _entry: Entry, state: TrainingState) -> str
     return f"round {event.round}: client {called(state, event.client)} bounded: {event.reason}"
 
 
+def _round_failed(event: e.RoundFailed, _entry: Entry, _state: TrainingState) -> str:
+    then = "this was the last attempt" if event.tries_left == 0 else "the round is attempted again"
+    what = f"round {event.round} failed (attempt {event.attempt}): {event.reason}"
+    return f"{what}; the model is unchanged, {then}"
+
+
 def _round_completed(event: e.RoundCompleted, _entry: Entry, state: TrainingState) -> str:
     parts = [
         f"round {event.round} of {state.total} done in {event.seconds:.1f} s",
@@ -187,10 +193,7 @@ _WRITERS: Final[Mapping[type[Event], Callable[[Any, Entry, TrainingState], str]]
         "that model ({event.reason}). Its checkpoint is kept as rejected; the rounds after {event.to} are "
         "trained again"
     ),
-    e.RoundFailed: _fields(
-        "round {event.round} failed (attempt {event.attempt}): {event.reason}; the model is unchanged, the "
-        "round is attempted again"
-    ),
+    e.RoundFailed: _round_failed,
     e.RoundCompleted: _round_completed,
     e.CheckpointSaved: _checkpoint,
     e.CheckpointFailed: _fields(
