@@ -294,7 +294,7 @@ def test_verify_finds_what_another_training_signed_with_the_same_key(oneflower, 
     monkeypatch.setenv("FL_CHECKPOINT_KEY", KEY)
     oneflower("sign", folder)
     manifest = folder / "checkpoint_round_2.json"
-    content = json.loads(manifest.read_text())
+    content = CheckpointReader(folder).verify(2).content
     manifest.write_bytes(render(sign(content, Signer(key=KEY, training="d" * 32))))
     code, out, err = oneflower("verify", folder)
     assert code == 3
