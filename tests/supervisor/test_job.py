@@ -218,12 +218,29 @@ class TestHowToGoFurther:
         asked = {"FL_SEED": "7", **given}
         with pytest.raises(SettingsError) as caught:
             finished_already(job(**asked), memory_of(job(**given)), [finish])
-        assert f"or {says} to train this model further" in str(caught.value)
+        assert f"or {says} to train from round 1, because no checkpoint was kept" in str(caught.value)
 
     def test_what_the_hint_names_goes_on(self, job):
         before = memory_of(job(**TARGET))
         assert finished_already(job(**TARGET), before, [REACHED])
         assert finished_already(job(**TARGET | {"FL_TARGET_METRIC_VALUE": "0.03"}), before, [REACHED]) is None
+
+    def test_a_model_that_is_kept_is_trained_further(self, job, tmp_path):
+        with CheckpointStore(tmp_path) as store:
+            saved = store.save(
+                Checkpoint(
+                    round=3,
+                    total_rounds=3,
+                    arrays={"w": np.ones(3, np.float32)},
+                    strategy="FedAvg",
+                    parameters={},
+                    app="a",
+                    seed=1,
+                )
+            )
+        kept = changed(FINISH, sha256=saved.sha256, path=str(saved.path))
+        with pytest.raises(SettingsError, match="above 3 to train this model further"):
+            finished_already(job(FL_SEED="7"), memory_of(job()), [kept])
 
     def test_an_app_without_events_is_told_of_rounds(self, job):
         assert how_to_go_further(None, 5, job().run_config) == "raise FL_NUM_ROUNDS above 5"

@@ -71,10 +71,12 @@ def _finished(
     if other:
         listed = "; ".join(str(change) for change in other)
         further = how_to_go_further(finish, done, job.run_config)
+        kept = finish is None or finish.path is not None
+        aim = "train this model further" if kept else "train from round 1, because no checkpoint was kept"
         raise SettingsError(
             f"the training here has finished round {done}, with other settings: {listed}. "
             "Give a new training another state folder and another FL_CHECKPOINT_PATH (`oneflower up --fresh` "
-            f"sets the old ones aside), or {further} to train this model further"
+            f"sets the old ones aside), or {further} to {aim}"
         )
     if wanted < done:
         raise SettingsError(too_few_rounds(wanted, done, "the training here has finished"))
