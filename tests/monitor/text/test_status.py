@@ -124,8 +124,8 @@ def test_an_empty_journal_has_a_screen_too():
         (
             at(12, "waiting_for_clients", connected=2, needed=2, failing=("3",)),
             (
-                "clients: 1 of 2 connected clients is counted, 2 needed: 1 client failed in the last rounds and "
-                "will be asked again"
+                "clients: 1 of 2 connected clients is counted, 2 needed: "
+                "1 client failed in the last rounds and will be asked again"
             ),
         ),
         (at(12, "run_lost", run=2, reason="x", restarts=2, delay_s=2.0), "the ServerApp to start again"),
