@@ -42,6 +42,7 @@ LAYERS = {
     "node_keys": 1,
     "codes": 0,
     "words": 0,
+    "newest": 0,
     "quality": 1,
     "errors": 0,
     "__init__": 1,

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -274,13 +275,28 @@ def test_the_link_of_up_opens_the_page_and_does_not_stay_in_the_address(resumed,
         if from_elsewhere:
             seen = visit(f"data:text/html,<a href='{link}'>the page</a>", wait=False)
             seen.page.get_by_role("link").click()
-            seen.page.wait_for_url(address)
+            seen.page.wait_for_url(f"{address}*/")
             seen.waits_for("link", "Live")
         else:
             seen = visit(link)
-        assert seen.page.url == address
+        assert re.fullmatch(f"{re.escape(address)}[0-9a-f]{{32}}/", seen.page.url)
         assert "7f3a9c51e08b6d240123" not in json.dumps(seen.page.context.cookies())
         seen.page.reload()
         seen.waits_for("link", "Live")
         assert visit(address, wait=False).page.url.endswith("/login")
         seen.page.goto("about:blank")  # the server ends before the page would notice
+
+
+def test_an_open_page_of_an_earlier_start_says_that_it_needs_the_new_link(resumed, visit):
+    with beside(resumed, resumed.parent, 0, token=Token.drawn("7f3a9c51e08b6d240123")) as link:
+        seen = visit(link)
+    seen.waits_for("link", "Connection lost")
+    port = int(link.partition("127.0.0.1:")[2].partition("/")[0])
+    with beside(resumed, resumed.parent, port, token=Token.drawn("240123e08b6d7f3a9c51")) as new:
+        seen.waits_for("link", "open the link that it printed")
+        seen.page.reload()
+        assert seen.page.url == f"http://127.0.0.1:{port}/login"
+        seen.page.goto(new)
+        seen.waits_for("link", "Live")
+        seen.page.goto("about:blank")
+        seen.complaints.clear()  # the browser notes each 401 and refused connection

@@ -206,7 +206,7 @@ def test_a_second_answer_to_work_that_was_sent_again_counts_for_nothing():
 def test_waiting_for_nodes_is_reported_and_ends_at_its_timeout():
     world = World(nodes=[1])
     seen = []
-    assert grid_of(world).wait_for_nodes(2, timeout_s=12, on_wait=seen.append) == [1]
+    assert grid_of(world).wait_for_nodes(2, timeout_s=12, on_wait=lambda n, _: seen.append(n)) == [1]
     assert seen == [1, 1, 1]
     assert world.now == pytest.approx(12)
 

@@ -5,7 +5,8 @@ import pytest
 from oneflower.flower.client_mark import ClientMark
 from oneflower.flower.grid import RoundGrid
 from oneflower.journal import Journal
-from oneflower.training.members import FAILURES, Members
+from oneflower.newest import MOST
+from oneflower.training.members import FAILURES, LET_BACK_S, Members
 from oneflower.training.phases import Phases
 
 from ..flower.test_grid import World, messages
@@ -107,7 +108,7 @@ def test_before_the_first_round_everybody_counts():
 
 
 class Away(World):
-    """Three clients; node 3 is away for ten minutes in round 2, while node 9 answers each message at once."""
+    """Three clients; node 3 is away for a while in round 2, while node 9 answers each message at once."""
 
     away = (50.0, 650.0)
     errors = frozenset({9})
@@ -117,14 +118,15 @@ class Away(World):
         return [1, 2, 9] if begin <= self.now < end else [1, 2, 3, 9]
 
 
-def test_attempts_are_not_used_up_while_a_client_is_away():
+@pytest.mark.parametrize("away_s", [60, 600, 7200])
+def test_attempts_are_not_used_up_while_a_client_is_away(away_s):
     """One member that fails at once had all 11 attempts fail in 181 s, while another client restarted."""
     world = Away(nodes=[], delays={node: [1.0] * 99 for node in (1, 2, 3, 9)})
+    world.away = (50.0, 50.0 + away_s)
     grid = RoundGrid(world, clock=world.clock, sleep=world.sleep)
-    phases, attempts = Phases(grid=grid, journal=None, round_timeout_s=3600.0), 0
+    phases = Phases(grid=grid, journal=None, round_timeout_s=3600.0)
     for number in (1, 2):
         for attempt in range(1, 12):
-            attempts += 1
             cohort = phases.gather_cohort(3, counted=True)
             sent = messages(*cohort)
             took = [each.node_id for each in grid.exchange(sent, timeout_s=60) if each.node_id != 9]
@@ -136,4 +138,47 @@ def test_attempts_are_not_used_up_while_a_client_is_away():
             pytest.fail(f"round {number} failed 11 times in {world.now:.0f} s")
         world.now = max(world.now, 50.0)
     assert world.now >= world.away[1]
-    assert attempts <= 1 + FAILURES + 1
+
+
+class GoneForGood(World):
+    """Node 1 never comes back; node 3 failed in three rounds and is well now."""
+
+    def get_node_ids(self):
+        return [2, 3]
+
+
+def test_one_that_failed_counts_again_where_the_other_one_does_not_come_back(tmp_path, caplog):
+    """The round waited a whole FL_ROUND_TIMEOUT, and said that one client was connected while two were."""
+    world = GoneForGood(nodes=[], delays={})
+    grid = RoundGrid(world, clock=world.clock, sleep=world.sleep)
+    journal = tmp_path / "journal.jsonl"
+    phases = Phases(grid=grid, journal=Journal(journal), round_timeout_s=3600.0)
+    for _ in range(FAILURES):
+        phases.members.attempted([1, 2, 3], [1, 2], passed=True)
+    with caplog.at_level("INFO"):
+        assert phases.gather_cohort(2, counted=True) == [2, 3]
+    assert LET_BACK_S <= world.now <= LET_BACK_S + 1
+    assert "connected=2 needed=2 counted=1 failed_in_a_row=['3 (3 times)']" in caplog.text
+    waiting = [each for each in events_in(journal) if each.tag == "waiting_for_clients"]
+    assert {(each.connected, each.needed, each.failing) for each in waiting} == {(2, 2, ("3",))}
+
+
+def test_each_attempt_that_failed_with_it_waits_twice_as_long_for_the_others():
+    members = Members()
+    for _ in range(FAILURES):
+        members.attempted([1, 2, 3], [1, 2], passed=True)
+    for wait_s in (LET_BACK_S, 2 * LET_BACK_S, 4 * LET_BACK_S):
+        assert members.no_substitutes({2, 3}, wait_s - 1) == {3}
+        assert members.no_substitutes({2, 3}, wait_s) == set()
+        members.attempted([2, 3], [2], passed=False)
+    members.attempted([2, 3], [2, 3], passed=True)
+    assert members.let_back == 0
+    assert members.trained == {2, 3}
+
+
+def test_clients_that_join_again_and_again_do_not_fill_the_memory():
+    members = Members()
+    for node in range(3 * MOST // 2):
+        members.attempted([0, node + 1], [0], passed=True)
+    assert len(members.failures) == MOST
+    assert 0 in members.failures, "who is asked in each round is not forgotten"

@@ -10,7 +10,7 @@ from oneflower.cli.settings_used import write_settings_used
 from oneflower.cli.sources import missing_extra
 from oneflower.errors import StateError
 from oneflower.journal.events import SettingRow
-from oneflower.local_cluster.dashboard_token import kept_token
+from oneflower.local_cluster.dashboard_token import new_token
 from oneflower.local_cluster.folder import StateFolder
 from oneflower.local_cluster.plan import DashboardPlace
 
@@ -67,7 +67,7 @@ class Companion:
                 self.say(f"no dashboard: {' and '.join(self.place.given)} has no effect without {EXTRA}")
             return
         folder, place, problem = self.folder, self.place, ""
-        token = Token(place.token) if place.token else Token.drawn(kept_token(folder.dashboard_token))
+        token = Token(place.token) if place.token else Token.drawn(new_token(folder.dashboard_token))
         for port in dict.fromkeys((place.port, 0)):
             try:
                 address = self._stack.enter_context(

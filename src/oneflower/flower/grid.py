@@ -94,27 +94,28 @@ class RoundGrid(DelegatingGrid):
         needed: int,
         *,
         timeout_s: float,
-        on_wait: Callable[[int], object] = bool,
-        uncounted: Callable[[set[int]], set[int]] = lambda _: set(),
+        on_wait: Callable[[int, set[int]], object] = lambda *_: None,
+        uncounted: Callable[[set[int], float], set[int]] = lambda *_: set(),
     ) -> list[int]:
         """Wait until `needed` nodes are available; return those that are, fewer after `timeout_s` seconds.
 
         Where only silent nodes make up the number, they are asked again: a round without clients shows
-        nothing. `on_wait` is called with the number of connected nodes every few seconds while waiting.
-        `uncounted` says which of those that are online do not make up the number.
+        nothing. `uncounted` says which of those that are online do not make up the number after so many
+        seconds. While waiting, `on_wait` is called every few seconds with the number of connected nodes, and
+        with the uncounted ones.
         """
-        deadline = self._clock() + timeout_s
-        next_report = self._clock()
+        began = next_report = self._clock()
+        deadline = began + timeout_s
         while True:
             online = self.online()
-            nodes, ignored = self._trusted(online), uncounted(set(online))
+            nodes, ignored = self._trusted(online), uncounted(set(online), self._clock() - began)
             if len(set(nodes) - ignored) >= needed or self._clock() >= deadline:
                 return nodes
             if len(set(online) - ignored) >= needed:
                 self._drain_late()
                 return online
             if self._clock() >= next_report:
-                on_wait(len(set(online) - ignored))
+                on_wait(len(online), ignored)
                 self._drain_late()
                 next_report = self._clock() + self._pacing.report_every_s
             self._sleep(min(0.5, max(0.0, deadline - self._clock())))

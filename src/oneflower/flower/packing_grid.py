@@ -1,7 +1,6 @@
 """A Grid that packs the small arrays of messages to those nodes that can unpack them."""
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from logging import INFO
 from math import inf
@@ -12,6 +11,7 @@ from oneflower.flower.api import ArrayRecord, ErrorCode, Grid, Message, log
 from oneflower.flower.grid_base import DelegatingGrid
 from oneflower.flower.packing import greeting, index_bytes, is_greeting, pack, packed_record, unpack
 from oneflower.flower.refusals import refuse, words_of
+from oneflower.newest import Newest
 
 GREETING_S: Final = 30.0
 """A node that has not replied by then, or in a quarter of the phase, gets its first message unpacked."""
@@ -44,13 +44,13 @@ class PackingGrid(DelegatingGrid):
     ) -> None:
         super().__init__(inner)
         self._clock = clock
-        self._can: dict[int, bool] = {}
+        self._can: Newest[int, bool] = Newest()
         self._asked: dict[str, int] = {}
         self._last: tuple[ArrayRecord, ArrayRecord | None] | None = None
         self._longest_index = 0
-        self._greeted: Counter[int] = Counter()
+        self._greeted: Newest[int, int] = Newest()
         self._wait_until = 0.0
-        self._slow: set[int] = set()
+        self._slow: Newest[int, bool] = Newest()
         """Nodes that have not replied in time once: their messages do not wait again."""
 
     def greet(self, messages: Sequence[Message], timeout_s: float = inf) -> None:
@@ -58,19 +58,20 @@ class PackingGrid(DelegatingGrid):
         self._listen()
         wanted = {message.metadata.dst_node_id for message in messages if self._is_worth_it(message)}
         unknown = wanted - self._can.keys() - set(self._asked.values())
-        self._ask(sorted(node for node in unknown if self._greeted[node] < MOST_GREETINGS))
+        self._ask(sorted(node for node in unknown if self._greeted.get(node, 0) < MOST_GREETINGS))
         self._wait_until = self._clock() + min(GREETING_S, timeout_s / 4)
 
     def undecided(self, nodes: Iterable[int]) -> set[int]:
         """Return which of these nodes may still say whether they can unpack before their first message."""
-        waits = set(nodes) & set(self._asked.values()) - self._slow
+        waits = set(nodes) & set(self._asked.values()) - self._slow.keys()
         if not waits:
             return set()
         self._listen()
         waits &= set(self._asked.values())
         if self._clock() < self._wait_until:
             return waits
-        self._slow |= waits
+        for node in waits:
+            self._slow[node] = True
         return set()
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
@@ -119,7 +120,7 @@ class PackingGrid(DelegatingGrid):
 
     def _ask(self, nodes: Sequence[int]) -> None:
         for node in nodes:
-            self._greeted[node] += 1
+            self._greeted[node] = self._greeted.get(node, 0) + 1
             for message_id in self._inner.push_messages([greeting(node)]):
                 if message_id:
                     self._asked[str(message_id)] = node

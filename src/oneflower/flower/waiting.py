@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median_high, median_low
 
+from oneflower.newest import MOST, Newest
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pacing:
@@ -42,14 +44,16 @@ LATEST = 3
 
 
 class Durations:
-    """How long the last valid replies of each node took, for each type of message."""
+    """How long the last valid replies of each node took, for each type of message, of the newest nodes."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, int], deque[float]] = {}
+        self._known: Newest[tuple[str, int], deque[float]] = Newest(4 * MOST)
 
     def note(self, kind: str, node_id: int, seconds: float) -> None:
         """Add a node's newest duration."""
-        self._known.setdefault((kind, node_id), deque(maxlen=LATEST)).append(seconds)
+        known = self._known.get((kind, node_id), deque(maxlen=LATEST))
+        known.append(seconds)
+        self._known[kind, node_id] = known
 
     def of(self, kind: str, node_id: int) -> Sequence[float]:
         """Return a node's last durations, none before its first valid reply."""

@@ -25,6 +25,7 @@ from oneflower.journal.events import (
     ReplyReceived,
     WaitingForClients,
 )
+from oneflower.newest import Newest
 from oneflower.training.blame import RAISED, code_of, lacks_evaluate, passes
 from oneflower.training.members import Members
 from oneflower.training.replies import ReplyError
@@ -88,7 +89,7 @@ class Phases:
     round_timeout_s: float
     connected: set[int] = field(default_factory=set)
     parts: PartTable = field(default_factory=PartTable)
-    names: dict[int, str] = field(default_factory=dict)
+    names: dict[int, str] = field(default_factory=Newest)
     client_state: set[str] = field(default_factory=set)
     members: Members = field(default_factory=Members)
 
@@ -110,11 +111,14 @@ class Phases:
 
         With `counted`, clients that only fail do not make up the number while one that trains is away.
         """
-        uncounted = self.members.no_substitutes if counted else (lambda _: set[int]())
+        uncounted = self.members.no_substitutes if counted else (lambda *_: set[int]())
 
-        def report(connected: int) -> None:
-            log(INFO, "waiting for clients connected=%d needed=%d", connected, needed)
-            self.record(WaitingForClients(connected=connected, needed=needed))
+        def report(connected: int, failing: set[int]) -> None:
+            said = [f"{self.label(node)} ({self.members.failures[node]} times)" for node in sorted(failing)]
+            words = f" counted={connected - len(failing)} failed_in_a_row={said}" if said else ""
+            log(INFO, "waiting for clients connected=%d needed=%d%s", connected, needed, words)
+            names = tuple(str(node) for node in sorted(failing))
+            self.record(WaitingForClients(connected=connected, needed=needed, failing=names))
 
         self._tell_changes(self.grid.online())
         cohort = self.grid.wait_for_nodes(

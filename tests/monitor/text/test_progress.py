@@ -47,7 +47,7 @@ def test_quiet_shows_warnings_only(output):
     shown.event(STARTED)
     shown.say("starting")
     shown.event(WAITING)
-    assert output.getvalue().splitlines()[0].endswith("waiting for clients: 1 of 3 are connected")
+    assert output.getvalue().splitlines()[0].endswith("waiting for clients: 1 of 3 clients are connected")
     assert len(output.getvalue().splitlines()) == 1
 
 

@@ -121,6 +121,13 @@ def test_an_empty_journal_has_a_screen_too():
     ("event", "awaited"),
     [
         (at(12, "waiting_for_clients", connected=1, needed=2), "clients: 1 of 2 clients are connected"),
+        (
+            at(12, "waiting_for_clients", connected=2, needed=2, failing=("3",)),
+            (
+                "clients: 1 of 2 connected clients is counted, 2 needed: "
+                "1 client failed in the last rounds and will be asked again"
+            ),
+        ),
         (at(12, "run_lost", run=2, reason="x", restarts=2, delay_s=2.0), "the ServerApp to start again"),
         (at(12, "training_finished", round=4, rounds=4, sha256="ab"), ""),
         (at(12, "training_gave_up", reason="too often", restarts=3), ""),

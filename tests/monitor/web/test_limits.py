@@ -25,14 +25,19 @@ MOST = 16
 
 
 @pytest.fixture
-def page(tmp_path, monkeypatch):
+def token():
+    return Token(TOKEN)
+
+
+@pytest.fixture
+def page(tmp_path, monkeypatch, token):
     """The port of a page with a token that holds few connections and waits for no request for long."""
     monkeypatch.setattr(connections, "MOST_CONNECTIONS", MOST)
     journal = Journal(tmp_path / "journal.jsonl")
     journal.append(event("training_started", round=0, rounds=3, strategy="FedAvg", parameters={}, app="a/b"))
     listener = server.listen("127.0.0.1", 0)
     with Live(journal.path, folder=tmp_path) as live:
-        running = server._server(live, Token(TOKEN))
+        running = server._server(live, token)
         thread = threading.Thread(target=running.run, args=([listener],))
         thread.start()
         until(lambda: running.started)
@@ -172,8 +177,8 @@ def test_wrong_tokens_are_slowed_down_whatever_address_they_claim(page, headers)
     assert 1 <= int(answer.headers["Retry-After"]) <= 16
 
 
-def test_a_cookie_opens_the_page_also_while_others_guess_from_the_same_address(page):
-    cookie = f"{Token(TOKEN).cookie}={Token(TOKEN).session()}"
+def test_a_cookie_opens_the_page_also_while_others_guess_from_the_same_address(page, token):
+    cookie = f"{token.cookie}={token.session()}"
     codes = [ask(page, "/login", body="token=wrong").status for _ in range(attempts.FREE_TRIES + 3)]
     assert codes[-1] == 429
     assert ask(page, "/metrics", Cookie=cookie).status == 200

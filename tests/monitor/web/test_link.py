@@ -1,9 +1,11 @@
 """The link of `oneflower up`: who has it reads the page, and who has not costs the training nothing."""
 
 import asyncio
+import contextlib
 import http.client
 import logging
 import socket
+import urllib.parse
 
 import pytest
 
@@ -58,12 +60,20 @@ def answers_to(port, request, times):
 
 
 def test_the_link_becomes_a_cookie_that_does_not_hold_the_token(port):
-    answer = ask(port, f"/?token={DRAWN}")
+    inside = ask(port, f"/?token={DRAWN}")
+    room = inside.headers["Location"].removeprefix(".").partition("?")[0]
+    assert inside.status == 303
+    assert "Set-Cookie" not in inside.headers
+    answer = ask(port, f"{room}?token={DRAWN}")
     assert (answer.status, answer.headers["Location"]) == (303, "./")
+    assert "Path" not in answer.headers["Set-Cookie"], "its default is the room, behind a proxy, too"
     assert DRAWN not in answer.headers["Set-Cookie"]
     parts = {part.strip() for part in answer.headers["Set-Cookie"].split(";")}
     assert {"HttpOnly", "SameSite=lax"} <= parts
-    assert ask(port, "/", Cookie=answer.headers["Set-Cookie"].partition(";")[0]).status == 200
+    cookie = answer.headers["Set-Cookie"].partition(";")[0]
+    for path in ("", "report", "assets/page.js"):
+        assert ask(port, room + path, Cookie=cookie).status == 200
+        assert ask(port, room + path).status == 401
 
 
 @pytest.mark.parametrize("path", ["/", "/events", "/metrics", "/report", "/report.json", "/assets/page.js"])
@@ -79,6 +89,21 @@ def test_without_the_link_nothing_is_shown(port, path):
 def test_a_browser_without_the_link_reads_where_it_is(port):
     assert ask(port, "/", Accept="text/html").headers["Location"] == "login"
     assert b"dashboard-token" in ask(port, "/login").body
+    assert b"printed last" in ask(port, "/events").body
+
+
+def test_the_form_leads_into_the_room_too(port):
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+        connection.request("POST", "/login", f"token={DRAWN}")
+        answer = connection.getresponse()
+    assert answer.headers["Location"] == ask(port, f"/?token={DRAWN}").headers["Location"]
+
+
+@pytest.mark.parametrize("path", ["/7f3a/", "/7f3a/login", "/7f3a/assets/page.js"])
+def test_an_address_of_an_earlier_start_is_led_to_the_form(port, path):
+    location = ask(port, path, Accept="text/html").headers["Location"]
+    assert urllib.parse.urljoin(f"http://x{path}", location) == "http://x/login"
+    assert ask(port, path).status == 401
 
 
 def test_another_user_cannot_keep_the_owner_out_with_wrong_tokens(port):

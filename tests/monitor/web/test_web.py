@@ -239,6 +239,13 @@ def test_the_token_becomes_a_cookie_that_does_not_hold_it(guarded):
     assert ask(guarded, "/", Cookie=f"{Token(TOKEN).cookie}=0").status == 401
 
 
+def test_a_cookie_of_an_earlier_start_opens_nothing(guarded):
+    """Whoever listened on the port meanwhile has it: browsers send cookies to all who answer there."""
+    earlier = Token(TOKEN)
+    assert ask(guarded, "/", Cookie=f"{earlier.cookie}={earlier.session()}").status == 401
+    assert b"once more after each start" in ask(guarded, "/events").body
+
+
 def test_whether_the_server_lives_is_no_secret(guarded):
     assert ask(guarded, "/health").body == b"ok\n"
 

@@ -9,10 +9,15 @@ from oneflower.journal.events.base import Event
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitingForClients(Event):
-    """Fewer clients are connected than a round needs."""
+    """Fewer clients are connected than a round needs, without the `failing` ones.
+
+    Those are connected and do not count yet: they failed in the last rounds, and a client that trained in
+    the last one is away.
+    """
 
     connected: int
     needed: int
+    failing: tuple[str, ...] = ()
     tag: ClassVar[str] = "waiting_for_clients"
 
 

@@ -18,6 +18,7 @@ from oneflower.monitor.text.values import (
     metrics_text,
     size,
     strategy_text,
+    waiting_text,
 )
 from oneflower.words import are, counted
 
@@ -174,13 +175,17 @@ def _because(reason: str) -> str:
     return f": {one_line(reason)}" if reason else ""
 
 
+def _waiting(event: e.WaitingForClients, _entry: Entry, _state: TrainingState) -> str:
+    return f"waiting for clients: {waiting_text(event)}"
+
+
 _WRITERS: Final[Mapping[type[Event], Callable[[Any, Entry, TrainingState], str]]] = {
     e.ClusterStarted: lambda event, _entry, _state: (
         f"the cluster is up: {counted(event.nodes, 'SuperNode')} {are(event.nodes)} online"
     ),
     e.TrainingStarted: _started,
     e.TrainingResumed: _resumed,
-    e.WaitingForClients: _fields("waiting for clients: {event.connected} of {event.needed} are connected"),
+    e.WaitingForClients: _waiting,
     e.PartsAssigned: _parts,
     e.RoundStarted: lambda event, _entry, _state: (
         f"round {event.round} of {event.rounds} starts with {counted(event.clients, 'client')}"

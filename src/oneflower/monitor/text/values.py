@@ -85,7 +85,13 @@ def saving_text(saving: e.TrainingSaving) -> str:
 
 
 def waiting_text(waiting: e.WaitingForClients) -> str:
-    """Return how many clients are there of how many."""
+    """Return how many clients are there of how many, and how many of them do not count yet."""
+    if failing := len(waiting.failing):
+        left = waiting.connected - failing
+        return (
+            f"{left} of {waiting.connected} connected clients {are(left)} counted, {waiting.needed} needed: "
+            f"{counted(failing, 'client')} failed in the last rounds and will be asked again"
+        )
     return f"{waiting.connected} of {counted(waiting.needed, 'client')} {are(waiting.needed)} connected"
 
 

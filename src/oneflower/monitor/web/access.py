@@ -2,6 +2,7 @@
 
 import hmac
 import math
+import secrets
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
 from typing import Final, Literal, Self
@@ -19,6 +20,8 @@ from oneflower.settings.tokens import TOKEN
 COOKIE: Final = "oneflower_session"
 KEPT_FOR_S: Final = 7 * 24 * 3600
 OPEN_PATHS: Final = ("/login", "/health")
+DEEPEST: Final = 3
+"""So many folders an address of an earlier start has at most, and is led back to the form."""
 LINK: Final = "token"
 """The field of a query that opens the page, where the token is a drawn one."""
 LOCAL_NAMES: Final = ("127.0.0.1", "localhost", "[::1]")
@@ -70,11 +73,15 @@ class Token:
     is_drawn
         We drew it at random. Then a link may hold it, and as nobody can guess it no wrong one makes an
         address wait: on loopback that is everybody's, and another user could keep the owner out.
+    start
+        What tells this start of the server from others. A browser sends its cookie to whoever listens on the
+        port while the server does not run: a cookie of an earlier start opens nothing.
     """
 
     value: str = field(default="", repr=False)
     attempts: Attempts = field(default_factory=Attempts, repr=False)
     is_drawn: bool = False
+    start: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
 
     @classmethod
     def drawn(cls, value: str) -> Self:
@@ -90,9 +97,35 @@ class Token:
         """Return what to open in a browser."""
         return f"{address}?{LINK}={self.value}" if self.is_drawn else address
 
+    @property
+    def room(self) -> str:
+        """The folder of the address whose requests carry the cookie of a drawn token; nobody guesses it.
+
+        A browser sends a cookie to every port of a host, but only for its path: an open page of an earlier
+        start, on a port that another user has taken, asks for another path.
+        """
+        return f"/{self._proof(b'oneflower dashboard room')[:32]}" if self.is_drawn else ""
+
+    @property
+    def way_in(self) -> str:
+        """What to do without the token, or with one of an earlier start."""
+        if self.is_drawn:
+            return (
+                "open the link that `oneflower up` printed last (each start has a new one), or send what "
+                "dashboard-token in its state folder holds as `Authorization: Bearer TOKEN`"
+            )
+        return (
+            "open the page and enter it (once more after each start of the server), or send it as "
+            "`Authorization: Bearer TOKEN`"
+        )
+
+    def inside(self, given: str) -> str:
+        """Return where the right token of a link or of the form becomes a cookie."""
+        return f".{self.room}/?{LINK}={given}"
+
     def session(self) -> str:
-        """Return what the cookie holds: proof of the token, not the token."""
-        return self._proof(b"oneflower dashboard session")
+        """Return what the cookie holds: proof of the token in this start, not the token."""
+        return self._proof(b"oneflower dashboard session" + self.start.encode())
 
     def let_in(self, answer: Response, scheme: str, same_site: Literal["lax", "strict"] = "strict") -> None:
         """Give the reader the cookie."""
@@ -100,6 +133,7 @@ class Token:
             self.cookie,
             self.session(),
             max_age=KEPT_FOR_S,
+            path=None if self.is_drawn else "/",  # none: the folder that was asked for, behind a proxy, too
             httponly=True,
             samesite=same_site,
             secure=scheme == "https",
@@ -120,7 +154,7 @@ class Token:
         scheme, _, given = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             return self.matches(given.strip(), peer)
-        # Nobody guesses a cookie: it has 256 bits. One of an earlier token is no attempt.
+        # Nobody guesses a cookie: it has 256 bits. One of an earlier start is no attempt.
         try:
             cookie = SimpleCookie(headers.get("cookie", "")).get(self.cookie)
         except CookieError:
@@ -147,7 +181,9 @@ class Gate:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
+        headers, room = Headers(scope=scope), self.token.room
+        if room and scope["path"].startswith(f"{room}/"):
+            scope = {**scope, "path": scope["path"].removeprefix(room), "in_room": True}
         if not self.token.value:
             await (_wrong_name(headers.get("host", "")) or self.app)(scope, receive, send)
         elif self.token.is_drawn and (given := _of_link(scope)):
@@ -161,9 +197,12 @@ class Gate:
         """Turn the token of a link into a cookie, so that it does not stay in the browser's address."""
         if not self.token.matches(given, peer_of(scope)):
             return PlainTextResponse(
-                "That is not the token of this page: open the link that `oneflower up` printed last.\n",
+                "That is not the token of this page: open the link that `oneflower up` printed last. "
+                "Each start has a new one.\n",
                 status_code=403,
             )
+        if not scope.get("in_room"):
+            return RedirectResponse(self.token.inside(given), status_code=303)
         answer = RedirectResponse("./", status_code=303)
         # Strict would keep the cookie back where the link is followed from another page, such as a terminal
         # in the browser; no request changes anything here.
@@ -176,10 +215,11 @@ class Gate:
                 return None
         except TooSoonError as error:
             return PlainTextResponse(f"{error}\n", status_code=429, headers=error.headers)
-        if "text/html" in headers.get("accept", ""):
-            return RedirectResponse("login", status_code=303)
+        depth = str(scope["path"]).count("/") - 1
+        if depth < DEEPEST and "text/html" in headers.get("accept", ""):
+            return RedirectResponse("../" * depth + "login", status_code=303)
         return PlainTextResponse(
-            "A token is needed: send it as `Authorization: Bearer TOKEN`.\n",
+            f"A token is needed: {self.token.way_in}.\n",
             status_code=401,
             headers={"WWW-Authenticate": "Bearer"},
         )

@@ -14,8 +14,8 @@ from oneflower.monitor.web.access import Token, TooSoonError, peer_of
 
 LARGEST_BYTES: Final = 4096
 FROM_UP: Final = (
-    "`oneflower up` prints a link that holds it: open that. The token is in the file dashboard-token of the "
-    "state folder."
+    "`oneflower up` prints a link that holds it, a new one at each start: open that. The token is in the "
+    "file dashboard-token of the state folder."
 )
 
 
@@ -30,12 +30,15 @@ class Login:
         if request.method == "GET":
             return HTMLResponse(_form("", is_drawn=self.token.is_drawn))
         try:
-            if not self.token.matches(await _given(request), peer_of(request.scope)):
+            given = await _given(request)
+            if not self.token.matches(given, peer_of(request.scope)):
                 return HTMLResponse(
                     _form("That is not the token.", is_drawn=self.token.is_drawn), status_code=403
                 )
         except TooSoonError as error:
             return HTMLResponse(_form(str(error)), status_code=429, headers=error.headers)
+        if self.token.is_drawn:
+            return RedirectResponse(self.token.inside(given), status_code=303)
         answer = RedirectResponse("./", status_code=303)
         self.token.let_in(answer, request.url.scheme)
         return answer

@@ -167,8 +167,15 @@ function connect() {
   source.addEventListener("error", () => {
     say("off", "Connection lost, trying again");
     source.close(); // our own tries carry what we have; the browser's would ask for the first version again
-    setTimeout(connect, 1000);
+    setTimeout(again, 1000);
   });
+}
+
+// The server was started again: it asks for the token once more. Who else listens on its port is not asked for ever.
+async function again() {
+  const answer = await fetch("assets/page.js", { cache: "no-store" }).catch(() => null);
+  if (answer?.status !== 401) return connect();
+  say("off", "The server was started again: open the link that it printed, or reload and enter the token");
 }
 
 // --- light and dark ------------------------------------------------------------------------------
