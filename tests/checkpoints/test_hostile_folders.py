@@ -312,12 +312,35 @@ def test_a_history_of_too_many_lines_is_set_aside_and_the_model_resumes(folder, 
     monkeypatch.setattr(history, "MOST_LINES", 1000)
     with (folder / HISTORY).open("ab") as file:
         file.write(b"\n" * 1001)
-    assert "no line that ends at byte" in CheckpointReader(folder).metrics_problem(4)
+    assert "1000 lines" in CheckpointReader(folder).metrics_problem(4)
     with CheckpointStore(folder) as store:
         assert store.latest().round == 4
         store.save(make(5))
     assert (folder / f"{HISTORY}.damaged-1").exists()
     assert CheckpointReader(folder).metrics_problem(5) is None
+
+
+DENSE_FILES = {
+    "lists": b'{"round": 1, "metrics": {"central": {"1": {"x": [' + b"1," * 900_000 + b"1]}}}",
+    "empty lists": b'{"round": 1, "metrics": {"central": {"1": {' + b'"x": [],' * 300_000 + b'"y": []}}}',
+}
+
+
+@pytest.mark.parametrize("body", DENSE_FILES.values(), ids=DENSE_FILES.keys())
+def test_a_history_of_many_lists_takes_the_memory_of_those_kept(folder, body):
+    """Every line is valid: whoever can write the folder can compute its SHA-256."""
+    path, before = folder / HISTORY, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with path.open("ab") as file:
+        for _ in range(20):
+            text = body[:-1] + b', "after": 0}'
+            digest = hashlib.sha256(text[:-1]).hexdigest()
+            file.write(text[:-1] + f', "sha256": "{digest}"}}\n'.encode())
+    assert path.stat().st_size > 20_000_000
+    assert CheckpointReader(folder).metrics_problem(4) is None
+    with CheckpointStore(folder) as store:
+        store.save(make(5))
+    assert CheckpointReader(folder).metrics_problem(5) is None
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 250_000
 
 
 def test_a_history_of_too_many_values_is_damage(folder, monkeypatch):
@@ -337,9 +360,9 @@ def test_a_damaged_history_is_not_read_again_for_each_round(folder):
                 file.close()
 
                 class Spy(io.BytesIO):
-                    def read(self, *size):
-                        Counted.reads += 1
-                        return super().read(*size)
+                    def readline(self, *size):
+                        Counted.reads += self.tell() == 0
+                        return super().readline(*size)
 
                 return Spy(data)
             return file

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from oneflower.checkpoints.entry import Entry
 from oneflower.checkpoints.files import Files
 from oneflower.checkpoints.folder import set_aside
-from oneflower.checkpoints.ledger import Entry
 from oneflower.checkpoints.manifest import DamagedError, FileRecord, Manifest, describe, render, sign
 from oneflower.checkpoints.model import Checkpoint
 from oneflower.checkpoints.names import HISTORY, manifest_name, model_name, round_files, state_name, temporary
 from oneflower.checkpoints.npz import npz_pieces
 from oneflower.checkpoints.read_back import check_line, check_manifest, check_schema
-from oneflower.checkpoints.reading import read_manifest, verify_files
+from oneflower.checkpoints.reading import history_size, read_manifest, verify_files
 from oneflower.checkpoints.signing import Signer
 from oneflower.checkpoints.writing import append_durably, write_temporary
 from oneflower.errors import ForeignError
@@ -62,11 +62,12 @@ def commit(  # noqa: PLR0913 - the checkpoint, and the other fields of its manif
     """Commit a checkpoint.
 
     A committed round is never overwritten: the same content is accepted as it is; for other content the
-    earlier files are set aside first. After a failure everything written is removed again, except a line of
-    the history that no manifest names.
+    earlier files are set aside first. After a failure everything written is removed again, lines of the
+    history that no manifest names, too.
     """
     number = checkpoint.round
     renamed: list[Path] = []
+    appended = None
     try:
         records = _write_data(files, root, checkpoint)
         existing = _existing(files, root, checkpoint, records, signer)
@@ -75,6 +76,7 @@ def commit(  # noqa: PLR0913 - the checkpoint, and the other fields of its manif
             files.sync_folder(root)
             return Commit(records=records, fresh=False)
         record_history(files, root, entry)
+        appended = entry
         content = describe(
             checkpoint,
             model=records[0],
@@ -99,19 +101,38 @@ def commit(  # noqa: PLR0913 - the checkpoint, and the other fields of its manif
             renamed.append(root / record.name)
             files.rename(temporary(renamed[-1]), renamed[-1])
         files.sync_folder(root)
+        appended = None  # on NFS a rename may report an error after it has succeeded
         files.rename(temporary(root / manifest_name(number)), root / manifest_name(number))
         files.sync_folder(root)
     except BaseException:
+        if appended is not None:
+            _take_back(files, root, appended)
         _undo(files, root, number, renamed)
         raise
     return Commit(records=records, fresh=True)
 
 
 def record_history(files: Files, root: Path, entry: Entry) -> None:
-    """Append a line to the history durably and read it back; does nothing for an empty line."""
-    if entry.line:
-        append_durably(files, root / HISTORY, entry.repair + entry.line)
-        check_line(files, root, entry)
+    """Append lines to the history durably and read them back; what fails is cut off again."""
+    if not entry.lines:
+        return
+    try:
+        append_durably(files, root / HISTORY, entry.data)
+        for line in entry.lines:
+            check_line(files, root, line)
+    except BaseException:
+        _take_back(files, root, entry)
+        raise
+
+
+def _take_back(files: Files, root: Path, entry: Entry) -> None:
+    """Cut off what was appended for a commit that failed: every try would append as much again.
+
+    Never more than that, should another program have written the file since.
+    """
+    with suppress(OSError):
+        if entry.lines and entry.begin < history_size(files, root) <= entry.begin + len(entry.data):
+            files.truncate(root / HISTORY, entry.begin)
 
 
 def _write_data(files: Files, root: Path, checkpoint: Checkpoint) -> list[FileRecord]:

@@ -45,6 +45,10 @@ class Files(Protocol):
         """Write some of the bytes and return how many."""
         ...
 
+    def truncate(self, path: Path, size: int) -> None:
+        """Cut off what is behind `size` bytes."""
+        ...
+
     def start_writeback(self, descriptor: int, offset: int, length: int) -> None:
         """Start writing these bytes to the disk now: a hint that shortens the later fsync."""
         ...
@@ -112,6 +116,14 @@ class OsFiles:
     def write(self, descriptor: int, data: memoryview) -> int:
         """Write some bytes."""
         return os.write(descriptor, data)
+
+    def truncate(self, path: Path, size: int) -> None:
+        """Cut off what is behind `size` bytes."""
+        descriptor = open_to_write(path, os.O_WRONLY)
+        try:
+            os.ftruncate(descriptor, size)
+        finally:
+            os.close(descriptor)
 
     def start_writeback(self, descriptor: int, offset: int, length: int) -> None:
         """Start writing: Linux does so for dirty bytes that are declared unneeded in memory."""

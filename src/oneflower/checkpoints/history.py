@@ -6,23 +6,32 @@ the byte where its predecessor ends: after a rollback to an earlier round all li
 """
 
 import hashlib
+import io
 import json
 import re
+from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO, Final
 
 from oneflower.bounded_json import Bounds, parse_json, values_at_most
 from oneflower.checkpoints.metrics import check_metrics, from_json, to_json
 from oneflower.checkpoints.model import Metrics
 from oneflower.checkpoints.names import HISTORY
+from oneflower.checkpoints.portions import weigh, without_lists
 from oneflower.errors import AppError
 
 LINE: Final = Bounds(most_bytes=32 << 20, most_values=1_000_000, most_depth=8)
-"""A line has the metrics of some rounds; the first one after schema 1 has all those of a manifest."""
+"""A line has the metrics of some rounds. More are divided into several lines when they are written."""
 MOST_VALUES: Final = 4_000_000
+"""Numbers that are read, and values of lists that are kept: of more lists the newest."""
 MOST_LINES: Final = 500_000
+LARGEST: Final = 256 << 20
 _LINE: Final = re.compile(rb'(.*), "sha256": "([0-9a-f]{64})"\}', re.DOTALL)
+# A long list of numbers: releases without bounds wrote lines with millions of values.
+_LONG_LIST: Final = re.compile(rb'\[[-+0-9.eE, "NaInfty]{4096,}+\]')
+_LEFT_OUT: Final = b"null"
+_SKIPPED_AT_ONCE: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,16 +71,25 @@ class Reading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """The file's lines by the byte where they end. ``ended``: the last one is complete."""
+    """The file's lines by the byte where they end. ``ended``: the last one is complete.
+
+    ``numbers`` counts those of all lines, ``lists_left_out`` the values of old lists that are not kept.
+    ``unread`` says why the file was not read at all.
+    """
 
     lines: Mapping[int, Line]
     size_bytes: int
     ended: bool
+    numbers: int = 0
+    lists_left_out: int = 0
+    unread: str | None = None
 
     def problem(self, position: Position) -> str | None:
         """Return what is wrong with the lines up to a position; None if all are valid."""
         if position == BEGINNING:
             return None
+        if self.unread is not None:
+            return self.unread
         line = self.lines.get(position.size_bytes)
         if line is None or line.sha256 != position.sha256:
             return (
@@ -109,22 +127,44 @@ class History:
 
 
 def parse_history(data: bytes) -> History:
-    """Parse the file; bytes after the last newline are not a line.
+    """Parse the content of a file."""
+    return stream_history(io.BytesIO(data))
 
-    Raises ValueError where it has more lines or values than are read, and for nothing else that it may hold.
+
+def stream_history(file: BinaryIO) -> History:
+    """Parse the file line by line; bytes after the last newline are not a line.
+
+    The memory is that of a line, of MOST_VALUES numbers and of MOST_VALUES values in lists. Raises ValueError
+    where it has more bytes, lines or numbers than are read, and for nothing else that it may hold.
     """
     lines: dict[int, Line] = {}
-    begin = values = 0
-    while (end := data.find(b"\n", begin) + 1) > 0:
-        is_long = end - begin > LINE.most_bytes
-        line = _bad(begin, "", "is too long") if is_long else _parsed(data[begin : end - 1], begin, lines)
-        if line.problem is None:
-            values += values_at_most(data[begin:end])
-        lines[end] = line
-        begin = end
-        if values > MOST_VALUES or len(lines) > MOST_LINES:
-            raise ValueError(f"it has more than {MOST_VALUES} values or {MOST_LINES} lines")
-    return History(lines=lines, size_bytes=len(data), ended=begin == len(data))
+    with_lists: deque[tuple[int, int]] = deque()
+    begin = numbers = listed = left_out = 0
+    while text := file.readline(LINE.most_bytes + 1):
+        end = begin + len(text)
+        is_long = len(text) > LINE.most_bytes
+        while not text.endswith(b"\n") and (text := file.readline(_SKIPPED_AT_ONCE)):
+            end += len(text)
+            if end > LARGEST:
+                break
+        if end > LARGEST:
+            raise ValueError(f"it has more than {LARGEST} bytes")
+        if not text.endswith(b"\n"):
+            return History(lines=lines, size_bytes=end, ended=False, numbers=numbers, lists_left_out=left_out)
+        line = _bad(begin, "", "is too long") if is_long else _parsed(text[:-1], begin, lines)
+        lines[end], begin = line, end
+        weight = weigh(line.metrics)
+        numbers += weight.numbers
+        if weight.listed:
+            with_lists.append((end, weight.listed))
+            listed += weight.listed
+        while listed > MOST_VALUES:
+            oldest, values = with_lists.popleft()
+            lines[oldest] = replace(lines[oldest], metrics=without_lists(lines[oldest].metrics))
+            listed, left_out = listed - values, left_out + values
+        if numbers > MOST_VALUES or len(lines) > MOST_LINES:
+            raise ValueError(f"it has more than {MOST_VALUES} numbers or {MOST_LINES} lines")
+    return History(lines=lines, size_bytes=begin, ended=True, numbers=numbers, lists_left_out=left_out)
 
 
 EMPTY: Final = parse_history(b"")
@@ -163,7 +203,7 @@ def _parsed(text: bytes, begin: int, lines: Mapping[int, Line]) -> Line:
         return _bad(begin, "", "is not a line of a history")
     body, sha256 = match[1], match[2].decode()
     try:
-        content = parse_json(body + b"}", LINE)
+        content = _content(body + b"}")
         before, number = content.get("after", begin), content["round"]
         metrics = from_json(content["metrics"])
         check_metrics(metrics)
@@ -180,6 +220,17 @@ def _parsed(text: bytes, begin: int, lines: Mapping[int, Line]) -> Line:
     return Line(
         begin=begin, before=before, sha256=sha256, round=number, metrics=metrics, problem=None, whole=whole
     )
+
+
+def _content(text: bytes) -> Any:
+    """Parse a line. One with too many values, as releases before wrote, is read without its long lists."""
+    if values_at_most(text) <= LINE.most_values:
+        return parse_json(text, LINE)
+    content = parse_json(_LONG_LIST.sub(_LEFT_OUT, text), LINE)
+    for rounds in content["metrics"].values():
+        for number, named in rounds.items():
+            rounds[number] = {name: value for name, value in named.items() if value is not None}
+    return content
 
 
 def _bad(begin: int, sha256: str, problem: str) -> Line:

@@ -6,13 +6,14 @@ Read once, from the newest committed manifest and the history; afterwards each c
 import logging
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
+from oneflower.checkpoints.entry import Entry, Room, entry_of
 from oneflower.checkpoints.files import Files
 from oneflower.checkpoints.folder import committed_rounds
-from oneflower.checkpoints.history import BEGINNING, EMPTY, Position, merged, render_line
+from oneflower.checkpoints.history import BEGINNING, EMPTY, Position, merged
 from oneflower.checkpoints.manifest import DamagedError, Manifest
 from oneflower.checkpoints.metrics import loadable, normalised
 from oneflower.checkpoints.model import Metrics
@@ -23,20 +24,7 @@ from oneflower.quality import BestSoFar, Wanted, flat, measure_named, wanted_or_
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """A line to append to the history; empty if there are no new metrics.
-
-    ``repair`` is written before it and ends a line that a crash cut short.
-    """
-
-    repair: bytes
-    line: bytes
-    begin: int
-    before: Position
-    position: Position
-    metrics: Metrics
+_MOST_NAMED: Final = 10
 
 
 @dataclass(slots=True)
@@ -46,7 +34,8 @@ class Ledger:
     ``number`` is the newest committed round, 0 if there is none. ``whole``: all committed rounds are
     included. ``recorded`` is the newest round of each phase in the history. ``unrecorded`` are metrics that
     no line holds yet: those of a manifest of schema 1, or those recovered from a damaged history.
-    ``unreadable``: the history cannot be read from the disk at all.
+    ``unreadable``: the history cannot be read from the disk at all. ``told``: the metrics that were left out
+    with a warning.
     """
 
     number: int
@@ -54,11 +43,17 @@ class Ledger:
     whole: bool
     unreadable: bool
     best: BestSoFar
-    size_bytes: int = 0
+    room: Room = field(default_factory=Room)
     ended: bool = True
     position: Position = BEGINNING
     recorded: dict[str, int] = field(default_factory=dict)
     unrecorded: Metrics = field(default_factory=dict)
+    told: set[str] = field(default_factory=set)
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of the history."""
+        return self.room.size_bytes
 
     @classmethod
     def read(
@@ -81,15 +76,15 @@ class Ledger:
         history, unreadable = EMPTY, False
         try:
             history = read_history(files, root)
-        except DamagedError:
-            unreadable = True
+        except DamagedError as error:
+            history, unreadable = replace(EMPTY, unread=str(error)), True
         ledger = cls(
             number=newest.round if newest else 0,
             committed=set(committed),
             whole=rounds is None,
             unreadable=unreadable,
             best=BestSoFar(wanted or wanted_of(newest)),
-            size_bytes=history.size_bytes,
+            room=Room.of(history),
             ended=history.ended,
         )
         if newest is None:
@@ -112,7 +107,7 @@ class Ledger:
         return ledger
 
     def entry(self, number: int, metrics: Metrics) -> Entry:
-        """Return the history line of round `number`: the metrics up to it that are not recorded yet.
+        """Return what is appended to the history for round `number`: the metrics not recorded yet.
 
         Raises
         ------
@@ -120,24 +115,32 @@ class Ledger:
             A metric is not valid; the text names it.
         """
         new = merged([self.unrecorded, self._new(metrics, number)])
-        if not any(new.values()):
-            at = self.position
-            return Entry(repair=b"", line=b"", begin=self.size_bytes, before=at, position=at, metrics={})
-        repair = b"" if self.ended else b"\n"
-        begin = self.size_bytes + len(repair)
-        line, position = render_line(number, new, before=self.position, begin=begin)
-        return Entry(
-            repair=repair, line=line, begin=begin, before=self.position, position=position, metrics=new
+        entry = entry_of(
+            number,
+            new,
+            before=self.position,
+            room=self.room,
+            ended=self.ended,
+            wanted=self.best.wanted,
         )
+        if names := sorted(entry.left_out - self.told):
+            self.told.update(names)
+            log.warning(
+                "metrics left out of the history round=%d metrics=%s reason=there are too many values",
+                number,
+                _few(names),
+            )
+        return entry
 
     def take(self, number: int, entry: Entry) -> None:
-        """Include a round that is, or will be, committed, and the line about to be written for it."""
+        """Include a round that is, or will be, committed, and the lines about to be written for it."""
         self.number = number
         self.committed.add(number)
         self._include(entry.metrics)
-        if entry.line:
-            self.size_bytes, self.ended = entry.position.size_bytes, True
-            self.position, self.unrecorded = entry.position, {}
+        if entry.metrics:
+            self.unrecorded = {}
+        if entry.lines:
+            self.room, self.ended, self.position = entry.room, True, entry.position
 
     def _new(self, metrics: Metrics, until: int) -> Metrics:
         """Return the normalised metrics of rounds that the history does not have yet."""
@@ -159,6 +162,12 @@ class Ledger:
         for number in sorted(by_round):
             if number in self.committed:
                 self.best.take(number, flat(by_round[number]))
+
+
+def _few(names: list[str]) -> str:
+    """Return the first names of possibly thousands."""
+    more = len(names) - _MOST_NAMED
+    return ", ".join(name[:80] for name in names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _between(last: int, until: int, rounds: Mapping[str, Any]) -> Iterator[str]:

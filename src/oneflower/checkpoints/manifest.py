@@ -19,6 +19,7 @@ from oneflower.checkpoints.metrics import check_metrics, from_json, normalised, 
 from oneflower.checkpoints.model import Checkpoint, ModelSchema
 from oneflower.checkpoints.names import HISTORY, model_name, state_name
 from oneflower.checkpoints.npz_reading import file_sizes
+from oneflower.checkpoints.portions import fitting
 from oneflower.checkpoints.signing import SIGNED, Signer
 from oneflower.errors import AppError, CheckpointError
 from oneflower.quality import Best
@@ -29,6 +30,8 @@ WHOLE_HISTORY: Final = 1
 SELF: Final = "manifest_sha256"
 BOUNDS: Final = Bounds(most_bytes=LARGEST_MANIFEST, most_values=1_000_000)
 """An array takes six values, and a metric of schema 1 one."""
+OWN_METRICS: Final = Bounds(most_bytes=4 << 20, most_values=100_000)
+"""For the metrics of a phase in the manifest of their round; longer lists are in the history alone."""
 _END: Final = b"\n}\n"
 
 
@@ -83,10 +86,14 @@ class Manifest:
 
 
 def own_metrics(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Return the metrics of the checkpoint's own round."""
+    """Return the metrics of the checkpoint's own round, without lists that are too long for a manifest."""
     number = str(checkpoint.round)
     return {
-        phase: {number: normalised(rounds[number], source=f"phase {phase!r} of round {number}")}
+        phase: {
+            number: fitting(
+                normalised(rounds[number], source=f"phase {phase!r} of round {number}"), OWN_METRICS
+            )
+        }
         for phase, rounds in checkpoint.metrics.items()
         if number in rounds
     }

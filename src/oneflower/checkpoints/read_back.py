@@ -6,9 +6,9 @@ it would make every resume fail. Manifest, history line and array headers are re
 
 from pathlib import Path
 
+from oneflower.checkpoints.entry import Line
 from oneflower.checkpoints.files import Files
 from oneflower.checkpoints.history import line_problem
-from oneflower.checkpoints.ledger import Entry
 from oneflower.checkpoints.manifest import DamagedError, FileRecord, parse
 from oneflower.checkpoints.model import ModelSchema
 from oneflower.checkpoints.names import HISTORY, manifest_name, temporary
@@ -44,16 +44,16 @@ def check_manifest(
         raise _unreadable(name, f"it names {found}, written were {records}")
 
 
-def check_line(files: Files, root: Path, entry: Entry) -> None:
+def check_line(files: Files, root: Path, line: Line) -> None:
     """Raise CheckpointError unless the line is where it was written and follows its predecessor."""
     with files.open(root / HISTORY) as file:
-        file.seek(entry.begin)
-        line = file.read(len(entry.line))
-    problem = line_problem(line, before=entry.before, begin=entry.begin)
-    if problem is None and line != entry.line:
+        file.seek(line.begin)
+        found = file.read(len(line.text))
+    problem = line_problem(found, before=line.before, begin=line.begin)
+    if problem is None and found != line.text:
         problem = "differs from what was written"
     if problem is not None:
-        raise _unreadable(HISTORY, f"the line at byte {entry.begin} {problem}")
+        raise _unreadable(HISTORY, f"the line at byte {line.begin} {problem}")
 
 
 def _unreadable(name: str, problem: str) -> CheckpointError:

@@ -19,6 +19,7 @@ from oneflower.checkpoints.reading import (
     read_checkpoint,
     read_manifest,
     read_metrics,
+    tell_left_out,
     verify_files,
 )
 from oneflower.checkpoints.signing import Signer, training_of
@@ -179,7 +180,8 @@ class CheckpointReader:
 
     def _read_of(self, manifest: Manifest, schema: ModelSchema | None) -> Checkpoint:
         _require_schema(manifest, schema)
-        read = self._metrics_of(manifest, history_or_empty(self._files, self.root))
+        tell_left_out(history := history_or_empty(self._files, self.root), self.root)
+        read = self._metrics_of(manifest, history)
         checkpoint = read_checkpoint(self._files, self.root, manifest, read.metrics)
         if read.problem is not None and self._is_current(manifest):
             log.warning(
@@ -284,8 +286,7 @@ class CheckpointReader:
 
 def _require_schema(manifest: Manifest, schema: ModelSchema | None) -> None:
     """Raise CheckpointError where the manifest is of another model, before its files are read."""
-    differences = schema.differences(manifest.schema) if schema else []
-    if differences:
+    if differences := schema.differences(manifest.schema) if schema else []:
         raise CheckpointError(
             f"the checkpoint of round {manifest.round} is of another model: {_listed(differences)}. "
             "Use the app that made it, set another FL_CHECKPOINT_PATH, or restart with FL_RESUME=never."

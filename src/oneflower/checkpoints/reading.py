@@ -3,14 +3,16 @@
 import errno
 import hashlib
 import io
+import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from numpy.typing import NDArray
 
 from oneflower.checkpoints.files import LARGEST_MANIFEST, Files
-from oneflower.checkpoints.history import EMPTY, History, Reading, merged, parse_history
+from oneflower.checkpoints.history import EMPTY, LARGEST, History, Reading, merged, stream_history
 from oneflower.checkpoints.manifest import DamagedError, FileRecord, Manifest, parse
 from oneflower.checkpoints.model import Checkpoint, Metrics, ModelSchema
 from oneflower.checkpoints.names import HISTORY, manifest_name
@@ -18,8 +20,9 @@ from oneflower.checkpoints.npz_reading import UNREADABLE, read_npz
 from oneflower.checkpoints.signing import Signer
 from oneflower.errors import StateError
 
+log = logging.getLogger(__name__)
+
 _CHUNK_BYTES: Final = 4 << 20
-LARGEST_HISTORY: Final = 256 << 20
 
 
 def read_manifest(files: Files, folder: Path, number: int, signer: Signer | None = None) -> Manifest:
@@ -61,19 +64,32 @@ def read_history(files: Files, folder: Path) -> History:
         _raise_if_lost(error, HISTORY)
         raise
     with file:
-        data = _read_bounded(file, HISTORY, LARGEST_HISTORY)
-    try:
-        return parse_history(data)
-    except ValueError as error:
-        raise DamagedError(f"{HISTORY} is larger than a history: {error}") from error
+        _require_at_most(file, HISTORY, LARGEST)
+        try:
+            return stream_history(file)
+        except ValueError as error:
+            raise DamagedError(f"{HISTORY} is larger than a history: {error}") from error
+        except OSError as error:
+            _raise_if_lost(error, HISTORY)
+            raise
 
 
 def history_or_empty(files: Files, folder: Path) -> History:
     """Read the history; return an empty one if the disk cannot read it."""
     try:
         return read_history(files, folder)
-    except DamagedError:
-        return EMPTY
+    except DamagedError as error:
+        return replace(EMPTY, unread=str(error))
+
+
+def tell_left_out(history: History, folder: Path) -> None:
+    """Log that the oldest lists of metrics are not read."""
+    if history.lists_left_out:
+        log.warning(
+            "old lists of metrics left out folder=%s values=%d reason=there are more than are kept",
+            folder,
+            history.lists_left_out,
+        )
 
 
 def history_size(files: Files, folder: Path) -> int:
@@ -95,7 +111,15 @@ def read_metrics(manifest: Manifest, history: History, *, signed: bool = False) 
         return Reading(metrics=merged([manifest.metrics]), problem=None)
     read = history.until(manifest.history)
     _, later = (None, []) if signed else history.recorded_after(manifest.history, manifest.round)
-    return Reading(metrics=merged([read.metrics, manifest.metrics, *later]), problem=read.problem)
+    # Where the manifest lacks lists that are too long for it, the history has them.
+    own = {
+        phase: {
+            number: {**read.metrics.get(phase, {}).get(number, {}), **named}
+            for number, named in rounds.items()
+        }
+        for phase, rounds in manifest.metrics.items()
+    }
+    return Reading(metrics=merged([read.metrics, own, *later]), problem=read.problem)
 
 
 def read_checkpoint(files: Files, folder: Path, manifest: Manifest, metrics: Metrics) -> Checkpoint:
@@ -170,9 +194,13 @@ def _require_size(file: BinaryIO, record: FileRecord) -> None:
 
 
 def _read_bounded(file: BinaryIO, name: str, most: int) -> bytes:
+    _require_at_most(file, name, most)
+    return _read(file, name)
+
+
+def _require_at_most(file: BinaryIO, name: str, most: int) -> None:
     if (size := _size(file, name)) > most:
         raise DamagedError(f"{name} has {size} bytes; no such file has more than {most}")
-    return _read(file, name)
 
 
 def _size(file: BinaryIO, name: str) -> int:
