@@ -13,6 +13,7 @@ from oneflower.journal.events import (
     SupervisorMoved,
     TrainingGaveUp,
 )
+from oneflower.journal.state.clients import starts_again
 from oneflower.journal.state.marks import mark
 
 if TYPE_CHECKING:
@@ -50,11 +51,13 @@ def moved(state: "TrainingState", event: SupervisorMoved, entry: Entry) -> None:
 def submitted(state: "TrainingState", _event: RunSubmitted, _entry: Entry) -> None:
     """Begin a run: what ended before is not the end."""
     state.phase, state.has_begun, state.failure, state.finish = Phase.STARTING, False, None, None
+    starts_again(state)
 
 
 def cluster_started(state: "TrainingState", _event: ClusterStarted, entry: Entry) -> None:
     """Note that the cluster is up."""
     state.phase, state.failure = Phase.STARTING, None
+    starts_again(state)
     mark(state, entry)
 
 
