@@ -34,9 +34,8 @@ TROUBLED: Final = frozenset({Standing.QUARANTINED, Standing.FAILED, Standing.ABS
 
 def standing(view: TrainingState, client: Client) -> Standing:
     """Return how one client stands."""
-    if client.gone:
-        return Standing.GONE
-    if client.last_seen is not None and view.began is not None and client.last_seen < view.began:
+    before = client.last_seen is not None and view.began is not None and client.last_seen < view.began
+    if client.gone or before:
         return Standing.GONE
     if client.connected is False:
         return Standing.ABSENT
