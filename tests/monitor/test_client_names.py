@@ -102,8 +102,10 @@ def cluster(*ids, run=2, after=1):
     """Return what is written when a SuperLink starts, and its SuperNodes with these ids."""
     yield entry("cluster_started", nodes=len(ids))
     yield entry("run_submitted", run=run)
-    yield entry("training_resumed", run=run, round=after, rounds=5) if after else entry(
-        "training_started", run=run, rounds=5
+    yield (
+        entry("training_resumed", run=run, round=after, rounds=5)
+        if after
+        else entry("training_started", run=run, rounds=5)
     )
     for number, node in enumerate(ids):
         yield entry("client_joined", run=run, client=node, connected=number + 1)

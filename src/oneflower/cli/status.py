@@ -12,8 +12,8 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from oneflower.cli.sources import JournalOption, PathArgument, StateOption, existing, source_of
-from oneflower.journal import TrainingState, read_patiently, reduce
+from oneflower.cli.sources import JournalOption, PathArgument, StateOption, read_state, source_of
+from oneflower.journal import TrainingState
 from oneflower.monitor.export import short_document
 from oneflower.monitor.state.following import Following
 from oneflower.monitor.text.status import lines
@@ -39,7 +39,7 @@ def status(
     if watch:
         _watch(path, as_json=as_json)
         return
-    history = reduce(read_patiently(existing(path)))
+    history = read_state(path)
     if as_json:
         sys.stdout.write(_json(history, indent=2))
     else:

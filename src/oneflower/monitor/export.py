@@ -6,7 +6,7 @@ from datetime import datetime
 from math import isfinite
 from typing import Any, Final
 
-from oneflower.codes import ENDED
+from oneflower.codes import STOPPED
 from oneflower.journal import TrainingState
 from oneflower.journal.codec import record_of
 from oneflower.journal.state.records import Client, LeftOut, Moment, RoundResult
@@ -97,7 +97,7 @@ def _training(state: TrainingState, now: datetime) -> dict[str, Any]:
         "began": state.first_time,
         "last_event": state.last_time,
         "last_event_age_seconds": state.last_time and max(0.0, (now - state.last_time).total_seconds()),
-        "time_left_seconds": None if state.phase in ENDED else state.left_s(),
+        "time_left_seconds": None if state.phase in STOPPED else state.left_s(),
         "waiting_for": waiting_for(state) or None,
         "waiting_for_clients": state.waiting and asdict(state.waiting),
         "saving": state.saving and asdict(state.saving),

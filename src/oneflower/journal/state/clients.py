@@ -83,7 +83,7 @@ def named(state: "TrainingState", event: ClientNamed, _entry: Entry) -> None:
     """Note what a client is called; one that has come back under another id goes on with its history."""
     client = _client(state, event.client)
     state.names[event.client] = event.name
-    away = (each for each in state.roster.values() if each is not client and not each.connected)
+    away = (each for each in state.roster.values() if each is not client and not each.is_here)
     before = next((each for each in away if _may_be(each, client, event.name, event.partition)), None)
     if before is not None:
         _hand_over(state, before, client)
@@ -108,8 +108,6 @@ def starts_again(state: "TrainingState") -> None:
     """Take all clients for gone: a ServerApp that starts tells of each that is there, under an id of now."""
     for client in state.roster.values():
         client.gone = True
-        if client.connected:
-            client.connected = False
 
 
 def parts_assigned(state: "TrainingState", event: PartsAssigned, entry: Entry) -> None:

@@ -119,6 +119,11 @@ class Client:
             del rounds[next(iter(rounds))]
 
     @property
+    def is_here(self) -> bool:
+        """Whether it is connected, as far as the journal tells."""
+        return bool(self.connected) and not self.gone
+
+    @property
     def shown(self) -> str:
         """What people read: what it calls itself, else Flower's id."""
         return self.label or self.name

@@ -2,7 +2,7 @@
 
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
@@ -25,6 +25,7 @@ from oneflower.journal.events import (
 from oneflower.journal.owners import Current
 from oneflower.journal.state.records import Aggregated, Client, LeftOut, Moment, RoundResult, SavedCheckpoint
 from oneflower.journal.state.reducers import REDUCERS
+from oneflower.journal.state.supervision import interrupt
 from oneflower.quality import Best, BestSoFar, Measure, Wanted, in_order
 
 # Time left is told from the pace of the last rounds.
@@ -202,6 +203,13 @@ class TrainingState:
     def best(self) -> Best | None:
         """Return the best round by FL_BEST_METRIC, else by the most telling metric; None where none says."""
         return self.leaders.best()
+
+
+def interrupted(state: TrainingState) -> TrainingState:
+    """Return the state as it is when whoever trained has ended; the one that is followed stays as it is."""
+    copied = replace(state, roster={name: replace(client) for name, client in state.roster.items()})
+    interrupt(copied)
+    return copied
 
 
 def reduce(entries: Iterable[Entry], *, most_rounds: int | None = None) -> TrainingState:

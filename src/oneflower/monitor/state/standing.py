@@ -56,7 +56,7 @@ def connected(state: TrainingState) -> list[Client]:
     """Return the clients that are connected, as far as the journal says, by name."""
     known = [client for client in state.roster.values() if client.connected is not None]
     here = (
-        [client for client in known if client.connected]
+        [client for client in known if client.is_here]
         if known
         else [client for client in state.roster.values() if standing(state, client) in HERE]
     )

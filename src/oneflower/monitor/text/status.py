@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import PurePath
 from typing import Final
 
-from oneflower.codes import ENDED, Phase, text
+from oneflower.codes import STOPPED, Phase, text
 from oneflower.foreign_text import printable
 from oneflower.journal import TrainingState
 from oneflower.monitor.state.standing import connected
@@ -35,7 +35,7 @@ BAR_WIDTH: Final = 30
 
 def waiting_for(state: TrainingState) -> str:
     """Say what has to happen for the training to go on; empty when nothing is left to happen."""
-    if state.phase in ENDED:
+    if state.phase in STOPPED:
         return ""
     if state.waiting:
         return f"clients: {waiting_text(state.waiting)}"
@@ -70,7 +70,7 @@ def _lines(state: TrainingState, now: datetime) -> Iterator[tuple[str, str]]:
         f"{state.app}, {strategy_text(state.strategy, state.parameters)}" if state.app else unnamed,
     )
     yield "rounds", _rounds(state)
-    yield "now", f"{text(state.phase)}{_round_now(state)}"
+    yield "now", _now(state)
     if state.failure:
         yield "failed", state.failure.words
     if waiting := waiting_for(state):
@@ -115,9 +115,17 @@ def _rounds(state: TrainingState) -> str:
     if not state.total:
         return "not known yet"
     filled = BAR_WIDTH * min(state.done, state.total) // state.total
-    left_s = None if state.phase in ENDED else state.left_s()
+    left_s = None if state.phase in STOPPED else state.left_s()
     left = "" if left_s is None else f", about {duration(left_s)} left"
     return f"{state.done} of {state.total} [{'#' * filled}{'.' * (BAR_WIDTH - filled)}]{left}"
+
+
+def _now(state: TrainingState) -> str:
+    if state.phase is Phase.INTERRUPTED:
+        running = state.started_round > state.done
+        where = f" in round {state.started_round}" if running else ""
+        return f"not running (interrupted{where}): run the same command to resume"
+    return f"{text(state.phase)}{_round_now(state)}"
 
 
 def _round_now(state: TrainingState) -> str:

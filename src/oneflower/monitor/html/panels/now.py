@@ -19,6 +19,7 @@ IDLE = {
     Phase.STARTING: "The training is being started; no round runs yet.",
     Phase.FINISHED: "The training has finished.",
     Phase.FAILED: "The training has stopped.",
+    Phase.INTERRUPTED: "The training does not run: the same command resumes it.",
 }
 
 

@@ -2,13 +2,14 @@
 
 from datetime import datetime, timedelta
 
-from oneflower.codes import Phase
+from oneflower.codes import STOPPED, Phase
 from oneflower.journal import TrainingState
 from oneflower.monitor.html.markup import Html, el, join, moment
 from oneflower.monitor.html.panel import Panel
 from oneflower.monitor.state.safety import Proof, Safety
 from oneflower.monitor.text.values import duration, headline_of, metric_text
 from oneflower.quality import label
+from oneflower.words import counted
 
 
 def tiles(view: TrainingState, safety: Safety, now: datetime) -> Html:
@@ -66,7 +67,7 @@ def _best(view: TrainingState, name: str) -> str | None:
 def _time_left(view: TrainingState, now: datetime) -> Html:
     spent = sum(result.seconds for result in view.rounds.values())
     pace = f"{view.rounds[view.done].seconds:.1f} s for the last round" if view.rounds else None
-    if view.phase in (Phase.FINISHED, Phase.FAILED):
+    if view.phase in STOPPED:
         return _tile("Time in rounds", duration(spent), pace)
     left_s = view.left_s()
     if left_s is None:
@@ -90,6 +91,8 @@ def _at_risk(view: TrainingState, saved: int) -> str | None:
     if view.phase is Phase.FINISHED:
         return None
     lost = view.done - saved
+    if view.phase is Phase.INTERRUPTED:
+        return f"{counted(lost, 'round')} to train again" if lost > 0 else None
     return f"a crash now would cost {lost} {'round' if lost == 1 else 'rounds'}" if lost > 0 else None
 
 
