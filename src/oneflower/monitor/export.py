@@ -101,7 +101,13 @@ def _training(state: TrainingState, now: datetime) -> dict[str, Any]:
         "waiting_for": waiting_for(state) or None,
         "waiting_for_clients": state.waiting and asdict(state.waiting),
         "saving": state.saving and asdict(state.saving),
-        "best": best and {"round": best.round, "metric": label(best.metric), "value": best.value},
+        "best": best
+        and {
+            "round": best.round,
+            "metric": label(best.metric),
+            "measure": best.metric.text,
+            "value": best.value,
+        },
         "metrics": headline_of(state, state.done),
         "finish": finish
         and {

@@ -11,6 +11,7 @@ from oneflower.journal import TrainingState
 from oneflower.monitor.state.standing import connected
 from oneflower.monitor.state.supervision import AWAITED, silence_s, supervision
 from oneflower.monitor.text.values import (
+    best_name,
     called,
     duration,
     final_rows,
@@ -24,7 +25,6 @@ from oneflower.monitor.text.values import (
     strategy_text,
     waiting_text,
 )
-from oneflower.quality import label
 from oneflower.words import counted
 
 MOST_LEFT_OUT: Final = 5
@@ -78,7 +78,7 @@ def _lines(state: TrainingState, now: datetime) -> Iterator[tuple[str, str]]:
     if metrics := headline_of(state, state.done):
         yield "result", f"{metrics_text(metrics)} after round {state.done}"
     if best := state.best():
-        yield "best", f"{label(best.metric)} {metric_text(best.value)} after round {best.round}"
+        yield "best", f"{best_name(state, best.metric)} {metric_text(best.value)} after round {best.round}"
     yield "connected", _names([name_and_partition(client) for client in connected(state)])
     if state.parts:
         yield "parts", f"{_names([str(part) for part in state.parts])} (VM ids, from part 0 on)"

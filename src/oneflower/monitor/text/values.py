@@ -6,7 +6,7 @@ from typing import Any, Final
 from oneflower.journal import TrainingState
 from oneflower.journal import events as e
 from oneflower.journal.state.records import Client
-from oneflower.quality import headline
+from oneflower.quality import Measure, headline, label, label_beside
 from oneflower.words import are, counted
 
 MOST_KINDS: Final = 3
@@ -54,6 +54,11 @@ def metrics_text(metrics: Mapping[str, float]) -> str:
 def headline_of(state: TrainingState, number: int) -> dict[str, float]:
     """Return the loss and the quality of a round by the words that people use; empty for no such round."""
     return headline(state.rounds[number].metrics) if number in state.rounds else {}
+
+
+def best_name(state: TrainingState, metric: Measure) -> str:
+    """Return what the metric of the best round is called: the word of the headline only where that is it."""
+    return label_beside(metric, state.rounds[state.done].metrics) if state.rounds else label(metric)
 
 
 def strategy_text(strategy: str, parameters: Mapping[str, Any]) -> str:
