@@ -19,7 +19,7 @@ from oneflower.journal import (
 )
 from oneflower.journal.state import interrupt
 from oneflower.local_cluster.folder import StateFolder
-from oneflower.monitor.state.safety import Inspector, Safety
+from oneflower.monitor.state.safety import Inspector, Safety, note_lost_files
 from oneflower.settings import checkpoint_key
 
 DEFAULT_STATE = Path("oneflower-state")
@@ -131,6 +131,7 @@ def read_state(journal: Path) -> TrainingState:
     # Before and after: what one that has ended in between wrote last may not be known.
     if left and is_left(journal):
         interrupt(history)
+    note_lost_files(history)
     return history
 
 

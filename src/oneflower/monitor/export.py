@@ -112,7 +112,7 @@ def _training(state: TrainingState, now: datetime) -> dict[str, Any]:
         "finish": finish
         and {
             "round": finish.round,
-            "path": finish.path,
+            "path": None if finish.path in state.lost_files else finish.path,
             "sha256": finish.sha256 or None,
             "stopped": finish.stopped,
             "because": finish.because,
@@ -135,7 +135,7 @@ def _supervisor(state: TrainingState) -> dict[str, Any] | None:
 
 
 def _checkpoint(state: TrainingState) -> dict[str, Any]:
-    newest = state.checkpoints.get(max(state.checkpoints, default=0))
+    newest = state.saved
     failed = state.checkpoint_failure
     return {
         "newest": newest

@@ -51,6 +51,8 @@ class TrainingState:
         Only so many of the newest rounds and checkpoints are kept; None keeps all.
     trouble
         Why the journal cannot be read just now; set by whoever reads it. Then this is what was known before.
+    lost_files
+        Files of checkpoints that the journal names and that are not there any more; set by whoever looks.
     rounds, checkpoints, roster
         By their number or Flower's id.
     names
@@ -76,6 +78,7 @@ class TrainingState:
 
     most_rounds: int | None = None
     trouble: str = ""
+    lost_files: frozenset[str] = frozenset()
     current: Current = field(default_factory=Current)
 
     events: int = 0
@@ -182,6 +185,12 @@ class TrainingState:
     def done(self) -> int:
         """The last completed round, 0 before the first."""
         return max(self.rounds, default=0)
+
+    @property
+    def saved(self) -> SavedCheckpoint | None:
+        """The newest checkpoint whose file is not known to be lost."""
+        there = (each for each in self.checkpoints.values() if each.file not in self.lost_files)
+        return max(there, key=lambda each: each.number, default=None)
 
     @property
     def newest_round(self) -> int:

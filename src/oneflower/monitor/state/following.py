@@ -11,6 +11,7 @@ from typing import Final, Self
 from oneflower.errors import StateError
 from oneflower.journal import Entry, Follower, TrainingState, is_left
 from oneflower.journal.state import interrupted
+from oneflower.monitor.state.safety import note_lost_files
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +77,7 @@ class Following:
         if not self._is_read.is_set():
             return TrainingState(trouble=trouble or UNREAD)
         self._training.trouble = trouble
+        note_lost_files(self._training)
         return interrupted(self._training) if is_left(self._journal) else self._training
 
     @contextmanager

@@ -91,7 +91,7 @@ def _lines(state: TrainingState, now: datetime) -> Iterator[tuple[str, str]]:
         reason = f" ({supervisor.reason})" if supervisor.reason else ""
         yield "supervisor", f"{text(supervisor.state)}: {supervisor.doing}{reason}"
     if state.finish is not None:
-        yield from final_rows(state.finish)
+        yield from final_rows(state.finish, lost=state.lost_files)
     if state.last_time is not None:
         yield (
             "last event",
@@ -173,7 +173,7 @@ def _bounded_lines(state: TrainingState) -> Iterator[tuple[str, str]]:
 def _checkpoint(state: TrainingState, now: datetime) -> str:
     if state.checkpoint_failure:
         return f"NOT saved: {state.checkpoint_failure.reason}"
-    saved = state.checkpoints.get(max(state.checkpoints, default=0))
+    saved = state.saved
     if saved is None:
         return "none"
     ago = "" if saved.time is None else f", {duration(max(0.0, (now - saved.time).total_seconds()))} ago"

@@ -1,6 +1,6 @@
 """How people read values: names, durations, sizes, metrics, and what is wrong with a journal."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 from oneflower.journal import TrainingState
@@ -73,14 +73,18 @@ def ending(finish: e.TrainingFinished) -> str:
     return f"{done}, stopped early: {finish.because}" if finish.because else done
 
 
-def final_rows(finish: e.TrainingFinished | None) -> Iterator[tuple[str, str]]:
-    """Yield what is known of the final model; an app without events reports nothing."""
+def final_rows(finish: e.TrainingFinished | None, *, lost: Collection[str] = ()) -> Iterator[tuple[str, str]]:
+    """Yield what is known of the final model; an app without events reports nothing.
+
+    `lost` are files that are known to be there no more.
+    """
     if finish is None:
         yield "final model", "not reported by the app"
         return
     if finish.because:
         yield "stopped early", f"after round {finish.round}: {finish.because}"
-    yield "final model", finish.path or NOT_KEPT
+    gone = " (it is not there any more)" if finish.path in lost else ""
+    yield "final model", f"{finish.path or NOT_KEPT}{gone}"
     yield "SHA-256", finish.sha256 or "not reported by the app"
 
 

@@ -47,8 +47,8 @@ def _training(view: TrainingState) -> Html:
 
 def _from(view: TrainingState) -> str:
     return (
-        f"resumes after round {max(view.checkpoints)}, its newest checkpoint"
-        if view.checkpoints
+        f"resumes after round {view.saved.number}, its newest checkpoint"
+        if view.saved
         else "starts from round 1"
     )
 
