@@ -33,7 +33,7 @@ def status(
 ) -> None:
     """Show a training on one screen: how far it is, who takes part, what is saved, what it waits for.
 
-    It only reads the journal, so it is safe to run at any time, beside a training or after one.
+    It only reads, so it is safe to run at any time, beside a training or after one.
     """
     path = source_of(where, state, journal).journal
     if watch:
