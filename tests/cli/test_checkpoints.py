@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from oneflower.checkpoints import Checkpoint, CheckpointReader, CheckpointStore
-from oneflower.checkpoints.manifest import render
+from oneflower.checkpoints import MEMORY, Checkpoint, CheckpointReader, CheckpointStore, Signer
+from oneflower.checkpoints.manifest import render, sign
 from oneflower.cli.main import main
 
 
@@ -287,6 +287,39 @@ def test_verify_tells_what_is_not_signed_from_what_is_damaged(oneflower, folder,
     assert code == 3
     assert "round 3: DAMAGED, " in out
     assert "damaged: round 3" in err
+
+
+def test_verify_finds_what_another_training_signed_with_the_same_key(oneflower, folder, monkeypatch):
+    """The state folder around it remembers which training is its own; without it the newest round says it."""
+    monkeypatch.setenv("FL_CHECKPOINT_KEY", KEY)
+    oneflower("sign", folder)
+    manifest = folder / "checkpoint_round_2.json"
+    content = CheckpointReader(folder).verify(2).content
+    manifest.write_bytes(render(sign(content, Signer(key=KEY, training="d" * 32))))
+    code, out, err = oneflower("verify", folder)
+    assert code == 3
+    assert "round 2: OTHER TRAINING, " in out
+    assert "No training starts from them" in err
+    (folder.parent / MEMORY).write_text(json.dumps({"training": "d" * 32}))
+    code, out, _ = oneflower("verify", folder)
+    assert code == 3
+    assert "round 2: good" in out
+    assert out.count("OTHER TRAINING") == len(CheckpointReader(folder).rounds()) - 1
+
+
+def test_without_the_key_verify_and_list_say_that_signatures_were_not_checked(oneflower, folder, monkeypatch):
+    for command in ("verify", "list"):
+        assert "FL_CHECKPOINT_KEY" not in oneflower(command, folder)[1]
+    monkeypatch.setenv("FL_CHECKPOINT_KEY", KEY)
+    oneflower("sign", folder)
+    for command in ("verify", "list"):
+        assert "FL_CHECKPOINT_KEY" not in oneflower(command, folder)[1]
+    monkeypatch.delenv("FL_CHECKPOINT_KEY")
+    for command in ("verify", "list"):
+        code, out, _ = oneflower(command, folder)
+        assert code == 0
+        assert "only FL_CHECKPOINT_KEY, which is not set, can check" in out
+    assert json.loads(oneflower("list", folder, "--json")[1])["rounds"][0]["signature_checked"] is False
 
 
 def test_a_list_of_any_length_is_cut_and_says_so(oneflower, folder, monkeypatch):

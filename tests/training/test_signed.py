@@ -5,10 +5,9 @@ import shutil
 
 import pytest
 
-from oneflower.checkpoints import CheckpointReader, CheckpointStore, Signer, sign_folder
+from oneflower.checkpoints import MEMORY, CheckpointReader, CheckpointStore, Signer, sign_folder
 from oneflower.errors import CheckpointError, ForeignError, SettingsError
 from oneflower.journal import JOURNAL_VARIABLE
-from oneflower.training.signing import MEMORY
 
 from ..federation import Federation
 from ..making import events_in

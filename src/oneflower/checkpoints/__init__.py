@@ -19,13 +19,14 @@ from oneflower.checkpoints.retention import (
     retention_of,
 )
 from oneflower.checkpoints.sign_folder import sign_folder
-from oneflower.checkpoints.signing import Signer
+from oneflower.checkpoints.signing import MEMORY, Signer, remembered_training
 from oneflower.checkpoints.store import CheckpointStore
 from oneflower.errors import ForeignError
 
 __all__ = [
     "FORMATS",
     "HISTORY",
+    "MEMORY",
     "SCHEMA",
     "ArrayChange",
     "BackgroundWriter",
@@ -55,6 +56,7 @@ __all__ = [
     "loadable",
     "model_digest",
     "normalised",
+    "remembered_training",
     "retention_of",
     "sign_folder",
 ]

@@ -57,7 +57,7 @@ class CheckpointReader:
 
     def __init__(self, root: Path, *, files: Files | None = None, signer: Signer | None = None) -> None:
         self.root = root
-        self._signer = signer
+        self.signer = signer
         self._files = files or OsFiles()
         self._skipped = 0
         self._read_history: tuple[int, History] | None = None
@@ -162,7 +162,7 @@ class CheckpointReader:
         return problem
 
     def _metrics_of(self, manifest: Manifest, history: History) -> Reading:
-        return read_metrics(manifest, history, signed=self._signer is not None)
+        return read_metrics(manifest, history, signed=self.signer is not None)
 
     def _verified(self, manifest: Manifest) -> Manifest:
         verify_files(self._files, self.root, manifest)
@@ -228,7 +228,7 @@ class CheckpointReader:
         """Read a round's manifest. One that is missing but listed has been replaced, and is read again."""
         for _ in range(_MAX_READS):
             try:
-                return read_manifest(self._files, self.root, number, self._signer)
+                return read_manifest(self._files, self.root, number, self.signer)
             except DamagedError as damage:
                 if not self._is_there(number):
                     raise MissingRoundError(

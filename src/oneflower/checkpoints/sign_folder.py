@@ -16,14 +16,16 @@ from oneflower.errors import CheckpointError
 def sign_folder(store: CheckpointStore, signer: Signer, *, files: Files | None = None) -> Mapping[int, str]:
     """Sign every round whose checksums verify and which `signer` would refuse; return what became of each.
 
-    All are signed for one training: that of the newest round that is signed already, or a new one.
+    All are signed for one training: the signer's, else that of the newest signed round, or a new one.
 
     Parameters
     ----------
     store
         Open for writing, without a signer.
     """
-    signer = signer.of_training(_training(store, CheckpointReader(store.root, signer=signer)))
+    signer = signer.of_training(
+        signer.training or _training(store, CheckpointReader(store.root, signer=signer))
+    )
     ours = CheckpointReader(store.root, signer=signer)
     done = {}
     for number in store.rounds():

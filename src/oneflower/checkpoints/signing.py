@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from oneflower.errors import ForeignError
+from oneflower.files import read_json
 
 SIGNED: Final = "signed"
 """The key of a manifest under which training and signature stand."""
+MEMORY: Final = "checkpoint-training.json"
+"""Beside the journal: the training that was signed last. The checkpoint folder may be another's to write."""
 _PURPOSE: Final = b"oneflower checkpoint manifest 1\n"
 
 Render = Callable[[Mapping[str, Any]], bytes]
@@ -82,6 +85,12 @@ class Signer:
 
 
 _OTHERWISE: Final = "Otherwise remove it, or restart with FL_RESUME=never."
+
+
+def remembered_training(folder: Path) -> str:
+    """Return the training that the machine of a state folder has signed last; empty if it has none."""
+    found = read_json(folder / MEMORY).get("training")
+    return found if isinstance(found, str) else ""
 
 
 def training_of(content: Mapping[str, Any]) -> str:

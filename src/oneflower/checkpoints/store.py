@@ -107,7 +107,7 @@ class CheckpointStore(CheckpointReader):
 
     def sign_as(self, signer: Signer) -> None:
         """Sign from now on for this training, and take no other's manifest for ours."""
-        self._signer = self._ledgers.signer = signer
+        self.signer = self._ledgers.signer = signer
         self._ledgers.invalidate()
 
     def recorded(self) -> dict[str, int]:
@@ -148,7 +148,7 @@ class CheckpointStore(CheckpointReader):
                 best=ledger.best.best(),
                 best_metric=ledger.best.wanted.text,
                 time=self._now().isoformat(),
-                signer=self._signer,
+                signer=self.signer,
             )
         except OSError as error:
             doing = f"saving the checkpoint of round {checkpoint.round}"

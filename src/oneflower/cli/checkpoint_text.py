@@ -8,8 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from oneflower.checkpoints import CheckpointInfo, CheckpointReader, Metrics, MissingRoundError
+from oneflower.checkpoints import CheckpointInfo, CheckpointReader, Manifest, Metrics, MissingRoundError
 from oneflower.checkpoints.metrics import to_json
+from oneflower.checkpoints.signing import training_of
 from oneflower.errors import CheckpointError, ForeignError
 
 
@@ -21,6 +22,7 @@ class Verified:
     model_damaged: bool = False
     foreign: bool = False
     metrics_damaged: bool = False
+    unchecked: bool = False
 
 
 def verify_round(reader: CheckpointReader, number: int, *, required: bool) -> Verified:
@@ -37,9 +39,17 @@ def verify_round(reader: CheckpointReader, number: int, *, required: bool) -> Ve
     except CheckpointError as error:
         return Verified(text=f"DAMAGED, {error}", model_damaged=True)
     good = f"good, {manifest.size_bytes} bytes, model {manifest.model.sha256}"
+    unchecked = _signature_checked(reader, manifest) is False
+    if unchecked:
+        good += ", signature not checked"
     if problem is None:
-        return Verified(text=good)
-    return Verified(text=f"{good}; METRICS DAMAGED, {problem}", metrics_damaged=True)
+        return Verified(text=good, unchecked=unchecked)
+    return Verified(text=f"{good}; METRICS DAMAGED, {problem}", metrics_damaged=True, unchecked=unchecked)
+
+
+def _signature_checked(reader: CheckpointReader, manifest: Manifest) -> bool | None:
+    """Whether a signature was checked; None where there is none."""
+    return reader.signer is not None if training_of(manifest.content) else None
 
 
 def rows_of(reader: CheckpointReader, *, verified: bool) -> list[dict[str, Any]]:
@@ -73,10 +83,12 @@ def _row(
         "verified": (problem is None) if verified else None,
         "problem": problem,
         "metrics_problem": metrics_problem,
+        "signature_checked": None,
     }
     if info.manifest is not None:
         content = info.manifest.content
         row |= {
+            "signature_checked": _signature_checked(reader, info.manifest),
             "time": content["time"],
             "size_bytes": info.manifest.size_bytes,
             "strategy": content["strategy"],

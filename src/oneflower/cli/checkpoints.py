@@ -33,6 +33,9 @@ app = typer.Typer(
 )
 
 _MOST_ROWS: Final = 1000
+_UNCHECKED: Final = (
+    "The checkpoints are signed; only FL_CHECKPOINT_KEY, which is not set, can check that they are yours."
+)
 
 FolderArgument = Annotated[
     Path | None,
@@ -73,6 +76,8 @@ def list_rounds(
     else:
         columns = ("round", "saved", "size", "strategy", "metrics", "verified")
         print_table(columns, [cells_of(row) for row in rows[-_MOST_ROWS:]])
+        if any(row["signature_checked"] is False for row in rows):
+            sys.stdout.write(f"{_UNCHECKED}\n")
         if len(rows) > _MOST_ROWS:
             sys.stdout.write(f"{len(rows) - _MOST_ROWS} older rounds are not shown; --json lists all.\n")
     if aside:
@@ -147,6 +152,8 @@ def verify(
             f"{len(damaged)} of {len(found)} checkpoints in {path} are damaged: round {', '.join(damaged)}. "
             "A training skips them; restore their files from a copy to use them."
         )
+    if any(result.unchecked for result in found.values()):
+        sys.stdout.write(f"{_UNCHECKED}\n")
     lacking = [str(each) for each, result in found.items() if result.metrics_damaged]
     if lacking:
         raise CheckpointError(
@@ -196,9 +203,9 @@ def prune(
     if every:
         policy = KeepUnion((policy, KeepEvery(every)))
     if dry_run:
-        rounds = CheckpointStore(path, signer=signer()).prune(policy, dry_run=True)
+        rounds = CheckpointStore(path, signer=signer(path)).prune(policy, dry_run=True)
     else:
-        with CheckpointStore(path, signer=signer()) as store:
+        with CheckpointStore(path, signer=signer(path)) as store:
             rounds = store.prune(policy)
     listed = ", ".join(map(str, rounds)) or "none"
     sys.stdout.write(f"{'Would remove' if dry_run else 'Removed'} rounds: {listed}\n")
@@ -233,7 +240,7 @@ def rollback(
     """Set later rounds aside, so that the next run resumes from this round."""
     path = checkpoint_folder(where, path)
     _reader(path)
-    with CheckpointStore(path, signer=signer()) as store:
+    with CheckpointStore(path, signer=signer(path)) as store:
         later = store.rollback(number)
     listed = ", ".join(map(str, later)) or "none"
     sys.stdout.write(f"The next run resumes at round {number}. Rounds set aside: {listed}\n")
@@ -246,14 +253,14 @@ def sign_rounds(where: FolderArgument = None, *, path: FolderOption = DEFAULT_CH
     What is in the folder now is taken for yours: compare its SHA-256 first. Rounds that are damaged are left
     as they are.
     """
-    key = signer()
+    path = checkpoint_folder(where, path)
+    _reader(path)
+    key = signer(path)
     if key is None:
         raise SettingsError(
             "there is no key to sign with: expected FL_CHECKPOINT_KEY in the environment. Run "
             "`openssl rand -hex 32`, keep what it prints, and export that as FL_CHECKPOINT_KEY"
         )
-    path = checkpoint_folder(where, path)
-    _reader(path)
     with CheckpointStore(path) as store:
         done = sign_folder(store, key)
     sys.stdout.writelines(f"round {number}: {printable(what)}\n" for number, what in done.items())
@@ -277,4 +284,4 @@ def _reader(path: Path) -> CheckpointReader:
             f"the checkpoint folder {path} does not exist. "
             "Pass that of the training as PATH, with --path or in FL_CHECKPOINT_PATH."
         )
-    return CheckpointReader(path, signer=signer())
+    return CheckpointReader(path, signer=signer(path))

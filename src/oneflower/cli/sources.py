@@ -1,14 +1,15 @@
 """Where a training's journal is: the options that every command which reads one shares."""
 
 import os
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from oneflower.checkpoints import Signer
-from oneflower.errors import SettingsError, StateError
+from oneflower.checkpoints import CheckpointReader, Signer, remembered_training
+from oneflower.errors import CheckpointError, SettingsError, StateError
 from oneflower.journal import (
     JOURNAL_VARIABLE,
     TrainingState,
@@ -100,10 +101,22 @@ def checkpoint_folder(where: Path | None, path: Path) -> Path:
         return named
 
 
-def signer() -> Signer | None:
-    """Return what checks the checkpoints' signatures, with FL_CHECKPOINT_KEY of the environment."""
+def signer(folder: Path) -> Signer | None:
+    """Return what checks signatures in a folder of checkpoints, with FL_CHECKPOINT_KEY of the environment.
+
+    Its training is the one that the state folder around it remembers, else that of the newest signed round.
+    """
     key = checkpoint_key(os.environ)
-    return Signer(key=key) if key else None
+    if not key:
+        return None
+    ours = Signer(key=key, training=remembered_training(folder.parent))
+    if ours.training:
+        return ours
+    reader = CheckpointReader(folder, signer=ours)
+    for number in reversed(reader.rounds()):
+        with suppress(CheckpointError):
+            return replace(ours, training=reader.training(number))
+    return ours
 
 
 def read_training(source: Source, *, prove: bool = True) -> tuple[TrainingState, Safety]:

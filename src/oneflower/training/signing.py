@@ -4,15 +4,11 @@ import os
 from collections.abc import Mapping
 from logging import WARNING
 from pathlib import Path
-from typing import Final
 
-from oneflower.checkpoints import CheckpointStore, Signer
-from oneflower.files import read_json, write_json
+from oneflower.checkpoints import MEMORY, CheckpointStore, Signer, remembered_training
+from oneflower.files import write_json
 from oneflower.flower.api import log
 from oneflower.settings import checkpoint_key
-
-MEMORY: Final = "checkpoint-training.json"
-"""Beside the journal: the training that was signed last. The checkpoint folder may be another's to write."""
 
 
 def signer_of(journal: Path | None, environ: Mapping[str, str] = os.environ) -> Signer | None:
@@ -42,5 +38,4 @@ def begin(store: CheckpointStore, signer: Signer | None, journal: Path | None, r
 
 
 def _remembered(journal: Path | None) -> str:
-    found = read_json(journal.with_name(MEMORY)).get("training") if journal is not None else None
-    return found if isinstance(found, str) else ""
+    return remembered_training(journal.parent) if journal is not None else ""

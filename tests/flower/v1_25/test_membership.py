@@ -213,6 +213,15 @@ class TestHeaders:
         assert caught.value.args[0] == grpc.StatusCode.FAILED_PRECONDITION
         assert [event.code for event in superlink.events] == [RefusalCode.UNKNOWN_KEY]
 
+    def test_strangers_open_no_database(self, superlink, handle, monkeypatch):
+        """Beyond 48 threads each would take files, which the SuperLink then lacks for its own calls."""
+        superlink.activate(KEYS[0])  # brings the list into step
+        handlers = [handle((PUBLIC_KEY_HEADER, KEYS[1].pem)) for _ in range(3)]
+        monkeypatch.setattr(superlink.states, "state", lambda: pytest.fail("the database was opened"))
+        for handler in handlers:
+            with pytest.raises(AbortedError):
+                handler.stream_unary(None, Context("ipv4:10.0.0.9:1"))
+
     def test_a_known_key_alone_is_not_enough(self, handle):
         for headers in ([], [(PUBLIC_KEY_HEADER, KEYS[0].pem)], [(PUBLIC_KEY_HEADER, "text")]):
             with pytest.raises(AbortedError) as caught:

@@ -53,12 +53,18 @@ class Registration:
         self._lock = threading.Lock()
         self._done: int | None = None
 
-    def keep(self, state: Any) -> None:
-        """Register the keys that are new, and unregister those that are gone, if the list has changed."""
+    def keep(self, states: Any) -> None:
+        """Register the keys that are new, and unregister those that are gone, if the list has changed.
+
+        Only then is the database opened: strangers come here, too.
+        """
         self._members.look()
         if self._done == self._members.version:
             return
         with self._lock:
+            if self._done == self._members.version:
+                return
+            state = states.state()
             version = self._members.version
             for pem, member in self._members.current.items():
                 if state.get_node_id_by_public_key(pem) is None:
@@ -67,9 +73,10 @@ class Registration:
             _unregister_others(state, self._members)
             self._done = version
 
-    def knows(self, state: Any, pem: bytes) -> bool:
+    def knows(self, states: Any, pem: bytes) -> bool:
         """Whether a key may join."""
-        self.keep(state)
+        self.keep(states)
+        state = states.state()
         if state.get_node_id_by_public_key(pem) is not None:
             return True
         is_member = pem in self._members.current
@@ -108,14 +115,13 @@ def admit_members(members: Members, refusals: Refusals, patch: Patch = setattr) 
     intercept = NodeAuthServerInterceptor.intercept_service
 
     def answer(call: NodeCall, request: Any, context: Any) -> Any:
-        state = call.states.state()
         refusals.tick()
         is_stranger = isinstance(request, RegisterNodeFleetRequest) or (
-            isinstance(request, ActivateNodeRequest) and not registration.knows(state, call.key)
+            isinstance(request, ActivateNodeRequest) and not registration.knows(call.states, call.key)
         )
         if is_stranger:
             _refuse(refusals, call.key, context)
-        registration.keep(state)
+        registration.keep(call.states)
         return call.answer(request, context)
 
     @wraps(intercept)
@@ -128,7 +134,7 @@ def admit_members(members: Members, refusals: Refusals, patch: Patch = setattr) 
             return intercept(self, continuation, details)
 
         def refuse(context: Any) -> None:
-            registration.keep(self.state_factory.state())
+            registration.keep(self.state_factory)
             _refuse(refusals, key, context)
 
         return ending(refuse)

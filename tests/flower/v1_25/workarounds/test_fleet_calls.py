@@ -284,8 +284,9 @@ def has_more(connection):
         return False
 
 
-def test_connections_leave_half_of_the_files():
-    assert dict(fleet_calls.connection_options(1024))["grpc.max_allowed_incoming_connections"] == 512
+def test_connections_leave_files_to_the_database():
+    assert dict(fleet_calls.connection_options(1024))["grpc.max_allowed_incoming_connections"] == 312
+    assert dict(fleet_calls.connection_options(512))["grpc.max_allowed_incoming_connections"] == 128
     most = dict(fleet_calls.connection_options(10**9))["grpc.max_allowed_incoming_connections"]
     assert most == fleet_calls.MOST_CONNECTIONS > node_limits.MOST_NODES
 

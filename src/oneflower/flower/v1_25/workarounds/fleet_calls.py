@@ -22,6 +22,8 @@ from oneflower.flower.v1_25.workarounds.registry import Patch, Program, Purpose,
 UNKNOWN_NODE: Final = grpc.StatusCode["UNAUTHENTICATED"]
 MOST_CONNECTIONS: Final = 12_000
 """More than the SuperNodes that may register."""
+OTHER_FILES: Final = 400
+"""What the database takes at most: 48 threads that keep six files each, and calls of threads beyond them."""
 HANDSHAKE_S: Final = 20.0
 """gRPC's own is two minutes."""
 IDLE_S: Final = 120.0
@@ -138,8 +140,9 @@ def connection_options(files: int) -> list[tuple[str, int]]:
     files : int
         How many files the process may have open.
     """
+    most = max(files // 4, (files - OTHER_FILES) // 2)
     return [
-        ("grpc.max_allowed_incoming_connections", min(MOST_CONNECTIONS, files // 2)),
+        ("grpc.max_allowed_incoming_connections", min(MOST_CONNECTIONS, most)),
         ("grpc.server_handshake_timeout_ms", round(1000 * HANDSHAKE_S)),
         ("grpc.max_connection_idle_ms", round(1000 * IDLE_S)),
     ]
