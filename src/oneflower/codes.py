@@ -21,10 +21,15 @@ class Phase(StrEnum):
     RESTARTING = "restarting"
     FINISHED = "finished"
     FAILED = "failed"
+    INTERRUPTED = "interrupted"
 
 
 ENDED: Final = frozenset({Phase.FINISHED, Phase.FAILED})
 """The phases after which nothing comes, unless somebody starts the training again."""
+STOPPED: Final = ENDED | {Phase.INTERRUPTED}
+"""The phases in which nothing is waited for."""
+STILL: Final = STOPPED | {Phase.NOTHING}
+"""The phases in which nothing is being done."""
 
 
 class SupervisorState(StrEnum):

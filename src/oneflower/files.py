@@ -156,6 +156,21 @@ def lock_within(descriptor: int, patience_s: float) -> bool:
             return True
 
 
+def is_locked(path: Path) -> bool | None:
+    """Tell whether a process holds the lock of a file; None where that cannot be seen.
+
+    A free lock is shared for a moment: whoever takes it has to wait that long (`lock_within`).
+    """
+    try:
+        with open_to_read(path, follow=False) as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    return False
+
+
 def require_file(descriptor: int) -> None:
     """Raise OSError unless what is open is a regular file."""
     mode = os.fstat(descriptor).st_mode

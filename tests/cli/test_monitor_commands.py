@@ -64,7 +64,12 @@ def test_the_report_lies_beside_the_journal(state):
 def test_the_report_is_json_too(state):
     told = json.loads(run("report", "--state", state, "--format", "json").stdout)
     assert told["training"]["strategy"] == "FedAvg"
-    assert told["training"]["best"] == {"round": 2, "metric": "accuracy", "value": 0.5}
+    assert told["training"]["best"] == {
+        "round": 2,
+        "metric": "accuracy",
+        "measure": "central accuracy",
+        "value": 0.5,
+    }
     assert [result["round"] for result in told["rounds"]] == [1, 2]
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import re
+import signal
 import subprocess
 import sys
 
@@ -236,3 +237,21 @@ def test_data_that_does_not_fit_ends_with_the_error_of_the_app(simulate, tmp_pat
     done = simulate("--clients", "2")
     assert done.returncode == 5
     assert "expected at least one image of (channels, height, width) = (1, 28, 28)" in done.stderr
+
+
+def test_an_interruption_is_written_down(simulate, tmp_path):
+    """`status` otherwise says for ever what it did last."""
+    context = tmp_path / "context.sh"
+    simulate("--clients", "2", FL_NUM_ROUNDS="1")
+    context.write_text(render_context({**CONTEXT, "FL_NUM_ROUNDS": "100000"}))
+    command = [sys.executable, "-m", "oneflower.cli.main", "simulate", "--context", str(context)]
+    process = subprocess.Popen(
+        [*command, "--state", str(tmp_path / "state"), "--clients", "2"], stdout=subprocess.PIPE, text=True
+    )
+    with process:
+        assert any("round 3 of" in line for line in process.stdout)
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+        assert process.wait(WAIT_S) == 130
+    last = events_in(tmp_path / "state" / "journal.jsonl")[-1]
+    assert last.tag == "training_interrupted"

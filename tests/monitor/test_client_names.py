@@ -96,3 +96,73 @@ def test_a_name_cannot_become_markup_or_move_a_cursor():
     assert "<script>" not in render(state, Safety(), NOW, "1").sections["clients"]
     assert "<script>" not in render_report(state)
     assert "\x1b" not in status(state)
+
+
+def cluster(*ids, run=2, after=1):
+    """Return what is written when a SuperLink starts, and its SuperNodes with these ids."""
+    yield entry("cluster_started", nodes=len(ids))
+    yield entry("run_submitted", run=run)
+    yield (
+        entry("training_resumed", run=run, round=after, rounds=5)
+        if after
+        else entry("training_started", run=run, rounds=5)
+    )
+    for number, node in enumerate(ids):
+        yield entry("client_joined", run=run, client=node, connected=number + 1)
+    for number, node in enumerate(ids):
+        yield entry("client_named", run=run, client=node, name=f"supernode-{number}", partition=number)
+    yield entry("round_started", run=run, round=after + 1, clients=len(ids))
+    for node in ids:
+        yield entry("reply_received", run=run, round=after + 1, client=node, seconds=1.0)
+    yield entry("round_completed", run=run, round=after + 1, valid=len(ids), seconds=1.0)
+
+
+FIRST = [*cluster("11", "12", run=1, after=0)]
+
+
+@pytest.mark.parametrize("lost", [[], [entry("run_lost", run=1)]], ids=["up again", "SuperLink killed"])
+def test_clients_of_a_new_superlink_are_those_of_before_under_other_ids(lost):
+    """`connected 4: supernode-0, supernode-0, supernode-1, supernode-1` with two nodes."""
+    document = full_document(reduce([*FIRST, *lost, *cluster("21", "22")]), NOW)
+    assert document["connected"] == ["supernode-0", "supernode-1"]
+    rows = [(each["client"], each["name"], each["rounds"]) for each in document["clients"]]
+    assert sorted(rows) == [("21", "supernode-0", 2), ("22", "supernode-1", 2)]
+    assert {each["standing"] for each in document["clients"]} == {"answered"}
+
+
+def test_after_a_new_start_only_those_that_have_joined_are_connected():
+    begun = [*FIRST, entry("cluster_started", nodes=2)]
+    assert full_document(reduce(begun), NOW)["connected"] == []
+    assert "connected 0" in status(reduce(begun))
+    one = reduce([*FIRST, *cluster("21")])
+    assert full_document(one, NOW)["connected"] == ["supernode-0"]
+    assert [each["standing"] for each in full_document(one, NOW)["clients"]] == ["gone", "answered"]
+
+
+def test_ids_that_stay_keep_their_rows_and_another_that_claims_a_name_gets_none():
+    claim = entry("client_named", run=2, client="99", name="supernode-0", partition=0)
+    joined = [entry("client_joined", run=2, client="99", connected=3), claim]
+    begun = [each for each in cluster("11", "12") if each.event.tag != "client_named"]
+    document = full_document(reduce([*FIRST, *begun, *joined]), NOW)
+    rows = {each["client"]: each["rounds"] for each in document["clients"]}
+    assert rows == {"11": 2, "12": 2, "99": 0}
+    assert document["connected"] == ["supernode-0", "supernode-0", "supernode-1"]
+
+
+def test_two_parts_of_one_machine_are_not_mixed_up_by_who_answers_first():
+    """The second of one name is told as name/part, whichever of them that is."""
+    names = [entry("client_named", client="31", name="host", partition=0)]
+    again = [
+        entry("training_resumed", round=1, rounds=5),
+        entry("client_joined", client="42", connected=1),
+        entry("client_named", client="42", name="host", partition=1),
+    ]
+    left_out = entry("client_quarantined", client="31", **BAD)
+    state = reduce([entry("client_joined", client="31"), *names, left_out, *again])
+    assert [(each.name, each.quarantines) for each in state.roster.values()] == [("31", 1), ("42", 0)]
+
+
+def test_bounded_updates_are_told_under_one_name_after_a_new_start():
+    bounded = [entry("client_bounded", run=run, client=node) for run, node in ((1, "11"), (2, "21"))]
+    state = reduce([*FIRST, bounded[0], *cluster("21", "22"), bounded[1]])
+    assert "bounded 1: supernode-0 in 2 rounds" in status(state)

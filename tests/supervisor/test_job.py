@@ -11,11 +11,12 @@ import pytest
 from oneflower.checkpoints import Checkpoint, CheckpointStore
 from oneflower.codes import StopReason
 from oneflower.errors import SettingsError, StateError
+from oneflower.journal import SUPERVISOR_LOCK_NAME
 from oneflower.supervisor import finished
 from oneflower.supervisor.further import how_to_go_further
 from oneflower.supervisor.job import changes
 from oneflower.supervisor.machine import State
-from oneflower.supervisor.memory import LOCK_NAME, Finished, Memory, load, locked, taken_up
+from oneflower.supervisor.memory import Finished, Memory, load, locked, taken_up
 
 from ..making import entry
 
@@ -330,9 +331,9 @@ def test_a_lock_that_is_no_file_is_refused_at_once(tmp_path, kind):
     """Opening a named pipe for writing waits until somebody reads it."""
     victim = tmp_path / "victim"
     if kind == "pipe":
-        os.mkfifo(tmp_path / LOCK_NAME)
+        os.mkfifo(tmp_path / SUPERVISOR_LOCK_NAME)
     else:
-        (tmp_path / LOCK_NAME).symlink_to(victim)
-    with pytest.raises(StateError, match=LOCK_NAME), locked(tmp_path):
+        (tmp_path / SUPERVISOR_LOCK_NAME).symlink_to(victim)
+    with pytest.raises(StateError, match=SUPERVISOR_LOCK_NAME), locked(tmp_path):
         pass
     assert not victim.exists()

@@ -14,12 +14,22 @@ from rich.text import Text
 from oneflower.cli.config import ContextOption
 from oneflower.files import private_files
 from oneflower.foreign_text import printable
-from oneflower.journal import JOURNAL_VARIABLE, TrainingState, follow, read_patiently, reduce
+from oneflower.journal import (
+    JOURNAL_VARIABLE,
+    Journal,
+    Owner,
+    TrainingState,
+    follow,
+    read_patiently,
+    reduce,
+)
+from oneflower.journal.events import TrainingInterrupted
 from oneflower.local_cluster.interrupts import Interrupts
 from oneflower.local_cluster.plan import Plan, make_plan
 from oneflower.monitor.text.progress import PlainProgress
 from oneflower.monitor.text.values import ending, final_rows
 from oneflower.output import steady_output
+from oneflower.procfs import this_process
 from oneflower.settings import read_context, resolve
 from oneflower.supervisor.finished import finished_already
 from oneflower.supervisor.job import Job
@@ -81,13 +91,18 @@ def simulate(  # noqa: PLR0913 - one parameter per option
         finish = None if finished is None else finished.event
         if finished is None:
             with _shown(plan.folder.journal, progress):
-                simulation.simulate(
-                    plan.fab,
-                    clients=clients,
-                    run_config=plan.run_config(),
-                    home=plan.folder.flwr_home,
-                    engine=engine,
-                )
+                try:
+                    simulation.simulate(
+                        plan.fab,
+                        clients=clients,
+                        run_config=plan.run_config(),
+                        home=plan.folder.flwr_home,
+                        engine=engine,
+                    )
+                except KeyboardInterrupt:
+                    journal = Journal(plan.folder.journal, owner=Owner(process=this_process()))
+                    journal.append(TrainingInterrupted())
+                    raise
             finish = reduce(read_patiently(plan.folder.journal)).finish
         for name, value in final_rows(finish):
             console.print(Text.assemble((f"{name:<16}", "dim"), printable(value)), soft_wrap=True)

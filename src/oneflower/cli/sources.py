@@ -10,9 +10,17 @@ import typer
 
 from oneflower.checkpoints import CheckpointReader, Signer, remembered_training
 from oneflower.errors import CheckpointError, SettingsError, StateError
-from oneflower.journal import JOURNAL_VARIABLE, TrainingState, has_journal, read_patiently, reduce
+from oneflower.journal import (
+    JOURNAL_VARIABLE,
+    TrainingState,
+    has_journal,
+    is_left,
+    read_patiently,
+    reduce,
+)
+from oneflower.journal.state import interrupt
 from oneflower.local_cluster.folder import StateFolder
-from oneflower.monitor.state.safety import Inspector, Safety
+from oneflower.monitor.state.safety import Inspector, Safety, note_lost_files
 from oneflower.settings import checkpoint_key
 
 DEFAULT_STATE = Path("oneflower-state")
@@ -119,8 +127,25 @@ def read_training(source: Source, *, prove: bool = True) -> tuple[TrainingState,
     StateError
         There is no journal, or it cannot be read.
     """
-    history = reduce(read_patiently(existing(source.journal)))
+    history = read_state(source.journal)
     return history, Inspector(source.checkpoints).look(history, prove=prove)
+
+
+def read_state(journal: Path) -> TrainingState:
+    """Read a training from its journal, as interrupted where whoever trained in its folder has ended.
+
+    Raises
+    ------
+    StateError
+        There is no journal, or it cannot be read.
+    """
+    left = is_left(journal)
+    history = reduce(read_patiently(existing(journal)))
+    # Before and after: what one that has ended in between wrote last may not be known.
+    if left and is_left(journal):
+        interrupt(history)
+    note_lost_files(history)
+    return history
 
 
 def existing(path: Path) -> Path:

@@ -12,8 +12,8 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from oneflower.cli.sources import JournalOption, PathArgument, StateOption, existing, source_of
-from oneflower.journal import TrainingState, read_patiently, reduce
+from oneflower.cli.sources import JournalOption, PathArgument, StateOption, read_state, source_of
+from oneflower.journal import TrainingState
 from oneflower.monitor.export import short_document
 from oneflower.monitor.state.following import Following
 from oneflower.monitor.text.status import lines
@@ -33,13 +33,13 @@ def status(
 ) -> None:
     """Show a training on one screen: how far it is, who takes part, what is saved, what it waits for.
 
-    It only reads the journal, so it is safe to run at any time, beside a training or after one.
+    It only reads, so it is safe to run at any time, beside a training or after one.
     """
     path = source_of(where, state, journal).journal
     if watch:
         _watch(path, as_json=as_json)
         return
-    history = reduce(read_patiently(existing(path)))
+    history = read_state(path)
     if as_json:
         sys.stdout.write(_json(history, indent=2))
     else:

@@ -2,6 +2,7 @@
 
 from oneflower.codes import SupervisorState
 from oneflower.journal.events import EVENTS, JOURNAL_SCHEMA, BrokenEvent, Entry, Event, UnknownEvent
+from oneflower.journal.in_use import LOCK_NAME, SUPERVISOR_LOCK_NAME, is_left
 from oneflower.journal.owners import Current, of_training
 from oneflower.journal.reader import (
     Block,
@@ -23,6 +24,8 @@ __all__ = [
     "JOURNAL_SCHEMA",
     "JOURNAL_VARIABLE",
     "LAST_WORDS_S",
+    "LOCK_NAME",
+    "SUPERVISOR_LOCK_NAME",
     "Aggregated",
     "Block",
     "BrokenEvent",
@@ -40,6 +43,7 @@ __all__ = [
     "follow",
     "follow_blocks",
     "has_journal",
+    "is_left",
     "of_training",
     "read_backwards",
     "read_journal",

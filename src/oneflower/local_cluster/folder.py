@@ -13,10 +13,12 @@ from oneflower.errors import ClusterError, StateError
 from oneflower.files import lock_within, make_private, open_to_write, probe, state_errors
 from oneflower.flower.sockets import socket_problem
 from oneflower.foreign_text import printable
-from oneflower.journal import close_journal
+from oneflower.journal import LOCK_NAME, close_journal
 from oneflower.local_cluster.spawn import previous
 
 _PID_DIGITS: Final = 20
+# `oneflower status` looks at the lock, and holds it for that moment.
+_LOOKED_AT_S: Final = 0.5
 # SQLITE_MAX_PATHNAME is 512 bytes, those of `-journal` among them.
 _LONGEST_DATABASE: Final = 504
 
@@ -132,7 +134,7 @@ class StateFolder:
         """
         if with_root:
             make_private(self.root)
-        files = (self.journal, self.report, self.training, self.processes, self.root / "lock")
+        files = (self.journal, self.report, self.training, self.processes, self.root / LOCK_NAME)
         folders = (self.checkpoints, self.logs, self.superlink, self.flwr_home, self.tls)
         for path in (*files, *folders, *self.logs.glob("*")):
             make_private(path)
@@ -149,9 +151,9 @@ class StateFolder:
             Another ``oneflower up`` holds the lock; the text names its pid.
         """
         with state_errors(self.root):
-            descriptor = open_to_write(self.root / "lock", os.O_RDWR | os.O_APPEND)
+            descriptor = open_to_write(self.root / LOCK_NAME, os.O_RDWR | os.O_APPEND)
         with os.fdopen(descriptor, "a+", encoding="ascii", errors="replace") as file:
-            if not lock_within(descriptor, 0.0):
+            if not lock_within(descriptor, _LOOKED_AT_S):
                 file.seek(0)
                 raise ClusterError(
                     f"{self.root} is in use by `oneflower up` or `simulate` with pid "

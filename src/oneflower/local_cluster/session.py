@@ -7,7 +7,7 @@ from pathlib import Path
 
 from oneflower.files import probe
 from oneflower.journal import Entry, Journal, Owner, read_patiently
-from oneflower.journal.events import TrainingFinished
+from oneflower.journal.events import TrainingFinished, TrainingInterrupted
 from oneflower.local_cluster import commands
 from oneflower.local_cluster.folder import set_aside
 from oneflower.local_cluster.interrupts import Interrupts
@@ -130,6 +130,7 @@ class Session:
         self.began = True
         journal = Journal(plan.folder.journal, owner=Owner(process=this_process()))
         place = ClusterPlace(cluster, journal, clock=time.monotonic)
+        interrupted = False
         try:
             self.say(
                 f"starting a SuperLink and {counted(plan.nodes, 'SuperNode')}; logs in {plan.folder.logs}"
@@ -145,9 +146,14 @@ class Session:
                 on_event=self.on_event,
                 say=self.say,
             ).run()
+        except KeyboardInterrupt:
+            interrupted = True
+            raise
         finally:
             interrupts.stopping()
             cluster.stop(hurry=interrupts.hurry)
+            if interrupted:  # the last event: no process of the cluster writes another
+                journal.append(TrainingInterrupted())
 
     def _prepare(self, job: Job) -> None:
         """Test that the folders can be written, before anything starts."""

@@ -6,7 +6,7 @@ from datetime import datetime
 from math import isfinite
 from typing import Any, Final
 
-from oneflower.codes import ENDED
+from oneflower.codes import STOPPED
 from oneflower.journal import TrainingState
 from oneflower.journal.codec import record_of
 from oneflower.journal.state.records import Client, LeftOut, Moment, RoundResult
@@ -97,16 +97,22 @@ def _training(state: TrainingState, now: datetime) -> dict[str, Any]:
         "began": state.first_time,
         "last_event": state.last_time,
         "last_event_age_seconds": state.last_time and max(0.0, (now - state.last_time).total_seconds()),
-        "time_left_seconds": None if state.phase in ENDED else state.left_s(),
+        "time_left_seconds": None if state.phase in STOPPED else state.left_s(),
         "waiting_for": waiting_for(state) or None,
         "waiting_for_clients": state.waiting and asdict(state.waiting),
         "saving": state.saving and asdict(state.saving),
-        "best": best and {"round": best.round, "metric": label(best.metric), "value": best.value},
+        "best": best
+        and {
+            "round": best.round,
+            "metric": label(best.metric),
+            "measure": best.metric.text,
+            "value": best.value,
+        },
         "metrics": headline_of(state, state.done),
         "finish": finish
         and {
             "round": finish.round,
-            "path": finish.path,
+            "path": None if finish.path in state.lost_files else finish.path,
             "sha256": finish.sha256 or None,
             "stopped": finish.stopped,
             "because": finish.because,
@@ -129,7 +135,7 @@ def _supervisor(state: TrainingState) -> dict[str, Any] | None:
 
 
 def _checkpoint(state: TrainingState) -> dict[str, Any]:
-    newest = state.checkpoints.get(max(state.checkpoints, default=0))
+    newest = state.saved
     failed = state.checkpoint_failure
     return {
         "newest": newest

@@ -47,7 +47,8 @@ class TrainingCollector(Collector):
             "round_seconds", "How long the last completed round took.", last.seconds if last else None
         )
         yield _gauge("aggregation_seconds", "How long the last aggregation took.", view.aggregation_s)
-        yield _gauge("time_left_seconds", "Estimated time to the end.", view.left_s())
+        left_s = None if view.phase is Phase.INTERRUPTED else view.left_s()
+        yield _gauge("time_left_seconds", "Estimated time to the end.", left_s)
         heard = (self._now - view.last_time).total_seconds() if view.last_time else None
         yield _gauge("last_event_age_seconds", "Time since the journal's last event.", heard)
         yield _gauge(

@@ -79,7 +79,20 @@ def primary(measures: Iterable[Measure], wanted: Family) -> Measure | None:
 
 
 def headline(metrics: Mapping[Measure, float]) -> dict[str, float]:
-    """Return the loss and the quality of a round by their labels, each from the most telling origin.
+    """Return the loss and the quality of a round by their labels, as `headline_measures` chooses them."""
+    return {label(each): metrics[each] for each in headline_measures(metrics)}
+
+
+def label_beside(found: Measure, metrics: Mapping[Measure, float]) -> str:
+    """Return what a metric is called beside the headline of a round: by its label where it is in that.
+
+    A loss of the clients beside the server's, both called loss, would be taken for one metric.
+    """
+    return label(found) if found in headline_measures(metrics) else found.text
+
+
+def headline_measures(metrics: Mapping[Measure, float]) -> list[Measure]:
+    """Return the loss and the quality of a round, each from the most telling origin.
 
     Without an accuracy two qualities are told, as an area under a curve and the precision: one alone flatters
     where what is looked for is rare.
@@ -88,7 +101,7 @@ def headline(metrics: Mapping[Measure, float]) -> dict[str, float]:
     if quality and label(quality) != "accuracy":
         others = [each for each in metrics if each != quality and each.origin is quality.origin]
         found.append(primary(others, Family.QUALITY))
-    return {label(each): metrics[each] for each in found if each}
+    return [each for each in found if each]
 
 
 def _rank(found: Measure) -> tuple[int, int, str]:

@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 from oneflower.codes import GiveUpCode, LossCode
 from oneflower.errors import ClusterError
 from oneflower.files import lock_within, open_to_write, read_json, state_errors, write_json
-from oneflower.journal import Entry, reduce
+from oneflower.journal import SUPERVISOR_LOCK_NAME, Entry, reduce
 from oneflower.journal.codec import entry_of, record_of
 from oneflower.journal.events import TrainingFinished
 from oneflower.journal.migration import STATES
@@ -20,7 +20,6 @@ from oneflower.supervisor.machine import Machine, State, resumed
 SCHEMA: Final = 2
 SCHEMAS: Final = frozenset({1, SCHEMA})
 """Schema 1 wrote the states as prose, and an empty object for a finish without an event."""
-LOCK_NAME: Final = "supervisor.lock"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +179,7 @@ def locked(folder: Path) -> Iterator[None]:
     """
     with state_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor = open_to_write(folder / LOCK_NAME, os.O_WRONLY)
+        descriptor = open_to_write(folder / SUPERVISOR_LOCK_NAME, os.O_WRONLY)
     try:
         if not lock_within(descriptor, 0.0):
             raise ClusterError(

@@ -60,6 +60,8 @@ TRAINING = [
         parameters={"num_malicious": 1},
         app="tests/tiny",
     ),
+    at(9, "client_joined", client="1111", connected=1),
+    at(9, "client_joined", client="2222", connected=2),
     at(10, "round_started", round=2, rounds=4, clients=2),
     at(11, "reply_received", round=2, phase=Task.TRAIN, client="1111", seconds=1.0),
 ]

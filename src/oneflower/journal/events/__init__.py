@@ -39,6 +39,7 @@ from oneflower.journal.events.processes import (
     RunSubmitted,
     SupervisorMoved,
     TrainingGaveUp,
+    TrainingInterrupted,
 )
 from oneflower.journal.events.rounds import (
     EvaluationUnavailable,
@@ -94,6 +95,7 @@ EVENTS: Final[Mapping[str, type[Event]]] = {
         TrainingFinished,
         TrainingFailed,
         AppFailed,
+        TrainingInterrupted,
         ClusterStarted,
         ProcessDied,
         ProcessStarted,
@@ -149,6 +151,7 @@ __all__ = [
     "TrainingFailed",
     "TrainingFinished",
     "TrainingGaveUp",
+    "TrainingInterrupted",
     "TrainingResumed",
     "TrainingSaving",
     "TrainingStarted",

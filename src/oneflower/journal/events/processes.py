@@ -17,6 +17,13 @@ class ClusterStarted(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingInterrupted(Event):
+    """`oneflower up` or `simulate` was ended by Ctrl-C or a signal; the same command resumes the training."""
+
+    tag: ClassVar[str] = "training_interrupted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessDied(Event):
     """`oneflower up`: a process beside the SuperLink has ended; it is started again."""
 

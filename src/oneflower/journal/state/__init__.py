@@ -9,7 +9,8 @@ from oneflower.journal.state.records import (
     RoundResult,
     SavedCheckpoint,
 )
-from oneflower.journal.state.training import Failure, TrainingState, reduce
+from oneflower.journal.state.supervision import interrupt
+from oneflower.journal.state.training import Failure, TrainingState, interrupted, reduce
 
 __all__ = [
     "STRIP_ROUNDS",
@@ -21,5 +22,7 @@ __all__ = [
     "RoundResult",
     "SavedCheckpoint",
     "TrainingState",
+    "interrupt",
+    "interrupted",
     "reduce",
 ]

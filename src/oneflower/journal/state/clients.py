@@ -67,8 +67,7 @@ def left(state: "TrainingState", event: ClientLeft, entry: Entry) -> None:
     client.connected = False
     back = _back_already(state, client)
     if back is not None:
-        client.come_back_as(back)
-        del state.roster[client.name]
+        _hand_over(state, client, back)
 
 
 def _back_already(state: "TrainingState", client: Client) -> Client | None:
@@ -77,18 +76,38 @@ def _back_already(state: "TrainingState", client: Client) -> Client | None:
         return None
     names = list(state.roster)
     later = (state.roster[name] for name in names[names.index(client.name) + 1 :])
-    return next((each for each in later if each.label == client.label), None)
+    return next((each for each in later if _may_be(client, each, each.label, each.partition)), None)
 
 
 def named(state: "TrainingState", event: ClientNamed, _entry: Entry) -> None:
     """Note what a client is called; one that has come back under another id goes on with its history."""
     client = _client(state, event.client)
     state.names[event.client] = event.name
-    before = next((each for each in state.roster.values() if each.label == event.name), None)
-    if before is not None and before is not client and not before.connected:
-        before.come_back_as(client)
-        del state.roster[before.name]
+    away = (each for each in state.roster.values() if each is not client and not each.is_here)
+    before = next((each for each in away if _may_be(each, client, event.name, event.partition)), None)
+    if before is not None:
+        _hand_over(state, before, client)
     client.label, client.partition = event.name, event.partition
+
+
+def _may_be(before: Client, client: Client, name: str, partition: int | None) -> bool:
+    """Tell whether a client that says this of itself is the one of an earlier id, as far as that has told."""
+    parts = {before.partition, partition} - {None}
+    return before is not client and before.label == name and len(parts) < 2
+
+
+def _hand_over(state: "TrainingState", before: Client, client: Client) -> None:
+    """Let a client go on with the row of its earlier id."""
+    before.come_back_as(client)
+    del state.roster[before.name]
+    if before.name in state.bounded:
+        state.bounded[client.name] += state.bounded.pop(before.name)
+
+
+def starts_again(state: "TrainingState") -> None:
+    """Take all clients for gone: a ServerApp that starts tells of each that is there, under an id of now."""
+    for client in state.roster.values():
+        client.gone = True
 
 
 def parts_assigned(state: "TrainingState", event: PartsAssigned, entry: Entry) -> None:
@@ -130,6 +149,7 @@ def _leave_out(
     state: "TrainingState", client: Client, event: ClientLeftOut, entry: Entry, outcome: Outcome
 ) -> None:
     number = event.round
+    client.gone = False
     client.last_reason, client.last_code = event.reason, event.code
     client.note(number, outcome)
     state.absent.setdefault(number, {})[client.name] = outcome

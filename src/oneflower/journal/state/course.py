@@ -15,6 +15,7 @@ from oneflower.journal.events import (
     TrainingStarted,
     TrainingWentBack,
 )
+from oneflower.journal.state.clients import starts_again
 from oneflower.journal.state.marks import mark
 from oneflower.kinds import ErrorKind
 from oneflower.quality import BestSoFar, Wanted, wanted_or_automatic
@@ -84,6 +85,7 @@ def _begin(state: "TrainingState", event: TrainingBegun, entry: Entry) -> None:
     state.started_round, state.clients, state.replies = 0, 0, 0
     state.answered.clear()
     state.evaluated.clear()
+    starts_again(state)
     _rank(state, wanted_or_automatic(event.best_metric))
     mark(state, entry)
 

@@ -91,6 +91,8 @@ class Client:
         Its part of the data, where it has said.
     connected
         None where the journal does not tell of joining and leaving.
+    gone
+        It was there under an earlier start, and has not been heard of since.
     """
 
     name: str
@@ -105,6 +107,7 @@ class Client:
     last_code: LeftOutCode | None = None
     train_seconds: float | None = None
     connected: bool | None = None
+    gone: bool = False
     rounds: dict[int, Outcome] = field(default_factory=dict)
 
     def note(self, number: int, outcome: Outcome) -> None:
@@ -114,6 +117,11 @@ class Client:
         rounds[number] = outcome
         if len(rounds) > STRIP_ROUNDS:
             del rounds[next(iter(rounds))]
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is connected, as far as the journal tells."""
+        return bool(self.connected) and not self.gone
 
     @property
     def shown(self) -> str:
@@ -134,6 +142,7 @@ class Client:
 
     def seen(self, time: datetime | None) -> None:
         """Remember that it was heard."""
+        self.gone = False
         if self.joined is None:
             self.joined = time
         self.last_seen = time

@@ -53,6 +53,7 @@ REDUCERS: Final[Mapping[type[e.Event], Reducer]] = {
     e.ClientFailed: clients.failed,
     e.ClientStateKept: mark_only,
     e.ClientStateLost: mark_only,
+    e.TrainingInterrupted: supervision.interrupted,
     e.ClusterStarted: supervision.cluster_started,
     e.ProcessDied: mark_only,
     e.ProcessStarted: mark_only,

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Final
 
-from oneflower.codes import KEY_ALARMS, Phase, SupervisorState
+from oneflower.codes import KEY_ALARMS, STILL, Phase, SupervisorState
 from oneflower.journal.events import (
     ClusterStarted,
     Entry,
@@ -12,7 +12,9 @@ from oneflower.journal.events import (
     RunSubmitted,
     SupervisorMoved,
     TrainingGaveUp,
+    TrainingInterrupted,
 )
+from oneflower.journal.state.clients import starts_again
 from oneflower.journal.state.marks import mark
 
 if TYPE_CHECKING:
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
 
 # With these a training begins again that had ended, or begins at all.
 _BEGINNINGS: Final = frozenset({SupervisorState.WAITING, SupervisorState.SUBMITTING})
-_STILL: Final = frozenset({Phase.NOTHING, Phase.FINISHED, Phase.FAILED})
 
 
 def nothing(_state: "TrainingState", _event: Event, _entry: Entry) -> None:
@@ -39,7 +40,7 @@ def moved(state: "TrainingState", event: SupervisorMoved, entry: Entry) -> None:
     """Follow the supervisor; it may be killed before it writes how the training ended."""
     state.supervisor, state.supervisor_reason = event.state, event.reason
     state.supervisor_since = entry.time
-    if event.state in _BEGINNINGS and state.phase in _STILL:
+    if event.state in _BEGINNINGS and state.phase in STILL:
         state.phase, state.failure = Phase.STARTING, None
     elif event.state is SupervisorState.FINISHED:
         state.phase, state.waiting, state.failure = Phase.FINISHED, None, None
@@ -50,12 +51,30 @@ def moved(state: "TrainingState", event: SupervisorMoved, entry: Entry) -> None:
 def submitted(state: "TrainingState", _event: RunSubmitted, _entry: Entry) -> None:
     """Begin a run: what ended before is not the end."""
     state.phase, state.has_begun, state.failure, state.finish = Phase.STARTING, False, None, None
+    starts_again(state)
 
 
 def cluster_started(state: "TrainingState", _event: ClusterStarted, entry: Entry) -> None:
     """Note that the cluster is up."""
     state.phase, state.failure = Phase.STARTING, None
+    starts_again(state)
     mark(state, entry)
+
+
+def interrupted(state: "TrainingState", _event: TrainingInterrupted, entry: Entry) -> None:
+    """End the work without an end of the training: whoever started it has ended it."""
+    interrupt(state)
+    mark(state, entry)
+
+
+def interrupt(state: "TrainingState") -> None:
+    """Take the training and its clients for stopped; one that has ended, or not begun, stays what it is."""
+    if state.phase in STILL:
+        return
+    state.phase = Phase.INTERRUPTED if state.finish is None else Phase.FINISHED
+    state.waiting, state.saving = None, None
+    state.supervisor, state.supervisor_reason, state.supervisor_since = None, "", None
+    starts_again(state)
 
 
 def lost(state: "TrainingState", event: RunLost, entry: Entry) -> None:

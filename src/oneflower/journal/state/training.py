@@ -2,7 +2,7 @@
 
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
@@ -25,6 +25,7 @@ from oneflower.journal.events import (
 from oneflower.journal.owners import Current
 from oneflower.journal.state.records import Aggregated, Client, LeftOut, Moment, RoundResult, SavedCheckpoint
 from oneflower.journal.state.reducers import REDUCERS
+from oneflower.journal.state.supervision import interrupt
 from oneflower.quality import Best, BestSoFar, Measure, Wanted, in_order
 
 # Time left is told from the pace of the last rounds.
@@ -50,6 +51,8 @@ class TrainingState:
         Only so many of the newest rounds and checkpoints are kept; None keeps all.
     trouble
         Why the journal cannot be read just now; set by whoever reads it. Then this is what was known before.
+    lost_files
+        Files of checkpoints that the journal names and that are not there any more; set by whoever looks.
     rounds, checkpoints, roster
         By their number or Flower's id.
     names
@@ -75,6 +78,7 @@ class TrainingState:
 
     most_rounds: int | None = None
     trouble: str = ""
+    lost_files: frozenset[str] = frozenset()
     current: Current = field(default_factory=Current)
 
     events: int = 0
@@ -183,6 +187,12 @@ class TrainingState:
         return max(self.rounds, default=0)
 
     @property
+    def saved(self) -> SavedCheckpoint | None:
+        """The newest checkpoint whose file is not known to be lost."""
+        there = (each for each in self.checkpoints.values() if each.file not in self.lost_files)
+        return max(there, key=lambda each: each.number, default=None)
+
+    @property
     def newest_round(self) -> int:
         """The round that the training stands on: the last one completed, or the one that it resumed after."""
         return max(self.done, *self.resumed_after[-1:], 0)
@@ -202,6 +212,13 @@ class TrainingState:
     def best(self) -> Best | None:
         """Return the best round by FL_BEST_METRIC, else by the most telling metric; None where none says."""
         return self.leaders.best()
+
+
+def interrupted(state: TrainingState) -> TrainingState:
+    """Return the state as it is when whoever trained has ended; the one that is followed stays as it is."""
+    copied = replace(state, roster={name: replace(client) for name, client in state.roster.items()})
+    interrupt(copied)
+    return copied
 
 
 def reduce(entries: Iterable[Entry], *, most_rounds: int | None = None) -> TrainingState:

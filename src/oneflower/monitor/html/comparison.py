@@ -10,8 +10,8 @@ from oneflower.monitor.charts.picture import draw
 from oneflower.monitor.html.document import card, document
 from oneflower.monitor.html.markup import Html, el, join, table
 from oneflower.monitor.html.report import POLICY
-from oneflower.monitor.text.values import duration, headline_of, metric_text
-from oneflower.quality import Family, label
+from oneflower.monitor.text.values import best_name, duration, headline_of, metric_text
+from oneflower.quality import Family
 
 HEADS: Final = (
     "Training",
@@ -92,14 +92,14 @@ def cells(row: Result) -> tuple[str, ...]:
 
 def _result(name: str, view: TrainingState) -> Result:
     last, best = headline_of(view, view.done), view.best()
-    measure = label(best.metric) if best else ""
+    measured = view.rounds[view.done].metrics if view.rounds else {}
     return Result(
         name=name,
         strategy=view.strategy,
         parameters=view.parameters,
         rounds=view.done,
-        measure=measure,
-        last=last.get(measure),
+        measure=best_name(view, best.metric) if best else "",
+        last=measured.get(best.metric) if best else None,
         best=best.value if best else None,
         best_round=best.round if best else None,
         loss=last.get("loss"),

@@ -8,6 +8,7 @@ from oneflower.words import are, counted
 STYLES = {
     Phase.FINISHED: "good",
     Phase.FAILED: "bad",
+    Phase.INTERRUPTED: "warn",
     Phase.RESTARTING: "warn",
     Phase.SAVING: "bad",
     Phase.WAITING: "warn",
@@ -17,6 +18,7 @@ OWN_WORD = frozenset(
     {
         Phase.FINISHED,
         Phase.FAILED,
+        Phase.INTERRUPTED,
         Phase.STARTING,
         Phase.RESTARTING,
         Phase.SAVING,
@@ -64,6 +66,7 @@ def _sentence(view: TrainingState) -> str:
     sentences = {
         Phase.NOTHING: _nothing(view),
         Phase.FAILED: f"It stopped after {done}.",
+        Phase.INTERRUPTED: f"It does not run. It was ended after {done}; the same command resumes it.",
         Phase.FINISHED: f"{all_done}{_again(view)}.",
         Phase.SAVING: f"All is trained and NOT saved yet: {view.saving}. It is in memory and saved again.",
         Phase.RESTARTING: f"The run was lost after {done}; it is being restarted.",

@@ -9,7 +9,9 @@ from types import TracebackType
 from typing import Final, Self
 
 from oneflower.errors import StateError
-from oneflower.journal import Entry, Follower, TrainingState
+from oneflower.journal import Entry, Follower, TrainingState, is_left
+from oneflower.journal.state import interrupted
+from oneflower.monitor.state.safety import note_lost_files
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +32,7 @@ class Following:
     """
 
     def __init__(self, journal: Path, *, heard: Callable[[list[Entry]], object] = len) -> None:
+        self._journal = journal
         self.stop = threading.Event()
         self.lock = threading.Lock()
         self._heard = heard
@@ -52,7 +55,8 @@ class Following:
     @property
     def state(self) -> object:
         """What differs as soon as there is something new."""
-        return self._beginnings, self._training.events, self._follower.trouble, self._is_read.is_set()
+        known = self._beginnings, self._training.events, self._follower.trouble, self._is_read.is_set()
+        return *known, is_left(self._journal)
 
     def is_read(self, *, timeout_s: float = READ_TIMEOUT_S) -> bool:
         """Whether all that the journal holds is known; waits for it."""
@@ -73,7 +77,8 @@ class Following:
         if not self._is_read.is_set():
             return TrainingState(trouble=trouble or UNREAD)
         self._training.trouble = trouble
-        return self._training
+        note_lost_files(self._training)
+        return interrupted(self._training) if is_left(self._journal) else self._training
 
     @contextmanager
     def view(self) -> Iterator[TrainingState]:

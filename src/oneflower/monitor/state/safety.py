@@ -17,6 +17,7 @@ from oneflower.journal.state.records import SavedCheckpoint
 
 # A disk may rot: what was proven is proven again after so long.
 PROVEN_FOR_S: Final = 600.0
+MOST_LOOKED_AT: Final = 1000
 
 
 class Proof(StrEnum):
@@ -129,6 +130,33 @@ class Inspector:
         proof, problem = _verify(folder, info.round)
         self._proven[(info.round, digest)] = (proof, problem, self.clock())
         return proof, problem
+
+
+def note_lost_files(view: TrainingState) -> None:
+    """Note which of the newest checkpoints, and whether the final model, were set aside or deleted since.
+
+    Where their folder is not on this machine nothing is known of them.
+    """
+    lost = set[str]()
+    for number in sorted(view.checkpoints, reverse=True)[:MOST_LOOKED_AT]:
+        if not _is_lost(view.checkpoints[number].file):
+            break
+        lost.add(view.checkpoints[number].file)
+    if view.finish is not None and view.finish.path and _is_lost(view.finish.path):
+        lost.add(view.finish.path)
+    view.lost_files = frozenset(lost)
+
+
+def _is_lost(file: str) -> bool:
+    path = Path(file)
+    try:
+        if path.is_absolute() and path.parent.is_dir():
+            path.lstat()
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
 
 
 def from_journal(view: TrainingState) -> Safety:

@@ -34,7 +34,8 @@ TROUBLED: Final = frozenset({Standing.QUARANTINED, Standing.FAILED, Standing.ABS
 
 def standing(view: TrainingState, client: Client) -> Standing:
     """Return how one client stands."""
-    if client.last_seen is not None and view.began is not None and client.last_seen < view.began:
+    before = client.last_seen is not None and view.began is not None and client.last_seen < view.began
+    if client.gone or before:
         return Standing.GONE
     if client.connected is False:
         return Standing.ABSENT
@@ -55,7 +56,7 @@ def connected(state: TrainingState) -> list[Client]:
     """Return the clients that are connected, as far as the journal says, by name."""
     known = [client for client in state.roster.values() if client.connected is not None]
     here = (
-        [client for client in known if client.connected]
+        [client for client in known if client.is_here]
         if known
         else [client for client in state.roster.values() if standing(state, client) in HERE]
     )

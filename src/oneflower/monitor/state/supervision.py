@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from oneflower.codes import ENDED, Phase, SupervisorState
+from oneflower.codes import STILL, SupervisorState
 from oneflower.journal import TrainingState
 from oneflower.monitor.text.values import duration
 
@@ -31,7 +31,6 @@ DOING: Final[Mapping[str, str]] = {
 # A training that is silent for so long, and for so many of its usual rounds, may hang or be gone.
 SILENT_S: Final = 120.0
 SILENT_ROUNDS: Final = 3.0
-QUIET: Final = ENDED | {Phase.NOTHING}
 RETURNS: Final = frozenset({SupervisorState.SUBMITTING, SupervisorState.TRAINING})
 
 
@@ -109,7 +108,7 @@ def _in_a_row(view: TrainingState) -> str:
 
 def silence_s(state: TrainingState, now: datetime) -> float | None:
     """Return for how long nothing was written, where that is longer than the training's pace explains."""
-    if state.phase in QUIET or state.last_time is None:
+    if state.phase in STILL or state.last_time is None:
         return None
     silent_s = (now - state.last_time).total_seconds()
     usual_s = state.rounds[state.done].seconds if state.rounds else 0.0

@@ -48,6 +48,7 @@ WARNINGS: Final[frozenset[type[Event]]] = frozenset(
         e.RunLost,
         e.ClientLeft,
         e.TrainingGaveUp,
+        e.TrainingInterrupted,
         BrokenEvent,
     }
 )
@@ -226,6 +227,7 @@ _WRITERS: Final[Mapping[type[Event], Callable[[Any, Entry, TrainingState], str]]
     e.TrainingFinished: _finished,
     e.TrainingFailed: lambda event, _entry, _state: f"training has failed{_because(event.reason)}",
     e.AppFailed: lambda event, _entry, _state: one_line(event.words),
+    e.TrainingInterrupted: _fields("the training was interrupted: run the same command to resume"),
     e.RunLost: _lost,
     e.ProcessDied: _fields("{event.role} has ended: {event.reason}; it is restarted"),
     e.ProcessStarted: _fields("{event.role} is running again"),

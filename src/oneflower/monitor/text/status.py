@@ -5,12 +5,13 @@ from datetime import datetime
 from pathlib import PurePath
 from typing import Final
 
-from oneflower.codes import ENDED, Phase, text
+from oneflower.codes import STOPPED, Phase, text
 from oneflower.foreign_text import printable
 from oneflower.journal import TrainingState
 from oneflower.monitor.state.standing import connected
 from oneflower.monitor.state.supervision import AWAITED, silence_s, supervision
 from oneflower.monitor.text.values import (
+    best_name,
     called,
     duration,
     final_rows,
@@ -24,7 +25,6 @@ from oneflower.monitor.text.values import (
     strategy_text,
     waiting_text,
 )
-from oneflower.quality import label
 from oneflower.words import counted
 
 MOST_LEFT_OUT: Final = 5
@@ -35,7 +35,7 @@ BAR_WIDTH: Final = 30
 
 def waiting_for(state: TrainingState) -> str:
     """Say what has to happen for the training to go on; empty when nothing is left to happen."""
-    if state.phase in ENDED:
+    if state.phase in STOPPED:
         return ""
     if state.waiting:
         return f"clients: {waiting_text(state.waiting)}"
@@ -70,7 +70,7 @@ def _lines(state: TrainingState, now: datetime) -> Iterator[tuple[str, str]]:
         f"{state.app}, {strategy_text(state.strategy, state.parameters)}" if state.app else unnamed,
     )
     yield "rounds", _rounds(state)
-    yield "now", f"{text(state.phase)}{_round_now(state)}"
+    yield "now", _now(state)
     if state.failure:
         yield "failed", state.failure.words
     if waiting := waiting_for(state):
@@ -78,7 +78,7 @@ def _lines(state: TrainingState, now: datetime) -> Iterator[tuple[str, str]]:
     if metrics := headline_of(state, state.done):
         yield "result", f"{metrics_text(metrics)} after round {state.done}"
     if best := state.best():
-        yield "best", f"{label(best.metric)} {metric_text(best.value)} after round {best.round}"
+        yield "best", f"{best_name(state, best.metric)} {metric_text(best.value)} after round {best.round}"
     yield "connected", _names([name_and_partition(client) for client in connected(state)])
     if state.parts:
         yield "parts", f"{_names([str(part) for part in state.parts])} (VM ids, from part 0 on)"
@@ -91,7 +91,7 @@ def _lines(state: TrainingState, now: datetime) -> Iterator[tuple[str, str]]:
         reason = f" ({supervisor.reason})" if supervisor.reason else ""
         yield "supervisor", f"{text(supervisor.state)}: {supervisor.doing}{reason}"
     if state.finish is not None:
-        yield from final_rows(state.finish)
+        yield from final_rows(state.finish, lost=state.lost_files)
     if state.last_time is not None:
         yield (
             "last event",
@@ -115,9 +115,17 @@ def _rounds(state: TrainingState) -> str:
     if not state.total:
         return "not known yet"
     filled = BAR_WIDTH * min(state.done, state.total) // state.total
-    left_s = None if state.phase in ENDED else state.left_s()
+    left_s = None if state.phase in STOPPED else state.left_s()
     left = "" if left_s is None else f", about {duration(left_s)} left"
     return f"{state.done} of {state.total} [{'#' * filled}{'.' * (BAR_WIDTH - filled)}]{left}"
+
+
+def _now(state: TrainingState) -> str:
+    if state.phase is Phase.INTERRUPTED:
+        running = state.started_round > state.done
+        where = f" in round {state.started_round}" if running else ""
+        return f"not running (interrupted{where}): run the same command to resume"
+    return f"{text(state.phase)}{_round_now(state)}"
 
 
 def _round_now(state: TrainingState) -> str:
@@ -165,7 +173,7 @@ def _bounded_lines(state: TrainingState) -> Iterator[tuple[str, str]]:
 def _checkpoint(state: TrainingState, now: datetime) -> str:
     if state.checkpoint_failure:
         return f"NOT saved: {state.checkpoint_failure.reason}"
-    saved = state.checkpoints.get(max(state.checkpoints, default=0))
+    saved = state.saved
     if saved is None:
         return "none"
     ago = "" if saved.time is None else f", {duration(max(0.0, (now - saved.time).total_seconds()))} ago"

@@ -1,12 +1,12 @@
 """How people read values: names, durations, sizes, metrics, and what is wrong with a journal."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 from oneflower.journal import TrainingState
 from oneflower.journal import events as e
 from oneflower.journal.state.records import Client
-from oneflower.quality import headline
+from oneflower.quality import Measure, headline, label, label_beside
 from oneflower.words import are, counted
 
 MOST_KINDS: Final = 3
@@ -56,6 +56,11 @@ def headline_of(state: TrainingState, number: int) -> dict[str, float]:
     return headline(state.rounds[number].metrics) if number in state.rounds else {}
 
 
+def best_name(state: TrainingState, metric: Measure) -> str:
+    """Return what the metric of the best round is called: the word of the headline only where that is it."""
+    return label_beside(metric, state.rounds[state.done].metrics) if state.rounds else label(metric)
+
+
 def strategy_text(strategy: str, parameters: Mapping[str, Any]) -> str:
     """Return a strategy with its parameters: ``Krum (num_malicious 2)``."""
     listed = ", ".join(f"{name} {value}" for name, value in parameters.items())
@@ -68,14 +73,18 @@ def ending(finish: e.TrainingFinished) -> str:
     return f"{done}, stopped early: {finish.because}" if finish.because else done
 
 
-def final_rows(finish: e.TrainingFinished | None) -> Iterator[tuple[str, str]]:
-    """Yield what is known of the final model; an app without events reports nothing."""
+def final_rows(finish: e.TrainingFinished | None, *, lost: Collection[str] = ()) -> Iterator[tuple[str, str]]:
+    """Yield what is known of the final model; an app without events reports nothing.
+
+    `lost` are files that are known to be there no more.
+    """
     if finish is None:
         yield "final model", "not reported by the app"
         return
     if finish.because:
         yield "stopped early", f"after round {finish.round}: {finish.because}"
-    yield "final model", finish.path or NOT_KEPT
+    gone = " (it is not there any more)" if finish.path in lost else ""
+    yield "final model", f"{finish.path or NOT_KEPT}{gone}"
     yield "SHA-256", finish.sha256 or "not reported by the app"
 
 

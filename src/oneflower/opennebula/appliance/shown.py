@@ -21,6 +21,7 @@ STATES: Final = {
     Phase.SAVING: "saving",
     Phase.FINISHED: "finished",
     Phase.FAILED: "failed",
+    Phase.INTERRUPTED: "waiting",
 }
 """FL_STATE by what the training does; it is waiting, too, until the run's ServerApp has begun."""
 _IN_A_ROUND: Final = frozenset({Phase.TRAINING, Phase.EVALUATING})

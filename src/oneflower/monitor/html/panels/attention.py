@@ -4,18 +4,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from oneflower.codes import Phase, RefusalCode, text
+from oneflower.codes import STILL, STOPPED, Phase, RefusalCode, text
 from oneflower.journal import TrainingState
 from oneflower.monitor.html.markup import Html, el
 from oneflower.monitor.html.panel import ON_DASHBOARD, Panel
 from oneflower.monitor.state.safety import Safety
 from oneflower.monitor.state.standing import Standing, standing
-from oneflower.monitor.state.supervision import QUIET, silence_s
+from oneflower.monitor.state.supervision import silence_s
 from oneflower.monitor.text.values import duration, journal_problems, saving_text, size, waiting_text
 
 # So many more checkpoints must fit on the disk.
 CHECKPOINTS_AHEAD = 3
-ENDED = QUIET
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,7 @@ def _of_journal(view: TrainingState) -> Iterator[Concern]:
 def _of_training(view: TrainingState, now: datetime) -> Iterator[Concern]:
     if view.failure:
         yield Concern("bad", "The training has failed.", view.failure.words)
-    if view.losses_in_a_row > 1 and view.phase not in ENDED:
+    if view.losses_in_a_row > 1 and view.phase not in STILL:
         advice = (
             f"The last reason: {view.supervisor_reason or 'see the timeline'}. The supervisor tries again."
         )
@@ -63,7 +62,7 @@ def _of_training(view: TrainingState, now: datetime) -> Iterator[Concern]:
     if view.phase is Phase.WAITING and view.waiting:
         advice = "See whether the missing SuperNodes run and reach the SuperLink; the round starts by itself."
         yield Concern("warn", f"Only {waiting_text(view.waiting)}.", advice)
-    if view.attempt > 1 and view.started_round > view.done and view.phase not in ENDED:
+    if view.attempt > 1 and view.started_round > view.done and view.phase not in STILL:
         advice = "Too few updates were valid; the model is unchanged. The timeline says why."
         yield Concern("warn", f"Round {view.started_round} is in attempt {view.attempt}.", advice)
     silent_s = silence_s(view, now)
@@ -85,7 +84,7 @@ def _of_work(view: TrainingState, safety: Safety) -> Iterator[Concern]:
     for each in safety.bad:
         advice = f"{each.problem} A restart skips it and uses the one before."
         yield Concern("bad", f"The checkpoint of round {each.number} is {each.proof}.", advice)
-    if view.phase in ENDED:
+    if view.phase in STILL:
         return
     if any(row.variable == "FL_CHECKPOINT_ENABLED" and row.value == "NO" for row in view.settings):
         advice = "After a crash it starts from round 1. With FL_CHECKPOINT_ENABLED=YES it resumes."
@@ -103,7 +102,7 @@ def _of_clients(view: TrainingState) -> Iterator[Concern]:
             "rejected. This happens once: see in the timeline which client was bounded, and stop it."
         )
         yield Concern("warn", f"The training went back from round {back.round} to {back.to}.", advice)
-    if view.phase in ENDED:
+    if view.phase in STILL:
         return
     if view.bounded:
         subject = (
@@ -130,7 +129,7 @@ def _of_keys(view: TrainingState) -> Iterator[Concern]:
     for alarm in view.key_alarms.values():
         yield Concern("bad", f"A SuperNode was not let in: {text(alarm.code)}.", alarm.reason)
     count = view.refused[RefusalCode.UNKNOWN_KEY]
-    if count and view.phase not in {Phase.FINISHED, Phase.FAILED}:
+    if count and view.phase not in STOPPED:
         subject = "1 SuperNode was" if count == 1 else f"{count} SuperNodes were"
         advice = "Add its public key to FL_NODE_KEYS if it is yours; otherwise close the port to it."
         yield Concern("warn", f"{subject} not let in: {text(RefusalCode.UNKNOWN_KEY)}.", advice)

@@ -42,6 +42,10 @@ def _answer(view: TrainingState, safety: Safety) -> str:
     cost = (
         "no round would be lost" if not lost else f"{lost} {'round' if lost == 1 else 'rounds'} would be lost"
     )
+    if view.phase is Phase.INTERRUPTED:
+        return (
+            f"The training resumes after round {newest.number}: {cost.replace('would be', 'is')}; {proven}."
+        )
     return f"After a crash now the training would resume after round {newest.number}: {cost}; {proven}."
 
 

@@ -14,6 +14,8 @@ def model(state: TrainingState) -> Html:
     rows = [("Round", ending(finish))]
     rows += [("SHA-256 of the model", code(finish.sha256 or "not reported"))]
     rows += [("File", code(finish.path or NOT_KEPT))]
+    if finish.path in state.lost_files:
+        rows += [("", "It is not there any more.")]
     return table("Final model", ("What", "Value"), rows)
 
 

@@ -19,6 +19,7 @@ IDLE = {
     Phase.STARTING: "The training is being started; no round runs yet.",
     Phase.FINISHED: "The training has finished.",
     Phase.FAILED: "The training has stopped.",
+    Phase.INTERRUPTED: "The training does not run: the same command resumes it.",
 }
 
 
@@ -46,8 +47,8 @@ def _training(view: TrainingState) -> Html:
 
 def _from(view: TrainingState) -> str:
     return (
-        f"resumes after round {max(view.checkpoints)}, its newest checkpoint"
-        if view.checkpoints
+        f"resumes after round {view.saved.number}, its newest checkpoint"
+        if view.saved
         else "starts from round 1"
     )
 

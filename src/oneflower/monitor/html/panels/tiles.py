@@ -1,14 +1,15 @@
 """Is it going well: the numbers that matter, each with what it is to be compared with."""
 
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 
-from oneflower.codes import Phase
+from oneflower.codes import STOPPED, Phase
 from oneflower.journal import TrainingState
 from oneflower.monitor.html.markup import Html, el, join, moment
 from oneflower.monitor.html.panel import Panel
 from oneflower.monitor.state.safety import Proof, Safety
-from oneflower.monitor.text.values import duration, headline_of, metric_text
-from oneflower.quality import label
+from oneflower.monitor.text.values import best_name, duration, headline_of, metric_text
+from oneflower.words import counted
 
 
 def tiles(view: TrainingState, safety: Safety, now: datetime) -> Html:
@@ -17,6 +18,7 @@ def tiles(view: TrainingState, safety: Safety, now: datetime) -> Html:
     metrics = headline_of(view, view.done)
     # The qualities first, for they are what people compare; False sorts before True.
     shown += [_measure(view, name) for name in sorted(metrics, key=lambda name: name == "loss")]
+    shown += _decisive(view, metrics)
     shown += [_time_left(view, now), _safe(view, safety)]
     return el("dl", *shown, class_="tiles")
 
@@ -46,6 +48,16 @@ def _measure(view: TrainingState, name: str) -> Html:
     )
 
 
+def _decisive(view: TrainingState, shown: Mapping[str, float]) -> Iterator[Html]:
+    """Yield the tile of the metric that decides which round is the best, where no other has it."""
+    best = view.best()
+    name = best_name(view, best.metric) if best else ""
+    if best and name not in shown:
+        value = view.rounds[view.done].metrics.get(best.metric) if view.rounds else None
+        last = "-" if value is None else metric_text(value)
+        yield _tile(f"{name[:1].upper()}{name[1:]}", last, _best(view, name))
+
+
 def _change(view: TrainingState, name: str, value: float) -> str | None:
     before = headline_of(view, view.done - 1).get(name)
     if before is None:
@@ -56,7 +68,7 @@ def _change(view: TrainingState, name: str, value: float) -> str | None:
 
 def _best(view: TrainingState, name: str) -> str | None:
     best = view.best()
-    if best is None or label(best.metric) != name:
+    if best is None or best_name(view, best.metric) != name:
         return None
     if best.round == view.done:
         return "the best so far"
@@ -66,7 +78,7 @@ def _best(view: TrainingState, name: str) -> str | None:
 def _time_left(view: TrainingState, now: datetime) -> Html:
     spent = sum(result.seconds for result in view.rounds.values())
     pace = f"{view.rounds[view.done].seconds:.1f} s for the last round" if view.rounds else None
-    if view.phase in (Phase.FINISHED, Phase.FAILED):
+    if view.phase in STOPPED:
         return _tile("Time in rounds", duration(spent), pace)
     left_s = view.left_s()
     if left_s is None:
@@ -90,6 +102,8 @@ def _at_risk(view: TrainingState, saved: int) -> str | None:
     if view.phase is Phase.FINISHED:
         return None
     lost = view.done - saved
+    if view.phase is Phase.INTERRUPTED:
+        return f"{counted(lost, 'round')} to train again" if lost > 0 else None
     return f"a crash now would cost {lost} {'round' if lost == 1 else 'rounds'}" if lost > 0 else None
 
 
