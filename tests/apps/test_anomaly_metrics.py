@@ -59,14 +59,14 @@ def test_pooled_sums_give_the_mean_and_deviation_of_all_rows_together(seed, node
     np.testing.assert_allclose(deviation, together.std(axis=0), rtol=1e-8)
 
 
-def test_one_false_report_hardly_changes_the_median_but_can_set_the_pooled_mean():
+def test_one_false_report_hardly_changes_the_median_and_moves_the_pooled_mean_within_its_bound():
     rng = np.random.default_rng(1)
     honest = [Moments.of(rng.normal(5, 2, (100, 2)).astype(np.float32)) for _ in range(4)]
     liar = Moments(count=100, mean=np.full(2, 1e12), squares=np.full(2, 1e30))
     mean, deviation = median([*honest, liar])
     assert np.allclose(mean, 5, atol=1)
     assert np.allclose(deviation, 2, atol=1)
-    assert pooled([*honest, liar])[0].max() > 1e11
+    assert 2 < (pooled([*honest, liar])[0] - 5).max() < 20 * 3
 
 
 def test_a_node_with_few_rows_does_not_send_its_sums():
