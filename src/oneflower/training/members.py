@@ -39,7 +39,7 @@ class Members:
 
         They count once `waited_s`, the time that the round has waited for more clients, is long enough.
         """
-        return self._failing(online) if waited_s < LET_BACK_S * 2.0**self.let_back else set()
+        return self._failing(online) if waited_s < LET_BACK_S * 2.0 ** min(self.let_back, 20) else set()
 
     def _failing(self, present: set[int]) -> set[int]:
         if self.trained <= present:
