@@ -131,9 +131,10 @@ class Server:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        said = self.process.stdout.readline()
-        found = re.search(r"http://\S+:(\d+)/", said)
-        assert found, said + self.process.communicate()[0]
+        said, found = "", None
+        while not found and (line := self.process.stdout.readline()):  # a warning may come before it
+            said, found = said + line, re.search(r"http://\S+:(\d+)/", line)
+        assert found, said
         self.url, self.port = found[0], int(found[1])
         self._wait()
         return self

@@ -29,6 +29,7 @@ class Up:
         self.folder = folder
         (folder / "context.sh").write_text(CONTEXT)
         self.state = folder / "state"
+        self.process = None
 
     def start(self):
         command = [sys.executable, "-m", "oneflower.cli.main", "up", "--plain", "--no-dashboard"]
@@ -41,7 +42,7 @@ class Up:
             )
 
     def end(self):
-        if self.process.poll() is None:
+        if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
             self.process.wait(60)
 
