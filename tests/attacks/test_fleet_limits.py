@@ -126,8 +126,10 @@ def test_the_objects_of_an_accepted_reply_are_bounded_too(cluster, attacker, ask
         attacker.push_object(asked, part.id, part.content)
     with pytest.raises(grpc.RpcError, match="FL_MAX_UPDATE_MB"):
         attacker.push_object(asked, sent[12].id, sent[12].content)
-    cluster.wait_until(lambda: cluster.left_out(attacker.id))
-    assert any("FL_MAX_UPDATE_MB" in event.reason for event in cluster.left_out(attacker.id))
+    cluster.wait_until(
+        lambda: any("FL_MAX_UPDATE_MB" in event.reason for event in cluster.left_out(attacker.id)),
+        "the client is not named with FL_MAX_UPDATE_MB",
+    )
     assert objects(cluster) < 5_000
     attacker.leave()
     cluster.check_unharmed()
@@ -149,7 +151,7 @@ def test_a_reason_of_megabytes_is_cut(cluster, attacker, asked):
     """Row 15: it went whole into journal, log and page."""
     assert refused(attacker.push_error, asked, "A" * (20 * MB)) is grpc.StatusCode.RESOURCE_EXHAUSTED
     attacker.push_error(asked, "\x1b[2J\n" + "A" * (10 * MB))
-    cluster.wait_until(lambda: cluster.left_out(attacker.id))
+    cluster.wait_until(lambda: any("AAA" in event.reason for event in cluster.left_out(attacker.id)))
     reasons = [event.reason for event in cluster.left_out(attacker.id)]
     assert all(len(reason) < 2 * MAX_REASON for reason in reasons)
     assert max(map(len, (cluster.state / "journal.jsonl").read_bytes().splitlines())) < 50_000
