@@ -12,22 +12,12 @@ import pytest
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
-from oneflower.journal import Journal
 from oneflower.monitor.web import app, server
 from oneflower.monitor.web.access import Token
 from oneflower.monitor.web.log_lines import EVERY_S, MOST_KINDS, Sparing
 from oneflower.monitor.web.renderings import Renderings
 
-from ...making import event
-
 DRAWN = "7f3a9c51e08b6d247f3a9c51e08b6d24"
-
-
-@pytest.fixture
-def journal(tmp_path):
-    journal = Journal(tmp_path / "journal.jsonl")
-    journal.append(event("training_started", round=0, rounds=3, strategy="FedAvg", parameters={}, app="a/b"))
-    return journal
 
 
 @pytest.fixture

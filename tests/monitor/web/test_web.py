@@ -25,13 +25,6 @@ TOKEN = "7f3a9c51e08b6d24"
 
 
 @pytest.fixture
-def journal(tmp_path):
-    journal = Journal(tmp_path / "journal.jsonl")
-    journal.append(event("training_started", round=0, rounds=3, strategy="FedAvg", parameters={}, app="a/b"))
-    return journal
-
-
-@pytest.fixture
 def port(journal, tmp_path):
     """The port of a running page without a token."""
     with server.beside(journal.path, tmp_path, 0) as address:
