@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from oneflower import procfs
 from oneflower.procfs import (
     Identity,
     boot_id,
@@ -100,6 +101,34 @@ def test_processes_are_found_by_the_exact_environment(sleeper):
     assert found == [sleeper.pid]
     assert not list(with_environment("ONEFLOWER_TEST_MARK", "a"))
     assert not list(with_environment("TEST_MARK", "a1"))
+
+
+def test_a_process_whose_exec_is_under_way_is_looked_at_again(sleeper, monkeypatch):
+    """The kernel shows an empty environment between the old program and the new one."""
+    wait_for(lambda: command_line(sleeper.pid) == ["sleep", "60"])
+    looks = []
+
+    def read(pid, read=procfs._environment):
+        looks.extend([pid] if pid == sleeper.pid else [])
+        return b"" if pid == sleeper.pid and len(looks) < 3 else read(pid)
+
+    monkeypatch.setattr(procfs, "_environment", read)
+    assert [found.pid for found in with_environment("ONEFLOWER_TEST_MARK", "a1")] == [sleeper.pid]
+    assert len(looks) == 3
+
+
+def test_a_process_without_an_environment_is_looked_at_a_bounded_number_of_times(monkeypatch):
+    bare = subprocess.Popen(["sleep", "60"], env={})
+    try:
+        looks = []
+        monkeypatch.setattr(
+            procfs, "_environment", lambda pid: looks.append(pid) or b"" if pid == bare.pid else b"x"
+        )
+        assert not list(with_environment("ONEFLOWER_TEST_MARK", "a1"))
+        assert len(looks) == procfs.EXEC_LOOKS
+    finally:
+        bare.kill()
+        bare.wait()
 
 
 def test_this_process_and_its_parents_are_never_found():

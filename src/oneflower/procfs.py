@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from pathlib import Path
 
 PROC = Path("/proc")
 DEAD_STATES = "ZX"
+EXEC_LOOKS = 6
+EXEC_LOOK_S = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,10 +122,7 @@ def command_line(pid: int) -> list[str]:
 
 def variable_of(pid: int, name: str) -> str | None:
     """Return a variable of the environment that a process was started with; None if it is not set."""
-    try:
-        content = (PROC / str(pid) / "environ").read_bytes()
-    except OSError:
-        return None
+    content = _environment(pid)
     head = f"{name}=".encode()
     found = next((part for part in content.split(b"\0") if part.startswith(head)), None)
     return None if found is None else found[len(head) :].decode(errors="replace")
@@ -150,16 +150,42 @@ def send(identity: Identity, number: signal.Signals) -> bool:
 
 
 def with_environment(name: str, value: str) -> Iterator[Identity]:
-    """Yield every running process that was started with ``name=value``, never this one or its parents."""
+    """Yield every running process that was started with ``name=value``, never this one or its parents.
+
+    A process whose exec(2) is under way shows an empty environment until the new one is set up. Those are
+    read EXEC_LOOKS times at most, EXEC_LOOK_S apart.
+    """
     wanted = f"{name}={value}".encode()
     excluded = set(_ancestors(os.getpid()))
-    for entry in PROC.iterdir():
-        if not entry.name.isdigit() or int(entry.name) in excluded:
-            continue
-        with suppress(OSError):
-            identity = identify(int(entry.name))
-            if identity and wanted in (entry / "environ").read_bytes().split(b"\0"):
+    pids = [int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit()]
+    unread = [pid for pid in pids if pid not in excluded]
+    for look in range(EXEC_LOOKS):
+        if look and unread:
+            time.sleep(EXEC_LOOK_S)
+        looked, unread = unread, []
+        for pid in looked:
+            identity, content = identify(pid), _environment(pid)
+            if identity and wanted in content.split(b"\0"):
                 yield identity
+            elif identity and not content and _has_program(pid):
+                unread.append(pid)
+
+
+def _environment(pid: int) -> bytes:
+    """Return a process's environment, ``name=value`` each ended by a NUL; empty if it cannot be read."""
+    try:
+        return (PROC / str(pid) / "environ").read_bytes()
+    except OSError:
+        return b""
+
+
+def _has_program(pid: int) -> bool:
+    """Return whether a process of ours runs a program: a thread of the kernel has none."""
+    try:
+        (PROC / str(pid) / "exe").readlink()
+    except OSError:
+        return False
+    return True
 
 
 def _ancestors(pid: int) -> Iterator[int]:
