@@ -8,7 +8,7 @@ labels texts and decides nothing.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from logging import ERROR
 from typing import Final
 
@@ -29,6 +29,7 @@ _OURS: Final = frozenset({"server-round", "seed"})
 
 MOST_RAISED: Final = 800
 """In characters, of an exception's text: after it was escaped the mark has room in the reason, too."""
+LONGEST_TEXT: Final = 400
 MOST_STATE: Final = 64
 """How many names of records are read of one client."""
 
@@ -44,12 +45,23 @@ class ClientMark:
     name: str = ""
     partition: int | None = None
     state: tuple[str, ...] = ()
+    proximal: str = ""
+    left_out: str = ""
 
 
-def mark_reply(reply: Message, context: Context) -> None:
+@dataclass(slots=True, kw_only=True)
+class Report:
+    """What the client's process did around the call of the app, for the mark of the reply."""
+
+    proximal: str = ""
+    left_out: str = ""
+
+
+def mark_reply(reply: Message, context: Context, report: Report) -> None:
     """Mark a reply that has content."""
     if not reply.has_error() and reply.has_content():
         record = ConfigRecord({"state": sorted(map(str, context.state))})
+        record.update({name: value for name, value in asdict(report).items() if value})
         record.update(own_identity(context.node_config))
         reply.content[_RECORD] = record
 
@@ -103,7 +115,13 @@ def _checked(values: Mapping[str, object]) -> ClientMark:
         name=identity.name,
         partition=identity.partition,
         state=tuple(filter(_is_name, state[:MOST_STATE])) if isinstance(state, list) else (),
+        proximal=_short(values.get("proximal")),
+        left_out=_short(values.get("left_out")),
     )
+
+
+def _short(value: object) -> str:
+    return value if isinstance(value, str) and value.isprintable() and len(value) <= LONGEST_TEXT else ""
 
 
 def _is_name(value: object) -> bool:
