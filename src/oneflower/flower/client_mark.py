@@ -7,7 +7,6 @@ labels texts and decides nothing.
 """
 
 import json
-import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from logging import ERROR
@@ -15,9 +14,10 @@ from typing import Final
 
 from oneflower.bounded_json import parse_json
 from oneflower.flower.api import ConfigRecord, Context, Error, ErrorCode, Message, log
-from oneflower.flower.arguments import LONGEST_NAME, NAME, client_name
+from oneflower.flower.arguments import LONGEST_NAME
 from oneflower.flower.packing import answer
 from oneflower.flower.parts import own_part
+from oneflower.flower.who import checked_identity, is_question, own_identity, who_reply
 from oneflower.foreign_text import LONGEST_REASON, cut
 
 _RECORD: Final = "oneflower-client"
@@ -30,7 +30,6 @@ _OURS: Final = frozenset({"server-round", "seed"})
 
 MOST_RAISED: Final = 800
 """In characters, of an exception's text: after it was escaped the mark has room in the reason, too."""
-MOST_PARTITIONS: Final = 2**31
 MOST_STATE: Final = 64
 """How many names of records are read of one client."""
 
@@ -49,7 +48,12 @@ class ClientMark:
 
 
 def call_client(app: Callable[[Message, Context], Message], message: Message, context: Context) -> Message:
-    """Call a ClientApp with its partition and with unpacked arrays; pack and mark its reply."""
+    """Call a ClientApp with its partition and with unpacked arrays; pack and mark its reply.
+
+    The question who the node is is answered here; the app does not see it.
+    """
+    if is_question(message):
+        return who_reply(message, context)
     with own_part(message, context):
         reply = answer(app, message, context)
     mark_reply(reply, message, context)
@@ -60,7 +64,7 @@ def mark_reply(reply: Message, message: Message, context: Context) -> None:
     """Mark a reply that has content."""
     if _is_ours(message) and not reply.has_error() and reply.has_content():
         record = ConfigRecord({"state": sorted(map(str, context.state))})
-        record.update(_own(context))
+        record.update(own_identity(context.node_config))
         reply.content[_RECORD] = record
 
 
@@ -69,7 +73,7 @@ def raised_reply(error: BaseException, message: Message, context: Context) -> Me
     log(ERROR, "ClientApp raised an exception", exc_info=error)
     reason = cut(f"{type(error)}:<'{error}'>", MOST_RAISED)  # run_clientapp.py:139
     if _is_ours(message):
-        reason += _LINE + json.dumps(_own(context))
+        reason += _LINE + json.dumps(own_identity(context.node_config))
     return Message(Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=reason), reply_to=message)
 
 
@@ -102,19 +106,12 @@ def _is_ours(message: Message) -> bool:
     return asked is not None and set(asked) >= _OURS
 
 
-def _own(context: Context) -> dict[str, str | int]:
-    given = context.node_config.get(NAME)
-    partition = context.node_config.get("partition-id")
-    name = given if isinstance(given, str) and given else socket.gethostname()
-    return {"name": client_name(name), **({"partition": partition} if type(partition) is int else {})}
-
-
 def _checked(values: Mapping[str, object]) -> ClientMark:
     """Return what is valid: an attacker's client sends what it likes."""
-    name, partition, state = values.get("name"), values.get("partition"), values.get("state", [])
+    identity, state = checked_identity(values), values.get("state", [])
     return ClientMark(
-        name=name if isinstance(name, str) and name == client_name(name) else "",
-        partition=partition if type(partition) is int and 0 <= partition < MOST_PARTITIONS else None,
+        name=identity.name,
+        partition=identity.partition,
         state=tuple(filter(_is_name, state[:MOST_STATE])) if isinstance(state, list) else (),
     )
 

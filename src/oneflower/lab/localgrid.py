@@ -7,6 +7,7 @@ from oneflower.flower.api import ClientApp, Context, Grid, Message, RecordDict, 
 from oneflower.flower.arguments import NAME
 from oneflower.flower.client_mark import mark_reply, raised_reply
 from oneflower.flower.door import names
+from oneflower.flower.who import is_question, who_reply
 
 
 class LocalGrid(Grid):
@@ -108,6 +109,8 @@ class LocalGrid(Grid):
     def _reply(self, message: Message) -> Message:
         """Call the ClientApp; an exception becomes the error reply that a SuperNode would send."""
         context = self._contexts[message.metadata.dst_node_id]
+        if is_question(message):
+            return who_reply(message, context)
         try:
             reply = self._client_app(message, context)
             if not isinstance(reply, Message):
