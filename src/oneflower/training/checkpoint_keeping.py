@@ -27,11 +27,11 @@ from oneflower.journal import Event, Journal
 from oneflower.journal.events import CheckpointFailed, CheckpointSaved, SettingsChanged, TrainingSaving
 from oneflower.settings import TrainingConfig
 from oneflower.training import signing
+from oneflower.training.driver import Driver
 from oneflower.training.fitting import require_rounds, require_versions, settings_changed
 from oneflower.training.history import metrics_since, restore
 from oneflower.training.kept import Kept, prove
 from oneflower.training.start import GONE_BACK, BadModelError, Start
-from oneflower.training.strategy import Strategy
 
 # A restarted SuperLink may submit a training before the killed one has let go of the folder.
 _LOCK_WAIT_S = 15.0
@@ -148,7 +148,7 @@ class CheckpointKeeper:
             notes=newest.notes,
         )
 
-    def keep(self, server_round: int, result: Result, strategy: Strategy) -> None:
+    def keep(self, server_round: int, result: Result, strategy: Driver) -> None:
         """Hand the round's model to the writer where a checkpoint is due; the last round always is.
 
         So is the round after one that was not saved. Only then is the optimizer's state taken, which
@@ -169,7 +169,7 @@ class CheckpointKeeper:
         self,
         server_round: int,
         result: Result,
-        strategy: Strategy,
+        strategy: Driver,
         back_off: Callable[[int], object],
     ) -> Kept:
         """Return the last round's model once it is committed and read back; save it again where it is not.
@@ -205,7 +205,7 @@ class CheckpointKeeper:
             f"{self._config.round_retries}) to have it tried for longer"
         )
 
-    def _save_here(self, server_round: int, result: Result, strategy: Strategy) -> str | None:
+    def _save_here(self, server_round: int, result: Result, strategy: Driver) -> str | None:
         """Save in this thread, with nothing left to train; return why that failed, or None."""
         if self._store is None:
             return None

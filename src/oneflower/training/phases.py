@@ -46,6 +46,7 @@ Parse = Callable[[Reply], Parsed]
 class Collected(Generic[Parsed]):
     """What the valid replies of a phase say, and how many others were quarantined.
 
+    `nodes` are those that were asked.
     `raised` holds for each client whose app raised an exception what it said, `silent` counts those that are
     connected and have not answered in time, `not_finite` those of the quarantined that sent NaN or infinity,
     `too_large` those whose reply was larger than what is read.
@@ -54,6 +55,7 @@ class Collected(Generic[Parsed]):
     valid: list[Parsed]
     quarantined: int
     asked: int = 0
+    nodes: frozenset[int] = frozenset()
     raised: tuple[str, ...] = ()
     silent: int = 0
     not_finite: int = 0
@@ -209,6 +211,7 @@ class Phases:
             valid=valid,
             quarantined=quarantined,
             asked=len(asked),
+            nodes=frozenset(message.metadata.dst_node_id for message in asked),
             raised=tuple(raised),
             silent=silent,
             not_finite=not_finite,
