@@ -1,16 +1,19 @@
 """Call a ClientApp for one message: the same way in the warm executor, a cold process and a simulation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from oneflower.flower.api import Context, Message
+from oneflower.flower.calls.client_state import kept_state, state_folder
 from oneflower.flower.calls.control import AUTO, Control, take_control
 from oneflower.flower.calls.proximal import proximal_term
 from oneflower.flower.calls.seeds import seeded
-from oneflower.flower.client_mark import Report, is_ours, mark_reply, raised_reply
+from oneflower.flower.client_mark import LONGEST_TEXT, NOTHING, Report, is_ours, mark_reply, raised_reply
 from oneflower.flower.packing import answer
 from oneflower.flower.parts import own_part
 from oneflower.flower.who import is_question, who_reply
+from oneflower.foreign_text import cut
 
 App = Callable[[Message, Context], Message]
 
@@ -40,17 +43,30 @@ def _run(app: App, control: Control | None, report: Report, message: Message, co
     if control is None:
         return _called(app, message, context)
     kind = message.metadata.message_type
-    partition = context.node_config.get("partition-id", 0)
-    wanted = control.proximal_term == AUTO
+    partition = str(context.node_config.get("partition-id", "none"))
     with (
-        seeded(control.seed, control.round, str(partition), kind),
-        proximal_term(message, wanted=wanted) as term,
+        _state(control, partition, context, report),
+        seeded(control.seed, control.round, partition, kind),
+        proximal_term(message, wanted=control.proximal_term == AUTO) as term,
     ):
         reply = _called(app, message, context)
         if term is not None:
             report.proximal = term.outcome()
             report.left_out = term.left_out_text()
     return reply
+
+
+@contextmanager
+def _state(control: Control, partition: str, context: Context, report: Report) -> Iterator[None]:
+    folder = state_folder()
+    if folder is None:
+        yield
+        return
+    with kept_state(folder, control, partition, context) as kept:
+        report.keeps_state = True
+        report.state_of = NOTHING if kept.given is None else kept.given
+        report.state_problem = cut(kept.problem, LONGEST_TEXT)
+        yield
 
 
 def _called(app: App, message: Message, context: Context) -> Message:
