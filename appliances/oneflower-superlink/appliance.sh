@@ -32,6 +32,8 @@ ONE_SERVICE_PARAMS=(
     'FL_CHECKPOINT_PATH' 'configure' 'Folder of the checkpoints inside the container' 'O|text'
     'FL_CHECKPOINT_KEEP' 'configure' 'Newest checkpoints to keep, in addition to the best one; 0 keeps all' 'O|number'
     'FL_RESUME' 'configure' 'Resume from the newest checkpoint (auto), or start at round 1 (never)' 'O|list'
+    'FL_REPLAY' 'configure' 'Record the replies to an app that sends messages by itself, and repeat them after a crash' 'O|boolean'
+    'FL_MAX_REPLAY_MB' 'configure' 'Size at which the recording of replies stops; a crash then returns the app to that point' 'O|number'
     'FL_MAX_UPDATE_MB' 'configure' 'A larger reply is refused; 0 stands for 64 MB more than twice the size of the model' 'O|number'
     'FL_ROUND_TIMEOUT' 'configure' 'Longest time that a phase of a round waits for its clients' 'O|number'
     'FL_ROUND_RETRIES' 'configure' 'Further attempts of a round below its quorum, and of saving the last round' 'O|number'

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from oneflower.quality import Wanted
+from oneflower.settings.ending import Ending
 from oneflower.settings.formats import ABSOLUTE_PATH, METRIC, REAL_NUMBER
 from oneflower.settings.quorum import Quorum
 from oneflower.settings.strategy_rows import STRATEGIES, STRATEGY_ROWS
@@ -13,7 +13,7 @@ from oneflower.settings.variable import RUN_CONFIG, Consumer, Effect, Role, Vari
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingConfig(Quorum):
+class TrainingConfig(Quorum, Ending):
     """The settings of one training, with their rows; a field is a variable without ``FL_``, in lower case.
 
     Resolved `min_fit_clients` and `min_available_clients` are at least what the strategy's guarantee needs.
@@ -177,6 +177,28 @@ class TrainingConfig(Quorum):
         needs="FL_CHECKPOINT_ENABLED",
         help="Resume from the newest checkpoint (auto), or start at round 1 (never)",
     )
+    replay: bool = variable(
+        name="FL_REPLAY",
+        label="Record replies of own loops",
+        kind=Boolean(),
+        default=True,
+        role=Role.SUPERLINK,
+        consumers=Consumer.SERVERAPP,
+        effect=Effect.OPERATION,
+        needs="FL_CHECKPOINT_ENABLED",
+        help="Record the replies to an app that sends messages by itself, and repeat them after a crash",
+    )
+    max_replay_mb: int = variable(
+        name="FL_MAX_REPLAY_MB",
+        label="Largest recording",
+        kind=Integer(minimum=1, maximum=100_000_000, unit="MB"),
+        default=10_000,
+        role=Role.SUPERLINK,
+        consumers=Consumer.SERVERAPP,
+        effect=Effect.OPERATION,
+        needs="FL_CHECKPOINT_ENABLED",
+        help="Size at which the recording of replies stops; a crash then returns the app to that point",
+    )
     max_update_mb: int = variable(
         name="FL_MAX_UPDATE_MB",
         label="Largest reply of a client",
@@ -270,20 +292,9 @@ class TrainingConfig(Quorum):
 
     def value_of(self, row: Variable) -> Value:
         """Return the value of a variable, be it a field or a strategy's parameter."""
-        value: Value = self.parameters[row.field] if row.strategies else getattr(self, row.field)
-        return value
+        return self.parameters[row.field] if row.strategies else getattr(self, row.field)
 
     def strategy_parameters(self) -> dict[str, float | int]:
         """Return the parameters of the selected strategy by field name; empty for FedAvg."""
         rows = (row for row in STRATEGY_ROWS if self.strategy in row.strategies)
         return {row.field: self.parameters[row.field] for row in rows}
-
-    @property
-    def quality(self) -> Wanted:
-        """The metric that says how good a model is, and which way is better (FL_BEST_METRIC)."""
-        return Wanted.parse(self.best_metric)
-
-    @property
-    def target(self) -> float | None:
-        """The value of that metric at which the training ends, or None (FL_TARGET_METRIC_VALUE)."""
-        return float(self.target_metric_value) if self.target_metric_value else None
