@@ -7,7 +7,7 @@ from flwr.app.error import Error
 from flwr.common import ConfigRecord, Context, Message, RecordDict
 from flwr.common.constant import ErrorCode
 
-from oneflower.flower.client_mark import call_client
+from oneflower.flower.calls.call import call_client
 from oneflower.flower.grid import RoundGrid
 from oneflower.flower.packing_grid import PackingGrid
 from oneflower.flower.parts import MEMBER, PartTable

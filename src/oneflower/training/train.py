@@ -22,6 +22,7 @@ from oneflower.journal.events import TrainingFinished, TrainingResumed, Training
 from oneflower.settings import TrainingConfig, as_text, missing_keys, training_config, without_operational
 from oneflower.training.asking import Prepare, ask_clients
 from oneflower.training.checkpoint_keeping import CheckpointKeeper
+from oneflower.training.controls import Controls
 from oneflower.training.history import new_result
 from oneflower.training.kept import Kept
 from oneflower.training.phases import Phases
@@ -96,6 +97,7 @@ def train(  # noqa: PLR0913 what Flower hands over, the model, and three options
             journal=journal,
             round_timeout_s=config.round_timeout,
             parts=PartTable(path=named_path(PARTS_VARIABLE)),
+            controls=Controls.of(config, keeper),
         )
         loop = RoundLoop(
             config=config,
@@ -171,6 +173,7 @@ def _run(loop: RoundLoop, arrays: ArrayRecord, app: str, prepare: Prepare | None
             result = new_result(arrays)
             start = loop.keeper.restore(result) if bad is None else loop.keeper.go_back(bad.round, result)
             done = start.round
+            phases.controls.begin(done)
             loop.strategy.load_state(start.state, array_views(result.arrays))
             if bad is None:
                 _announce(loop, facts, done)
