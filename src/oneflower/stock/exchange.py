@@ -6,10 +6,9 @@ from typing import Final
 
 from oneflower.flower.api import Error, Message, Metadata, RecordDict
 from oneflower.flower.door import replies
-from oneflower.settings import TrainingConfig
 from oneflower.stock.codec import Content
 from oneflower.stock.delivery import Parcel
-from oneflower.stock.stamp import stamped
+from oneflower.stock.stamp import Stamp
 
 DEFAULT_TTL_S: Final = 43200.0
 """Flower's; a message with another one has a deadline that the app has set."""
@@ -47,10 +46,10 @@ class Posted:
             ttl_s=ttl if ttl < DEFAULT_TTL_S else float("inf"),
         )
 
-    def parcel(self, now: float, training: str, session: str, config: TrainingConfig) -> Parcel:
+    def parcel(self, now: float, stamp: Stamp) -> Parcel:
         """Return the message as it is sent, with the control record for its client's process."""
-        metadata, content = self.message.metadata, self.message.content
-        sent = stamped(content, training=training, session=session, number=self.number, config=config)
+        metadata = self.message.metadata
+        sent = stamp.onto(self.message.content, metadata.message_type, self.node, self.number)
 
         def message_for(real: int) -> Message:
             return Message(sent, real, metadata.message_type, ttl=metadata.ttl, group_id=metadata.group_id)

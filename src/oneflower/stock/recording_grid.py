@@ -1,6 +1,7 @@
 """A Grid whose node ids stay the same: replies are checked, recorded, and given again after a crash."""
 
 import os
+import secrets
 import threading
 import time
 from collections import Counter
@@ -21,6 +22,7 @@ from oneflower.stock.codec import Content, Kept, message_digest
 from oneflower.stock.delivery import Delivery
 from oneflower.stock.exchange import LEFT_OUT, Exchange, Posted
 from oneflower.stock.record import FOLDER, MB, Recording
+from oneflower.stock.stamp import Stamp
 from oneflower.stock.telling import Telling
 from oneflower.training.replies import ReplyError
 
@@ -62,6 +64,7 @@ class RecordingGrid(Grid):
         )
         self._telling = Telling(journal=journal, app=str(about.get("app", "")))
         self._recording = self._recording_of(config, about)
+        self._stamp = Stamp(seed=config.seed, training=secrets.token_hex(16))
         self._opened = False
         self._numbers: Counter[int] = Counter()
         self._sent = 0
@@ -184,11 +187,9 @@ class RecordingGrid(Grid):
                 kept = self._given_again(recording, posted)
                 if kept is not None:
                     exchange.repeat(posted, kept.content)
+                    self._stamp.recorded(node, posted.number)
         waiting = [exchange.posted[key] for key in exchange.waiting]
-        training = recording.training if recording else self._telling.session
-        self._delivery.post(
-            each.parcel(self._clock(), training, self._telling.session, self._config) for each in waiting
-        )
+        self._delivery.post(each.parcel(self._clock(), self._stamp) for each in waiting)
         return exchange
 
     def _given_again(self, recording: Recording, posted: Posted) -> Kept | None:
@@ -235,7 +236,9 @@ class RecordingGrid(Grid):
         if self._recording is not None:
             before = self._recording.stopped
             self._recording.keep((posted.node, posted.number), posted.digest, content)
-            if self._recording.stopped != before:
+            if not self._recording.stopped:
+                self._stamp.recorded(posted.node, posted.number)
+            elif self._recording.stopped != before:
                 self._telling.stopped(exchange.number, self._recording.stopped)
 
     def _give_up(self, exchange: Exchange, keys: list[str]) -> None:
@@ -258,6 +261,7 @@ class RecordingGrid(Grid):
             self._opened = True
             if self._recording is not None:
                 self._recording.open(resume=self._config.resume != "never")
+                self._stamp.training = self._recording.training
         return self._recording
 
     def _all_back(self, known: list[int]) -> list[int]:

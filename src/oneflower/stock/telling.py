@@ -1,6 +1,5 @@
 """What an own loop writes to the journal and the log: exchanges, and every client that was left out."""
 
-import secrets
 from dataclasses import dataclass, field
 from logging import INFO, WARNING
 
@@ -29,14 +28,10 @@ from oneflower.training.replies import ReplyError
 
 @dataclass(slots=True, kw_only=True)
 class Telling:
-    """Writes what happens; a client is named by the stable id of its node.
-
-    ``session`` is another one in each process.
-    """
+    """Writes what happens; a client is named by the stable id of its node."""
 
     journal: Journal | None
     app: str
-    session: str = field(default_factory=lambda: secrets.token_hex(16))
     replies: int = 0
     failures: int = 0
     quarantines: int = 0
