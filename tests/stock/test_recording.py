@@ -144,6 +144,17 @@ def threads(grid):
     return digest(weights)
 
 
+def push_alone(grid):
+    """Send what each client keeps for itself, and pull no reply to it; then ask for what came of it."""
+    nodes = sorted(grid.get_node_ids())
+    weights = np.zeros(6, np.float32)
+    for number in range(ROUNDS):
+        grid.push_messages(messages(nodes, weights, number))
+        weights = summed(grid.send_and_receive(messages(nodes, weights, 100 + number)), weights)
+    grid.push_messages(messages(nodes, weights, ROUNDS))
+    return digest(weights)
+
+
 def digest(weights):
     return hashlib.sha256(weights.tobytes()).hexdigest()
 
@@ -172,6 +183,17 @@ def test_threads_of_one_message_each_are_repeated_by_node(tmp_path):
     world = World(tmp_path / "killed")
     world.killed(threads, 7)
     assert world.run(threads) == expected
+
+
+@pytest.mark.parametrize("dies_at", [1, 3, 4, 8, 12, 25])
+def test_messages_whose_replies_are_not_pulled_run_once_and_are_repeated(tmp_path, dies_at):
+    whole = World(tmp_path / "whole")
+    expected = whole.run(push_alone)
+    assert len(whole.calls) == CLIENTS * (2 * ROUNDS + 1)
+    world = World(tmp_path / "killed")
+    world.killed(push_alone, dies_at)
+    assert world.run(push_alone) == expected
+    assert len(world.calls) == CLIENTS * (2 * ROUNDS + 1) - (dies_at - 1)
 
 
 def test_without_checkpoints_or_with_replay_off_nothing_is_written(world):

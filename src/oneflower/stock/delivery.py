@@ -25,6 +25,7 @@ WHO_S: Final = 60.0
 MOST_TRIES: Final = 3
 """A message whose client was lost is sent no more than this often."""
 _LOOK_EVERY_S: Final = 1.0
+_BETWEEN_LOOKS_S: Final = 0.5
 _AFTER_A_LOSS_S: Final = 5.0
 # The SuperLink or the SuperNode answers for a client that is gone: another try may find it back.
 _LOST: Final = frozenset(
@@ -90,6 +91,7 @@ class Delivery:
         self._grid = grid
         self._patience_s = patience_s
         self._clock = clock
+        self._sleep = sleep
         self.pacing = pacing or Pacing()
         self._roll = Roll(grid, clock=clock, sleep=sleep)
         self._nodes = StableNodes()
@@ -104,6 +106,23 @@ class Delivery:
         real = list(self._grid.get_node_ids())
         self._looked = self._clock()
         return self._nodes.update(real, self._roll.identities(real, min(WHO_S, self._patience_s)))
+
+    def online_with(self, known: list[int], on_wait: Callable[[int, int], object]) -> list[int]:
+        """Return the stable ids of the nodes that are online, once those that are known are back among them.
+
+        They are waited for as long as a parcel is; `on_wait` is told how many are connected and how many are
+        to be.
+        """
+        began, told = self._clock(), float("-inf")
+        nodes = self.online()
+        while (missing := set(known) - set(nodes)) and self._clock() - began < self._patience_s:
+            if self._clock() - told >= self.pacing.report_every_s:
+                told = self._clock()
+                log(INFO, "waiting for clients connected=%d missing=%s", len(nodes), sorted(missing))
+                on_wait(len(nodes), len(nodes) + len(missing))
+            self._sleep(_BETWEEN_LOOKS_S)
+            nodes = self.online()
+        return nodes
 
     def post(self, parcels: Iterable[Parcel]) -> None:
         """Send parcels, to those that are away as soon as they are back."""

@@ -109,11 +109,6 @@ class Exchange:
         """The messages of which nothing has come."""
         return [each.key for each in self.posted.values() if not each.settled]
 
-    @property
-    def is_done(self) -> bool:
-        """Whether the app has got, or given up, all."""
-        return all(each.taken for each in self.posted.values())
-
     def settle(self, posted: Posted, content: Content) -> None:
         """Note what has come of a message."""
         posted.content, posted.settled = content, True

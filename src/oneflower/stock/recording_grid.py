@@ -6,10 +6,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from logging import INFO
 from pathlib import Path
 
-from oneflower.flower.api import Error, ErrorCode, Grid, GrpcGrid, Message, RecordDict, Run, log
+from oneflower.flower.api import Error, ErrorCode, Grid, GrpcGrid, Message, RecordDict, Run
 from oneflower.flower.client_mark import take_mark
 from oneflower.flower.packing_grid import PackingGrid
 from oneflower.flower.refusals import MB as UPDATE_MB
@@ -113,11 +112,12 @@ class RecordingGrid(Grid):
         with self._lock:
             recording = self._ready()
             if recording is None:
-                return self._delivery.online()
+                return self._delivery.online_with([], self._telling.waiting)
             before = recording.nodes_after(self._sent)
             if recording.left and before:
                 return before
-            nodes = self._delivery.online() if self._waited_for_nodes else self._all_back(before)
+            wait_for = [] if self._waited_for_nodes else before
+            nodes = self._delivery.online_with(wait_for, self._telling.waiting)
             self._waited_for_nodes = True
             recording.note_nodes(self._sent, nodes)
             return nodes
@@ -138,14 +138,13 @@ class RecordingGrid(Grid):
         with self._lock:
             wanted = {key: self._open[key] for key in message_ids if key in self._open}
             found: list[Message] = []
-            for exchange in {id(each): each for each in wanted.values()}.values():
-                self._advance(exchange)
+            self._advance_open()
+            for exchange in _each(wanted.values()):
                 if not exchange.hands_out(self._clock()):
                     continue
                 for posted in exchange.take(wanted):
                     del self._open[posted.key]
                     found.append(posted.reply_message(self.run.run_id))
-                self._completed(exchange)
             return found
 
     def send_and_receive(
@@ -164,9 +163,8 @@ class RecordingGrid(Grid):
             self._sleep(pause_s(elapsed, len(exchange.posted), timeout_s, self._delivery.pacing))
         with self._lock:
             self._give_up(exchange, exchange.waiting)
-            replies = [each.reply_message(self.run.run_id) for each in exchange.take(exchange.posted)]
             self._completed(exchange)
-        return replies
+            return [each.reply_message(self.run.run_id) for each in exchange.take(exchange.posted)]
 
     # --- one exchange -----------------------------------------------------------------------------
 
@@ -174,6 +172,7 @@ class RecordingGrid(Grid):
         """Give each message its number, and take what is recorded; send the others."""
         recording = self._ready()
         self._telling.begins(recording)
+        self._advance_open()
         self._exchanges += 1
         exchange = Exchange(number=self._exchanges, began=self._clock())
         for message in messages:
@@ -199,6 +198,15 @@ class RecordingGrid(Grid):
             self._telling.stopped(self._exchanges, "the app sends other messages than were recorded")
         return kept
 
+    def _advance_open(self) -> None:
+        """Take up what has come for messages that were pushed, also where the app pulls no reply.
+
+        Otherwise they would be sent again after a crash, between others that are repeated.
+        """
+        for exchange in _each(self._open.values()):
+            if exchange.waiting:
+                self._advance(exchange)
+
     def _advance(self, exchange: Exchange) -> None:
         """Take up what has come for an exchange, and settle what has waited too long."""
         for key, reply in self._delivery.collect(exchange.waiting):
@@ -214,6 +222,7 @@ class RecordingGrid(Grid):
             error = Error(ErrorCode.REPLY_MESSAGE_UNAVAILABLE, "no reply within the message's time to live")
             self._telling.failed(exchange, exchange.posted[key].node, error)
             self._settle(exchange, exchange.posted[key], error)
+        self._completed(exchange)
 
     def _arrived(self, exchange: Exchange, posted: Posted, reply: Message) -> None:
         try:
@@ -248,7 +257,7 @@ class RecordingGrid(Grid):
             self._settle(exchange, exchange.posted[key], None)
 
     def _completed(self, exchange: Exchange) -> None:
-        if not exchange.is_done or exchange.told:
+        if exchange.waiting or exchange.told:
             return
         exchange.told = True
         size = 0 if self._recording is None else self._recording.size_bytes
@@ -264,19 +273,6 @@ class RecordingGrid(Grid):
                 self._stamp.training = self._recording.training
         return self._recording
 
-    def _all_back(self, known: list[int]) -> list[int]:
-        """Wait until the nodes that the app knew before the crash are online again."""
-        began = self._clock()
-        nodes, told = self._delivery.online(), float("-inf")
-        while (missing := set(known) - set(nodes)) and self._clock() - began < self._config.round_timeout:
-            if self._clock() - told >= self._delivery.pacing.report_every_s:
-                told = self._clock()
-                log(INFO, "waiting for clients connected=%d missing=%s", len(nodes), sorted(missing))
-                self._telling.waiting(len(nodes), len(known))
-            self._sleep(0.5)
-            nodes = self._delivery.online()
-        return nodes
-
     def hand_over(self) -> Grid:
         """Return Flower's Grid for rounds of our own; the app's loop is then no training of its own."""
         self._handed_over = True
@@ -284,6 +280,8 @@ class RecordingGrid(Grid):
 
     def finish(self) -> None:
         """Tell that the app's main function has returned, where it has sent messages by itself."""
+        with self._lock:
+            self._advance_open()
         if self._exchanges and not self._handed_over:
             self._telling.finished(self._exchanges)
 
@@ -291,3 +289,8 @@ class RecordingGrid(Grid):
         """Let the folder of the recording go."""
         if self._recording is not None and self._opened:
             self._recording.close()
+
+
+def _each(exchanges: Iterable[Exchange]) -> list[Exchange]:
+    """Return each exchange once, in the order in which they were begun."""
+    return sorted({each.number: each for each in exchanges}.values(), key=lambda each: each.number)
