@@ -101,6 +101,11 @@ class Delivery:
         self._late: Newest[str, None] = Newest()
         self._looked = float("-inf")
 
+    @property
+    def outstanding(self) -> int:
+        """How many parcels are on their way, those of other threads too."""
+        return len(self._parcels)
+
     def online(self) -> list[int]:
         """Return the stable ids of the nodes that are online, ascending."""
         real = list(self._grid.get_node_ids())

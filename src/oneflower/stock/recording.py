@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from oneflower.flower.api import Context, Grid
+from oneflower.flower.calls.seeds import seed_everything
+from oneflower.flower.door import legacy_loop
 from oneflower.flower.grid import RoundGrid
 from oneflower.flower.logs import log_through_flower
 from oneflower.journal import Journal
 from oneflower.settings import ENDING, TrainingConfig, without_operational
 from oneflower.stock.record import facts
 from oneflower.stock.recording_grid import RecordingGrid
-from oneflower.stock.seeds import seed_everything
 
 __all__ = ["RecordingGrid", "recorded", "unwrapped"]
 
@@ -43,7 +44,8 @@ def recorded(grid: Grid, context: Context, config: TrainingConfig, journal: Jour
         about={"app": str(grid.run.fab_id), "seed": config.seed, "run_config": about},
     )
     try:
-        yield wrapped
+        with legacy_loop.in_order():
+            yield wrapped
         wrapped.finish()
     finally:
         wrapped.close()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from oneflower.flower.api import Error, ErrorCode, Grid, GrpcGrid, Message, RecordDict, Run
 from oneflower.flower.client_mark import take_mark
+from oneflower.flower.grid_base import OuterGrid
 from oneflower.flower.packing_grid import PackingGrid
 from oneflower.flower.refusals import MB as UPDATE_MB
 from oneflower.flower.reply_grid import ReplyGrid
@@ -26,7 +27,7 @@ from oneflower.stock.telling import Telling
 from oneflower.training.replies import ReplyError
 
 
-class RecordingGrid(Grid):
+class RecordingGrid(OuterGrid):
     """A Grid with stable node ids whose replies are checked, recorded, and given again after a crash.
 
     Parameters
@@ -160,7 +161,7 @@ class RecordingGrid(Grid):
                 elapsed = self._clock() - exchange.began
                 if not exchange.waiting or elapsed >= timeout_s:
                     break
-            self._sleep(pause_s(elapsed, len(exchange.posted), timeout_s, self._delivery.pacing))
+            self._sleep(pause_s(elapsed, self._delivery.outstanding, timeout_s, self._delivery.pacing))
         with self._lock:
             self._give_up(exchange, exchange.waiting)
             self._completed(exchange)
