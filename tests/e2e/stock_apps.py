@@ -55,6 +55,8 @@ class Shape:
     """What its author saves of the final result, with the same bytes each time."""
     measure: str = "loss"
     """A list in results.json, one number a round: a loss falls, any other measure rises."""
+    remark: str = ""
+    """What a kill changes besides, in words."""
 
     @property
     def folder(self) -> Path:
@@ -142,7 +144,7 @@ class Training:
                 name: hashlib.sha256((self.work / name).read_bytes()).hexdigest() for name in self.shape.files
             },
             results=json.loads((self.work / "results.json").read_text()),
-            resumed=sum(each.tag in {"training_resumed", "exchanges_replayed"} for each in self._events()),
+            resumed=sum(map(_resumed, self._events())),
         )
 
     def wait_for_round(self, number: int) -> None:
@@ -213,6 +215,13 @@ class Training:
 
     def _error(self, problem: str) -> StockAppError:
         return StockAppError(f"{self.shape.name} ({self.engine}): {problem}\n{self.log.read_text()[-3000:]}")
+
+
+def _resumed(event: Event) -> bool:
+    """Whether a training continued from a checkpoint, or an own loop from its recording."""
+    return event.tag == "training_resumed" or (
+        event.tag == "loop_started" and getattr(event, "recorded", 0) > 0
+    )
 
 
 def uninterrupted(shape: Shape, engine: str, folder: Path) -> Result:
