@@ -107,6 +107,8 @@ class Training:
         self.shape, self.engine = shape, engine
         self.work, self.state, self.log = folder / "work", folder / "state", folder / "output.log"
         self.work.mkdir(parents=True)
+        self.saved = self.work if engine == SIMULATE else self.state
+        """Where the app's own files are: `up` runs the ServerApp in the state folder."""
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -134,16 +136,17 @@ class Training:
             raise self._error(f"it has not ended after {WAIT_S:.0f} s") from None
         if code != 0:
             raise self._error(f"exit code {code}")
-        missing = [name for name in ("results.json", *self.shape.files) if not (self.work / name).exists()]
+        missing = [name for name in ("results.json", *self.shape.files) if not (self.saved / name).exists()]
         if missing:
             raise self._error(f"exit code 0, but the app did not save {', '.join(missing)}")
         finished = [each for each in self._events() if each.tag == "training_finished"]
         return Result(
             model=getattr(finished[-1], "sha256", "") if finished else "",
             files={
-                name: hashlib.sha256((self.work / name).read_bytes()).hexdigest() for name in self.shape.files
+                name: hashlib.sha256((self.saved / name).read_bytes()).hexdigest()
+                for name in self.shape.files
             },
-            results=json.loads((self.work / "results.json").read_text()),
+            results=json.loads((self.saved / "results.json").read_text()),
             resumed=sum(map(_resumed, self._events())),
         )
 
