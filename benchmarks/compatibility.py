@@ -130,7 +130,9 @@ def page(rows: dict[str, dict[str, Any]], skipped: dict[str, str]) -> str:
         lines.append(
             f"| `{name}` | {shape.framework} | {shape.shows} | {' | '.join(cells)} | {lost(shape, row)} |"
         )
-    lines += [f"\nNot tried, for the package is not installed: {', '.join(skipped)}."] if skipped else []
+    lines += (
+        [f"\nNot tried: {'; '.join(f'{name} ({why})' for name, why in skipped.items())}."] if skipped else []
+    )
     return "\n".join(lines) + "\n"
 
 
