@@ -14,6 +14,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,18 +61,28 @@ class Outcome:
     problem: str = ""
 
 
-def tried(shape: Shape, engine: str, folder: Path) -> Outcome:
-    """Train a shape twice under one engine."""
-    outcome = Outcome()
+def tried(shape: Shape, engine: str, folder: Path, simulated: Result | None) -> tuple[Outcome, Result | None]:
+    """Train a shape under one engine; return what it did, and its training without a kill.
+
+    A killed cluster that ends with the bytes of a simulation needs no cluster that nobody kills beside it.
+    """
+    outcome, killed, whole = Outcome(), None, simulated
     try:
-        whole = uninterrupted(shape, engine, folder / "whole")
-        outcome.trains = learns(shape, whole)
-        if not outcome.trains:
-            outcome.problem = f"{shape.measure}: {whole.results.get(shape.measure)}"
-        compare(outcome, whole, interrupted(shape, engine, folder / "killed"), engine)
+        killed = interrupted(shape, engine, folder / "killed")
+        if whole is None or killed.kept != whole.kept or not learns(shape, killed):
+            whole = uninterrupted(shape, engine, folder / "whole")
     except StockAppError as error:
         outcome.problem = str(error)
-    return outcome
+        if killed is None:
+            whole = None
+            with suppress(StockAppError):
+                whole = uninterrupted(shape, engine, folder / "whole")
+    if whole is not None:
+        outcome.trains = learns(shape, whole)
+        outcome.problem = outcome.problem or ("" if outcome.trains else f"its results: {whole.results}")
+        if killed is not None:
+            compare(outcome, whole, killed, engine)
+    return outcome, whole
 
 
 def compare(outcome: Outcome, whole: Result, killed: Result, engine: str) -> None:
@@ -89,10 +100,11 @@ def compare(outcome: Outcome, whole: Result, killed: Result, engine: str) -> Non
 
 def row_of(shape: Shape, engines: Iterable[str]) -> dict[str, Any]:
     """Try a shape under these engines; return its entry for --json."""
-    before, outcomes = shape.digest(), {}
+    before, outcomes, whole = shape.digest(), {}, None
     for engine in engines:
         with tempfile.TemporaryDirectory(prefix=f"compatibility-{shape.name}-") as folder:
-            outcomes[engine] = outcome = tried(shape, engine, Path(folder))
+            outcome, whole = tried(shape, engine, Path(folder), whole)
+        outcomes[engine] = outcome
         words = outcome.problem or "good"
         print(
             f"{shape.name} {engine}: trains={outcome.trains} equal={outcome.equal_after_kill} {words}",
