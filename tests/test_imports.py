@@ -19,6 +19,7 @@ LAYERS = {
     "monitor": 6,
     "lab": 6,
     "sdk": 5,
+    "stock": 5,
     "training": 4,
     "flower": 3,
     "apps_catalogue": 3,
