@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from oneflower.flower.api import Array, ArrayRecord, Context, Grid, Result, ServerApp, strategy
+from oneflower.flower.calls.arrays import name_arrays
 from oneflower.flower.calls.seeds import seed_everything
 from oneflower.settings import training_config
 from oneflower.stock.start import Started, run_started
@@ -44,6 +45,7 @@ def start(
 @wraps(_call)
 def call(self: ServerApp, grid: Grid, context: Context) -> None:
     """Call a ServerApp with seeded generators."""
+    name_arrays()
     seed_everything(training_config(context.run_config).seed, "server")
     token = _CONTEXT.set(context)
     try:
