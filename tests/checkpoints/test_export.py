@@ -1,5 +1,6 @@
 """A model that was exported is opened by its framework's own loader, and computes the same."""
 
+import importlib.util
 import sys
 
 import numpy as np
@@ -94,7 +95,7 @@ class TestXGBoost:
 class TestKeras:
     @pytest.fixture
     def keras(self, monkeypatch):
-        if "keras" not in sys.modules:
+        if importlib.util.find_spec("tensorflow") is None:
             monkeypatch.setenv("KERAS_BACKEND", "torch")
         return pytest.importorskip("keras")
 

@@ -80,7 +80,7 @@ REFUSED = [
     ("FL_CHECKPOINT_ENABLED", "on"),
     ("FL_STRATEGY", "fedavg"),
     ("FL_STRATEGY", "FedMagic"),
-    ("ML_FRAMEWORK", "tensorflow"),
+    ("ML_FRAMEWORK", "caffe"),
     ("FLOWER_VERSION", "1.24.0"),
     ("FLOWER_VERSION", "latest"),
     ("FL_FLEET_API_ADDRESS", "9092"),
