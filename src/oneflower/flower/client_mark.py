@@ -7,30 +7,28 @@ labels texts and decides nothing.
 """
 
 import json
-import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from logging import ERROR
 from typing import Final
 
 from oneflower.bounded_json import parse_json
 from oneflower.flower.api import ConfigRecord, Context, Error, ErrorCode, Message, log
-from oneflower.flower.arguments import LONGEST_NAME, NAME, client_name
-from oneflower.flower.packing import answer
-from oneflower.flower.parts import own_part
+from oneflower.flower.arguments import LONGEST_NAME
+from oneflower.flower.calls.control import RECORD
+from oneflower.flower.who import checked_identity, own_identity
 from oneflower.foreign_text import LONGEST_REASON, cut
 
 _RECORD: Final = "oneflower-client"
 _LINE: Final = "\noneflower-client "
 _ESCAPED_LINE: Final = "\\noneflower-client "
 """The same after the SuperLink has escaped the reason (`foreign_text`)."""
-# Only our round loop sends both; a reply to anybody else's stays as the app made it.
+# Only the round loop of an earlier release sends both; a reply to anybody else's stays as the app made it.
 _OURS: Final = frozenset({"server-round", "seed"})
 
 
 MOST_RAISED: Final = 800
 """In characters, of an exception's text: after it was escaped the mark has room in the reason, too."""
-MOST_PARTITIONS: Final = 2**31
 MOST_STATE: Final = 64
 """How many names of records are read of one client."""
 
@@ -48,28 +46,20 @@ class ClientMark:
     state: tuple[str, ...] = ()
 
 
-def call_client(app: Callable[[Message, Context], Message], message: Message, context: Context) -> Message:
-    """Call a ClientApp with its partition and with unpacked arrays; pack and mark its reply."""
-    with own_part(message, context):
-        reply = answer(app, message, context)
-    mark_reply(reply, message, context)
-    return reply
-
-
-def mark_reply(reply: Message, message: Message, context: Context) -> None:
+def mark_reply(reply: Message, context: Context) -> None:
     """Mark a reply that has content."""
-    if _is_ours(message) and not reply.has_error() and reply.has_content():
+    if not reply.has_error() and reply.has_content():
         record = ConfigRecord({"state": sorted(map(str, context.state))})
-        record.update(_own(context))
+        record.update(own_identity(context.node_config))
         reply.content[_RECORD] = record
 
 
-def raised_reply(error: BaseException, message: Message, context: Context) -> Message:
+def raised_reply(error: BaseException, message: Message, context: Context, *, ours: bool) -> Message:
     """Return the reply of Flower's own process to an exception of the app, with the mark in its reason."""
     log(ERROR, "ClientApp raised an exception", exc_info=error)
     reason = cut(f"{type(error)}:<'{error}'>", MOST_RAISED)  # run_clientapp.py:139
-    if _is_ours(message):
-        reason += _LINE + json.dumps(_own(context))
+    if ours:
+        reason += _LINE + json.dumps(own_identity(context.node_config))
     return Message(Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=reason), reply_to=message)
 
 
@@ -97,24 +87,21 @@ def _marked(parts: tuple[str, str, str]) -> bool:
     return bool(parts[1])
 
 
-def _is_ours(message: Message) -> bool:
-    asked = message.content.config_records.get("config") if message.has_content() else None
-    return asked is not None and set(asked) >= _OURS
+def is_ours(message: Message) -> bool:
+    """Return whether our server has sent a message, which is read before the control record is taken out.
 
-
-def _own(context: Context) -> dict[str, str | int]:
-    given = context.node_config.get(NAME)
-    partition = context.node_config.get("partition-id")
-    name = given if isinstance(given, str) and given else socket.gethostname()
-    return {"name": client_name(name), **({"partition": partition} if type(partition) is int else {})}
+    A server of an earlier release sends no control record.
+    """
+    records = message.content.config_records if message.has_content() else {}
+    return RECORD in records or set(records.get("config", ())) >= _OURS
 
 
 def _checked(values: Mapping[str, object]) -> ClientMark:
     """Return what is valid: an attacker's client sends what it likes."""
-    name, partition, state = values.get("name"), values.get("partition"), values.get("state", [])
+    identity, state = checked_identity(values), values.get("state", [])
     return ClientMark(
-        name=name if isinstance(name, str) and name == client_name(name) else "",
-        partition=partition if type(partition) is int and 0 <= partition < MOST_PARTITIONS else None,
+        name=identity.name,
+        partition=identity.partition,
         state=tuple(filter(_is_name, state[:MOST_STATE])) if isinstance(state, list) else (),
     )
 

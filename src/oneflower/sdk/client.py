@@ -3,7 +3,6 @@
 Torch is imported where a function needs it, so that an app of another framework can use `RoundInfo`.
 """
 
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from oneflower.errors import AppError
 from oneflower.flower.api import Array, Context, Message
+from oneflower.flower.calls.seeds import derived_seed
 from oneflower.flower.parts import config_of, handed_part, with_part
 
 if TYPE_CHECKING:
@@ -63,12 +63,6 @@ class RoundInfo:
                 f"expected an id from 0 to {info.num_partitions - 1}. Correct FL_NODE_CONFIG of this node"
             )
         return info
-
-
-def derived_seed(*parts: int | str) -> int:
-    """Hash the parts into a seed of 63 bits: neighbouring rounds and partitions get unrelated streams."""
-    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
 
 
 def set_determinism(seed: int, round: int, partition: int) -> "torch.Generator":  # noqa: A002

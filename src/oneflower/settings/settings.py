@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from oneflower.settings.app_config import APP_CONFIG
 from oneflower.settings.formats import (
     CONNECT_ADDRESS,
     FLOWER_VERSION,
@@ -42,7 +43,7 @@ class Settings(TrainingConfig):
         role=Role.BOTH,
         consumers=Consumer.NONE,
         in_form=True,
-        help="Machine learning framework of the app; that of FL_USE_CASE is used if there is one",
+        help="Machine learning framework of the app; an app of FL_USE_CASE has its own; any for none",
     )
     warm_executor: bool = variable(
         name="FL_WARM_EXECUTOR",
@@ -71,6 +72,15 @@ class Settings(TrainingConfig):
         consumers=Consumer.SUPERLINK | Consumer.SUPERNODE | Consumer.SUPERVISOR,
         needs="FL_FLOWER_WORKAROUNDS",
         help="Apply the workarounds that only save time; the others stay",
+    )
+    app_config: str = variable(
+        name="FL_APP_CONFIG",
+        label="Settings of the app",
+        kind=Text(APP_CONFIG),
+        default="",
+        role=Role.SUPERLINK,
+        consumers=Consumer.SUPERVISOR,
+        help="Values of the run-config keys that the app declares itself: pairs key=value, or TOML",
     )
     max_restarts: int = variable(
         name="FL_MAX_RESTARTS",

@@ -53,7 +53,7 @@ def contradicts(use_case: str, chosen: str) -> bool:
 
 def what_fits() -> str:
     """Return the table of apps and frameworks as text, with a column for each variable."""
-    own = (NO_USE_CASE, "each", "an app of your own, with its own packages")
+    own = (NO_USE_CASE, "of the app", "an app of your own, with its own packages")
     rows = [(each.name, each.framework, f"pip install 'oneflower[{each.extras}]'") for each in PRE_BUILT]
     head = ("FL_USE_CASE", "ML_FRAMEWORK", "installed with (included in the appliances)")
     lines = [f"  {name:<24}{framework:<14}{with_}" for name, framework, with_ in (head, own, *rows)]

@@ -27,11 +27,11 @@ from oneflower.journal import Event, Journal
 from oneflower.journal.events import CheckpointFailed, CheckpointSaved, SettingsChanged, TrainingSaving
 from oneflower.settings import TrainingConfig
 from oneflower.training import signing
+from oneflower.training.driver import Driver
 from oneflower.training.fitting import require_rounds, require_versions, settings_changed
 from oneflower.training.history import metrics_since, restore
 from oneflower.training.kept import Kept, prove
 from oneflower.training.start import GONE_BACK, BadModelError, Start
-from oneflower.training.strategy import Strategy
 
 # A restarted SuperLink may submit a training before the killed one has let go of the folder.
 _LOCK_WAIT_S = 15.0
@@ -65,7 +65,7 @@ class CheckpointKeeper:
         self._stack = ExitStack()
         self._store: CheckpointStore | None = None
         self._writer: BackgroundWriter | None = None
-        self._submitted, self._rejected_before = 0, 0
+        self.submitted, self._rejected_before = 0, 0
         self._failures: dict[int, str] = {}
 
     def __enter__(self) -> Self:
@@ -122,7 +122,7 @@ class CheckpointKeeper:
             return Start(round=0)
         self._writer.wait()
         self._store.reject(server_round)
-        self._submitted, self.notes[GONE_BACK] = 0, server_round
+        self.submitted, self.notes[GONE_BACK] = 0, server_round
         self._failures.clear()
         return self._resume(self._store, result)
 
@@ -139,7 +139,7 @@ class CheckpointKeeper:
             log(WARNING, "%s", warning)
         result.arrays = to_record(dict(newest.arrays), tuple(newest.arrays))
         restore(result, newest.metrics)
-        self._submitted = newest.round
+        self.submitted = newest.round
         self.notes |= newest.notes
         return Start(
             round=newest.round,
@@ -148,7 +148,7 @@ class CheckpointKeeper:
             notes=newest.notes,
         )
 
-    def keep(self, server_round: int, result: Result, strategy: Strategy) -> None:
+    def keep(self, server_round: int, result: Result, strategy: Driver) -> None:
         """Hand the round's model to the writer where a checkpoint is due; the last round always is.
 
         So is the round after one that was not saved. Only then is the optimizer's state taken, which
@@ -156,10 +156,10 @@ class CheckpointKeeper:
         """
         last = server_round == self._config.num_rounds
         due = last or server_round % self._config.checkpoint_interval == 0
-        if self._writer is None or not (due or self._submitted in self._failures):
+        if self._writer is None or not (due or self.submitted in self._failures):
             return
         self._writer.wait()  # what the one in flight records need not be handed over again
-        self._submitted = server_round
+        self.submitted = server_round
         try:
             self._writer.submit(self._checkpoint(server_round, result, strategy.state_arrays()))
         except (OSError, RuntimeError, MemoryError) as error:  # no thread, no memory: the next round is due
@@ -169,7 +169,7 @@ class CheckpointKeeper:
         self,
         server_round: int,
         result: Result,
-        strategy: Strategy,
+        strategy: Driver,
         back_off: Callable[[int], object],
     ) -> Kept:
         """Return the last round's model once it is committed and read back; save it again where it is not.
@@ -185,7 +185,7 @@ class CheckpointKeeper:
         if self._store is None or self._writer is None:
             return Kept(round=server_round, path=None, sha256=digest)
         self._writer.wait()
-        problem = None if self._submitted == server_round else "it was not due before"
+        problem = None if self.submitted == server_round else "it was not due before"
         for attempt in range(self._config.round_retries + 1):
             if problem is not None:
                 problem = self._save_here(server_round, result, strategy)
@@ -205,7 +205,7 @@ class CheckpointKeeper:
             f"{self._config.round_retries}) to have it tried for longer"
         )
 
-    def _save_here(self, server_round: int, result: Result, strategy: Strategy) -> str | None:
+    def _save_here(self, server_round: int, result: Result, strategy: Driver) -> str | None:
         """Save in this thread, with nothing left to train; return why that failed, or None."""
         if self._store is None:
             return None
@@ -214,7 +214,7 @@ class CheckpointKeeper:
             saved = self._store.save(self._checkpoint(server_round, result, strategy.state_arrays()))
         except Exception as error:  # noqa: BLE001 - whatever it is, the model is held and saved again
             return str(error)
-        self._submitted = server_round
+        self.submitted = server_round
         self._saved(saved)
         return None
 

@@ -19,9 +19,18 @@ from oneflower.flower.refusals import MB
 from oneflower.flower.reply_grid import ReplyGrid
 from oneflower.journal import LAST_WORDS_S
 from oneflower.journal.events import TrainingFinished, TrainingResumed, TrainingStarted, TrainingWentBack
-from oneflower.settings import TrainingConfig, as_text, missing_keys, training_config, without_operational
+from oneflower.settings import (
+    STRATEGY,
+    TrainingConfig,
+    as_text,
+    missing_keys,
+    rule_of,
+    training_config,
+    without_operational,
+)
 from oneflower.training.asking import Prepare, ask_clients
 from oneflower.training.checkpoint_keeping import CheckpointKeeper
+from oneflower.training.controls import Controls
 from oneflower.training.history import new_result
 from oneflower.training.kept import Kept
 from oneflower.training.phases import Phases
@@ -83,19 +92,20 @@ def train(  # noqa: PLR0913 what Flower hands over, the model, and three options
         The central evaluation returned what is no metric, or every client raised the same exception twice.
     """
     log_through_flower()
-    config = training_config(context.run_config)
+    config = _of_this_app(training_config(context.run_config))
     _warn_of_defaults(context.run_config)
     journal = open_journal(config, context.run_id)
     app = str(grid.run.fab_id) or config.use_case
     strategy = build_strategy(config)
     rule = _stop_rule(config, evaluates=evaluate is not None)
-    settings = _decisive(context.run_config)
+    settings = _decisive(context.run_config, config.strategy)
     with CheckpointKeeper(config, app=app, journal=journal, versions=versions, settings=settings) as keeper:
         phases = Phases(
             grid=_round_grid(grid, config.max_update_mb * MB),
             journal=journal,
             round_timeout_s=config.round_timeout,
             parts=PartTable(path=named_path(PARTS_VARIABLE)),
+            controls=Controls.of(config, keeper),
         )
         loop = RoundLoop(
             config=config,
@@ -111,6 +121,11 @@ def train(  # noqa: PLR0913 what Flower hands over, the model, and three options
         return _run(loop, arrays, app, prepare)
 
 
+def _of_this_app(config: TrainingConfig) -> TrainingConfig:
+    """Return what FL_STRATEGY=app means for an app that builds no strategy: FedAvg."""
+    return replace(config, strategy=rule_of(config.strategy))
+
+
 def _warn_of_defaults(run_config: Mapping[str, object]) -> None:
     """Log which of oneflower's keys the run lacks: Flower has packed the app."""
     missing = missing_keys(run_config)
@@ -124,11 +139,12 @@ def _warn_of_defaults(run_config: Mapping[str, object]) -> None:
         )
 
 
-def _decisive(run_config: Mapping[str, object]) -> dict[str, object]:
+def _decisive(run_config: Mapping[str, object], strategy: str) -> dict[str, object]:
     """Return what decides the model, the app's own keys and the number of clients among them."""
     clients = os.environ.get(CLIENTS_VARIABLE, "")
     return {
         **without_operational(run_config),
+        STRATEGY: strategy,
         **({"clients": int(clients)} if clients.isdecimal() else {}),
     }
 
@@ -171,6 +187,7 @@ def _run(loop: RoundLoop, arrays: ArrayRecord, app: str, prepare: Prepare | None
             result = new_result(arrays)
             start = loop.keeper.restore(result) if bad is None else loop.keeper.go_back(bad.round, result)
             done = start.round
+            phases.controls.begin(done)
             loop.strategy.load_state(start.state, array_views(result.arrays))
             if bad is None:
                 _announce(loop, facts, done)
