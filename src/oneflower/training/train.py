@@ -32,6 +32,7 @@ from oneflower.training.asking import Prepare, ask_clients
 from oneflower.training.checkpoint_keeping import CheckpointKeeper
 from oneflower.training.controls import Controls
 from oneflower.training.history import new_result
+from oneflower.training.initial_model import with_initial_model
 from oneflower.training.kept import Kept
 from oneflower.training.phases import Phases
 from oneflower.training.remarks import Remarks
@@ -193,6 +194,8 @@ def _run(loop: RoundLoop, arrays: ArrayRecord, app: str, prepare: Prepare | None
                 _announce(loop, facts, done)
             else:
                 _tell_gone_back(loop, bad, done)
+            if done == 0:
+                result.arrays = with_initial_model(config, result.arrays, loop.keeper.notes)
             if done == 0 and prepare is not None:
                 result.arrays = prepare(result.arrays, partial(ask_clients, phases, config))
             try:
