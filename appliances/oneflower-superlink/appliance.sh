@@ -42,6 +42,7 @@ ONE_SERVICE_PARAMS=(
     'FL_TARGET_METRIC_VALUE' 'configure' 'Value of FL_BEST_METRIC at which the training ends; empty for none' 'O|text'
     'FL_LOG_LEVEL' 'configure' 'Lowest severity of the log lines to write' 'O|list'
     'FLOWER_VERSION' 'configure' 'Flower version of the cluster' 'O|text'
+    'FL_APP' 'configure' 'App of your own: a folder or FAB below /opt/flower/apps, or https://HOST/NAME.fab#sha256=HEX' 'O|text'
     'FL_FLOWER_WORKAROUNDS' 'configure' 'Apply the workarounds for known defects of Flower 1.25.0' 'O|boolean'
     'FL_FLOWER_SPEEDUPS' 'configure' 'Apply the workarounds that only save time; the others stay' 'O|boolean'
     'FL_MAX_RESTARTS' 'configure' 'Restarts in a row without a completed round after which the training has failed' 'O|number'

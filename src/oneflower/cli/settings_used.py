@@ -26,9 +26,9 @@ def setting_rows(resolution: Resolution, settings: Settings) -> list[SettingRow]
     return rows
 
 
-def app_row(fab: Fab) -> SettingRow:
+def app_row(fab: Fab, source: str = "FL_USE_CASE or command line") -> SettingRow:
     """Say which app is trained."""
-    return SettingRow(variable="--app", value=f"{fab.id} {fab.version}", source="FL_USE_CASE or command line")
+    return SettingRow(variable="--app", value=f"{fab.id} {fab.version}", source=source)
 
 
 def write_settings_used(journal: Path, rows: Sequence[SettingRow]) -> None:

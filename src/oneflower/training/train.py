@@ -12,6 +12,7 @@ from oneflower.flower.api import ArrayRecord, ConfigRecord, Context, Grid, GrpcG
 from oneflower.flower.failures import facts_of, named_path, open_journal, tell_known
 from oneflower.flower.grid import RoundGrid
 from oneflower.flower.logs import log_through_flower
+from oneflower.flower.operator_config import completed
 from oneflower.flower.packing_grid import PackingGrid
 from oneflower.flower.parts import PARTS_VARIABLE, PartTable
 from oneflower.flower.records import array_views
@@ -83,13 +84,14 @@ def train(  # noqa: PLR0913 what Flower hands over, the model, and three options
         The central evaluation returned what is no metric, or every client raised the same exception twice.
     """
     log_through_flower()
-    config = training_config(context.run_config)
-    _warn_of_defaults(context.run_config)
+    run_config = completed(context.run_config)
+    config = training_config(run_config)
+    _warn_of_defaults(run_config)
     journal = open_journal(config, context.run_id)
     app = str(grid.run.fab_id) or config.use_case
     strategy = build_strategy(config)
     rule = _stop_rule(config, evaluates=evaluate is not None)
-    settings = _decisive(context.run_config)
+    settings = _decisive(run_config)
     with CheckpointKeeper(config, app=app, journal=journal, versions=versions, settings=settings) as keeper:
         phases = Phases(
             grid=_round_grid(grid, config.max_update_mb * MB),
