@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from oneflower.checkpoints import CheckpointReader
-from oneflower.sdk.client import derived_seed
+from oneflower.flower.calls.seeds import derived_seed
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 

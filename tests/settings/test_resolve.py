@@ -162,7 +162,7 @@ class TestProblems:
     def test_another_framework_is_refused_with_the_reason(self):
         text = _problems({"ML_FRAMEWORK": "tensorflow", "FL_USE_CASE": "image-classification"})
         assert "FL_USE_CASE" in text
-        assert "PyTorch" in text
+        assert "written in pytorch" in text
 
     def test_a_problem_names_the_alias_that_was_used(self):
         assert "ONEAPP_FL_SEED is 'x'" in _problems({}, {"ONEAPP_FL_SEED": "x"})

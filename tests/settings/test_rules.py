@@ -115,7 +115,7 @@ def test_a_parameter_of_another_strategy_is_ignored_and_said_so(parameter):
     value = 1 if isinstance(parameter.default, int) else 0.3
     assert parameter.in_bounds(value)
     (info,) = _notices({parameter.variable: str(value)}, "info")
-    assert info == f"{parameter.variable} belongs to {owners} and is ignored: FL_STRATEGY is FedAvg"
+    assert info == f"{parameter.variable} belongs to {owners} and is ignored: FL_STRATEGY is app"
 
 
 def test_the_defaults_that_a_form_sends_are_no_notice():
@@ -168,8 +168,8 @@ def test_a_base_model_is_of_no_use_to_an_app_without_one():
 @pytest.mark.parametrize(
     "environ",
     [
-        {"ML_FRAMEWORK": "tensorflow"},
-        {"ONEAPP_ML_FRAMEWORK": "tensorflow"},
+        {"ML_FRAMEWORK": "keras"},
+        {"ONEAPP_ML_FRAMEWORK": "tensorflow", "FL_USE_CASE": "image-classification"},
         {"FL_USE_CASE": "image-segmentation"},
         {"FL_USE_CASE": "llm-fine-tuning", "ML_FRAMEWORK": "sklearn", "FL_NUM_ROUNDS": "0"},
     ],
@@ -178,7 +178,8 @@ def test_what_fits_is_shown_where_app_and_framework_do_not(environ):
     with pytest.raises(SettingsError) as caught:
         resolve(environ)
     text = str(caught.value)
-    for use_case in USE_CASES:
+    assert re.search(r"^  none +of the app ", text, re.MULTILINE)
+    for use_case in USE_CASES[1:]:
         assert re.search(rf"^  {use_case} +pytorch ", text, re.MULTILINE)
 
 

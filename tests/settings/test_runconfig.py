@@ -20,6 +20,7 @@ from oneflower.settings import (
     resolve,
     run_config,
     training_config,
+    without_operational,
 )
 
 PARAMETERS = {spec.name: {parameter.key for parameter in spec.parameters} for spec in SPECS}
@@ -83,7 +84,44 @@ def test_a_key_of_the_app_that_is_missing_is_a_difference():
 def test_missing_keys_are_listed_with_the_defaults_that_replace_them():
     assert missing_keys(APP_CONFIG_KEYS) == {}
     found = missing_keys({"num-server-rounds": 5, "batch-size": 32})
-    assert found == {key: value for key, value in APP_CONFIG_KEYS.items() if key != "num-server-rounds"}
+    others = {"num-server-rounds", "operator-set"}
+    assert found == {key: value for key, value in APP_CONFIG_KEYS.items() if key not in others}
+
+
+class TestWhatTheOperatorSet:
+    def test_it_travels_and_tells_what_is_the_authors(self):
+        settings = resolve({"FL_NUM_ROUNDS": "3"}, {"ONEAPP_FL_SEED": "7", "FL_NODE_AUTH": "NO"}).settings
+        config = training_config(run_config(settings))
+        assert config.operator_set == {"FL_NUM_ROUNDS", "FL_SEED"}
+        assert config.is_set("FL_NUM_ROUNDS")
+        assert not config.is_set("FL_STRATEGY")
+
+    def test_an_app_that_oneflower_did_not_pack_has_none(self):
+        assert training_config({}).operator_set == frozenset()
+
+    def test_it_is_no_change_of_the_settings(self):
+        """FL_NUM_ROUNDS=3 trains what its default trains."""
+        before, now = (run_config(resolve(given).settings) for given in ({}, {"FL_NUM_ROUNDS": "3"}))
+        assert before != now
+        assert differences(without_operational(before), without_operational(now)) == []
+
+
+class TestTheStrategyOfTheApp:
+    def test_a_release_that_had_fedavg_for_it_trained_the_same(self):
+        now = without_operational(run_config(resolve({}).settings))
+        before = {key: value for key, value in now.items() if key != "proximal-term"} | {"strategy": "FedAvg"}
+        assert differences(before, now) == []
+        assert [change.key for change in differences(before, now | {"strategy": "Krum"})] == ["strategy"]
+
+    def test_from_this_release_on_fedavg_replaces_the_strategy_of_the_app(self):
+        now = without_operational(run_config(resolve({}).settings))
+        assert [change.now for change in differences(now | {"strategy": "FedAvg"}, now)] == ["app"]
+
+    def test_the_bounds_are_those_of_fedavg_and_no_parameter_is_its_own(self):
+        settings, fedavg = (resolve({"FL_STRATEGY": name}).settings for name in ("app", "FedAvg"))
+        assert settings.strategy_parameters() == {}
+        assert settings.minimum_updates == fedavg.minimum_updates
+        assert settings.quorum_after(1) == fedavg.quorum_after(1)
 
 
 def test_keys_of_the_app_itself_are_left_alone():

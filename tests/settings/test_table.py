@@ -34,7 +34,7 @@ DEFAULTS = {
     "ML_FRAMEWORK": "pytorch",
     "FL_BASE_MODEL": "/app/models",
     "FL_NUM_ROUNDS": "3",
-    "FL_STRATEGY": "FedAvg",
+    "FL_STRATEGY": "app",  # FedAvg for an app that builds none, as before
     "FL_MIN_FIT_CLIENTS": "2",
     "FL_MIN_EVALUATE_CLIENTS": "2",
     "FL_MIN_AVAILABLE_CLIENTS": "2",
@@ -44,6 +44,10 @@ DEFAULTS = {
     "FL_CHECKPOINT_PATH": "/app/checkpoints",
     "FL_CHECKPOINT_KEEP": "3",
     "FL_RESUME": "auto",
+    "FL_INITIAL_MODEL": "",
+    "FL_REPLAY": "YES",
+    "FL_PROXIMAL_TERM": "auto",
+    "FL_APP_CONFIG": "",
     "FL_ROUND_TIMEOUT": "3600",
     "FL_ROUND_RETRIES": "10",
     "FL_SEED": "42",
@@ -211,7 +215,7 @@ def test_inputs_read_as_opennebula_writes_them():
     assert user_input(BY_NAME["FL_CHECKPOINT_ENABLED"]).endswith("||NO")
     assert user_input(BY_NAME["FL_NUM_ROUNDS"]).endswith("||3")
     assert user_input(BY_NAME["FL_TRIM_BETA"]).startswith("O|number-float|")
-    assert user_input(BY_NAME["FL_RESUME"]).endswith("|auto,never|auto")
+    assert user_input(BY_NAME["FL_LOG_LEVEL"]).endswith("|DEBUG,INFO,WARNING,ERROR|INFO")
     assert user_input(BY_NAME["FL_SSL_KEYFILE"]).startswith("O|text64|")
 
 

@@ -8,7 +8,7 @@ from flwr.clientapp import ClientApp
 from flwr.common import ConfigRecord, Context
 
 from oneflower.errors import AppError, TrainingError
-from oneflower.flower.client_mark import mark_reply
+from oneflower.flower.calls.call import call_client
 from oneflower.flower.grid import RoundGrid
 from oneflower.lab.localgrid import LocalGrid
 from oneflower.training.blame import lacks_evaluate, shared_exception
@@ -169,8 +169,8 @@ def test_a_reply_to_anybody_elses_server_stays_as_the_app_made_it():
     message = Message(RecordDict({"config": ConfigRecord({"server-round": 1})}), 1, "train")
     message.metadata.__dict__["_src_node_id"] = 2
     reply = Message(RecordDict({"metrics": MetricRecord({"a": 1})}), reply_to=message)
-    mark_reply(reply, message, context)
-    assert list(reply.content) == ["metrics"]
+    answered = call_client(lambda *_: reply, message, context)
+    assert list(answered.content) == ["metrics"]
 
 
 # --- work that takes longer than the round may ----------------------------------------------------

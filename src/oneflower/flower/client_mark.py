@@ -7,30 +7,32 @@ labels texts and decides nothing.
 """
 
 import json
-import socket
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from logging import ERROR
 from typing import Final
 
 from oneflower.bounded_json import parse_json
 from oneflower.flower.api import ConfigRecord, Context, Error, ErrorCode, Message, log
-from oneflower.flower.arguments import LONGEST_NAME, NAME, client_name
-from oneflower.flower.packing import answer
-from oneflower.flower.parts import own_part
+from oneflower.flower.arguments import LONGEST_NAME
+from oneflower.flower.calls.control import RECORD
+from oneflower.flower.who import checked_identity, own_identity
 from oneflower.foreign_text import LONGEST_REASON, cut
 
 _RECORD: Final = "oneflower-client"
 _LINE: Final = "\noneflower-client "
 _ESCAPED_LINE: Final = "\\noneflower-client "
 """The same after the SuperLink has escaped the reason (`foreign_text`)."""
-# Only our round loop sends both; a reply to anybody else's stays as the app made it.
+# Only the round loop of an earlier release sends both; a reply to anybody else's stays as the app made it.
 _OURS: Final = frozenset({"server-round", "seed"})
 
 
 MOST_RAISED: Final = 800
 """In characters, of an exception's text: after it was escaped the mark has room in the reason, too."""
-MOST_PARTITIONS: Final = 2**31
+LONGEST_TEXT: Final = 400
+NOTHING: Final = -1
+"""In place of a round: the app got no state of an earlier message."""
+MOST_ROUNDS: Final = 2**31
 MOST_STATE: Final = 64
 """How many names of records are read of one client."""
 
@@ -39,37 +41,48 @@ MOST_STATE: Final = 64
 class ClientMark:
     """What a client sends about itself; empty where it sends nothing.
 
-    ``state`` are the names of the records that its app keeps in `context.state`, which no checkpoint holds
-    and which starts empty after a resume.
+    ``state`` are the names of the records that its app keeps in `context.state`, which no checkpoint holds.
+    Where its process `keeps_state` on its disk, `state_of` is the round of the state that the app got, and
+    `state_problem` names a state that could not be used. `proximal` says whose FedProx's term was, and
+    `left_out` the shapes of what was trained without it.
     """
 
     name: str = ""
     partition: int | None = None
     state: tuple[str, ...] = ()
+    proximal: str = ""
+    left_out: str = ""
+    keeps_state: bool = False
+    state_of: int = NOTHING
+    state_problem: str = ""
 
 
-def call_client(app: Callable[[Message, Context], Message], message: Message, context: Context) -> Message:
-    """Call a ClientApp with its partition and with unpacked arrays; pack and mark its reply."""
-    with own_part(message, context):
-        reply = answer(app, message, context)
-    mark_reply(reply, message, context)
-    return reply
+@dataclass(slots=True, kw_only=True)
+class Report:
+    """What the client's process did around the call of the app, for the mark of the reply."""
+
+    proximal: str = ""
+    left_out: str = ""
+    keeps_state: bool = False
+    state_of: int = NOTHING
+    state_problem: str = ""
 
 
-def mark_reply(reply: Message, message: Message, context: Context) -> None:
+def mark_reply(reply: Message, context: Context, report: Report) -> None:
     """Mark a reply that has content."""
-    if _is_ours(message) and not reply.has_error() and reply.has_content():
+    if not reply.has_error() and reply.has_content():
         record = ConfigRecord({"state": sorted(map(str, context.state))})
-        record.update(_own(context))
+        record.update({name: value for name, value in asdict(report).items() if value != ""})
+        record.update(own_identity(context.node_config))
         reply.content[_RECORD] = record
 
 
-def raised_reply(error: BaseException, message: Message, context: Context) -> Message:
+def raised_reply(error: BaseException, message: Message, context: Context, *, ours: bool) -> Message:
     """Return the reply of Flower's own process to an exception of the app, with the mark in its reason."""
     log(ERROR, "ClientApp raised an exception", exc_info=error)
     reason = cut(f"{type(error)}:<'{error}'>", MOST_RAISED)  # run_clientapp.py:139
-    if _is_ours(message):
-        reason += _LINE + json.dumps(_own(context))
+    if ours:
+        reason += _LINE + json.dumps(own_identity(context.node_config))
     return Message(Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=reason), reply_to=message)
 
 
@@ -97,26 +110,33 @@ def _marked(parts: tuple[str, str, str]) -> bool:
     return bool(parts[1])
 
 
-def _is_ours(message: Message) -> bool:
-    asked = message.content.config_records.get("config") if message.has_content() else None
-    return asked is not None and set(asked) >= _OURS
+def is_ours(message: Message) -> bool:
+    """Return whether our server has sent a message, which is read before the control record is taken out.
 
-
-def _own(context: Context) -> dict[str, str | int]:
-    given = context.node_config.get(NAME)
-    partition = context.node_config.get("partition-id")
-    name = given if isinstance(given, str) and given else socket.gethostname()
-    return {"name": client_name(name), **({"partition": partition} if type(partition) is int else {})}
+    A server of an earlier release sends no control record.
+    """
+    records = message.content.config_records if message.has_content() else {}
+    return RECORD in records or set(records.get("config", ())) >= _OURS
 
 
 def _checked(values: Mapping[str, object]) -> ClientMark:
     """Return what is valid: an attacker's client sends what it likes."""
-    name, partition, state = values.get("name"), values.get("partition"), values.get("state", [])
+    identity, state = checked_identity(values), values.get("state", [])
+    state_of = values.get("state_of")
     return ClientMark(
-        name=name if isinstance(name, str) and name == client_name(name) else "",
-        partition=partition if type(partition) is int and 0 <= partition < MOST_PARTITIONS else None,
+        name=identity.name,
+        partition=identity.partition,
         state=tuple(filter(_is_name, state[:MOST_STATE])) if isinstance(state, list) else (),
+        proximal=_short(values.get("proximal")),
+        left_out=_short(values.get("left_out")),
+        keeps_state=values.get("keeps_state") is True,
+        state_of=state_of if type(state_of) is int and NOTHING <= state_of < MOST_ROUNDS else NOTHING,
+        state_problem=_short(values.get("state_problem")),
     )
+
+
+def _short(value: object) -> str:
+    return value if isinstance(value, str) and value.isprintable() and len(value) <= LONGEST_TEXT else ""
 
 
 def _is_name(value: object) -> bool:

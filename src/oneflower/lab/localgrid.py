@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from oneflower.flower.api import ClientApp, Context, Grid, Message, RecordDict, Run, UserConfigValue
 from oneflower.flower.arguments import NAME
-from oneflower.flower.client_mark import mark_reply, raised_reply
+from oneflower.flower.calls.call import call_client
 from oneflower.flower.door import names
 
 
@@ -106,13 +106,10 @@ class LocalGrid(Grid):
         return list(self.pull_messages(self.push_messages(messages)))
 
     def _reply(self, message: Message) -> Message:
-        """Call the ClientApp; an exception becomes the error reply that a SuperNode would send."""
-        context = self._contexts[message.metadata.dst_node_id]
-        try:
-            reply = self._client_app(message, context)
-            if not isinstance(reply, Message):
-                raise TypeError(f"the ClientApp returned {type(reply).__name__}; expected a Message")  # noqa: TRY301
-        except (Exception, SystemExit) as error:  # noqa: BLE001 a client's own code may raise anything
-            return raised_reply(error, message, context)
-        mark_reply(reply, message, context)
-        return reply
+        """Call the ClientApp as a SuperNode does.
+
+        The messages of a phase share their content: what one client's app does to it must not reach the next.
+        """
+        if message.has_content():
+            message.content = RecordDict({name: each.copy() for name, each in message.content.items()})
+        return call_client(self._client_app, message, self._contexts[message.metadata.dst_node_id])

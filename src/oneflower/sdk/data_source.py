@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oneflower.errors import AppError
+from oneflower.flower.calls.seeds import derived_seed
 from oneflower.sdk import partition
-from oneflower.sdk.client import RoundInfo, derived_seed
+from oneflower.sdk.client import RoundInfo
 from oneflower.sdk.options import option
 from oneflower.sdk.partition import Indices
 

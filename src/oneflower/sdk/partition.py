@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oneflower.errors import AppError
-from oneflower.sdk.client import derived_seed
+from oneflower.flower.calls.seeds import derived_seed
 
 Indices = NDArray[np.int64]
 

@@ -6,6 +6,7 @@ from oneflower.settings.runconfig import (
     ENDING,
     RESUME,
     ROUNDS,
+    STRATEGY,
     Change,
     differences,
     missing_keys,
@@ -16,10 +17,11 @@ from oneflower.settings.runconfig import (
 )
 from oneflower.settings.settings import Settings
 from oneflower.settings.sources import Notice, Source
-from oneflower.settings.strategy_rows import STRATEGIES
+from oneflower.settings.strategy_rows import APP_STRATEGY, STRATEGIES, rule_of
 from oneflower.settings.table import (
     APP_CONFIG_KEYS,
     BY_NAME,
+    OPERATOR_SET,
     PEM_VARIABLES,
     TABLE,
     asked,
@@ -34,13 +36,16 @@ from oneflower.settings.variable import Consumer, Role, Variable
 
 __all__ = [
     "APP_CONFIG_KEYS",
+    "APP_STRATEGY",
     "BY_NAME",
     "ENDING",
     "NO_USE_CASE",
+    "OPERATOR_SET",
     "PEM_VARIABLES",
     "RESUME",
     "ROUNDS",
     "STRATEGIES",
+    "STRATEGY",
     "TABLE",
     "USE_CASES",
     "Change",
@@ -67,6 +72,7 @@ __all__ = [
     "render_run_config",
     "resolve",
     "resolve_for",
+    "rule_of",
     "run_config",
     "strategy_rows",
     "training_config",

@@ -222,6 +222,17 @@ def _real_number(text: str) -> str:
     return text
 
 
+def _resume(text: str) -> str:
+    """Check what a training resumes from, and write the number of a round without leading zeros."""
+    if text in {"auto", "never"}:
+        return text
+    if not re.fullmatch(r"[0-9]{1,10}", text):
+        raise ValueError("it is neither auto, never nor a whole number")
+    if not 1 <= int(text) < 2**31:
+        raise ValueError("it is not the number of a round, which is 1 or more")
+    return str(int(text))
+
+
 VERSION = TextFormat(
     expected=f"{FLOWER_VERSION}, the only version that this release supports",
     example=FLOWER_VERSION,
@@ -258,4 +269,5 @@ METRIC = TextFormat(
     example="-eval_loss",
     parse=_metric,
 )
+RESUME = TextFormat(expected="auto, never, or the number of a round", example="auto", parse=_resume)
 REAL_NUMBER = TextFormat(expected="a finite number", example="0.95", parse=_real_number)

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from oneflower.aggregation import spec_of
+from oneflower.settings.strategy_rows import rule_of
 
 
 class Quorum(Protocol):
@@ -21,7 +22,7 @@ class Quorum(Protocol):
     @property
     def minimum_updates(self) -> int:
         """Valid updates with which the strategy keeps its promise."""
-        return spec_of(self.strategy).minimum_updates(self.strategy_parameters())
+        return spec_of(rule_of(self.strategy)).minimum_updates(self.strategy_parameters())
 
     @property
     def quorum(self) -> int:
@@ -37,7 +38,7 @@ class Quorum(Protocol):
         """
         if self.min_fit_clients > self.minimum_updates:
             return self.min_fit_clients
-        spec = spec_of(self.strategy)
+        spec = spec_of(rule_of(self.strategy))
         return spec.minimum_updates(spec.after_quarantine(self.strategy_parameters(), quarantined))
 
     @property

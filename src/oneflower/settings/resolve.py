@@ -72,7 +72,7 @@ def resolve(
     if problems:
         table = [] if fits(values) else [what_fits()]
         raise SettingsError("\n".join([_report(problems, collected.notices), *table]))
-    asked = _settings(values)
+    asked = _settings(values, collected.given)
     settings, raised = raise_minimums(asked)
     return Resolution(
         settings=settings,
@@ -114,7 +114,7 @@ def resolve_for(consumers: Consumer, environ: Mapping[str, str]) -> Settings:
     problems = [*collected.problems, *problems]
     if problems:
         raise SettingsError(_report(problems, ()))
-    return _settings(values)
+    return _settings(values, collected.given)
 
 
 def _parse_all(given: Mapping[str, Given]) -> tuple[dict[str, Value], list[str]]:
@@ -133,10 +133,11 @@ def _parse_all(given: Mapping[str, Given]) -> tuple[dict[str, Value], list[str]]
     return values, problems
 
 
-def _settings(values: Mapping[str, Value]) -> Settings:
+def _settings(values: Mapping[str, Value], given: Iterable[str]) -> Settings:
     fields: dict[str, Any] = {row.field: values[row.field] for row in TABLE if not row.strategies}
     parameters: dict[str, Any] = {row.field: values[row.field] for row in TABLE if row.strategies}
-    return Settings(**fields, parameters=parameters)
+    travels = frozenset(row.name for row in TABLE if row.travels)
+    return Settings(**fields, parameters=parameters, operator_set=travels.intersection(given))
 
 
 def _problem(variable: Variable, given: Given, reason: str) -> str:

@@ -9,6 +9,7 @@ from oneflower.settings.formats import LISTEN_ADDRESS, is_loopback, split_addres
 from oneflower.settings.secrets import shown
 from oneflower.settings.settings import Settings
 from oneflower.settings.sources import Given, Notice
+from oneflower.settings.strategy_rows import rule_of
 from oneflower.settings.table import BY_NAME, PEM_VARIABLES, TABLE
 from oneflower.settings.use_cases import NO_USE_CASE, use_case_of
 from oneflower.settings.values import Text, Value, as_text
@@ -150,7 +151,7 @@ def raise_minimums(settings: Settings) -> tuple[Settings, tuple[Notice, ...]]:
         Notice(
             level="warning",
             text=f"{name} is {clients}, and {_strategy_text(settings)} needs {bound} clients "
-            f"({spec_of(settings.strategy).bound}): the effective minimum is raised to {bound}",
+            f"({spec_of(rule_of(settings.strategy)).bound}): the effective minimum is raised to {bound}",
         )
         for name, clients in minimums.items()
         if clients < bound
@@ -257,7 +258,8 @@ def _best_metric(settings: Settings) -> Iterator[Notice]:
 
 
 def _strategy(settings: Settings) -> Iterator[Notice]:
-    text = spec_of(settings.strategy).advice(settings.strategy_parameters(), settings.min_fit_clients)
+    spec = spec_of(rule_of(settings.strategy))
+    text = spec.advice(settings.strategy_parameters(), settings.min_fit_clients)
     if text is not None:
         yield Notice(level="warning", text=text)
 

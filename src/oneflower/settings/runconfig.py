@@ -8,15 +8,18 @@ from typing import Any, Final
 
 from oneflower.errors import SettingsError
 from oneflower.settings.settings import Settings
-from oneflower.settings.table import APP_CONFIG_KEYS, BY_KEY, key_of, keys_of
+from oneflower.settings.strategy_rows import APP_STRATEGY, rule_of
+from oneflower.settings.table import APP_CONFIG_KEYS, BY_KEY, BY_NAME, OPERATOR_SET, key_of, keys_of
 from oneflower.settings.training import TrainingConfig
 from oneflower.settings.use_cases import NO_USE_CASE
 from oneflower.settings.values import Value
 from oneflower.settings.variable import Effect, Variable
 
+STRATEGY: Final = key_of("strategy")
+_PROXIMAL: Final = key_of("proximal_term")
 ROUNDS: Final = key_of("num_rounds")
 RESUME: Final = key_of("resume")
-OPERATIONAL: Final = keys_of(Effect.OPERATION)
+OPERATIONAL: Final = keys_of(Effect.OPERATION) | {OPERATOR_SET}
 """They say how a training is run and kept; none of them changes the model or its end."""
 ENDING: Final = keys_of(Effect.ENDING)
 """They say when it ends, and which round is the best; the model of each round is the same."""
@@ -30,12 +33,13 @@ def run_config(settings: Settings) -> dict[str, Value]:
     A variable of one pre-built app goes to that app, and to an app of the operator's own where it is set: the
     default must not replace what such an app declares itself.
     """
-    return {
+    values = {
         key: settings.value_of(row)
         for key, row in BY_KEY.items()
         if (not row.strategies or settings.strategy in row.strategies)
         and (not row.use_cases or _is_for_app(row, settings))
     }
+    return {**values, OPERATOR_SET: ",".join(sorted(settings.operator_set))}
 
 
 def _is_for_app(row: Variable, settings: Settings) -> bool:
@@ -66,12 +70,18 @@ def training_config(run_config: Mapping[str, object]) -> TrainingConfig:
             )
     if problems:
         raise SettingsError("\n".join(["The run-config of the training is wrong.", *problems]))
-    return TrainingConfig(**fields, parameters=parameters)
+    return TrainingConfig(**fields, parameters=parameters, operator_set=_operator_set(run_config))
+
+
+def _operator_set(run_config: Mapping[str, object]) -> frozenset[str]:
+    """Return the names in OPERATOR_SET; none for an app that oneflower did not pack."""
+    names = str(run_config.get(OPERATOR_SET, "")).split(",")
+    return frozenset(names) & BY_NAME.keys()
 
 
 def missing_keys(run_config: Mapping[str, object]) -> dict[str, Value]:
     """Return oneflower's keys that a run-config lacks, with the defaults that are used instead."""
-    return {key: default for key, default in APP_CONFIG_KEYS.items() if key not in run_config}
+    return {key: row.default for key, row in BY_KEY.items() if key not in run_config}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +105,18 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Chang
     """List the keys whose values differ, in the order of their names.
 
     A key of oneflower's that one side lacks has its default there: a release without the variable trained as
-    the default does, and an app that oneflower did not pack gets it. Any other missing key is None.
+    the default does, and an app that oneflower did not pack gets it. Any other missing key is None. A release
+    without FL_STRATEGY=app had FedAvg where now `app` is.
     """
     # Earlier releases had no settings of how a training ends: what they wrote says nothing of it.
     keys = sorted({*before, *now} - (ENDING - {*before}))
     sides = ([side.get(key, APP_CONFIG_KEYS.get(key)) for key in keys] for side in (before, now))
-    return [Change(key, old, new) for key, old, new in zip(keys, *sides, strict=True) if old != new]
+    changes = [Change(key, old, new) for key, old, new in zip(keys, *sides, strict=True) if old != new]
+    return [change for change in changes if _PROXIMAL in before or not _is_renamed(change)]
+
+
+def _is_renamed(change: Change) -> bool:
+    return change.key == STRATEGY and change.now == APP_STRATEGY and change.before == rule_of(APP_STRATEGY)
 
 
 def render_run_config(mapping: Mapping[str, Value]) -> str:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from oneflower.settings.app_config import APP_CONFIG
 from oneflower.settings.formats import (
     APP_SOURCE,
     CONNECT_ADDRESS,
@@ -43,8 +44,7 @@ class Settings(TrainingConfig):
         role=Role.SUPERNODE,
         consumers=Consumer.NONE,
         in_form=True,
-        help="Machine learning framework of the app",
-        hint="every app of FL_USE_CASE is written in PyTorch, and the images contain no other framework",
+        help="Machine learning framework of the app; any for one that needs none of them",
     )
     app: str = variable(
         name="FL_APP",
@@ -83,6 +83,15 @@ class Settings(TrainingConfig):
         consumers=Consumer.SUPERLINK | Consumer.SUPERNODE | Consumer.SUPERVISOR,
         needs="FL_FLOWER_WORKAROUNDS",
         help="Apply the workarounds that only save time; the others stay",
+    )
+    app_config: str = variable(
+        name="FL_APP_CONFIG",
+        label="Settings of the app",
+        kind=Text(APP_CONFIG),
+        default="",
+        role=Role.SUPERLINK,
+        consumers=Consumer.SUPERVISOR,
+        help="Values of the run-config keys that the app declares itself: pairs key=value, or TOML",
     )
     max_restarts: int = variable(
         name="FL_MAX_RESTARTS",

@@ -1,10 +1,20 @@
 """The strategies, and a row for each of their parameters, from the specs of `oneflower.aggregation`."""
 
+from typing import Final
+
 from oneflower.aggregation import NUM_MALICIOUS, PARAMETERS, SPECS, AnyParameter, StrategySpec, readers
 from oneflower.settings.values import Decimal, Integer
 from oneflower.settings.variable import Variable, strategy_variable
 
 STRATEGIES = tuple(spec.name for spec in SPECS)
+APP_STRATEGY: Final = "app"
+"""FL_STRATEGY of the strategy that the app builds itself; an app that builds none trains with FedAvg."""
+_OF_ITSELF: Final = "FedAvg"
+
+
+def rule_of(strategy: str) -> str:
+    """Return the name of the spec whose bounds hold for a value of FL_STRATEGY."""
+    return _OF_ITSELF if strategy == APP_STRATEGY else strategy
 
 
 def _row(parameter: AnyParameter) -> Variable:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from types import MappingProxyType
+from typing import Final
 
 from oneflower.settings.settings import Settings
 from oneflower.settings.strategy_rows import STRATEGY_ROWS
@@ -15,6 +16,8 @@ def _rows() -> Iterator[Variable]:
     """Yield the row of each field, and the rows of the strategies in place of `parameters`."""
     in_run_config = {field.name for field in fields(TrainingConfig)}
     for field in fields(Settings):
+        if field.name == "operator_set":
+            continue
         rows = (field.metadata[ROW],) if ROW in field.metadata else STRATEGY_ROWS
         for row in rows:
             if not row.strategies and row.field != field.name:
@@ -34,7 +37,11 @@ PEM_VARIABLES: tuple[str, ...] = tuple(
     row.name for row in TABLE if isinstance(row.kind, Text64) and row.name.startswith("FL_SSL_")
 )
 """The names of the CA certificate, the SuperLink's certificate and its key, in this order."""
-APP_CONFIG_KEYS: Mapping[str, Value] = MappingProxyType({key: row.default for key, row in BY_KEY.items()})
+OPERATOR_SET: Final = "operator-set"
+"""The run-config key that names the variables that the operator set, separated by commas."""
+APP_CONFIG_KEYS: Mapping[str, Value] = MappingProxyType(
+    {**{key: row.default for key, row in BY_KEY.items()}, OPERATOR_SET: ""}
+)
 """Every key with its default: what a packed app declares, because Flower refuses to set any other key."""
 
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from oneflower.quality import Wanted
-from oneflower.settings.formats import ABSOLUTE_PATH, METRIC, REAL_NUMBER
+from oneflower.settings.formats import ABSOLUTE_PATH, METRIC, REAL_NUMBER, RESUME
 from oneflower.settings.quorum import Quorum
-from oneflower.settings.strategy_rows import STRATEGIES, STRATEGY_ROWS
+from oneflower.settings.strategy_rows import APP_STRATEGY, STRATEGIES, STRATEGY_ROWS
 from oneflower.settings.use_cases import NO_USE_CASE, USE_CASES
 from oneflower.settings.values import Boolean, Choice, Decimal, Integer, Text, Value
 from oneflower.settings.variable import RUN_CONFIG, Consumer, Effect, Role, Variable, variable
@@ -56,13 +56,13 @@ class TrainingConfig(Quorum):
     strategy: str = variable(
         name="FL_STRATEGY",
         label="Aggregation strategy",
-        kind=Choice(STRATEGIES),
-        default="FedAvg",
+        kind=Choice((APP_STRATEGY, *STRATEGIES)),
+        default=APP_STRATEGY,
         role=Role.SUPERLINK,
         consumers=RUN_CONFIG,
         effect=Effect.MODEL,
         in_form=True,
-        help="Strategy that aggregates the updates of the clients into the next global model",
+        help="Strategy that aggregates the updates; app keeps the one that the app builds, else FedAvg",
     )
     min_fit_clients: int = variable(
         name="FL_MIN_FIT_CLIENTS",
@@ -101,6 +101,8 @@ class TrainingConfig(Quorum):
         default_factory=lambda: {row.field: row.kind.check(row.default) for row in STRATEGY_ROWS}
     )
     """The parameters of all strategies, numbers by the field of their rows (`strategy_rows`)."""
+    operator_set: frozenset[str] = field(default=frozenset(), compare=False)
+    """The names of the variables in the run-config that the operator set; the others have their defaults."""
     update_norm_bound: float = variable(
         name="FL_UPDATE_NORM_BOUND",
         label="Change bound (times median)",
@@ -169,13 +171,23 @@ class TrainingConfig(Quorum):
     resume: str = variable(
         name="FL_RESUME",
         label="Resume from checkpoint",
-        kind=Choice(("auto", "never")),
+        kind=Text(RESUME),
         default="auto",
         role=Role.SUPERLINK,
         consumers=Consumer.SERVERAPP | Consumer.SUPERVISOR,
         effect=Effect.OPERATION,
         needs="FL_CHECKPOINT_ENABLED",
-        help="Resume from the newest checkpoint (auto), or start at round 1 (never)",
+        help="Resume from the newest checkpoint (auto) or that of a round, or start at round 1 (never)",
+    )
+    initial_model: str = variable(
+        name="FL_INITIAL_MODEL",
+        label="Initial model (file)",
+        kind=Text(ABSOLUTE_PATH),
+        default="",
+        role=Role.SUPERLINK,
+        consumers=Consumer.SERVERAPP,
+        effect=Effect.MODEL,
+        help="File of weights to start from (.npz, .safetensors, .pt, .pth); empty for those of the app",
     )
     max_update_mb: int = variable(
         name="FL_MAX_UPDATE_MB",
@@ -206,6 +218,27 @@ class TrainingConfig(Quorum):
         consumers=Consumer.SERVERAPP,
         effect=Effect.OPERATION,
         help="Further attempts of a round below its quorum, and of saving the last round",
+    )
+    replay: bool = variable(
+        name="FL_REPLAY",
+        label="Replay recorded exchanges",
+        kind=Boolean(),
+        default=True,
+        role=Role.SUPERLINK,
+        consumers=Consumer.SERVERAPP,
+        effect=Effect.OPERATION,
+        needs="FL_CHECKPOINT_ENABLED",
+        help="Record the messages of an app with a loop of its own, and replay them after a crash",
+    )
+    proximal_term: str = variable(
+        name="FL_PROXIMAL_TERM",
+        label="Proximal term",
+        kind=Choice(("auto", "app")),
+        default="auto",
+        role=Role.SUPERLINK,
+        consumers=RUN_CONFIG,
+        effect=Effect.MODEL,
+        help="Add the proximal term for an app that does not (auto), or leave it to the app (app)",
     )
     seed: int = variable(
         name="FL_SEED",
@@ -274,9 +307,18 @@ class TrainingConfig(Quorum):
         return value
 
     def strategy_parameters(self) -> dict[str, float | int]:
-        """Return the parameters of the selected strategy by field name; empty for FedAvg."""
+        """Return the parameters of the selected strategy by field name; empty for FedAvg and `app`."""
         rows = (row for row in STRATEGY_ROWS if self.strategy in row.strategies)
         return {row.field: self.parameters[row.field] for row in rows}
+
+    def is_set(self, name: str) -> bool:
+        """Whether the operator set a variable; what he did not set is the app author's."""
+        return name in self.operator_set
+
+    @property
+    def resume_round(self) -> int | None:
+        """The round from whose checkpoint the training resumes; None for the newest, or for none."""
+        return int(self.resume) if self.resume.isdecimal() else None
 
     @property
     def quality(self) -> Wanted:

@@ -27,7 +27,7 @@ PRE_BUILT = (
     ),
 )
 USE_CASES = (NO_USE_CASE, *(each.name for each in PRE_BUILT))
-FRAMEWORKS = tuple(sorted({each.framework for each in PRE_BUILT}))
+FRAMEWORKS = ("pytorch", "tensorflow", "sklearn", "xgboost", "jax", "any")
 
 
 def use_case_of(name: str) -> UseCase | None:
@@ -37,7 +37,7 @@ def use_case_of(name: str) -> UseCase | None:
 
 def what_fits() -> str:
     """Return the table of apps and frameworks as text, with a column for each variable."""
-    own = (NO_USE_CASE, " or ".join(FRAMEWORKS), "an app of your own, with its own packages")
+    own = (NO_USE_CASE, "of the app", "an app of your own, with its own packages")
     rows = [(each.name, each.framework, f"pip install 'oneflower[{each.extras}]'") for each in PRE_BUILT]
     head = ("FL_USE_CASE", "ML_FRAMEWORK", "installed with (included in the appliances)")
     lines = [f"  {name:<22}{framework:<14}{with_}" for name, framework, with_ in (head, own, *rows)]

@@ -10,6 +10,7 @@ from typing import Any, Self
 from numpy.typing import NDArray
 
 from oneflower.checkpoints import (
+    FORM_CHANGED,
     BackgroundWriter,
     Checkpoint,
     CheckpointStore,
@@ -24,14 +25,14 @@ from oneflower.errors import CheckpointError, OneflowerError
 from oneflower.flower.api import Result, log
 from oneflower.flower.records import array_views, to_record
 from oneflower.journal import Event, Journal
-from oneflower.journal.events import CheckpointFailed, CheckpointSaved, SettingsChanged, TrainingSaving
+from oneflower.journal.events import CheckpointFailed, CheckpointSaved, SettingsChanged
 from oneflower.settings import TrainingConfig
 from oneflower.training import signing
+from oneflower.training.driver import Driver
 from oneflower.training.fitting import require_rounds, require_versions, settings_changed
 from oneflower.training.history import metrics_since, restore
-from oneflower.training.kept import Kept, prove
+from oneflower.training.kept import Kept, prove, tell_saving
 from oneflower.training.start import GONE_BACK, BadModelError, Start
-from oneflower.training.strategy import Strategy
 
 # A restarted SuperLink may submit a training before the killed one has let go of the folder.
 _LOCK_WAIT_S = 15.0
@@ -43,17 +44,19 @@ class CheckpointKeeper:
     With FL_CHECKPOINT_ENABLED=NO it keeps nothing and a training starts at round 1.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a manifest says of its training
         self,
         config: TrainingConfig,
         *,
+        strategy: str,
         app: str,
         journal: Journal | None,
         versions: Mapping[str, str] | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         self._config = config
-        self._app = app
+        self._app, self._strategy = app, strategy
+        self._initial = ModelSchema(arrays={})
         self._journal = journal
         self._versions = {str(name): str(value) for name, value in (versions or {}).items()}
         # Read once: a package's metadata may be out of reach later, and a save must not fail for it.
@@ -65,7 +68,7 @@ class CheckpointKeeper:
         self._stack = ExitStack()
         self._store: CheckpointStore | None = None
         self._writer: BackgroundWriter | None = None
-        self._submitted, self._rejected_before = 0, 0
+        self.submitted, self._rejected_before = 0, 0
         self._failures: dict[int, str] = {}
 
     def __enter__(self) -> Self:
@@ -122,24 +125,25 @@ class CheckpointKeeper:
             return Start(round=0)
         self._writer.wait()
         self._store.reject(server_round)
-        self._submitted, self.notes[GONE_BACK] = 0, server_round
+        self.submitted, self.notes[GONE_BACK] = 0, server_round
         self._failures.clear()
         return self._resume(self._store, result)
 
     def _resume(self, store: CheckpointStore, result: Result) -> Start:
-        newest = store.latest(ModelSchema.of(array_views(result.arrays)))
+        self._initial = ModelSchema.of(array_views(result.arrays))
+        newest = store.latest(self._initial)
         signing.begin(store, self._signer, self._journal_path, newest.round if newest else None)
         if newest is None:
             return Start(round=0)
         require_rounds(newest, self._config, store.rounds())
         require_versions(newest, self._versions, self._config.checkpoint_path)
         self._tell_changes(newest)
-        taken = adopt(newest, strategy=self._config.strategy, seed=self._config.seed, app=self._app)
+        taken = adopt(newest, strategy=self._strategy, seed=self._config.seed, app=self._app)
         for warning in taken.warnings:
             log(WARNING, "%s", warning)
         result.arrays = to_record(dict(newest.arrays), tuple(newest.arrays))
         restore(result, newest.metrics)
-        self._submitted = newest.round
+        self.submitted = newest.round
         self.notes |= newest.notes
         return Start(
             round=newest.round,
@@ -148,7 +152,7 @@ class CheckpointKeeper:
             notes=newest.notes,
         )
 
-    def keep(self, server_round: int, result: Result, strategy: Strategy) -> None:
+    def keep(self, server_round: int, result: Result, strategy: Driver) -> None:
         """Hand the round's model to the writer where a checkpoint is due; the last round always is.
 
         So is the round after one that was not saved. Only then is the optimizer's state taken, which
@@ -156,10 +160,10 @@ class CheckpointKeeper:
         """
         last = server_round == self._config.num_rounds
         due = last or server_round % self._config.checkpoint_interval == 0
-        if self._writer is None or not (due or self._submitted in self._failures):
+        if self._writer is None or not (due or self.submitted in self._failures):
             return
         self._writer.wait()  # what the one in flight records need not be handed over again
-        self._submitted = server_round
+        self.submitted = server_round
         try:
             self._writer.submit(self._checkpoint(server_round, result, strategy.state_arrays()))
         except (OSError, RuntimeError, MemoryError) as error:  # no thread, no memory: the next round is due
@@ -169,7 +173,7 @@ class CheckpointKeeper:
         self,
         server_round: int,
         result: Result,
-        strategy: Strategy,
+        strategy: Driver,
         back_off: Callable[[int], object],
     ) -> Kept:
         """Return the last round's model once it is committed and read back; save it again where it is not.
@@ -185,7 +189,7 @@ class CheckpointKeeper:
         if self._store is None or self._writer is None:
             return Kept(round=server_round, path=None, sha256=digest)
         self._writer.wait()
-        problem = None if self._submitted == server_round else "it was not due before"
+        problem = None if self.submitted == server_round else "it was not due before"
         for attempt in range(self._config.round_retries + 1):
             if problem is not None:
                 problem = self._save_here(server_round, result, strategy)
@@ -196,7 +200,7 @@ class CheckpointKeeper:
                     return proven
                 problem = self._failures.get(server_round, proven)
             if attempt < self._config.round_retries:
-                self._tell_saving(server_round, attempt + 1, problem)
+                self._record(tell_saving(server_round, attempt + 1, self._config, problem))
                 back_off(attempt + 1)
         raise CheckpointError(
             f"the model of round {server_round}, the last one, could not be saved; tries: {attempt + 1}, the "
@@ -205,7 +209,7 @@ class CheckpointKeeper:
             f"{self._config.round_retries}) to have it tried for longer"
         )
 
-    def _save_here(self, server_round: int, result: Result, strategy: Strategy) -> str | None:
+    def _save_here(self, server_round: int, result: Result, strategy: Driver) -> str | None:
         """Save in this thread, with nothing left to train; return why that failed, or None."""
         if self._store is None:
             return None
@@ -214,27 +218,9 @@ class CheckpointKeeper:
             saved = self._store.save(self._checkpoint(server_round, result, strategy.state_arrays()))
         except Exception as error:  # noqa: BLE001 - whatever it is, the model is held and saved again
             return str(error)
-        self._submitted = server_round
+        self.submitted = server_round
         self._saved(saved)
         return None
-
-    def _tell_saving(self, server_round: int, attempt: int, problem: str) -> None:
-        log(
-            ERROR,
-            "the last round is not saved, tried again round=%d attempt=%d reason=%s",
-            server_round,
-            attempt,
-            problem,
-        )
-        self._record(
-            TrainingSaving(
-                round=server_round,
-                rounds=self._config.num_rounds,
-                attempt=attempt,
-                tries=self._config.round_retries,
-                reason=problem,
-            )
-        )
 
     def _conclude(self, store: CheckpointStore, result: Result) -> None:
         """Record what was measured after the newest checkpoint: it can make the last round the best."""
@@ -244,12 +230,15 @@ class CheckpointKeeper:
             log(WARNING, "the last evaluation is not recorded beside the checkpoints reason=%s", error)
 
     def _checkpoint(self, server_round: int, result: Result, state: Mapping[str, NDArray[Any]]) -> Checkpoint:
+        arrays = array_views(result.arrays)
+        if ModelSchema.of(arrays) != self._initial:
+            self.notes[FORM_CHANGED] = True
         return Checkpoint(
             round=server_round,
             total_rounds=self._config.num_rounds,
-            arrays=array_views(result.arrays),
+            arrays=arrays,
             state=dict(state),
-            strategy=self._config.strategy,
+            strategy=self._strategy,
             parameters=self._config.strategy_parameters(),
             app=self._app,
             seed=self._config.seed,

@@ -27,13 +27,13 @@ from oneflower.journal.events import (
 )
 from oneflower.newest import Newest
 from oneflower.training.blame import RAISED, code_of, lacks_evaluate, passes
+from oneflower.training.controls import Controls
 from oneflower.training.members import Members
 from oneflower.training.replies import ReplyError
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
 NO_REASON = "no reason given"
-
 
 Parsed = TypeVar("Parsed")
 
@@ -45,6 +45,7 @@ Parse = Callable[[Reply], Parsed]
 class Collected(Generic[Parsed]):
     """What the valid replies of a phase say, and how many others were quarantined.
 
+    `nodes` are those that were asked.
     `raised` holds for each client whose app raised an exception what it said, `silent` counts those that are
     connected and have not answered in time, `not_finite` those of the quarantined that sent NaN or infinity,
     `too_large` those whose reply was larger than what is read.
@@ -53,6 +54,7 @@ class Collected(Generic[Parsed]):
     valid: list[Parsed]
     quarantined: int
     asked: int = 0
+    nodes: frozenset[int] = frozenset()
     raised: tuple[str, ...] = ()
     silent: int = 0
     not_finite: int = 0
@@ -82,6 +84,8 @@ class Phases:
         The records that clients keep in their `context.state`, as far as they have shown.
     members : Members
         Who has given valid updates, and who fails again and again.
+    controls : Controls
+        Tells the clients' processes, with each message, which training and round it belongs to.
     """
 
     grid: RoundGrid
@@ -92,6 +96,7 @@ class Phases:
     names: dict[int, str] = field(default_factory=Newest)
     client_state: set[str] = field(default_factory=set)
     members: Members = field(default_factory=Members)
+    controls: Controls = field(default_factory=Controls)
 
     def record(self, event: Event) -> None:
         """Write an event to the journal, where the training has one."""
@@ -163,12 +168,13 @@ class Phases:
         valid: list[Parsed] = []
         quarantined, not_finite, too_large, raised = 0, 0, 0, []
         asked, accepted = list(messages), set[int]()
+        work = _work(phase, server_round, asked)
         replies = self.grid.exchange(
-            asked,
+            self.controls.into(asked, server_round),
             timeout_s=self.round_timeout_s,
             enough=lambda: len(valid) >= quorum(quarantined),
             is_valid=lambda reply: reply.node_id in accepted,
-            work=_work(phase, server_round, asked),
+            work=work,
         )
         answered = set()
         for reply in replies:
@@ -204,6 +210,7 @@ class Phases:
             valid=valid,
             quarantined=quarantined,
             asked=len(asked),
+            nodes=frozenset(message.metadata.dst_node_id for message in asked),
             raised=tuple(raised),
             silent=silent,
             not_finite=not_finite,

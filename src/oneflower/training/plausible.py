@@ -6,12 +6,12 @@ from oneflower.aggregation import Arrays, Ordered, Remark, Update, check_togethe
 from oneflower.codes import LeftOutCode
 from oneflower.flower.api import log
 from oneflower.journal.events import ClientBounded
+from oneflower.training.driver import Driver
 from oneflower.training.phases import Collected, Phases
-from oneflower.training.strategy import Strategy
 
 
 def plausible_updates(
-    phases: Phases, strategy: Strategy, server_round: int, model: Arrays, collected: Collected[Update]
+    phases: Phases, strategy: Driver, server_round: int, model: Arrays, collected: Collected[Update]
 ) -> Ordered:
     """Return the valid updates of a round in their order, each within the bounds of the round."""
     checked = check_together(collected.valid, strategy.max_weight)

@@ -30,11 +30,14 @@ class ReplyError(AggregationError):
         self.code = code
 
 
-def parse_update(message: Message, schema: Schema, *, client: int | None = None) -> Update:
+def parse_update(
+    message: Message, schema: Schema, *, client: int | None = None, weighted_by: str = WEIGHT
+) -> Update:
     """Return a reply to a training message as an update whose arrays are views of the reply's memory.
 
     The arrays are in the order of the model that was sent, whatever order the client put them into. The
     update is that of the node that was asked, ``client``; without, as in a check of an app, the sender's.
+    ``weighted_by`` is the metric that holds the number of examples.
 
     Raises
     ------
@@ -46,11 +49,11 @@ def parse_update(message: Message, schema: Schema, *, client: int | None = None)
     arrays = _records(content, ArrayRecord)
     if len(arrays) != 1:
         raise ReplyError(f"the reply has {len(arrays)} array records; expected one")
-    metrics = _metrics(content)
-    return _update(message, metrics, _arrays(arrays[0], schema), client)
+    metrics = _metrics(content, weighted_by)
+    return _update(message, metrics, _arrays(arrays[0], schema), client, weighted_by)
 
 
-def parse_evaluation(message: Message, *, client: int | None = None) -> Update:
+def parse_evaluation(message: Message, *, client: int | None = None, weighted_by: str = WEIGHT) -> Update:
     """Return a reply to an evaluation message as an update without arrays.
 
     Raises
@@ -58,16 +61,20 @@ def parse_evaluation(message: Message, *, client: int | None = None) -> Update:
     ReplyError
         It is not one metric record that holds num-examples.
     """
-    return _update(message, _metrics(_content(message)), {}, client)
+    return _update(message, _metrics(_content(message), weighted_by), {}, client, weighted_by)
 
 
 def _update(
-    message: Message, metrics: MetricRecord, arrays: dict[str, NDArray], client: int | None
+    message: Message,
+    metrics: MetricRecord,
+    arrays: dict[str, NDArray],
+    client: int | None,
+    weighted_by: str,
 ) -> Update:
     return Update(
         client=message.metadata.src_node_id if client is None else client,
         arrays=arrays,
-        num_examples=float(cast(float, metrics[WEIGHT])),
+        num_examples=float(cast(float, metrics[weighted_by])),
         metrics=dict(metrics),
     )
 
@@ -80,12 +87,12 @@ def _content(message: Message) -> RecordDict:
     return message.content
 
 
-def _metrics(content: RecordDict) -> MetricRecord:
+def _metrics(content: RecordDict, weighted_by: str) -> MetricRecord:
     metrics = _records(content, MetricRecord)
     if len(metrics) != 1:
         text = f"the reply has {len(metrics)} metric records; expected one"
         raise ReplyError(text, LeftOutCode.METRICS)
-    _refuse(check_num_examples(metrics[0].get(WEIGHT)), LeftOutCode.NUM_EXAMPLES)
+    _refuse(check_num_examples(metrics[0].get(weighted_by)), LeftOutCode.NUM_EXAMPLES)
     return metrics[0]
 
 

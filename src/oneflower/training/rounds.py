@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from logging import INFO, WARNING
 
@@ -10,10 +10,6 @@ from oneflower.aggregation import (
     AggregationError,
     Arrays,
     Update,
-    check_together,
-    median_metrics,
-    model_schema,
-    weighted_metrics,
 )
 from oneflower.checkpoints import normalised
 from oneflower.codes import RoundFailure
@@ -21,20 +17,26 @@ from oneflower.errors import AppError, TrainingError
 from oneflower.flower.api import ArrayRecord, ConfigRecord, MetricRecord, Result, log
 from oneflower.flower.records import array_views
 from oneflower.journal import Event
-from oneflower.journal.events import RoundAggregated, RoundCompleted, RoundFailed, RoundStarted
+from oneflower.journal.events import (
+    ClientQuarantined,
+    RoundAggregated,
+    RoundCompleted,
+    RoundFailed,
+    RoundStarted,
+)
 from oneflower.quality import as_metrics
 from oneflower.settings import TrainingConfig
 from oneflower.training.advice import advice
 from oneflower.training.attempt import Try
-from oneflower.training.blame import lacks_evaluate, shared_exception
+from oneflower.training.blame import shared_exception
 from oneflower.training.checkpoint_keeping import CheckpointKeeper
+from oneflower.training.driver import Driver
+from oneflower.training.evaluation import evaluate_on_clients
 from oneflower.training.history import clients_decide, round_metrics
 from oneflower.training.phases import Collected, Phases
 from oneflower.training.plausible import plausible_updates
 from oneflower.training.remarks import Remarks
-from oneflower.training.replies import parse_evaluation, parse_update
 from oneflower.training.stopping import Stop, Stopping
-from oneflower.training.strategy import Strategy
 from oneflower.words import counted
 
 EvaluateFn = Callable[[int, ArrayRecord], MetricRecord | Mapping[str, object] | None]
@@ -68,7 +70,7 @@ class RoundLoop:
     """
 
     config: TrainingConfig
-    strategy: Strategy
+    strategy: Driver
     phases: Phases
     keeper: CheckpointKeeper
     evaluate: EvaluateFn | None
@@ -122,7 +124,7 @@ class RoundLoop:
         self.remarks.client_state(server_round)
         self._evaluate_centrally(server_round, result)
         self.keeper.keep(server_round, result, self.strategy)
-        self._evaluate_on_clients(server_round, result)
+        evaluate_on_clients(self, server_round, result)
         self._complete(server_round, result, valid, time.monotonic() - started)
 
     def _take_up(self, last_round: int, result: Result) -> None:
@@ -131,7 +133,7 @@ class RoundLoop:
         left = self.phases.unfinished(last_round)
         self.phases.assign_parts(last_round)
         if last_round not in result.evaluate_metrics_clientapp:
-            self._evaluate_on_clients(last_round, result)
+            evaluate_on_clients(self, last_round, result)
         if left is not None:
             self._complete(last_round, result, left.valid, left.seconds + time.monotonic() - started)
 
@@ -194,9 +196,9 @@ class RoundLoop:
         model = array_views(result.arrays)
         collected = self._collect_updates(server_round, result.arrays, model)
         quarantined, valid = collected.quarantined, len(collected.valid)
-        quorum = self.config.quorum_after(quarantined)
+        quorum = min(self.config.quorum_after(quarantined), collected.asked)
         senders = [update.client for update in collected.valid]
-        self.phases.members.attempted(cohort, senders, passed=valid >= quorum)
+        self.phases.members.attempted(collected.nodes, senders, passed=valid >= quorum)
         if valid < quorum:
             at_work = f", {counted(collected.silent, 'client')} still at work" if collected.silent else ""
             return Try(
@@ -224,25 +226,36 @@ class RoundLoop:
             return Try(reason=reason, valid=valid, needed=quorum, code=code)
         seconds = time.monotonic() - started
         self._record(RoundAggregated, server_round, valid=valid, seconds=seconds)
-        result.arrays = arrays
-        result.train_metrics_clientapp[server_round] = metrics
+        if arrays is not None:
+            result.arrays = arrays
+        if metrics is not None:
+            result.train_metrics_clientapp[server_round] = metrics
         return Try(reason=None, valid=valid, needed=quorum)
 
     def _collect_updates(self, server_round: int, arrays: ArrayRecord, model: Arrays) -> Collected[Update]:
         config = self.phases.parts.into(self.train_config)
-        schema = model_schema(model)
+        parse = self.strategy.update_parser(model)
         messages = list(self.strategy.configure_train(server_round, arrays, config, self.phases.grid))
-        return self.phases.collect(
+        collected = self.phases.collect(
             "train",
             server_round,
             messages,
             quorum=partial(self._enough, len(messages)),
-            parse=lambda reply: parse_update(reply.message, schema, client=reply.node_id),
+            parse=parse,
+        )
+        odd = self.strategy.odd(collected.valid)
+        for client, error in odd.items():
+            self.phases.leave_out(ClientQuarantined, server_round, client, error.code, str(error))
+        return replace(
+            collected,
+            valid=[update for update in collected.valid if update.client not in odd],
+            quarantined=collected.quarantined + len(odd),
         )
 
     def _enough(self, asked: int, quarantined: int) -> int:
         """Return how many valid updates end the wait for others: those quarantined do not make it shorter."""
-        return max(self.config.quorum_after(quarantined), min(self.config.quorum, asked - quarantined))
+        quorum = max(self.config.quorum_after(quarantined), min(self.config.quorum, asked - quarantined))
+        return min(quorum, asked)
 
     # --- evaluation -------------------------------------------------------------------------------
 
@@ -253,33 +266,3 @@ class RoundLoop:
         metrics = normalised(measured, source=f"the central evaluation of round {server_round}")
         log(INFO, "central evaluation round=%d metrics=%s", server_round, metrics)
         result.evaluate_metrics_serverapp[server_round] = MetricRecord(metrics)
-
-    def _evaluate_on_clients(self, server_round: int, result: Result) -> None:
-        """Evaluate on the clients; too few answers leave the round without these metrics, and say so."""
-        if self.config.min_evaluate_clients == 0 or self.remarks.no_evaluate:
-            return
-        cohort = self.phases.gather_cohort(self.config.min_evaluate_clients)
-        if len(cohort) < self.config.min_evaluate_clients:
-            log(WARNING, "evaluation skipped round=%d connected=%d", server_round, len(cohort))
-            return
-        config = self.phases.parts.into(self.evaluate_config)
-        collected = self.phases.collect(
-            "evaluate",
-            server_round,
-            self.strategy.configure_evaluate(server_round, result.arrays, config, self.phases.grid),
-            quorum=lambda _: self.config.min_evaluate_clients,
-            parse=lambda reply: parse_evaluation(reply.message, client=reply.node_id),
-        )
-        if not collected.valid and lacks_evaluate(collected.raised):
-            self.remarks.no_evaluation(server_round)
-            return
-        checked = check_together(collected.valid, self.strategy.max_weight)
-        for remark in checked.remarks:
-            log(WARNING, "evaluation bounded client=%d reason=%s", remark.client, remark.reason)
-        if len(collected.valid) < self.config.min_evaluate_clients:
-            log(WARNING, "evaluation without quorum round=%d valid=%d", server_round, len(collected.valid))
-            return
-        if checked.valid:
-            decide = clients_decide(result, self.config.quality)
-            metrics = median_metrics(checked.valid) if decide else weighted_metrics(checked.valid)
-            result.evaluate_metrics_clientapp[server_round] = MetricRecord(dict(metrics))

@@ -1,12 +1,15 @@
 """The one driver of all strategies: Flower's sampling and messages, a spec's rule and state."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from logging import INFO, WARNING
+from typing import Protocol
 
 import numpy as np
 
 from oneflower.aggregation import (
+    WEIGHT,
     Arrays,
     Bounded,
     Form,
@@ -15,10 +18,12 @@ from oneflower.aggregation import (
     Round,
     State,
     StrategySpec,
+    Update,
     Values,
     bound_changes,
     form_of,
     median_metrics,
+    model_schema,
     spec_of,
     weighted_metrics,
 )
@@ -26,6 +31,25 @@ from oneflower.errors import CheckpointError
 from oneflower.flower.api import ArrayRecord, ConfigRecord, Grid, Message, MetricRecord, log, strategy
 from oneflower.flower.records import NewModel
 from oneflower.settings import TrainingConfig
+from oneflower.training.phases import Parse
+from oneflower.training.replies import ReplyError, parse_evaluation, parse_update
+
+
+class Sampling(Protocol):
+    """Who chooses the clients of a phase, and makes the messages to them: Flower's FedAvg does."""
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Return the training messages."""
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Return the evaluation messages."""
+
+    def summary(self) -> None:
+        """Log how clients are chosen."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,19 +61,27 @@ class Strategy:
     spec, values
         What it is, and its parameters.
     sampling
-        Flower's FedAvg, for the choice of the clients and the messages to them; nothing else of it is used.
+        Flower's FedAvg, or an app's strategy, for the choice of the clients and the messages to them.
     state
         What the rule keeps from round to round; None before the first one.
     norm_bound, max_weight
         FL_UPDATE_NORM_BOUND and FL_MAX_CLIENT_WEIGHT, 0 for none.
+    weighted_by
+        The metric that holds the number of examples.
     """
 
     spec: StrategySpec
     values: Values
     norm_bound: float = 0.0
     max_weight: float = 0.0
-    sampling: strategy.FedAvg = field(default_factory=strategy.FedAvg)
+    weighted_by: str = WEIGHT
+    sampling: Sampling = field(default_factory=strategy.FedAvg)
     state: State | None = None
+
+    @property
+    def name(self) -> str:
+        """What the journal and the checkpoints call it: its value of FL_STRATEGY."""
+        return self.spec.name
 
     def summary(self) -> None:
         """Log the strategy, each of its parameters by name, and Flower's sampling."""
@@ -104,7 +136,25 @@ class Strategy:
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Return the evaluation messages."""
-        return self.sampling.configure_evaluate(server_round, arrays, config, grid)
+        with without_waiting(self.sampling):
+            return list(self.sampling.configure_evaluate(server_round, arrays, config, grid))
+
+    def update_parser(self, model: Arrays) -> Parse[Update]:
+        """Return what reads an update of the model's form."""
+        schema = model_schema(model)
+        return lambda reply: parse_update(
+            reply.message, schema, client=reply.node_id, weighted_by=self.weighted_by
+        )
+
+    def evaluation_parser(self) -> Parse[Update]:
+        """Return what reads an evaluation."""
+        return lambda reply: parse_evaluation(
+            reply.message, client=reply.node_id, weighted_by=self.weighted_by
+        )
+
+    def odd(self, updates: Sequence[Update]) -> dict[int, ReplyError]:  # noqa: ARG002 - part of `Driver`
+        """Return nothing: each update was compared with the model when it came."""
+        return {}
 
     def bounded(self, model: Arrays, updates: Ordered, *, quarantined: int = 0) -> Bounded:
         """Bound how far each update moves the model, where the rule itself withstands no update at all.
@@ -148,6 +198,35 @@ class Strategy:
         del aggregate  # a view that lives on would force a copy
         return new.to_record(arrays, tuple(model)), MetricRecord(dict(metrics))
 
+    def aggregate_evaluation(
+        self,
+        server_round: int,  # noqa: ARG002 - part of `Driver`
+        updates: Ordered,
+        *,
+        clients_decide: bool = False,
+    ) -> MetricRecord | None:
+        """Return the mean of the clients' metrics; their median where it decides something."""
+        metrics = median_metrics(updates) if clients_decide else weighted_metrics(updates)
+        return MetricRecord(dict(metrics))
+
+
+@contextmanager
+def without_waiting(sampling: object) -> Iterator[None]:
+    """Let a strategy of Flower's sample from the nodes that are there, and wait for no others.
+
+    The round loop has waited for them. Flower's sampling would wait for ever for `min_available_nodes`,
+    where a client has left between training and evaluation.
+    """
+    least = getattr(sampling, "min_available_nodes", None)
+    if least is None:
+        yield
+        return
+    sampling.min_available_nodes = 0  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        sampling.min_available_nodes = least  # type: ignore[attr-defined]
+
 
 def _differs(found: Form, expected: Form) -> str | None:
     """Return the first array that is missing, unknown or of another form, or None."""
@@ -165,8 +244,13 @@ def _form_text(name: str, forms: Form) -> str:
     return f"{dtype} {list(shape)}"
 
 
-def build_strategy(config: TrainingConfig) -> Strategy:
+def build_strategy(
+    config: TrainingConfig, *, sampling: Sampling | None = None, weighted_by: str = WEIGHT
+) -> Strategy:
     """Return the strategy that this training asks for, with its parameters and client minimums.
+
+    `sampling` replaces Flower's FedAvg where an app has chosen how clients are sampled and what the records
+    are called; `weighted_by` is the metric that holds the number of examples.
 
     Raises
     ------
@@ -178,7 +262,9 @@ def build_strategy(config: TrainingConfig) -> Strategy:
         values=config.strategy_parameters(),
         norm_bound=config.update_norm_bound,
         max_weight=config.max_client_weight,
-        sampling=strategy.FedAvg(
+        weighted_by=weighted_by,
+        sampling=sampling
+        or strategy.FedAvg(
             min_train_nodes=config.quorum,
             min_evaluate_nodes=config.min_evaluate_clients,
             min_available_nodes=max(config.min_available_clients, config.quorum),

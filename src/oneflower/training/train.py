@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from logging import INFO, WARNING
 from typing import Any
@@ -12,7 +12,6 @@ from oneflower.flower.api import ArrayRecord, ConfigRecord, Context, Grid, GrpcG
 from oneflower.flower.failures import facts_of, named_path, open_journal, tell_known
 from oneflower.flower.grid import RoundGrid
 from oneflower.flower.logs import log_through_flower
-from oneflower.flower.operator_config import completed
 from oneflower.flower.packing_grid import PackingGrid
 from oneflower.flower.parts import PARTS_VARIABLE, PartTable
 from oneflower.flower.records import array_views
@@ -20,9 +19,19 @@ from oneflower.flower.refusals import MB
 from oneflower.flower.reply_grid import ReplyGrid
 from oneflower.journal import LAST_WORDS_S
 from oneflower.journal.events import TrainingFinished, TrainingResumed, TrainingStarted, TrainingWentBack
-from oneflower.settings import TrainingConfig, as_text, missing_keys, training_config, without_operational
+from oneflower.settings import (
+    STRATEGY,
+    TrainingConfig,
+    as_text,
+    missing_keys,
+    rule_of,
+    training_config,
+    without_operational,
+)
 from oneflower.training.asking import Prepare, ask_clients
 from oneflower.training.checkpoint_keeping import CheckpointKeeper
+from oneflower.training.controls import Controls
+from oneflower.training.driver import Driver
 from oneflower.training.history import new_result
 from oneflower.training.kept import Kept
 from oneflower.training.phases import Phases
@@ -84,33 +93,79 @@ def train(  # noqa: PLR0913 what Flower hands over, the model, and three options
         The central evaluation returned what is no metric, or every client raised the same exception twice.
     """
     log_through_flower()
-    run_config = completed(context.run_config)
-    config = training_config(run_config)
-    _warn_of_defaults(run_config)
-    journal = open_journal(config, context.run_id)
-    app = str(grid.run.fab_id) or config.use_case
-    strategy = build_strategy(config)
-    rule = _stop_rule(config, evaluates=evaluate is not None)
-    settings = _decisive(run_config)
-    with CheckpointKeeper(config, app=app, journal=journal, versions=versions, settings=settings) as keeper:
-        phases = Phases(
-            grid=_round_grid(grid, config.max_update_mb * MB),
-            journal=journal,
-            round_timeout_s=config.round_timeout,
-            parts=PartTable(path=named_path(PARTS_VARIABLE)),
-        )
-        loop = RoundLoop(
+    config = _of_this_app(training_config(context.run_config))
+    _warn_of_defaults(context.run_config)
+    return conduct(
+        Work(
+            grid=round_grid(grid, config.max_update_mb * MB),
+            context=context,
             config=config,
-            strategy=strategy,
-            phases=phases,
-            keeper=keeper,
+            strategy=build_strategy(config),
+            arrays=arrays,
             evaluate=evaluate,
             train_config=ConfigRecord({"seed": config.seed, **(train_config or {})}),
             evaluate_config=ConfigRecord({"seed": config.seed, **(evaluate_config or {})}),
+            prepare=prepare,
+            versions=versions,
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What one training is made of: what the app gives, and what the settings say."""
+
+    grid: RoundGrid
+    context: Context
+    config: TrainingConfig
+    strategy: Driver
+    arrays: ArrayRecord
+    evaluate: EvaluateFn | None
+    train_config: ConfigRecord
+    evaluate_config: ConfigRecord
+    prepare: Prepare | None = None
+    versions: Mapping[str, str] | None = None
+    parts: PartTable = field(default_factory=lambda: PartTable(path=named_path(PARTS_VARIABLE)))
+
+
+def conduct(work: Work) -> Result:
+    """Run a training from the newest checkpoint to its end; see `train`."""
+    config, context = work.config, work.context
+    journal = open_journal(config, context.run_id)
+    app = str(work.grid.run.fab_id) or config.use_case
+    rule = _stop_rule(config, evaluates=work.evaluate is not None)
+    with CheckpointKeeper(
+        config,
+        strategy=work.strategy.name,
+        app=app,
+        journal=journal,
+        versions=work.versions,
+        settings=_decisive(context.run_config, config.strategy),
+    ) as keeper:
+        phases = Phases(
+            grid=work.grid,
+            journal=journal,
+            round_timeout_s=config.round_timeout,
+            parts=work.parts,
+            controls=Controls.of(config, keeper),
+        )
+        loop = RoundLoop(
+            config=config,
+            strategy=work.strategy,
+            phases=phases,
+            keeper=keeper,
+            evaluate=work.evaluate,
+            train_config=work.train_config,
+            evaluate_config=work.evaluate_config,
             stopping=Stopping(rule),
             remarks=Remarks(config=config, phases=phases, notes=keeper.notes),
         )
-        return _run(loop, arrays, app, prepare)
+        return _run(loop, work.arrays, app, work.prepare)
+
+
+def _of_this_app(config: TrainingConfig) -> TrainingConfig:
+    """Return what FL_STRATEGY=app means for an app that builds no strategy: FedAvg."""
+    return replace(config, strategy=rule_of(config.strategy))
 
 
 def _warn_of_defaults(run_config: Mapping[str, object]) -> None:
@@ -126,11 +181,12 @@ def _warn_of_defaults(run_config: Mapping[str, object]) -> None:
         )
 
 
-def _decisive(run_config: Mapping[str, object]) -> dict[str, object]:
+def _decisive(run_config: Mapping[str, object], strategy: str) -> dict[str, object]:
     """Return what decides the model, the app's own keys and the number of clients among them."""
     clients = os.environ.get(CLIENTS_VARIABLE, "")
     return {
         **without_operational(run_config),
+        STRATEGY: strategy,
         **({"clients": int(clients)} if clients.isdecimal() else {}),
     }
 
@@ -157,7 +213,8 @@ def _stop_rule(config: TrainingConfig, *, evaluates: bool) -> StopRule:
     return rule
 
 
-def _round_grid(grid: Grid, max_update_bytes: int) -> RoundGrid:
+def round_grid(grid: Grid, max_update_bytes: int) -> RoundGrid:
+    """Return a grid for rounds around the one that Flower hands to an app."""
     if isinstance(grid, RoundGrid):
         return grid
     return RoundGrid(PackingGrid(ReplyGrid(grid, max_update_bytes)) if isinstance(grid, GrpcGrid) else grid)
@@ -166,13 +223,14 @@ def _round_grid(grid: Grid, max_update_bytes: int) -> RoundGrid:
 def _run(loop: RoundLoop, arrays: ArrayRecord, app: str, prepare: Prepare | None) -> Result:
     """Restore, run the rounds, and write how the training began and ended."""
     config, phases = loop.config, loop.phases
-    facts = {**facts_of(config), "app": app}
+    facts = {**facts_of(config), "strategy": loop.strategy.name, "app": app}
     done, bad, ending = 0, None, None
     try:
         while ending is None:
             result = new_result(arrays)
             start = loop.keeper.restore(result) if bad is None else loop.keeper.go_back(bad.round, result)
             done = start.round
+            phases.controls.begin(done)
             loop.strategy.load_state(start.state, array_views(result.arrays))
             if bad is None:
                 _announce(loop, facts, done)

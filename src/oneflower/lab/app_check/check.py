@@ -10,13 +10,14 @@ from oneflower.checkpoints import model_digest
 from oneflower.errors import OneflowerError, SettingsError
 from oneflower.findings import Finding, ok, problem, skipped, warning
 from oneflower.flower.api import ArrayRecord, Context
+from oneflower.flower.calls.seeds import seed_everything
 from oneflower.flower.door import apps, bundles
 from oneflower.flower.fab import build_fab, declared_keys
 from oneflower.flower.records import array_views
 from oneflower.journal import JOURNAL_VARIABLE, read_journal
 from oneflower.journal.events import TrainingStarted
 from oneflower.lab.app_check.client import check_client
-from oneflower.lab.app_check.probe import Probe, WatchedConfig, first_message, seed_everything
+from oneflower.lab.app_check.probe import Probe, WatchedConfig, first_message
 from oneflower.lab.simulation import server_context, unpack
 from oneflower.settings import APP_CONFIG_KEYS, training_config
 from oneflower.words import counted

@@ -1,16 +1,13 @@
 """Run an app's server up to its first training message, and give that message to a client repeatedly."""
 
-import random
-import sys
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from oneflower.errors import AppError
 from oneflower.flower.api import ArrayRecord, ClientApp, ConfigRecord, Context, Message, RecordDict, ServerApp
+from oneflower.flower.calls.seeds import seed_everything
 from oneflower.lab.localgrid import LocalGrid
 from oneflower.words import counted
 
@@ -141,12 +138,3 @@ def first_message(
     except _FirstMessageError as sent:
         return Probe(message=sent.message, grid=grid)
     return None
-
-
-def seed_everything(seed: int) -> None:
-    """Seed the global generators of Python, NumPy and, where the app has loaded it, PyTorch."""
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002  an app may use the global generator
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        torch.manual_seed(seed)

@@ -19,7 +19,7 @@ from flwr.common.message import remove_content_from_message
 from flwr.common.serde import context_from_proto, context_to_proto, message_to_proto
 from flwr.proto.message_pb2 import Context as ProtoContext
 
-from oneflower.flower.client_mark import call_client, raised_reply
+from oneflower.flower.calls.call import call_client
 from oneflower.flower.v1_25.names import set_message_id
 from oneflower.flower.v1_25.warm.exchange import Parcel, ParcelWriter
 
@@ -45,11 +45,7 @@ def run_app(app: ClientApp, inputs: Parcel, message_id: str, outputs: ParcelWrit
     if not isinstance(message, Message):
         raise TypeError(f"expected a Message from the SuperNode, got {type(message).__name__}")
     set_message_id(message, message_id)
-    try:
-        reply = call_client(app, message, context)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the app raises becomes an error reply
-        reply = raised_reply(error, message, context)
-    write_reply(outputs, reply)
+    write_reply(outputs, call_client(app, message, context))
     outputs.add(CONTEXT, context_to_proto(context).SerializeToString())
     outputs.close()
 

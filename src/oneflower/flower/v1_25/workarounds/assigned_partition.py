@@ -5,7 +5,7 @@ from functools import partial, wraps
 from flwr.clientapp import ClientApp
 from flwr.common import Context, Message
 
-from oneflower.flower.client_mark import call_client, raised_reply
+from oneflower.flower.calls.call import call_client
 from oneflower.flower.v1_25.workarounds.registry import Patch, Program, Purpose, Workaround
 
 
@@ -15,10 +15,7 @@ def apply(patch: Patch) -> None:
 
     @wraps(call)
     def call_with_partition(self: ClientApp, message: Message, context: Context) -> Message:
-        try:
-            return call_client(partial(call, self), message, context)
-        except Exception as error:  # noqa: BLE001 - Flower would make the same reply, without the mark
-            return raised_reply(error, message, context)
+        return call_client(partial(call, self), message, context)
 
     patch(ClientApp, "__call__", call_with_partition)
 

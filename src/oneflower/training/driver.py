@@ -1,0 +1,74 @@
+"""What the round loop asks of a strategy, be it one of oneflower's or the app's own."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+from oneflower.aggregation import Arrays, Bounded, NDArray, Ordered, Update
+from oneflower.flower.api import ArrayRecord, ConfigRecord, Grid, Message, MetricRecord
+from oneflower.training.phases import Parse
+from oneflower.training.replies import ReplyError
+
+
+class Driver(Protocol):
+    """A strategy at work in the round loop: `training.strategy.Strategy` and `stock.AppStrategy`."""
+
+    @property
+    def name(self) -> str:
+        """What the journal, the checkpoints and the summary call it."""
+
+    @property
+    def max_weight(self) -> float:
+        """Largest weight of one client, in medians of the round; 0 for no bound."""
+
+    def summary(self) -> None:
+        """Log what it is, before the first round."""
+
+    def state_arrays(self) -> dict[str, NDArray]:
+        """Return a copy of what it keeps from round to round, for the checkpoint."""
+
+    def load_state(self, state: Mapping[str, NDArray], model: Arrays) -> None:
+        """Take up the state of a checkpoint of this model; CheckpointError where it cannot be one."""
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Return the training messages of a round."""
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Return the evaluation messages of a round."""
+
+    def update_parser(self, model: Arrays) -> Parse[Update]:
+        """Return what reads a reply to a training message with this model."""
+
+    def evaluation_parser(self) -> Parse[Update]:
+        """Return what reads a reply to an evaluation message."""
+
+    def odd(self, updates: Sequence[Update]) -> dict[int, ReplyError]:
+        """Return by client why its update does not fit those of the others, and is left out."""
+
+    def bounded(self, model: Arrays, updates: Ordered, *, quarantined: int = 0) -> Bounded:
+        """Bound how far each update moves the model."""
+
+    def aggregate(
+        self,
+        server_round: int,
+        model: Arrays,
+        updates: Ordered,
+        *,
+        quarantined: int = 0,
+        clients_decide: bool = False,
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Combine the updates of a round into the next model (None: it stays) and their metrics.
+
+        Raises
+        ------
+        AggregationError
+            There is no model of these updates; the state is as it was.
+        """
+
+    def aggregate_evaluation(
+        self, server_round: int, updates: Ordered, *, clients_decide: bool = False
+    ) -> MetricRecord | None:
+        """Combine the metrics of the clients that have evaluated the model."""

@@ -1,0 +1,65 @@
+"""The evaluation of a round's model on the clients, which follows its checkpoint."""
+
+from logging import WARNING
+from typing import Protocol
+
+from oneflower.aggregation import check_together
+from oneflower.flower.api import ConfigRecord, Result, log
+from oneflower.settings import TrainingConfig
+from oneflower.training.blame import lacks_evaluate
+from oneflower.training.driver import Driver
+from oneflower.training.history import clients_decide
+from oneflower.training.phases import Phases
+from oneflower.training.remarks import Remarks
+
+
+class Evaluating(Protocol):
+    """What the evaluation needs of the round loop."""
+
+    @property
+    def config(self) -> TrainingConfig: ...  # noqa: D102 - see `RoundLoop`
+    @property
+    def strategy(self) -> Driver: ...  # noqa: D102
+    @property
+    def phases(self) -> Phases: ...  # noqa: D102
+    @property
+    def remarks(self) -> Remarks: ...  # noqa: D102
+    @property
+    def evaluate_config(self) -> ConfigRecord: ...  # noqa: D102
+
+
+def evaluate_on_clients(loop: Evaluating, server_round: int, result: Result) -> None:
+    """Evaluate on the clients; too few answers leave the round without these metrics, and say so."""
+    if loop.config.min_evaluate_clients == 0 or loop.remarks.no_evaluate:
+        return
+    cohort = loop.phases.gather_cohort(loop.config.min_evaluate_clients)
+    if len(cohort) < loop.config.min_evaluate_clients:
+        log(WARNING, "evaluation skipped round=%d connected=%d", server_round, len(cohort))
+        return
+    config = loop.phases.parts.into(loop.evaluate_config)
+    grid = loop.phases.grid
+    messages = list(loop.strategy.configure_evaluate(server_round, result.arrays, config, grid))
+    needed = min(loop.config.min_evaluate_clients, len(messages))
+    if not messages:  # the app's strategy evaluates on no client in this round
+        return
+    collected = loop.phases.collect(
+        "evaluate",
+        server_round,
+        messages,
+        quorum=lambda _: needed,
+        parse=loop.strategy.evaluation_parser(),
+    )
+    if not collected.valid and lacks_evaluate(collected.raised):
+        loop.remarks.no_evaluation(server_round)
+        return
+    checked = check_together(collected.valid, loop.strategy.max_weight)
+    for remark in checked.remarks:
+        log(WARNING, "evaluation bounded client=%d reason=%s", remark.client, remark.reason)
+    if len(collected.valid) < needed:
+        log(WARNING, "evaluation without quorum round=%d valid=%d", server_round, len(collected.valid))
+        return
+    if checked.valid:
+        decide = clients_decide(result, loop.config.quality)
+        metrics = loop.strategy.aggregate_evaluation(server_round, checked.valid, clients_decide=decide)
+        if metrics is not None:
+            result.evaluate_metrics_clientapp[server_round] = metrics
