@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from oneflower.errors import AppError
-from oneflower.flower.door import bundles
+from oneflower.flower import bundles
 from oneflower.settings import APP_CONFIG_KEYS
 
 PYPROJECT = "pyproject.toml"
