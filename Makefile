@@ -69,7 +69,7 @@ $(NEWEST)/ready: tests/newest/requirements.txt tests/newest/constraints.txt pypr
 	$(NEWEST)/bin/pip install --quiet --disable-pip-version-check --no-deps --editable . $(DATA_PACKAGES)
 	@touch $@
 
-NEWEST_TESTS := aggregation flower lab sdk training
+NEWEST_TESTS := aggregation flower lab sdk stock training
 newest: $(TRAIN) $(NEWEST)/ready ## Run rounds, strategies, SDK and simulation with the newest Flower, and compare the demo's model
 	$(NEWEST)/bin/pytest -n $(UNIT_WORKERS) --dist worksteal -p no:cacheprovider -m '$(UNITS) and not deployed' \
 		$(addprefix tests/,$(NEWEST_TESTS))

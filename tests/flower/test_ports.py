@@ -44,7 +44,8 @@ def signatures(tree):
 def test_the_ports_have_the_same_names():
     ports = [port_of(version) for version in ROOMS]
     assert all(public(one) == public(other) for one, other in pairwise(ports))
-    assert all(signatures(one) == signatures(other) for one, other in pairwise(ports))
+    for one, other in pairwise(map(signatures, ports)):
+        assert [name for name in one.keys() & other.keys() if one[name] != other[name]] == []
 
 
 @pytest.mark.parametrize("version", ROOMS)

@@ -13,6 +13,7 @@ from oneflower.flower.api import Context, RecordDict, log
 from oneflower.flower.fab import Fab
 from oneflower.flower.failures import has_ended_well, journal_and_facts, tell_exception, tell_failure
 from oneflower.lab.localgrid import LocalGrid
+from oneflower.stock import hooks
 
 LOCAL: Final = "local"
 RAY: Final = "ray"
@@ -58,7 +59,8 @@ def simulate(
     folder = unpack(fab, home)
     context = server_context(folder, run_config)
     run = _simulate_with_ray if engine == RAY else _simulate_here
-    run(fab, folder, clients, context)
+    with hooks.installed():
+        run(fab, folder, clients, context)
 
 
 def unpack(fab: Fab, home: Path) -> Path:
@@ -83,6 +85,7 @@ def _simulate_here(fab: Fab, folder: Path, clients: int, context: Context) -> No
         client_app = apps.load_client_app(client, folder)
         grid = LocalGrid(client_app, clients=clients, run_config=context.run_config, app=fab.id)
         apps.run_server_app(server, folder, grid=grid, context=context)
+        grid.finish()
 
 
 @contextmanager

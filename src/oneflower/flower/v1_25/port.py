@@ -23,6 +23,8 @@ from flwr.common.logger import FLOWER_LOGGER, update_console_handler
 from flwr.common.object_ref import load_app
 from flwr.common.telemetry import EventType
 from flwr.common.typing import Run, UserConfig, UserConfigValue
+from flwr.server import server as legacy_server
+from flwr.server.client_manager import SimpleClientManager
 from flwr.server.grid.grpc_grid import GrpcGrid
 from flwr.server.run_serverapp import run
 from flwr.server.server_app import LoadServerAppError
@@ -39,6 +41,7 @@ __all__ = [
     "Metadata",
     "Run",
     "SType",
+    "SimpleClientManager",
     "UserConfig",
     "UserConfigValue",
     "address",
@@ -50,10 +53,12 @@ __all__ = [
     "get_project_config",
     "identify_server",
     "install_fab",
+    "legacy_server",
     "load_app",
     "new_run",
     "run",
     "set_message_id",
+    "set_sender",
     "simulate_with_ray",
     "update_console_handler",
     "validate_fields_in_config",
@@ -75,6 +80,11 @@ def new_run(run_id: int, fab_id: str) -> Run:
 def address(message: Message, *, run_id: int, message_id: str) -> None:
     """Fill in what the SuperLink fills in when a ServerApp sends a message."""
     message.metadata.__dict__.update(_run_id=run_id, _src_node_id=SUPERLINK_NODE_ID, _message_id=message_id)
+
+
+def set_sender(message: Message, node_id: int) -> None:
+    """Let a reply come from another node id."""
+    message.metadata.__dict__["_src_node_id"] = node_id
 
 
 def identify_server(run_id: int) -> None:
@@ -164,6 +174,21 @@ APPS = PrivateUse(
         "flwr.common.object_ref": {"load_app": "c8a21ee9a3d5"},
         "flwr.server.run_serverapp": {"run": "a3c8972eda36"},
         "flwr.server.server_app": {"LoadServerAppError": "876b124a6728"},
+    },
+)
+
+LEGACY = PrivateUse(
+    name="legacy-loop",
+    why="Sort what Flower's legacy server samples from, and the results that its strategy gets: their order "
+    "is that of arrival, and a sum of floats depends on it.",
+    sources={
+        "flwr.server.server": {"fit_clients": "672383626486", "evaluate_clients": "1d3c6b07023e"},
+        "flwr.server.client_manager": {
+            "SimpleClientManager.sample": "6fba2ea3f702",
+            "SimpleClientManager.wait_for": "efa5c72761f2",
+            "SimpleClientManager.register": "a8e26f26d5bc",
+        },
+        "flwr.server.client_proxy": {"ClientProxy.__init__": "c1c9b2b77261"},
     },
 )
 
