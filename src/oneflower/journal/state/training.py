@@ -9,6 +9,7 @@ from typing import Final
 from oneflower.codes import LeftOutCode, Outcome, Phase, RefusalCode, SupervisorState
 from oneflower.journal.events import (
     AppFailed,
+    AppUnusable,
     BrokenEvent,
     CheckpointFailed,
     Entry,
@@ -23,7 +24,15 @@ from oneflower.journal.events import (
     WaitingForClients,
 )
 from oneflower.journal.owners import Current
-from oneflower.journal.state.records import Aggregated, Client, LeftOut, Moment, RoundResult, SavedCheckpoint
+from oneflower.journal.state.records import (
+    Aggregated,
+    Client,
+    LeftOut,
+    Moment,
+    OwnLoop,
+    RoundResult,
+    SavedCheckpoint,
+)
 from oneflower.journal.state.reducers import REDUCERS
 from oneflower.journal.state.supervision import interrupt
 from oneflower.quality import Best, BestSoFar, Measure, Wanted, in_order
@@ -35,7 +44,7 @@ MOST_LEFT_S: Final = 1e9
 # A journal may hold years of a service; a page shows the newest of it.
 MOST_MOMENTS: Final = 500
 
-Failure = TrainingFailed | AppFailed | TrainingGaveUp
+Failure = TrainingFailed | AppFailed | AppUnusable | TrainingGaveUp
 
 
 @dataclass(slots=True)
@@ -70,6 +79,8 @@ class TrainingState:
         or key.
     bounded
         In how many rounds a client, by Flower's id, was given less weight or a smaller change than it sent.
+    loop
+        What an app has done that sends its messages by itself; None for one that does not.
     parts
         The VM ids by the part of the data that they have.
     unknown, broken, last_broken
@@ -136,6 +147,8 @@ class TrainingState:
 
     refused: Counter[RefusalCode] = field(default_factory=Counter)
     key_alarms: dict[str, JoinRefused] = field(default_factory=dict)
+
+    loop: OwnLoop | None = None
 
     supervisor: SupervisorState | None = None
     supervisor_reason: str = ""

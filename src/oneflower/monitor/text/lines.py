@@ -5,10 +5,11 @@ from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from typing import Any, Final
 
-from oneflower.codes import StallAct, text
+from oneflower.codes import StallAct, Submitter, text
 from oneflower.foreign_text import printable
 from oneflower.journal import BrokenEvent, Entry, Event, TrainingState, UnknownEvent
 from oneflower.journal import events as e
+from oneflower.kinds import ErrorKind
 from oneflower.monitor.text.values import (
     NOT_KEPT,
     called,
@@ -76,7 +77,8 @@ def _resumed(event: e.TrainingResumed, _entry: Entry, _state: TrainingState) -> 
 
 
 def _left_out(event: e.ClientLeftOut, _entry: Entry, state: TrainingState) -> str:
-    return f"round {event.round}: client {called(state, event.client)} left out: {event.reason}"
+    unit = "round" if state.loop is None or state.loop.finished else "exchange"
+    return f"{unit} {event.round}: client {called(state, event.client)} left out: {event.reason}"
 
 
 def _bounded(event: e.ClientBounded, _entry: Entry, state: TrainingState) -> str:
@@ -99,6 +101,28 @@ def _round_completed(event: e.RoundCompleted, _entry: Entry, state: TrainingStat
     if left_s:
         parts += [f"about {duration(left_s)} left"]
     return ", ".join(filter(None, parts))
+
+
+def _loop_started(event: e.LoopStarted, _entry: Entry, _state: TrainingState) -> str:
+    recorded = f"their replies are recorded in {event.path}" if event.path else "nothing is recorded"
+    again = (
+        f"; {counted(event.recorded, 'recorded reply', 'recorded replies')} given again"
+        if event.recorded
+        else ""
+    )
+    return f"the app sends its messages by itself: {recorded}{again}"
+
+
+def _exchanged(event: e.ExchangeCompleted, _entry: Entry, _state: TrainingState) -> str:
+    asked = counted(event.messages, f"{event.kind} message")
+    lost = {"failed": event.failed, "quarantined": event.quarantined, "silent": event.silent}
+    replies = counted(event.replies, "reply", "replies")
+    parts = [
+        f"exchange {event.exchange}: {asked}",
+        replies,
+        *(f"{n} {word}" for word, n in lost.items() if n),
+    ]
+    return ", ".join(parts) + f" in {event.seconds:.1f} s"
 
 
 def _finished(event: e.TrainingFinished, _entry: Entry, _state: TrainingState) -> str:
@@ -162,8 +186,15 @@ def _left(event: e.ClientLeft, _entry: Entry, state: TrainingState) -> str:
     )
 
 
-def _submitted(_event: e.RunSubmitted, entry: Entry, _state: TrainingState) -> str:
+def _submitted(event: e.RunSubmitted, entry: Entry, _state: TrainingState) -> str:
+    if event.by is Submitter.PERSON:
+        return f"run {entry.run} was submitted with `flwr run`: it is submitted again if it is lost"
     return f"the app is submitted to the SuperLink (run {entry.run})"
+
+
+def _unusable(event: e.AppUnusable, _entry: Entry, _state: TrainingState) -> str:
+    yet = " yet" if event.kind is ErrorKind.ENVIRONMENT else ""
+    return f"nothing is submitted{yet}: {one_line(event.reason)}"
 
 
 def _fields(template: str) -> Callable[[Any, Entry, TrainingState], str]:
@@ -216,14 +247,28 @@ _WRITERS: Final[Mapping[type[Event], Callable[[Any, Entry, TrainingState], str]]
         "round {event.round}: the clients are not asked to evaluate again: {event.reason}"
     ),
     e.ClientStateKept: lambda event, _entry, _state: (
-        f"clients keep state of their own (context.state: {', '.join(event.records)}): it is not in the "
-        "checkpoints, and a resumed training starts it empty"
+        f"clients keep state of their own (context.state: {', '.join(event.records)})"
+        + (
+            " on their disks: a resumed training gives it back"
+            if event.kept == "disk"
+            else ": it is not in the checkpoints, and a resumed training starts it empty"
+        )
     ),
     e.ClientStateLost: lambda event, _entry, _state: (
         f"the clients' own state (context.state: {', '.join(event.records)}) is lost with the run before: "
         "the training continues with it empty, and its result differs from that of an uninterrupted training"
+        if not event.clients
+        else f"{counted(len(event.clients), 'client')} continued without the state that they had, and the "
+        f"result differs from that of an uninterrupted training: {event.reason}"
     ),
     e.MetricMissing: _fields("the training cannot end early: {event.reason}; see FL_BEST_METRIC"),
+    e.LoopStarted: _loop_started,
+    e.ExchangeCompleted: _exchanged,
+    e.RecordingStopped: _fields("replies are not recorded from exchange {event.exchange} on: {event.reason}"),
+    e.LoopFinished: lambda event, _entry, _state: (
+        f"the app has finished after {counted(event.exchanges, 'exchange')} of its own; its model is where "
+        "the app keeps it"
+    ),
     e.TrainingFinished: _finished,
     e.TrainingFailed: lambda event, _entry, _state: f"training has failed{_because(event.reason)}",
     e.AppFailed: lambda event, _entry, _state: one_line(event.words),
@@ -237,6 +282,10 @@ _WRITERS: Final[Mapping[type[Event], Callable[[Any, Entry, TrainingState], str]]
     e.ClientJoined: _joined,
     e.ClientLeft: _left,
     e.RunSubmitted: _submitted,
+    e.RunLetGo: lambda _event, entry, _state: (
+        f"the supervisor lets go of run {entry.run}: it is not submitted again"
+    ),
+    e.AppUnusable: _unusable,
     e.SupervisorMoved: _supervisor,
     e.TrainingGaveUp: lambda event, _entry, _state: (
         f"the supervisor gave up after {counted(event.restarts, 'restart')}{_because(event.reason)}"
