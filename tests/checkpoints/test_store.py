@@ -251,9 +251,14 @@ def test_a_manifest_of_a_newer_schema_is_refused_and_left_in_place(store, make):
 def test_arrays_that_would_need_pickle_are_refused_before_anything_is_written(store, make):
     with pytest.raises(CheckpointError, match="'text' has dtype object"):
         store.save(make(3, arrays={"text": np.array(["a", None], dtype=object)}))
-    with pytest.raises(CheckpointError, match="without arrays"):
-        store.save(make(3, arrays={}))
     assert names(store.root) == []
+
+
+def test_a_model_without_arrays_is_kept(store, make):
+    """That of an app that only asks its clients for figures."""
+    store.save(make(3, arrays={}, state={}))
+    assert dict(store.latest().arrays) == {}
+    assert store.verify(3).round == 3
 
 
 def test_a_second_writer_in_this_process_is_refused_with_the_holders_name(store, root):

@@ -7,7 +7,7 @@ from flwr.app.error import Error
 from flwr.common import ConfigRecord, Context, Message, MetricRecord, RecordDict
 
 from oneflower.flower.arguments import client_name
-from oneflower.flower.client_mark import ClientMark, mark_reply, raised_reply, take_mark
+from oneflower.flower.client_mark import ClientMark, Report, mark_reply, raised_reply, take_mark
 from oneflower.flower.v1_25.fleet_limits import MAX_REASON
 from oneflower.foreign_text import shown
 
@@ -32,7 +32,7 @@ def answer(message, **content):
 def test_a_reply_says_the_name_and_the_partition_and_is_as_before_when_they_are_taken():
     message = asked()
     reply = answer(message)
-    mark_reply(reply, context_of(client_name="supernode-3", partition_id=3))
+    mark_reply(reply, context_of(client_name="supernode-3", partition_id=3), Report())
     assert take_mark(reply) == ClientMark(name="supernode-3", partition=3)
     assert list(reply.content) == ["metrics"]
     assert take_mark(reply) == ClientMark()
@@ -41,7 +41,7 @@ def test_a_reply_says_the_name_and_the_partition_and_is_as_before_when_they_are_
 def test_without_a_name_of_its_own_it_is_its_machine():
     message = asked()
     reply = answer(message)
-    mark_reply(reply, context_of())
+    mark_reply(reply, context_of(), Report())
     assert take_mark(reply) == ClientMark(name=socket.gethostname())
 
 

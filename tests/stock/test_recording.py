@@ -2,7 +2,6 @@
 
 import hashlib
 import random
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -410,9 +409,3 @@ def test_a_timeout_of_the_apps_is_kept_and_repeated(tmp_path):
     assert took >= 9
     replies, took = run()
     assert (replies, took) == ([], 0.0)
-
-
-def test_it_holds_no_lock_behind_its_end(world):
-    world.run(push_and_pull)
-    assert threading.active_count() < 20
-    world.run(push_and_pull)

@@ -457,7 +457,7 @@ def test_an_app_that_flower_packed_trains_with_defaults_and_the_log_lists_them(f
     """`flwr run` adds no keys of oneflower's: what an operator set in FL_* variables is not there."""
     federation.train()
     (warning,) = [each.getMessage() for each in caplog.records if "run-config keys" in each.getMessage()]
-    assert "strategy=FedAvg" in warning
+    assert "strategy=app" in warning
     assert "early-stop-rounds=0" in warning
     assert "num-server-rounds" not in warning
     caplog.clear()

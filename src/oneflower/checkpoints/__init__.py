@@ -6,7 +6,15 @@ from oneflower.checkpoints.export import FORMATS, export_model
 from oneflower.checkpoints.folder import close_checkpoints
 from oneflower.checkpoints.manifest import SCHEMA, Manifest
 from oneflower.checkpoints.metrics import Metric, loadable, normalised
-from oneflower.checkpoints.model import Checkpoint, Metrics, ModelSchema, Resumption, Saved, adopt
+from oneflower.checkpoints.model import (
+    FORM_CHANGED,
+    Checkpoint,
+    Metrics,
+    ModelSchema,
+    Resumption,
+    Saved,
+    adopt,
+)
 from oneflower.checkpoints.names import HISTORY
 from oneflower.checkpoints.npz import check_storable, model_digest
 from oneflower.checkpoints.reader import CheckpointInfo, CheckpointReader, MissingRoundError
@@ -25,6 +33,7 @@ from oneflower.errors import ForeignError
 
 __all__ = [
     "FORMATS",
+    "FORM_CHANGED",
     "HISTORY",
     "MEMORY",
     "SCHEMA",

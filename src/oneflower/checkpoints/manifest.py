@@ -16,7 +16,7 @@ from oneflower.checkpoints.fields import digest, require_fields, schema_of, size
 from oneflower.checkpoints.files import LARGEST_MANIFEST
 from oneflower.checkpoints.history import BEGINNING, Position
 from oneflower.checkpoints.metrics import check_metrics, from_json, normalised, to_json
-from oneflower.checkpoints.model import Checkpoint, ModelSchema
+from oneflower.checkpoints.model import FORM_CHANGED, Checkpoint, ModelSchema
 from oneflower.checkpoints.names import HISTORY, model_name, state_name
 from oneflower.checkpoints.npz_reading import file_sizes
 from oneflower.checkpoints.portions import fitting
@@ -67,6 +67,11 @@ class Manifest:
     def files(self) -> tuple[FileRecord, ...]:
         """The checkpoint's data files."""
         return (self.model,) if self.state is None else (self.model, self.state)
+
+    @property
+    def form_changed(self) -> bool:
+        """Whether the model has another form than before round 1, as trees that grow have."""
+        return bool(self.content["notes"].get(FORM_CHANGED))
 
     @property
     def size_bytes(self) -> int:

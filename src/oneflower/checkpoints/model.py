@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 from oneflower.checkpoints.npz import Arrays
 
@@ -44,6 +44,10 @@ class Saved:
     size_bytes: int
     seconds: float
     sha256: str
+
+
+FORM_CHANGED: Final = "form_changed"
+"""In a checkpoint's notes: the model has another form than before round 1, as trees that grow have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -286,7 +286,7 @@ class CheckpointReader:
 
 def _require_schema(manifest: Manifest, schema: ModelSchema | None) -> None:
     """Raise CheckpointError where the manifest is of another model, before its files are read."""
-    if differences := schema.differences(manifest.schema) if schema else []:
+    if differences := schema.differences(manifest.schema) if schema and not manifest.form_changed else []:
         raise CheckpointError(
             f"the checkpoint of round {manifest.round} is of another model: {_listed(differences)}. "
             "Use the app that made it, set another FL_CHECKPOINT_PATH, or restart with FL_RESUME=never."

@@ -131,8 +131,6 @@ class CheckpointStore(CheckpointReader):
             The folder cannot be written.
         """
         started = time.monotonic()
-        if not checkpoint.arrays:
-            raise CheckpointError("a checkpoint without arrays: expected the model's named arrays.")
         check_storable(checkpoint.arrays)
         check_storable(checkpoint.state)
         self._require_writer()

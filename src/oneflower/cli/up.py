@@ -146,7 +146,8 @@ def _print_end(plan: Plan, outcome: Outcome, history: TrainingState, console: Co
         console.print(Text(text, style="bold"), soft_wrap=True)
     for name, value in _summary(plan, outcome, history):
         console.print(Text.assemble((f"{name:<16}", "dim"), printable(value)), soft_wrap=True)
-    if outcome.trained or history.total < plan.settings.num_rounds:
+    wanted = plan.settings.num_rounds if plan.settings.is_set("FL_NUM_ROUNDS") else 0
+    if outcome.trained or history.total < wanted:
         return
     console.print(Text(_advice(plan, outcome.finish, history.done)), soft_wrap=True)
 
@@ -163,7 +164,8 @@ def _summary(plan: Plan, outcome: Outcome, history: TrainingState) -> Iterable[t
     finish = outcome.finish
     done = finish.round if finish is not None else history.done
     yield "rounds", f"{done} of {history.total}" if history.total else "not reported by the app"
-    yield "strategy", f"{plan.settings.strategy} with {counted(plan.nodes, 'node')}"
+    strategy = history.strategy or "not reported by the app"
+    yield "strategy", f"{strategy} with {counted(plan.nodes, 'node')}"
     if history.rounds:
         yield (
             "result",

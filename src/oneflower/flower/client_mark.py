@@ -8,7 +8,7 @@ labels texts and decides nothing.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from logging import ERROR
 from typing import Final
 
@@ -29,6 +29,10 @@ _OURS: Final = frozenset({"server-round", "seed"})
 
 MOST_RAISED: Final = 800
 """In characters, of an exception's text: after it was escaped the mark has room in the reason, too."""
+LONGEST_TEXT: Final = 400
+NOTHING: Final = -1
+"""In place of a round: the app got no state of an earlier message."""
+MOST_ROUNDS: Final = 2**31
 MOST_STATE: Final = 64
 """How many names of records are read of one client."""
 
@@ -37,19 +41,38 @@ MOST_STATE: Final = 64
 class ClientMark:
     """What a client sends about itself; empty where it sends nothing.
 
-    ``state`` are the names of the records that its app keeps in `context.state`, which no checkpoint holds
-    and which starts empty after a resume.
+    ``state`` are the names of the records that its app keeps in `context.state`, which no checkpoint holds.
+    Where its process `keeps_state` on its disk, `state_of` is the round of the state that the app got, and
+    `state_problem` names a state that could not be used. `proximal` says whose FedProx's term was, and
+    `left_out` the shapes of what was trained without it.
     """
 
     name: str = ""
     partition: int | None = None
     state: tuple[str, ...] = ()
+    proximal: str = ""
+    left_out: str = ""
+    keeps_state: bool = False
+    state_of: int = NOTHING
+    state_problem: str = ""
 
 
-def mark_reply(reply: Message, context: Context) -> None:
+@dataclass(slots=True, kw_only=True)
+class Report:
+    """What the client's process did around the call of the app, for the mark of the reply."""
+
+    proximal: str = ""
+    left_out: str = ""
+    keeps_state: bool = False
+    state_of: int = NOTHING
+    state_problem: str = ""
+
+
+def mark_reply(reply: Message, context: Context, report: Report) -> None:
     """Mark a reply that has content."""
     if not reply.has_error() and reply.has_content():
         record = ConfigRecord({"state": sorted(map(str, context.state))})
+        record.update({name: value for name, value in asdict(report).items() if value != ""})
         record.update(own_identity(context.node_config))
         reply.content[_RECORD] = record
 
@@ -99,11 +122,21 @@ def is_ours(message: Message) -> bool:
 def _checked(values: Mapping[str, object]) -> ClientMark:
     """Return what is valid: an attacker's client sends what it likes."""
     identity, state = checked_identity(values), values.get("state", [])
+    state_of = values.get("state_of")
     return ClientMark(
         name=identity.name,
         partition=identity.partition,
         state=tuple(filter(_is_name, state[:MOST_STATE])) if isinstance(state, list) else (),
+        proximal=_short(values.get("proximal")),
+        left_out=_short(values.get("left_out")),
+        keeps_state=values.get("keeps_state") is True,
+        state_of=state_of if type(state_of) is int and NOTHING <= state_of < MOST_ROUNDS else NOTHING,
+        state_problem=_short(values.get("state_problem")),
     )
+
+
+def _short(value: object) -> str:
+    return value if isinstance(value, str) and value.isprintable() and len(value) <= LONGEST_TEXT else ""
 
 
 def _is_name(value: object) -> bool:

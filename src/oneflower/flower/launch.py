@@ -59,13 +59,17 @@ CONSUMERS = Consumer.SUPERLINK | Consumer.SUPERNODE
 USAGE = f"usage: python -m oneflower.flower.launch {'|'.join(PROGRAMS)} ARGS... (Flower's own flags)"
 
 
-def main(argv: Sequence[str]) -> None:
-    """Run one Flower program with its own arguments; exit with an error's code where it cannot start."""
+def main(argv: Sequence[str], prepare: Callable[[], object] = lambda: None) -> None:
+    """Run one Flower program with its own arguments; exit with an error's code where it cannot start.
+
+    `prepare` is called before it, with the environment set up and the version of Flower checked.
+    """
     steady_output()
     try:
         program, arguments = _program(argv)
         supported_room()
         prepare_environment(program)
+        prepare()
         start(program, arguments, os.environ)
     except OneflowerError as error:
         sys.stderr.write(f"{error}\n")

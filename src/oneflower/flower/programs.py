@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Final
 
 LAUNCHER: Final = "oneflower.flower.launch"
+APP_LAUNCHER: Final = "oneflower.stock.launch"
+"""The same for a ServerApp's process, in which any app gets checkpoints, resume and checks."""
 WARM_EXECUTOR: Final = "warm-executor"
 """The launcher's program that runs a SuperNode's ClientApps; the others are Flower's."""
 LOOPS: Final = frozenset({"superlink", "supernode", "superexec", WARM_EXECUTOR})
@@ -27,8 +29,9 @@ FLOWER_NAMES: Final = {
 
 def program_of(command: Sequence[str]) -> str | None:
     """Return which of Flower's programs a process runs, from its arguments; None for any other process."""
-    if LAUNCHER in command[:-1]:
-        return command[command.index(LAUNCHER) + 1]
+    for launcher in (LAUNCHER, APP_LAUNCHER):
+        if launcher in command[:-1]:
+            return command[command.index(launcher) + 1]
     names = (FLOWER_NAMES.get(Path(part).name) for part in command[:3])
     return next((name for name in names if name), None)
 

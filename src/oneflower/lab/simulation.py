@@ -13,6 +13,7 @@ from oneflower.flower.door import apps, bundles
 from oneflower.flower.fab import Fab
 from oneflower.flower.failures import has_ended_well, journal_and_facts, tell_exception, tell_failure
 from oneflower.lab.localgrid import LocalGrid
+from oneflower.stock import hooks
 
 LOCAL: Final = "local"
 RAY: Final = "ray"
@@ -58,7 +59,8 @@ def simulate(
     folder = unpack(fab, home)
     context = server_context(folder, run_config)
     run = _simulate_with_ray if engine == RAY else _simulate_here
-    run(fab, folder, clients, context)
+    with hooks.installed():
+        run(fab, folder, clients, context)
 
 
 def unpack(fab: Fab, home: Path) -> Path:

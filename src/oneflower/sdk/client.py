@@ -6,13 +6,14 @@ Torch is imported where a function needs it, so that an app of another framework
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from oneflower.errors import AppError
 from oneflower.flower.api import Array, Context, Message
+from oneflower.flower.calls.proximal import app_adds_term, unwatched
 from oneflower.flower.calls.seeds import derived_seed
 from oneflower.flower.parts import config_of, handed_part, with_part
 
@@ -36,6 +37,12 @@ class RoundInfo:
     partition_id: int
     num_partitions: int
 
+    def __getattribute__(self, name: str) -> Any:
+        """Return a value; an app that reads mu adds the proximal term itself."""
+        if name == "proximal_mu":
+            app_adds_term()
+        return object.__getattribute__(self, name)
+
     @classmethod
     def from_message(cls, message: Message, context: Context) -> "RoundInfo":
         """Read the config record of a message, the seed of the run-config, and the node's partition.
@@ -47,7 +54,7 @@ class RoundInfo:
         AppError
             A value has the wrong type, or the partition lies outside its number.
         """
-        config = config_of(message)
+        config = unwatched(config_of(message))
         node = with_part(context.node_config, handed_part(config, context.node_config))
         info = cls(
             round=_whole(config, "server-round", 0),
@@ -112,6 +119,7 @@ def proximal_term(
     total = torch.zeros(())
     if mu == 0:
         return total
+    app_adds_term()
     for name, weight in model.named_parameters():
         if weight.requires_grad and weight.is_floating_point():
             reference = _reference(name, weight, global_arrays)

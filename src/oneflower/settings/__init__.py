@@ -21,6 +21,7 @@ from oneflower.settings.strategy_rows import APP_STRATEGY, STRATEGIES, rule_of
 from oneflower.settings.table import (
     APP_CONFIG_KEYS,
     BY_NAME,
+    OPERATOR_SET,
     PEM_VARIABLES,
     TABLE,
     asked,
@@ -39,6 +40,7 @@ __all__ = [
     "BY_NAME",
     "ENDING",
     "NO_USE_CASE",
+    "OPERATOR_SET",
     "PEM_VARIABLES",
     "RESUME",
     "ROUNDS",

@@ -1,1 +1,1 @@
-"""What gives a stock Flower app checkpoints, resume and quarantine on the server, without a changed line."""
+"""What gives any Flower app checkpoints, resume and checks, without a line of its own: the server's side."""

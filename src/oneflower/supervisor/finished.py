@@ -59,7 +59,7 @@ def _finished(
         return None
     finish = found.event
     done = _last_round(finish, job, before)
-    wanted, changed = int(job.run_config[ROUNDS]), changes(before, job.describe())
+    wanted, changed = job.rounds_wanted(done), changes(before, job.describe())
     if _goes_further(finish, done, wanted, {change.key for change in changed}):
         return None
     newest = _newest_kept(finish, job)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from oneflower.flower.fab import Fab
-from oneflower.settings import RESUME, Change, differences, without_operational
+from oneflower.settings import OPERATOR_SET, RESUME, ROUNDS, Change, differences, without_operational
 from oneflower.supervisor.memory import Memory
 
 
@@ -27,6 +27,12 @@ class Job:
     def round_timeout_s(self) -> float:
         """How long a round waits for its clients."""
         return float(self.run_config["round-timeout"])
+
+    def rounds_wanted(self, done: int) -> int:
+        """Return FL_NUM_ROUNDS; where the operator did not set it, the app decides and may have done more."""
+        wanted, names = int(self.run_config[ROUNDS]), self.run_config.get(OPERATOR_SET)
+        is_set = names is None or "FL_NUM_ROUNDS" in str(names).split(",")
+        return wanted if is_set else max(wanted, done)
 
     def config(self, *, began: bool) -> dict[str, Any]:
         """Return the configuration to submit: what has begun is resumed, also with FL_RESUME=never."""

@@ -10,6 +10,7 @@ from typing import Any, Self
 from numpy.typing import NDArray
 
 from oneflower.checkpoints import (
+    FORM_CHANGED,
     BackgroundWriter,
     Checkpoint,
     CheckpointStore,
@@ -24,13 +25,13 @@ from oneflower.errors import CheckpointError, OneflowerError
 from oneflower.flower.api import Result, log
 from oneflower.flower.records import array_views, to_record
 from oneflower.journal import Event, Journal
-from oneflower.journal.events import CheckpointFailed, CheckpointSaved, SettingsChanged, TrainingSaving
+from oneflower.journal.events import CheckpointFailed, CheckpointSaved, SettingsChanged
 from oneflower.settings import TrainingConfig
 from oneflower.training import signing
 from oneflower.training.driver import Driver
 from oneflower.training.fitting import require_rounds, require_versions, settings_changed
 from oneflower.training.history import metrics_since, restore
-from oneflower.training.kept import Kept, prove
+from oneflower.training.kept import Kept, prove, tell_saving
 from oneflower.training.start import GONE_BACK, BadModelError, Start
 
 # A restarted SuperLink may submit a training before the killed one has let go of the folder.
@@ -43,17 +44,19 @@ class CheckpointKeeper:
     With FL_CHECKPOINT_ENABLED=NO it keeps nothing and a training starts at round 1.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a manifest says of its training
         self,
         config: TrainingConfig,
         *,
+        strategy: str,
         app: str,
         journal: Journal | None,
         versions: Mapping[str, str] | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         self._config = config
-        self._app = app
+        self._app, self._strategy = app, strategy
+        self._initial = ModelSchema(arrays={})
         self._journal = journal
         self._versions = {str(name): str(value) for name, value in (versions or {}).items()}
         # Read once: a package's metadata may be out of reach later, and a save must not fail for it.
@@ -127,14 +130,15 @@ class CheckpointKeeper:
         return self._resume(self._store, result)
 
     def _resume(self, store: CheckpointStore, result: Result) -> Start:
-        newest = store.latest(ModelSchema.of(array_views(result.arrays)))
+        self._initial = ModelSchema.of(array_views(result.arrays))
+        newest = store.latest(self._initial)
         signing.begin(store, self._signer, self._journal_path, newest.round if newest else None)
         if newest is None:
             return Start(round=0)
         require_rounds(newest, self._config, store.rounds())
         require_versions(newest, self._versions, self._config.checkpoint_path)
         self._tell_changes(newest)
-        taken = adopt(newest, strategy=self._config.strategy, seed=self._config.seed, app=self._app)
+        taken = adopt(newest, strategy=self._strategy, seed=self._config.seed, app=self._app)
         for warning in taken.warnings:
             log(WARNING, "%s", warning)
         result.arrays = to_record(dict(newest.arrays), tuple(newest.arrays))
@@ -196,7 +200,7 @@ class CheckpointKeeper:
                     return proven
                 problem = self._failures.get(server_round, proven)
             if attempt < self._config.round_retries:
-                self._tell_saving(server_round, attempt + 1, problem)
+                self._record(tell_saving(server_round, attempt + 1, self._config, problem))
                 back_off(attempt + 1)
         raise CheckpointError(
             f"the model of round {server_round}, the last one, could not be saved; tries: {attempt + 1}, the "
@@ -218,24 +222,6 @@ class CheckpointKeeper:
         self._saved(saved)
         return None
 
-    def _tell_saving(self, server_round: int, attempt: int, problem: str) -> None:
-        log(
-            ERROR,
-            "the last round is not saved, tried again round=%d attempt=%d reason=%s",
-            server_round,
-            attempt,
-            problem,
-        )
-        self._record(
-            TrainingSaving(
-                round=server_round,
-                rounds=self._config.num_rounds,
-                attempt=attempt,
-                tries=self._config.round_retries,
-                reason=problem,
-            )
-        )
-
     def _conclude(self, store: CheckpointStore, result: Result) -> None:
         """Record what was measured after the newest checkpoint: it can make the last round the best."""
         try:
@@ -244,12 +230,15 @@ class CheckpointKeeper:
             log(WARNING, "the last evaluation is not recorded beside the checkpoints reason=%s", error)
 
     def _checkpoint(self, server_round: int, result: Result, state: Mapping[str, NDArray[Any]]) -> Checkpoint:
+        arrays = array_views(result.arrays)
+        if ModelSchema.of(arrays) != self._initial:
+            self.notes[FORM_CHANGED] = True
         return Checkpoint(
             round=server_round,
             total_rounds=self._config.num_rounds,
-            arrays=array_views(result.arrays),
+            arrays=arrays,
             state=dict(state),
-            strategy=self._config.strategy,
+            strategy=self._strategy,
             parameters=self._config.strategy_parameters(),
             app=self._app,
             seed=self._config.seed,

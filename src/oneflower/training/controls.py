@@ -46,7 +46,12 @@ class Controls:
     def of(cls, config: TrainingConfig, keeper: Keeper) -> Self:
         """Return those of a training."""
         checkpoints = Path(config.checkpoint_path) if config.checkpoint_enabled else None
-        return cls(seed=config.seed, keeper=keeper, checkpoints=checkpoints)
+        return cls(
+            seed=config.seed,
+            keeper=keeper,
+            checkpoints=checkpoints,
+            proximal_term=config.proximal_term,
+        )
 
     def begin(self, resumed_from: int) -> None:
         """Say that the training starts from the checkpoint of a round: now, or when it has gone back."""

@@ -1,10 +1,14 @@
 """The final model as the store has proven it."""
 
 from dataclasses import dataclass
+from logging import ERROR
 from pathlib import Path
 
 from oneflower.checkpoints import CheckpointStore
 from oneflower.errors import OneflowerError
+from oneflower.flower.api import log
+from oneflower.journal.events import TrainingSaving
+from oneflower.settings import TrainingConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,3 +33,21 @@ def prove(store: CheckpointStore, server_round: int, digest: str) -> Kept | str:
         return f"the checkpoint of round {server_round} holds another model than the one trained here."
     path = store.root / manifest.model.name
     return Kept(round=manifest.round, path=path, sha256=manifest.model.sha256)
+
+
+def tell_saving(server_round: int, attempt: int, config: TrainingConfig, problem: str) -> TrainingSaving:
+    """Log that the last round is not saved yet, and return the event that says so."""
+    log(
+        ERROR,
+        "the last round is not saved, tried again round=%d attempt=%d reason=%s",
+        server_round,
+        attempt,
+        problem,
+    )
+    return TrainingSaving(
+        round=server_round,
+        rounds=config.num_rounds,
+        attempt=attempt,
+        tries=config.round_retries,
+        reason=problem,
+    )

@@ -35,7 +35,6 @@ FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
 NO_REASON = "no reason given"
 
-
 Parsed = TypeVar("Parsed")
 
 Parse = Callable[[Reply], Parsed]

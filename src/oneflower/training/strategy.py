@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from logging import INFO, WARNING
+from typing import Protocol
 
 import numpy as np
 
@@ -34,6 +35,23 @@ from oneflower.training.phases import Parse
 from oneflower.training.replies import ReplyError, parse_evaluation, parse_update
 
 
+class Sampling(Protocol):
+    """Who chooses the clients of a phase, and makes the messages to them: Flower's FedAvg does."""
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Return the training messages."""
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Return the evaluation messages."""
+
+    def summary(self) -> None:
+        """Log how clients are chosen."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Strategy:
     """A strategy at work.
@@ -43,7 +61,7 @@ class Strategy:
     spec, values
         What it is, and its parameters.
     sampling
-        Flower's FedAvg, for the choice of the clients and the messages to them; nothing else of it is used.
+        Flower's FedAvg, or an app's strategy, for the choice of the clients and the messages to them.
     state
         What the rule keeps from round to round; None before the first one.
     norm_bound, max_weight
@@ -57,7 +75,7 @@ class Strategy:
     norm_bound: float = 0.0
     max_weight: float = 0.0
     weighted_by: str = WEIGHT
-    sampling: strategy.FedAvg = field(default_factory=strategy.FedAvg)
+    sampling: Sampling = field(default_factory=strategy.FedAvg)
     state: State | None = None
 
     @property
@@ -227,7 +245,7 @@ def _form_text(name: str, forms: Form) -> str:
 
 
 def build_strategy(
-    config: TrainingConfig, *, sampling: strategy.FedAvg | None = None, weighted_by: str = WEIGHT
+    config: TrainingConfig, *, sampling: Sampling | None = None, weighted_by: str = WEIGHT
 ) -> Strategy:
     """Return the strategy that this training asks for, with its parameters and client minimums.
 

@@ -2,22 +2,20 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from logging import INFO, WARNING
 from typing import Any
 
 from oneflower.errors import OneflowerError, SettingsError
-from oneflower.flower.api import ArrayRecord, ConfigRecord, Context, Grid, GrpcGrid, Result, log
+from oneflower.flower.api import ArrayRecord, ConfigRecord, Context, Grid, Result, log
 from oneflower.flower.failures import facts_of, named_path, open_journal, tell_known
 from oneflower.flower.grid import RoundGrid
-from oneflower.flower.grid_base import OuterGrid
 from oneflower.flower.logs import log_through_flower
-from oneflower.flower.packing_grid import PackingGrid
+from oneflower.flower.outer_grid import round_grid
 from oneflower.flower.parts import PARTS_VARIABLE, PartTable
 from oneflower.flower.records import array_views
 from oneflower.flower.refusals import MB
-from oneflower.flower.reply_grid import ReplyGrid
 from oneflower.journal import LAST_WORDS_S
 from oneflower.journal.events import TrainingFinished, TrainingResumed, TrainingStarted, TrainingWentBack
 from oneflower.settings import (
@@ -32,6 +30,7 @@ from oneflower.settings import (
 from oneflower.training.asking import Prepare, ask_clients
 from oneflower.training.checkpoint_keeping import CheckpointKeeper
 from oneflower.training.controls import Controls
+from oneflower.training.driver import Driver
 from oneflower.training.history import new_result
 from oneflower.training.kept import Kept
 from oneflower.training.phases import Phases
@@ -95,31 +94,72 @@ def train(  # noqa: PLR0913 what Flower hands over, the model, and three options
     log_through_flower()
     config = _of_this_app(training_config(context.run_config))
     _warn_of_defaults(context.run_config)
+    return conduct(
+        Work(
+            grid=round_grid(grid, config.max_update_mb * MB),
+            context=context,
+            config=config,
+            strategy=build_strategy(config),
+            arrays=arrays,
+            evaluate=evaluate,
+            train_config=ConfigRecord({"seed": config.seed, **(train_config or {})}),
+            evaluate_config=ConfigRecord({"seed": config.seed, **(evaluate_config or {})}),
+            prepare=prepare,
+            versions=versions,
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What one training is made of: what the app gives, and what the settings say."""
+
+    grid: RoundGrid
+    context: Context
+    config: TrainingConfig
+    strategy: Driver
+    arrays: ArrayRecord
+    evaluate: EvaluateFn | None
+    train_config: ConfigRecord
+    evaluate_config: ConfigRecord
+    prepare: Prepare | None = None
+    versions: Mapping[str, str] | None = None
+    parts: PartTable = field(default_factory=lambda: PartTable(path=named_path(PARTS_VARIABLE)))
+
+
+def conduct(work: Work) -> Result:
+    """Run a training from the newest checkpoint to its end; see `train`."""
+    config, context = work.config, work.context
     journal = open_journal(config, context.run_id)
-    app = str(grid.run.fab_id) or config.use_case
-    strategy = build_strategy(config)
-    rule = _stop_rule(config, evaluates=evaluate is not None)
-    settings = _decisive(context.run_config, config.strategy)
-    with CheckpointKeeper(config, app=app, journal=journal, versions=versions, settings=settings) as keeper:
+    app = str(work.grid.run.fab_id) or config.use_case
+    rule = _stop_rule(config, evaluates=work.evaluate is not None)
+    with CheckpointKeeper(
+        config,
+        strategy=work.strategy.name,
+        app=app,
+        journal=journal,
+        versions=work.versions,
+        settings=_decisive(context.run_config, config.strategy),
+    ) as keeper:
         phases = Phases(
-            grid=_round_grid(grid, config.max_update_mb * MB),
+            grid=work.grid,
             journal=journal,
             round_timeout_s=config.round_timeout,
-            parts=PartTable(path=named_path(PARTS_VARIABLE)),
+            parts=work.parts,
             controls=Controls.of(config, keeper),
         )
         loop = RoundLoop(
             config=config,
-            strategy=strategy,
+            strategy=work.strategy,
             phases=phases,
             keeper=keeper,
-            evaluate=evaluate,
-            train_config=ConfigRecord({"seed": config.seed, **(train_config or {})}),
-            evaluate_config=ConfigRecord({"seed": config.seed, **(evaluate_config or {})}),
+            evaluate=work.evaluate,
+            train_config=work.train_config,
+            evaluate_config=work.evaluate_config,
             stopping=Stopping(rule),
             remarks=Remarks(config=config, phases=phases, notes=keeper.notes),
         )
-        return _run(loop, arrays, app, prepare)
+        return _run(loop, work.arrays, app, work.prepare)
 
 
 def _of_this_app(config: TrainingConfig) -> TrainingConfig:
@@ -172,18 +212,10 @@ def _stop_rule(config: TrainingConfig, *, evaluates: bool) -> StopRule:
     return rule
 
 
-def _round_grid(grid: Grid, max_update_bytes: int) -> RoundGrid:
-    if isinstance(grid, OuterGrid):
-        grid = grid.hand_over()
-    if isinstance(grid, RoundGrid):
-        return grid
-    return RoundGrid(PackingGrid(ReplyGrid(grid, max_update_bytes)) if isinstance(grid, GrpcGrid) else grid)
-
-
 def _run(loop: RoundLoop, arrays: ArrayRecord, app: str, prepare: Prepare | None) -> Result:
     """Restore, run the rounds, and write how the training began and ended."""
     config, phases = loop.config, loop.phases
-    facts = {**facts_of(config), "app": app}
+    facts = {**facts_of(config), "strategy": loop.strategy.name, "app": app}
     done, bad, ending = 0, None, None
     try:
         while ending is None:

@@ -1,15 +1,19 @@
 """Call a ClientApp for one message: the same way in the warm executor, a cold process and a simulation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from oneflower.flower.api import Context, Message
-from oneflower.flower.calls.control import Control, take_control
+from oneflower.flower.calls.client_state import kept_state, state_folder
+from oneflower.flower.calls.control import AUTO, Control, take_control
+from oneflower.flower.calls.proximal import proximal_term
 from oneflower.flower.calls.seeds import seeded
-from oneflower.flower.client_mark import is_ours, mark_reply, raised_reply
+from oneflower.flower.client_mark import LONGEST_TEXT, NOTHING, Report, is_ours, mark_reply, raised_reply
 from oneflower.flower.packing import answer
 from oneflower.flower.parts import own_part
 from oneflower.flower.who import is_question, who_reply
+from oneflower.foreign_text import cut
 
 App = Callable[[Message, Context], Message]
 
@@ -22,26 +26,47 @@ def call_client(app: App, message: Message, context: Context) -> Message:
     """
     if is_question(message):
         return who_reply(message, context)
-    ours = is_ours(message)
+    ours, report = is_ours(message), Report()
     try:
         control = take_control(message)
         with own_part(message, context):
-            reply = answer(partial(_run, app, control), message, context)
+            reply = answer(partial(_run, app, control, report), message, context)
     except (Exception, SystemExit) as error:  # noqa: BLE001 a client's own code may raise anything
         return raised_reply(error, message, context, ours=ours)
     if ours:
-        mark_reply(reply, context)
+        mark_reply(reply, context, report)
     return reply
 
 
-def _run(app: App, control: Control | None, message: Message, context: Context) -> Message:
+def _run(app: App, control: Control | None, report: Report, message: Message, context: Context) -> Message:
     """Call the app as the control record says; a message without one is left to the app."""
     if control is None:
         return _called(app, message, context)
     kind = message.metadata.message_type
-    partition = context.node_config.get("partition-id", 0)
-    with seeded(control.seed, control.round, str(partition), kind):
-        return _called(app, message, context)
+    partition = str(context.node_config.get("partition-id", "none"))
+    with (
+        _state(control, partition, context, report),
+        seeded(control.seed, control.round, partition, kind),
+        proximal_term(message, wanted=control.proximal_term == AUTO) as term,
+    ):
+        reply = _called(app, message, context)
+        if term is not None:
+            report.proximal = term.outcome()
+            report.left_out = term.left_out_text()
+    return reply
+
+
+@contextmanager
+def _state(control: Control, partition: str, context: Context, report: Report) -> Iterator[None]:
+    folder = state_folder()
+    if folder is None:
+        yield
+        return
+    with kept_state(folder, control, partition, context) as kept:
+        report.keeps_state = True
+        report.state_of = NOTHING if kept.given is None else kept.given
+        report.state_problem = cut(kept.problem, LONGEST_TEXT)
+        yield
 
 
 def _called(app: App, message: Message, context: Context) -> Message:

@@ -21,6 +21,7 @@ __all__ = [
     "address",
     "new_run",
     "set_message_id",
+    "set_sender",
 ]
 
 
@@ -39,6 +40,11 @@ def new_run(run_id: int, fab_id: str) -> Run:
 def address(message: Message, *, run_id: int, message_id: str) -> None:
     """Fill in what the SuperLink fills in when a ServerApp sends a message."""
     message.metadata.__dict__.update(_run_id=run_id, _src_node_id=SUPERLINK_NODE_ID, _message_id=message_id)
+
+
+def set_sender(message: Message, node_id: int) -> None:
+    """Let a reply come from another node id."""
+    message.metadata.__dict__["_src_node_id"] = node_id
 
 
 USE = PrivateUse(

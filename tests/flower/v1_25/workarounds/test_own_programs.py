@@ -35,7 +35,7 @@ def test_it_is_started_through_the_launcher_and_its_token_is_in_no_argument(comm
     launch_a_serverapp()
     (stock, _), (ours, environ) = commands
     same = [argument for argument in stock[1:] if argument not in ("--token", "token")]
-    assert ours == [sys.executable, "-P", "-m", "oneflower.flower.launch", "serverapp", *same]
+    assert ours == [sys.executable, "-P", "-m", "oneflower.stock.launch", "serverapp", *same]
     assert environ[TOKEN_VARIABLE] == "token"
 
 

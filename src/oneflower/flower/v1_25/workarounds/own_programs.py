@@ -11,7 +11,7 @@ from flwr.server import app as superlink
 from flwr.supercore.superexec.plugin import base_exec_plugin
 from flwr.supernode import start_client_internal
 
-from oneflower.flower.programs import LAUNCHER, RUN_VARIABLE, without_token
+from oneflower.flower.programs import APP_LAUNCHER, LAUNCHER, RUN_VARIABLE, without_token
 from oneflower.flower.v1_25.private import Sources
 from oneflower.flower.v1_25.workarounds import client_crash
 from oneflower.flower.v1_25.workarounds.registry import Patch, Program, Purpose, Workaround
@@ -46,7 +46,8 @@ def launched(command: Sequence[str]) -> list[str]:
     if name not in OURS:
         return list(command)
     # -P: a folder that happens to be the current one must not provide modules.
-    return [sys.executable, "-P", "-m", LAUNCHER, OURS[name], *arguments]
+    launcher = APP_LAUNCHER if OURS[name] is Program.SERVERAPP else LAUNCHER
+    return [sys.executable, "-P", "-m", launcher, OURS[name], *arguments]
 
 
 def name_run(patch: Patch) -> None:

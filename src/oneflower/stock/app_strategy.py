@@ -1,0 +1,272 @@
+"""The adapter that lets an app's own strategy work in oneflower's round loop.
+
+The strategy chooses the clients, combines their replies, and keeps what it likes. Around it: replies are
+checked before it sees them, come in the order of their content, and every random number of the server comes
+from the seed and the round.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from logging import INFO, WARNING
+
+from oneflower.aggregation import (
+    AggregationError,
+    Arrays,
+    Bounded,
+    NDArray,
+    Ordered,
+    Update,
+    bound_changes,
+    median_metrics,
+)
+from oneflower.flower.api import ArrayRecord, ConfigRecord, Grid, Message, MetricRecord, log, strategy
+from oneflower.flower.grid import Reply
+from oneflower.stock.app_replies import Forms, merged_model, read_reply, with_bounds
+from oneflower.stock.kept_state import KeptState
+from oneflower.stock.stable_ids import StableIds
+from oneflower.training.phases import Parse
+from oneflower.training.replies import ReplyError
+from oneflower.training.strategy import without_waiting
+
+Seed = Callable[..., object]
+"""Seeds every generator of this process from some parts, such as ("server", 3)."""
+
+GROWING = strategy.FedXgbBagging | strategy.FedXgbCyclic
+"""Flower's strategies whose model changes its shape."""
+MEANS = frozenset({"FedAvg", "FedProx", "FedAvgM", "FedAdagrad", "FedAdam", "FedYogi", "FedOpt", "QFedAvg"})
+"""Flower's strategies that one client can move as far as it likes: the others withstand it themselves."""
+SAME_SAMPLE_TRIES = 3
+"""So many attempts of a round ask the same clients; then others are drawn, in case some only fail."""
+
+
+@dataclass(slots=True, kw_only=True)
+class AppSampling:
+    """An app's strategy in its choice of clients: a seeded one, of ids that a restart does not change.
+
+    Attributes
+    ----------
+    inner
+        What the app has made.
+    ids
+        The nodes as the app sees them.
+    seed
+        Called before anything of the app's that may draw random numbers.
+    """
+
+    inner: strategy.Strategy
+    ids: StableIds
+    seed: Seed
+    _tries: tuple[int, int] = (0, 0)
+
+    def summary(self) -> None:
+        """Log the app's own summary."""
+        self.inner.summary()
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Return the app's training messages, to the nodes that a seeded sample of its takes."""
+        before, tries = self._tries
+        self._tries = server_round, tries + 1 if before == server_round else 1
+        again = max(0, self._tries[1] - SAME_SAMPLE_TRIES)
+        self.seed("server", server_round, *(["try", again] if again else []))
+        shown = self.ids.of(grid)
+        return self.ids.to_nodes(self.inner.configure_train(server_round, arrays, config, shown))
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Return the app's evaluation messages."""
+        self.seed("server", server_round, "evaluate")
+        shown = self.ids.of(grid)
+        with without_waiting(innermost(self.inner)):
+            return self.ids.to_nodes(self.inner.configure_evaluate(server_round, arrays, config, shown))
+
+
+@dataclass(slots=True, kw_only=True)
+class AppStrategy:
+    """An app's own strategy as a `training.driver.Driver`.
+
+    Attributes
+    ----------
+    inner
+        What the app has made.
+    sampling
+        How it chooses clients.
+    kept
+        Its state.
+    norm_bound, max_weight
+        FL_UPDATE_NORM_BOUND and FL_MAX_CLIENT_WEIGHT, where the app's rule is a mean of Flower's; 0 for none.
+    """
+
+    inner: strategy.Strategy
+    sampling: AppSampling
+    kept: KeptState
+    norm_bound: float = 0.0
+    max_weight: float = 0.0
+    _forms: Forms = field(default_factory=Forms)
+    _replies: dict[int, tuple[Message, Update]] = field(default_factory=dict)
+    _told: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Find out whether the rule is one of Flower's that average: its updates have one form."""
+        rule = type(innermost(self.inner))
+        self._forms.fixed = is_flowers_code(rule.aggregate_train) and not issubclass(rule, GROWING)
+        if rule.__name__ not in MEANS or not is_flowers_code(rule.aggregate_train):
+            self.norm_bound = self.max_weight = 0.0
+
+    @property
+    def name(self) -> str:
+        """The class of the app's strategy; those that wrap another one name it, too."""
+        return f"{name_of(self.inner)} (app)"
+
+    def summary(self) -> None:
+        """Log the app's own summary."""
+        log(INFO, "\t├──> Strategy of the app: %s", self.name)
+        self.inner.summary()
+
+    @property
+    def weighted_by(self) -> str:
+        """The metric that holds the number of examples."""
+        return str(getattr(innermost(self.inner), "weighted_by_key", "num-examples"))
+
+    # --- state ------------------------------------------------------------------------------------
+
+    def state_arrays(self) -> dict[str, NDArray]:
+        """Return what the strategy has changed of itself; what cannot be kept is named once."""
+        arrays, lost = self.kept.save()
+        new = {name: kind for name, kind in lost.items() if name not in self._told}
+        if new:
+            self._told |= new.keys()
+            log(
+                WARNING,
+                "state of the app's strategy is not in the checkpoints, a resumed training starts it as the "
+                "app makes it: %s. Numbers, text, NumPy arrays, Flower's records and containers of them are "
+                "kept",
+                ", ".join(f"{name} ({kind})" for name, kind in new.items()),
+            )
+        return arrays
+
+    def load_state(self, state: Mapping[str, NDArray], model: Arrays) -> None:
+        """Take up the state of a checkpoint; the model of one has the form of the clients' updates."""
+        self.kept.load(state)
+        self._forms.known = bool(state) or self._forms.known
+        del model
+
+    # --- a round ----------------------------------------------------------------------------------
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Return the app's training messages."""
+        return self.sampling.configure_train(server_round, arrays, config, grid)
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Return the app's evaluation messages."""
+        return self.sampling.configure_evaluate(server_round, arrays, config, grid)
+
+    def update_parser(self, model: Arrays) -> Parse[Update]:
+        """Return what reads an update: of the model's form, where every update must have it."""
+        self._replies.clear()
+
+        def parse(reply: Reply) -> Update:
+            update = read_reply(reply, self.weighted_by, self._forms.expected(model))
+            self._replies[update.client] = reply.message, update
+            return update
+
+        return parse
+
+    def evaluation_parser(self) -> Parse[Update]:
+        """Return what reads an evaluation."""
+        return self.update_parser({})
+
+    def odd(self, updates: Sequence[Update]) -> dict[int, ReplyError]:
+        """Return whose update has another form than most of the round have."""
+        return self._forms.odd(updates)
+
+    def bounded(self, model: Arrays, updates: Ordered, *, quarantined: int = 0) -> Bounded:
+        """Bound the changes where the rule is one of Flower's means; one of the app's own stays as it is."""
+        del quarantined
+        if not self.norm_bound or not self._forms.known:
+            return Bounded(updates=updates)
+        return bound_changes(updates, model, self.norm_bound, self.norm_bound * self.max_weight)
+
+    def aggregate(
+        self,
+        server_round: int,
+        model: Arrays,
+        updates: Ordered,
+        *,
+        quarantined: int = 0,
+        clients_decide: bool = False,
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Have the app's strategy combine the replies; the model has the dtypes of the updates."""
+        del model, quarantined
+        self.sampling.seed("server", server_round, "aggregate")
+        replies = self._messages(updates)
+        before, _ = self.kept.save()
+        try:
+            arrays, metrics = self.inner.aggregate_train(server_round, replies)
+            merged = None if arrays is None else merged_model(arrays, updates)
+        except AggregationError:
+            self.kept.load(before)
+            raise
+        except Exception as error:
+            if not _is_flowers(error):
+                raise
+            self.kept.load(before)
+            self._forms.same_metrics = True
+            raise AggregationError(f"{self.name}: {error}") from error
+        if merged is None and updates:
+            log(WARNING, "the app's strategy gave no model round=%d: it stays as it was", server_round)
+        self._forms.known = self._forms.known or merged is not None
+        if clients_decide and self._averages("train_metrics_aggr_fn"):
+            metrics = MetricRecord(dict(median_metrics(updates)))
+        return merged, metrics
+
+    def aggregate_evaluation(
+        self, server_round: int, updates: Ordered, *, clients_decide: bool = False
+    ) -> MetricRecord | None:
+        """Have the app's strategy combine the metrics of the evaluation."""
+        self.sampling.seed("server", server_round, "aggregate evaluation")
+        metrics = self.inner.aggregate_evaluate(server_round, self._messages(updates))
+        if metrics is not None and clients_decide and self._averages("evaluate_metrics_aggr_fn"):
+            return MetricRecord(dict(median_metrics(updates)))
+        return metrics
+
+    def _messages(self, updates: Ordered) -> list[Message]:
+        """Return the replies in the order of the updates, as bounded, from the ids that the app knows."""
+        return [
+            self.sampling.ids.from_node(with_bounds(*self._replies[update.client], update, self.weighted_by))
+            for update in updates
+        ]
+
+    def _averages(self, name: str) -> bool:
+        """Whether metrics are combined by Flower's own mean, which one client can move as it likes."""
+        rule, function = innermost(self.inner), getattr(innermost(self.inner), name, None)
+        return self._forms.fixed and type(rule).__module__.startswith("flwr.") and is_flowers_code(function)
+
+
+def name_of(inner: strategy.Strategy) -> str:
+    """Return what an app's strategy is called: its class, and that of the one it wraps."""
+    wrapped = getattr(inner, "strategy", None)
+    of = f" of {name_of(wrapped)}" if isinstance(wrapped, strategy.Strategy) else ""
+    return f"{type(inner).__name__}{of}"
+
+
+def innermost(inner: strategy.Strategy) -> strategy.Strategy:
+    """Return the strategy that the others wrap, as those for differential privacy do."""
+    wrapped = getattr(inner, "strategy", None)
+    return innermost(wrapped) if isinstance(wrapped, strategy.Strategy) else inner
+
+
+def is_flowers_code(function: object) -> bool:
+    """Whether a function is one of Flower's, and not the app's."""
+    return str(getattr(function, "__module__", "")).partition(".")[0] == "flwr"
+
+
+def _is_flowers(error: Exception) -> bool:
+    """Whether Flower's code has refused the replies of the clients."""
+    return type(error).__module__.partition(".")[0] == "flwr"

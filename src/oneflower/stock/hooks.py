@@ -1,0 +1,85 @@
+"""What is put in place of Flower's own in the process of a ServerApp: the app's lines stay as they are.
+
+`Strategy.start` runs our rounds over the strategy on which it was called. `ServerApp.__call__` seeds the
+process first, and says afterwards what had no effect.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial, wraps
+from typing import Any
+
+import numpy as np
+
+from oneflower.flower.api import Array, ArrayRecord, Context, Grid, Result, ServerApp, strategy
+from oneflower.flower.calls.seeds import seed_everything
+from oneflower.flower.failures import open_journal
+from oneflower.settings import training_config
+from oneflower.stock.recording import recorded
+from oneflower.stock.start import Started, run_started
+
+Put = Callable[[object, str, object], None]
+"""Puts a function in the place of another one: an object, the name of its attribute, the new value."""
+
+_CONTEXT: ContextVar[Context | None] = ContextVar("context", default=None)
+_start = strategy.Strategy.start
+_call = ServerApp.__call__
+_array = Array.__init__
+
+
+@wraps(_start)
+def start(
+    self: strategy.Strategy, grid: Grid, initial_arrays: ArrayRecord, *arguments: Any, **named: Any
+) -> Result:
+    """Run the rounds of the ServerApp that is called in this process; outside of one, Flower's own."""
+    context = _CONTEXT.get()
+    if context is None:
+        return _start(self, grid, initial_arrays, *arguments, **named)
+    names = ("num_rounds", "timeout", "train_config", "evaluate_config", "evaluate_fn")
+    given = dict(zip(names, arguments, strict=False)) | named
+    started = Started(strategy=self, grid=grid, initial_arrays=initial_arrays, **given)
+    seed = training_config(context.run_config).seed
+    return run_started(started, context, partial(seed_everything, seed))
+
+
+@wraps(_call)
+def call(self: ServerApp, grid: Grid, context: Context) -> None:
+    """Call a ServerApp with seeded generators, and with a grid that records what the app sends by itself."""
+    config = training_config(context.run_config)
+    token = _CONTEXT.set(context)
+    try:
+        with recorded(grid, context, config, open_journal(config, context.run_id)) as given:
+            _call(self, given, context)
+    finally:
+        _CONTEXT.reset(token)
+
+
+@wraps(_array)
+def array(self: Array, *arguments: Any, **named: Any) -> None:
+    """Make an Array of a NumPy scalar, too: arithmetic turns arrays without dimensions into scalars.
+
+    Flower's FedAdam, FedTrimmedAvg and Bulyan fail without on a model with BatchNorm, whose counters are such
+    arrays.
+    """
+    scalars = (np.asarray(each) if isinstance(each, np.generic) else each for each in arguments)
+    _array(self, *scalars, **named)
+
+
+def install(put: Put = setattr) -> None:
+    """Put all of it in place, for as long as this process lives."""
+    put(strategy.Strategy, "start", start)
+    put(ServerApp, "__call__", call)
+    put(Array, "__init__", array)
+
+
+@contextmanager
+def installed() -> Iterator[None]:
+    """Put all of it in place for a simulation or a check."""
+    install()
+    try:
+        yield
+    finally:
+        strategy.Strategy.start = _start  # type: ignore[method-assign]
+        ServerApp.__call__ = _call  # type: ignore[method-assign]
+        Array.__init__ = _array  # type: ignore[method-assign]

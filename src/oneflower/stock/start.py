@@ -1,0 +1,116 @@
+"""What replaces `Strategy.start`: the app's own strategy, or that of FL_STRATEGY, in oneflower's rounds."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from logging import INFO
+from typing import Any
+
+from oneflower.flower.api import ArrayRecord, ConfigRecord, Context, Grid, MetricRecord, Result, log, strategy
+from oneflower.flower.failures import named_path
+from oneflower.flower.logs import log_through_flower
+from oneflower.flower.outer_grid import round_grid
+from oneflower.flower.parts import PARTS_VARIABLE, PartTable
+from oneflower.flower.refusals import MB
+from oneflower.flower.who import Roll
+from oneflower.settings import APP_STRATEGY, TrainingConfig, training_config
+from oneflower.stock.app_strategy import AppSampling, AppStrategy, Seed, innermost, name_of
+from oneflower.stock.kept_state import KeptState
+from oneflower.stock.stable_ids import StableIds
+from oneflower.training.driver import Driver
+from oneflower.training.strategy import build_strategy
+from oneflower.training.train import Work, conduct
+
+EvaluateFn = Callable[[int, ArrayRecord], MetricRecord | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """The arguments of a `Strategy.start`, as the app gave them."""
+
+    strategy: strategy.Strategy
+    grid: Grid
+    initial_arrays: ArrayRecord
+    num_rounds: int = 3
+    timeout: float = 3600
+    train_config: ConfigRecord | None = None
+    evaluate_config: ConfigRecord | None = None
+    evaluate_fn: EvaluateFn | None = None
+
+
+def run_started(started: Started, context: Context, seed: Seed) -> Result:
+    """Train with what an app has started, and with the settings; see `oneflower.training.train`.
+
+    What the operator did not set is the author's: the rounds, the timeout, the numbers of clients.
+    """
+    log_through_flower()
+    config = _with_authors(started, training_config(context.run_config))
+    grid = round_grid(started.grid, config.max_update_mb * MB)
+    parts = PartTable(path=named_path(PARTS_VARIABLE))
+    parts.look()
+    sampling = AppSampling(inner=started.strategy, ids=StableIds(Roll(grid, parts=parts)), seed=seed)
+    configs = {
+        "train_config": started.train_config or ConfigRecord(),
+        "evaluate_config": started.evaluate_config or ConfigRecord(),
+    }
+    return conduct(
+        Work(
+            grid=grid,
+            context=context,
+            config=config,
+            strategy=_driver(started, config, sampling, configs),
+            arrays=started.initial_arrays,
+            evaluate=started.evaluate_fn,
+            parts=parts,
+            train_config=configs["train_config"],
+            evaluate_config=configs["evaluate_config"],
+        )
+    )
+
+
+def _driver(
+    started: Started, config: TrainingConfig, sampling: AppSampling, configs: dict[str, ConfigRecord]
+) -> Driver:
+    own = AppStrategy(
+        inner=started.strategy,
+        sampling=sampling,
+        kept=KeptState(started.strategy, also=configs),
+        norm_bound=config.update_norm_bound,
+        max_weight=config.max_client_weight,
+    )
+    if config.strategy == APP_STRATEGY:
+        return own
+    log(
+        INFO,
+        "FL_STRATEGY=%s replaces the app's strategy %s; the app's chooses the clients, as it would",
+        config.strategy,
+        name_of(started.strategy),
+    )
+    for record in configs.values():
+        record["seed"] = config.seed
+    return build_strategy(config, sampling=sampling, weighted_by=own.weighted_by)
+
+
+def _with_authors(started: Started, config: TrainingConfig) -> TrainingConfig:
+    """Return the settings with the app's own values in place of those that the operator did not set."""
+    own = innermost(started.strategy)
+    values: dict[str, Any] = {}
+    if not config.is_set("FL_NUM_ROUNDS"):
+        values["num_rounds"] = max(1, int(started.num_rounds))
+    if not config.is_set("FL_ROUND_TIMEOUT") and started.timeout and 1 <= started.timeout < 1e9:
+        values["round_timeout"] = int(started.timeout)
+    for field, attribute in _MINIMUMS.items():
+        authors = getattr(own, attribute, None)
+        if type(authors) is not int:
+            continue
+        if config.is_set(f"FL_{field.upper()}"):
+            setattr(own, attribute, max(1, getattr(config, field)))
+        elif field != "min_evaluate_clients" or config.min_evaluate_clients:
+            values[field] = max(1, authors)
+    return replace(config, **values)
+
+
+_MINIMUMS = {
+    "min_fit_clients": "min_train_nodes",
+    "min_evaluate_clients": "min_evaluate_nodes",
+    "min_available_clients": "min_available_nodes",
+}

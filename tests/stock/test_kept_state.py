@@ -1,0 +1,197 @@
+"""What an app's own strategy keeps from round to round comes back, value for value and type for type."""
+
+import random
+from collections import OrderedDict, defaultdict, deque
+
+import numpy as np
+import pytest
+from flwr.app import ArrayRecord, ConfigRecord, MetricRecord
+from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping, FedAdam, FedAvg
+
+from oneflower.errors import CheckpointError
+from oneflower.stock.kept_state import DOCUMENT, KeptState
+
+VALUES = {
+    "number": 3,
+    "large": 2**200,
+    "negative": -1,
+    "real": 0.1,
+    "infinite": float("inf"),
+    "text": "ä\n",
+    "nothing": None,
+    "yes": True,
+    "raw": b"\x00\xff",
+    "scalar": np.float32(0.1),
+    "array": np.arange(6, dtype=np.float16).reshape(2, 3),
+    "empty": np.zeros((0, 3)),
+    "zero_d": np.array(4),
+    "list": [1, [2.5, "x"], (3, None)],
+    "set": {1, 2, 3},
+    "deque": deque([1, 2]),
+    "dict": {1: "a", "b": {"c": np.ones(2)}, (1, 2): 3},
+    "ordered": OrderedDict(z=1, a=2),
+    "arrays": [np.zeros(2), np.ones(3, np.int64)],
+}
+
+
+class Holder(FedAvg):
+    pass
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_a_value_comes_back_as_it_was(name):
+    before = Holder()
+    kept = KeptState(before)
+    before.value = VALUES[name]
+    state, lost = kept.save()
+    assert not lost
+    after = Holder()
+    KeptState(after).load(state)
+    assert type(after.value) is type(VALUES[name])
+    assert repr(after.value) == repr(VALUES[name])
+
+
+def test_nan_and_bits_are_exact():
+    before = Holder()
+    kept = KeptState(before)
+    before.value = np.array([np.nan, -0.0, 1e-45], np.float32)
+    after = Holder()
+    KeptState(after).load(kept.save()[0])
+    assert after.value.tobytes() == before.value.tobytes()
+
+
+def test_records_of_flower_come_back():
+    before = Holder()
+    kept = KeptState(before)
+    before.arrays = ArrayRecord({"w": _flower_array(np.arange(3))})
+    before.metrics = MetricRecord({"a": [1.0, 2.0], "b": 3})
+    before.config = ConfigRecord({"lr": 0.1, "name": "x", "raw": b"1"})
+    after = Holder()
+    KeptState(after).load(kept.save()[0])
+    assert after.arrays["w"].numpy().tolist() == [0, 1, 2]
+    assert dict(after.metrics) == dict(before.metrics)
+    assert dict(after.config) == dict(before.config)
+
+
+def _flower_array(values):
+    from flwr.app import Array
+
+    return Array(values)
+
+
+def test_what_has_not_changed_is_not_kept():
+    """It is the app's configuration: its author may change it between two runs."""
+    before = FedAdam(eta=0.5)
+    kept = KeptState(before)
+    before.m_t = {"w": np.ones(2)}
+    state, _ = kept.save()
+    after = FedAdam(eta=0.25)
+    KeptState(after).load(state)
+    assert after.eta == 0.25
+    assert after.m_t["w"].tolist() == [1, 1]
+
+
+def test_what_came_from_a_checkpoint_is_kept_on():
+    first = Holder()
+    kept = KeptState(first)
+    first.count = 1
+    second = Holder()
+    again = KeptState(second)
+    again.load(kept.save()[0])
+    third = Holder()
+    KeptState(third).load(again.save()[0])
+    assert third.count == 1
+
+
+def test_a_wrapped_strategy_and_its_wrapper_are_kept():
+    def make():
+        return DifferentialPrivacyServerSideFixedClipping(
+            FedAdam(), noise_multiplier=0.1, clipping_norm=1.0, num_sampled_clients=2
+        )
+
+    before = make()
+    kept = KeptState(before)
+    before.seen = 3
+    before.strategy.v_t = {"w": np.ones(1)}
+    after = make()
+    KeptState(after).load(kept.save()[0])
+    assert after.seen == 3
+    assert after.strategy.v_t["w"].tolist() == [1]
+
+
+def test_generators_go_on_where_they_were():
+    before = Holder()
+    before.numpy, before.python = np.random.default_rng(1), random.Random(1)
+    kept = KeptState(before)
+    before.numpy.random(), before.python.random()
+    state, lost = kept.save()
+    assert not lost
+    after = Holder()
+    after.numpy, after.python = np.random.default_rng(9), random.Random(9)
+    KeptState(after).load(state)
+    assert after.numpy.random() == before.numpy.random()
+    assert after.python.random() == before.python.random()
+
+
+def test_a_defaultdict_stays_one():
+    before = Holder()
+    before.counts = defaultdict(int)
+    kept = KeptState(before)
+    before.counts["a"] += 2
+    after = Holder()
+    after.counts = defaultdict(int)
+    KeptState(after).load(kept.save()[0])
+    assert after.counts == {"a": 2}
+    assert after.counts["new"] == 0
+
+
+def test_a_config_of_messages_is_changed_in_place():
+    config = ConfigRecord({"lr": 1.0})
+    kept = KeptState(Holder(), also={"train_config": config})
+    config["lr"] = 0.5
+    other = ConfigRecord({"lr": 1.0, "gone": 1})
+    KeptState(Holder(), also={"train_config": other}).load(kept.save()[0])
+    assert dict(other) == {"lr": 0.5}
+
+
+def test_what_cannot_be_kept_is_named_with_its_type():
+    class Model:
+        pass
+
+    holder = Holder()
+    kept = KeptState(holder)
+    holder.model, holder.words, holder.fine = Model(), np.array(["a"]), 1
+    state, lost = kept.save()
+    assert lost.keys() == {"model", "words"}
+    assert lost["model"].endswith("Model")
+    assert lost["words"] == "an array of dtype <U1"
+    after = Holder()
+    KeptState(after).load(state)
+    assert after.fine == 1
+
+
+def test_a_loop_of_containers_ends():
+    holder = Holder()
+    kept = KeptState(holder)
+    holder.loop = []
+    holder.loop.append(holder.loop)
+    assert "loop" in kept.save()[1]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b'{"a": {"at": 0}}', b'{"a": {"array": {"at": 7}}}', b'{"a": {"int": "x"}}']
+)
+def test_a_state_that_is_none_is_refused(content):
+    with pytest.raises(CheckpointError, match="state of the app's strategy"):
+        KeptState(Holder()).load({DOCUMENT: np.frombuffer(content, np.uint8)})
+
+
+def test_the_state_is_a_copy():
+    holder = Holder()
+    kept = KeptState(holder)
+    holder.value = np.zeros(2)
+    state, _ = kept.save()
+    holder.value += 1
+    after = Holder()
+    KeptState(after).load(state)
+    assert after.value.tolist() == [0, 0]
