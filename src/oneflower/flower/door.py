@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         legacy_loop,
         membership,
         names,
+        own_generators,
         replies,
         workarounds,
     )
@@ -32,6 +33,7 @@ __all__ = [
     "legacy_loop",
     "membership",
     "names",
+    "own_generators",
     "replies",
     "warm_executor",  # noqa: F822 - imported under another name above
     "workarounds",
@@ -45,6 +47,7 @@ _PARTS: Final = {
     "legacy_loop": "legacy_loop",
     "membership": "membership",
     "names": "names",
+    "own_generators": "own_generators",
     "replies": "replies",
     "warm_executor": "warm.start",
     "workarounds": "workarounds",

@@ -5,11 +5,11 @@ replies until the point where it died; from there on messages go to the clients.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from oneflower.flower.api import Context, Grid
 from oneflower.flower.calls.seeds import seed_everything
-from oneflower.flower.door import legacy_loop
+from oneflower.flower.door import legacy_loop, own_generators
 from oneflower.flower.grid import RoundGrid
 from oneflower.flower.logs import log_through_flower
 from oneflower.journal import Journal
@@ -35,7 +35,6 @@ def recorded(grid: Grid, context: Context, config: TrainingConfig, journal: Jour
         yield grid
         return
     log_through_flower()
-    seed_everything(config.seed, "server")
     about = facts({k: v for k, v in without_operational(context.run_config).items() if k not in ENDING})
     wrapped = RecordingGrid(
         grid,
@@ -43,12 +42,10 @@ def recorded(grid: Grid, context: Context, config: TrainingConfig, journal: Jour
         journal=journal,
         about={"app": str(grid.run.fab_id), "seed": config.seed, "run_config": about},
     )
-    try:
-        with legacy_loop.in_order():
-            yield wrapped
+    with own_generators.apart(), legacy_loop.in_order(), closing(wrapped):
+        seed_everything(config.seed, "server")
+        yield wrapped
         wrapped.finish()
-    finally:
-        wrapped.close()
 
 
 def unwrapped(grid: Grid) -> Grid:
