@@ -1,4 +1,4 @@
-"""Stock Flower apps with loops of their own, as their authors write them: nothing of oneflower is imported."""
+"""Stock Flower apps with loops of their own, as authors write them: nothing of oneflower is imported."""
 
 PYPROJECT = """
 [project]

@@ -1,7 +1,7 @@
 """Flower's pauses draw from a generator of their own: those that an app draws from are the app's.
 
-Retries, heartbeats and waits for objects draw from Python's global generator, at times that differ from run to
-run; an app that samples its clients with `random.sample` then samples others.
+Retries, heartbeats and waits for objects draw from Python's global generator, at times that differ from run
+to run; an app that samples its clients with `random.sample` then samples others.
 """
 
 import random
@@ -19,7 +19,7 @@ _MODULES = (inflatable_utils, retry_invoker, heartbeat)
 @contextmanager
 def apart() -> Iterator[None]:
     """Let Flower draw from a generator of its own, for a block."""
-    before = [module.random for module in _MODULES]  # type: ignore[attr-defined]
+    before = [module.random for module in _MODULES]
     own = random.Random()  # noqa: S311 - the length of pauses
     for module in _MODULES:
         module.random = own  # type: ignore[attr-defined]
@@ -32,8 +32,8 @@ def apart() -> Iterator[None]:
 
 USE = PrivateUse(
     name="own-generators",
-    why="Replace the generator from which Flower draws the lengths of pauses: it is Python's global one, which "
-    "an app samples its clients from.",
+    why="Replace the generator from which Flower draws the lengths of pauses: it is Python's global one, from "
+    "which an app samples its clients.",
     sources={
         "flwr.common.inflatable_utils": {"random": "8a38c9d31159"},
         "flwr.common.retry_invoker": {"random": "0c1ce5ae7f1d"},
