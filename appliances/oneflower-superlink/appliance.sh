@@ -37,6 +37,7 @@ ONE_SERVICE_PARAMS=(
     'FL_ROUND_TIMEOUT' 'configure' 'Longest time that a phase of a round waits for its clients' 'O|number'
     'FL_ROUND_RETRIES' 'configure' 'Further attempts of a round below its quorum, and of saving the last round' 'O|number'
     'FL_REPLAY' 'configure' 'Record the messages of an app with a loop of its own, and replay them after a crash' 'O|boolean'
+    'FL_MAX_REPLAY_MB' 'configure' 'Size at which the recording of FL_REPLAY stops; a crash then returns the app to that point' 'O|number'
     'FL_PROXIMAL_TERM' 'configure' 'Add the proximal term for an app that does not (auto), or leave it to the app (app)' 'O|list'
     'FL_SEED' 'configure' 'Seed of sampling, initialization and training; equal seeds give equal models' 'O|number'
     'FL_BEST_METRIC' 'configure' 'Metric that selects the best round, such as eval_acc or -eval_loss; empty selects it by name' 'O|text'
