@@ -17,6 +17,7 @@ def of_the_app(values: Mapping[str, Value]) -> Iterator[str]:
     """Yield what contradicts the app of FL_USE_CASE."""
     yield from _framework(values)
     yield from _strategy(values)
+    yield from _two_apps(values)
 
 
 def fits(values: Mapping[str, Value]) -> bool:
@@ -40,4 +41,13 @@ def _strategy(values: Mapping[str, Value]) -> Iterator[str]:
         yield (
             f"FL_USE_CASE is {app!r} and FL_STRATEGY is {strategy!r}: only the app's own strategy, {own}, "
             f"can combine its model; expected FL_STRATEGY='{APP_STRATEGY}'"
+        )
+
+
+def _two_apps(values: Mapping[str, Value]) -> Iterator[str]:
+    app, use_case = values.get("app"), values.get("use_case")
+    if app and use_case not in (None, NO_USE_CASE):
+        yield (
+            f"FL_APP is {app!r} and FL_USE_CASE is {use_case!r}: one SuperLink trains one app; expected one "
+            f"of them; write FL_USE_CASE='{NO_USE_CASE}' to train FL_APP, or leave FL_APP empty"
         )
