@@ -9,6 +9,7 @@ from oneflower.opennebula.appliance import services
 from oneflower.opennebula.appliance.addresses import CONTEXT_ADDRESS, certificate_hosts, own_addresses
 from oneflower.opennebula.appliance.certificates import ensure_superlink_certificates
 from oneflower.opennebula.appliance.identity import ensure_own_key
+from oneflower.opennebula.appliance.images import check_image
 from oneflower.opennebula.appliance.layout import Layout
 from oneflower.opennebula.appliance.partitions import PartitionTable
 from oneflower.opennebula.appliance.stage import Stage
@@ -40,6 +41,7 @@ def configure(stage: Stage) -> None:
         for notice in resolution.notices:
             log.log(logging.WARNING if notice.level == "warning" else logging.INFO, "%s", notice.text)
         settings, layout = resolution.settings, stage.layout
+        check_image(stage.machine, settings, stage.commands)
         is_superlink = stage.machine is Machine.SUPERLINK
         layout.make(checkpoints=is_superlink and settings.checkpoint_enabled)
         _make_database_folder(settings, layout)
