@@ -12,8 +12,8 @@ from typing import Annotated
 import typer
 
 from oneflower.apps_catalogue.find import find_app
-from oneflower.cli.config import ContextOption
-from oneflower.cli.settings_used import app_row, setting_rows, write_settings_used
+from oneflower.cli.config import ContextOption, RunConfigOption
+from oneflower.cli.settings_used import app_config_rows, app_row, setting_rows, write_settings_used
 from oneflower.errors import ClusterError, SettingsError, StateError, TrainingError
 from oneflower.files import private_files
 from oneflower.flower.control import ControlClient
@@ -28,11 +28,23 @@ from oneflower.local_cluster.tls import check_certificates
 from oneflower.monitor.text.values import ending, final_rows
 from oneflower.output import steady_output
 from oneflower.procfs import this_process
-from oneflower.settings import Settings, checkpoint_key, read_context, resolve, run_config
+from oneflower.settings import (
+    RESUME,
+    Settings,
+    app_values,
+    checkpoint_key,
+    keys_of_texts,
+    read_context,
+    resolve,
+    with_the_authors,
+)
+from oneflower.settings import (
+    run_config as settings_config,
+)
 from oneflower.supervisor.finished import finished_already
 from oneflower.supervisor.job import Job, changes
 from oneflower.supervisor.machine import State
-from oneflower.supervisor.memory import Memory, load, locked, taken_up
+from oneflower.supervisor.memory import Memory, goes_back_now, load, locked, taken_up
 from oneflower.supervisor.place import Beside
 from oneflower.supervisor.processes import FlowerProcesses
 from oneflower.supervisor.supervisor import Supervisor
@@ -50,6 +62,7 @@ def supervise(  # noqa: PLR0913 - one parameter per option
     app: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of a Flower app, instead of FL_USE_CASE.")
     ] = None,
+    run_config: RunConfigOption = None,
     state: Annotated[
         Path | None,
         typer.Option(
@@ -75,7 +88,9 @@ def supervise(  # noqa: PLR0913 - one parameter per option
     steady_output()
     private_files()
     resolution = resolve(os.environ, read_context(context) if context else None)
-    settings = resolution.settings
+    fab = build_fab(app or find_app(resolution.settings.use_case))
+    values = app_values(keys_of_texts(resolution.settings.app_config, run_config or ()), fab.own)
+    settings = with_the_authors(resolution.settings, fab.own)
     _log_to_stderr(settings.log_level)
     for notice in resolution.notices:
         log.log(logging.WARNING if notice.level == "warning" else logging.INFO, "%s", notice.text)
@@ -83,15 +98,16 @@ def supervise(  # noqa: PLR0913 - one parameter per option
     journal = _journal(state, settings)
     folder = state or journal.parent
     job = Job(
-        fab=build_fab(app or find_app(settings.use_case)),
-        run_config=run_config(settings),
+        fab=fab,
+        run_config={**settings_config(settings), **values},
         max_restarts=settings.max_restarts,
     )
     with locked(folder):
         close_journal(journal)
         memory = _remember(job, folder / MEMORY_NAME, journal, checkpoint_key(os.environ), again=again)
         if memory is not None:
-            write_settings_used(journal, [*setting_rows(resolution, settings), app_row(job.fab)])
+            rows = [*setting_rows(resolution, settings), app_row(job.fab), *app_config_rows(values)]
+            write_settings_used(journal, rows)
             _supervise(job, memory, folder, journal, _control(settings, root_certificates), stop_run=stop_run)
 
 
@@ -101,12 +117,18 @@ def _remember(job: Job, file: Path, journal: Path, key: str, *, again: bool) -> 
     for change in changes(before, job.describe()):
         log.warning("configuration changed since the last start: %s", change)
     entries = read_patiently(journal)
-    finished = finished_already(job, before, entries, say=log.warning, signer=signer_with(key, journal))
+    goes_back = goes_back_now(before, str(job.run_config[RESUME]))
+    finished = (
+        None
+        if goes_back
+        else finished_already(job, before, entries, say=log.warning, signer=signer_with(key, journal))
+    )
     if finished is not None:
         _print_finish(finished.event, "has finished already; nothing was submitted")
         return None
     runs = [each.run for each in entries if isinstance(each.event, RunSubmitted) and each.run is not None]
     memory = taken_up(before, job.describe(), max_restarts=job.max_restarts, again=again, runs=runs)
+    memory = memory.with_resume(str(job.run_config[RESUME]), goes_back=goes_back)
     if memory.machine.state is State.GIVEN_UP:
         raise TrainingError(
             f"this training was given up: {memory.machine.reason}\nIt is restarted when its configuration "

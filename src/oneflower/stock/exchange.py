@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from oneflower.flower.api import Error, Message, Metadata, RecordDict
-from oneflower.flower.door import replies
+from oneflower.flower.reply_grid import new_reply
 from oneflower.stock.codec import Content
 from oneflower.stock.delivery import Parcel
 from oneflower.stock.stamp import Stamp
@@ -49,7 +49,7 @@ class Posted:
     def parcel(self, now: float, stamp: Stamp) -> Parcel:
         """Return the message as it is sent, with the control record for its client's process."""
         metadata = self.message.metadata
-        sent = stamp.onto(self.message.content, metadata.message_type, self.node, self.number)
+        sent = stamp.onto(self.message.content, self.node, self.number)
 
         def message_for(real: int) -> Message:
             return Message(sent, real, metadata.message_type, ttl=metadata.ttl, group_id=metadata.group_id)
@@ -74,7 +74,7 @@ class Posted:
             message_type=metadata.message_type,
         )
         given = content if isinstance(content, Error) else content or RecordDict()
-        return replies.new_reply(given, sent=sent, message_id=self.key)
+        return new_reply(given, sent=sent, message_id=self.key)
 
 
 @dataclass(slots=True, kw_only=True)

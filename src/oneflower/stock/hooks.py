@@ -14,7 +14,9 @@ import numpy as np
 
 from oneflower.flower.api import Array, ArrayRecord, Context, Grid, Result, ServerApp, strategy
 from oneflower.flower.calls.seeds import seed_everything
+from oneflower.flower.failures import open_journal
 from oneflower.settings import training_config
+from oneflower.stock.recording import recorded
 from oneflower.stock.start import Started, run_started
 
 Put = Callable[[object, str, object], None]
@@ -43,11 +45,13 @@ def start(
 
 @wraps(_call)
 def call(self: ServerApp, grid: Grid, context: Context) -> None:
-    """Call a ServerApp with seeded generators."""
-    seed_everything(training_config(context.run_config).seed, "server")
+    """Call a ServerApp with seeded generators, and with a grid that records what it sends by itself."""
+    config = training_config(context.run_config)
+    journal = open_journal(config, context.run_id)
     token = _CONTEXT.set(context)
     try:
-        _call(self, grid, context)
+        with recorded(grid, context, config, journal) as shown:
+            _call(self, shown, context)
     finally:
         _CONTEXT.reset(token)
 

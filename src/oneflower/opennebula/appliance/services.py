@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oneflower.flower import arguments
+from oneflower.flower.arguments import STATE_VARIABLE
 from oneflower.flower.sockets import SOCKETS
 from oneflower.journal import JOURNAL_VARIABLE
 from oneflower.node_keys import KEYS_VARIABLE
@@ -62,7 +63,7 @@ def environment(container: Container, resolution: Resolution) -> str:
         "FLWR_TELEMETRY_ENABLED": "0",
         "HOME": str(STATE),
         SOCKETS: str(SOCKET_FOLDER),
-        **(_SERVER_APP if machine is Machine.SUPERLINK else {}),
+        **(_SERVER_APP if machine is Machine.SUPERLINK else {STATE_VARIABLE: str(STATE / "client-state")}),
     }
     return _lines({**given, **own})
 
