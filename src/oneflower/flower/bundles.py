@@ -62,6 +62,17 @@ def declared_config(fab: bytes) -> dict[str, bool | int | float | str]:
     return flat(port.get_fab_config(fab)["tool"]["flwr"]["app"].get("config", {}))
 
 
+def dependencies(fab: bytes) -> list[str]:
+    """Return the packages that a packed app asks for, as its pyproject.toml writes them."""
+    listed = port.get_fab_config(fab).get("project", {}).get("dependencies", [])
+    return [str(each) for each in listed] if isinstance(listed, list) else []
+
+
+def stored_file(folder: Path, fab_hash: str) -> Path:
+    """Return where a SuperLink with this storage folder keeps the bundle of a run."""
+    return folder / fab_hash
+
+
 def unpack(fab: bytes, *, home: Path) -> Path:
     """Unpack a bundle below the folder where Flower keeps apps, as a SuperLink or a SuperNode does.
 

@@ -13,12 +13,21 @@ from oneflower.flower.private import check, declared_in
 from oneflower.flower.version import require_deployed, supported_room
 
 if TYPE_CHECKING:
-    from oneflower.flower.v1_25 import control_api, entry_points, membership, port, replies, workarounds
+    from oneflower.flower.v1_25 import (
+        control_api,
+        entry_points,
+        membership,
+        own_generators,
+        port,
+        replies,
+        workarounds,
+    )
 
 __all__ = [
     "control_api",
     "entry_points",
     "membership",
+    "own_generators",
     "port",
     "replies",
     "warm_executor",  # noqa: F822 - imported under another name above
@@ -31,6 +40,7 @@ _PARTS: Final = {
     "control_api": "control_api",
     "entry_points": "entry_points",
     "membership": "membership",
+    "own_generators": "own_generators",
     "port": "port",
     "replies": "replies",
     "warm_executor": "warm.start",

@@ -92,6 +92,21 @@ def _table(config: Mapping[str, Any]) -> dict[str, Any]:
     return dict(config["tool"]["flwr"]["app"].get("config", {}))
 
 
+def declared_keys_of(fab: bytes) -> dict[str, Any]:
+    """Return the run-config keys that a packed app declares, with their defaults."""
+    return dict(bundles.declared_config(fab))
+
+
+def stored_bundle(folder: Path, fab_hash: str) -> Path:
+    """Return where a SuperLink with this storage folder keeps a bundle, by its SHA-256."""
+    return Path(bundles.stored_file(folder, fab_hash))
+
+
+def dependencies_of(fab: Fab) -> list[str]:
+    """Return the packages that a packed app asks for, each as pip writes it."""
+    return bundles.dependencies(fab.content)
+
+
 def _read_config(app_dir: Path) -> dict[str, Any]:
     path = app_dir / PYPROJECT
     if not app_dir.is_dir():

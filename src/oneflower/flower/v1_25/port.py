@@ -163,6 +163,8 @@ BUNDLES = PrivateUse(
             "get_project_config": "8dd34346adf9",
             "validate_fields_in_config": "2b3cb9b900dc",
         },
+        # A SuperLink's storage names the bundles by their SHA-256.
+        "flwr.supercore.ffs.disk_ffs": {"DiskFfs.put": "beb6670ab92f"},
         # `fab.py` walks the folder for the files that Flower packs.
         "flwr.common.constant": {"FAB_INCLUDE_PATTERNS": "249ca1eee6fe"},
     },
