@@ -74,6 +74,7 @@ newest: $(TRAIN) $(NEWEST)/ready ## Run rounds, strategies, SDK and simulation w
 	$(NEWEST)/bin/pytest -n $(UNIT_WORKERS) --dist worksteal -p no:cacheprovider -m '$(UNITS) and not deployed' \
 		$(addprefix tests/,$(NEWEST_TESTS))
 	$(BIN)/python tests/newest/same_model.py $(BIN)/python $(NEWEST)/bin/python
+	$(BIN)/python tests/newest/same_model.py $(BIN)/python $(NEWEST)/bin/python --app tests/data/stock_apps/numpy
 
 attacks: $(DEVELOP) ## Attack real clusters as a hostile client would, and expect trainings that are unharmed
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m 'attacks and not slow'

@@ -20,6 +20,7 @@ from flwr.common.config import (
 )
 from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode, SType
 from flwr.common.logger import FLOWER_LOGGER, update_console_handler
+from flwr.common.message import make_message
 from flwr.common.object_ref import load_app
 from flwr.common.telemetry import EventType
 from flwr.common.typing import Run, UserConfig, UserConfigValue
@@ -34,6 +35,7 @@ from oneflower.flower.private import PrivateUse, check
 
 __all__ = [
     "FLOWER_LOGGER",
+    "SUPERLINK_NODE_ID",
     "ErrorCode",
     "GrpcGrid",
     "LoadClientAppError",
@@ -55,6 +57,7 @@ __all__ = [
     "install_fab",
     "legacy_server",
     "load_app",
+    "make_message",
     "new_run",
     "run",
     "set_message_id",
@@ -141,6 +144,7 @@ NAMES = PrivateUse(
         },
         "flwr.server.grid.grpc_grid": {"GrpcGrid.__init__": "56e3e411568f"},
         "flwr.app.metadata": {"Metadata.__init__": "6fbabfdad31b"},
+        "flwr.common.message": {"make_message": "7b10c6528e36"},
     },
 )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flwr.app import Context, Message, Metadata, UserConfig, UserConfigValue
+from flwr.app.message.message import make_message
 from flwr.cli.build import build_fab_from_files
 from flwr.cli.install import install_from_fab
 from flwr.clientapp.client_app import LoadClientAppError
@@ -37,6 +38,7 @@ from oneflower.flower.private import PrivateUse, check
 
 __all__ = [
     "FLOWER_LOGGER",
+    "SUPERLINK_NODE_ID",
     "ErrorCode",
     "GrpcGrid",
     "LoadClientAppError",
@@ -58,6 +60,7 @@ __all__ = [
     "install_fab",
     "legacy_server",
     "load_app",
+    "make_message",
     "new_run",
     "run",
     "set_message_id",
@@ -163,6 +166,7 @@ NAMES = PrivateUse(
         "flwr.supercore.logger": {"FLOWER_LOGGER": "215968944d63"},
         "flwr.supercore.run": {"Run": "2f1566491e6b"},
         "flwr.app.metadata": {"Metadata.__init__": "addaf6f8fb5b"},
+        "flwr.app.message.message": {"make_message": "7b10c6528e36"},
         "flwr.supercore.task_identity": {"TaskIdentity": "49ac1df12b14"},
     },
 )
