@@ -1,6 +1,7 @@
 """A run that was submitted without the operator's settings gets them from a file; its own values stay."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from flwr.app import Context, RecordDict
@@ -56,6 +57,6 @@ def test_a_serverapp_is_called_with_them(file):
 
     context = Context(run_id=1, node_id=0, node_config={}, state=RecordDict(), run_config={"own-key": 1})
     with installed():
-        app(None, context)
+        app(SimpleNamespace(run=SimpleNamespace(fab_id="tests/own-app")), context)
     assert seen[0]["checkpoint-enabled"] is True
     assert seen[0]["own-key"] == 1

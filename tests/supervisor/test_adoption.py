@@ -8,11 +8,13 @@ import pytest
 from oneflower.codes import Submitter
 from oneflower.errors import SettingsError, StateError
 from oneflower.flower.control import RunState
+from oneflower.flower.fab import declared_keys_of
 from oneflower.flower.fab_file import repacked_fab
+from oneflower.flower.operator_config import completed
 from oneflower.journal import Journal, read_journal
-from oneflower.settings import RESUME, ROUNDS, resolve, run_config
+from oneflower.settings import APP_CONFIG_KEYS, RESUME, ROUNDS, resolve, run_config
 from oneflower.supervisor import adoption
-from oneflower.supervisor.adopted import KEPT_NAME, MEMORY_NAME, kept, let_go
+from oneflower.supervisor.adopted import KEPT_NAME, MEMORY_NAME, Adopted, kept, let_go
 from oneflower.supervisor.adoption import Adopter
 from oneflower.supervisor.machine import State
 from oneflower.supervisor.memory import load
@@ -155,6 +157,19 @@ def test_the_resubmission_has_what_the_person_gave_and_the_operator_set(by_hand,
     ((_, config),) = played.control.submitted
     assert (config[ROUNDS], config["own-key"], config["seed"]) == (4, "mine", 5)
     assert config["checkpoint-enabled"] is True
+
+
+def test_the_first_run_and_its_resubmission_train_with_the_same_run_config(tmp_path, monkeypatch):
+    """What a resume and a recording compare: all but how the run resumes."""
+    operator = run_config(resolve({}, {"FL_NUM_ROUNDS": "9", "FL_CHECKPOINT_ENABLED": "YES"}).settings)
+    file = tmp_path / "run-config.json"
+    file.write_text(json.dumps({**APP_CONFIG_KEYS, **operator}))
+    monkeypatch.setenv("ONEFLOWER_RUN_CONFIG", str(file))
+    content, given = bundle_with("num-server-rounds = 4"), {"own-key": "mine"}
+    first = completed({**declared_keys_of(content), **given})
+    adopted = Adopted(run=1, bundle=content, override=given)
+    second = {**declared_keys_of(adopted.fab().content), **adopted.run_config(operator)}
+    assert first == second
 
 
 def bundle_with(line):

@@ -7,14 +7,16 @@ from oneflower.flower.api import ClientApp, Context, Grid, Message, RecordDict, 
 from oneflower.flower.arguments import NAME
 from oneflower.flower.calls.call import call_client
 from oneflower.flower.door import names
+from oneflower.lab.generators import generators_kept
 
 
 class LocalGrid(Grid):
     """Serve messages by calling a ClientApp, one message after another.
 
     A message runs when its reply is pulled, so that a reply is returned before the next client starts and at
-    most one client's working memory is held. Torch's random generator belongs to the process: clients
-    that ran side by side in threads would disturb each other's draws.
+    most one client's working memory is held. As on a SuperNode, earlier messages to the same client run
+    before it, also those whose replies nobody pulls; `finish` runs what is left. Torch's random generator
+    belongs to the process: clients that ran side by side in threads would disturb each other's draws.
 
     Parameters
     ----------
@@ -56,6 +58,9 @@ class LocalGrid(Grid):
             for partition, node_id in enumerate(node_ids or range(1000, 1000 + clients))
         }
         self._queue: dict[str, Message] = {}
+        self._replies: dict[str, Message] = {}
+        """Of messages that ran before their replies were pulled."""
+        self._count = 0
 
     def set_run(self, run_id: int) -> None:
         """Set the run's id."""
@@ -85,7 +90,8 @@ class LocalGrid(Grid):
         """Queue messages; return their ids."""
         ids = []
         for message in messages:
-            message_id = f"{len(self._queue)}-{message.metadata.dst_node_id}-{time.monotonic_ns()}"
+            self._count += 1
+            message_id = f"{self._count}-{message.metadata.dst_node_id}-{time.monotonic_ns()}"
             names.address(message, run_id=self._run.run_id, message_id=message_id)
             self._queue[message_id] = message
             ids.append(message_id)
@@ -94,9 +100,11 @@ class LocalGrid(Grid):
     def pull_messages(self, message_ids: Iterable[str]) -> Iterator[Message]:
         """Run the queued messages of these ids; hand on each reply as it is made."""
         for message_id in list(message_ids):
-            message = self._queue.pop(message_id, None)
-            if message is not None:
-                yield self._reply(message)
+            if message_id in self._replies:
+                yield self._replies.pop(message_id)
+            elif message_id in self._queue:
+                self._run_earlier(message_id)
+                yield self._reply(self._queue.pop(message_id))
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
@@ -105,6 +113,23 @@ class LocalGrid(Grid):
         del timeout
         return list(self.pull_messages(self.push_messages(messages)))
 
+    def finish(self) -> None:
+        """Run the messages whose replies nobody has pulled: on a cluster they would have run, too."""
+        for message_id in list(self._queue):
+            self._reply(self._queue.pop(message_id))
+
+    def _run_earlier(self, message_id: str) -> None:
+        """Run what the same client was sent before this message."""
+        node_id = self._queue[message_id].metadata.dst_node_id
+        earlier = []
+        for each, message in self._queue.items():
+            if each == message_id:
+                break
+            if message.metadata.dst_node_id == node_id:
+                earlier.append(each)
+        for each in earlier:
+            self._replies[each] = self._reply(self._queue.pop(each))
+
     def _reply(self, message: Message) -> Message:
         """Call the ClientApp as a SuperNode does.
 
@@ -112,4 +137,5 @@ class LocalGrid(Grid):
         """
         if message.has_content():
             message.content = RecordDict({name: each.copy() for name, each in message.content.items()})
-        return call_client(self._client_app, message, self._contexts[message.metadata.dst_node_id])
+        with generators_kept():
+            return call_client(self._client_app, message, self._contexts[message.metadata.dst_node_id])

@@ -86,6 +86,7 @@ def _simulate_here(fab: Fab, folder: Path, clients: int, context: Context) -> No
         client_app = apps.load_client_app(client, folder)
         grid = LocalGrid(client_app, clients=clients, run_config=context.run_config, app=fab.id)
         apps.run_server_app(server, folder, grid=grid, context=context)
+        grid.finish()
 
 
 @contextmanager

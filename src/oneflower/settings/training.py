@@ -230,6 +230,17 @@ class TrainingConfig(Quorum):
         needs="FL_CHECKPOINT_ENABLED",
         help="Record the messages of an app with a loop of its own, and replay them after a crash",
     )
+    max_replay_mb: int = variable(
+        name="FL_MAX_REPLAY_MB",
+        label="Largest recording",
+        kind=Integer(minimum=1, maximum=100_000_000, unit="MB"),
+        default=10_000,
+        role=Role.SUPERLINK,
+        consumers=Consumer.SERVERAPP,
+        effect=Effect.OPERATION,
+        needs="FL_CHECKPOINT_ENABLED",
+        help="Size at which the recording of FL_REPLAY stops; a crash then returns the app to that point",
+    )
     proximal_term: str = variable(
         name="FL_PROXIMAL_TERM",
         label="Proximal term",

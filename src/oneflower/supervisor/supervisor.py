@@ -237,7 +237,7 @@ class Supervisor:
             self.on_event(entry)
         if watch.rounds > rounds:
             self._enter(m.RoundCompleted())
-        if watch.began and not self.memory.began:
+        if watch.kept and not self.memory.began:
             self.memory = replace(self.memory, began=True)
             self._save()
 

@@ -12,7 +12,9 @@ from oneflower.flower.control import ControlClient, RunState
 from oneflower.journal import Entry
 from oneflower.journal.events import (
     AppFailed,
+    ExchangeCompleted,
     JoinRefused,
+    LoopStarted,
     RoundCompleted,
     RunSubmitted,
     TrainingBegun,
@@ -91,6 +93,7 @@ class Watch:
     finish: Entry | None = None
     failure: TrainingFailed | None = None
     began: bool = False
+    kept: bool = False
     _armed: bool = False
     _app_failed: AppFailed | None = None
     _worked: Work | None = None
@@ -120,18 +123,18 @@ class Watch:
             return
         self._heard_at = self.clock()
         match event:
-            case RoundCompleted():
+            case RoundCompleted() | ExchangeCompleted():
                 self.rounds += 1
+            case LoopStarted():
+                self.kept = True
             case TrainingBegun():
-                self.began = True
+                self.began = self.kept = True
             case TrainingFinished():
                 self.finish, self.failure, self._ended_at = entry, None, self.clock()
             case TrainingFailed():
                 self.finish, self.failure, self._ended_at = None, event, self.clock()
             case AppFailed():
                 self._app_failed = event
-            case _:
-                pass
 
     def look(self) -> bool:
         """Ask Flower and the processes how the run is; True when it has finished well.

@@ -11,6 +11,7 @@ from oneflower.errors import OneflowerError, SettingsError
 from oneflower.flower.api import ArrayRecord, ConfigRecord, Context, Grid, GrpcGrid, Result, log
 from oneflower.flower.failures import facts_of, named_path, open_journal, tell_known
 from oneflower.flower.grid import RoundGrid
+from oneflower.flower.grid_base import OuterGrid
 from oneflower.flower.logs import log_through_flower
 from oneflower.flower.packing_grid import PackingGrid
 from oneflower.flower.parts import PARTS_VARIABLE, PartTable
@@ -215,6 +216,8 @@ def _stop_rule(config: TrainingConfig, *, evaluates: bool) -> StopRule:
 
 def round_grid(grid: Grid, max_update_bytes: int) -> RoundGrid:
     """Return a grid for rounds around the one that Flower hands to an app."""
+    if isinstance(grid, OuterGrid):
+        grid = grid.hand_over()
     if isinstance(grid, RoundGrid):
         return grid
     return RoundGrid(PackingGrid(ReplyGrid(grid, max_update_bytes)) if isinstance(grid, GrpcGrid) else grid)

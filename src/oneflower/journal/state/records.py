@@ -48,6 +48,31 @@ class LeftOut:
     time: datetime | None = None
 
 
+@dataclass(slots=True, kw_only=True)
+class OwnLoop:
+    """What an app has done that sends its messages by itself.
+
+    Attributes
+    ----------
+    recorded
+        How many replies were in the recording when the app was started last.
+    path, size_bytes
+        Of the recording; the path is None where there is none.
+    trouble
+        Why the recording stopped, or was not used; empty if nothing of that happened.
+    """
+
+    exchanges: int = 0
+    replies: int = 0
+    failed: int = 0
+    quarantined: int = 0
+    recorded: int = 0
+    path: str | None = None
+    size_bytes: int = 0
+    trouble: str = ""
+    finished: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aggregated:
     """A round whose updates have become the model. ``seconds`` is from its start to there."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from oneflower.journal import events as e
-from oneflower.journal.state import clients, course, rounds, supervision
+from oneflower.journal.state import clients, course, loops, rounds, supervision
 from oneflower.journal.state.marks import mark_only
 
 if TYPE_CHECKING:
@@ -40,6 +40,10 @@ REDUCERS: Final[Mapping[type[e.Event], Reducer]] = {
     e.RoundCompleted: rounds.completed,
     e.EvaluationUnavailable: mark_only,
     e.MetricMissing: mark_only,
+    e.LoopStarted: loops.started,
+    e.ExchangeCompleted: loops.exchanged,
+    e.RecordingStopped: loops.stopped,
+    e.LoopFinished: loops.finished,
     e.CheckpointSaved: rounds.checkpoint_saved,
     e.CheckpointFailed: rounds.checkpoint_failed,
     e.WaitingForClients: clients.waiting,

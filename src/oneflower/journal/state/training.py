@@ -24,7 +24,15 @@ from oneflower.journal.events import (
     WaitingForClients,
 )
 from oneflower.journal.owners import Current
-from oneflower.journal.state.records import Aggregated, Client, LeftOut, Moment, RoundResult, SavedCheckpoint
+from oneflower.journal.state.records import (
+    Aggregated,
+    Client,
+    LeftOut,
+    Moment,
+    OwnLoop,
+    RoundResult,
+    SavedCheckpoint,
+)
 from oneflower.journal.state.reducers import REDUCERS
 from oneflower.journal.state.supervision import interrupt
 from oneflower.quality import Best, BestSoFar, Measure, Wanted, in_order
@@ -71,6 +79,8 @@ class TrainingState:
         or key.
     bounded
         In how many rounds a client, by Flower's id, was given less weight or a smaller change than it sent.
+    loop
+        What an app has done that sends its messages by itself; None for one that does not.
     parts
         The VM ids by the part of the data that they have.
     unknown, broken, last_broken
@@ -137,6 +147,8 @@ class TrainingState:
 
     refused: Counter[RefusalCode] = field(default_factory=Counter)
     key_alarms: dict[str, JoinRefused] = field(default_factory=dict)
+
+    loop: OwnLoop | None = None
 
     supervisor: SupervisorState | None = None
     supervisor_reason: str = ""

@@ -77,7 +77,8 @@ def _resumed(event: e.TrainingResumed, _entry: Entry, _state: TrainingState) -> 
 
 
 def _left_out(event: e.ClientLeftOut, _entry: Entry, state: TrainingState) -> str:
-    return f"round {event.round}: client {called(state, event.client)} left out: {event.reason}"
+    unit = "round" if state.loop is None or state.loop.finished else "exchange"
+    return f"{unit} {event.round}: client {called(state, event.client)} left out: {event.reason}"
 
 
 def _bounded(event: e.ClientBounded, _entry: Entry, state: TrainingState) -> str:
@@ -100,6 +101,28 @@ def _round_completed(event: e.RoundCompleted, _entry: Entry, state: TrainingStat
     if left_s:
         parts += [f"about {duration(left_s)} left"]
     return ", ".join(filter(None, parts))
+
+
+def _loop_started(event: e.LoopStarted, _entry: Entry, _state: TrainingState) -> str:
+    recorded = f"their replies are recorded in {event.path}" if event.path else "nothing is recorded"
+    again = (
+        f"; {counted(event.recorded, 'recorded reply', 'recorded replies')} given again"
+        if event.recorded
+        else ""
+    )
+    return f"the app sends its messages by itself: {recorded}{again}"
+
+
+def _exchanged(event: e.ExchangeCompleted, _entry: Entry, _state: TrainingState) -> str:
+    asked = counted(event.messages, f"{event.kind} message")
+    lost = {"failed": event.failed, "quarantined": event.quarantined, "silent": event.silent}
+    replies = counted(event.replies, "reply", "replies")
+    parts = [
+        f"exchange {event.exchange}: {asked}",
+        replies,
+        *(f"{n} {word}" for word, n in lost.items() if n),
+    ]
+    return ", ".join(parts) + f" in {event.seconds:.1f} s"
 
 
 def _finished(event: e.TrainingFinished, _entry: Entry, _state: TrainingState) -> str:
@@ -232,6 +255,13 @@ _WRITERS: Final[Mapping[type[Event], Callable[[Any, Entry, TrainingState], str]]
         "the training continues with it empty, and its result differs from that of an uninterrupted training"
     ),
     e.MetricMissing: _fields("the training cannot end early: {event.reason}; see FL_BEST_METRIC"),
+    e.LoopStarted: _loop_started,
+    e.ExchangeCompleted: _exchanged,
+    e.RecordingStopped: _fields("replies are not recorded from exchange {event.exchange} on: {event.reason}"),
+    e.LoopFinished: lambda event, _entry, _state: (
+        f"the app has finished after {counted(event.exchanges, 'exchange')} of its own; its model is where "
+        "the app keeps it"
+    ),
     e.TrainingFinished: _finished,
     e.TrainingFailed: lambda event, _entry, _state: f"training has failed{_because(event.reason)}",
     e.AppFailed: lambda event, _entry, _state: one_line(event.words),

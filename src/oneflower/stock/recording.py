@@ -1,0 +1,56 @@
+"""The Grid of an app that sends its messages by itself: what came of each is recorded, and given again.
+
+After a crash the app's code runs from its first line. It sends the same messages, and gets the recorded
+replies until the point where it died; from there on messages go to the clients.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from oneflower.flower.api import Context, Grid
+from oneflower.flower.calls.seeds import seed_everything
+from oneflower.flower.door import legacy_loop
+from oneflower.flower.grid import RoundGrid
+from oneflower.flower.logs import log_through_flower
+from oneflower.journal import Journal
+from oneflower.settings import ENDING, TrainingConfig, without_operational
+from oneflower.stock.record import facts
+from oneflower.stock.recording_grid import RecordingGrid
+
+__all__ = ["RecordingGrid", "recorded", "unwrapped"]
+
+
+@contextmanager
+def recorded(grid: Grid, context: Context, config: TrainingConfig, journal: Journal | None) -> Iterator[Grid]:
+    """Give the Grid for an app's `main`; at its end, what was sent through it is told as finished.
+
+    A strategy whose rounds are ours takes the grid of Flower out again, with `unwrapped`.
+
+    Raises
+    ------
+    StateError, CheckpointError
+        When the app sends its first message: the folder of the recording cannot be used.
+    """
+    if isinstance(grid, RecordingGrid | RoundGrid):
+        yield grid
+        return
+    log_through_flower()
+    seed_everything(config.seed, "server")
+    about = facts({k: v for k, v in without_operational(context.run_config).items() if k not in ENDING})
+    wrapped = RecordingGrid(
+        grid,
+        config=config,
+        journal=journal,
+        about={"app": str(grid.run.fab_id), "seed": config.seed, "run_config": about},
+    )
+    try:
+        with legacy_loop.in_order():
+            yield wrapped
+        wrapped.finish()
+    finally:
+        wrapped.close()
+
+
+def unwrapped(grid: Grid) -> Grid:
+    """Return the grid that `recorded` was given; any other one is returned as it is."""
+    return grid.hand_over() if isinstance(grid, RecordingGrid) else grid
