@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
-from oneflower.cli.config import ContextOption
-from oneflower.cli.settings_used import app_row, setting_rows, write_settings_used
+from oneflower.cli.config import ContextOption, RunConfigOption
+from oneflower.cli.settings_used import app_config_rows, app_row, setting_rows, write_settings_used
 from oneflower.cli.supervised_app import app_to_submit, require_no_app
 from oneflower.errors import ClusterError, SettingsError, StateError, TrainingError
 from oneflower.files import private_files
@@ -29,19 +29,25 @@ from oneflower.monitor.text.values import ending, final_rows
 from oneflower.output import steady_output
 from oneflower.procfs import this_process
 from oneflower.settings import (
+    RESUME,
     Resolution,
     Settings,
+    app_values,
     checkpoint_key,
+    keys_of_texts,
     read_context,
     resolve,
-    run_config,
+    with_the_authors,
+)
+from oneflower.settings import (
+    run_config as settings_config,
 )
 from oneflower.supervisor.adopted import let_go
 from oneflower.supervisor.adoption import Adopter
 from oneflower.supervisor.finished import finished_already
 from oneflower.supervisor.job import Job, changes
 from oneflower.supervisor.machine import State
-from oneflower.supervisor.memory import Memory, load, locked, taken_up
+from oneflower.supervisor.memory import Memory, goes_back_now, load, locked, taken_up
 from oneflower.supervisor.place import Beside, Place
 from oneflower.supervisor.processes import FlowerProcesses
 from oneflower.supervisor.supervisor import Supervisor
@@ -60,6 +66,7 @@ def supervise(  # noqa: PLR0913 - one parameter per option
         Path | None,
         typer.Option(metavar="DIR", help="Folder of a Flower app, instead of FL_USE_CASE and FL_APP."),
     ] = None,
+    run_config: RunConfigOption = None,
     state: Annotated[
         Path | None,
         typer.Option(
@@ -119,18 +126,20 @@ def supervise(  # noqa: PLR0913 - one parameter per option
             _adopt(resolution, adopt, folder, journal, _control(settings, root_certificates))
         return
     fab = app_to_submit(settings, app, folder, journal)
-    job = Job(fab=fab, run_config=run_config(settings), max_restarts=settings.max_restarts)
+    values = app_values(keys_of_texts(settings.app_config, run_config or ()), fab.own)
+    settings = with_the_authors(settings, fab.own)
+    job = Job(
+        fab=fab,
+        run_config={**settings_config(settings), **values},
+        max_restarts=settings.max_restarts,
+    )
     with locked(folder):
         close_journal(journal)
         memory = _remember(job, folder / MEMORY_NAME, journal, checkpoint_key(os.environ), again=again)
         if memory is not None:
-            write_settings_used(
-                journal,
-                [
-                    *setting_rows(resolution, settings),
-                    app_row(job.fab, "FL_USE_CASE, FL_APP or command line"),
-                ],
-            )
+            app_is_from = app_row(job.fab, "FL_USE_CASE, FL_APP or command line")
+            rows = [*setting_rows(resolution, settings), app_is_from, *app_config_rows(values)]
+            write_settings_used(journal, rows)
             _supervise(job, memory, folder, journal, _control(settings, root_certificates), stop_run=stop_run)
 
 
@@ -150,7 +159,7 @@ def _adopt(
         place=_beside(control, written),
         folder=folder,
         bundles=bundles,
-        run_config=run_config(settings),
+        run_config=settings_config(settings),
         max_restarts=settings.max_restarts,
         journal=written,
         follow=follow,
@@ -171,12 +180,18 @@ def _remember(job: Job, file: Path, journal: Path, key: str, *, again: bool) -> 
     for change in changes(before, job.describe()):
         log.warning("configuration changed since the last start: %s", change)
     entries = read_patiently(journal)
-    finished = finished_already(job, before, entries, say=log.warning, signer=signer_with(key, journal))
+    goes_back = goes_back_now(before, str(job.run_config[RESUME]))
+    finished = (
+        None
+        if goes_back
+        else finished_already(job, before, entries, say=log.warning, signer=signer_with(key, journal))
+    )
     if finished is not None:
         _print_finish(finished.event, "has finished already; nothing was submitted")
         return None
     runs = [each.run for each in entries if isinstance(each.event, RunSubmitted) and each.run is not None]
     memory = taken_up(before, job.describe(), max_restarts=job.max_restarts, again=again, runs=runs)
+    memory = memory.with_resume(str(job.run_config[RESUME]), goes_back=goes_back)
     if memory.machine.state is State.GIVEN_UP:
         raise TrainingError(
             f"this training was given up: {memory.machine.reason}\nIt is restarted when its configuration "

@@ -46,7 +46,7 @@ def start(
 
 @wraps(_call)
 def call(self: ServerApp, grid: Grid, context: Context) -> None:
-    """Call a ServerApp with seeded generators, and with a grid that records what it sends by itself."""
+    """Call a ServerApp with the operator's settings and seeded generators, and with a grid that records."""
     context.run_config = completed(context.run_config)
     config = training_config(context.run_config)
     journal = open_journal(config, context.run_id)

@@ -7,9 +7,9 @@ replies until the point where it died; from there on messages go to the clients.
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from oneflower.flower import legacy_loop
 from oneflower.flower.api import Context, Grid
 from oneflower.flower.calls.seeds import seed_everything
-from oneflower.flower.door import legacy_loop
 from oneflower.flower.grid import RoundGrid
 from oneflower.flower.logs import log_through_flower
 from oneflower.journal import Journal

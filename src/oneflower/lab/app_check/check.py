@@ -9,9 +9,9 @@ from typing import Any
 from oneflower.checkpoints import model_digest
 from oneflower.errors import OneflowerError, SettingsError
 from oneflower.findings import Finding, ok, problem, skipped, warning
+from oneflower.flower import apps, bundles
 from oneflower.flower.api import ArrayRecord, Context
 from oneflower.flower.calls.seeds import seed_everything
-from oneflower.flower.door import apps, bundles
 from oneflower.flower.fab import build_fab, declared_keys
 from oneflower.flower.records import array_views
 from oneflower.journal import JOURNAL_VARIABLE, read_journal
@@ -19,7 +19,7 @@ from oneflower.journal.events import TrainingStarted
 from oneflower.lab.app_check.client import check_client
 from oneflower.lab.app_check.probe import Probe, WatchedConfig, first_message
 from oneflower.lab.simulation import server_context, unpack
-from oneflower.settings import APP_CONFIG_KEYS, training_config
+from oneflower.settings import APP_CONFIG_KEYS, submitted, training_config
 from oneflower.words import counted
 
 PACKS, KEYS, SERVER, INITIAL, CLIENT = "flower-app", "run-config", "server", "initial-model", "client"
@@ -64,7 +64,7 @@ def check_app(app_dir: Path, *, run_config: Mapping[str, Any], clients: int, hom
     try:
         fab = build_fab(app_dir)
         folder = unpack(fab, home)
-        context = server_context(folder, {**run_config, **FOR_THE_CHECK})
+        context = server_context(folder, submitted({**run_config, **FOR_THE_CHECK}, fab.own))
     except (OneflowerError, ValueError, OSError) as error:
         return [problem(PACKS, str(error), HOW_TO_PACK)]
     server, client = bundles.unpacked_components(folder)

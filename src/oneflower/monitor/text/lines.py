@@ -247,12 +247,19 @@ _WRITERS: Final[Mapping[type[Event], Callable[[Any, Entry, TrainingState], str]]
         "round {event.round}: the clients are not asked to evaluate again: {event.reason}"
     ),
     e.ClientStateKept: lambda event, _entry, _state: (
-        f"clients keep state of their own (context.state: {', '.join(event.records)}): it is not in the "
-        "checkpoints, and a resumed training starts it empty"
+        f"clients keep state of their own (context.state: {', '.join(event.records)})"
+        + (
+            " on their disks: a resumed training gives it back"
+            if event.kept == "disk"
+            else ": it is not in the checkpoints, and a resumed training starts it empty"
+        )
     ),
     e.ClientStateLost: lambda event, _entry, _state: (
         f"the clients' own state (context.state: {', '.join(event.records)}) is lost with the run before: "
         "the training continues with it empty, and its result differs from that of an uninterrupted training"
+        if not event.clients
+        else f"{counted(len(event.clients), 'client')} continued without the state that they had, and the "
+        f"result differs from that of an uninterrupted training: {event.reason}"
     ),
     e.MetricMissing: _fields("the training cannot end early: {event.reason}; see FL_BEST_METRIC"),
     e.LoopStarted: _loop_started,

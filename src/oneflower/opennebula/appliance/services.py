@@ -6,6 +6,7 @@ from pathlib import Path
 
 from oneflower.flower import arguments
 from oneflower.flower.app_packages import APPS_VARIABLE, PACKAGES_VARIABLE
+from oneflower.flower.arguments import STATE_VARIABLE
 from oneflower.flower.operator_config import RUN_CONFIG_VARIABLE
 from oneflower.flower.sockets import SOCKETS
 from oneflower.journal import JOURNAL_VARIABLE
@@ -70,7 +71,7 @@ def environment(container: Container, resolution: Resolution) -> str:
         SOCKETS: str(SOCKET_FOLDER),
         APPS_VARIABLE: str(APPS),
         PACKAGES_VARIABLE: str(STATE / "packages"),
-        **(_SERVER_APP if machine is Machine.SUPERLINK else {}),
+        **(_SERVER_APP if machine is Machine.SUPERLINK else {STATE_VARIABLE: str(STATE / "client-state")}),
     }
     return _lines({**given, **own})
 
