@@ -16,7 +16,7 @@ from oneflower.opennebula.appliance.stage import Stage
 from oneflower.opennebula.appliance.systemd import Unit
 from oneflower.opennebula.appliance.units import Container, container_unit, has_daemon, report_unit
 from oneflower.opennebula.roles import Machine
-from oneflower.settings import Resolution, Settings, render_context, run_config
+from oneflower.settings import APP_CONFIG_KEYS, Resolution, Settings, render_context, run_config
 
 log = logging.getLogger(__name__)
 
@@ -92,8 +92,11 @@ def _unit(container: Container, layout: Layout, *, daemon: bool) -> Unit:
 
 
 def _write_run_config(settings: Settings, layout: Layout) -> None:
-    """Keep the operator's settings for runs that somebody submits without them."""
-    text = json.dumps(run_config(settings), indent=1) + "\n"
+    """Keep the operator's settings for runs that somebody submits without them.
+
+    With every key that a packed app declares: such a run and its resubmission have the same run-config.
+    """
+    text = json.dumps({**APP_CONFIG_KEYS, **run_config(settings)}, indent=1) + "\n"
     try:
         is_written = layout.run_config.read_text(encoding="utf-8") == text
     except (OSError, UnicodeDecodeError):
