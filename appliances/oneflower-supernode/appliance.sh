@@ -16,7 +16,7 @@ ONE_SERVICE_PARAMS=(
     'FL_BASE_MODEL' 'configure' 'Folder of the language model to fine-tune, or the folder that contains it' 'O|text'
     'FL_LOG_LEVEL' 'configure' 'Lowest severity of the log lines to write' 'O|list'
     'FLOWER_VERSION' 'configure' 'Flower version of the cluster' 'O|text'
-    'ML_FRAMEWORK' 'configure' 'Machine learning framework of the app; any for one that needs none of them' 'O|list'
+    'ML_FRAMEWORK' 'configure' 'Machine learning framework of the app; an app of FL_USE_CASE has its own; any for none' 'O|list'
     'FL_WARM_EXECUTOR' 'configure' 'Run each ClientApp in a forked child of one warm process, not in a new process' 'O|boolean'
     'FL_FLOWER_WORKAROUNDS' 'configure' 'Apply the workarounds for known defects of Flower 1.25.0' 'O|boolean'
     'FL_FLOWER_SPEEDUPS' 'configure' 'Apply the workarounds that only save time; the others stay' 'O|boolean'

@@ -9,12 +9,12 @@ import pytest
 import torch
 from anomaly_detection import client, data, server
 from anomaly_detection.model import Autoencoder, Layers
-from anomaly_detection.moments import Moments, bounded, pooled
 from flwr.app import Context, Message, MetricRecord, RecordDict
 
 from oneflower.errors import AppError, TrainingError
 from oneflower.lab.localgrid import LocalGrid
 from oneflower.sdk.data_source import DataSource
+from oneflower.sdk.moments import Moments, bounded, pooled
 
 APP = Path(__file__).parents[2] / "apps" / "anomaly-detection"
 COLUMNS = data.Columns(num_features=3, label="anomaly")

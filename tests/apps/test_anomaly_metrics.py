@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from anomaly_detection.metrics import average_precision, confusion, roc_auc
-from anomaly_detection.moments import Moments, median, pooled
 from hypothesis import given
 from hypothesis import strategies as st
 
 from oneflower.errors import AppError
+from oneflower.sdk.moments import Moments, median, pooled
 
 scored = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 1)), min_size=2, max_size=40).filter(
     lambda rows: 0 < sum(label for _, label in rows) < len(rows)

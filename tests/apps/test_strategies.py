@@ -37,7 +37,15 @@ def text_data(folder):
     return {"base-model": str(model), "partitioning": "iid", "lora-rank": 2, "max-length": 32, "max-steps": 2}
 
 
+def classes_data(folder):
+    rng = np.random.default_rng(0)
+    x = rng.normal(5, 3, (300, 3))
+    np.savez(folder / "rows.npz", x=x, y=(x.sum(1) > 15).astype(int))
+    return {"num-features": 3}
+
+
 CASES = {
+    "tabular-classification": classes_data,
     "image-classification": image_data,
     "anomaly-detection": table_data,
     "llm-fine-tuning": text_data,
@@ -52,6 +60,8 @@ def run(tmp_path, monkeypatch):
     own = {}
 
     def run(app, nodes, **settings):
+        if app == "tabular-classification":
+            pytest.importorskip("sklearn")
         package = app.replace("-", "_")
         client, server = (importlib.import_module(f"{package}.{name}") for name in ("client", "server"))
         if app not in own:

@@ -240,7 +240,7 @@ def test_export_without_its_library_says_what_to_install(oneflower, folder, tmp_
 def test_export_errors_name_the_formats_and_the_path_that_cannot_be_written(oneflower, folder, tmp_path):
     code, _, err = oneflower("export", 2, "--format", "onnx", "--path", folder)
     assert code == 3
-    assert "expected one of npz, pt, safetensors" in err
+    assert "expected one of npz, pt, safetensors, keras, weights.h5, ubj" in err
     code, _, err = oneflower("export", 2, "--output", tmp_path / "none" / "m.npz", "--path", folder)
     assert code == 7
     assert "The folder does not exist" in err

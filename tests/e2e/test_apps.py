@@ -38,9 +38,16 @@ def text_data(folder):
     return {"FL_BASE_MODEL": str(write_tiny_model(folder.parent / "tiny"))}
 
 
+def classes_data(folder):
+    rows = np.random.default_rng(0).normal(5, 3, (2000, 30))
+    np.savez(folder / "rows.npz", x=rows, y=(rows.sum(1) > 150).astype(int))
+    return {}
+
+
 CASES = {
     "demo/context.sh": image_data,
     "use-cases/anomaly-detection.sh": table_data,
+    "use-cases/tabular-classification.sh": classes_data,
     "use-cases/llm-fine-tuning.sh": text_data,
 }
 

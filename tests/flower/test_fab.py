@@ -5,10 +5,14 @@ import tomllib
 import zipfile
 
 import pytest
+from flwr.common.config import flatten_dict, fuse_dicts
 
 from oneflower.errors import AppError
 from oneflower.flower.fab import build_fab
-from oneflower.settings import APP_CONFIG_KEYS
+from oneflower.settings import APP_CONFIG_KEYS, resolve, run_config, submitted, training_config
+
+PLAIN = {key: value for key, value in APP_CONFIG_KEYS.items() if key != "operator-set"}
+TABLE_OF_OURS = {f"oneflower.{key}": value for key, value in APP_CONFIG_KEYS.items()}
 
 PYPROJECT = """
 [project]
@@ -50,7 +54,7 @@ def unpacked(fab):
 
 
 def config(fab):
-    return tomllib.loads(unpacked(fab)["pyproject.toml"])["tool"]["flwr"]["app"]["config"]
+    return flatten_dict(tomllib.loads(unpacked(fab)["pyproject.toml"])["tool"]["flwr"]["app"]["config"])
 
 
 def test_an_app_is_packed_with_its_name_and_version(app):
@@ -66,8 +70,8 @@ def test_the_same_folder_gives_the_same_bytes(app):
 def test_missing_keys_are_declared_in_the_packed_copy_only(app):
     before = (app / "pyproject.toml").read_bytes()
     packed = config(build_fab(app))
-    assert set(packed) == {*APP_CONFIG_KEYS, "own-key"}
-    assert packed["strategy"] == APP_CONFIG_KEYS["strategy"]
+    assert set(packed) == {*PLAIN, *TABLE_OF_OURS, "own-key"}
+    assert packed["strategy"] == packed["oneflower.strategy"] == APP_CONFIG_KEYS["strategy"]
     assert (app / "pyproject.toml").read_bytes() == before
 
 
@@ -79,7 +83,32 @@ def test_the_apps_own_defaults_win(app):
 
 def test_an_app_without_a_config_section_gets_one(app):
     change(app, PYPROJECT[PYPROJECT.index("[tool.flwr.app.config]") :], "")
-    assert config(build_fab(app)) == dict(APP_CONFIG_KEYS)
+    assert config(build_fab(app)) == {**PLAIN, **TABLE_OF_OURS}
+
+
+@pytest.mark.parametrize(
+    "table", ["[tool.flwr.app.config.strategy]\nfraction-train = 0.5", '"strategy.x" = 1']
+)
+def test_a_table_of_the_apps_own_clashes_with_no_key_of_ours(app, table):
+    """FlowerTune examples have such a table; a run failed with "Key 'strategy' is not present"."""
+    head = "[tool.flwr.app.config]"
+    change(app, head, "\n".join([table, head] if "[" in table else [head, table]))
+    fab = build_fab(app)
+    settings = resolve({"FL_STRATEGY": "Krum", "FL_NUM_ROUNDS": "4"}).settings
+    fused = fuse_dicts(config(fab), submitted(run_config(settings), fab.own))
+    assert "strategy" not in fused
+    assert fused.keys() >= {key for key in fab.own if key.startswith("strategy.")} != set()
+    assert training_config(fused).strategy == "Krum"
+
+
+def test_the_apps_own_key_of_a_plain_name_gets_what_the_operator_set(app):
+    """What the operator did not set is the author's."""
+    fab = build_fab(app)
+    for given, own, ours in (({}, 9, 3), ({"FL_NUM_ROUNDS": "4"}, 4, 4)):
+        fused = fuse_dicts(config(fab), submitted(run_config(resolve(given).settings), fab.own))
+        assert fused["num-server-rounds"] == own
+        assert training_config(fused).num_rounds == ours
+        assert fused["seed"] == 42
 
 
 def test_data_beside_the_code_stay_out(app):

@@ -6,8 +6,9 @@ import pytest
 
 from oneflower.aggregation import PARAMETERS, readers, spec_of
 from oneflower.errors import SettingsError
-from oneflower.settings import STRATEGIES, TABLE, USE_CASES, Role, resolve
+from oneflower.settings import STRATEGIES, TABLE, USE_CASES, Role, resolve, use_case_of
 from oneflower.settings.rules import contradictions
+from oneflower.settings.use_cases import FRAMEWORKS
 
 
 def _notices(environ, level):
@@ -168,8 +169,9 @@ def test_a_base_model_is_of_no_use_to_an_app_without_one():
 @pytest.mark.parametrize(
     "environ",
     [
-        {"ML_FRAMEWORK": "keras"},
-        {"ONEAPP_ML_FRAMEWORK": "tensorflow", "FL_USE_CASE": "image-classification"},
+        {"ML_FRAMEWORK": "caffe"},
+        {"ONEAPP_ML_FRAMEWORK": "caffe"},
+        {"ML_FRAMEWORK": "tensorflow", "FL_USE_CASE": "tabular-classification"},
         {"FL_USE_CASE": "image-segmentation"},
         {"FL_USE_CASE": "llm-fine-tuning", "ML_FRAMEWORK": "sklearn", "FL_NUM_ROUNDS": "0"},
     ],
@@ -180,7 +182,7 @@ def test_what_fits_is_shown_where_app_and_framework_do_not(environ):
     text = str(caught.value)
     assert re.search(r"^  none +of the app ", text, re.MULTILINE)
     for use_case in USE_CASES[1:]:
-        assert re.search(rf"^  {use_case} +pytorch ", text, re.MULTILINE)
+        assert re.search(rf"^  {use_case} +{use_case_of(use_case).framework} ", text, re.MULTILINE)
 
 
 def test_what_fits_is_not_shown_for_other_problems():
@@ -194,6 +196,23 @@ def test_an_app_of_another_framework_is_a_contradiction():
     (problem,) = contradictions({}, values, Role.BOTH)
     assert "written in pytorch" in problem
     assert not list(contradictions({}, values | {"use_case": "none"}, Role.BOTH))
+
+
+@pytest.mark.parametrize("given", [{}, {"ML_FRAMEWORK": "pytorch"}, {"ML_FRAMEWORK": "any"}])
+def test_the_app_decides_the_framework_where_none_was_chosen(given):
+    """A form sends the default, pytorch, whatever the app is."""
+    environ = given | {"FL_USE_CASE": "tabular-classification"}
+    assert resolve(environ).settings.framework == "sklearn"
+    assert [text for text in _notices(environ, "info") if "sklearn is used" in text] == [
+        f"ML_FRAMEWORK is {each}, and FL_USE_CASE=tabular-classification is written in sklearn: "
+        "sklearn is used"
+        for each in given.values()
+    ]
+
+
+@pytest.mark.parametrize("chosen", FRAMEWORKS)
+def test_an_app_of_ones_own_has_the_framework_that_was_chosen(chosen):
+    assert resolve({"FL_USE_CASE": "none", "ML_FRAMEWORK": chosen}).settings.framework == chosen
 
 
 # --- when the training ends -----------------------------------------------------------------------

@@ -16,7 +16,7 @@ from oneflower.supervisor import finished
 from oneflower.supervisor.further import how_to_go_further
 from oneflower.supervisor.job import changes
 from oneflower.supervisor.machine import State
-from oneflower.supervisor.memory import Finished, Memory, load, locked, taken_up
+from oneflower.supervisor.memory import Finished, Memory, goes_back_now, load, locked, taken_up
 
 from ..making import entry
 
@@ -61,7 +61,7 @@ def test_more_rounds_go_on_and_fewer_are_refused(job):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"FL_STRATEGY": "FedAdam"}, "strategy was FedAvg, is FedAdam"),
+        ({"FL_STRATEGY": "FedAdam"}, "strategy was app, is FedAdam"),
         ({"FL_SEED": "7"}, "seed was 42, is 7"),
         ({"nodes": 3}, "nodes was 2, is 3"),
     ],
@@ -337,3 +337,40 @@ def test_a_lock_that_is_no_file_is_refused_at_once(tmp_path, kind):
     with pytest.raises(StateError, match=SUPERVISOR_LOCK_NAME), locked(tmp_path):
         pass
     assert not victim.exists()
+
+
+class TestGoingBackToARound:
+    """FL_RESUME=N stays in a context: the training goes back once for it, not at each start."""
+
+    def test_it_goes_back_once(self):
+        memory = Memory.fresh({}, max_restarts=1).with_resume("auto", goes_back=False)
+        assert goes_back_now(memory, "4")
+        asked = memory.with_resume("4", goes_back=True)
+        assert not asked.began
+        assert not goes_back_now(asked, "4")
+        assert goes_back_now(asked, "3")
+        assert not goes_back_now(asked, "auto")
+
+    def test_another_start_with_the_same_round_resumes_from_the_newest(self, job):
+        asked = Memory.fresh({}, max_restarts=1).with_resume("4", goes_back=True)
+        again = asked.with_resume("4", goes_back=False)
+        assert job(FL_RESUME="4").config(began=asked.began)["oneflower.resume"] == "4"
+        assert job(FL_RESUME="4").config(began=again.began)["oneflower.resume"] == "auto"
+
+    def test_the_round_survives_the_disk(self, tmp_path):
+        asked = Memory.fresh({}, max_restarts=1).with_resume("4", goes_back=True)
+        asked.save(tmp_path / "training.json")
+        assert load(tmp_path / "training.json").resume == "4"
+
+
+class TestKeysOfTheAppsOwn:
+    def test_the_default_of_the_app_is_no_change_and_another_value_is(self, job):
+        plain = job()
+        fab = dataclasses.replace(plain.fab, own={"local-epochs": 1})
+        plain = dataclasses.replace(plain, fab=fab)
+        given = [
+            dataclasses.replace(plain, run_config={**plain.run_config, "local-epochs": epochs})
+            for epochs in (1, 2)
+        ]
+        assert [len(changes(memory_of(plain), each.describe())) for each in given] == [0, 1]
+        assert given[1].config(began=False)["local-epochs"] == 2

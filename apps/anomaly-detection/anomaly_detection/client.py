@@ -3,17 +3,16 @@
 from collections.abc import Iterator
 
 import torch
-from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
-from flwr.common import Array
 from torch import Tensor, nn
 
 from anomaly_detection.data import Columns, Rows, client_rows
 from anomaly_detection.model import Autoencoder, Layers, row_errors
-from anomaly_detection.moments import Moments
 from oneflower.sdk.client import RoundInfo, set_determinism
 from oneflower.sdk.data_source import DataSource
 from oneflower.sdk.options import LocalOptions
+from oneflower.sdk.standardise import sums_of
 from oneflower.sdk.torch_app import fit, load_arrays, model_arrays, reply, shuffled
 
 app = ClientApp()
@@ -26,14 +25,7 @@ DEFAULTS = LocalOptions(epochs=1, batch_size=64, lr=0.1)
 def sums(message: Message, context: Context) -> Message:
     """Return number, mean and squared deviations of this node's rows; the rows stay on the node."""
     training, _ = _rows(context, RoundInfo.from_message(message, context))
-    moments = Moments.of(training.values.numpy())
-    content = RecordDict(
-        {
-            "arrays": ArrayRecord({"mean": Array(moments.mean), "squares": Array(moments.squares)}),
-            "metrics": MetricRecord({"num-examples": moments.count}),
-        }
-    )
-    return Message(content=content, reply_to=message)
+    return sums_of(message, training.values.numpy())
 
 
 @app.train()

@@ -1,6 +1,5 @@
 """The rows: the user's own table, or NASA's shuttle sensors, checked against the model."""
 
-import gzip
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,13 +14,9 @@ from oneflower.errors import AppError
 from oneflower.sdk.client import RoundInfo
 from oneflower.sdk.data_source import DataSource, package_file
 from oneflower.sdk.options import option
+from oneflower.sdk.tables import Table, checked_features, only_table, read_table
 
-SUFFIXES = (".csv", ".csv.gz", ".parquet", ".npz")
 REGIMES = 10
-FLOAT32_MAX = np.finfo(np.float32).max
-
-Table = tuple[NDArray[np.generic], NDArray[np.generic] | None]
-"""Features (N, F) and labels (N,), if there are any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,13 +82,13 @@ def load_rows(folder: Path | None, columns: Columns) -> Rows:
     AppError
         Nothing is there, or it cannot be read, or it does not fit `columns`.
     """
-    path = _only_table(folder) if folder is not None else shuttle_file()
+    path = only_table(folder) if folder is not None else shuttle_file()
     if path is None:
         raise AppError(
             "no rows: data-path is empty and the package river, whose file holds the shuttle data, is not "
             "installed. Mount your table at data-path, or run pip install --no-deps river"
         )
-    return _checked(_read(path, columns.label), columns, path)
+    return _checked(read_table(path, columns.label), columns, path)
 
 
 def shuttle_file() -> Path | None:
@@ -101,75 +96,12 @@ def shuttle_file() -> Path | None:
     return package_file("river", "datasets/shuttle.csv.gz")
 
 
-def _only_table(folder: Path) -> Path:
-    tables = [path for path in sorted(folder.glob("*")) if path.name.endswith(SUFFIXES)]
-    if len(tables) != 1:
-        raise AppError(
-            f"{folder} holds {len(tables)} tables; expected exactly one file that ends in "
-            f"{', '.join(SUFFIXES)}. Fix the mounted folder"
-        )
-    return tables[0]
-
-
-def _read(path: Path, label: str) -> Table:
-    try:
-        if path.suffix == ".npz":
-            return _read_npz(path)
-        return _read_parquet(path, label) if path.suffix == ".parquet" else _read_csv(path, label)
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise AppError(
-            f"{path} cannot be read: {error}. Expected numbers only: a comma-separated .csv with a header "
-            f"line, a .parquet, or a .npz with x and, if there are labels, y"
-        ) from error
-
-
-def _read_csv(path: Path, label: str) -> Table:
-    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as stream:
-        names = [name.strip().strip('"') for name in stream.readline().split(",")]
-        values = np.loadtxt(stream, delimiter=",", ndmin=2)
-    if values.size and values.shape[1] != len(names):
-        raise ValueError(f"{len(names)} names for {values.shape[1]} columns")
-    return _without_label(names, list(values.T), label)
-
-
-def _read_parquet(path: Path, label: str) -> Table:
-    try:
-        from pyarrow import parquet  # noqa: PLC0415  only Parquet needs it
-    except ImportError as error:
-        raise AppError(
-            "a Parquet file needs the package pyarrow, which is not installed. Run pip install "
-            "'oneflower[parquet]', or give the table as CSV"
-        ) from error
-    table = parquet.read_table(path)
-    return _without_label(table.column_names, [column.to_numpy() for column in table.columns], label)
-
-
-def _read_npz(path: Path) -> Table:
-    with np.load(path, allow_pickle=False) as archive:
-        return archive["x"], archive.get("y")
-
-
-def _without_label(names: list[str], columns: list[NDArray[np.generic]], label: str) -> Table:
-    features = [column for name, column in zip(names, columns, strict=True) if name != label]
-    labels = columns[names.index(label)] if label in names else None
-    return np.stack(features, axis=1) if features else np.empty((0, 0)), labels
-
-
 def _checked(table: Table, columns: Columns, path: Path) -> Rows:
     x, y = table
-    if x.ndim != 2 or x.shape[1] != columns.num_features or not len(x):
-        raise AppError(
-            f"{path} holds values of shape {x.shape} without the label; expected at least one row of "
-            f"{columns.num_features} features. Set num-features and label-column"
-        )
-    if not np.issubdtype(x.dtype, np.number) or not (np.abs(x) <= FLOAT32_MAX).all():
-        raise AppError(f"{path} holds values that are not finite numbers; expected none. Clean the data")
+    values = checked_features(x, columns.num_features, str(path))
     if y is not None and (y.shape != x.shape[:1] or not np.isin(y, (0, 1)).all()):
         raise AppError(
             f"{path} holds labels other than 0 and 1, or not one per row; expected 0 for a normal row and 1 "
             f"for an anomaly. Renumber the column {columns.label}, or set label-column to another name"
         )
-    return Rows(
-        values=torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)),
-        labels=None if y is None else y.astype(np.int64),
-    )
+    return Rows(values=torch.from_numpy(values), labels=None if y is None else y.astype(np.int64))

@@ -6,24 +6,20 @@ from logging import INFO, WARNING
 
 import numpy as np
 from flwr.app import ArrayRecord, Context, MetricRecord
-from flwr.common import Array, Message, log
+from flwr.common import log
 from flwr.serverapp import Grid, ServerApp
 
 from anomaly_detection import metrics
 from anomaly_detection.data import Columns, Rows, held_out_rows, shuttle_file
 from anomaly_detection.model import Autoencoder, Layers, initial_model, row_errors
-from anomaly_detection.moments import Moments, median, pooled
-from oneflower.aggregation import SPECS, Family
 from oneflower.sdk import train
 from oneflower.sdk.data_source import DataSource
 from oneflower.sdk.options import option, training_config
 from oneflower.sdk.partition import hold_out
+from oneflower.sdk.standardise import standardise
 from oneflower.sdk.torch_app import load_arrays, model_arrays
-from oneflower.training.asking import Ask
 
 app = ServerApp()
-
-ROBUST = {spec.name for spec in SPECS if spec.family is Family.ROBUST}
 
 
 @app.main()
@@ -36,35 +32,8 @@ def main(grid: Grid, context: Context) -> None:
         context,
         model_arrays(initial_model(layers, config.seed)),
         evaluate=evaluation(context, layers, config.seed),
-        prepare=partial(standardise, robust=config.strategy in ROBUST),
+        prepare=partial(standardise, strategy=config.strategy),
     )
-
-
-def standardise(arrays: ArrayRecord, ask: Ask, *, robust: bool) -> ArrayRecord:
-    """Set the mean and the scale of all nodes' rows in the model before round 1."""
-    num_features = arrays["mean"].shape[0]
-
-    def check(message: Message) -> str | None:
-        try:
-            return _moments(message).problem(num_features)
-        except (KeyError, TypeError, ValueError) as error:
-            return f"no sums: {error}"
-
-    moments = [_moments(message) for message in ask(check)]
-    mean, deviation = (median if robust else pooled)(moments)
-    log(INFO, "standardised nodes=%d rows=%d", len(moments), sum(node.count for node in moments))
-    arrays["mean"] = Array(mean.astype(np.float32))
-    # A constant column has no deviation to divide by; its difference from the mean is 0.
-    arrays["scale"] = Array(np.where(deviation > 0, deviation, 1).astype(np.float32))
-    return arrays
-
-
-def _moments(message: Message) -> Moments:
-    arrays = message.content.array_records["arrays"]
-    count = message.content.metric_records["metrics"]["num-examples"]
-    if not isinstance(count, int):
-        raise TypeError(f"num-examples is {count!r}")
-    return Moments(count=count, mean=arrays["mean"].numpy(), squares=arrays["squares"].numpy())
 
 
 def evaluation(

@@ -1,5 +1,5 @@
-"""The bundled apps, and the copy of apps/my-app that `oneflower new` writes."""
+"""The bundled apps, and the copy of a starter app that `oneflower new` writes."""
 
-from oneflower.apps_catalogue.create import write_app
+from oneflower.apps_catalogue.create import STARTERS, write_app
 
-__all__ = ["write_app"]
+__all__ = ["STARTERS", "write_app"]

@@ -2,7 +2,7 @@
 
 from oneflower.checkpoints.background import BackgroundWriter
 from oneflower.checkpoints.comparison import ArrayChange, compare
-from oneflower.checkpoints.export import FORMATS, export_model
+from oneflower.checkpoints.export import FORMATS, export_model, format_of
 from oneflower.checkpoints.folder import close_checkpoints
 from oneflower.checkpoints.manifest import SCHEMA, Manifest
 from oneflower.checkpoints.metrics import Metric, loadable, normalised
@@ -62,6 +62,7 @@ __all__ = [
     "close_checkpoints",
     "compare",
     "export_model",
+    "format_of",
     "loadable",
     "model_digest",
     "normalised",

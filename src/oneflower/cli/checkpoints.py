@@ -9,15 +9,21 @@ import typer
 
 from oneflower.checkpoints import (
     HISTORY,
-    CheckpointReader,
     CheckpointStore,
     KeepEvery,
     KeepUnion,
     Retention,
     compare,
-    export_model,
     retention_of,
     sign_folder,
+)
+from oneflower.cli.checkpoint_export import export
+from oneflower.cli.checkpoint_options import (
+    FolderArgument,
+    FolderOption,
+    JsonOption,
+    RoundArgument,
+    reader_of,
 )
 from oneflower.cli.checkpoint_text import cells_of, field_text, number_text, print_json, rows_of, verify_round
 from oneflower.cli.sources import DEFAULT_CHECKPOINTS, checkpoint_folder, signer
@@ -37,21 +43,6 @@ _UNCHECKED: Final = (
     "The checkpoints are signed; only FL_CHECKPOINT_KEY, which is not set, can check that they are yours."
 )
 
-FolderArgument = Annotated[
-    Path | None,
-    typer.Argument(
-        metavar="[PATH]",
-        show_default=False,
-        help="Checkpoint folder, or state folder of a training.",
-    ),
-]
-FolderOption = Annotated[
-    Path,
-    typer.Option("--path", metavar="DIR", envvar="FL_CHECKPOINT_PATH", help="Same as PATH."),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-RoundArgument = Annotated[int, typer.Argument(metavar="ROUND", min=0)]
-
 
 @app.command("list")
 def list_rounds(
@@ -65,7 +56,7 @@ def list_rounds(
 ) -> None:
     """List the committed rounds: size, metrics, and whether their checksums verify."""
     path = checkpoint_folder(where, path)
-    reader = _reader(path)
+    reader = reader_of(path)
     rows = rows_of(reader, verified=verified)
     aside = reader.set_aside()
     if as_json:
@@ -106,7 +97,7 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Verify a round and show its manifest."""
-    content = dict(_reader(checkpoint_folder(where, path)).verify(number).content)
+    content = dict(reader_of(checkpoint_folder(where, path)).verify(number).content)
     if as_json:
         print_json(content)
         return
@@ -140,7 +131,7 @@ def verify(
     """Verify the checksums of one round or all. Exit code 3 if anything is damaged, or not signed."""
     number, where = _round_and_folder(what or [])
     path = checkpoint_folder(where, path)
-    reader = _reader(path)
+    reader = reader_of(path)
     rounds = reader.rounds() if number is None else (number,)
     if not rounds:
         sys.stdout.write(_none_in(path))
@@ -179,7 +170,7 @@ def diff(
     as_json: JsonOption = False,
 ) -> None:
     """Compare the models of two rounds: largest and mean absolute change of each array."""
-    reader = _reader(checkpoint_folder(where, path))
+    reader = reader_of(checkpoint_folder(where, path))
     changes = compare(reader.load(first).arrays, reader.load(second).arrays)
     if as_json:
         rows = [{"name": c.name, "largest": c.largest, "mean": c.mean, "note": c.note} for c in changes]
@@ -204,7 +195,7 @@ def prune(
 ) -> None:
     """Delete old checkpoints. The newest intact one, the best and damaged ones are always kept."""
     path = checkpoint_folder(where, path)
-    _reader(path)
+    reader_of(path)
     policy: Retention = retention_of(keep)
     if every:
         policy = KeepUnion((policy, KeepEvery(every)))
@@ -217,26 +208,7 @@ def prune(
     sys.stdout.write(f"{'Would remove' if dry_run else 'Removed'} rounds: {listed}\n")
 
 
-@app.command()
-def export(
-    number: RoundArgument,
-    where: FolderArgument = None,
-    *,
-    path: FolderOption = DEFAULT_CHECKPOINTS,
-    kind: Annotated[str, typer.Option("--format", metavar="npz|pt|safetensors", help="File format.")] = "npz",
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Output file; by default model_round_N.FORMAT in the current folder.",
-            show_default=False,
-        ),
-    ] = None,
-) -> None:
-    """Export a round's model as a NumPy, PyTorch (weights_only=True) or safetensors file."""
-    target = output or Path(f"model_round_{number}.{kind}")
-    export_model(_reader(checkpoint_folder(where, path)).load(number).arrays, target, kind)
-    sys.stdout.write(f"{target}\n")
+app.command()(export)
 
 
 @app.command()
@@ -245,7 +217,7 @@ def rollback(
 ) -> None:
     """Set later rounds aside, so that the next run resumes from this round."""
     path = checkpoint_folder(where, path)
-    _reader(path)
+    reader_of(path)
     with CheckpointStore(path, signer=signer(path)) as store:
         later = store.rollback(number)
     listed = ", ".join(map(str, later)) or "none"
@@ -260,7 +232,7 @@ def sign_rounds(where: FolderArgument = None, *, path: FolderOption = DEFAULT_CH
     as they are.
     """
     path = checkpoint_folder(where, path)
-    _reader(path)
+    reader_of(path)
     key = signer(path)
     if key is None:
         raise SettingsError(
@@ -283,13 +255,3 @@ def _round_and_folder(given: list[str]) -> tuple[int | None, Path | None]:
     if len(rounds) > 1 or len(folders) > 1:
         raise SettingsError(f"{' '.join(given)}: expected at most one round and one folder")
     return next(iter(rounds), None), next(iter(folders), None)
-
-
-def _reader(path: Path) -> CheckpointReader:
-    """Return a reader of an existing folder: a mistyped name must not create one."""
-    if not path.is_dir():
-        raise CheckpointError(
-            f"the checkpoint folder {path} does not exist. "
-            "Pass that of the training as PATH, with --path or in FL_CHECKPOINT_PATH."
-        )
-    return CheckpointReader(path, signer=signer(path))

@@ -39,6 +39,14 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+RunConfigOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--run-config",
+        metavar="KEY=VALUE",
+        help="Set a run-config key of the app's own; repeatable. It holds before FL_APP_CONFIG.",
+    ),
+]
 ContextOption = Annotated[
     Path | None,
     typer.Option(

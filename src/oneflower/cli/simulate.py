@@ -11,8 +11,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from oneflower.cli.config import ContextOption
+from oneflower.cli.config import ContextOption, RunConfigOption
 from oneflower.files import private_files
+from oneflower.flower.arguments import STATE_VARIABLE
 from oneflower.foreign_text import printable
 from oneflower.journal import (
     JOURNAL_VARIABLE,
@@ -24,13 +25,14 @@ from oneflower.journal import (
     reduce,
 )
 from oneflower.journal.events import TrainingInterrupted
+from oneflower.local_cluster.commands import THREAD_VARIABLES, threads
 from oneflower.local_cluster.interrupts import Interrupts
 from oneflower.local_cluster.plan import Plan, make_plan
 from oneflower.monitor.text.progress import PlainProgress
 from oneflower.monitor.text.values import ending, final_rows
 from oneflower.output import steady_output
 from oneflower.procfs import this_process
-from oneflower.settings import read_context, resolve
+from oneflower.settings import read_context, resolve, submitted
 from oneflower.supervisor.finished import finished_already
 from oneflower.supervisor.job import Job
 from oneflower.supervisor.memory import Finished, Memory, load
@@ -48,6 +50,7 @@ def simulate(  # noqa: PLR0913 - one parameter per option
     app: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of a Flower app, instead of FL_USE_CASE.")
     ] = None,
+    run_config: RunConfigOption = None,
     state: Annotated[
         Path,
         typer.Option(
@@ -75,7 +78,7 @@ def simulate(  # noqa: PLR0913 - one parameter per option
     console = Console()
     simulation.check_engine(engine)
     resolution = resolve(os.environ, read_context(context) if context else None)
-    plan = make_plan(resolution, state=state, nodes=clients, app=app)
+    plan = make_plan(resolution, state=state, nodes=clients, app=app, options=run_config or ())
     plan.folder.make()
     progress = PlainProgress(console, quiet=quiet, history=TrainingState(most_rounds=_SHOWN_ROUNDS))
     for notice in resolution.notices:
@@ -85,6 +88,9 @@ def simulate(  # noqa: PLR0913 - one parameter per option
     simulation.set_log_level(resolution.settings.log_level if chosen else "WARNING")
     os.environ[JOURNAL_VARIABLE] = str(plan.folder.journal)
     os.environ["ONEFLOWER_CLIENTS"] = str(clients)
+    os.environ[STATE_VARIABLE] = str(plan.folder.client_state)
+    for name in THREAD_VARIABLES:  # as `up` does: their number decides the last bits of a sum
+        os.environ.setdefault(name, str(threads(clients, os.cpu_count() or 1)))
     os.environ["FL_CHECKPOINT_KEY"] = resolution.settings.checkpoint_key
     with Interrupts(at_once=True), plan.folder.lock():
         finished = _finished(plan, clients, progress)
@@ -95,7 +101,7 @@ def simulate(  # noqa: PLR0913 - one parameter per option
                     simulation.simulate(
                         plan.fab,
                         clients=clients,
-                        run_config=plan.run_config(),
+                        run_config=submitted(plan.run_config(), plan.fab.own),
                         home=plan.folder.flwr_home,
                         engine=engine,
                     )
@@ -116,7 +122,7 @@ def _finished(plan: Plan, clients: int, progress: PlainProgress) -> Finished | N
         max_restarts=plan.settings.max_restarts,
         nodes=clients,
     )
-    if plan.settings.resume != "never":
+    if plan.settings.resume == "auto":
         entries = read_patiently(plan.folder.journal)
         finished = finished_already(
             job,

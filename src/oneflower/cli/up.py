@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.text import Text
 
 from oneflower.cli.companion import Companion
-from oneflower.cli.config import ContextOption
-from oneflower.cli.settings_used import app_row, setting_rows
+from oneflower.cli.config import ContextOption, RunConfigOption
+from oneflower.cli.settings_used import app_config_rows, app_row, setting_rows
 from oneflower.errors import StateError
 from oneflower.files import private_files, state_errors
 from oneflower.foreign_text import printable
@@ -24,7 +24,7 @@ from oneflower.monitor.html.report import write_report
 from oneflower.monitor.text.progress import LiveProgress, PlainProgress
 from oneflower.monitor.text.values import duration, final_rows, headline_of, metrics_text
 from oneflower.output import steady_output
-from oneflower.settings import Notice, Resolution, read_context, resolve, run_config
+from oneflower.settings import Notice, Resolution, read_context, resolve
 from oneflower.supervisor.further import how_to_go_further
 from oneflower.words import counted
 
@@ -54,6 +54,7 @@ def up(  # noqa: PLR0913 - one parameter per option
     nodes: NodesOption = None,
     state: StateOption = DEFAULT_STATE,
     app: AppOption = None,
+    run_config: RunConfigOption = None,
     fresh: Annotated[
         bool,
         typer.Option("--fresh", help="Set an old state aside (DIR.1, DIR.2, ...) and start from round 1."),
@@ -79,7 +80,7 @@ def up(  # noqa: PLR0913 - one parameter per option
     private_files()
     console = Console()
     resolution = resolve(os.environ, read_context(context) if context else None)
-    plan = make_plan(resolution, state=state, nodes=nodes, app=app)
+    plan = make_plan(resolution, state=state, nodes=nodes, app=app, options=run_config or ())
     _print_notices(plan.notices, console, quiet=quiet)
     live = console.is_terminal and not (plain or quiet)
     progress = LiveProgress(console) if live else PlainProgress(console, quiet=quiet)
@@ -129,7 +130,12 @@ def _history(plan: Plan, progress: PlainProgress) -> TrainingState:
 
 def _rows(resolution: Resolution, plan: Plan) -> list[SettingRow]:
     nodes = SettingRow(variable="--nodes", value=str(plan.nodes), source="command line or minimum of clients")
-    return [*setting_rows(resolution, plan.settings), nodes, app_row(plan.fab)]
+    return [
+        *setting_rows(resolution, plan.settings),
+        nodes,
+        app_row(plan.fab),
+        *app_config_rows(plan.app_values),
+    ]
 
 
 def _print_notices(notices: Iterable[Notice], console: Console, *, quiet: bool) -> None:
@@ -154,7 +160,7 @@ def _print_end(plan: Plan, outcome: Outcome, history: TrainingState, console: Co
 
 def _advice(plan: Plan, finish: TrainingFinished | None, done: int) -> str:
     """Say how a training that has finished already is continued."""
-    how = how_to_go_further(finish, finish.round if finish else done, run_config(plan.settings))
+    how = how_to_go_further(finish, finish.round if finish else done, plan.run_config())
     if finish is not None and finish.path is None:
         return f"To train more rounds, {how}; they start from round 1, because no checkpoint was kept."
     return f"{how[0].upper()}{how[1:]} to continue, or use --fresh to start from round 1."

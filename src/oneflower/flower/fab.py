@@ -4,13 +4,14 @@ import ast
 import hashlib
 import importlib.util
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from oneflower.errors import AppError
 from oneflower.flower.door import bundles
-from oneflower.settings import APP_CONFIG_KEYS
+from oneflower.settings import declared
 
 PYPROJECT = "pyproject.toml"
 # What Flower packs (flwr/common/constant.py, FAB_INCLUDE_PATTERNS): data beside the code is not walked.
@@ -19,12 +20,16 @@ PACKED = ("*.py", "*.toml", "*.md", ".gitignore")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fab:
-    """A packed app: its bytes, their SHA-256 in hex, ``publisher/name`` and the version."""
+    """A packed app: its bytes, their SHA-256 in hex, ``publisher/name`` and the version.
+
+    ``own`` are the run-config keys that the app declares itself, with their defaults.
+    """
 
     content: bytes
     hash: str
     id: str
     version: str
+    own: Mapping[str, bool | int | float | str] = field(default_factory=dict)
 
 
 def digest(content: bytes) -> str:
@@ -35,8 +40,8 @@ def digest(content: bytes) -> str:
 def build_fab(app_dir: Path) -> Fab:
     """Pack the app; its own files stay as they are.
 
-    oneflower's run-config keys that the app's pyproject.toml does not declare are declared in the
-    packed copy, because Flower fails a run whose configuration holds an undeclared key.
+    oneflower's run-config keys are declared in the packed copy, in a table of their own and under the plain
+    names that the app leaves free, because Flower fails a run whose configuration holds an undeclared key.
 
     Raises
     ------
@@ -59,7 +64,9 @@ def build_fab(app_dir: Path) -> Fab:
     except (ValueError, OSError) as error:
         raise AppError(f"{app_dir} cannot be packed: {error}") from error
     fab_id, version = bundles.id_and_version(config)
-    return Fab(content=content, hash=digest(content), id=fab_id, version=version)
+    return Fab(
+        content=content, hash=digest(content), id=fab_id, version=version, own=bundles.flat(_table(config))
+    )
 
 
 HOW_TO_FIX = (
@@ -71,15 +78,33 @@ HOW_TO_FIX = (
 
 def declare_keys(config: dict[str, Any]) -> dict[str, Any]:
     """Return the pyproject with oneflower's run-config keys declared; the app's own defaults win."""
-    app = config["tool"]["flwr"]["app"]
-    app = {**app, "config": {**APP_CONFIG_KEYS, **app.get("config", {})}}
+    app, table = config["tool"]["flwr"]["app"], _table(config)
+    app = {**app, "config": declared(table, bundles.flat(table))}
     return {**config, "tool": {**config["tool"], "flwr": {**config["tool"]["flwr"], "app": app}}}
 
 
 def declared_keys(app_dir: Path) -> dict[str, Any]:
     """Return the run-config keys that an app's pyproject.toml declares itself, with their defaults."""
-    config = _read_config(app_dir)["tool"]["flwr"]["app"].get("config", {})
-    return dict(bundles.flat(config))
+    return dict(bundles.flat(_table(_read_config(app_dir))))
+
+
+def _table(config: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(config["tool"]["flwr"]["app"].get("config", {}))
+
+
+def declared_keys_of(fab: bytes) -> dict[str, Any]:
+    """Return the run-config keys that a packed app declares, with their defaults."""
+    return dict(bundles.declared_config(fab))
+
+
+def stored_bundle(folder: Path, fab_hash: str) -> Path:
+    """Return where a SuperLink with this storage folder keeps a bundle, by its SHA-256."""
+    return Path(bundles.stored_file(folder, fab_hash))
+
+
+def dependencies_of(fab: Fab) -> list[str]:
+    """Return the packages that a packed app asks for, each as pip writes it."""
+    return bundles.dependencies(fab.content)
 
 
 def _read_config(app_dir: Path) -> dict[str, Any]:

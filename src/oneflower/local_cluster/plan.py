@@ -1,5 +1,6 @@
 """The plan of one `up`, made and checked before anything is started or written."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,18 @@ from oneflower.local_cluster.folder import StateFolder, absolute
 from oneflower.local_cluster.notices import notices_of_up
 from oneflower.local_cluster.ports import LOOPBACK
 from oneflower.local_cluster.tls import check_certificates
-from oneflower.settings import BY_NAME, Notice, Resolution, Settings, run_config, strategy_rows
+from oneflower.settings import (
+    BY_NAME,
+    Notice,
+    Resolution,
+    Settings,
+    Value,
+    app_values,
+    keys_of_texts,
+    run_config,
+    strategy_rows,
+    with_the_authors,
+)
 from oneflower.settings.formats import is_loopback, split_address
 from oneflower.words import counted
 
@@ -49,14 +61,20 @@ class Plan:
     control_port: int | None
     notices: tuple[Notice, ...]
     dashboard: DashboardPlace
+    app_values: Mapping[str, Value] = field(default_factory=dict)
 
     def run_config(self) -> dict[str, Any]:
-        """Return the run's configuration, as Flower gets it."""
-        return dict(run_config(self.settings))
+        """Return the run's configuration under plain names; `submitted` makes what the app gets of it."""
+        return {**run_config(self.settings), **self.app_values}
 
 
 def make_plan(
-    resolution: Resolution, *, state: Path, nodes: int | None = None, app: Path | None = None
+    resolution: Resolution,
+    *,
+    state: Path,
+    nodes: int | None = None,
+    app: Path | None = None,
+    options: Sequence[str] = (),
 ) -> Plan:
     """Plan a training on this machine.
 
@@ -66,10 +84,13 @@ def make_plan(
         SuperNodes to start; None takes the number of clients that a round needs.
     app : Path | None
         A folder with a Flower app; None takes the pre-built one of FL_USE_CASE.
+    options : sequence of str
+        What `--run-config` sets of the app's own keys; it holds before FL_APP_CONFIG.
 
     Raises
     ------
     SettingsError
+        A value for a key of the app's own is wrong.
         No app was chosen, a package that it needs is missing, or there are fewer nodes than a round needs.
     AppError
         The folder is not a Flower app, or there is no base model at FL_BASE_MODEL.
@@ -79,6 +100,9 @@ def make_plan(
         app = find_app(resolution.settings.use_case)
         check_installed(resolution.settings.use_case)
         check_base_model(resolution.settings)
+    fab = build_fab(app)
+    values = app_values(keys_of_texts(resolution.settings.app_config, options), fab.own)
+    resolution = replace(resolution, settings=with_the_authors(resolution.settings, fab.own))
     needed = check_nodes(resolution.settings, nodes)
     tls = _needs_tls(resolution)
     if tls and certificates_given(resolution.settings):
@@ -88,12 +112,13 @@ def make_plan(
         folder=folder,
         nodes=nodes or needed,
         app=app,
-        fab=build_fab(app),
+        fab=fab,
         tls=tls,
         fleet_port=_port(resolution, ADDRESSES["fleet_port"]),
         control_port=_port(resolution, ADDRESSES["control_port"]),
         notices=(*resolution.notices, *notices_of_up(resolution)),
         dashboard=_dashboard(resolution),
+        app_values=values,
     )
 
 

@@ -95,8 +95,8 @@ class Session:
         path.unlink(missing_ok=True)
 
     def _finished(self) -> Finished | None:
-        """Return how this training finished earlier; None if it did not, or with FL_RESUME=never."""
-        if self.plan.settings.resume == "never":
+        """Return how this training finished earlier; None if it did not, or FL_RESUME goes back."""
+        if self.plan.settings.resume != "auto":
             return None
         folder = self.plan.folder
         entries = read_patiently(folder.journal)

@@ -9,9 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from oneflower.errors import AppError
-from oneflower.flower.api import ArrayRecord, Message, MetricRecord, RecordDict
+from oneflower.flower.api import ArrayRecord
 from oneflower.sdk.client import proximal_term
 from oneflower.sdk.options import LocalOptions
+from oneflower.sdk.replies import reply
+
+__all__ = ["fit", "load_arrays", "model_arrays", "reply", "shuffled", "trained_names"]
 
 Batch = TypeVar("Batch")
 
@@ -115,14 +118,3 @@ def _finite(loss: Tensor, batch: int) -> float:
             "rate (learning-rate, or FL_CLIENT_LR with FedAdagrad, FedAdam or FedYogi) or clean the data"
         )
     return value
-
-
-def reply(message: Message, metrics: Mapping[str, float | int], arrays: ArrayRecord | None = None) -> Message:
-    """Answer a message with metrics, and with the arrays of what was trained.
-
-    `num-examples` must be among the metrics: it is the weight of this client in every mean.
-    """
-    content = RecordDict({"metrics": MetricRecord(dict(metrics))})
-    if arrays is not None:
-        content["arrays"] = arrays
-    return Message(content=content, reply_to=message)

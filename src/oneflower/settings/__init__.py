@@ -1,6 +1,9 @@
 """The FL_* variables, each declared once; parser, errors, run-config and documents follow from the table."""
 
+from oneflower.settings.app_keys import GivenKey, app_values, keys_of_texts
+from oneflower.settings.authors import AUTHORS, with_the_authors
 from oneflower.settings.context import parse_context, read_context, render_context
+from oneflower.settings.namespace import declared, submitted
 from oneflower.settings.resolve import Provenance, Resolution, checkpoint_key, resolve, resolve_for
 from oneflower.settings.runconfig import (
     ENDING,
@@ -37,6 +40,7 @@ from oneflower.settings.variable import Consumer, Role, Variable
 __all__ = [
     "APP_CONFIG_KEYS",
     "APP_STRATEGY",
+    "AUTHORS",
     "BY_NAME",
     "ENDING",
     "NO_USE_CASE",
@@ -50,6 +54,7 @@ __all__ = [
     "USE_CASES",
     "Change",
     "Consumer",
+    "GivenKey",
     "Notice",
     "Provenance",
     "Resolution",
@@ -60,10 +65,13 @@ __all__ = [
     "UseCase",
     "Value",
     "Variable",
+    "app_values",
     "as_text",
     "asked",
     "checkpoint_key",
+    "declared",
     "differences",
+    "keys_of_texts",
     "missing_keys",
     "parse_context",
     "read_by",
@@ -75,9 +83,11 @@ __all__ = [
     "rule_of",
     "run_config",
     "strategy_rows",
+    "submitted",
     "training_config",
     "use_case_of",
     "user_input",
     "what_fits",
+    "with_the_authors",
     "without_operational",
 ]

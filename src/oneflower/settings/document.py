@@ -66,8 +66,9 @@ Errors, which prevent the start:
   the parts of a container mount. FL_BASE_MODEL must not contain `'` either, which ends a value of a node
   config.
 - FL_TARGET_METRIC_VALUE needs FL_BEST_METRIC.
-- ML_FRAMEWORK must be the framework of the app that FL_USE_CASE names. The error shows the table of apps and
-  frameworks. `oneflower up` and `simulate` refuse an app whose packages are not installed.
+- An app of FL_USE_CASE decides the framework. ML_FRAMEWORK must be that framework, `any`, or the default,
+  which gives way. The error shows the table of apps and frameworks. `oneflower up` and `simulate` refuse an
+  app whose packages are not installed.
 - FLOWER_VERSION must be the version that this release supports.
 
 Warnings, which do not prevent it:

@@ -11,7 +11,7 @@ from oneflower.settings.settings import Settings
 from oneflower.settings.sources import Given, Notice
 from oneflower.settings.strategy_rows import rule_of
 from oneflower.settings.table import BY_NAME, PEM_VARIABLES, TABLE
-from oneflower.settings.use_cases import NO_USE_CASE, use_case_of
+from oneflower.settings.use_cases import ANY_FRAMEWORK, NO_USE_CASE, contradicts, framework_of
 from oneflower.settings.values import Text, Value, as_text
 from oneflower.settings.variable import Role
 
@@ -32,6 +32,7 @@ def contradictions(given: Mapping[str, Given], values: Mapping[str, Value], role
     yield from _control(given, values)
     yield from _mounted_folders(given, values)
     yield from _framework(values)
+    yield from _two_apps(values)
     yield from _target(given)
 
 
@@ -68,11 +69,21 @@ def _mounted_folders(given: Mapping[str, Given], values: Mapping[str, Value]) ->
 
 
 def _framework(values: Mapping[str, Value]) -> Iterator[str]:
-    app, framework = use_case_of(str(values.get("use_case", ""))), values.get("ml_framework")
-    if app is not None and framework is not None and framework != app.framework:
+    app, framework = str(values.get("use_case", NO_USE_CASE)), str(values.get("ml_framework", ANY_FRAMEWORK))
+    if contradicts(app, framework):
+        needed = framework_of(app, framework)
         yield (
-            f"FL_USE_CASE is {app.name!r} and ML_FRAMEWORK is {framework!r}: that app is written in "
-            f"{app.framework}; expected the framework of the app; write ML_FRAMEWORK='{app.framework}'"
+            f"FL_USE_CASE is {app!r} and ML_FRAMEWORK is {framework!r}: that app is written in {needed}; "
+            f"expected the framework of the app; write ML_FRAMEWORK='{needed}'"
+        )
+
+
+def _two_apps(values: Mapping[str, Value]) -> Iterator[str]:
+    app, use_case = values.get("app"), values.get("use_case")
+    if app and use_case not in (None, NO_USE_CASE):
+        yield (
+            f"FL_APP is {app!r} and FL_USE_CASE is {use_case!r}: one SuperLink trains one app; expected one "
+            f"of them; write FL_USE_CASE='{NO_USE_CASE}' to train FL_APP, or leave FL_APP empty"
         )
 
 
@@ -171,7 +182,17 @@ def advice(settings: Settings, given: Mapping[str, Given]) -> Iterator[Notice]:
     yield from _stopping(settings)
     yield from _best_metric(settings)
     yield from _joining(settings, given)
+    yield from _chosen_framework(settings, given)
     yield from _without_effect(settings, given)
+
+
+def _chosen_framework(settings: Settings, given: Mapping[str, Given]) -> Iterator[Notice]:
+    if "ML_FRAMEWORK" in given and settings.framework != settings.ml_framework:
+        yield Notice(
+            level="info",
+            text=f"ML_FRAMEWORK is {settings.ml_framework}, and FL_USE_CASE={settings.use_case} is written "
+            f"in {settings.framework}: {settings.framework} is used",
+        )
 
 
 def _minimums(settings: Settings) -> Iterator[Notice]:

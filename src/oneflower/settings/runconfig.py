@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from oneflower.errors import SettingsError
+from oneflower.settings.namespace import key_in, without_namespace
 from oneflower.settings.settings import Settings
 from oneflower.settings.strategy_rows import APP_STRATEGY, rule_of
 from oneflower.settings.table import APP_CONFIG_KEYS, BY_KEY, BY_NAME, OPERATOR_SET, key_of, keys_of
@@ -51,6 +52,8 @@ def _is_for_app(row: Variable, settings: Settings) -> bool:
 def training_config(run_config: Mapping[str, object]) -> TrainingConfig:
     """Parse Flower's run-config; a key that is missing takes its default, and an app's own keys are ignored.
 
+    Keys in oneflower's table hold before those of plain names.
+
     Raises
     ------
     SettingsError
@@ -60,12 +63,13 @@ def training_config(run_config: Mapping[str, object]) -> TrainingConfig:
     parameters: dict[str, Any] = {}
     problems: list[str] = []
     for key, row in BY_KEY.items():
-        value = run_config.get(key, row.default)
+        name = key_in(run_config, key)
+        value = run_config.get(name, row.default)
         try:
             (parameters if row.strategies else fields)[row.field] = row.check(value)
         except ValueError as error:
             problems.append(
-                f"run-config key {key} ({row.name}) is {value!r}: {error}; "
+                f"run-config key {name} ({row.name}) is {value!r}: {error}; "
                 f"expected {row.accepted}; the default is {row.default!r}"
             )
     if problems:
@@ -75,13 +79,13 @@ def training_config(run_config: Mapping[str, object]) -> TrainingConfig:
 
 def _operator_set(run_config: Mapping[str, object]) -> frozenset[str]:
     """Return the names in OPERATOR_SET; none for an app that oneflower did not pack."""
-    names = str(run_config.get(OPERATOR_SET, "")).split(",")
+    names = str(run_config.get(key_in(run_config, OPERATOR_SET), "")).split(",")
     return frozenset(names) & BY_NAME.keys()
 
 
 def missing_keys(run_config: Mapping[str, object]) -> dict[str, Value]:
     """Return oneflower's keys that a run-config lacks, with the defaults that are used instead."""
-    return {key: row.default for key, row in BY_KEY.items() if key not in run_config}
+    return {key: row.default for key, row in BY_KEY.items() if key_in(run_config, key) not in run_config}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +101,8 @@ class Change:
 
 
 def without_operational(run_config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what decides the model, and when the training ends."""
-    return {key: value for key, value in run_config.items() if key not in OPERATIONAL}
+    """Return what decides the model, and when the training ends, under plain names."""
+    return {key: value for key, value in without_namespace(run_config).items() if key not in OPERATIONAL}
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:

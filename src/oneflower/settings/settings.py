@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from oneflower.settings.app_config import APP_CONFIG
 from oneflower.settings.formats import (
+    APP_SOURCE,
     CONNECT_ADDRESS,
     FLOWER_VERSION,
     LISTEN_ADDRESS,
@@ -14,7 +15,7 @@ from oneflower.settings.formats import (
 from oneflower.settings.pem import CERTIFICATE, PRIVATE_KEY, PUBLIC_KEYS
 from oneflower.settings.tokens import KEY, TOKEN
 from oneflower.settings.training import TrainingConfig
-from oneflower.settings.use_cases import FRAMEWORKS
+from oneflower.settings.use_cases import DEFAULT_FRAMEWORK, FRAMEWORKS, framework_of
 from oneflower.settings.values import Boolean, Choice, Integer, Password, Text, Text64
 from oneflower.settings.variable import Consumer, Role, variable
 
@@ -39,11 +40,21 @@ class Settings(TrainingConfig):
         name="ML_FRAMEWORK",
         label="Machine learning framework",
         kind=Choice(FRAMEWORKS),
-        default="pytorch",
-        role=Role.SUPERNODE,
+        default=DEFAULT_FRAMEWORK,
+        role=Role.BOTH,
         consumers=Consumer.NONE,
         in_form=True,
-        help="Machine learning framework of the app; any for one that needs none of them",
+        help="Machine learning framework of the app; an app of FL_USE_CASE has its own; any for none",
+    )
+    app: str = variable(
+        name="FL_APP",
+        label="Own app (folder, FAB, URL)",
+        kind=Text(APP_SOURCE),
+        default="",
+        role=Role.SUPERLINK,
+        consumers=Consumer.SUPERVISOR | Consumer.CONTAINER,
+        in_form=True,
+        help="App of your own: a folder or FAB below /opt/flower/apps, or https://HOST/NAME.fab#sha256=HEX",
     )
     warm_executor: bool = variable(
         name="FL_WARM_EXECUTOR",
@@ -263,6 +274,11 @@ class Settings(TrainingConfig):
         consumers=Consumer.CONTAINER,
         help="Time without a connection to the SuperLink after which the SuperNode exits; 0 for no limit",
     )
+
+    @property
+    def framework(self) -> str:
+        """What the image contains: the framework of the pre-built app, else the one that was chosen."""
+        return framework_of(self.use_case, self.ml_framework)
 
     @property
     def authenticates_nodes(self) -> bool:

@@ -48,3 +48,8 @@ def _help(parameter: AnyParameter, specs: tuple[StrategySpec, ...]) -> str:
 
 
 STRATEGY_ROWS = tuple(_row(parameter) for parameter in PARAMETERS)
+
+
+def default_parameters() -> dict[str, float]:
+    """Return the default of each parameter by the field of its row."""
+    return {row.field: row.kind.check(row.default) for row in STRATEGY_ROWS}

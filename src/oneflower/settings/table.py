@@ -37,6 +37,8 @@ PEM_VARIABLES: tuple[str, ...] = tuple(
     row.name for row in TABLE if isinstance(row.kind, Text64) and row.name.startswith("FL_SSL_")
 )
 """The names of the CA certificate, the SuperLink's certificate and its key, in this order."""
+NAMESPACE: Final = "oneflower"
+"""The table of a packed app's run-config that holds oneflower's keys."""
 OPERATOR_SET: Final = "operator-set"
 """The run-config key that names the variables that the operator set, separated by commas."""
 APP_CONFIG_KEYS: Mapping[str, Value] = MappingProxyType(

@@ -3,17 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from oneflower.quality import Wanted
+from oneflower.settings.derived import Derived
 from oneflower.settings.formats import ABSOLUTE_PATH, METRIC, REAL_NUMBER, RESUME
-from oneflower.settings.quorum import Quorum
-from oneflower.settings.strategy_rows import APP_STRATEGY, STRATEGIES, STRATEGY_ROWS
+from oneflower.settings.strategy_rows import APP_STRATEGY, STRATEGIES, default_parameters
 from oneflower.settings.use_cases import NO_USE_CASE, USE_CASES
-from oneflower.settings.values import Boolean, Choice, Decimal, Integer, Text, Value
-from oneflower.settings.variable import RUN_CONFIG, Consumer, Effect, Role, Variable, variable
+from oneflower.settings.values import Boolean, Choice, Decimal, Integer, Text
+from oneflower.settings.variable import RUN_CONFIG, Consumer, Effect, Role, variable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingConfig(Quorum):
+class TrainingConfig(Derived):
     """The settings of one training, with their rows; a field is a variable without ``FL_``, in lower case.
 
     Resolved `min_fit_clients` and `min_available_clients` are at least what the strategy's guarantee needs.
@@ -97,9 +96,7 @@ class TrainingConfig(Quorum):
         in_form=True,
         help="Clients that must be connected before a round starts",
     )
-    parameters: Mapping[str, float] = field(
-        default_factory=lambda: {row.field: row.kind.check(row.default) for row in STRATEGY_ROWS}
-    )
+    parameters: Mapping[str, float] = field(default_factory=default_parameters)
     """The parameters of all strategies, numbers by the field of their rows (`strategy_rows`)."""
     operator_set: frozenset[str] = field(default=frozenset(), compare=False)
     """The names of the variables in the run-config that the operator set; the others have their defaults."""
@@ -311,32 +308,3 @@ class TrainingConfig(Quorum):
         effect=Effect.OPERATION,
         help="Lowest severity of the log lines to write",
     )
-
-    def value_of(self, row: Variable) -> Value:
-        """Return the value of a variable, be it a field or a strategy's parameter."""
-        value: Value = self.parameters[row.field] if row.strategies else getattr(self, row.field)
-        return value
-
-    def strategy_parameters(self) -> dict[str, float | int]:
-        """Return the parameters of the selected strategy by field name; empty for FedAvg and `app`."""
-        rows = (row for row in STRATEGY_ROWS if self.strategy in row.strategies)
-        return {row.field: self.parameters[row.field] for row in rows}
-
-    def is_set(self, name: str) -> bool:
-        """Whether the operator set a variable; what he did not set is the app author's."""
-        return name in self.operator_set
-
-    @property
-    def resume_round(self) -> int | None:
-        """The round from whose checkpoint the training resumes; None for the newest, or for none."""
-        return int(self.resume) if self.resume.isdecimal() else None
-
-    @property
-    def quality(self) -> Wanted:
-        """The metric that says how good a model is, and which way is better (FL_BEST_METRIC)."""
-        return Wanted.parse(self.best_metric)
-
-    @property
-    def target(self) -> float | None:
-        """The value of that metric at which the training ends, or None (FL_TARGET_METRIC_VALUE)."""
-        return float(self.target_metric_value) if self.target_metric_value else None

@@ -18,6 +18,7 @@ from oneflower.settings import TrainingConfig, checkpoint_key
 from oneflower.stock.checks import check_reply
 from oneflower.stock.codec import Content, Kept, message_digest
 from oneflower.stock.delivery import Delivery
+from oneflower.stock.effects import check_own_loop, warn_own_loop
 from oneflower.stock.exchange import LEFT_OUT, Exchange, Posted
 from oneflower.stock.record import FOLDER, MB, Recording
 from oneflower.stock.stamp import Stamp
@@ -168,8 +169,10 @@ class RecordingGrid(OuterGrid):
 
     def _begin(self, messages: list[Message]) -> Exchange:
         """Give each message its number, and take what is recorded; send the others."""
+        check_own_loop(self._config, messages)
         recording = self._ready()
-        self._telling.begins(recording)
+        if self._telling.begins(recording):
+            warn_own_loop(self._config)
         self._advance_open()
         self._exchanges += 1
         exchange = Exchange(number=self._exchanges, began=self._clock())

@@ -14,6 +14,7 @@ from oneflower.flower.refusals import MB
 from oneflower.flower.who import Roll
 from oneflower.settings import APP_STRATEGY, TrainingConfig, training_config
 from oneflower.stock.app_strategy import AppSampling, AppStrategy, Seed, innermost, name_of
+from oneflower.stock.effects import check_own_rule
 from oneflower.stock.kept_state import KeptState
 from oneflower.stock.stable_ids import StableIds
 from oneflower.training.driver import Driver
@@ -78,6 +79,8 @@ def _driver(
         max_weight=config.max_client_weight,
     )
     if config.strategy == APP_STRATEGY:
+        if own.has_own_rule:
+            check_own_rule(config, own.name)
         return own
     log(
         INFO,

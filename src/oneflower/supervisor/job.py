@@ -5,7 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from oneflower.flower.fab import Fab
-from oneflower.settings import OPERATOR_SET, RESUME, ROUNDS, Change, differences, without_operational
+from oneflower.settings import (
+    APP_CONFIG_KEYS,
+    OPERATOR_SET,
+    RESUME,
+    ROUNDS,
+    Change,
+    differences,
+    submitted,
+    without_operational,
+)
 from oneflower.supervisor.memory import Memory
 
 
@@ -36,11 +45,18 @@ class Job:
 
     def config(self, *, began: bool) -> dict[str, Any]:
         """Return the configuration to submit: what has begun is resumed, also with FL_RESUME=never."""
-        return {**self.run_config, **({RESUME: "auto"} if began else {})}
+        return submitted({**self.run_config, **({RESUME: "auto"} if began else {})}, self.fab.own)
 
     def describe(self) -> dict[str, Any]:
-        """Return what decides the model: the run's configuration, the app, and the number of nodes."""
-        config = without_operational(self.run_config)
+        """Return what decides the model: the run's configuration, the app, and the number of nodes.
+
+        The app's own default of a key decides the same, given or not.
+        """
+        config = {
+            key: value
+            for key, value in without_operational(self.run_config).items()
+            if key in APP_CONFIG_KEYS or self.fab.own.get(key) != value
+        }
         nodes = {} if self.nodes is None else {"nodes": self.nodes}
         return {**config, "app": self.fab.id, "app-hash": self.fab.hash, **nodes}
 

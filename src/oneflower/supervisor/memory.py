@@ -50,6 +50,8 @@ class Memory:
         The runs that were submitted and are not known to have ended: another run of the same app is not ours.
     claims
         A submission was broken off before its run was known: the app's runs that nobody knows are ours.
+    resume
+        FL_RESUME when the supervisor started last.
     """
 
     training: Mapping[str, Any]
@@ -59,6 +61,12 @@ class Memory:
     boot: str = ""
     runs: tuple[int, ...] = ()
     claims: bool = False
+    resume: str = ""
+
+    def with_resume(self, resume: str, *, goes_back: bool) -> Self:
+        """Return the memory with FL_RESUME as it is now: a round is gone back to once, not at each start."""
+        began = not goes_back if resume.isdecimal() else self.began
+        return replace(self, resume=resume, began=began)
 
     @property
     def finished(self) -> Finished:
@@ -81,6 +89,7 @@ class Memory:
             "boot": self.boot,
             "runs": list(self.runs),
             "claims": self.claims,
+            "resume": self.resume,
         }
         write_json(path, {"v": SCHEMA, **written})
 
@@ -101,6 +110,7 @@ def load(path: Path) -> Memory | None:
         boot=str(found.get("boot", "")),
         runs=tuple(run for run in runs if isinstance(run, int)) if isinstance(runs, list) else (),
         # An earlier version knew no runs, and held all of the app for its own.
+        resume=str(found.get("resume", "")),
         claims=runs is None or found.get("claims") is True or machine.state is State.SUBMITTING,
     )
 
@@ -135,6 +145,11 @@ def taken_up(
     return replace(kept, machine=machine)
 
 
+def goes_back_now(before: Memory | None, resume: str) -> bool:
+    """Whether FL_RESUME names a round that the training has not gone back to yet."""
+    return resume.isdecimal() and (before is None or before.resume != resume)
+
+
 def finish_of(memory: Memory | None, entries: Iterable[Entry]) -> Finished | None:
     """Return how the training has finished, from the journal or else from what is remembered; None if not.
 
@@ -160,6 +175,7 @@ def _machine(given: Mapping[str, Any]) -> Machine:
             restart=bool(given["restart"] if "restart" in given else given["anew"]),
             failure=str(given["failure"]),
             final=bool(given["final"]),
+            lenient=given.get("lenient") is not False,
             code=None if code is None else LossCode(code),
             gave_up=None if gave_up is None else GiveUpCode(gave_up),
             reason=str(given["reason"]),

@@ -29,7 +29,7 @@ from oneflower.journal.events import CheckpointFailed, CheckpointSaved, Settings
 from oneflower.settings import TrainingConfig
 from oneflower.training import signing
 from oneflower.training.driver import Driver
-from oneflower.training.fitting import require_rounds, require_versions, settings_changed
+from oneflower.training.fitting import go_to_the_round, require_rounds, require_versions, settings_changed
 from oneflower.training.history import metrics_since, restore
 from oneflower.training.kept import Kept, prove, tell_saving
 from oneflower.training.start import GONE_BACK, BadModelError, Start
@@ -97,8 +97,7 @@ class CheckpointKeeper:
         Raises
         ------
         CheckpointError
-            An array of the model cannot be kept. Or the checkpoint is of another model, or made with
-            something else; the text lists the differences.
+            An array cannot be kept; or the checkpoint is of another model, and the text says how it differs.
         SettingsError
             It is of a later round than FL_NUM_ROUNDS, or of a complete training with other settings.
         """
@@ -110,6 +109,7 @@ class CheckpointKeeper:
             self._start_afresh(self._store)
             signing.begin(self._store, self._signer, self._journal_path, None)
             return Start(round=0)
+        go_to_the_round(self._store, self._config)
         return self._resume(self._store, result)
 
     def require_no_way_back(self, server_round: int, reason: str) -> None:

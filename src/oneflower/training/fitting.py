@@ -1,10 +1,12 @@
 """Whether a checkpoint fits the training that takes it up: its round, what it was made with, its settings."""
 
 from collections.abc import Iterable, Mapping
+from logging import WARNING
 from typing import Any
 
-from oneflower.checkpoints import Checkpoint
+from oneflower.checkpoints import Checkpoint, CheckpointStore
 from oneflower.errors import CheckpointError, SettingsError
+from oneflower.flower.api import log
 from oneflower.settings import ENDING, TrainingConfig, differences
 
 
@@ -20,6 +22,30 @@ def require_rounds(checkpoint: Checkpoint, config: TrainingConfig, kept: Iterabl
         f"({', '.join(map(str, kept))}); or set FL_RESUME=never, or another FL_CHECKPOINT_PATH, "
         "to start from round 1"
     )
+
+
+def go_to_the_round(store: CheckpointStore, config: TrainingConfig) -> None:
+    """Make the round of FL_RESUME the newest one, as `oneflower checkpoints rollback` does.
+
+    Raises
+    ------
+    CheckpointError
+        Its checkpoint is not kept, or is damaged.
+    """
+    wanted = config.resume_round
+    if wanted is None:
+        return
+    kept = store.rounds()
+    if wanted not in kept:
+        listed = ", ".join(map(str, kept)) or "none"
+        raise CheckpointError(
+            f"FL_RESUME is {wanted}, and {config.checkpoint_path} keeps no checkpoint of that round; kept: "
+            f"{listed}. Set FL_RESUME to one of them, or to auto for the newest"
+        )
+    later = store.rollback(wanted)
+    if later:
+        listed = ",".join(map(str, later))
+        log(WARNING, "FL_RESUME=%d: later checkpoints set aside rounds=%s", wanted, listed)
 
 
 def require_versions(checkpoint: Checkpoint, versions: Mapping[str, str], path: str) -> None:

@@ -21,8 +21,6 @@ from oneflower.journal.events import TrainingFinished, TrainingResumed, Training
 from oneflower.settings import (
     STRATEGY,
     TrainingConfig,
-    as_text,
-    missing_keys,
     rule_of,
     training_config,
     without_operational,
@@ -30,8 +28,10 @@ from oneflower.settings import (
 from oneflower.training.asking import Prepare, ask_clients
 from oneflower.training.checkpoint_keeping import CheckpointKeeper
 from oneflower.training.controls import Controls
+from oneflower.training.defaults import warn_of_defaults
 from oneflower.training.driver import Driver
 from oneflower.training.history import new_result
+from oneflower.training.initial_model import with_initial_model
 from oneflower.training.kept import Kept
 from oneflower.training.phases import Phases
 from oneflower.training.remarks import Remarks
@@ -93,7 +93,7 @@ def train(  # noqa: PLR0913 what Flower hands over, the model, and three options
     """
     log_through_flower()
     config = _of_this_app(training_config(context.run_config))
-    _warn_of_defaults(context.run_config)
+    warn_of_defaults(context.run_config)
     return conduct(
         Work(
             grid=round_grid(grid, config.max_update_mb * MB),
@@ -167,19 +167,6 @@ def _of_this_app(config: TrainingConfig) -> TrainingConfig:
     return replace(config, strategy=rule_of(config.strategy))
 
 
-def _warn_of_defaults(run_config: Mapping[str, object]) -> None:
-    """Log which of oneflower's keys the run lacks: Flower has packed the app."""
-    missing = missing_keys(run_config)
-    if missing:
-        log(
-            WARNING,
-            "the app was packed without oneflower's run-config keys, so FL_* variables do not set them; "
-            "defaults are used: %s. Start the app with `oneflower supervise --app DIR`, or declare the keys "
-            "in its pyproject.toml",
-            ", ".join(f"{key}={as_text(value)}" for key, value in missing.items()),
-        )
-
-
 def _decisive(run_config: Mapping[str, object], strategy: str) -> dict[str, object]:
     """Return what decides the model, the app's own keys and the number of clients among them."""
     clients = os.environ.get(CLIENTS_VARIABLE, "")
@@ -228,6 +215,8 @@ def _run(loop: RoundLoop, arrays: ArrayRecord, app: str, prepare: Prepare | None
                 _announce(loop, facts, done)
             else:
                 _tell_gone_back(loop, bad, done)
+            if done == 0:
+                result.arrays = with_initial_model(config, result.arrays, loop.keeper.notes)
             if done == 0 and prepare is not None:
                 result.arrays = prepare(result.arrays, partial(ask_clients, phases, config))
             try:

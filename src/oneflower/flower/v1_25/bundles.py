@@ -74,6 +74,17 @@ def declared_config(fab: bytes) -> dict[str, bool | int | float | str]:
     return flat(get_fab_config(fab)["tool"]["flwr"]["app"].get("config", {}))
 
 
+def dependencies(fab: bytes) -> list[str]:
+    """Return the packages that a packed app asks for, as its pyproject.toml writes them."""
+    listed = get_fab_config(fab).get("project", {}).get("dependencies", [])
+    return [str(each) for each in listed] if isinstance(listed, list) else []
+
+
+def stored_file(folder: Path, fab_hash: str) -> Path:
+    """Return where a SuperLink with this storage folder keeps the bundle of a run."""
+    return folder / fab_hash
+
+
 def unpack(fab: bytes, *, home: Path) -> None:
     """Unpack a bundle below the folder where Flower keeps apps, as a SuperLink or a SuperNode does."""
     with redirect_stdout(StringIO()):  # Flower prints where it has unpacked it
@@ -111,6 +122,8 @@ USE = PrivateUse(
             "get_project_dir": "5b9f4255c225",
             "validate_fields_in_config": "2b3cb9b900dc",
         },
+        # A SuperLink's storage names the bundles by their SHA-256.
+        "flwr.supercore.ffs.disk_ffs": {"DiskFfs.put": "beb6670ab92f"},
         # `fab.py` walks the folder for the files that Flower packs.
         "flwr.common.constant": {"FAB_INCLUDE_PATTERNS": "249ca1eee6fe"},
     },

@@ -32,8 +32,8 @@ def apart() -> Iterator[None]:
 
 USE = PrivateUse(
     name="own-generators",
-    why="Replace the generator from which Flower draws the lengths of pauses: it is Python's global one, from "
-    "which an app samples its clients.",
+    why="Replace the generator from which Flower draws the lengths of pauses: it is Python's global one, and "
+    "an app samples its clients from that.",
     sources={
         "flwr.common.inflatable_utils": {"random": "8a38c9d31159"},
         "flwr.common.retry_invoker": {"random": "0c1ce5ae7f1d"},

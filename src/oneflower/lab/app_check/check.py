@@ -19,7 +19,7 @@ from oneflower.journal.events import TrainingStarted
 from oneflower.lab.app_check.client import check_client
 from oneflower.lab.app_check.probe import Probe, WatchedConfig, first_message
 from oneflower.lab.simulation import server_context, unpack
-from oneflower.settings import APP_CONFIG_KEYS, training_config
+from oneflower.settings import APP_CONFIG_KEYS, submitted, training_config
 from oneflower.words import counted
 
 PACKS, KEYS, SERVER, INITIAL, CLIENT = "flower-app", "run-config", "server", "initial-model", "client"
@@ -64,7 +64,7 @@ def check_app(app_dir: Path, *, run_config: Mapping[str, Any], clients: int, hom
     try:
         fab = build_fab(app_dir)
         folder = unpack(fab, home)
-        context = server_context(folder, {**run_config, **FOR_THE_CHECK})
+        context = server_context(folder, submitted({**run_config, **FOR_THE_CHECK}, fab.own))
     except (OneflowerError, ValueError, OSError) as error:
         return [problem(PACKS, str(error), HOW_TO_PACK)]
     server, client = bundles.unpacked_components(folder)

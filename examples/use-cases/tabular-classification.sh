@@ -1,0 +1,11 @@
+# Logistic regression of scikit-learn on the Wisconsin breast cancer data: five rounds, three nodes.
+FL_USE_CASE='tabular-classification'
+ML_FRAMEWORK='sklearn'
+FL_STRATEGY='FedAvg'
+FL_NUM_ROUNDS='5'
+FL_MIN_FIT_CLIENTS='3'
+FL_MIN_EVALUATE_CLIENTS='3'
+FL_MIN_AVAILABLE_CLIENTS='3'
+FL_CHECKPOINT_ENABLED='YES'
+FL_CHECKPOINT_INTERVAL='1'
+FL_SEED='42'

@@ -1,0 +1,32 @@
+"""What the author of an app chose: the keys of oneflower that it declares and the operator did not set."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from oneflower.settings.rules import raise_minimums
+from oneflower.settings.settings import Settings
+from oneflower.settings.table import TABLE
+from oneflower.settings.values import Value
+
+AUTHORS: Final = ("num_rounds", "seed", "min_fit_clients", "min_evaluate_clients", "min_available_clients")
+"""They mean to an app what they mean to oneflower. Its own `strategy` or `resume` may be anything."""
+_ROWS: Final = tuple(row for row in TABLE if row.field in AUTHORS)
+
+
+def with_the_authors(settings: Settings, own: Mapping[str, Value]) -> Settings:
+    """Return the settings with the values that the author of an app chose where the operator chose none.
+
+    `own` are the keys that the app declares, with their defaults. One that is no valid value of the variable
+    is the app's own affair.
+    """
+    chosen: dict[str, Any] = {}
+    for row in _ROWS:
+        key = str(row.run_config_key)
+        if key not in own or settings.is_set(row.name):
+            continue
+        try:
+            chosen[row.field] = row.check(own[key])
+        except ValueError:
+            continue
+    return raise_minimums(replace(settings, **chosen))[0] if chosen else settings

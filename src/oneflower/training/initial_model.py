@@ -1,0 +1,68 @@
+"""FL_INITIAL_MODEL: the weights of a file in place of those that the app made, before round 1."""
+
+from collections.abc import Mapping
+from logging import INFO
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oneflower.checkpoints import model_digest
+from oneflower.errors import SettingsError
+from oneflower.flower.api import ArrayRecord, log
+from oneflower.flower.records import array_views, to_record
+from oneflower.settings import TrainingConfig
+from oneflower.training.weight_files import UnreadableError, read_weights
+
+NOTE: Final = "initial_model"
+"""The SHA-256 of the weights that a training started from, in the notes of its checkpoints."""
+_SHOWN: Final = 8
+
+
+def with_initial_model(config: TrainingConfig, arrays: ArrayRecord, notes: dict[str, Any]) -> ArrayRecord:
+    """Return the weights to start round 1 from: those of FL_INITIAL_MODEL, else the app's own.
+
+    Raises
+    ------
+    SettingsError
+        The file cannot be read, or holds another model; the text names the arrays that differ.
+    """
+    if not config.initial_model:
+        return arrays
+    path = Path(config.initial_model)
+    try:
+        given = read_weights(path)
+    except UnreadableError as error:
+        raise SettingsError(
+            f"FL_INITIAL_MODEL is {config.initial_model!r}, which cannot be used: {error}. Expected a .npz, "
+            ".safetensors, .pt or .pth file of named arrays that this machine can read; correct the path, or "
+            "leave FL_INITIAL_MODEL empty to start from the app's own weights"
+        ) from error
+    wanted = array_views(arrays)
+    differing = _differences(wanted, given)
+    if differing:
+        more = [f"and {len(differing) - _SHOWN} more"] if len(differing) > _SHOWN else []
+        raise SettingsError(
+            f"FL_INITIAL_MODEL is {config.initial_model!r}, which is another model than the app's: "
+            f"{'; '.join([*differing[:_SHOWN], *more])}. Expected the names, shapes and dtypes of the app's "
+            "arrays; convert the file, or leave FL_INITIAL_MODEL empty"
+        )
+    notes[NOTE] = model_digest(given)
+    log(INFO, "training starts from FL_INITIAL_MODEL path=%s sha256=%s", path, notes[NOTE])
+    return to_record(dict(given), tuple(wanted))
+
+
+def _differences(wanted: Mapping[str, NDArray[Any]], given: Mapping[str, NDArray[Any]]) -> list[str]:
+    found = []
+    for name, array in wanted.items():
+        other = given.get(name)
+        if other is None:
+            found.append(f"{name} is missing in the file")
+        elif (other.shape, other.dtype) != (array.shape, array.dtype):
+            found.append(f"{name} is {_form(other)} in the file and {_form(array)} in the app")
+    return found + [f"{name} is not in the app" for name in given if name not in wanted]
+
+
+def _form(array: NDArray[np.generic]) -> str:
+    return f"{array.dtype}{list(array.shape)}"

@@ -1,0 +1,1 @@
+"""Analytics: a query for histograms, and no model."""

@@ -1,0 +1,1 @@
+"""Central differential privacy with adaptive clipping: a strategy around a strategy, and a mod."""

@@ -1,0 +1,1 @@
+"""Clients that count their rounds in context.state and lower the learning rate by it."""

@@ -1,0 +1,1 @@
+"""A strategy that overrides start to save every round and the best model."""

@@ -1,0 +1,1 @@
+"""Low-rank adapters of a frozen model, with a run-config of tables."""

@@ -1,0 +1,1 @@
+"""A tiny BERT with Hugging Face's Trainer on texts that it makes itself."""

@@ -1,0 +1,1 @@
+"""A regression in JAX by gradient descent."""

@@ -1,0 +1,1 @@
+"""A Keras network with dropout on scikit-learn's digits."""

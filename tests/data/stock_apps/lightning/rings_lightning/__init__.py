@@ -1,0 +1,1 @@
+"""A LightningModule with a Trainer on each client."""

@@ -1,0 +1,1 @@
+"""A linear regression in NumPy."""

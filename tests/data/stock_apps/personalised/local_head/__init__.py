@@ -1,0 +1,1 @@
+"""A shared body and a head that each client keeps for itself."""

@@ -1,0 +1,1 @@
+"""SCAFFOLD: control variates on the server and in each client's state."""

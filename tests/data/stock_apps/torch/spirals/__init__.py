@@ -1,0 +1,1 @@
+"""A dense network in PyTorch."""

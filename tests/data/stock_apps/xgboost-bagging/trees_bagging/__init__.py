@@ -1,0 +1,1 @@
+"""XGBoost with bagging: each round adds every client's trees."""

@@ -1,0 +1,1 @@
+"""XGBoost passed from client to client."""
