@@ -1,4 +1,4 @@
-"""The variables that decide the model of a training: the app, the strategy, and how many clients take part."""
+"""The variables that decide the model of a training: app, strategy, and how many clients take part."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
