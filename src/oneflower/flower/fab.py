@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from oneflower.errors import AppError
-from oneflower.flower.door import bundles
+from oneflower.flower import bundles
 from oneflower.settings import declared
 
 PYPROJECT = "pyproject.toml"

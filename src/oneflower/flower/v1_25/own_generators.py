@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from flwr.common import inflatable_utils, retry_invoker
 from flwr.supercore import heartbeat
 
-from oneflower.flower.v1_25.private import PrivateUse
+from oneflower.flower.private import PrivateUse
 
 _MODULES = (inflatable_utils, retry_invoker, heartbeat)
 
@@ -32,8 +32,8 @@ def apart() -> Iterator[None]:
 
 USE = PrivateUse(
     name="own-generators",
-    why="Replace the generator from which Flower draws the lengths of pauses: it is Python's global one, and "
-    "an app samples its clients from that.",
+    why="Replace the generator from which Flower draws the lengths of pauses: it is Python's global one, "
+    "from which an app samples its clients.",
     sources={
         "flwr.common.inflatable_utils": {"random": "8a38c9d31159"},
         "flwr.common.retry_invoker": {"random": "0c1ce5ae7f1d"},
