@@ -35,6 +35,7 @@ from oneflower.flower.private import PrivateUse, check
 
 __all__ = [
     "FLOWER_LOGGER",
+    "NOISE_MODULES",
     "SUPERLINK_NODE_ID",
     "ErrorCode",
     "GrpcGrid",
@@ -181,6 +182,25 @@ APPS = PrivateUse(
         "flwr.server.run_serverapp": {"run": "a3c8972eda36"},
         "flwr.server.server_app": {"LoadServerAppError": "876b124a6728"},
     },
+)
+
+NOISE_MODULES = (
+    "flwr.common.differential_privacy",
+    "flwr.serverapp.strategy.dp_adaptive_clipping",
+    "flwr.server.strategy.dp_adaptive_clipping",
+)
+"""The modules that draw the noise of differential privacy, from NumPy under the name `np`."""
+
+NOISE = PrivateUse(
+    name="privacy-noise",
+    why="Give the modules that draw the noise of differential privacy a generator of their own: NumPy's "
+    "global one is seeded from FL_SEED, which every client knows.",
+    sources={
+        "flwr.common.differential_privacy": {"np": "93d3ab501a9c"},
+        "flwr.serverapp.strategy.dp_adaptive_clipping": {"np": "0eb144558005"},
+        "flwr.server.strategy.dp_adaptive_clipping": {"np": "5fc2617422c5"},
+    },
+    when_used=True,
 )
 
 LEGACY = PrivateUse(

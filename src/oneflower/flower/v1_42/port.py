@@ -38,6 +38,7 @@ from oneflower.flower.private import PrivateUse, check
 
 __all__ = [
     "FLOWER_LOGGER",
+    "NOISE_MODULES",
     "SUPERLINK_NODE_ID",
     "ErrorCode",
     "GrpcGrid",
@@ -200,6 +201,29 @@ APPS = PrivateUse(
         "flwr.server.run_serverapp": {"run": "a3c8972eda36"},
         "flwr.serverapp.server_app": {"LoadServerAppError": "876b124a6728"},
     },
+)
+
+NOISE_MODULES = (
+    "flwr.supercore.differential_privacy",
+    "flwr.serverapp.strategy.dp_adaptive_clipping",
+    "flwr.server.strategy.dp_adaptive_clipping",
+    "flwr.server.strategy.dpfedavg_adaptive",
+    "flwr.compat.common.dp",
+)
+"""The modules that draw the noise of differential privacy, from NumPy under the name `np`."""
+
+NOISE = PrivateUse(
+    name="privacy-noise",
+    why="Give the modules that draw the noise of differential privacy a generator of their own: NumPy's "
+    "global one is seeded from FL_SEED, which every client knows.",
+    sources={
+        "flwr.supercore.differential_privacy": {"np": "93d3ab501a9c"},
+        "flwr.serverapp.strategy.dp_adaptive_clipping": {"np": "44e138066af9"},
+        "flwr.server.strategy.dp_adaptive_clipping": {"np": "5fc2617422c5"},
+        "flwr.server.strategy.dpfedavg_adaptive": {"np": "8d33056c2116"},
+        "flwr.compat.common.dp": {"np": "df9148bea40f"},
+    },
+    when_used=True,
 )
 
 LEGACY = PrivateUse(
