@@ -32,7 +32,7 @@ from oneflower.flower.programs import (
     value_of,
 )
 from oneflower.flower.sockets import SOCKETS, folder_of, prepare, with_socket
-from oneflower.flower.version import supported_room
+from oneflower.flower.version import require_deployed
 from oneflower.flower.watch import keep_running, look_after_parent
 from oneflower.node_keys import KEYS_VARIABLE, keys_of_pem
 from oneflower.output import steady_output
@@ -69,7 +69,7 @@ def main(argv: Sequence[str], prepare: Callable[[], object] = lambda: None) -> N
     steady_output()
     try:
         program, arguments = _program(argv)
-        supported_room()
+        require_deployed()
         prepare_environment(program)
         prepare()
         start(program, arguments, os.environ)

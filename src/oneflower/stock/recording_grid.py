@@ -8,12 +8,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from oneflower.flower.api import Error, ErrorCode, Grid, GrpcGrid, Message, RecordDict, Run
+from oneflower.flower.api import Error, ErrorCode, Grid, Message, RecordDict, Run
 from oneflower.flower.client_mark import take_mark
-from oneflower.flower.grid_base import OuterGrid
-from oneflower.flower.packing_grid import PackingGrid
+from oneflower.flower.outer_grid import OuterGrid, limited
 from oneflower.flower.refusals import MB as UPDATE_MB
-from oneflower.flower.reply_grid import ReplyGrid
 from oneflower.flower.waiting import pause_s
 from oneflower.journal import Journal
 from oneflower.settings import TrainingConfig, checkpoint_key
@@ -56,9 +54,8 @@ class RecordingGrid(OuterGrid):
         self._clock = clock
         self._sleep = sleep
         self._lock = threading.RLock()
-        limited = ReplyGrid(inner, config.max_update_mb * UPDATE_MB) if isinstance(inner, GrpcGrid) else None
         self._delivery = Delivery(
-            inner if limited is None else PackingGrid(limited),
+            limited(inner, config.max_update_mb * UPDATE_MB),
             patience_s=config.round_timeout,
             clock=clock,
             sleep=sleep,

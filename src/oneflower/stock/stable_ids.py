@@ -8,7 +8,7 @@ they are: partition and name.
 from collections.abc import Iterable
 
 from oneflower.flower.api import Grid, Message
-from oneflower.flower.door import names
+from oneflower.flower.door import port
 from oneflower.flower.grid import RoundGrid
 from oneflower.flower.grid_base import DelegatingGrid
 from oneflower.flower.who import Roll
@@ -62,7 +62,7 @@ class StableIds:
     def from_node(self, reply: Message) -> Message:
         """Let a reply come from the stable id of its node."""
         node = reply.metadata.src_node_id
-        names.set_sender(reply, self._stable.get(node, node))
+        port.set_sender(reply, self._stable.get(node, node))
         return reply
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from oneflower.flower.api import ArrayRecord, ConfigRecord, Context, Grid, MetricRecord, Result, log, strategy
 from oneflower.flower.failures import named_path
 from oneflower.flower.logs import log_through_flower
+from oneflower.flower.outer_grid import round_grid
 from oneflower.flower.parts import PARTS_VARIABLE, PartTable
 from oneflower.flower.refusals import MB
 from oneflower.flower.who import Roll
@@ -18,7 +19,7 @@ from oneflower.stock.kept_state import KeptState
 from oneflower.stock.stable_ids import StableIds
 from oneflower.training.driver import Driver
 from oneflower.training.strategy import build_strategy
-from oneflower.training.train import Work, conduct, round_grid
+from oneflower.training.train import Work, conduct
 
 EvaluateFn = Callable[[int, ArrayRecord], MetricRecord | None]
 

@@ -20,8 +20,8 @@ from flwr.proto.control_pb2_grpc import ControlStub
 from flwr.proto.run_pb2 import Run
 from flwr.supercore.constant import NOOP_FEDERATION
 
+from oneflower.flower.private import PrivateUse
 from oneflower.flower.run_state import NodeState, RunState
-from oneflower.flower.v1_25.private import PrivateUse
 
 CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", GRPC_MAX_MESSAGE_LENGTH),
