@@ -19,7 +19,8 @@ PAGE = (ROOT / "docs" / "bring-your-own-app.md").read_text(encoding="utf-8")
 STEPS = re.split(r"^\*\*Step \d\. ", PAGE, flags=re.MULTILINE)
 DIFF = re.compile(r'^```diff title="(\S+)"\n(.*?)^```$', re.DOTALL | re.MULTILINE)
 SHOWN = re.compile(r"^(ok|problem|warning) +([a-z-]+) +(.*)$", re.MULTILINE)
-UNFIT = ["server", "initial-model", "determinism", "proximal-mu"]
+# What the check finds before the first step, and after each: our server's messages have seeds and the term.
+UNFIT = [["server", "initial-model", "determinism", "proximal-mu"], ["initial-model"], [], [], []]
 WAIT_S = 240
 
 
@@ -61,9 +62,9 @@ def test_the_page_shows_the_output_of_the_check_for_a_stock_app(stock, tmp_path)
         assert found[name].found.startswith(text.removesuffix("..."))
 
 
-def test_each_step_of_the_page_fixes_one_problem(stock, tmp_path):
-    assert len(STEPS) == 1 + len(UNFIT)
-    for step, left in enumerate([UNFIT[number:] for number in range(len(UNFIT) + 1)]):
+def test_each_step_of_the_page_leaves_what_it_says(stock, tmp_path):
+    assert len(STEPS) == len(UNFIT)
+    for step, left in enumerate(UNFIT):
         if step:
             apply(step, stock)
         found = findings(stock, tmp_path / f"home-{step}")

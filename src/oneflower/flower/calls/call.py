@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from oneflower.flower.api import Context, Message
+from oneflower.flower.calls.arrays import name_arrays
 from oneflower.flower.calls.client_state import kept_state, state_folder
 from oneflower.flower.calls.control import AUTO, Control, take_control
 from oneflower.flower.calls.proximal import proximal_term
@@ -26,6 +27,7 @@ def call_client(app: App, message: Message, context: Context) -> Message:
     """
     if is_question(message):
         return who_reply(message, context)
+    name_arrays()
     ours, report = is_ours(message), Report()
     try:
         control = take_control(message)

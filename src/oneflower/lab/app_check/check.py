@@ -61,6 +61,7 @@ def check_app(app_dir: Path, *, run_config: Mapping[str, Any], clients: int, hom
     home
         A folder for the unpacked app and the journal.
     """
+    is_fedprox = training_config(run_config).strategy == FOR_THE_CHECK["strategy"]
     try:
         fab = build_fab(app_dir)
         folder = unpack(fab, home)
@@ -71,11 +72,13 @@ def check_app(app_dir: Path, *, run_config: Mapping[str, Any], clients: int, hom
     findings = [ok(PACKS, f"{fab.id} {fab.version}: serverapp {server}, clientapp {client}")]
     watched = WatchedConfig(context.run_config)
     context.run_config = watched
-    findings += _check_running(folder, context, clients, fab.id, home)
+    findings += _check_running(folder, context, clients, fab.id, home, is_fedprox=is_fedprox)
     return [findings[0], _check_keys(app_dir, watched), *findings[1:]]
 
 
-def _check_running(folder: Path, context: Context, clients: int, app: str, home: Path) -> list[Finding]:
+def _check_running(  # noqa: PLR0913 the last by name only
+    folder: Path, context: Context, clients: int, app: str, home: Path, *, is_fedprox: bool
+) -> list[Finding]:
     """Load both parts, run the server twice up to its first message, then the client."""
     server_name, client_name = bundles.unpacked_components(folder)
     try:
@@ -98,7 +101,7 @@ def _check_running(folder: Path, context: Context, clients: int, app: str, home:
         return [problem(SERVER, f"it does not get to round 1: {_said(error)}", HOW_TO_START)]
     if probe is None or again is None:
         return [problem(SERVER, "it ends without a training message to any client", HOW_TO_USE_MESSAGES)]
-    return [_server(journal), _initial_model(probe, again), *check_client(probe)]
+    return [_server(journal), _initial_model(probe, again), *check_client(probe, is_fedprox=is_fedprox)]
 
 
 def _server(journal: Path) -> Finding:

@@ -1,6 +1,7 @@
 """Check one client's replies: their form, determinism, and whether the client uses mu and lr."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -18,6 +19,7 @@ from oneflower.aggregation import (
 from oneflower.aggregation.optimizers import CLIENT_LR
 from oneflower.checkpoints import model_digest
 from oneflower.findings import Finding, Outcome, ok, problem, skipped, warning
+from oneflower.flower.calls.control import APP, AUTO
 from oneflower.flower.records import array_views
 from oneflower.lab.app_check.probe import Probe
 from oneflower.training.replies import ReplyError, parse_evaluation, parse_update
@@ -62,8 +64,8 @@ class Trained:
         return cls(digest=model_digest(update.arrays), distance=math.sqrt(sum(squares)))
 
 
-def check_client(probe: Probe) -> list[Finding]:
-    """Train one client several times and evaluate it once."""
+def check_client(probe: Probe, *, is_fedprox: bool = True) -> list[Finding]:
+    """Train one client several times and evaluate it once; `is_fedprox` says that FL_STRATEGY sends a mu."""
     if probe.arrays is None:
         return [problem(TRAIN, "the server's message does not hold one array record", HOW_TO_REPLY)]
     try:
@@ -81,7 +83,8 @@ def check_client(probe: Probe) -> list[Finding]:
     findings.append(_determinism(probe, plain, sent))
     # With the same global seed, a client that seeds nothing can be checked too.
     if findings[-1].outcome is Outcome.OK or _trained(probe, sent, global_seed=1, mu=0.0) == plain:
-        findings += [_proximal(probe, plain, sent), _learning_rate(probe, plain, sent)]
+        told = problem if is_fedprox else warning
+        findings += [_proximal(probe, plain, sent, told), _learning_rate(probe, plain, sent)]
     else:
         findings += [skipped(name, "two trainings with the same seeds differ") for name in (MU, LR)]
     return [*findings, _evaluation(probe)]
@@ -101,12 +104,21 @@ def _determinism(probe: Probe, plain: Trained, sent: Arrays) -> Finding:
     )
 
 
-def _proximal(probe: Probe, plain: Trained, sent: Arrays) -> Finding:
+def _proximal(
+    probe: Probe, plain: Trained, sent: Arrays, told: Callable[[str, str, str], Finding]
+) -> Finding:
     distances = [f"{plain.distance:.3g} with mu 0"]
     for mu in LARGE_MUS:
         held = _trained(probe, sent, global_seed=1, mu=mu)
         if held is not None and held.digest == plain.digest:
-            return problem(
+            added = _trained(probe, sent, global_seed=1, mu=mu, proximal_term=AUTO)
+            if added is not None and added.distance < plain.distance:
+                return ok(
+                    MU,
+                    f"oneflower adds the proximal term to the app's optimizer: its distance to the global "
+                    f"model is {plain.distance:.3g} with mu 0 and {added.distance:.3g} with mu {mu:g}",
+                )
+            return told(
                 MU,
                 f"the client ignores proximal-mu: with mu 0 and with mu {mu:g} its update is the same to the "
                 f"last byte. FL_STRATEGY=FedProx would train as FedAvg does, whatever FL_PROXIMAL_MU is. "
@@ -117,7 +129,7 @@ def _proximal(probe: Probe, plain: Trained, sent: Arrays) -> Finding:
         distances.append(f"{distance:.3g} with mu {mu:g}")
         if distance < plain.distance:
             return ok(MU, f"the update's distance to the global model is {', '.join(distances)}")
-    return problem(
+    return told(
         MU,
         f"mu changes the update and does not keep it close: its distance to the global model is "
         f"{', '.join(distances)}",
@@ -158,12 +170,20 @@ def _evaluation(probe: Probe) -> Finding:
     return ok(EVALUATE, f"{WEIGHT} and {', '.join(measured)}")
 
 
-def _trained(
-    probe: Probe, sent: Arrays, *, global_seed: int, mu: float, lr: float | None = None
+def _trained(  # noqa: PLR0913 the last four by name only
+    probe: Probe,
+    sent: Arrays,
+    *,
+    global_seed: int,
+    mu: float,
+    lr: float | None = None,
+    proximal_term: str = APP,
 ) -> Trained | None:
     """Train once; None where the client fails, as one does whose loss became infinite."""
     reply = probe.ask(
-        global_seed=global_seed, config={"proximal-mu": mu} | ({} if lr is None else {"lr": lr})
+        global_seed=global_seed,
+        config={"proximal-mu": mu} | ({} if lr is None else {"lr": lr}),
+        proximal_term=proximal_term,
     )
     try:
         return Trained.from_update(parse_update(reply, model_schema(sent)), sent)
