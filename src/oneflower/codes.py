@@ -44,6 +44,14 @@ class SupervisorState(StrEnum):
     GIVEN_UP = "given_up"
 
 
+class Submitter(StrEnum):
+    """Who submitted a run."""
+
+    SUPERVISOR = "supervisor"
+    PERSON = "person"
+    OTHER = "other"
+
+
 class Task(StrEnum):
     """What the server asks of its clients."""
 

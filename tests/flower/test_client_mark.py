@@ -8,7 +8,6 @@ from flwr.common import ConfigRecord, Context, Message, MetricRecord, RecordDict
 
 from oneflower.flower.arguments import client_name
 from oneflower.flower.client_mark import ClientMark, Report, mark_reply, raised_reply, take_mark
-from oneflower.flower.v1_25.fleet_limits import MAX_REASON
 from oneflower.foreign_text import shown
 
 
@@ -53,8 +52,11 @@ def test_an_exception_says_it_in_its_reason_which_is_flowers_own_afterwards():
     assert reply.error.reason == "<class 'ValueError'>:<'bad\ndata'>"
 
 
+@pytest.mark.deployed
 @pytest.mark.parametrize("text", ["bad\ndata", "A" * 20_000_000, "\x1b" * 5000])
 def test_the_mark_of_an_error_arrives_through_a_superlink_that_escapes_reasons(text):
+    from oneflower.flower.v1_25.fleet_limits import MAX_REASON
+
     reply = raised_reply(ValueError(text), asked(), context_of(client_name="a", partition_id=0), ours=True)
     reply.error = Error(code=reply.error.code, reason=shown(reply.error.reason, MAX_REASON))
     assert take_mark(reply) == ClientMark(name="a", partition=0)

@@ -1,7 +1,8 @@
 """Nothing reaches into Flower past the door, and nothing private is used without a fingerprint.
 
-Who adds an import, a patch, an attribute or a table of Flower's to `flower/v1_25` and does not declare it in
-that module's `sources` is told here what is missing, with the fingerprint to write down.
+Who adds an import, a patch, an attribute or a table of Flower's to a version's folder and does not declare it
+in that module's `sources` is told here what is missing, with the fingerprint to write down. The folder of the
+installed Flower is examined: `make newest` examines the other.
 """
 
 import argparse
@@ -37,19 +38,18 @@ import pytest
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message as ProtoMessage
 
-from oneflower.flower import v1_25
-from oneflower.flower.v1_25.private import PrivateUse, fingerprint, text_of
-from oneflower.flower.v1_25.workarounds import WORKAROUNDS, Workaround
-from oneflower.flower.version import ROOMS
+from oneflower.flower.private import PrivateUse, fingerprint, text_of
+from oneflower.flower.version import DEPLOYED, ROOMS, supported_room, supported_version
 from oneflower.settings.formats import FLOWER_VERSION
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "oneflower"
 API, DOOR = PACKAGE / "flower" / "api.py", PACKAGE / "flower" / "door.py"
-ROOM = PACKAGE / "flower" / "v1_25"
+ROOM = PACKAGE / "flower" / supported_room()
 MODULES = sorted(PACKAGE.rglob("*.py"))
 IN_ROOM = [path for path in MODULES if ROOM in path.parents]
-OUTSIDE = [path for path in MODULES if ROOM not in path.parents and path != API]
+FOLDERS = {PACKAGE / "flower" / room for room in ROOMS.values()}
+OUTSIDE = [path for path in MODULES if not FOLDERS & set(path.parents) and path != API]
 APPS = sorted((ROOT / "apps").rglob("*.py"))
 
 PUBLIC = {
@@ -111,27 +111,35 @@ def test_apps_and_the_api_use_public_names(path):
     assert private == []
 
 
-def test_the_version_of_the_settings_is_supported():
-    assert FLOWER_VERSION in ROOMS
+def test_the_version_of_the_settings_is_deployed():
+    assert FLOWER_VERSION == DEPLOYED
+    assert DEPLOYED in ROOMS
 
 
 # --- every private name has a fingerprint ---------------------------------------------------------
 
 
 def room_modules():
-    names = [found.name for found in pkgutil.walk_packages(v1_25.__path__, f"{v1_25.__name__}.")]
+    room = importlib.import_module(f"oneflower.flower.{supported_room()}")
+    names = [found.name for found in pkgutil.walk_packages(room.__path__, f"{room.__name__}.")]
     return [importlib.import_module(name) for name in names]
 
 
 def declarations(module):
     """Return what a module declares; the modules of the warm executor share one declaration."""
-    if ".warm." in module.__name__:
-        module = importlib.import_module(f"{v1_25.__name__}.warm.start")
+    before, warm, _ = module.__name__.partition(".warm.")
+    if warm:
+        module = importlib.import_module(f"{before}.warm.start")
     values = [
         each for value in vars(module).values() for each in (value if isinstance(value, tuple) else [value])
     ]
     return [value for value in values if isinstance(value, PrivateUse | Workaround)]
 
+
+if supported_version() == DEPLOYED:
+    from oneflower.flower.v1_25.workarounds import WORKAROUNDS, Workaround
+else:
+    WORKAROUNDS, Workaround = (), PrivateUse  # the others have none
 
 ROOM_MODULES = room_modules()
 DECLARATIONS = {id(each): each for module in ROOM_MODULES for each in declarations(module)}.values()
@@ -171,7 +179,7 @@ def test_every_fingerprint_is_of_the_released_flower(use):
 
 
 def test_every_workaround_is_in_the_list():
-    found = {each.name for each in DECLARATIONS if isinstance(each, Workaround)}
+    found = {each.name for each in DECLARATIONS if not isinstance(each, PrivateUse)}
     assert found == {known.name for known in WORKAROUNDS}
 
 

@@ -26,12 +26,34 @@ def installed(monkeypatch):
     version.supported_version.cache_clear()
 
 
-def test_a_supported_version_has_a_folder(installed):
-    installed["flwr"] = "1.25.0"
-    assert version.supported_room() == "v1_25"
+@pytest.mark.parametrize(("given", "room"), [("1.25.0", "v1_25"), ("1.42.0", "v1_42")])
+def test_a_supported_version_has_a_folder(installed, given, room):
+    installed["flwr"] = given
+    assert version.supported_room() == room
 
 
-@pytest.mark.parametrize("other", ["1.26.0", "1.25.1", "2.0.0", "1.25.0.dev20260101", "1.24.0"])
+def test_one_version_is_deployed(installed):
+    installed["flwr"] = version.DEPLOYED
+    version.require_deployed()
+
+
+def test_any_other_supported_version_is_refused_for_clusters_with_what_works_with_it(installed):
+    installed["flwr"] = "1.42.0"
+    with pytest.raises(FlowerVersionError) as caught:
+        version.require_deployed()
+    text = str(caught.value)
+    assert text.startswith("Flower 1.42.0 is installed in /v/site-packages: with it `oneflower simulate` and")
+    assert text.endswith("pip install flwr==1.25.0")
+
+
+def test_no_folder_but_that_of_the_installed_flower_is_entered(installed):
+    installed["flwr"] = "1.42.0"
+    version.check_room("oneflower.flower.v1_42")
+    with pytest.raises(FlowerVersionError, match="v1_25 is not the folder for the installed Flower"):
+        version.check_room("oneflower.flower.v1_25")
+
+
+@pytest.mark.parametrize("other", ["1.26.0", "1.25.1", "1.42.1", "2.0.0", "1.25.0.dev20260101", "1.24.0"])
 def test_any_other_version_is_refused(installed, other):
     installed["flwr"] = other
     with pytest.raises(FlowerVersionError, match=f"Flower {other} is installed in /v/site-packages"):

@@ -213,6 +213,22 @@ def test_a_training_that_begins_after_the_finish_is_not_finished(tag):
     assert reduce([started(), finished, entry(tag)]).finish is None
 
 
+@pytest.mark.parametrize("kind", [ErrorKind.ENVIRONMENT, ErrorKind.SETTINGS])
+def test_an_app_that_cannot_be_used_is_a_failure_until_the_supervisor_begins(kind):
+    state = reduce([entry("app_unusable", app="mine", kind=kind, reason="it is not there")])
+    assert (state.phase, state.failure.words) == (Phase.FAILED, "it is not there")
+    state.take(supervisor(SupervisorState.WAITING))
+    assert (state.phase, state.failure) == (Phase.STARTING, None)
+
+
+def test_a_run_that_was_let_go_comes_back_by_nobody():
+    """Its end is its own: no supervisor starts it again."""
+    state = reduce([entry("run_submitted", run=1, by="person"), started(), entry("run_let_go", run=1)])
+    assert state.supervisor is None
+    state.take(entry("app_failed", run=1, reason="no", kind=ErrorKind.APP))
+    assert state.phase is Phase.FAILED
+
+
 def test_losses_in_a_row_end_with_a_completed_round():
     state = reduce([entry("run_submitted"), entry("run_lost", restarts=2, delay_s=4.0, reason="gone")])
     assert (state.restarts, state.losses_in_a_row, state.delay_s) == (1, 2, 4.0)

@@ -71,6 +71,18 @@ def test_a_labelled_disk_is_mounted_once(root, disk):
     assert not (root / "run/oneflower/not-mounted").exists()
 
 
+@pytest.mark.parametrize("name", ["apps", "checkpoints", "data", "models"])
+def test_every_label_has_its_folder(root, tmp_path, name):
+    """Without a loop device: what blkid and mount are asked for."""
+    programs = {
+        "blkid": f'[ "$2" = fl-{name} ] && echo /dev/vdb || exit 2',
+        "mountpoint": "exit 1",
+        "mount": f'echo "$1 $2" > {tmp_path}/asked',
+    }
+    mount_disks(root, PATH=stub(tmp_path / "bin", **programs))
+    assert (tmp_path / "asked").read_text() == f"/dev/vdb {root}/opt/flower/{name}\n"
+
+
 def test_without_labelled_disks_nothing_happens(root, tmp_path):
     mount_disks(root, PATH=stub(tmp_path / "bin", blkid="exit 2", mount="exit 32"))
     assert not (root / "opt/flower").exists()

@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import re
+import secrets
 import stat
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,7 @@ from oneflower.opennebula.appliance.bootstrap import bootstrap
 from oneflower.opennebula.appliance.configure import configure
 from oneflower.opennebula.appliance.report import look, renew
 from oneflower.opennebula.onegate.encoding import decode
-from oneflower.settings import TABLE, read_context
+from oneflower.settings import TABLE, read_context, training_config
 from oneflower.settings.values import Text
 from oneflower.tls import certificate_problems, make_authority, make_server_certificate
 from oneflower.tls.authority import SERVER_LIFETIME
@@ -178,7 +179,7 @@ def test_another_address_of_the_page_leaves_the_superlink_alone(stage_of, comman
     token = "7f3a9c51e08b6d24"
     open_page = {"FL_DASHBOARD_ADDRESS": "10.77.0.2:8265", "FL_DASHBOARD_TOKEN": token}
     boot(stage_of("superlink", ETH0_IP="10.77.0.2", **open_page))
-    assert commands.restarted() == [PAGE]
+    assert commands.restarted() == [SUPERVISOR, PAGE]
     assert token in layout.environment("flower-dashboard").read_text()
     assert token not in (layout.units / PAGE).read_text()
 
@@ -218,8 +219,8 @@ def test_units_that_are_no_longer_asked_for_go(stage_of, layout, commands):
     boot(stage_of("superlink", **IMAGES, FL_ISOLATION="process"))
     assert (layout.units / "flower-superexec.service").exists()
     boot(stage_of("superlink", ETH0_IP="10.77.0.2"))
-    assert commands.active == {LINK, PAGE}
-    assert not (layout.units / SUPERVISOR).exists()
+    assert commands.active == {LINK, SUPERVISOR, PAGE}
+    assert not (layout.units / "flower-superexec.service").exists()
 
 
 def test_the_authority_survives_a_reboot_and_a_new_address(stage_of, layout):
@@ -244,7 +245,7 @@ def test_the_certificate_is_renewed_before_it_expires(stage_of, layout, commands
 
 
 @as_root
-@pytest.mark.parametrize("folder", ["data", "models"])
+@pytest.mark.parametrize("folder", ["data", "models", "apps"])
 def test_a_share_of_the_operators_is_left_as_it_is(stage_of, layout, folder):
     """A share refuses root of a guest what it would do to a folder of its own: nothing is asked of it."""
     share = getattr(layout, folder)
@@ -375,7 +376,16 @@ def test_a_supernode_alone_is_idle_and_well(stage_of, commands):
 
 def test_a_superlink_alone_is_well(stage_of, commands):
     boot(stage_of("superlink"))
-    assert commands.active == {LINK, PAGE}
+    assert commands.active == {LINK, SUPERVISOR, PAGE}
+
+
+def test_the_operators_settings_wait_for_a_run_that_is_submitted_without_them(stage_of, layout):
+    """The ServerApp of `flwr run` reads them; no secret is among them, for every container reads the file."""
+    key = secrets.token_hex(32)
+    configure(stage_of("superlink", FL_NUM_ROUNDS="9", FL_CHECKPOINT_ENABLED="YES", FL_CHECKPOINT_KEY=key))
+    text = layout.run_config.read_text()
+    assert training_config(json.loads(text)).num_rounds == 9
+    assert key not in text
 
 
 def test_an_address_that_is_given_needs_no_service(stage_of, layout, onegate):

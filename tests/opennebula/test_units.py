@@ -74,7 +74,7 @@ def test_checkpoints_are_mounted_where_the_operator_says():
         if m.target == "/data/c p"
     ]
     assert mount.option == "--volume=/opt/flower/checkpoints:/data/c p:rw"
-    assert len(superlink()[0].mounts) == 6
+    assert len(superlink()[0].mounts) == 7
 
 
 @pytest.mark.parametrize("machine", [superlink, supernode])
@@ -99,10 +99,24 @@ def test_the_supervisor_is_told_the_base_model_and_sends_it_with_the_run():
     assert told["FL_BASE_MODEL"] == "/app/models/a b"
 
 
-def test_the_supervisor_runs_for_a_use_case_only():
-    assert "flower-supervisor" not in [container.name for container in superlink()]
-    names = [container.name for container in superlink(FL_USE_CASE="image-classification")]
-    assert names == ["flower-superlink", "flower-supervisor", "flower-dashboard"]
+def test_the_supervisor_submits_an_app_or_adopts_what_somebody_submits():
+    for given in ({"FL_USE_CASE": "image-classification"}, {"FL_APP": "my-app"}):
+        _, supervisor, _ = superlink(**given)
+        assert "--adopt" not in supervisor.arguments
+    assert superlink()[1].arguments[:3] == ("supervise", "--adopt", "/app/state/ffs")
+
+
+def test_apps_are_mounted_read_only_on_both_machines():
+    for container in (*superlink()[:2], *supernode()):
+        assert "--volume=/opt/flower/apps:/app/apps:ro" in container.command()
+
+
+def test_only_the_superlinks_programs_get_the_operators_run_config():
+    """A ServerApp inherits it; a SuperNode gets its run-config from the SuperLink."""
+    resolution = resolve({}, {})
+    name = "ONEFLOWER_RUN_CONFIG=/app/service/run-config.json"
+    assert name in services.environment(superlink()[0], resolution)
+    assert name not in services.environment(supernode()[0], resolution)
 
 
 def test_a_supervisor_that_is_done_stays_done():

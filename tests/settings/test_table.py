@@ -55,6 +55,7 @@ DEFAULTS = {
     "FL_EARLY_STOP_ROUNDS": "0",
     "FL_EARLY_STOP_DELTA": "0.0",
     "FL_TARGET_METRIC_VALUE": "",
+    "FL_APP": "",
     "FL_WARM_EXECUTOR": "YES",
     "FL_FLOWER_WORKAROUNDS": "YES",
     "FL_FLOWER_SPEEDUPS": "YES",
@@ -190,7 +191,7 @@ def test_labels_are_told_apart():
 
 
 def test_the_short_form_is_what_a_first_deployment_needs():
-    """Use case, rounds, strategy, clients, parameters of strategies, checkpoints, framework; nothing else."""
+    """App, rounds, strategy, clients, parameters of strategies, checkpoints, framework; nothing else."""
     assert [variable.name for variable in asked(TABLE)] == [
         "FL_USE_CASE",
         "FL_NUM_ROUNDS",
@@ -202,6 +203,7 @@ def test_the_short_form_is_what_a_first_deployment_needs():
         "FL_CHECKPOINT_ENABLED",
         "FL_CHECKPOINT_INTERVAL",
         "ML_FRAMEWORK",
+        "FL_APP",
     ]
     assert asked(TABLE, all_inputs=True) == TABLE
     with_parameters = {spec.name for spec in SPECS if spec.parameters}

@@ -2,7 +2,6 @@
 
 import hashlib
 import random
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -412,7 +411,20 @@ def test_a_timeout_of_the_apps_is_kept_and_repeated(tmp_path):
     assert (replies, took) == ([], 0.0)
 
 
-def test_it_holds_no_lock_behind_its_end(world):
-    world.run(push_and_pull)
-    assert threading.active_count() < 20
-    world.run(push_and_pull)
+def test_flower_does_not_draw_from_the_generator_of_the_app(world):
+    """Its threads draw at times of their own: an app that samples clients would sample others."""
+    from flwr.common import inflatable_utils, retry_invoker
+    from flwr.supercore import heartbeat
+
+    modules = (inflatable_utils, retry_invoker, heartbeat)
+
+    def drawn(draws):
+        def main(_grid):
+            for module in modules * draws:
+                module.random.uniform(0, 1)
+            return random.random()
+
+        return world.run(main)
+
+    assert drawn(0) == drawn(3)
+    assert all(module.random is random for module in modules)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oneflower.codes import LossCode
+from oneflower.codes import GiveUpCode, LossCode
 from oneflower.supervisor import machine as m
 from oneflower.supervisor.machine import Action, Machine, State, resumed, step
 from oneflower.supervisor.memory import _machine
@@ -101,6 +101,15 @@ def test_another_exception_or_a_round_between_is_not_the_same_failure(between):
         machine, _ = step(machine, m.Lost(reason=reason, code=LossCode.APP_EXCEPTION))
         machine = course(machine, "cleared", "pause over")
     assert machine.state is State.WAITING
+
+
+def test_an_exception_in_a_run_of_a_person_is_final_at_once():
+    """Who has submitted it reads it, and submits what was mended; a lost run is not its fault."""
+    machine = Machine(max_restarts=3, state=State.TRAINING, run=1, lenient=False)
+    failed, _ = step(machine, m.Lost(reason="no", code=LossCode.APP_EXCEPTION))
+    assert (failed.final, failed.gave_up, failed.reason) == (True, GiveUpCode.FINAL_ERROR, "no")
+    lost, _ = step(machine, m.Lost(reason="gone", code=LossCode.SUPERLINK_DOWN))
+    assert not lost.final
 
 
 def test_a_useless_superlink_is_restarted_and_so_is_one_that_loses_run_after_run():

@@ -1,5 +1,6 @@
 """What clients say of themselves: no evaluation, the same exception from all, and work that takes long."""
 
+import shutil
 import sys
 
 import pytest
@@ -8,6 +9,7 @@ from flwr.clientapp import ClientApp
 from flwr.common import ConfigRecord, Context
 
 from oneflower.errors import AppError, TrainingError
+from oneflower.flower.arguments import STATE_VARIABLE
 from oneflower.flower.calls.call import call_client
 from oneflower.flower.grid import RoundGrid
 from oneflower.lab.localgrid import LocalGrid
@@ -155,6 +157,59 @@ def test_state_that_clients_keep_is_told_when_it_appears_and_when_a_resume_loses
     assert told == [("client_state_kept", 1, ("counter",)), ("client_state_lost", 2, ("counter",))]
     assert "clients keep state of their own" in caplog.text
     assert "does not end as one that never stopped" in caplog.text
+
+
+def test_state_that_is_on_the_clients_disks_comes_back_at_a_resume(federation, caplog, tmp_path, monkeypatch):
+    monkeypatch.setenv(STATE_VARIABLE, str(tmp_path / "client-state"))
+    seen = []
+    federation.app = counting(seen)
+    federation.train(num_server_rounds=2)
+    federation.train(num_server_rounds=3)
+    assert seen[::3] == [0, 1, 2]
+    told = [(e.tag, e.round, e.kept) for e in events(federation) if "client_state" in e.tag]
+    assert told == [("client_state_kept", 1, "disk")]
+    assert "clients keep state on their disks" in caplog.text
+
+
+def test_a_client_that_has_lost_its_disk_is_named(federation, caplog, tmp_path, monkeypatch):
+    monkeypatch.setenv(STATE_VARIABLE, str(tmp_path / "client-state"))
+    seen = []
+    federation.app = counting(seen)
+    federation.train(num_server_rounds=2)
+    (training,) = (tmp_path / "client-state").iterdir()
+    shutil.rmtree(training / "1")
+    federation.train(num_server_rounds=3)
+    assert seen[6:] == [2, 0, 2]
+    (lost,) = events(federation, "client_state_lost")
+    assert (lost.round, lost.clients) == (3, ("client-1",))
+    assert "it has no state of partition 1" in lost.reason
+    assert caplog.text.count("clients have not got the state that they had") == 1
+
+
+def test_a_resume_without_the_disks_of_before_names_all(federation, tmp_path, monkeypatch):
+    monkeypatch.setenv(STATE_VARIABLE, str(tmp_path / "client-state"))
+    federation.app = counting([])
+    federation.train(num_server_rounds=2)
+    monkeypatch.delenv(STATE_VARIABLE)
+    federation.train(num_server_rounds=3)
+    (lost,) = events(federation, "client_state_lost")
+    assert len(lost.clients) == 3
+
+
+def test_who_adds_the_proximal_term_is_said_once(federation, caplog):
+    caplog.set_level("INFO")
+    federation.train(num_server_rounds=2, strategy="FedProx")  # this app reads proximal-mu
+    assert caplog.text.count("the proximal term is the app's") == 1
+
+
+def test_a_proximal_term_that_nobody_was_seen_to_add_is_warned_of(federation, caplog):
+    def update(message, context):
+        message.content["config"] = ConfigRecord({"seed": 1, "server-round": 1})
+        return local_update(message, context)
+
+    federation.app = numpy_app(update)
+    federation.train(num_server_rounds=2, strategy="FedProx")
+    assert caplog.text.count("no step of a PyTorch optimizer was seen") == 1
 
 
 def test_clients_without_state_are_not_told_of(federation):

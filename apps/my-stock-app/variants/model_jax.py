@@ -41,7 +41,7 @@ def loss_of(parameters: Parameters, values: jax.Array, labels: jax.Array) -> jax
     return -logs[jnp.arange(len(labels)), labels].mean()
 
 
-@jax.jit
+@jax.jit  # type: ignore[untyped-decorator,unused-ignore]
 def step(parameters: Parameters, values: jax.Array, labels: jax.Array, lr: float) -> Parameters:
     """Return the parameters after a step of SGD."""
     gradients = jax.grad(loss_of)(parameters, values, labels)

@@ -26,8 +26,8 @@ def find_app(use_case: str) -> Path:
     """
     if use_case == NO_USE_CASE:
         raise SettingsError(
-            "no app was chosen: set FL_USE_CASE in the context (for example image-classification), "
-            "or pass the folder of a Flower app with --app"
+            "no app was chosen: set FL_USE_CASE in the context (for example image-classification), set "
+            "FL_APP to an app of your own on an appliance, or pass the folder of a Flower app with --app"
         )
     folder = app_folder(use_case)
     if folder is not None:

@@ -14,6 +14,7 @@ import typer
 
 from oneflower.cli.doctor import doctor
 from oneflower.errors import ClusterError, OneflowerError, TrainingError
+from oneflower.flower.version import require_deployed
 from oneflower.kinds import may_pass
 from oneflower.opennebula.appliance.again import again as run_again
 from oneflower.opennebula.appliance.again import (
@@ -85,6 +86,7 @@ app.command()(doctor)
 
 def _run(stage: Stage, run: Callable[[Stage], None]) -> None:
     """Run a stage for one-apps; after a temporary failure, schedule a unit that repeats it."""
+    require_deployed()  # no boot changes it, and nothing was written yet
     keep_environment(stage.layout, stage.environ)
     try:
         run(stage)

@@ -31,9 +31,9 @@ def _source(variable: Variable, resolution: Resolution, settings: Settings) -> s
     return f"{provenance.source}{', raised for the strategy' if provenance.raised_to else ''}"
 
 
-def app_row(fab: Fab) -> SettingRow:
+def app_row(fab: Fab, source: str = "FL_USE_CASE or command line") -> SettingRow:
     """Say which app is trained."""
-    return SettingRow(variable="--app", value=f"{fab.id} {fab.version}", source="FL_USE_CASE or command line")
+    return SettingRow(variable="--app", value=f"{fab.id} {fab.version}", source=source)
 
 
 def app_config_rows(values: Mapping[str, Value]) -> list[SettingRow]:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from oneflower.cli.config import ContextOption, RunConfigOption
 from oneflower.files import private_files
+from oneflower.flower.arguments import STATE_VARIABLE
 from oneflower.foreign_text import printable
 from oneflower.journal import (
     JOURNAL_VARIABLE,
@@ -24,6 +25,7 @@ from oneflower.journal import (
     reduce,
 )
 from oneflower.journal.events import TrainingInterrupted
+from oneflower.local_cluster.commands import THREAD_VARIABLES, threads
 from oneflower.local_cluster.interrupts import Interrupts
 from oneflower.local_cluster.plan import Plan, make_plan
 from oneflower.monitor.text.progress import PlainProgress
@@ -86,6 +88,9 @@ def simulate(  # noqa: PLR0913 - one parameter per option
     simulation.set_log_level(resolution.settings.log_level if chosen else "WARNING")
     os.environ[JOURNAL_VARIABLE] = str(plan.folder.journal)
     os.environ["ONEFLOWER_CLIENTS"] = str(clients)
+    os.environ[STATE_VARIABLE] = str(plan.folder.client_state)
+    for name in THREAD_VARIABLES:  # as `up` does: their number decides the last bits of a sum
+        os.environ.setdefault(name, str(threads(clients, os.cpu_count() or 1)))
     os.environ["FL_CHECKPOINT_KEY"] = resolution.settings.checkpoint_key
     with Interrupts(at_once=True), plan.folder.lock():
         finished = _finished(plan, clients, progress)

@@ -11,13 +11,13 @@ from typing import Annotated
 
 import typer
 
-from oneflower.apps_catalogue.find import find_app
 from oneflower.cli.config import ContextOption, RunConfigOption
 from oneflower.cli.settings_used import app_config_rows, app_row, setting_rows, write_settings_used
+from oneflower.cli.supervised_app import app_to_submit, require_no_app
 from oneflower.errors import ClusterError, SettingsError, StateError, TrainingError
 from oneflower.files import private_files
 from oneflower.flower.control import ControlClient
-from oneflower.flower.fab import build_fab
+from oneflower.flower.fab import Fab
 from oneflower.flower.health import Stalled
 from oneflower.flower.sockets import control_of
 from oneflower.journal import JOURNAL_VARIABLE, Journal, Owner, close_journal, read_patiently
@@ -30,6 +30,7 @@ from oneflower.output import steady_output
 from oneflower.procfs import this_process
 from oneflower.settings import (
     RESUME,
+    Resolution,
     Settings,
     app_values,
     checkpoint_key,
@@ -41,11 +42,13 @@ from oneflower.settings import (
 from oneflower.settings import (
     run_config as settings_config,
 )
+from oneflower.supervisor.adopted import let_go
+from oneflower.supervisor.adoption import Adopter
 from oneflower.supervisor.finished import finished_already
 from oneflower.supervisor.job import Job, changes
 from oneflower.supervisor.machine import State
 from oneflower.supervisor.memory import Memory, goes_back_now, load, locked, taken_up
-from oneflower.supervisor.place import Beside
+from oneflower.supervisor.place import Beside, Place
 from oneflower.supervisor.processes import FlowerProcesses
 from oneflower.supervisor.supervisor import Supervisor
 from oneflower.tls import certificate_problems
@@ -60,7 +63,8 @@ def supervise(  # noqa: PLR0913 - one parameter per option
     *,
     context: ContextOption = None,
     app: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of a Flower app, instead of FL_USE_CASE.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of a Flower app, instead of FL_USE_CASE and FL_APP."),
     ] = None,
     run_config: RunConfigOption = None,
     state: Annotated[
@@ -78,25 +82,52 @@ def supervise(  # noqa: PLR0913 - one parameter per option
         bool, typer.Option("--stop-run", help="Stop the run when the supervisor ends.")
     ] = False,
     again: Annotated[bool, typer.Option("--again", help="Restart a training that was given up.")] = False,
+    adopt: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Submit nothing: adopt runs of `flwr run`. DIR is the storage of the SuperLink "
+            "(--storage-dir), where their bundles are.",
+        ),
+    ] = None,
+    forget: Annotated[
+        int | None,
+        typer.Option(metavar="RUN", help="Let go of an adopted run: it is not resubmitted; it goes on."),
+    ] = None,
 ) -> None:
     """Submit the app to the SuperLink at FL_CONTROL_API_ADDRESS, and resubmit it after a lost run.
 
     Run it under a service manager on the machine of the SuperLink. It waits for the SuperLink, keeps its
     state on disk across its own crashes, never repeats a finished training, and gives up after
     FL_MAX_RESTARTS consecutive restarts without a completed round.
+
+    With --adopt it waits for runs that somebody submits with `flwr run`, and resubmits such a run, with
+    resume, when it is lost; not after `flwr stop` or an exception of the app. `--forget RUN` lets go of one
+    (exit code 2: it was not adopted).
     """
     steady_output()
     private_files()
     resolution = resolve(os.environ, read_context(context) if context else None)
-    fab = build_fab(app or find_app(resolution.settings.use_case))
-    values = app_values(keys_of_texts(resolution.settings.app_config, run_config or ()), fab.own)
-    settings = with_the_authors(resolution.settings, fab.own)
+    settings = resolution.settings
     _log_to_stderr(settings.log_level)
     for notice in resolution.notices:
         log.log(logging.WARNING if notice.level == "warning" else logging.INFO, "%s", notice.text)
-    check_certificates(settings, [LOOPBACK])
     journal = _journal(state, settings)
     folder = state or journal.parent
+    if forget is not None:
+        let_go(folder, forget)
+        log.log(logging.WARNING, "run %d is let go: it is not submitted again, and it is not stopped", forget)
+        return
+    check_certificates(settings, [LOOPBACK])
+    if adopt is not None:
+        require_no_app(settings, app)
+        with locked(folder):
+            close_journal(journal)
+            _adopt(resolution, adopt, folder, journal, _control(settings, root_certificates))
+        return
+    fab = app_to_submit(settings, app, folder, journal)
+    values = app_values(keys_of_texts(settings.app_config, run_config or ()), fab.own)
+    settings = with_the_authors(settings, fab.own)
     job = Job(
         fab=fab,
         run_config={**settings_config(settings), **values},
@@ -106,9 +137,41 @@ def supervise(  # noqa: PLR0913 - one parameter per option
         close_journal(journal)
         memory = _remember(job, folder / MEMORY_NAME, journal, checkpoint_key(os.environ), again=again)
         if memory is not None:
-            rows = [*setting_rows(resolution, settings), app_row(job.fab), *app_config_rows(values)]
+            app_is_from = app_row(job.fab, "FL_USE_CASE, FL_APP or command line")
+            rows = [*setting_rows(resolution, settings), app_is_from, *app_config_rows(values)]
             write_settings_used(journal, rows)
             _supervise(job, memory, folder, journal, _control(settings, root_certificates), stop_run=stop_run)
+
+
+def _adopt(
+    resolution: Resolution, bundles: Path, folder: Path, journal: Path, control: ControlClient
+) -> None:
+    """Keep alive what somebody submits, until a signal."""
+    settings, written = resolution.settings, Journal(journal, owner=Owner(process=this_process()))
+
+    def follow(job: Job, memory: Memory, file: Path, place: Place) -> Supervisor:
+        return _supervisor(job, memory, file, written, place)
+
+    def adopted(fab: Fab) -> None:
+        write_settings_used(journal, [*setting_rows(resolution, settings), app_row(fab, "flwr run")])
+
+    adopter = Adopter(
+        place=_beside(control, written),
+        folder=folder,
+        bundles=bundles,
+        run_config=settings_config(settings),
+        max_restarts=settings.max_restarts,
+        journal=written,
+        follow=follow,
+        say=log.info,
+        adopted=adopted,
+    )
+    with control, Interrupts(at_once=True) as interrupts:
+        try:
+            adopter.run()
+        except KeyboardInterrupt:
+            log.info("ended by a signal; what was submitted continues")
+            sys.exit(INTERRUPTED if interrupts.number == signal.SIGINT else 0)
 
 
 def _remember(job: Job, file: Path, journal: Path, key: str, *, again: bool) -> Memory | None:
@@ -141,19 +204,7 @@ def _supervise(  # noqa: PLR0913 - the inputs of a supervisor
     job: Job, memory: Memory, folder: Path, journal: Path, control: ControlClient, *, stop_run: bool
 ) -> None:
     written = Journal(journal, owner=Owner(process=this_process()))
-
-    def record(stalled: Stalled) -> None:
-        written.append(stalled.event)
-
-    supervisor = Supervisor(
-        place=Beside(control, FlowerProcesses(control.address), say=log.warning, record=record),
-        job=job,
-        memory=memory,
-        memory_file=folder / MEMORY_NAME,
-        journal=written,
-        on_event=lambda _event: None,
-        say=log.info,
-    )
+    supervisor = _supervisor(job, memory, folder / MEMORY_NAME, written, _beside(control, written))
     with control, Interrupts(at_once=True) as interrupts:
         try:
             finish = supervisor.run()
@@ -165,6 +216,25 @@ def _supervise(  # noqa: PLR0913 - the inputs of a supervisor
             # SIGTERM is how a service manager stops it, without an error; only Ctrl-C is an interruption.
             sys.exit(INTERRUPTED if interrupts.number == signal.SIGINT else 0)
         _print_finish(finish, "has finished")
+
+
+def _supervisor(job: Job, memory: Memory, file: Path, journal: Journal, place: Place) -> Supervisor:
+    return Supervisor(
+        place=place,
+        job=job,
+        memory=memory,
+        memory_file=file,
+        journal=journal,
+        on_event=lambda _event: None,
+        say=log.info,
+    )
+
+
+def _beside(control: ControlClient, journal: Journal) -> Beside:
+    def record(stalled: Stalled) -> None:
+        journal.append(stalled.event)
+
+    return Beside(control, FlowerProcesses(control.address), say=log.warning, record=record)
 
 
 def _print_finish(finish: TrainingFinished | None, how: str) -> None:

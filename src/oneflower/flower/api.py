@@ -5,7 +5,7 @@ version import `flwr`; `tests/flower/test_private_use.py` holds that.
 """
 
 # isort: off
-from oneflower.flower.door import names  # first: it checks the version
+from oneflower.flower.door import port  # first: it checks the version
 
 import grpc
 from flwr.app import (
@@ -26,14 +26,14 @@ from flwr.serverapp.strategy import Result
 
 # isort: on
 
-ErrorCode = names.ErrorCode
-SType = names.SType
-Run = names.Run
-UserConfig = names.UserConfig
-UserConfigValue = names.UserConfigValue
-GrpcGrid = names.GrpcGrid
-Metadata = names.Metadata
-FLOWER_LOGGER = names.FLOWER_LOGGER
+ErrorCode = port.ErrorCode
+SType = port.SType
+Run = port.Run
+UserConfig = port.UserConfig
+UserConfigValue = port.UserConfigValue
+GrpcGrid = port.GrpcGrid
+Metadata = port.Metadata
+FLOWER_LOGGER = port.FLOWER_LOGGER
 
 __all__ = [
     "FLOWER_LOGGER",

@@ -3,10 +3,13 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from oneflower.settings import Settings
 from oneflower.tls import Certificates
 
+STATE_VARIABLE: Final = "ONEFLOWER_CLIENT_STATE"
+"""Names the folder where clients keep their `context.state`; without it Flower keeps it, for one run."""
 NAME = "client-name"
 """The key of a node's config: what its client is called in place of its machine's name."""
 LONGEST_NAME = 64

@@ -9,8 +9,9 @@ from typing import Self
 from zipfile import BadZipFile
 
 from oneflower.errors import AppError, ClusterError
+from oneflower.flower import bundles
 from oneflower.flower.api import grpc
-from oneflower.flower.door import bundles, control_api
+from oneflower.flower.door import control_api
 from oneflower.flower.fab import digest
 from oneflower.flower.run_state import NodeState, RunState
 from oneflower.flower.sockets import UNIX

@@ -1,50 +1,47 @@
 """The one door to what is private in Flower: the folder that is written for the installed version.
 
-``from oneflower.flower.door import bundles`` checks the version, imports that module of the folder, and
-compares the fingerprints of the private names that it declares. `oneflower.flower.api` holds single names,
-public ones too.
+``from oneflower.flower.door import port`` checks the version, imports that module of the folder, and compares
+the fingerprints of the private names that it declares. `oneflower.flower.api` holds single names, public ones
+too. Only the folder of the version that is deployed has all parts.
 """
 
 import importlib
 from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
-from oneflower.flower.version import supported_room
+from oneflower.flower.private import check, declared_in
+from oneflower.flower.version import require_deployed, supported_room
 
 if TYPE_CHECKING:
     from oneflower.flower.v1_25 import (
-        apps,
-        bundles,
         control_api,
         entry_points,
-        legacy_loop,
         membership,
-        names,
+        own_generators,
+        port,
         replies,
         workarounds,
     )
 
 __all__ = [
-    "apps",
-    "bundles",
     "control_api",
     "entry_points",
-    "legacy_loop",
     "membership",
-    "names",
+    "own_generators",
+    "port",
     "replies",
     "warm_executor",  # noqa: F822 - imported under another name above
     "workarounds",
 ]
 
+_EVERYWHERE: Final = "port"
+"""The part that each version's folder has."""
 _PARTS: Final = {
-    "apps": "apps",
-    "bundles": "bundles",
     "control_api": "control_api",
     "entry_points": "entry_points",
-    "legacy_loop": "legacy_loop",
     "membership": "membership",
-    "names": "names",
+    "own_generators": "own_generators",
+    "port": "port",
     "replies": "replies",
     "warm_executor": "warm.start",
     "workarounds": "workarounds",
@@ -57,13 +54,15 @@ def __getattr__(name: str) -> ModuleType:
     Raises
     ------
     FlowerVersionError
-        Another Flower is installed, or one of the right version whose source was changed.
+        Another Flower is installed, one of the right version whose source was changed, or one that is not
+        deployed and has no such part.
     """
     if name not in _PARTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     folder = f"{__package__}.{supported_room()}"
+    if name != _EVERYWHERE:
+        require_deployed()
     part = importlib.import_module(f"{folder}.{_PARTS[name]}")
-    private = importlib.import_module(f"{folder}.private")
-    private.check(*(use for use in private.declared_in(part) if not use.when_used))
+    check(*(use for use in declared_in(part) if not use.when_used))
     globals()[name] = part
     return part

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from oneflower.errors import AppError
-from oneflower.flower.door import bundles
+from oneflower.flower import bundles
 from oneflower.settings import declared
 
 PYPROJECT = "pyproject.toml"
@@ -90,6 +90,21 @@ def declared_keys(app_dir: Path) -> dict[str, Any]:
 
 def _table(config: Mapping[str, Any]) -> dict[str, Any]:
     return dict(config["tool"]["flwr"]["app"].get("config", {}))
+
+
+def declared_keys_of(fab: bytes) -> dict[str, Any]:
+    """Return the run-config keys that a packed app declares, with their defaults."""
+    return dict(bundles.declared_config(fab))
+
+
+def stored_bundle(folder: Path, fab_hash: str) -> Path:
+    """Return where a SuperLink with this storage folder keeps a bundle, by its SHA-256."""
+    return Path(bundles.stored_file(folder, fab_hash))
+
+
+def dependencies_of(fab: Fab) -> list[str]:
+    """Return the packages that a packed app asks for, each as pip writes it."""
+    return bundles.dependencies(fab.content)
 
 
 def _read_config(app_dir: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from weakref import WeakSet
 
 from oneflower.errors import OneflowerError, SettingsError, named_class
 from oneflower.flower.api import Context
+from oneflower.flower.operator_config import completed
 from oneflower.journal import JOURNAL_VARIABLE, LAST_WORDS_S, Journal, Owner, read_journal, reduce
 from oneflower.journal.events import AppFailed, TrainingFailed
 from oneflower.journal.heartbeat import Heartbeat, heartbeat_file
@@ -87,7 +88,7 @@ def journal_and_facts(
 ) -> tuple[Journal | None, dict[str, Any]]:
     """Return the journal and what is known of a training, even of one whose run-config is wrong."""
     try:
-        config = training_config(run_config)
+        config = training_config(completed(run_config))
     except SettingsError:
         return _named_journal(run), {}
     return open_journal(config, run), facts_of(config)

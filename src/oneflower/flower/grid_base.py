@@ -6,14 +6,6 @@ from dataclasses import dataclass, field
 from oneflower.flower.api import Grid, Message, RecordDict, Run
 
 
-class OuterGrid(Grid):
-    """A Grid that an app is given in place of Flower's, which rounds of ours take out again."""
-
-    def hand_over(self) -> Grid:
-        """Return Flower's Grid; what the app sends from then on is not this one's."""
-        raise NotImplementedError
-
-
 class DelegatingGrid(Grid):
     """A Grid that delegates every call to an inner one; subclasses override some of the calls."""
 

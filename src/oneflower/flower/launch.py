@@ -17,6 +17,7 @@ from pathlib import Path
 
 from oneflower.errors import OneflowerError, SettingsError
 from oneflower.files import PRIVATE_UMASK, allow_open_files
+from oneflower.flower.app_packages import prepare_packages, use_packages
 from oneflower.flower.database import set_aside_damaged
 from oneflower.flower.guard import GUARDED
 from oneflower.flower.join_refusals import of_this_process
@@ -31,7 +32,7 @@ from oneflower.flower.programs import (
     value_of,
 )
 from oneflower.flower.sockets import SOCKETS, folder_of, prepare, with_socket
-from oneflower.flower.version import supported_room
+from oneflower.flower.version import require_deployed
 from oneflower.flower.watch import keep_running, look_after_parent
 from oneflower.node_keys import KEYS_VARIABLE, keys_of_pem
 from oneflower.output import steady_output
@@ -53,6 +54,7 @@ LOOPBACK_FLAGS = {
 }
 OLD_NAMES = {"--control-api-address": "--exec-api-address"}  # Flower refuses both together
 SERVING = frozenset({"superlink", "supernode"})
+APP_PROGRAMS = frozenset({"serverapp", "clientapp", WARM_EXECUTOR})
 GUARDED_PROGRAMS = frozenset({"superlink", "supernode", "superexec"})
 NODE_AUTH = "--enable-supernode-auth"
 CONSUMERS = Consumer.SUPERLINK | Consumer.SUPERNODE
@@ -67,7 +69,7 @@ def main(argv: Sequence[str], prepare: Callable[[], object] = lambda: None) -> N
     steady_output()
     try:
         program, arguments = _program(argv)
-        supported_room()
+        require_deployed()
         prepare_environment(program)
         prepare()
         start(program, arguments, os.environ)
@@ -84,6 +86,7 @@ def start(program: str, arguments: Sequence[str], environ: Mapping[str, str]) ->
 
     log_through_flower()
     settings = resolve_for(CONSUMERS, environ)
+    _find_packages(program, environ)
     if program == WARM_EXECUTOR:
         warm_executor.run(
             _with_sockets(program, arguments, environ) if settings.flower_workarounds else arguments
@@ -113,6 +116,20 @@ def start(program: str, arguments: Sequence[str], environ: Mapping[str, str]) ->
         run_to_the_end(function)
     else:
         function()
+
+
+def _find_packages(program: str, environ: Mapping[str, str]) -> None:
+    """Install the machine's wheels before anything starts, and let its apps import them.
+
+    Wheels that cannot be installed do not keep a machine from training what needs none of them.
+    """
+    if program in SERVING:
+        try:
+            prepare_packages(environ)
+        except OneflowerError as error:
+            log.log(logging.ERROR, "wheels not installed reason=%s", error)
+    if program in APP_PROGRAMS:
+        use_packages(environ)
 
 
 def run_to_the_end(function: Callable[[], object]) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 
 from oneflower.flower.api import GrpcGrid, Message, Metadata, RecordDict
-from oneflower.flower.door import replies
 from oneflower.flower.grid_base import DelegatingGrid
 from oneflower.flower.refusals import Limits, limits_for
 
@@ -18,7 +17,10 @@ class ReplyGrid(DelegatingGrid):
 
     def __init__(self, inner: GrpcGrid, max_update_bytes: int = 0) -> None:
         super().__init__(inner)
-        self._grid = inner
+        # Imported here: only the version that is deployed has them, and a simulation pulls none.
+        from oneflower.flower.door import replies  # noqa: PLC0415
+
+        self._grid, self._replies = inner, replies
         self._max_update_bytes = max_update_bytes
         self._sent: dict[str, tuple[Metadata, Limits]] = {}
 
@@ -35,9 +37,9 @@ class ReplyGrid(DelegatingGrid):
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterator[Message]:
         """Pull the replies that have come, each by itself, one after the other."""
-        for message_id, content in replies.pull(self._grid, list(message_ids), self._limits_of):
+        for message_id, content in self._replies.pull(self._grid, list(message_ids), self._limits_of):
             sent, _ = self._sent.pop(message_id)
-            yield replies.new_reply(content, sent=sent, message_id=message_id)
+            yield self._replies.new_reply(content, sent=sent, message_id=message_id)
 
     def _limits_of(self, message_id: str) -> Limits | None:
         found = self._sent.get(message_id)

@@ -1,6 +1,7 @@
 """What a SuperLink says about its runs and SuperNodes."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -10,7 +11,8 @@ class RunState:
     ``status`` is pending, starting, running or finished; ``outcome`` of a finished run is completed, failed
     or stopped, and empty before. ``details`` is the text of the exception that ended it, ``app`` the id of
     the app (``publisher/name``). ``lost`` says that the ServerApp vanished, where ``failed`` alone may be an
-    exception that it raised.
+    exception that it raised. ``bundle`` is the SHA-256 of the bundle (FAB) that was submitted, ``override``
+    the run-config that was given with it, ``submitted_at`` when, as text that sorts.
     """
 
     run_id: int
@@ -19,6 +21,9 @@ class RunState:
     details: str = ""
     app: str = ""
     lost: bool = False
+    bundle: str = ""
+    override: Mapping[str, bool | int | float | str] = field(default_factory=dict)
+    submitted_at: str = ""
 
     @property
     def finished(self) -> bool:

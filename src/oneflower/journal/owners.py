@@ -8,6 +8,7 @@ from oneflower.codes import SupervisorState
 from oneflower.journal.events import (
     Entry,
     Event,
+    RunLetGo,
     RunLost,
     RunSubmitted,
     SupervisorMoved,
@@ -16,7 +17,7 @@ from oneflower.journal.events import (
     TrainingStarted,
 )
 
-SUPERVISION: Final[frozenset[type[Event]]] = frozenset({RunLost, SupervisorMoved, TrainingGaveUp})
+SUPERVISION: Final[frozenset[type[Event]]] = frozenset({RunLetGo, RunLost, SupervisorMoved, TrainingGaveUp})
 """Events that a supervisor writes of its own training, also when it follows no run just then."""
 BEGINNINGS: Final[frozenset[type[Event]]] = frozenset({TrainingStarted, TrainingResumed})
 OWNING: Final = SUPERVISION | BEGINNINGS | {RunSubmitted}
@@ -49,7 +50,9 @@ class Current:
         return entry.run is None or self.run is None or entry.run == self.run
 
     def _supervise(self, event: Event) -> None:
-        if isinstance(event, TrainingGaveUp) or (isinstance(event, SupervisorMoved) and event.state in ENDS):
+        if isinstance(event, RunLetGo | TrainingGaveUp) or (
+            isinstance(event, SupervisorMoved) and event.state in ENDS
+        ):
             self.supervised = False
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from oneflower.flower.api import ClientApp, Context, Grid, Message, RecordDict, Run, UserConfigValue
 from oneflower.flower.arguments import NAME
 from oneflower.flower.calls.call import call_client
-from oneflower.flower.door import names
+from oneflower.flower.door import port
 from oneflower.lab.generators import generators_kept
 
 
@@ -42,7 +42,8 @@ class LocalGrid(Grid):
         app: str = "",
     ) -> None:
         self._client_app = client_app
-        self._run = names.new_run(run_id=1, fab_id=app)
+        port.identify_server(run_id=1)
+        self._run = port.new_run(run_id=1, fab_id=app)
         self._contexts = {
             node_id: Context(
                 run_id=1,
@@ -92,7 +93,7 @@ class LocalGrid(Grid):
         for message in messages:
             self._count += 1
             message_id = f"{self._count}-{message.metadata.dst_node_id}-{time.monotonic_ns()}"
-            names.address(message, run_id=self._run.run_id, message_id=message_id)
+            port.address(message, run_id=self._run.run_id, message_id=message_id)
             self._queue[message_id] = message
             ids.append(message_id)
         return ids

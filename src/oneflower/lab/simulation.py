@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from oneflower.errors import AppError, OneflowerError, SettingsError, TrainingError
+from oneflower.flower import apps, bundles
 from oneflower.flower.api import Context, RecordDict, log
-from oneflower.flower.door import apps, bundles
 from oneflower.flower.fab import Fab
 from oneflower.flower.failures import has_ended_well, journal_and_facts, tell_exception, tell_failure
 from oneflower.lab.localgrid import LocalGrid
@@ -65,8 +65,7 @@ def simulate(
 
 def unpack(fab: Fab, home: Path) -> Path:
     """Unpack an app below `home`, as a SuperLink does, and return its folder."""
-    bundles.unpack(fab.content, home=home)
-    return bundles.unpacked_folder(fab.id, fab.version, fab.hash, home=home)
+    return bundles.unpack(fab.content, home=home)
 
 
 def server_context(folder: Path, run_config: Mapping[str, Any]) -> Context:

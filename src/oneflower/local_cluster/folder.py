@@ -28,8 +28,9 @@ class StateFolder:
     """The folder with all files of a training; nothing is written outside it.
 
     ``journal.jsonl``, ``report.html``, ``training.json`` (the supervisor's state), ``processes.json`` (only
-    while processes run), ``dashboard-token``, ``checkpoints/``, ``logs/``, ``tls/``, and two that are emptied
-    at every start of the cluster: ``superlink/`` (Flower's database) and ``flwr-home/`` (installed apps).
+    while processes run), ``dashboard-token``, ``checkpoints/``, ``client-state/``, ``logs/``, ``tls/``, and
+    two that are emptied at every start of the cluster: ``superlink/`` (Flower's database) and ``flwr-home/``
+    (installed apps).
     """
 
     root: Path
@@ -63,6 +64,11 @@ class StateFolder:
     def checkpoints(self) -> Path:
         """The checkpoints, unless FL_CHECKPOINT_PATH is set."""
         return self.root / "checkpoints"
+
+    @property
+    def client_state(self) -> Path:
+        """What the app's clients keep in their `context.state`, by training and partition."""
+        return self.root / "client-state"
 
     @property
     def logs(self) -> Path:
@@ -135,7 +141,7 @@ class StateFolder:
         if with_root:
             make_private(self.root)
         files = (self.journal, self.report, self.training, self.processes, self.root / LOCK_NAME)
-        folders = (self.checkpoints, self.logs, self.superlink, self.flwr_home, self.tls)
+        folders = (self.checkpoints, self.client_state, self.logs, self.superlink, self.flwr_home, self.tls)
         for path in (*files, *folders, *self.logs.glob("*")):
             make_private(path)
         close_journal(self.journal)

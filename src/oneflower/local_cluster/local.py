@@ -10,6 +10,7 @@ from pathlib import Path
 
 from oneflower.errors import ClusterError
 from oneflower.files import read_bytes, state_errors
+from oneflower.flower.arguments import STATE_VARIABLE
 from oneflower.flower.control import ControlClient
 from oneflower.flower.health import Stalled
 from oneflower.flower.sockets import SOCKETS, control_of
@@ -276,6 +277,7 @@ class LocalCluster:
             flwr_home=home,
         )
         environment[SOCKETS] = str(self._sockets)
+        environment[STATE_VARIABLE] = str(self._folder.client_state)
         if role in (SUPERLINK, SUPEREXEC):  # they start the ServerApp
             environment[JOURNAL_VARIABLE] = str(self._folder.journal)
             environment["ONEFLOWER_CLIENTS"] = str(self._options.nodes)

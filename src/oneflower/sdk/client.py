@@ -17,6 +17,8 @@ from oneflower.flower.calls.proximal import app_adds_term, unwatched
 from oneflower.flower.calls.seeds import derived_seed
 from oneflower.flower.parts import config_of, handed_part, with_part
 
+__all__ = ["RoundInfo", "derived_seed", "proximal_term", "set_determinism"]
+
 if TYPE_CHECKING:
     import torch
 

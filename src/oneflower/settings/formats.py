@@ -8,11 +8,14 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from urllib.parse import urlsplit
 
 from oneflower.quality import Wanted
 
 FLOWER_VERSION = "1.25.0"
 MAX_TEXT_LENGTH = 4096
+APPS_FOLDER = "/opt/flower/apps"
+"""Where an operator puts apps on a SuperLink, and their wheels on every machine."""
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?")
 # Flower's own pattern (flwr/common/config.py, parse_config_args); it silently drops what does not match.
 _PAIR = re.compile(r"(\S+?)=('[^']*'|\"[^\"]*\"|\S+)")
@@ -144,6 +147,41 @@ def _relative_path(text: str) -> str:
     return text
 
 
+def _app_source(text: str) -> str:
+    """Check where an own app is taken from; `split_app_url` takes an address apart."""
+    if "://" in printable(text):
+        split_app_url(text)
+        return text
+    path = PurePosixPath(text)
+    if path.is_absolute() and not path.is_relative_to(APPS_FOLDER):
+        raise ValueError(f"it is not below {APPS_FOLDER}")
+    if ".." in path.parts:
+        raise ValueError("it contains the part ..")
+    if not path.name or path == PurePosixPath(APPS_FOLDER):
+        raise ValueError("it names no app in that folder")
+    return text
+
+
+def split_app_url(text: str) -> tuple[str, str]:
+    """Split ``https://host/app.fab#sha256=HEX`` into the address and the SHA-256 in lower case.
+
+    Raises
+    ------
+    ValueError
+        With the reason why `text` is no such address.
+    """
+    address, _, fragment = text.partition("#")
+    parts = urlsplit(address)
+    if parts.scheme != "https" or not parts.hostname:
+        raise ValueError("it is not an https address")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("it contains a user name or a password, which every report would show")
+    found = re.fullmatch(r"sha256=([0-9a-fA-F]{64})", fragment)
+    if found is None:
+        raise ValueError("the part #sha256= with 64 hexadecimal digits is missing")
+    return address, found[1].lower()
+
+
 def _node_config(text: str) -> str:
     """Check pairs as flower-supernode reads them, and refuse what it would drop silently."""
     if _PAIR.sub("", printable(text)).strip():
@@ -215,6 +253,11 @@ ABSOLUTE_PATH = TextFormat(
 )
 RELATIVE_PATH = TextFormat(
     expected="a relative path to a file, without ..", example="state/state.db", parse=_relative_path
+)
+APP_SOURCE = TextFormat(
+    expected=f"a FAB file or an app folder below {APPS_FOLDER}, or https://HOST/NAME.fab#sha256=HEX",
+    example=f"{APPS_FOLDER}/my-app",
+    parse=_app_source,
 )
 NODE_CONFIG = TextFormat(
     expected="pairs key=value separated by blanks, with text values in quotes",

@@ -32,6 +32,7 @@ def contradictions(given: Mapping[str, Given], values: Mapping[str, Value], role
     yield from _control(given, values)
     yield from _mounted_folders(given, values)
     yield from _framework(values)
+    yield from _two_apps(values)
     yield from _target(given)
 
 
@@ -74,6 +75,15 @@ def _framework(values: Mapping[str, Value]) -> Iterator[str]:
         yield (
             f"FL_USE_CASE is {app!r} and ML_FRAMEWORK is {framework!r}: that app is written in {needed}; "
             f"expected the framework of the app; write ML_FRAMEWORK='{needed}'"
+        )
+
+
+def _two_apps(values: Mapping[str, Value]) -> Iterator[str]:
+    app, use_case = values.get("app"), values.get("use_case")
+    if app and use_case not in (None, NO_USE_CASE):
+        yield (
+            f"FL_APP is {app!r} and FL_USE_CASE is {use_case!r}: one SuperLink trains one app; expected one "
+            f"of them; write FL_USE_CASE='{NO_USE_CASE}' to train FL_APP, or leave FL_APP empty"
         )
 
 

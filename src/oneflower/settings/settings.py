@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from oneflower.settings.app_config import APP_CONFIG
 from oneflower.settings.formats import (
+    APP_SOURCE,
     CONNECT_ADDRESS,
     FLOWER_VERSION,
     LISTEN_ADDRESS,
@@ -44,6 +45,16 @@ class Settings(TrainingConfig):
         consumers=Consumer.NONE,
         in_form=True,
         help="Machine learning framework of the app; an app of FL_USE_CASE has its own; any for none",
+    )
+    app: str = variable(
+        name="FL_APP",
+        label="Own app (folder, FAB, URL)",
+        kind=Text(APP_SOURCE),
+        default="",
+        role=Role.SUPERLINK,
+        consumers=Consumer.SUPERVISOR | Consumer.CONTAINER,
+        in_form=True,
+        help="App of your own: a folder or FAB below /opt/flower/apps, or https://HOST/NAME.fab#sha256=HEX",
     )
     warm_executor: bool = variable(
         name="FL_WARM_EXECUTOR",

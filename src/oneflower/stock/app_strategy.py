@@ -120,6 +120,11 @@ class AppStrategy:
         """The class of the app's strategy; those that wrap another one name it, too."""
         return f"{name_of(self.inner)} (app)"
 
+    @property
+    def has_own_rule(self) -> bool:
+        """Whether the app's code, and not Flower's, combines the updates."""
+        return not is_flowers_code(type(innermost(self.inner)).aggregate_train)
+
     def summary(self) -> None:
         """Log the app's own summary."""
         log(INFO, "\t├──> Strategy of the app: %s", self.name)

@@ -184,7 +184,8 @@ class Delivery:
         waiting = [each for each in self._parcels.values() if not each.ids and now >= each.not_before]
         if not waiting:
             return
-        away = any(self._nodes.real(parcel.node) is None for parcel in waiting)
+        # A parcel that was lost may find its node under another id.
+        away = any(parcel.tries or self._nodes.real(parcel.node) is None for parcel in waiting)
         if away and now - self._looked >= _LOOK_EVERY_S:
             self.online()
         nodes = {parcel.key: self._nodes.real(parcel.node) for parcel in waiting}

@@ -49,7 +49,7 @@ class Posted:
     def parcel(self, now: float, stamp: Stamp) -> Parcel:
         """Return the message as it is sent, with the control record for its client's process."""
         metadata = self.message.metadata
-        sent = stamp.onto(self.message.content, metadata.message_type, self.node, self.number)
+        sent = stamp.onto(self.message.content, self.node, self.number)
 
         def message_for(real: int) -> Message:
             return Message(sent, real, metadata.message_type, ttl=metadata.ttl, group_id=metadata.group_id)

@@ -14,7 +14,10 @@ import numpy as np
 
 from oneflower.flower.api import Array, ArrayRecord, Context, Grid, Result, ServerApp, strategy
 from oneflower.flower.calls.seeds import seed_everything
+from oneflower.flower.failures import open_journal
+from oneflower.flower.operator_config import completed
 from oneflower.settings import training_config
+from oneflower.stock.recording import recorded
 from oneflower.stock.start import Started, run_started
 
 Put = Callable[[object, str, object], None]
@@ -43,11 +46,14 @@ def start(
 
 @wraps(_call)
 def call(self: ServerApp, grid: Grid, context: Context) -> None:
-    """Call a ServerApp with seeded generators."""
-    seed_everything(training_config(context.run_config).seed, "server")
+    """Call a ServerApp with the operator's settings and seeded generators, and with a grid that records."""
+    context.run_config = completed(context.run_config)
+    config = training_config(context.run_config)
+    journal = open_journal(config, context.run_id)
     token = _CONTEXT.set(context)
     try:
-        _call(self, grid, context)
+        with recorded(grid, context, config, journal) as shown:
+            _call(self, shown, context)
     finally:
         _CONTEXT.reset(token)
 

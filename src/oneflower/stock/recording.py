@@ -5,13 +5,14 @@ replies until the point where it died; from there on messages go to the clients.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 
+from oneflower.flower import legacy_loop
 from oneflower.flower.api import Context, Grid
 from oneflower.flower.calls.seeds import seed_everything
-from oneflower.flower.door import legacy_loop
 from oneflower.flower.grid import RoundGrid
 from oneflower.flower.logs import log_through_flower
+from oneflower.flower.version import DEPLOYED, supported_version
 from oneflower.journal import Journal
 from oneflower.settings import ENDING, TrainingConfig, without_operational
 from oneflower.stock.record import facts
@@ -35,7 +36,6 @@ def recorded(grid: Grid, context: Context, config: TrainingConfig, journal: Jour
         yield grid
         return
     log_through_flower()
-    seed_everything(config.seed, "server")
     about = facts({k: v for k, v in without_operational(context.run_config).items() if k not in ENDING})
     wrapped = RecordingGrid(
         grid,
@@ -43,12 +43,19 @@ def recorded(grid: Grid, context: Context, config: TrainingConfig, journal: Jour
         journal=journal,
         about={"app": str(grid.run.fab_id), "seed": config.seed, "run_config": about},
     )
-    try:
-        with legacy_loop.in_order():
-            yield wrapped
+    with _own_generators(), legacy_loop.in_order(), closing(wrapped):
+        seed_everything(config.seed, "server")
+        yield wrapped
         wrapped.finish()
-    finally:
-        wrapped.close()
+
+
+def _own_generators() -> AbstractContextManager[None]:
+    """Let Flower draw from a generator of its own where it talks to a SuperLink."""
+    if supported_version() != DEPLOYED:
+        return nullcontext()
+    from oneflower.flower.door import own_generators  # noqa: PLC0415 - of the deployed version alone
+
+    return own_generators.apart()
 
 
 def unwrapped(grid: Grid) -> Grid:

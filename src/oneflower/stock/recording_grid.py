@@ -8,18 +8,17 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from oneflower.flower.api import Error, ErrorCode, Grid, GrpcGrid, Message, RecordDict, Run
+from oneflower.flower.api import Error, ErrorCode, Grid, Message, RecordDict, Run
 from oneflower.flower.client_mark import take_mark
-from oneflower.flower.grid_base import OuterGrid
-from oneflower.flower.packing_grid import PackingGrid
+from oneflower.flower.outer_grid import OuterGrid, limited
 from oneflower.flower.refusals import MB as UPDATE_MB
-from oneflower.flower.reply_grid import ReplyGrid
 from oneflower.flower.waiting import pause_s
 from oneflower.journal import Journal
 from oneflower.settings import TrainingConfig, checkpoint_key
 from oneflower.stock.checks import check_reply
 from oneflower.stock.codec import Content, Kept, message_digest
 from oneflower.stock.delivery import Delivery
+from oneflower.stock.effects import check_own_loop, warn_own_loop
 from oneflower.stock.exchange import LEFT_OUT, Exchange, Posted
 from oneflower.stock.record import FOLDER, MB, Recording
 from oneflower.stock.stamp import Stamp
@@ -55,9 +54,8 @@ class RecordingGrid(OuterGrid):
         self._clock = clock
         self._sleep = sleep
         self._lock = threading.RLock()
-        limited = ReplyGrid(inner, config.max_update_mb * UPDATE_MB) if isinstance(inner, GrpcGrid) else None
         self._delivery = Delivery(
-            inner if limited is None else PackingGrid(limited),
+            limited(inner, config.max_update_mb * UPDATE_MB),
             patience_s=config.round_timeout,
             clock=clock,
             sleep=sleep,
@@ -171,8 +169,10 @@ class RecordingGrid(OuterGrid):
 
     def _begin(self, messages: list[Message]) -> Exchange:
         """Give each message its number, and take what is recorded; send the others."""
+        check_own_loop(self._config, messages)
         recording = self._ready()
-        self._telling.begins(recording)
+        if self._telling.begins(recording):
+            warn_own_loop(self._config)
         self._advance_open()
         self._exchanges += 1
         exchange = Exchange(number=self._exchanges, began=self._clock())

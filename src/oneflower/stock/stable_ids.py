@@ -5,14 +5,14 @@ keeps something for each id, would go on differently. So an app sees ids that fo
 they are: partition and name.
 """
 
-import hashlib
 from collections.abc import Iterable
 
 from oneflower.flower.api import Grid, Message
-from oneflower.flower.door import names
+from oneflower.flower.door import port
 from oneflower.flower.grid import RoundGrid
 from oneflower.flower.grid_base import DelegatingGrid
-from oneflower.flower.who import UNKNOWN, Roll
+from oneflower.flower.who import Roll
+from oneflower.stock.nodes import StableNodes
 
 _SAME_COHORT = 3
 """So often one choice of clients sees the same nodes; one that goes on asking waits for others to connect."""
@@ -27,24 +27,15 @@ class StableIds:
 
     def __init__(self, roll: Roll) -> None:
         self._roll = roll
+        self._nodes = StableNodes()
         self._stable: dict[int, int] = {}
-        self._node: dict[int, int] = {}
 
     def shown(self, nodes: Iterable[int]) -> list[int]:
-        """Return the stable ids of these nodes, by partition and name."""
+        """Return the stable ids of these nodes, ascending."""
         listed = list(nodes)
-        identities = self._roll.identities(listed)
-        taken: set[int] = set()
-        found = []
-        for node in self._roll.order(listed):
-            who = identities.get(node, UNKNOWN)
-            stable = node if who == UNKNOWN else _stable_id(f"{who.partition}/{who.name}")
-            while stable in taken:  # two that say the same
-                stable = _stable_id(str(stable))
-            taken.add(stable)
-            self._stable[node], self._node[stable] = stable, node
-            found.append(stable)
-        return found
+        stable = self._nodes.update(listed, self._roll.identities(listed))
+        self._stable |= {self.node(each): each for each in stable}
+        return stable
 
     def of(self, grid: Grid) -> Grid:
         """Return a grid in which the nodes have their stable ids, for one choice of clients."""
@@ -52,7 +43,8 @@ class StableIds:
 
     def node(self, stable: int) -> int:
         """Return the node behind a stable id; the id itself where there is none."""
-        return self._node.get(stable, stable)
+        real = self._nodes.real(stable)
+        return stable if real is None else real
 
     def to_nodes(self, messages: Iterable[Message]) -> list[Message]:
         """Address messages to the nodes behind their stable ids."""
@@ -70,7 +62,7 @@ class StableIds:
     def from_node(self, reply: Message) -> Message:
         """Let a reply come from the stable id of its node."""
         node = reply.metadata.src_node_id
-        names.set_sender(reply, self._stable.get(node, node))
+        port.set_sender(reply, self._stable.get(node, node))
         return reply
 
 
@@ -103,8 +95,3 @@ class _ShownGrid(DelegatingGrid):
         """Exchange messages with the nodes behind their ids."""
         replies = self._inner.send_and_receive(self._ids.to_nodes(messages), timeout=timeout)
         return [self._ids.from_node(reply) for reply in replies]
-
-
-def _stable_id(text: str) -> int:
-    """Return a number as Flower's ids are: 63 bits, not 0."""
-    return (int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1) or 1

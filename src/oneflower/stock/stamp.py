@@ -4,7 +4,7 @@ import secrets
 from dataclasses import dataclass, field
 
 from oneflower.flower.api import RecordDict
-from oneflower.flower.calls.control import AUTO, Control, step_of, with_control
+from oneflower.flower.calls.control import AUTO, Control, with_control
 
 
 @dataclass(slots=True, kw_only=True)
@@ -26,14 +26,13 @@ class Stamp:
         """Note that what came of a message to a node will be there after a crash."""
         self._recorded[node] = max(number, self._recorded.get(node, 0))
 
-    def onto(self, content: RecordDict, kind: str, node: int, number: int) -> RecordDict:
+    def onto(self, content: RecordDict, node: int, number: int) -> RecordDict:
         """Return a content with the control record behind it; the first of a node says where it resumes."""
         last = self._recorded.get(node, 0)
         control = Control(
             training=self.training,
             session=self.session,
             round=number,
-            step=step_of(kind),
             seed=self.seed,
             resumed_from=self._resumed_from.setdefault(node, last),
             kept=tuple(sorted({last, self._resumed_from[node]})),

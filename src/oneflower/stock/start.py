@@ -8,16 +8,18 @@ from typing import Any
 from oneflower.flower.api import ArrayRecord, ConfigRecord, Context, Grid, MetricRecord, Result, log, strategy
 from oneflower.flower.failures import named_path
 from oneflower.flower.logs import log_through_flower
+from oneflower.flower.outer_grid import round_grid
 from oneflower.flower.parts import PARTS_VARIABLE, PartTable
 from oneflower.flower.refusals import MB
 from oneflower.flower.who import Roll
 from oneflower.settings import APP_STRATEGY, TrainingConfig, training_config
 from oneflower.stock.app_strategy import AppSampling, AppStrategy, Seed, innermost, name_of
+from oneflower.stock.effects import check_own_rule
 from oneflower.stock.kept_state import KeptState
 from oneflower.stock.stable_ids import StableIds
 from oneflower.training.driver import Driver
 from oneflower.training.strategy import build_strategy
-from oneflower.training.train import Work, conduct, round_grid
+from oneflower.training.train import Work, conduct
 
 EvaluateFn = Callable[[int, ArrayRecord], MetricRecord | None]
 
@@ -77,6 +79,8 @@ def _driver(
         max_weight=config.max_client_weight,
     )
     if config.strategy == APP_STRATEGY:
+        if own.has_own_rule:
+            check_own_rule(config, own.name)
         return own
     log(
         INFO,

@@ -42,10 +42,10 @@ class Telling:
         if self.journal is not None:
             self.journal.append(event)
 
-    def begins(self, recording: Recording | None) -> None:
-        """Tell, once, that the app sends messages by itself, and what is recorded of them."""
+    def begins(self, recording: Recording | None) -> bool:
+        """Tell, once, that the app sends messages by itself, and what is recorded; return if this was it."""
         if self._begun:
-            return
+            return False
         self._begun = True
         again = 0 if recording is None else recording.recorded
         path = None if recording is None else str(recording.folder)
@@ -63,6 +63,7 @@ class Telling:
                 "beginning. Set FL_CHECKPOINT_ENABLED=YES and FL_REPLAY=YES",
             )
         self._record(LoopStarted(app=self.app, recorded=again, path=path))
+        return True
 
     def waiting(self, connected: int, needed: int) -> None:
         """Tell that nodes that were there before the crash are not back."""

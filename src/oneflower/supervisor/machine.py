@@ -128,6 +128,9 @@ class Machine:
         The app's own exception at the last loss; the same twice in a row is final.
     final
         Whether another try makes no sense.
+    lenient
+        Whether an exception of the app's own is tried once more: not where a person has submitted the run,
+        who reads it, and submits what was mended.
     code, gave_up
         Why the last run was lost, and why no other is tried; None where that is not so.
     reason
@@ -142,6 +145,7 @@ class Machine:
     restart: bool = False
     failure: str = ""
     final: bool = False
+    lenient: bool = True
     code: LossCode | None = None
     gave_up: GiveUpCode | None = None
     reason: str = ""
@@ -192,7 +196,8 @@ def _failed(machine: Machine, failed: Failed) -> Machine:
 
 def _lost(machine: Machine, lost: Lost) -> Machine:
     losses = 1 if machine.progressed else machine.losses + 1
-    again = lost.by_app and lost.reason == machine.failure
+    twice = lost.by_app and lost.reason == machine.failure
+    again = twice or (lost.by_app and not machine.lenient)
     return replace(
         machine,
         state=State.LOST,
@@ -203,15 +208,17 @@ def _lost(machine: Machine, lost: Lost) -> Machine:
         failure=lost.reason if lost.by_app else "",
         final=again or losses > machine.max_restarts,
         code=lost.code,
-        gave_up=_gave_up(machine, losses, again=again),
-        reason=f"the app failed twice in the same way: {lost.reason}" if again else lost.reason,
+        gave_up=_gave_up(machine, losses, twice=twice, again=again),
+        reason=f"the app failed twice in the same way: {lost.reason}" if twice else lost.reason,
     )
 
 
-def _gave_up(machine: Machine, losses: int, *, again: bool) -> GiveUpCode | None:
+def _gave_up(machine: Machine, losses: int, *, twice: bool, again: bool) -> GiveUpCode | None:
+    if again and not twice:
+        return GiveUpCode.FINAL_ERROR
     if losses > machine.max_restarts:
         return GiveUpCode.TOO_MANY_RESTARTS
-    return GiveUpCode.SAME_EXCEPTION if again else None
+    return GiveUpCode.SAME_EXCEPTION if twice else None
 
 
 def _judged(machine: Machine, _: Cleared) -> Machine:

@@ -175,6 +175,7 @@ def _machine(given: Mapping[str, Any]) -> Machine:
             restart=bool(given["restart"] if "restart" in given else given["anew"]),
             failure=str(given["failure"]),
             final=bool(given["final"]),
+            lenient=given.get("lenient") is not False,
             code=None if code is None else LossCode(code),
             gave_up=None if gave_up is None else GiveUpCode(gave_up),
             reason=str(given["reason"]),

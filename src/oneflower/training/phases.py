@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from oneflower.codes import LeftOutCode, Task
 from oneflower.flower.api import Message, log
-from oneflower.flower.client_mark import MOST_STATE, ClientMark, take_mark
+from oneflower.flower.client_mark import ClientMark, take_mark
 from oneflower.flower.grid import Reply, RoundGrid
 from oneflower.flower.parts import PartTable
 from oneflower.flower.refusals import refusal_of, was_too_large, words_of
@@ -30,13 +30,13 @@ from oneflower.training.blame import RAISED, code_of, lacks_evaluate, passes
 from oneflower.training.controls import Controls
 from oneflower.training.members import Members
 from oneflower.training.replies import ReplyError
+from oneflower.training.shown import Shown
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
 NO_REASON = "no reason given"
 
 Parsed = TypeVar("Parsed")
-
 Parse = Callable[[Reply], Parsed]
 """Returns what a reply says; raises ReplyError where it cannot be used."""
 
@@ -80,8 +80,8 @@ class Phases:
         Which part of the data each member has in the round that runs; see `assign_parts`.
     names : dict of int to str
         What the nodes are called, as far as their clients have said; it labels what is shown.
-    client_state : set of str
-        The records that clients keep in their `context.state`, as far as they have shown.
+    shown : Shown
+        What the clients have shown of their app.
     members : Members
         Who has given valid updates, and who fails again and again.
     controls : Controls
@@ -94,7 +94,7 @@ class Phases:
     connected: set[int] = field(default_factory=set)
     parts: PartTable = field(default_factory=PartTable)
     names: dict[int, str] = field(default_factory=Newest)
-    client_state: set[str] = field(default_factory=set)
+    shown: Shown = field(default_factory=Shown)
     members: Members = field(default_factory=Members)
     controls: Controls = field(default_factory=Controls)
 
@@ -222,8 +222,8 @@ class Phases:
         if refusal := refusal_of(reply.message):
             raise ReplyError(refusal.reason or "", refusal.why)
         mark = take_mark(reply.message)
-        self.client_state.update(mark.state[: MOST_STATE - len(self.client_state)])
         self._name(reply.node_id, mark)
+        self.shown.take(self.label(reply.node_id), mark)
 
     def _tell_failed(self, phase: str, server_round: int, reply: Reply) -> None:
         reason = reply.message.error.reason or NO_REASON

@@ -1,11 +1,13 @@
 """What the round loop says once, to the log and the journal, of what the clients have shown of their app."""
 
-from collections.abc import Callable, MutableMapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
 from logging import INFO, WARNING
 from typing import Any, Final
 
 from oneflower.flower.api import log
+from oneflower.flower.calls.proximal import ADDED, OWN, UNSEEN
+from oneflower.foreign_text import shown
 from oneflower.journal import Event
 from oneflower.journal.events import ClientStateKept, ClientStateLost, EvaluationUnavailable, MetricMissing
 from oneflower.settings import TrainingConfig
@@ -13,6 +15,13 @@ from oneflower.training.phases import Phases
 
 CLIENT_STATE: Final = "client_state"
 """The records that clients keep in `context.state`, in a checkpoint's notes."""
+STATE_LASTS: Final = "client_state_lasts"
+"""Whether they are on the clients' disks."""
+STATE_PARTITIONS: Final = "client_state_partitions"
+"""Whose they are, then."""
+IN_MEMORY, ON_DISK = "memory", "disk"
+MOST_LOST: Final = 20
+"""So many clients are named that have not got their state."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -24,6 +33,8 @@ class Remarks:
     notes: MutableMapping[str, Any]
     no_evaluate: bool = False
     _missing_told: bool = False
+    _proximal_told: set[str] = field(default_factory=set)
+    _left_out_told: bool = False
 
     def no_evaluation(self, server_round: int) -> None:
         """Say that clients do not evaluate; all have the same app, so none is asked again."""
@@ -54,23 +65,44 @@ class Remarks:
                 "the median of the clients, so that one of them decides nothing",
             )
 
+    def clients(self, server_round: int) -> None:
+        """Say what the replies of a round have shown."""
+        self.client_state(server_round)
+        self._proximal_term()
+
     def client_state(self, server_round: int) -> None:
-        """Say that clients keep what no checkpoint holds; the checkpoints remember that they do."""
-        if not self.phases.client_state or self.notes.get(CLIENT_STATE):
+        """Say that clients keep state, whether it lasts, and who has not got its own; the notes remember."""
+        seen = self.phases.shown
+        if seen.lost:
+            self._tell_lost(server_round, seen.lost)
+            seen.lost.clear()
+        if not seen.state:
             return
-        records = self.notes[CLIENT_STATE] = sorted(self.phases.client_state)
-        log(
-            WARNING,
-            "clients keep state of their own, which is not in the checkpoints: a resumed training starts it "
-            "empty context.state=%s",
-            ",".join(records),
+        self.notes[STATE_PARTITIONS] = sorted({*self.notes.get(STATE_PARTITIONS, ()), *seen.partitions})
+        if self.notes.get(CLIENT_STATE) and not (seen.unkept and self.notes.get(STATE_LASTS)):
+            return
+        records = self.notes[CLIENT_STATE] = sorted(seen.state)
+        lasts = self.notes[STATE_LASTS] = not seen.unkept
+        if lasts:
+            log(INFO, "clients keep state on their disks context.state=%s", ",".join(records))
+        else:
+            log(
+                WARNING,
+                "clients keep state of their own, which is neither in the checkpoints nor on their disks: a "
+                "resumed training starts it empty context.state=%s",
+                ",".join(records),
+            )
+        self._record(
+            ClientStateKept, server_round, records=tuple(records), kept=ON_DISK if lasts else IN_MEMORY
         )
-        self._record(ClientStateKept, server_round, records=tuple(records))
 
     def client_state_lost(self, last_round: int) -> None:
-        """Say on a resume that what clients had kept is gone with the run before."""
+        """Say on a resume that what clients had kept is gone, or look whether each of them has it still."""
         records = self.notes.get(CLIENT_STATE)
         if not records:
+            return
+        if self.notes.get(STATE_LASTS):
+            self.phases.shown.expect(set(self.notes.get(STATE_PARTITIONS, ())))
             return
         log(
             WARNING,
@@ -79,6 +111,42 @@ class Remarks:
             ",".join(records),
         )
         self._record(ClientStateLost, last_round, records=tuple(records))
+
+    def _tell_lost(self, server_round: int, lost: Mapping[str, str]) -> None:
+        records = tuple(self.notes.get(CLIENT_STATE, ()))
+        reasons = "; ".join(f"{client}: {reason}" for client, reason in list(lost.items())[:MOST_LOST])
+        log(
+            WARNING,
+            "clients have not got the state that they had: the training does not end as one that never "
+            "stopped clients=%d reasons=%s",
+            len(lost),
+            reasons,
+        )
+        clients = tuple(lost)[:MOST_LOST]
+        self._record(ClientStateLost, server_round, records=records, clients=clients, reason=shown(reasons))
+
+    def _proximal_term(self) -> None:
+        """Say once who adds FedProx's term, and what is trained without it."""
+        said = self.phases.shown.proximal - self._proximal_told
+        self._proximal_told |= said
+        if ADDED in said:
+            log(INFO, "the proximal term is added to the gradients of the app's optimizers")
+        if OWN in said:
+            log(INFO, "the proximal term is the app's: it reads proximal-mu, or adds the term itself")
+        if UNSEEN in said:
+            log(
+                WARNING,
+                "FL_STRATEGY sends proximal-mu and no step of a PyTorch optimizer was seen: unless the app "
+                "adds the proximal term itself, it trains as with FedAvg. `oneflower app check` says which",
+            )
+        left_out = self.phases.shown.left_out
+        if left_out and not self._left_out_told:
+            self._left_out_told = True
+            log(
+                WARNING,
+                "clients train arrays that are not in the global model, without a proximal term shapes=%s",
+                left_out,
+            )
 
     def _record(self, event: Callable[..., Event], server_round: int, **fields: object) -> None:
         self.phases.record(event(round=server_round, rounds=self.config.num_rounds, **fields))

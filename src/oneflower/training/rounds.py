@@ -121,7 +121,7 @@ class RoundLoop:
     def _run_round(self, server_round: int, result: Result) -> None:
         started = time.monotonic()
         valid = self._train_until_quorum(server_round, result)
-        self.remarks.client_state(server_round)
+        self.remarks.clients(server_round)
         self._evaluate_centrally(server_round, result)
         self.keeper.keep(server_round, result, self.strategy)
         evaluate_on_clients(self, server_round, result)

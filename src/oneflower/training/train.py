@@ -8,16 +8,14 @@ from logging import INFO, WARNING
 from typing import Any
 
 from oneflower.errors import OneflowerError, SettingsError
-from oneflower.flower.api import ArrayRecord, ConfigRecord, Context, Grid, GrpcGrid, Result, log
+from oneflower.flower.api import ArrayRecord, ConfigRecord, Context, Grid, Result, log
 from oneflower.flower.failures import facts_of, named_path, open_journal, tell_known
 from oneflower.flower.grid import RoundGrid
-from oneflower.flower.grid_base import OuterGrid
 from oneflower.flower.logs import log_through_flower
-from oneflower.flower.packing_grid import PackingGrid
+from oneflower.flower.outer_grid import round_grid
 from oneflower.flower.parts import PARTS_VARIABLE, PartTable
 from oneflower.flower.records import array_views
 from oneflower.flower.refusals import MB
-from oneflower.flower.reply_grid import ReplyGrid
 from oneflower.journal import LAST_WORDS_S
 from oneflower.journal.events import TrainingFinished, TrainingResumed, TrainingStarted, TrainingWentBack
 from oneflower.settings import (
@@ -199,15 +197,6 @@ def _stop_rule(config: TrainingConfig, *, evaluates: bool) -> StopRule:
             "with FL_BEST_METRIC, or set FL_EARLY_STOP_ROUNDS=0"
         )
     return rule
-
-
-def round_grid(grid: Grid, max_update_bytes: int) -> RoundGrid:
-    """Return a grid for rounds around the one that Flower hands to an app."""
-    if isinstance(grid, OuterGrid):
-        grid = grid.hand_over()
-    if isinstance(grid, RoundGrid):
-        return grid
-    return RoundGrid(PackingGrid(ReplyGrid(grid, max_update_bytes)) if isinstance(grid, GrpcGrid) else grid)
 
 
 def _run(loop: RoundLoop, arrays: ArrayRecord, app: str, prepare: Prepare | None) -> Result:

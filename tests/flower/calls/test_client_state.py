@@ -10,9 +10,10 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricR
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from oneflower.flower.arguments import STATE_VARIABLE
 from oneflower.flower.calls import client_state
 from oneflower.flower.calls.call import call_client
-from oneflower.flower.calls.client_state import MOST_TRAININGS, STATE_VARIABLE
+from oneflower.flower.calls.client_state import MOST_TRAININGS
 from oneflower.flower.calls.control import Control, with_control
 from oneflower.flower.calls.state_file import RECORDS, dumped, loaded
 from oneflower.flower.client_mark import take_mark

@@ -8,7 +8,7 @@ from graphlib import CycleError
 import pytest
 
 from oneflower.errors import ClusterError
-from oneflower.flower.v1_25.private import problems
+from oneflower.flower.private import problems
 from oneflower.flower.v1_25.workarounds import (
     WORKAROUNDS,
     Program,

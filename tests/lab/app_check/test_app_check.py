@@ -101,6 +101,7 @@ def test_the_ready_made_apps_have_everything(name, tmp_path, monkeypatch):
     assert outcomes(findings(APPS / name, tmp_path)) == {}
 
 
+@pytest.mark.deployed  # `make newest` installs no transformers
 def test_the_language_model_app_has_everything(tmp_path, monkeypatch):
     """Its base model comes by FL_BASE_MODEL, as under `oneflower up`."""
     # By its file: Flower keeps account of sys.path itself, and fails where a fixture puts an older one back.

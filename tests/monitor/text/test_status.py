@@ -191,3 +191,17 @@ def test_silence_beyond_the_pace_of_the_rounds_is_said(seconds, silent_s, is_odd
 def test_a_training_that_has_ended_may_be_silent():
     ended = [at(0, "training_started", rounds=1), at(1, "training_finished", round=1)]
     assert "longer than usual" not in told(ended, seconds=10**6)["last event"]
+
+
+def test_an_own_loop_shows_its_exchanges_and_no_rounds():
+    entries = [
+        entry("loop_started", app="me/loop", path="/state/exchanges"),
+        entry("client_quarantined", client="1001", reason="NaN"),
+        entry("exchange_completed", exchange=1, messages=3, replies=2, quarantined=1, size_bytes=5_000_000),
+    ]
+    shown = dict(lines(reduce(entries), BEGAN))
+    assert shown["exchanges"] == "1 of the app's own loop, 2 replies, 1 quarantined"
+    assert shown["recording"] == "5.0 MB in /state/exchanges"
+    assert shown["left out"].startswith("exchange 1: ")
+    assert "rounds" not in shown
+    assert "checkpoint" not in shown

@@ -133,7 +133,7 @@ def test_a_flower_that_is_not_supported_is_named_and_nothing_else_fails_for_it(m
     def refuse():
         raise FlowerVersionError("Flower 1.26.0 is installed in /v. oneflower supports Flower 1.25.0")
 
-    monkeypatch.setattr(checks_context, "supported_version", refuse)
+    monkeypatch.setattr(checks_context, "require_deployed", refuse)
     (found,) = checks_context.flower(None)
     assert found.outcome.value == "problem"
     assert "Flower 1.26.0" in found.found

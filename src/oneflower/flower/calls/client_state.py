@@ -21,11 +21,10 @@ from oneflower.bounded_json import SMALL, parse_json
 from oneflower.errors import StateError
 from oneflower.files import open_to_read, read_bytes, replace_file
 from oneflower.flower.api import Context, RecordDict, log
+from oneflower.flower.arguments import STATE_VARIABLE
 from oneflower.flower.calls.control import STEPS, Control
 from oneflower.flower.calls.state_file import dumped, loaded
 
-STATE_VARIABLE: Final = "ONEFLOWER_CLIENT_STATE"
-"""The environment variable that names the folder; without it Flower keeps the state, for one run."""
 MOST_TRAININGS: Final = 8
 MOST_SESSIONS: Final = 64
 MOST_BYTES: Final = 8 << 30
@@ -176,9 +175,12 @@ class StatePlaces:
 
     def _forget_trainings(self) -> None:
         """Delete what was kept for trainings that have not been seen for the longest time."""
-        trainings = [each for each in self._root.iterdir() if re.fullmatch("[0-9a-f]{8,64}", each.name)]
-        trainings.sort(key=lambda each: each.stat().st_mtime)
-        for each in trainings[:-MOST_TRAININGS]:
+        ages = []
+        for each in self._root.iterdir():
+            if re.fullmatch("[0-9a-f]{8,64}", each.name):
+                with suppress(FileNotFoundError):  # another client of this machine has deleted it
+                    ages.append((each.stat().st_mtime, each))
+        for _, each in sorted(ages)[:-MOST_TRAININGS]:
             shutil.rmtree(each, ignore_errors=True)
 
 

@@ -4,8 +4,6 @@ Importing anything here checks the installed version first, so that no private n
 ever imported. The rest of oneflower comes in through `oneflower.flower.door` and `oneflower.flower.api`.
 """
 
-from oneflower.errors import FlowerVersionError
-from oneflower.flower.version import ROOMS, supported_room
+from oneflower.flower.version import check_room
 
-if supported_room() != __name__.rpartition(".")[2]:
-    raise FlowerVersionError(f"{__name__} is not the folder for the installed Flower: {ROOMS}")
+check_room(__name__)

@@ -6,7 +6,7 @@ from typing import Any
 import grpc
 from flwr.common.constant import ACCESS_TOKEN_KEY, RUN_FAILURE_DETAILS_NO_HEARTBEAT
 from flwr.common.grpc import GRPC_MAX_MESSAGE_LENGTH
-from flwr.common.serde import fab_to_proto, user_config_to_proto
+from flwr.common.serde import fab_to_proto, user_config_from_proto, user_config_to_proto
 from flwr.common.typing import Fab
 from flwr.proto.control_pb2 import (
     ListNodesRequest,
@@ -20,8 +20,8 @@ from flwr.proto.control_pb2_grpc import ControlStub
 from flwr.proto.run_pb2 import Run
 from flwr.supercore.constant import NOOP_FEDERATION
 
+from oneflower.flower.private import PrivateUse
 from oneflower.flower.run_state import NodeState, RunState
-from oneflower.flower.v1_25.private import PrivateUse
 
 CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", GRPC_MAX_MESSAGE_LENGTH),
@@ -92,6 +92,9 @@ def _run_state(run: Run) -> RunState:
         details=run.status.details,
         app=run.fab_id,
         lost=run.status.sub_status == "failed" and run.status.details == RUN_FAILURE_DETAILS_NO_HEARTBEAT,
+        bundle=run.fab_hash,
+        override=user_config_from_proto(run.override_config),
+        submitted_at=run.pending_at,
     )
 
 
@@ -106,7 +109,11 @@ USE = PrivateUse(
             "RUN_FAILURE_DETAILS_NO_HEARTBEAT": "537bb70e41c9",
         },
         "flwr.common.grpc": {"GRPC_MAX_MESSAGE_LENGTH": "972dcafa6fb4"},
-        "flwr.common.serde": {"fab_to_proto": "8b6275d1c239", "user_config_to_proto": "59788b53270c"},
+        "flwr.common.serde": {
+            "fab_to_proto": "8b6275d1c239",
+            "user_config_from_proto": "4004e3c4a598",
+            "user_config_to_proto": "59788b53270c",
+        },
         "flwr.common.typing": {"Fab": "140aff940cdb"},
         "flwr.proto.control_pb2": {
             "ListNodesRequest": "e3b0c44298fc",

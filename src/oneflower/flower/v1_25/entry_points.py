@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from oneflower.flower.v1_25.private import PrivateUse, check
+from oneflower.flower.private import PrivateUse, check
 
 WHY = (
     "The launcher calls this program in its own process, to apply the workarounds first. Flower documents "

@@ -16,8 +16,8 @@ from flwr.proto.message_pb2 import Message as ProtoMessage
 from flwr.proto.message_pb2 import ObjectTree
 
 from oneflower.codes import LeftOutCode
+from oneflower.flower.private import PrivateUse
 from oneflower.flower.refusals import LONGEST_NAME, MOST_METRICS, MOST_NUMBERS, Limits, ReplyRefusedError
-from oneflower.flower.v1_25.private import PrivateUse
 
 Record = ArrayRecord | MetricRecord | ConfigRecord
 RECORDS: Final = ("ArrayRecord", "MetricRecord", "ConfigRecord")

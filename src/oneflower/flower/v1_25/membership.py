@@ -23,8 +23,8 @@ from flwr.supercore.utils import int64_to_uint64
 
 from oneflower.flower.join_refusals import Refusals, unknown_key
 from oneflower.flower.members import Members
+from oneflower.flower.private import PrivateUse
 from oneflower.flower.v1_25.node_calls import NodeCall, stand_before
-from oneflower.flower.v1_25.private import PrivateUse
 from oneflower.flower.v1_25.refusals import ending
 from oneflower.flower.v1_25.workarounds.registry import Patch
 from oneflower.node_keys import fingerprint_of

@@ -6,9 +6,9 @@ from typing import Any, Final
 import grpc
 from flwr.server.superlink.fleet.grpc_rere.fleet_servicer import FleetServicer
 
+from oneflower.flower.private import PrivateUse
 from oneflower.flower.v1_25.fleet_ledger import Ledger, Upload
 from oneflower.flower.v1_25.fleet_limits import ids_of, is_object_id
-from oneflower.flower.v1_25.private import PrivateUse
 from oneflower.flower.v1_25.refusals import MALFORMED, REFUSED, Refusals
 
 # On this status alone a SuperNode goes on as if the run had ended: retry_invoker.py:351.

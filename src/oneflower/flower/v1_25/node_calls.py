@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from flwr.server.superlink.fleet.grpc_rere.node_auth_server_interceptor import NodeAuthServerInterceptor
 
-from oneflower.flower.v1_25.private import PrivateUse
+from oneflower.flower.private import PrivateUse
 
 if TYPE_CHECKING:  # the workarounds import this module
     from oneflower.flower.v1_25.workarounds.registry import Patch

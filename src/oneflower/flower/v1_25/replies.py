@@ -23,9 +23,9 @@ from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, ObjectTree
 from flwr.server.grid.grpc_grid import GrpcGrid
 
 from oneflower.codes import LeftOutCode
+from oneflower.flower.private import PrivateUse
 from oneflower.flower.refusals import LIMIT_VARIABLE, Limits, Refusal, ReplyRefusedError, words_of
 from oneflower.flower.v1_25.inflating import inflate, object_ids
-from oneflower.flower.v1_25.private import PrivateUse
 
 Content = RecordDict | Error
 

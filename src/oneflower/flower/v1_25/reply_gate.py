@@ -20,9 +20,9 @@ from flwr.server.superlink.fleet.grpc_rere.fleet_servicer import FleetServicer
 from flwr.server.superlink.serverappio.serverappio_servicer import ServerAppIoServicer
 from flwr.server.superlink.utils import abort_if
 
+from oneflower.flower.private import PrivateUse
 from oneflower.flower.v1_25.fleet_ledger import Ledger, TooLargeError, Upload
 from oneflower.flower.v1_25.fleet_limits import RefusedError, ids_of, short_reason
-from oneflower.flower.v1_25.private import PrivateUse
 from oneflower.flower.v1_25.refusals import MALFORMED, REFUSED, Refusals
 from oneflower.flower.v1_25.stored_messages import answer, delete_reply, is_answered, stored_message
 

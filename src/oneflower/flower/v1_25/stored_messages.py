@@ -7,9 +7,9 @@ from flwr.common.inflatable import get_all_nested_objects, get_object_tree, no_o
 from flwr.server.superlink.linkstate.sqlite_linkstate import SqliteLinkState, dict_to_message
 from flwr.server.superlink.linkstate.utils import convert_sint64_values_in_dict_to_uint64
 
+from oneflower.flower.private import PrivateUse
 from oneflower.flower.v1_25.fleet_limits import is_object_id
-from oneflower.flower.v1_25.names import set_message_id
-from oneflower.flower.v1_25.private import PrivateUse
+from oneflower.flower.v1_25.port import set_message_id
 
 ANSWERED = "SELECT 1 FROM message_res WHERE reply_to_message_id = ? LIMIT 1"
 DELETE_REPLY = "DELETE FROM message_res WHERE message_id = ?"

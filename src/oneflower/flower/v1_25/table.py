@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from oneflower.flower import v1_25
-from oneflower.flower.v1_25.private import Declaration, PrivateUse, declared_in
+from oneflower.flower.private import Declaration, PrivateUse, declared_in
 from oneflower.flower.v1_25.workarounds import WORKAROUNDS, Program, Workaround
 
 BEGIN, END = "<!-- generated: {name} -->\n", "<!-- end of generated: {name} -->\n"

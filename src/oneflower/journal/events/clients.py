@@ -113,19 +113,22 @@ class ClientBounded(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientStateKept(Event):
-    """Clients keep state of their own (`context.state`), which no checkpoint holds."""
+    """Clients keep state of their own (`context.state`), which no checkpoint holds: in memory, or on disk."""
 
     round: int
     rounds: int = 0
     records: tuple[str, ...]
+    kept: str = "memory"
     tag: ClassVar[str] = "client_state_kept"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientStateLost(Event):
-    """After a resume the clients' own state starts empty."""
+    """After a resume the clients' own state starts empty; with `clients`, that of those alone."""
 
     round: int
     rounds: int = 0
     records: tuple[str, ...]
+    clients: tuple[str, ...] = ()
+    reason: str = ""
     tag: ClassVar[str] = "client_state_lost"

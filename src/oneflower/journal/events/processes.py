@@ -3,8 +3,17 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from oneflower.codes import GiveUpCode, LossCode, RefusalCode, StallAct, StallCode, SupervisorState
+from oneflower.codes import (
+    GiveUpCode,
+    LossCode,
+    RefusalCode,
+    StallAct,
+    StallCode,
+    Submitter,
+    SupervisorState,
+)
 from oneflower.journal.events.base import Event
+from oneflower.kinds import ErrorKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,10 +86,39 @@ class SupervisorMoved(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSubmitted(Event):
-    """The app was submitted to the SuperLink as the line's `run`; events after it are this run's."""
+    """The app was submitted to the SuperLink as the line's `run`; events after it are this run's.
+
+    `by` a person: somebody submitted it with `flwr run`, and the supervisor keeps it alive from here on.
+    """
 
     app: str = ""
+    by: Submitter = Submitter.SUPERVISOR
     tag: ClassVar[str] = "run_submitted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunLetGo(Event):
+    """The supervisor keeps the line's `run` alive no longer: `oneflower supervise --forget`."""
+
+    tag: ClassVar[str] = "run_let_go"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppUnusable(Event):
+    """The app that is to be trained cannot be used: nothing was submitted.
+
+    `kind` environment: it is looked for again, because it is not there yet or cannot be fetched now.
+    """
+
+    app: str = ""
+    kind: ErrorKind | None = None
+    reason: str
+    tag: ClassVar[str] = "app_unusable"
+
+    @property
+    def words(self) -> str:
+        """What is the matter, for people."""
+        return self.reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

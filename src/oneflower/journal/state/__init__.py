@@ -6,6 +6,7 @@ from oneflower.journal.state.records import (
     Client,
     LeftOut,
     Moment,
+    OwnLoop,
     RoundResult,
     SavedCheckpoint,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "Failure",
     "LeftOut",
     "Moment",
+    "OwnLoop",
     "RoundResult",
     "SavedCheckpoint",
     "TrainingState",

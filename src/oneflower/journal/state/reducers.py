@@ -65,6 +65,8 @@ REDUCERS: Final[Mapping[type[e.Event], Reducer]] = {
     e.JoinRefused: supervision.refused,
     e.SupervisorMoved: supervision.moved,
     e.RunSubmitted: supervision.submitted,
+    e.RunLetGo: supervision.let_go,
+    e.AppUnusable: supervision.unusable,
     e.RunLost: supervision.lost,
     e.TrainingGaveUp: supervision.gave_up,
 }

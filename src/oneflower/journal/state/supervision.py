@@ -4,10 +4,12 @@ from typing import TYPE_CHECKING, Final
 
 from oneflower.codes import KEY_ALARMS, STILL, Phase, SupervisorState
 from oneflower.journal.events import (
+    AppUnusable,
     ClusterStarted,
     Entry,
     Event,
     JoinRefused,
+    RunLetGo,
     RunLost,
     RunSubmitted,
     SupervisorMoved,
@@ -52,6 +54,18 @@ def submitted(state: "TrainingState", _event: RunSubmitted, _entry: Entry) -> No
     """Begin a run: what ended before is not the end."""
     state.phase, state.has_begun, state.failure, state.finish = Phase.STARTING, False, None, None
     starts_again(state)
+
+
+def let_go(state: "TrainingState", _event: RunLetGo, entry: Entry) -> None:
+    """Go on without a supervisor: the run is its submitter's alone."""
+    state.supervisor, state.supervisor_reason, state.supervisor_since = None, "", None
+    mark(state, entry)
+
+
+def unusable(state: "TrainingState", event: AppUnusable, entry: Entry) -> None:
+    """Fail before a run: what is to be trained is not there, or is no app."""
+    state.failure, state.waiting, state.phase = event, None, Phase.FAILED
+    mark(state, entry)
 
 
 def cluster_started(state: "TrainingState", _event: ClusterStarted, entry: Entry) -> None:

@@ -9,6 +9,7 @@ from typing import Final
 from oneflower.codes import LeftOutCode, Outcome, Phase, RefusalCode, SupervisorState
 from oneflower.journal.events import (
     AppFailed,
+    AppUnusable,
     BrokenEvent,
     CheckpointFailed,
     Entry,
@@ -43,7 +44,7 @@ MOST_LEFT_S: Final = 1e9
 # A journal may hold years of a service; a page shows the newest of it.
 MOST_MOMENTS: Final = 500
 
-Failure = TrainingFailed | AppFailed | TrainingGaveUp
+Failure = TrainingFailed | AppFailed | AppUnusable | TrainingGaveUp
 
 
 @dataclass(slots=True)

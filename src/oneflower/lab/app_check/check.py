@@ -9,9 +9,9 @@ from typing import Any
 from oneflower.checkpoints import model_digest
 from oneflower.errors import OneflowerError, SettingsError
 from oneflower.findings import Finding, ok, problem, skipped, warning
+from oneflower.flower import apps, bundles
 from oneflower.flower.api import ArrayRecord, Context
 from oneflower.flower.calls.seeds import seed_everything
-from oneflower.flower.door import apps, bundles
 from oneflower.flower.fab import build_fab, declared_keys
 from oneflower.flower.records import array_views
 from oneflower.journal import JOURNAL_VARIABLE, read_journal

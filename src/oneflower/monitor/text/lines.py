@@ -5,10 +5,11 @@ from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from typing import Any, Final
 
-from oneflower.codes import StallAct, text
+from oneflower.codes import StallAct, Submitter, text
 from oneflower.foreign_text import printable
 from oneflower.journal import BrokenEvent, Entry, Event, TrainingState, UnknownEvent
 from oneflower.journal import events as e
+from oneflower.kinds import ErrorKind
 from oneflower.monitor.text.values import (
     NOT_KEPT,
     called,
@@ -185,8 +186,15 @@ def _left(event: e.ClientLeft, _entry: Entry, state: TrainingState) -> str:
     )
 
 
-def _submitted(_event: e.RunSubmitted, entry: Entry, _state: TrainingState) -> str:
+def _submitted(event: e.RunSubmitted, entry: Entry, _state: TrainingState) -> str:
+    if event.by is Submitter.PERSON:
+        return f"run {entry.run} was submitted with `flwr run`: it is submitted again if it is lost"
     return f"the app is submitted to the SuperLink (run {entry.run})"
+
+
+def _unusable(event: e.AppUnusable, _entry: Entry, _state: TrainingState) -> str:
+    yet = " yet" if event.kind is ErrorKind.ENVIRONMENT else ""
+    return f"nothing is submitted{yet}: {one_line(event.reason)}"
 
 
 def _fields(template: str) -> Callable[[Any, Entry, TrainingState], str]:
@@ -239,12 +247,19 @@ _WRITERS: Final[Mapping[type[Event], Callable[[Any, Entry, TrainingState], str]]
         "round {event.round}: the clients are not asked to evaluate again: {event.reason}"
     ),
     e.ClientStateKept: lambda event, _entry, _state: (
-        f"clients keep state of their own (context.state: {', '.join(event.records)}): it is not in the "
-        "checkpoints, and a resumed training starts it empty"
+        f"clients keep state of their own (context.state: {', '.join(event.records)})"
+        + (
+            " on their disks: a resumed training gives it back"
+            if event.kept == "disk"
+            else ": it is not in the checkpoints, and a resumed training starts it empty"
+        )
     ),
     e.ClientStateLost: lambda event, _entry, _state: (
         f"the clients' own state (context.state: {', '.join(event.records)}) is lost with the run before: "
         "the training continues with it empty, and its result differs from that of an uninterrupted training"
+        if not event.clients
+        else f"{counted(len(event.clients), 'client')} continued without the state that they had, and the "
+        f"result differs from that of an uninterrupted training: {event.reason}"
     ),
     e.MetricMissing: _fields("the training cannot end early: {event.reason}; see FL_BEST_METRIC"),
     e.LoopStarted: _loop_started,
@@ -267,6 +282,10 @@ _WRITERS: Final[Mapping[type[Event], Callable[[Any, Entry, TrainingState], str]]
     e.ClientJoined: _joined,
     e.ClientLeft: _left,
     e.RunSubmitted: _submitted,
+    e.RunLetGo: lambda _event, entry, _state: (
+        f"the supervisor lets go of run {entry.run}: it is not submitted again"
+    ),
+    e.AppUnusable: _unusable,
     e.SupervisorMoved: _supervisor,
     e.TrainingGaveUp: lambda event, _entry, _state: (
         f"the supervisor gave up after {counted(event.restarts, 'restart')}{_because(event.reason)}"

@@ -8,6 +8,7 @@ from typing import Final
 from oneflower.codes import STOPPED, Phase, text
 from oneflower.foreign_text import printable
 from oneflower.journal import TrainingState
+from oneflower.journal.state import OwnLoop
 from oneflower.monitor.state.standing import connected
 from oneflower.monitor.state.supervision import AWAITED, silence_s, supervision
 from oneflower.monitor.text.values import (
@@ -69,7 +70,7 @@ def _lines(state: TrainingState, now: datetime) -> Iterator[tuple[str, str]]:
         "training",
         f"{state.app}, {strategy_text(state.strategy, state.parameters)}" if state.app else unnamed,
     )
-    yield "rounds", _rounds(state)
+    yield from _done_lines(state)
     yield "now", _now(state)
     if state.failure:
         yield "failed", state.failure.words
@@ -85,7 +86,7 @@ def _lines(state: TrainingState, now: datetime) -> Iterator[tuple[str, str]]:
     yield from _left_out_lines(state)
     yield from _refused_lines(state)
     yield from _bounded_lines(state)
-    yield "checkpoint", _checkpoint(state, now)
+    yield from _checkpoint_lines(state, now)
     yield "restarts", f"{state.restarts}, failed attempts of a round: {state.failed_rounds}"
     if supervisor := supervision(state):
         reason = f" ({supervisor.reason})" if supervisor.reason else ""
@@ -109,6 +110,32 @@ def _journal_lines(state: TrainingState) -> Iterator[tuple[str, str]]:
 def _silence(state: TrainingState, now: datetime) -> str:
     silent = silence_s(state, now)
     return "" if silent is None else ": longer than usual; see whether its processes run"
+
+
+def _done_lines(state: TrainingState) -> Iterator[tuple[str, str]]:
+    if state.loop is None or state.total:
+        yield "rounds", _rounds(state)
+    if state.loop is not None:
+        yield from _loop_lines(state.loop)
+
+
+def _checkpoint_lines(state: TrainingState, now: datetime) -> Iterator[tuple[str, str]]:
+    if state.loop is None or state.total:
+        yield "checkpoint", _checkpoint(state, now)
+
+
+def _loop_lines(loop: OwnLoop) -> Iterator[tuple[str, str]]:
+    lost = {"failed": loop.failed, "quarantined": loop.quarantined}
+    words = [counted(loop.replies, "reply", "replies"), *(f"{n} {word}" for word, n in lost.items() if n)]
+    yield "exchanges", f"{loop.exchanges} of the app's own loop, {', '.join(words)}"
+    if loop.path is None:
+        yield "recording", "none: a crash starts the app from the beginning"
+    else:
+        yield "recording", f"{size(loop.size_bytes)} in {loop.path}"
+    if loop.trouble:
+        yield "", loop.trouble
+    if loop.finished:
+        yield "model", "where the app keeps it: oneflower has none"
 
 
 def _rounds(state: TrainingState) -> str:
@@ -142,10 +169,10 @@ def _names(names: Sequence[str]) -> str:
 
 
 def _left_out_lines(state: TrainingState) -> Iterator[tuple[str, str]]:
-    name = "left out"
+    name, unit = "left out", "round" if state.loop is None else "exchange"
     for each in state.left_out[-MOST_LEFT_OUT:]:
         who = called(state, each.client)[:NAME_WIDTH]
-        yield name, f"round {each.number}: {who} {each.outcome}: {each.reason}"
+        yield name, f"{unit} {each.number}: {who} {each.outcome}: {each.reason}"
         name = ""
     hidden = len(state.left_out) - MOST_LEFT_OUT
     if hidden > 0:

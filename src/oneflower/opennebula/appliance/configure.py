@@ -1,5 +1,6 @@
 """The stage `configure`: check everything, then write everything; start nothing."""
 
+import json
 import logging
 import time
 
@@ -14,12 +15,12 @@ from oneflower.opennebula.appliance.stage import Stage
 from oneflower.opennebula.appliance.systemd import Unit
 from oneflower.opennebula.appliance.units import Container, container_unit, has_daemon, report_unit
 from oneflower.opennebula.roles import Machine
-from oneflower.settings import Resolution, Settings, render_context
+from oneflower.settings import Resolution, Settings, render_context, run_config
 
 log = logging.getLogger(__name__)
 
 REPORT = "flower-report.service"
-OPTIONAL = (f"{services.SUPERVISOR_NAME}.service", f"{services.SUPEREXEC_NAME}.service")
+OPTIONAL = (f"{services.SUPEREXEC_NAME}.service",)
 
 
 def configure(stage: Stage) -> None:
@@ -48,6 +49,7 @@ def configure(stage: Stage) -> None:
             stage.publish(ensure_own_key(settings, layout))
         _write_context(stage, resolution)
         if is_superlink:
+            _write_run_config(settings, layout)
             write_units(stage, resolution, services.superlink_containers(settings, layout))
             PartitionTable(stage, time.monotonic).update()
     log.info("configured role=%s tls=%s", stage.machine, settings.tls_enabled)
@@ -85,6 +87,17 @@ def _unit(container: Container, layout: Layout, *, daemon: bool) -> Unit:
         files += [certificates.ca, certificates.certificate, certificates.key, layout.node_key]
     text = container_unit(container, daemon=daemon)
     return Unit(name=container.unit, text=text, files=tuple(files), needed=not container.expendable)
+
+
+def _write_run_config(settings: Settings, layout: Layout) -> None:
+    """Keep the operator's settings for runs that somebody submits without them."""
+    text = json.dumps(run_config(settings), indent=1) + "\n"
+    try:
+        is_written = layout.run_config.read_text(encoding="utf-8") == text
+    except (OSError, UnicodeDecodeError):
+        is_written = False
+    if not is_written:
+        layout.write_readable(layout.run_config, text)
 
 
 def _make_database_folder(settings: Settings, layout: Layout) -> None:

@@ -67,6 +67,11 @@ class Layout:
         return self.base / "models"
 
     @property
+    def apps(self) -> Path:
+        """The operator's apps, and the wheels that they need, mounted read-only."""
+        return self.base / "apps"
+
+    @property
     def checkpoints(self) -> Path:
         """The checkpoints; may be the mount point of a disk or a share."""
         return self.base / "checkpoints"
@@ -147,6 +152,11 @@ class Layout:
         return self.service / "parts.json"
 
     @property
+    def run_config(self) -> Path:
+        """The run-config of the operator's settings, for a run that somebody submits without it."""
+        return self.service / "run-config.json"
+
+    @property
     def node_keys(self) -> Path:
         """The table of pinned keys: which SuperNode's VM has which."""
         return self.service / "node-keys.json"
@@ -185,7 +195,7 @@ class Layout:
             (self.service, 0o755, 0),
         ):
             _make(folder, mode, self._owner(owner))
-        for folder in (self.data, self.models):
+        for folder in (self.data, self.models, self.apps):
             # An existing folder belongs to the operator: a share may have an owner unknown to this machine.
             if not folder.is_dir():
                 _make(folder, 0o755, self._owner(0))

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oneflower.flower import arguments
+from oneflower.flower.app_packages import APPS_VARIABLE, PACKAGES_VARIABLE
+from oneflower.flower.arguments import STATE_VARIABLE
+from oneflower.flower.operator_config import RUN_CONFIG_VARIABLE
 from oneflower.flower.sockets import SOCKETS
 from oneflower.journal import JOURNAL_VARIABLE
 from oneflower.node_keys import KEYS_VARIABLE
@@ -28,14 +31,18 @@ STATE = Path("/app/state")
 CERTS = Path("/app/certs")
 DATA = Path("/app/data")
 MODELS = Path("/app/models")
+APPS = Path("/app/apps")
 SERVICE = Path("/app/service")
 SOCKET_FOLDER = Path("/app/sockets")
 JOURNAL = STATE / "journal.jsonl"
+FABS = STATE / "ffs"
+"""Where Flower keeps the bundles of submitted runs."""
 # A ServerApp inherits these from the SuperLink that starts it.
 _SERVER_APP = {
     JOURNAL_VARIABLE: str(JOURNAL),
     "ONEFLOWER_PARTS": str(SERVICE / "parts.json"),
     KEYS_VARIABLE: str(SERVICE / "node-keys.json"),
+    RUN_CONFIG_VARIABLE: str(SERVICE / "run-config.json"),
 }
 # `oneflower dashboard` reads its token from this variable.
 DASHBOARD_TOKEN = "ONEFLOWER_DASHBOARD_TOKEN"  # noqa: S105 - the name of a variable
@@ -62,7 +69,9 @@ def environment(container: Container, resolution: Resolution) -> str:
         "FLWR_TELEMETRY_ENABLED": "0",
         "HOME": str(STATE),
         SOCKETS: str(SOCKET_FOLDER),
-        **(_SERVER_APP if machine is Machine.SUPERLINK else {}),
+        APPS_VARIABLE: str(APPS),
+        PACKAGES_VARIABLE: str(STATE / "packages"),
+        **(_SERVER_APP if machine is Machine.SUPERLINK else {STATE_VARIABLE: str(STATE / "client-state")}),
     }
     return _lines({**given, **own})
 
@@ -112,26 +121,22 @@ def superlink_containers(settings: Settings, layout: Layout) -> list[Container]:
         control=settings.control_api_address,
         serverappio=SERVERAPPIO,
         database=str(STATE / settings.database),
-        storage=str(STATE / "ffs"),
+        storage=str(FABS),
     )
     tls = Certificates.of(CERTS) if settings.tls_enabled else None
     args = arguments.superlink(settings, places, tls)
     containers = [host.container(SUPERLINK_NAME, "Flower SuperLink", args)]
     if settings.isolation == "process":
         containers.append(host.superexec("serverapp", SERVERAPPIO, after=SUPERLINK_NAME))
-    if settings.use_case != NO_USE_CASE:
-        description = "oneflower supervisor, which keeps the training alive"
-        containers.append(
-            host.container(
-                SUPERVISOR_NAME,
-                description,
-                _supervisor(settings),
-                after=SUPERLINK_NAME,
-                runs_oneflower=True,
-                supervises=True,
-            )
-        )
-    return [*containers, _dashboard(settings, layout)]
+    supervisor = host.container(
+        SUPERVISOR_NAME,
+        "oneflower supervisor, which keeps the training alive",
+        _supervisor(settings),
+        after=SUPERLINK_NAME,
+        runs_oneflower=True,
+        supervises=True,
+    )
+    return [*containers, supervisor, _dashboard(settings, layout)]
 
 
 def _dashboard(settings: Settings, layout: Layout) -> Container:
@@ -151,7 +156,8 @@ def supernode_containers(
     settings: Settings, layout: Layout, *, superlink: str, pairs: Mapping[str, object]
 ) -> list[Container]:
     """Return the SuperNode that joins a SuperLink (``host:port``), with its node config."""
-    mounts = (_state(layout), _sockets(layout), _certs(layout), _data(layout), _models(settings, layout))
+    folders = (_state(layout), _sockets(layout), _certs(layout), _data(layout), _apps(layout))
+    mounts = (*folders, _models(settings, layout))
     host = _Host(machine=Machine.SUPERNODE, layout=layout, mounts=mounts)
     args = arguments.supernode(
         settings,
@@ -169,7 +175,10 @@ def supernode_containers(
 
 
 def _supervisor(settings: Settings) -> list[str]:
+    """Return its arguments; without an app it adopts what somebody submits."""
     args = ["supervise"]
+    if settings.use_case == NO_USE_CASE and not settings.app:
+        args += ["--adopt", str(FABS)]
     if settings.tls_enabled:
         args += ["--root-certificates", str(CERTS / "ca.pem")]
     return args
@@ -177,7 +186,7 @@ def _supervisor(settings: Settings) -> list[str]:
 
 def _superlink_mounts(settings: Settings, layout: Layout) -> tuple[Mount, ...]:
     service = Mount(source=str(layout.service), target=str(SERVICE))
-    folders = (_state(layout), _sockets(layout), _certs(layout), _data(layout))
+    folders = (_state(layout), _sockets(layout), _certs(layout), _data(layout), _apps(layout))
     mounts = (*folders, _models(settings, layout), service)
     if not settings.checkpoint_enabled:
         return mounts
@@ -199,6 +208,10 @@ def _certs(layout: Layout) -> Mount:
 
 def _data(layout: Layout) -> Mount:
     return Mount(source=str(layout.data), target=str(DATA))
+
+
+def _apps(layout: Layout) -> Mount:
+    return Mount(source=str(layout.apps), target=str(APPS))
 
 
 def _models(settings: Settings, layout: Layout) -> Mount:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from oneflower.errors import FlowerVersionError, SettingsError
 from oneflower.findings import Finding, ok, problem, warning
-from oneflower.flower.version import supported_version
+from oneflower.flower.version import DEPLOYED, require_deployed
 from oneflower.opennebula.doctor.host import RUN_AGAIN, Host
 from oneflower.opennebula.roles import Machine
 from oneflower.settings import PEM_VARIABLES, TABLE, resolve
@@ -51,11 +51,11 @@ def context(host: Host) -> Iterator[Finding]:
 def flower(_host: Host) -> Iterator[Finding]:
     """Report the Flower that the stages and the supervisor use; the containers have their own."""
     try:
-        version = supported_version()
+        require_deployed()
     except FlowerVersionError as error:
         yield problem(FLOWER, str(error), f"install it as said, {RUN_AGAIN}")
         return
-    yield ok(FLOWER, f"Flower {version}")
+    yield ok(FLOWER, f"Flower {DEPLOYED}")
 
 
 def settings(host: Host) -> Iterator[Finding]:

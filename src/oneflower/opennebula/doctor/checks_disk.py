@@ -97,7 +97,7 @@ def _access(host: Host, check: str, folder: Path, *, writable: bool) -> Iterator
     if error := read_problem(folder, uid):
         fix = (
             f"chmod -R a+rX {folder}"
-            if check in ("folder-data", "folder-models")
+            if check in ("folder-apps", "folder-data", "folder-models")
             else f"chown -R {uid}:{uid} {folder}"
         )
         yield problem(check, f"user {uid} cannot read: {error}", fix)

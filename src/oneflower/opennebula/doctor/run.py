@@ -78,6 +78,7 @@ CHECKS: Final[Sequence[Check]] = (
     _folder("certs"),
     _folder("data"),
     _folder("models"),
+    _folder("apps"),
     _folder("checkpoints", writable=True),
     Check(checks_docker.ENGINE, checks_docker.engine, fix="systemctl restart docker"),
     Check(checks_docker.IMAGE, checks_docker.image, fix="systemctl restart docker"),

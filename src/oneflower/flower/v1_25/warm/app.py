@@ -20,7 +20,7 @@ from flwr.common.serde import context_from_proto, context_to_proto, message_to_p
 from flwr.proto.message_pb2 import Context as ProtoContext
 
 from oneflower.flower.calls.call import call_client
-from oneflower.flower.v1_25.names import set_message_id
+from oneflower.flower.v1_25.port import set_message_id
 from oneflower.flower.v1_25.warm.exchange import Parcel, ParcelWriter
 
 if TYPE_CHECKING:

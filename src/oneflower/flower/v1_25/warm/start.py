@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from oneflower.flower import watch
+from oneflower.flower.private import PrivateUse, check
 from oneflower.flower.programs import LAUNCHER, WARM_EXECUTOR
-from oneflower.flower.v1_25.private import PrivateUse, check
 
 EVERY_INTERFACE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - it is what is avoided
 

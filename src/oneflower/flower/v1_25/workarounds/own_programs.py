@@ -11,8 +11,8 @@ from flwr.server import app as superlink
 from flwr.supercore.superexec.plugin import base_exec_plugin
 from flwr.supernode import start_client_internal
 
+from oneflower.flower.private import Sources
 from oneflower.flower.programs import APP_LAUNCHER, LAUNCHER, RUN_VARIABLE, without_token
-from oneflower.flower.v1_25.private import Sources
 from oneflower.flower.v1_25.workarounds import client_crash
 from oneflower.flower.v1_25.workarounds.registry import Patch, Program, Purpose, Workaround
 from oneflower.flower.watch import keep_running

@@ -7,7 +7,8 @@ from graphlib import TopologicalSorter
 from typing import Any
 
 from oneflower.errors import ClusterError
-from oneflower.flower.v1_25.private import FLOWER_VERSION, Sources, problems
+from oneflower.flower.private import Sources, problems
+from oneflower.flower.version import DEPLOYED
 
 Patch = Callable[[Any, str, Any], object]
 """``setattr``; a test passes pytest's ``monkeypatch.setattr``, which takes it back."""
@@ -105,7 +106,7 @@ def apply(
         text = "\n".join(wrong)
         raise ClusterError(
             f"the installed Flower was changed: these workarounds for the {program} do not fit its source.\n"
-            f"{text}\nInstall flwr=={FLOWER_VERSION} again, or set FL_FLOWER_WORKAROUNDS=NO to run without "
+            f"{text}\nInstall flwr=={DEPLOYED} again, or set FL_FLOWER_WORKAROUNDS=NO to run without "
             f"workarounds."
         )
     for workaround in needed:

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from functools import wraps
 
+from oneflower.flower.private import Sources
 from oneflower.flower.v1_25 import message_gate, reply_gate, stored_messages
 from oneflower.flower.v1_25.fleet_ledger import Ledger
 from oneflower.flower.v1_25.fleet_limits import Limits
 from oneflower.flower.v1_25.message_gate import MessageGate
-from oneflower.flower.v1_25.private import Sources
 from oneflower.flower.v1_25.refusals import Refusals
 from oneflower.flower.v1_25.reply_gate import ReplyGate
 from oneflower.flower.v1_25.workarounds.registry import Patch, Program, Purpose, Workaround

@@ -1,7 +1,7 @@
 """Declare private names of Flower: each with a fingerprint of the source that was read when it was used.
 
-A module of this folder that imports, calls, reads or replaces anything of Flower's that is not public says
-so in a `PrivateUse` or a `Workaround`. `tests/flower/v1_25/test_private_use.py` finds what is not declared.
+A module of a version's folder that imports, calls, reads or replaces anything of Flower's that is not public
+says so in a `PrivateUse` or a `Workaround`. `tests/flower/test_private_use.py` finds what is not declared.
 """
 
 import hashlib
@@ -16,9 +16,8 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from oneflower.errors import FlowerVersionError
-from oneflower.flower.version import ROOMS
+from oneflower.flower.version import supported_version
 
-FLOWER_VERSION = next(version for version, room in ROOMS.items() if room == __package__.rpartition(".")[2])
 DIGITS = 12
 
 Sources = Mapping[str, Mapping[str, str]]
@@ -129,7 +128,7 @@ def check(*uses: PrivateUse) -> None:
         raise FlowerVersionError(
             f"the installed Flower was changed: its source is not that of the release.\n{listed}\n"
             f"Install the released one: {sys.executable} -m pip install --force-reinstall --no-deps "
-            f"flwr=={FLOWER_VERSION}"
+            f"flwr=={supported_version()}"
         )
 
 

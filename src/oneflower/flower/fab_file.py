@@ -1,0 +1,104 @@
+"""Take a FAB that somebody else has packed: check it, declare oneflower's keys, and pack it again."""
+
+import hashlib
+import stat
+import tempfile
+import zipfile
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from oneflower.errors import AppError
+from oneflower.flower.fab import PYPROJECT, Fab, build_fab
+
+MOST_BYTES: Final = 10 * 1024 * 1024
+"""The largest FAB that a SuperLink takes (flwr/common/constant.py, FAB_MAX_SIZE)."""
+MOST_UNPACKED_BYTES: Final = 10 * MOST_BYTES
+MOST_FILES: Final = 10_000
+_CONTENT: Final = ".info/CONTENT"
+_ENCRYPTED: Final = 0x1
+
+
+def repacked_fab(content: bytes, called: str) -> Fab:
+    """Return the app of a FAB with oneflower's run-config keys declared; its id and version stay.
+
+    Nothing of it is executed. ``called`` names it in errors.
+
+    Raises
+    ------
+    AppError
+        It is no FAB, is larger than Flower allows, names files outside of itself, contradicts its own list of
+        files, or its app is no Flower app.
+    """
+    files = _files(content, called)
+    with tempfile.TemporaryDirectory(prefix="fab-") as temporary:
+        folder = Path(temporary)
+        for name, text in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(text)
+        try:
+            return build_fab(folder)
+        except AppError as error:
+            raise AppError(str(error).replace(str(folder), called)) from error
+
+
+def _files(content: bytes, called: str) -> dict[str, bytes]:
+    """Return the files of a FAB by their names, the list of its files apart."""
+    if len(content) > MOST_BYTES:
+        raise _refused(called, f"it has {len(content)} bytes, and a SuperLink takes {MOST_BYTES} at most")
+    try:
+        with zipfile.ZipFile(BytesIO(content)) as archive:
+            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+            problem = _problem(entries)
+            if problem:
+                raise _refused(called, problem)
+            files = {entry.filename: archive.read(entry) for entry in entries}
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, ValueError, EOFError) as error:
+        raise _refused(called, f"it cannot be unpacked: {error}") from error
+    listed = files.pop(_CONTENT, None)
+    if PYPROJECT not in files or listed is None:
+        raise _refused(called, f"it has no {PYPROJECT if listed is not None else _CONTENT}")
+    if not _agrees(listed, files):
+        raise _refused(called, f"its files are not those of its {_CONTENT}")
+    return files
+
+
+def _problem(entries: list[zipfile.ZipInfo]) -> str:
+    if len(entries) > MOST_FILES:
+        return f"it has {len(entries)} files; expected {MOST_FILES} at most"
+    total = sum(entry.file_size for entry in entries)
+    if total > MOST_UNPACKED_BYTES:
+        return f"it unpacks to {total} bytes; expected {MOST_UNPACKED_BYTES} at most"
+    names = [entry.filename for entry in entries]
+    if len(set(names)) < len(names):
+        return "two of its files have one name"
+    return next((f"its file {entry.filename[:100]!r} {why}" for entry in entries if (why := _why(entry))), "")
+
+
+def _why(entry: zipfile.ZipInfo) -> str:
+    """Say why an entry may not be unpacked; empty where it may."""
+    name, kind = entry.filename, stat.S_IFMT(entry.external_attr >> 16)
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or str(path) != name or "\\" in name or ":" in name:
+        return "has a name that leaves its folder"
+    if not name.isprintable():
+        return "has a name that cannot be printed"
+    if kind not in (0, stat.S_IFREG):
+        return "is a link or a device"
+    return "is encrypted" if entry.flag_bits & _ENCRYPTED else ""
+
+
+def _agrees(listed: bytes, files: dict[str, bytes]) -> bool:
+    """Whether every file has the SHA-256 in the list, as Flower checks it; no file is besides."""
+    lines = listed.decode("utf-8", errors="replace").splitlines()
+    wanted = dict(line.rsplit(",", 2)[:2] for line in lines if line.count(",") >= 2)
+    given = {name: hashlib.sha256(text).hexdigest() for name, text in files.items() if name != PYPROJECT}
+    return given == {name: digest for name, digest in wanted.items() if name != PYPROJECT}
+
+
+def _refused(called: str, why: str) -> AppError:
+    return AppError(
+        f"{called} is not a Flower App Bundle (FAB) that can be used: {why}. Expected the file that "
+        "`flwr build` writes; build it again, or give the app's folder"
+    )

@@ -1,0 +1,207 @@
+"""What training, simulation and `app check` use of Flower 1.25.0 that has no public name.
+
+Each version's folder has a module `port` with the same names: `tests/flower/test_ports.py` compares them.
+"""
+
+from pathlib import Path
+
+from flwr.app import Context, Message
+from flwr.app.metadata import Metadata
+from flwr.cli.build import build_fab_from_files
+from flwr.cli.install import install_from_fab
+from flwr.clientapp.client_app import LoadClientAppError
+from flwr.common.config import (
+    flatten_dict,
+    get_fab_config,
+    get_fused_config_from_dir,
+    get_metadata_from_config,
+    get_project_config,
+    validate_fields_in_config,
+)
+from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode, SType
+from flwr.common.logger import FLOWER_LOGGER, update_console_handler
+from flwr.common.object_ref import load_app
+from flwr.common.telemetry import EventType
+from flwr.common.typing import Run, UserConfig, UserConfigValue
+from flwr.server import server as legacy_server
+from flwr.server.client_manager import SimpleClientManager
+from flwr.server.grid.grpc_grid import GrpcGrid
+from flwr.server.run_serverapp import run
+from flwr.server.server_app import LoadServerAppError
+from flwr.supercore.constant import NOOP_FEDERATION
+
+from oneflower.flower.private import PrivateUse, check
+
+__all__ = [
+    "FLOWER_LOGGER",
+    "ErrorCode",
+    "GrpcGrid",
+    "LoadClientAppError",
+    "LoadServerAppError",
+    "Metadata",
+    "Run",
+    "SType",
+    "SimpleClientManager",
+    "UserConfig",
+    "UserConfigValue",
+    "address",
+    "build_fab",
+    "flatten_dict",
+    "get_fab_config",
+    "get_fused_config_from_dir",
+    "get_metadata_from_config",
+    "get_project_config",
+    "identify_server",
+    "install_fab",
+    "legacy_server",
+    "load_app",
+    "new_run",
+    "run",
+    "set_message_id",
+    "set_sender",
+    "simulate_with_ray",
+    "update_console_handler",
+    "validate_fields_in_config",
+]
+
+
+def set_message_id(message: Message, message_id: str) -> None:
+    """Give a message its id: the hash of its content, as Flower does when it is sent."""
+    message.metadata.__dict__["_message_id"] = message_id
+
+
+def new_run(run_id: int, fab_id: str) -> Run:
+    """Return a run with an id and an app (``publisher/name``), and nothing else."""
+    created = Run.create_empty(run_id=run_id)
+    created.fab_id = fab_id
+    return created
+
+
+def address(message: Message, *, run_id: int, message_id: str) -> None:
+    """Fill in what the SuperLink fills in when a ServerApp sends a message."""
+    message.metadata.__dict__.update(_run_id=run_id, _src_node_id=SUPERLINK_NODE_ID, _message_id=message_id)
+
+
+def set_sender(message: Message, node_id: int) -> None:
+    """Let a reply come from another node id."""
+    message.metadata.__dict__["_src_node_id"] = node_id
+
+
+def identify_server(run_id: int) -> None:
+    """Let this process create messages as a ServerApp: with 1.25.0 every process may."""
+
+
+def build_fab(files: dict[str, bytes | Path]) -> bytes:
+    """Pack files, by their paths in the app; ValueError if the bundle is too large."""
+    return build_fab_from_files(files)
+
+
+def install_fab(fab: bytes, home: Path) -> Path:
+    """Unpack a bundle below the folder where Flower keeps apps; return the app's folder."""
+    return install_from_fab(fab, home, skip_prompt=True)
+
+
+def simulate_with_ray(  # noqa: PLR0913 - what a simulation is made of
+    *, server: str, client: str, folder: Path, simulated: Run, clients: int, context: Context
+) -> None:
+    """Run an app on Flower's simulation engine; RuntimeError where the app or the engine failed."""
+    check(RAY)
+    # Imported here: the engine is an extra, and importing Ray costs seconds.
+    from flwr.simulation.run_simulation import _run_simulation  # noqa: PLC0415
+
+    simulated.federation = NOOP_FEDERATION
+    _run_simulation(
+        num_supernodes=clients,
+        exit_event=EventType.PYTHON_API_RUN_SIMULATION_LEAVE,
+        server_app_attr=server,
+        client_app_attr=client,
+        server_app_context=context,
+        app_dir=str(folder),
+        run=simulated,
+        is_app=True,
+    )
+
+
+NAMES = PrivateUse(
+    name="names",
+    why="Error codes of replies, the serialisation type of arrays, the type of a run and of its "
+    "configuration, the Grid of a real cluster, Flower's logger, and the ids in a message that only Flower "
+    "sets.",
+    sources={
+        "flwr.common.constant": {
+            "ErrorCode": "4889fc3e5b66",
+            "SType": "8e395c3827e6",
+            "SUPERLINK_NODE_ID": "6b86b273ff34",
+        },
+        "flwr.common.logger": {"FLOWER_LOGGER": "b8b6e49f9d75"},
+        "flwr.common.typing": {
+            "Run": "884c0789477d",
+            "UserConfig": "c4d07da2da76",
+            "UserConfigValue": "e9b51b57f9a1",
+        },
+        "flwr.server.grid.grpc_grid": {"GrpcGrid.__init__": "56e3e411568f"},
+        "flwr.app.metadata": {"Metadata.__init__": "6fbabfdad31b"},
+    },
+)
+
+BUNDLES = PrivateUse(
+    name="app-bundles",
+    why="Check, pack and unpack apps in memory. Flower's commands `flwr build` and `flwr install` write "
+    "files beside the app and print for people.",
+    sources={
+        "flwr.cli.build": {"build_fab_from_files": "3effd5d7e0c9"},
+        "flwr.cli.install": {"install_from_fab": "e9d32b45b1f5"},
+        "flwr.common.config": {
+            "flatten_dict": "a8ae88acf654",
+            "get_fab_config": "99a9a8004cd3",
+            "get_fused_config_from_dir": "42c760e339fe",
+            "get_metadata_from_config": "8da9f8ff1489",
+            "get_project_config": "8dd34346adf9",
+            "validate_fields_in_config": "2b3cb9b900dc",
+        },
+        # A SuperLink's storage names the bundles by their SHA-256.
+        "flwr.supercore.ffs.disk_ffs": {"DiskFfs.put": "beb6670ab92f"},
+        # `fab.py` walks the folder for the files that Flower packs.
+        "flwr.common.constant": {"FAB_INCLUDE_PATTERNS": "249ca1eee6fe"},
+    },
+)
+
+APPS = PrivateUse(
+    name="apps",
+    why="`oneflower simulate` and `oneflower app check` load an app as Flower does and run it in their own "
+    "process. Flower's public `run_simulation` takes no app folder and no run-config.",
+    sources={
+        "flwr.clientapp.client_app": {"LoadClientAppError": "c2dce8f5e6fb"},
+        "flwr.common.logger": {"update_console_handler": "637d8d1566d0"},
+        "flwr.common.object_ref": {"load_app": "c8a21ee9a3d5"},
+        "flwr.server.run_serverapp": {"run": "a3c8972eda36"},
+        "flwr.server.server_app": {"LoadServerAppError": "876b124a6728"},
+    },
+)
+
+LEGACY = PrivateUse(
+    name="legacy-loop",
+    why="Sort what Flower's legacy server samples from, and the results that its strategy gets: their order "
+    "is that of arrival, and a sum of floats depends on it.",
+    sources={
+        "flwr.server.server": {"fit_clients": "672383626486", "evaluate_clients": "1d3c6b07023e"},
+        "flwr.server.client_manager": {
+            "SimpleClientManager.sample": "6fba2ea3f702",
+            "SimpleClientManager.wait_for": "efa5c72761f2",
+            "SimpleClientManager.register": "a8e26f26d5bc",
+        },
+        "flwr.server.client_proxy": {"ClientProxy.__init__": "c1c9b2b77261"},
+    },
+)
+
+RAY = PrivateUse(
+    name="ray-engine",
+    why="`oneflower simulate --engine ray` runs an app on Flower's simulation engine.",
+    sources={
+        "flwr.common.telemetry": {"EventType": "fc8430d6a4ca"},
+        "flwr.common.typing": {"Run": "884c0789477d"},
+        "flwr.simulation.run_simulation": {"_run_simulation": "1cd2f6775704"},
+        "flwr.supercore.constant": {"NOOP_FEDERATION": "37a8eec1ce19"},
+    },
+    when_used=True,
+)

@@ -1,0 +1,106 @@
+"""A setting that has no effect is an error where safety was asked for, and a warning otherwise."""
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.serverapp.strategy import FedAvg
+
+from oneflower.checkpoints import CheckpointReader
+from oneflower.errors import SettingsError
+from oneflower.journal import read_journal
+from oneflower.journal.events import ClientQuarantined, TrainingStarted
+from oneflower.settings.table import BY_KEY
+
+
+def model():
+    return ArrayRecord({"w": Array(np.zeros(3, np.float32))})
+
+
+def own_loop(kind="train"):
+    def main(grid, context):
+        content = RecordDict({"arrays": model(), "config": ConfigRecord({"server-round": 1})})
+        messages = [Message(content, node, kind) for node in grid.get_node_ids()]
+        grid.send_and_receive(messages)
+
+    return main
+
+
+class Own(FedAvg):
+    def aggregate_train(self, server_round, replies):
+        return super().aggregate_train(server_round, replies)
+
+
+def starts(make):
+    return lambda grid, context: make().start(grid=grid, initial_arrays=model(), num_rounds=2)
+
+
+def set_by_operator(**values):
+    return {**values, "operator-set": ",".join(BY_KEY[name].name for name in values)}
+
+
+def test_a_robust_strategy_is_refused_for_an_own_loop(stock):
+    """Case H: FL_STRATEGY=Krum was printed, and a NaN client passed."""
+    with pytest.raises(SettingsError, match="FL_STRATEGY=Krum would have no effect: the app sends"):
+        stock(own_loop()).run(**set_by_operator(strategy="Krum"))
+
+
+@pytest.mark.parametrize("name", ["update-norm-bound", "max-client-weight"])
+def test_a_bound_is_refused_for_an_own_loop_and_for_a_rule_of_the_app(stock, name):
+    settings = set_by_operator(**{name: 5.0})
+    with pytest.raises(SettingsError, match="would have no effect: the app sends"):
+        stock(own_loop()).run(**settings)
+    with pytest.raises(SettingsError, match="would have no effect: the app's strategy Own"):
+        stock(starts(Own)).run(**settings)
+    stock(starts(FedAvg)).run(**settings)
+
+
+def test_questions_before_a_strategy_are_no_training(stock):
+    def main(grid, context):
+        own_loop("query")(grid, context)
+        starts(FedAvg)(grid, context)
+
+    app = stock(main)
+    app.run(**set_by_operator(strategy="FedMedian"))
+    entries = read_journal(app.path / "journal.jsonl")
+    started = [entry.event for entry in entries if isinstance(entry.event, TrainingStarted)]
+    assert [event.strategy for event in started] == ["FedMedian"]
+
+
+def test_another_setting_without_effect_is_warned_of(stock, caplog):
+    stock(own_loop()).run(**set_by_operator(**{"strategy": "FedAdam", "early-stop-rounds": 3}))
+    assert "no effect on an app that sends its messages itself: FL_STRATEGY, FL_EARLY_STOP_ROUNDS" in (
+        caplog.text
+    )
+
+
+def test_a_strategy_that_was_set_replaces_that_of_the_app(stock, caplog):
+    def train(message, context, arrays):
+        number = context.node_config["partition-id"]
+        return {"w": np.full(3, 1e6 if number == 4 else number, np.float32)}, {"num-examples": 1}
+
+    caplog.set_level("INFO")
+    app = stock(starts(FedAvg), train=train, clients=5)
+    app.run(**set_by_operator(**{"strategy": "FedMedian", "min-evaluate-clients": 0}))
+    assert CheckpointReader(app.path).load(2).arrays["w"].tolist() == [2, 2, 2]
+    assert "FL_STRATEGY=FedMedian replaces the app's strategy FedAvg" in caplog.text
+
+
+def test_a_strategy_that_was_set_leaves_a_nan_client_out(stock):
+    def train(message, context, arrays):
+        number = context.node_config["partition-id"]
+        return {"w": np.full(3, np.nan if number == 4 else number, np.float32)}, {"num-examples": 1}
+
+    app = stock(starts(FedAvg), train=train, clients=7)
+    settings = {"strategy": "Krum", "num-malicious": 2, "min-evaluate-clients": 0}
+    app.run(**set_by_operator(**settings))
+    entries = read_journal(app.path / "journal.jsonl")
+    assert sum(isinstance(entry.event, ClientQuarantined) for entry in entries) == 2
+    assert np.isfinite(CheckpointReader(app.path).load(2).arrays["w"]).all()
+
+
+def test_what_the_operator_did_not_set_is_the_authors(stock):
+    app = stock(starts(lambda: FedAvg(min_train_nodes=3, min_available_nodes=3)), clients=3)
+    app.run()
+    assert CheckpointReader(app.path).rounds() == (1, 2)
+    app.run(**set_by_operator(**{"num-server-rounds": 3}))
+    assert CheckpointReader(app.path).rounds() == (1, 2, 3)
