@@ -288,10 +288,10 @@ def test_what_is_left_out_of_the_bundle_is_named_with_the_rule(folder, tmp_path)
 
 @pytest.mark.parametrize(
     ("asked", "outcome"),
-    [("flwr>=1.20", "ok"), ("flwr[simulation]>=1.29.0", "warning"), ("flwr~=1.25.0", "ok")],
+    [("flwr>=1.20", "ok"), ("flwr[simulation]>=1.99.0", "warning"), ("flwr!=9.9", "ok")],
 )
 def test_the_flower_that_the_app_asks_for_is_compared(folder, asked, outcome):
-    break_(folder, "pyproject", "[project]\n", f'[project]\ndependencies = ["{asked}"]\n')
+    break_(folder, "pyproject", 'dependencies = ["oneflower[apps]"]', f'dependencies = ["{asked}"]')
     found = flower_version(folder)
     assert found.outcome == outcome
     assert asked in found.found
