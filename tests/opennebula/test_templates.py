@@ -15,7 +15,7 @@ from oneflower.errors import SettingsError, StateError
 from oneflower.opennebula.roles import Machine
 from oneflower.opennebula.templates import vm
 from oneflower.opennebula.templates.catalogue import catalogue, write_catalogue
-from oneflower.opennebula.templates.oneflow import Form, contents_6, service
+from oneflower.opennebula.templates.oneflow import Form, contents_6, name_in, service
 from oneflower.opennebula.templates.packer import Link
 from oneflower.opennebula.templates.syntax import attribute, template, vector
 from oneflower.opennebula.templates.vm import Share, vm_template
@@ -84,7 +84,7 @@ def test_the_service_is_what_oneflow_takes(form):
 def test_the_service_asks_for_the_short_form_or_for_all(form):
     key = "custom_attrs" if form is Form.SIX else "user_inputs"
     short, whole = (service(form, all_inputs=all_inputs)[key] for all_inputs in (False, True))
-    assert list(whole) == [variable.name for variable in TABLE]
+    assert list(whole) == [name_in(form, variable) for variable in TABLE]
     assert [name for name in whole if name in short] == list(short)
     assert "FL_SEED" not in short
     assert short["FL_NUM_ROUNDS"] == whole["FL_NUM_ROUNDS"] == "O|number|Number of rounds||3"

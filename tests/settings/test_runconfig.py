@@ -78,7 +78,9 @@ def test_a_release_without_a_variable_trained_as_its_default_does():
 
 
 def test_a_key_of_the_app_that_is_missing_is_a_difference():
-    assert [str(change) for change in differences({}, {"local-epochs": 2})] == ["local-epochs was None, is 2"]
+    assert [str(change) for change in differences({}, {"local-epochs": 2})] == [
+        "local-epochs was not set, is 2"
+    ]
 
 
 def test_missing_keys_are_listed_with_the_defaults_that_replace_them():

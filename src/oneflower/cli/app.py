@@ -4,7 +4,6 @@ import json
 import os
 import sys
 import tempfile
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +13,9 @@ from oneflower.cli.config import ContextOption
 from oneflower.cli.findings import as_rows, has_problem, print_findings
 from oneflower.errors import AppError
 from oneflower.settings import read_context, resolve, run_config
+
+MORE_CLIENTS = (5, 10, 100)
+"""Tried in turn for a server that waits for more clients than a round of the settings needs."""
 
 app = typer.Typer(help="Check an app of your own.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -33,33 +35,39 @@ def check(
         typer.Option(
             metavar="N",
             min=1,
-            help="Clients that the server sees; by default as many as a round needs.",
+            help="Clients that the server sees; by default as many as it waits for.",
         ),
     ] = None,
+    deadline: Annotated[
+        float,
+        typer.Option(metavar="SECONDS", min=1, help="Time after which an app that hangs is ended."),
+    ] = 120,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Check a Flower app and print how to fix each problem.
 
-    Runs its server up to round 1 and trains one client several times, all in this process. Checks that it is
-    a Flower app, that the server calls oneflower.sdk.train, that its run-config keys are declared, that
-    replies are complete (including num-examples), that the same seed, round and partition give the same
-    bytes, and that the client uses proximal-mu (mu 0 compared with a large mu) and lr.
+    Runs its server up to round 1 and trains one client several times, in one process of its own. Checks that
+    it is a Flower app, what of its folder is packed, which Flower it asks for, that its run-config keys are
+    declared, that replies are complete (including num-examples), that the same seed, round and partition
+    give the same bytes, and that proximal-mu (0 compared with a large mu) and lr change what the client
+    trains. The verdict says what the app gets and what it needs for the rest.
 
     Exit code 0 without a problem (warnings do not count), 5 with one, 2 for wrong settings.
     """
     # Imported here: it loads Flower's engine, and the app.
-    from oneflower.lab.app_check import check_app  # noqa: PLC0415
-    from oneflower.lab.simulation import set_log_level  # noqa: PLC0415
+    from oneflower.lab.app_check.child import check_within  # noqa: PLC0415
 
     resolution = resolve(os.environ, read_context(context) if context else None)
     chosen = not resolution.provenance["FL_LOG_LEVEL"].is_default
-    set_log_level(resolution.settings.log_level if chosen else "CRITICAL")
-    with tempfile.TemporaryDirectory(prefix="oneflower-check-") as home, redirect_stdout(sys.stderr):
-        findings = check_app(
+    with tempfile.TemporaryDirectory(prefix="oneflower-check-") as home:
+        findings = check_within(
             folder,
             run_config=run_config(resolution.settings),
             clients=clients or max(resolution.settings.clients_needed.values()),
+            or_more=() if clients else MORE_CLIENTS,
             home=Path(home),
+            deadline_s=deadline,
+            log_level=resolution.settings.log_level if chosen else "CRITICAL",
         )
     unfit = has_problem(findings)
     if as_json:

@@ -50,7 +50,8 @@ def _lines(findings: Sequence[Finding], subject: str) -> list[Text]:
 
 
 def _verdict(findings: Sequence[Finding]) -> str:
-    counts = {name: sum(each.outcome == name for each in findings) for name in ("problem", "warning")}
+    checks = [each for each in findings if each.check != "verdict"]
+    counts = {name: sum(each.outcome == name for each in checks) for name in ("problem", "warning")}
     if not any(counts.values()):
         return "no problems found"
     return ", ".join(f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts.items() if count)

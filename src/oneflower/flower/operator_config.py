@@ -23,5 +23,6 @@ def completed(run_config: Mapping[str, Any]) -> dict[str, Any]:
     given = read_json(Path(named)) if named else {}
     simple = {key: value for key, value in given.items() if isinstance(value, bool | int | float | str)}
     if not simple or any(key.startswith(f"{NAMESPACE}.") for key in run_config):
-        return dict(run_config)
+        # The same object: `app check` watches what is read of it.
+        return run_config if isinstance(run_config, dict) else dict(run_config)
     return {**run_config, **submitted(with_the_authors_of(simple, run_config), run_config)}

@@ -88,6 +88,10 @@ def missing_keys(run_config: Mapping[str, object]) -> dict[str, Value]:
     return {key: row.default for key, row in BY_KEY.items() if key_in(run_config, key) not in run_config}
 
 
+def _shown(value: object) -> object:
+    return "not set" if value is None else value
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """A value that is not what it was."""
@@ -97,7 +101,7 @@ class Change:
     now: object
 
     def __str__(self) -> str:
-        return f"{self.key} was {self.before}, is {self.now}"
+        return f"{self.key} was {_shown(self.before)}, is {_shown(self.now)}"
 
 
 def without_operational(run_config: Mapping[str, Any]) -> dict[str, Any]:

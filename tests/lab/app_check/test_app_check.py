@@ -12,12 +12,15 @@ from typer.testing import CliRunner
 from oneflower.apps_catalogue import write_app
 from oneflower.cli.main import app as command
 from oneflower.lab.app_check import check_app
+from oneflower.lab.app_check.packed import flower_version
 from oneflower.settings import resolve, run_config
 
 APPS = Path(__file__).parents[3] / "apps"
 TINY_MODEL = APPS.parent / "tests" / "apps" / "tiny_model.py"
 CHECKS = [
     "flower-app",
+    "left-out",
+    "flower-version",
     "run-config",
     "server",
     "initial-model",
@@ -26,6 +29,7 @@ CHECKS = [
     "proximal-mu",
     "learning-rate",
     "evaluate-reply",
+    "verdict",
 ]
 SEEDED = "generator = set_determinism(info.seed, info.round, info.partition_id)"
 # Draws from the global generator, which nobody seeds.
@@ -75,17 +79,19 @@ def break_(folder, part, old, new):
     path.write_text(text.replace(old, new), encoding="utf-8")
 
 
-def findings(folder, tmp_path, *broken, clients=2, **variables):
+def findings(folder, tmp_path, *broken, clients=2, **given):
     for each in broken:
         break_(folder, *each)
     found = check_app(
-        folder, run_config=run_config(resolve(variables).settings), clients=clients, home=tmp_path / "home"
+        folder, run_config=run_config(resolve(given).settings), clients=clients, home=tmp_path / "home"
     )
     return {each.check: each for each in found}
 
 
 def outcomes(found):
-    return {name: each.outcome.value for name, each in found.items() if each.outcome != "ok"}
+    return {
+        name: each.outcome.value for name, each in found.items() if each.outcome != "ok" and name != "verdict"
+    }
 
 
 def test_the_starter_app_has_everything(folder, tmp_path):
@@ -122,23 +128,31 @@ def test_the_language_model_app_has_everything(tmp_path, monkeypatch):
     assert [(each.check, each.found) for each in found if each.outcome != "ok"] == []
 
 
-def test_a_client_that_ignores_mu_gets_the_term_from_oneflower(folder, tmp_path):
-    found = findings(folder, tmp_path, IGNORES_MU)
-    assert outcomes(found) == {}
-    assert "oneflower adds the proximal term" in found["proximal-mu"].found
-
-
 @pytest.mark.parametrize(("strategy", "outcome"), [("FedProx", "problem"), ("FedAvg", "warning")])
 def test_a_client_that_steps_by_itself_and_ignores_mu_is_told_so(folder, tmp_path, strategy, outcome):
     found = findings(folder, tmp_path, IGNORES_MU, BY_ITSELF, FL_STRATEGY=strategy)
     assert outcomes(found) == {"proximal-mu": outcome}
+
+
+def test_a_client_that_ignores_mu_is_told_so_plainly(folder, tmp_path):
+    found = findings(folder, tmp_path, IGNORES_MU, FL_STRATEGY="FedProx", FL_PROXIMAL_TERM="app")
+    assert outcomes(found) == {"proximal-mu": "problem"}
+    assert "FedProx needs the proximal term" in found["verdict"].found
     assert "the client ignores proximal-mu" in found["proximal-mu"].found
     assert "FL_STRATEGY=FedProx would train as FedAvg does" in found["proximal-mu"].found
     assert "proximal_term(model, global_arrays, info.proximal_mu)" in found["proximal-mu"].fix
 
 
-def test_a_client_that_seeds_nothing_is_seeded(folder, tmp_path):
-    assert outcomes(findings(folder, tmp_path, ("client", SEEDED, UNSEEDED))) == {}
+def test_without_fedprox_it_is_only_warned_of(folder, tmp_path):
+    found = findings(folder, tmp_path, IGNORES_MU, FL_PROXIMAL_TERM="app")
+    assert outcomes(found) == {"proximal-mu": "warning"}
+    assert found["verdict"].outcome == "ok"
+
+
+def test_the_term_and_the_seed_are_given_to_a_client_that_has_neither(folder, tmp_path):
+    found = findings(folder, tmp_path, IGNORES_MU, ("client", SEEDED, UNSEEDED), FL_STRATEGY="FedProx")
+    assert outcomes(found) == {}
+    assert found["verdict"].found == "it runs with checkpoints and resume"
 
 
 def test_a_client_that_nothing_can_seed_is_not_judged_by_chance(folder, tmp_path):
@@ -148,6 +162,7 @@ def test_a_client_that_nothing_can_seed_is_not_judged_by_chance(folder, tmp_path
         "proximal-mu": "skipped",
         "learning-rate": "skipped",
     }
+    assert "does not end with the same bytes" in found["verdict"].found
 
 
 def test_a_term_with_the_wrong_sign_does_not_keep_the_update_close(folder, tmp_path):
@@ -197,27 +212,28 @@ def test_keys_that_are_read_and_not_declared_are_named(folder, tmp_path, read, o
     assert "depth" in found["run-config"].found
 
 
-def test_a_default_that_a_key_of_oneflowers_cannot_have_is_a_problem(folder, tmp_path):
+def test_a_default_that_a_key_of_oneflowers_cannot_have_is_warned_of(folder, tmp_path):
     broken = ("pyproject", "local-epochs = 2", "local-epochs = 2\ntrim-beta = 0.9")
     found = findings(folder, tmp_path, broken)
-    assert outcomes(found)["run-config"] == "problem"
+    assert outcomes(found)["run-config"] == "warning"
     assert "trim-beta" in found["run-config"].found
 
 
-def test_a_server_with_a_strategy_of_its_own_is_a_problem(folder, tmp_path):
+def test_a_server_with_a_strategy_of_its_own_runs_unchanged(folder, tmp_path):
     broken = (
         "server",
         "    train(grid, context, model_arrays(model), evaluate=evaluate)",
         OWN_STRATEGY,
     )
     found = findings(folder, tmp_path, broken)
-    assert outcomes(found) == {"server": "problem"}
-    assert "oneflower.sdk.train(grid, context, arrays)" in found["server"].fix
+    assert outcomes(found) == {}
+    assert "it starts FedAvg" in found["server"].found
+    assert found["verdict"].found == "it runs unchanged with checkpoints and resume"
 
 
-def test_an_unseeded_first_model_is_a_problem(folder, tmp_path):
+def test_an_unseeded_first_model_is_seeded(folder, tmp_path):
     found = findings(folder, tmp_path, ("server", "    set_determinism(seed, 0, 0)\n", ""))
-    assert outcomes(found) == {"initial-model": "problem"}
+    assert outcomes(found) == {}
 
 
 @pytest.mark.parametrize(
@@ -257,15 +273,55 @@ def test_the_command_has_exit_codes_and_json(folder):
     assert json.loads(result.stdout)["ok"] is False
 
 
-def test_an_app_of_flowers_older_api_is_told_which_one_fits(folder, tmp_path):
+def test_a_client_that_does_not_fit_a_server_of_flowers_older_api_is_named(folder, tmp_path):
     path = folder / folder.name / "server.py"
     path.write_text(OLDER_API, encoding="utf-8")
     found = findings(folder, tmp_path)
-    assert outcomes(found) == {"server": "problem"}
-    assert "Message API" in found["server"].fix
+    assert "a loop of its own" in found["server"].found
+    assert found["train-reply"].outcome == "problem"
 
 
 def test_a_server_that_waits_for_more_clients_is_not_waited_for(folder, tmp_path):
     found = findings(folder, tmp_path, clients=1)
     assert "waits for more than 1 client;" in found["server"].found
     assert "--clients" in found["server"].found
+
+
+def test_what_is_left_out_of_the_bundle_is_named_with_the_rule(folder, tmp_path):
+    package = folder / folder.name
+    (package / "vocab.json").write_text("{}")
+    found = findings(folder, tmp_path)
+    assert found["left-out"].outcome == "warning"
+    assert f"by their extension: {folder.name}/vocab.json" in found["left-out"].found
+    (package / "plain").mkdir()
+    (package / "plain" / "__init__.py").write_text("")
+    (folder / ".gitignore").write_text("plain/\n")
+    found = findings(folder, tmp_path)
+    assert f"by .gitignore: {folder.name}/plain/__init__.py" in found["left-out"].found
+
+
+@pytest.mark.parametrize(
+    ("asked", "outcome"),
+    [("flwr>=1.20", "ok"), ("flwr[simulation]>=1.99.0", "warning"), ("flwr!=9.9", "ok")],
+)
+def test_the_flower_that_the_app_asks_for_is_compared(folder, asked, outcome):
+    break_(folder, "pyproject", 'dependencies = ["oneflower[apps]"]', f'dependencies = ["{asked}"]')
+    found = flower_version(folder)
+    assert found.outcome == outcome
+    assert asked in found.found
+
+
+def test_an_app_that_hangs_is_ended_at_the_deadline(folder):
+    break_(folder, "server", "app = ", "import time\ntime.sleep(1e6)\napp = ")
+    result = CliRunner().invoke(command, ["app", "check", str(folder), "--deadline", "15", "--json"])
+    assert result.exit_code == 5
+    (found,) = json.loads(result.stdout)["checks"]
+    assert found["check"] == "deadline"
+    assert "within 15 s" in found["found"]
+
+
+def test_an_app_that_ends_the_process_is_said_so(folder):
+    break_(folder, "server", "app = ", "import os\nos._exit(0)\napp = ")
+    result = CliRunner().invoke(command, ["app", "check", str(folder), "--json"])
+    assert result.exit_code == 5
+    assert "ended the process" in json.loads(result.stdout)["checks"][0]["found"]

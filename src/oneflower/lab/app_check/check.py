@@ -1,7 +1,7 @@
 """All checks of an app, one after another."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,37 +17,51 @@ from oneflower.flower.records import array_views
 from oneflower.journal import JOURNAL_VARIABLE, read_journal
 from oneflower.journal.events import TrainingStarted
 from oneflower.lab.app_check.client import check_client
-from oneflower.lab.app_check.probe import Probe, WatchedConfig, first_message
+from oneflower.lab.app_check.packed import flower_version, left_out
+from oneflower.lab.app_check.probe import (
+    Probe,
+    TrainsNothingError,
+    WatchedConfig,
+    Way,
+    first_message,
+)
+from oneflower.lab.app_check.verdict import verdict
 from oneflower.lab.simulation import server_context, unpack
 from oneflower.settings import APP_CONFIG_KEYS, submitted, training_config
+from oneflower.stock.hooks import installed
 from oneflower.words import counted
 
 PACKS, KEYS, SERVER, INITIAL, CLIENT = "flower-app", "run-config", "server", "initial-model", "client"
 FOR_THE_CHECK: Mapping[str, Any] = {
-    "strategy": "FedProx",
-    "proximal-mu": 1.0,
     "num-server-rounds": 1,
     "checkpoint-enabled": False,
     "resume": "never",
     "round-retries": 0,
 }
-"""FedProx sends a mu, one round is enough, and nothing is written but what the check itself writes."""
+"""One round is enough, and nothing is written but what the check itself writes."""
 
 HOW_TO_PACK = "Fix what is listed, in pyproject.toml and beside it"
 HOW_TO_DECLARE = "Declare the key with its default in [tool.flwr.app.config] of pyproject.toml"
 HOW_TO_START = "Fix the server; `oneflower simulate --clients 2 --app DIR` shows the whole traceback"
-HOW_TO_CALL = (
-    "In @app.main() call oneflower.sdk.train(grid, context, arrays) in place of the strategy's start: "
-    "until then FL_STRATEGY, FL_NUM_ROUNDS, checkpoints and resume do nothing"
-)
 HOW_TO_USE_MESSAGES = (
-    "Write the app with Flower's Message API: @app.main() of the ServerApp calls oneflower.sdk.train, and "
-    "@app.train() of the ClientApp answers. A server_fn or client_fn of older Flower does not fit"
+    "Start a strategy or send messages in @app.main() of the ServerApp; `oneflower simulate --clients 2 "
+    "--app DIR` shows what it does"
+)
+HOW_TO_DEFAULT = (
+    "Give the key a default that the variable accepts, or another name: a value of it reaches oneflower only "
+    "where Flower packs the app"
 )
 HOW_TO_SEED = "Seed before the model is made: set_determinism(context.run_config['seed'], 0, 0)"
 
 
-def check_app(app_dir: Path, *, run_config: Mapping[str, Any], clients: int, home: Path) -> list[Finding]:
+def check_app(
+    app_dir: Path,
+    *,
+    run_config: Mapping[str, Any],
+    clients: int,
+    home: Path,
+    or_more: Sequence[int] = (),
+) -> list[Finding]:
     """Check an app; its code is loaded and run in this process.
 
     Parameters
@@ -58,10 +72,11 @@ def check_app(app_dir: Path, *, run_config: Mapping[str, Any], clients: int, hom
         What the settings say; the check's own keys come on top.
     clients
         How many clients the server sees. One of them is asked.
+    or_more
+        How many it sees next, in turn, where it waits for more.
     home
         A folder for the unpacked app and the journal.
     """
-    is_fedprox = training_config(run_config).strategy == FOR_THE_CHECK["strategy"]
     try:
         fab = build_fab(app_dir)
         folder = unpack(fab, home)
@@ -69,22 +84,28 @@ def check_app(app_dir: Path, *, run_config: Mapping[str, Any], clients: int, hom
     except (OneflowerError, ValueError, OSError) as error:
         return [problem(PACKS, str(error), HOW_TO_PACK)]
     server, client = bundles.unpacked_components(folder)
+    packed = [left_out(app_dir, fab), flower_version(app_dir)]
     findings = [ok(PACKS, f"{fab.id} {fab.version}: serverapp {server}, clientapp {client}")]
     watched = WatchedConfig(context.run_config)
     context.run_config = watched
-    findings += _check_running(folder, context, clients, fab.id, home, is_fedprox=is_fedprox)
-    return [findings[0], _check_keys(app_dir, watched), *findings[1:]]
+    wants_fedprox = run_config.get("strategy") == "FedProx"
+    with installed():
+        way, ran = _check_running(
+            folder, context, (clients, *or_more), fab.id, home, must_use_mu=wants_fedprox
+        )
+    findings = [findings[0], *packed, _check_keys(app_dir, watched), *ran]
+    return [*findings, verdict(findings, way)]
 
 
-def _check_running(  # noqa: PLR0913 the last by name only
-    folder: Path, context: Context, clients: int, app: str, home: Path, *, is_fedprox: bool
-) -> list[Finding]:
+def _check_running(  # noqa: PLR0913 - the inputs of a run
+    folder: Path, context: Context, clients: Sequence[int], app: str, home: Path, *, must_use_mu: bool
+) -> tuple[Way | None, list[Finding]]:
     """Load both parts, run the server twice up to its first message, then the client."""
     server_name, client_name = bundles.unpacked_components(folder)
     try:
         client = apps.load_client_app(client_name, folder)
     except (Exception, SystemExit) as error:  # noqa: BLE001  an app's code may raise anything
-        return [
+        return None, [
             problem(
                 CLIENT, f"it cannot be loaded: {_said(error)}", "Fix the client, or install what is missing"
             )
@@ -97,17 +118,30 @@ def _check_running(  # noqa: PLR0913 the last by name only
             probe = first_message(server, client, context=context, clients=clients, app=app)
             seed_everything(2)
             again = first_message(server, client, context=context, clients=clients, app=app)
+    except TrainsNothingError:
+        said = "it asks its clients and trains no model: its messages are recorded and replayed"
+        return Way.LOOP, [ok(SERVER, said)]
     except (Exception, SystemExit) as error:  # noqa: BLE001  an app's code may raise anything
-        return [problem(SERVER, f"it does not get to round 1: {_said(error)}", HOW_TO_START)]
+        return None, [problem(SERVER, f"it does not get to round 1: {_said(error)}", HOW_TO_START)]
     if probe is None or again is None:
-        return [problem(SERVER, "it ends without a training message to any client", HOW_TO_USE_MESSAGES)]
-    return [_server(journal), _initial_model(probe, again), *check_client(probe, is_fedprox=is_fedprox)]
+        return None, [
+            problem(SERVER, "it ends without a training message to any client", HOW_TO_USE_MESSAGES)
+        ]
+    return probe.way, [
+        _server(probe.way, journal),
+        _initial_model(probe, again),
+        *check_client(probe, must_use_mu=must_use_mu),
+    ]
 
 
-def _server(journal: Path) -> Finding:
-    if any(isinstance(entry.event, TrainingStarted) for entry in read_journal(journal)):
+def _server(way: Way, journal: Path) -> Finding:
+    if way is Way.SDK:
         return ok(SERVER, "it calls oneflower.sdk.train")
-    return problem(SERVER, "it trains without oneflower.sdk.train", HOW_TO_CALL)
+    if way is Way.LOOP:
+        return ok(SERVER, "it has a loop of its own: its messages are recorded, and replayed after a crash")
+    started = [entry.event for entry in read_journal(journal) if isinstance(entry.event, TrainingStarted)]
+    name = started[-1].strategy if started else "its strategy"
+    return ok(SERVER, f"it starts {name}, which runs in oneflower's rounds")
 
 
 def _initial_model(probe: Probe, again: Probe) -> Finding:
@@ -129,7 +163,7 @@ def _check_keys(app_dir: Path, watched: WatchedConfig) -> Finding:
     try:
         training_config(declared)
     except SettingsError as error:
-        return problem(KEYS, str(error).replace("\n", "; "), "Give the key a default of the accepted form")
+        return warning(KEYS, str(error).replace("\n", "; "), HOW_TO_DEFAULT)
     if watched.missed:
         names = ", ".join(sorted(watched.missed))
         return problem(KEYS, f"the app needs keys that it does not declare: {names}", HOW_TO_DECLARE)
@@ -144,8 +178,10 @@ def _check_keys(app_dir: Path, watched: WatchedConfig) -> Finding:
 
 def _said(error: BaseException) -> str:
     cause = error.__cause__
+    if isinstance(cause, ImportError):
+        return f"{type(cause).__name__}: {cause}"
     text = str(error) if isinstance(error, OneflowerError) else f"{type(error).__name__}: {error}"
-    return f"{text} ({type(cause).__name__}: {cause})" if cause is not None else text
+    return " ".join((f"{text} ({type(cause).__name__}: {cause})" if cause is not None else text).split())
 
 
 @contextmanager

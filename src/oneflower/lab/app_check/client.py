@@ -21,7 +21,7 @@ from oneflower.checkpoints import model_digest
 from oneflower.findings import Finding, Outcome, ok, problem, skipped, warning
 from oneflower.flower.calls.control import APP, AUTO
 from oneflower.flower.records import array_views
-from oneflower.lab.app_check.probe import Probe
+from oneflower.lab.app_check.probe import Probe, Way
 from oneflower.training.replies import ReplyError, parse_evaluation, parse_update
 
 TRAIN, REPEATS, MU, LR = "train-reply", "determinism", "proximal-mu", "learning-rate"
@@ -47,6 +47,7 @@ HOW_TO_USE_MU = (
     "or train with oneflower.sdk.torch_app.fit"
 )
 HOW_TO_USE_LR = "Build the optimizer with lr=info.lr or your own: info.lr is None where the server sends none"
+HOW_TO_FIX_CLIENT = "Fix the client; `oneflower simulate --clients 2 --app DIR` shows the whole traceback"
 HOW_TO_EVALUATE = "Reply to evaluate with one MetricRecord that holds num-examples and what was measured"
 
 
@@ -64,8 +65,16 @@ class Trained:
         return cls(digest=model_digest(update.arrays), distance=math.sqrt(sum(squares)))
 
 
-def check_client(probe: Probe, *, is_fedprox: bool = True) -> list[Finding]:
-    """Train one client several times and evaluate it once; `is_fedprox` says that FL_STRATEGY sends a mu."""
+def check_client(probe: Probe, *, must_use_mu: bool = False) -> list[Finding]:
+    """Train one client several times and evaluate it once.
+
+    Parameters
+    ----------
+    must_use_mu
+        FL_STRATEGY is FedProx: without it a client that ignores mu is only warned of.
+    """
+    if probe.way is not Way.SDK and not _is_averaged(probe):
+        return _check_any_replies(probe)
     if probe.arrays is None:
         return [problem(TRAIN, "the server's message does not hold one array record", HOW_TO_REPLY)]
     try:
@@ -83,11 +92,37 @@ def check_client(probe: Probe, *, is_fedprox: bool = True) -> list[Finding]:
     findings.append(_determinism(probe, plain, sent))
     # With the same global seed, a client that seeds nothing can be checked too.
     if findings[-1].outcome is Outcome.OK or _trained(probe, sent, global_seed=1, mu=0.0) == plain:
-        told = problem if is_fedprox else warning
+        told = problem if must_use_mu else warning
         findings += [_proximal(probe, plain, sent, told), _learning_rate(probe, plain, sent)]
     else:
         findings += [skipped(name, "two trainings with the same seeds differ") for name in (MU, LR)]
     return [*findings, _evaluation(probe)]
+
+
+def _is_averaged(probe: Probe) -> bool:
+    """Whether the client replies with one model of the form that it was sent: not so trees, or statistics."""
+    if probe.arrays is None:
+        return False
+    try:
+        parse_update(probe.ask(config={"proximal-mu": 0.0}), model_schema(array_views(probe.arrays)))
+    except (AggregationError, ReplyError):
+        return False
+    return True
+
+
+def _check_any_replies(probe: Probe) -> list[Finding]:
+    """Train a client twice whose replies only the app's own server reads."""
+    replies = [probe.ask(global_seed=seed) for seed in (1, 2)]
+    for reply in replies:
+        if reply.has_error():
+            return [problem(TRAIN, f"the client fails: {reply.error.reason}", HOW_TO_FIX_CLIENT)]
+    first, second = (dict(reply.content) for reply in replies)
+    found = [ok(TRAIN, "a reply that the app's own server reads")]
+    if first == second:
+        found.append(ok(REPEATS, "the same seed, round and partition gave the same reply twice"))
+    else:
+        found.append(problem(REPEATS, "the same seed, round and partition gave two replies", HOW_TO_REPEAT))
+    return [*found, *(skipped(name, "the replies are no model to average") for name in (MU, LR, EVALUATE))]
 
 
 def _determinism(probe: Probe, plain: Trained, sent: Arrays) -> Finding:

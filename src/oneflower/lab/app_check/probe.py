@@ -1,19 +1,25 @@
 """Run an app's server up to its first training message, and give that message to a client repeatedly."""
 
-from collections.abc import Iterable, Mapping
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from oneflower.errors import AppError
 from oneflower.flower.api import ArrayRecord, ClientApp, ConfigRecord, Context, Message, RecordDict, ServerApp
-from oneflower.flower.calls.control import APP, RECORD
+from oneflower.flower.calls.control import APP, RECORD, Control, with_control
 from oneflower.flower.calls.seeds import seed_everything
 from oneflower.lab.localgrid import LocalGrid
+from oneflower.stock import start
+from oneflower.training import train
 from oneflower.words import counted
 
 CONFIG = "config"
 """The record in which every strategy of Flower sends its config to a client."""
+_CONTROL = Control(training="0" * 8, session="0" * 8, round=1, seed=42)
 PATIENCE = 5
 """How often a server may ask for clients and send nothing: Flower waits three seconds each time."""
 
@@ -46,6 +52,18 @@ class WatchedConfig(dict[str, Any]):
         return super().get(key, default)
 
 
+class Way(StrEnum):
+    """How an app trains: through oneflower.sdk.train, a strategy's start, or a loop of its own."""
+
+    SDK = "sdk"
+    STRATEGY = "strategy"
+    LOOP = "loop"
+
+
+class TrainsNothingError(Exception):
+    """The server has asked clients, and ended without a training message."""
+
+
 class _FirstMessageError(Exception):
     """Leaves the server's code with the message that it wanted to send."""
 
@@ -57,28 +75,47 @@ class _FirstMessageError(Exception):
 class _ProbeGrid(LocalGrid):
     """A LocalGrid that stops the server at its first training message."""
 
-    def __init__(self, client_app: ClientApp, *, clients: int, run_config: WatchedConfig, app: str) -> None:
-        super().__init__(client_app, clients=clients, run_config=run_config, app=app)
-        self._looks = 0
+    def __init__(
+        self, client_app: ClientApp, *, clients: Sequence[int], run_config: WatchedConfig, app: str
+    ) -> None:
+        super().__init__(client_app, clients=clients[0], run_config=run_config, app=app)
+        self._more = list(clients[1:])
+        self._watched = run_config
+        self._looks = self.asked = 0
+        self.first: Message | None = None
+        """The first training message, which older servers send from threads of their own."""
+        self._watch()
+
+    def _watch(self) -> None:
         for context in self._contexts.values():
-            context.run_config = run_config
+            context.run_config = self._watched
 
     def get_node_ids(self) -> Iterable[int]:
         """Return every client's id; a server that asks again and again waits for more of them."""
         self._looks += 1
-        if self._looks > PATIENCE:
+        if self._looks > PATIENCE and self.first is None:
+            self._grow()
+        return super().get_node_ids()
+
+    def _grow(self) -> None:
+        if not self._more:
             raise AppError(
                 f"it waits for more than {counted(len(self._contexts), 'client')}; expected a training "
                 f"message. Use --clients N with as many as the server asks for"
             )
-        return super().get_node_ids()
+        count = self._more.pop(0)
+        larger = LocalGrid(self._client_app, clients=count, run_config=self._watched, app=self.run.fab_id)
+        self._contexts, self._looks = larger._contexts, 0  # noqa: SLF001 - of the same class
+        self._watch()
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Queue what is no training message."""
         messages = list(messages)
         self._looks = 0
+        self.asked += len(messages)
         for message in messages:
             if message.metadata.message_type.partition(".")[0] == "train":
+                self.first = self.first or message
                 raise _FirstMessageError(message)
         return super().push_messages(messages)
 
@@ -95,6 +132,7 @@ class Probe:
 
     message: Message
     grid: _ProbeGrid
+    way: Way = Way.SDK
 
     @property
     def arrays(self) -> ArrayRecord | None:
@@ -122,6 +160,8 @@ class Probe:
         does not.
         """
         content = deepcopy(self.message.content)
+        if RECORD not in content:  # a loop of the app's own: the recording grid adds it
+            content = with_control(content, _CONTROL)
         control = content.config_records.get(RECORD)
         if control is not None:
             control["proximal-term"] = proximal_term
@@ -131,12 +171,14 @@ class Probe:
 
 
 def first_message(
-    server: ServerApp, client: ClientApp, *, context: Context, clients: int, app: str
+    server: ServerApp, client: ClientApp, *, context: Context, clients: Sequence[int], app: str
 ) -> Probe | None:
     """Run the server until it wants a client to train; None where it ends without.
 
     Raises
     ------
+    TrainsNothingError
+        It has asked clients and ended.
     Exception
         Whatever the server's code raises.
     """
@@ -146,5 +188,20 @@ def first_message(
     try:
         server(grid, context)
     except _FirstMessageError as sent:
-        return Probe(message=sent.message, grid=grid)
+        return Probe(message=sent.message, grid=grid, way=_way(sent))
+    except Exception:
+        if grid.first is None:
+            raise
+    if grid.first is not None:
+        return Probe(message=grid.first, grid=grid, way=Way.LOOP)
+    if grid.asked:
+        raise TrainsNothingError
     return None
+
+
+def _way(error: BaseException) -> Way:
+    """Return how the server came to its first message: by which modules the exception passed."""
+    passed = {Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)}
+    if Path(str(start.__file__)) in passed:
+        return Way.STRATEGY
+    return Way.SDK if Path(str(train.__file__)) in passed else Way.LOOP

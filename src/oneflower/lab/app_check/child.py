@@ -1,0 +1,102 @@
+"""Check an app in a process of its own with a deadline: an app may wait for ever, or end its process."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from oneflower.findings import Finding, Outcome, problem
+from oneflower.lab.app_check.check import check_app
+from oneflower.lab.simulation import set_log_level
+
+DEADLINE: Final = "deadline"
+HOW_TO_END: Final = (
+    "Find what it waits for (a download, a server, more clients), or give it longer with --deadline SECONDS"
+)
+HOW_TO_FIND: Final = "Fix it; `oneflower simulate --clients 2 --app DIR` shows the whole traceback"
+
+
+def check_within(  # noqa: PLR0913 - the inputs of a check, and its bounds
+    app_dir: Path,
+    *,
+    run_config: Mapping[str, Any],
+    clients: int,
+    or_more: Sequence[int] = (),
+    home: Path,
+    deadline_s: float,
+    log_level: str,
+) -> list[Finding]:
+    """Check an app as `check_app` does; one that takes longer is ended, with all that it has started."""
+    asked = {
+        "app": str(app_dir),
+        "run_config": dict(run_config),
+        "clients": clients,
+        "or_more": list(or_more),
+        "home": str(home),
+        "log_level": log_level,
+    }
+    result = home / "findings.json"
+    child = subprocess.Popen(
+        [sys.executable, "-P", "-m", __name__, str(result)],
+        stdin=subprocess.PIPE,
+        stdout=sys.stderr.fileno() if _has_descriptor() else subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        child.communicate(json.dumps(asked).encode(), timeout=deadline_s)
+    except subprocess.TimeoutExpired:
+        said = f"the app did not get through the checks within {deadline_s:g} s and was ended"
+        return [problem(DEADLINE, said, HOW_TO_END)]
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+    return _read(result, child.returncode)
+
+
+def _has_descriptor() -> bool:
+    try:
+        sys.stderr.fileno()
+    except (AttributeError, OSError, ValueError):
+        return False
+    return True
+
+
+def _read(result: Path, code: int) -> list[Finding]:
+    try:
+        rows = json.loads(result.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        said = f"the app ended the process of the check (exit status {code})"
+        return [problem("process", said, "Remove calls of os._exit and what crashes the interpreter")]
+    return [Finding(**{**row, "outcome": Outcome(row["outcome"])}) for row in rows]
+
+
+def _main() -> None:
+    asked = json.loads(sys.stdin.read())
+    set_log_level(asked["log_level"])
+    try:
+        with redirect_stdout(sys.stderr):
+            found = check_app(
+                Path(asked["app"]),
+                run_config=asked["run_config"],
+                clients=asked["clients"],
+                or_more=asked["or_more"],
+                home=Path(asked["home"]),
+            )
+    except (Exception, SystemExit) as error:  # noqa: BLE001  an app's code may raise anything, anywhere
+        said = f"the app raised {type(error).__name__}: {error}"
+        found = [problem("process", said, HOW_TO_FIND)]
+    rows = json.dumps([asdict(each) for each in found])
+    Path(sys.argv[1]).write_text(rows, encoding="utf-8")
+    sys.stderr.flush()
+    os._exit(0)  # threads that the app has started may never end
+
+
+if __name__ == "__main__":
+    _main()
