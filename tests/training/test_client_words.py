@@ -209,7 +209,7 @@ def test_a_proximal_term_that_nobody_was_seen_to_add_is_warned_of(federation, ca
 
     federation.app = numpy_app(update)
     federation.train(num_server_rounds=2, strategy="FedProx")
-    assert caplog.text.count("no step of a PyTorch optimizer was seen") == 1
+    assert caplog.text.count("no step of an optimizer of PyTorch or Keras was seen") == 1
 
 
 def test_clients_without_state_are_not_told_of(federation):

@@ -136,8 +136,9 @@ class Remarks:
         if UNSEEN in said:
             log(
                 WARNING,
-                "FL_STRATEGY sends proximal-mu and no step of a PyTorch optimizer was seen: unless the app "
-                "adds the proximal term itself, it trains as with FedAvg. `oneflower app check` says which",
+                "FL_STRATEGY sends proximal-mu and no step of an optimizer of PyTorch or Keras was seen: "
+                "unless the app adds the proximal term itself, it trains as with FedAvg. `oneflower app "
+                "check` says which",
             )
         left_out = self.phases.shown.left_out
         if left_out and not self._left_out_told:

@@ -1,8 +1,8 @@
 """FedProx's proximal term for an app that does not add it: whose it is in a message, and what became of it.
 
 The app adds the term itself where it reads `proximal-mu`, or calls `oneflower.sdk.client.proximal_term`; or
-where it copies its whole config and its own code names the term. Else it is added here, for PyTorch, unless
-FL_PROXIMAL_TERM=app.
+where it copies its whole config and its own code names the term. Else it is added here, for PyTorch and
+Keras, unless FL_PROXIMAL_TERM=app.
 """
 
 import math
@@ -25,6 +25,8 @@ KEYS: Final = ("proximal-mu", "proximal_mu")
 ADDED, OWN, UNSEEN = "added", "app", "unseen"
 """The term was added here; the app adds it; nothing was seen that it could have been added to."""
 MOST_LEFT_OUT: Final = 5
+FRAMEWORKS: Final = frozenset({"torch", "keras"})
+"""Whose optimizers get the term."""
 _INSTALLED: Final = (sys.prefix, sys.base_prefix)
 
 
@@ -40,6 +42,8 @@ class Term:
         Whether the app adds the term itself, as far as it has shown.
     left_out
         By identity: the shapes of what the app trains and the message does not hold.
+    checks
+        What raises AppError at the end where the term was not that of this message.
     """
 
     mu: float
@@ -49,6 +53,7 @@ class Term:
     steps: int = 0
     matched: int = 0
     left_out: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    checks: list[Callable[[], None]] = field(default_factory=list)
 
     @classmethod
     def of(cls, message: Message, mu: float) -> "Term":
@@ -71,6 +76,8 @@ class Term:
         """Return what became of the term; AppError where none of what was trained is in the message."""
         if self.is_apps():
             return OWN
+        for check in self.checks:
+            check()
         if not self.steps:
             return UNSEEN
         if not self.matched:
@@ -156,16 +163,20 @@ def proximal_term(message: Message, *, wanted: bool) -> Iterator[Term | None]:
             message.content[name] = WatchedConfig(dict(record))
     added: list[Callable[[], object]] = []
 
-    def add_to(name: str, _: ModuleType) -> None:
+    def add_to(name: str, module: ModuleType) -> None:
         if name == "torch":
             from oneflower.flower.calls.torch_term import add_hooks  # noqa: PLC0415 it has just been imported
 
             added.append(add_hooks())
+        if name == "keras":
+            from oneflower.flower.calls import keras_term  # noqa: PLC0415 few apps need it
+
+            added.append(keras_term.add_hooks(module, term))
 
     before, _current = _current, term
     try:
-        if "torch" in sys.modules:
-            add_to("torch", sys.modules["torch"])
+        for name in FRAMEWORKS & sys.modules.keys():
+            add_to(name, sys.modules[name])
         with told_of_imports(add_to):
             yield term
     finally:
