@@ -1,9 +1,11 @@
 """A Keras app that knows nothing of FedProx trains as one that has the proximal term in its loss.
 
-On the backend of KERAS_BACKEND; PyTorch where that is not set.
+On the backend of KERAS_BACKEND; without it on TensorFlow, or on PyTorch where there is no TensorFlow.
 """
 
+import importlib.util
 import os
+import subprocess
 import sys
 
 import numpy as np
@@ -14,9 +16,10 @@ from oneflower.flower.calls.call import call_client
 from oneflower.flower.calls.control import Control, with_control
 from oneflower.flower.client_mark import take_mark
 
-if "keras" not in sys.modules:
-    os.environ.setdefault("KERAS_BACKEND", "torch")
-keras = pytest.importorskip("keras")
+with pytest.MonkeyPatch.context() as patch:
+    if "KERAS_BACKEND" not in os.environ and importlib.util.find_spec("tensorflow") is None:
+        patch.setenv("KERAS_BACKEND", "torch")
+    keras = pytest.importorskip("keras")
 pytestmark = pytest.mark.filterwarnings("default")
 
 BACKEND = keras.backend.backend()
@@ -167,7 +170,7 @@ def trained(app, **options):
 
 
 def furthest(one, other):
-    return max(float(np.abs(a - b).max()) for a, b in zip(one, other, strict=True))
+    return float(np.max([np.abs(a - b).max() for a, b in zip(one, other, strict=True)]))
 
 
 # --- the oracle: the term in the loss -------------------------------------------------------------
@@ -218,13 +221,12 @@ def test_a_model_that_is_kept_between_messages_has_the_global_model_of_each(kept
                 model.train_on_batch(ROWS[i : i + 8], LABELS[i : i + 8])
 
     app = app_of(loop, make=lambda _: model)
-    fresh = {fit: fit, on_batches: on_batches}[kept]
     other = [each * 0.5 for each in network().get_weights()]
     for weights in (None, other):
         for mu in (0.0, MU, 2.0):
-            expected = trained(app_of(fresh, own=bool(mu)), weights=weights, mu=mu)
+            expected = trained(app_of(kept, own=bool(mu)), weights=weights, mu=mu)
             assert furthest(trained(app, weights=weights, mu=mu), expected) < 2e-6
-    assert furthest(trained(app, who="app"), trained(app_of(fresh), mu=0.0)) < 1e-6
+    assert furthest(trained(app, who="app"), trained(app_of(kept), mu=0.0)) < 1e-6
 
 
 def test_a_loop_that_is_kept_between_messages_is_right_or_refused():
@@ -278,6 +280,19 @@ def test_a_training_none_of_whose_arrays_came_with_the_message_is_refused():
     assert "FL_PROXIMAL_TERM=app" in ask(app_of(load=load)).error.reason
 
 
+def test_half_precision_and_its_scaled_loss_have_the_term():
+    def make(kind):
+        keras.config.set_dtype_policy("mixed_float16")
+        try:
+            return network(kind)
+        finally:
+            keras.config.set_dtype_policy("float32")
+
+    ours = trained(app_of(make=make))
+    assert furthest(ours, trained(app_of(make=make, own=True))) < 1e-4
+    assert furthest(ours, trained(app_of(make=make), mu=0.0)) > 1e-3
+
+
 # --- whose term it is -----------------------------------------------------------------------------
 
 
@@ -299,3 +314,38 @@ def test_after_the_message_keras_is_as_before():
     before = [(name in vars(owner), getattr(owner, name)) for owner, name in methods]
     trained(app_of())
     assert [(name in vars(owner), getattr(owner, name)) for owner, name in methods] == before
+
+
+LATE = """
+import sys
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from oneflower.flower.calls.call import call_client
+from oneflower.flower.calls.control import Control, with_control
+from oneflower.flower.client_mark import take_mark
+
+def app(message, context):
+    import keras
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.set_weights(message.content["arrays"].to_numpy_ndarrays())
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    model.fit(np.ones((4, 2)), np.ones(4), verbose=0)
+    return Message(RecordDict({"metrics": MetricRecord({"num-examples": 1})}), reply_to=message)
+
+arrays = ArrayRecord([np.ones((2, 1), "float32"), np.ones(1, "float32")])
+content = RecordDict({"arrays": arrays, "config": ConfigRecord({"proximal-mu": 1.0})})
+control = Control(training="ab" * 8, session="cd" * 8, round=1, seed=1, proximal_term="auto")
+message = Message(with_control(content, control), 1, "train")
+message.metadata.__dict__["_src_node_id"] = 2
+assert "keras" not in sys.modules
+context = Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config={})
+print("mark:", take_mark(call_client(app, message, context)).proximal)
+"""
+
+
+def test_keras_may_be_imported_in_the_middle_of_the_message():
+    environ = {**os.environ, "KERAS_BACKEND": BACKEND}
+    ran = subprocess.run(
+        [sys.executable, "-c", LATE], env=environ, capture_output=True, text=True, timeout=200, check=False
+    )
+    assert "mark: added" in ran.stdout, ran.stderr
