@@ -74,6 +74,7 @@ newest: $(TRAIN) $(NEWEST)/ready ## Run rounds, strategies, SDK and simulation w
 	$(NEWEST)/bin/pytest -n $(UNIT_WORKERS) --dist worksteal -p no:cacheprovider -m '$(UNITS) and not deployed' \
 		$(addprefix tests/,$(NEWEST_TESTS))
 	$(BIN)/python tests/newest/same_model.py $(BIN)/python $(NEWEST)/bin/python
+	$(BIN)/python tests/newest/same_model.py $(BIN)/python $(NEWEST)/bin/python --app tests/data/stock_apps/numpy
 
 attacks: $(DEVELOP) ## Attack real clusters as a hostile client would, and expect trainings that are unharmed
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m 'attacks and not slow'
@@ -94,6 +95,10 @@ lock: $(SUPPLY)/ready ## Write the locks of the images, with hashes; LOCK_OPTION
 	$(LOCK) pyproject.toml -o $(LOCKS)/machine.lock
 	$(LOCK) pyproject.toml --extra apps --extra images --extra parquet --extra llm --extra dashboard \
 		-o $(LOCKS)/container.lock
+	$(LOCK) pyproject.toml --extra tensorflow --extra jax --extra parquet --extra dashboard \
+		-o $(LOCKS)/container-tensorflow.lock
+	$(LOCK) pyproject.toml --extra sklearn --extra xgboost --extra parquet --extra dashboard \
+		-o $(LOCKS)/container-sklearn.lock
 	@printf '%s\n' $(DATA_PACKAGES) > $(SUPPLY)/data.in
 	$(LOCK) --no-deps $(SUPPLY)/data.in -o $(LOCKS)/data.lock
 
@@ -102,7 +107,7 @@ audit: $(SUPPLY)/ready ## Look for known vulnerabilities of what the locks name;
 
 sbom: $(SUPPLY)/ready ## Write a CycloneDX bill of materials of each lock into dist/
 	@mkdir -p dist
-	@for each in machine container data; do \
+	@for each in machine container container-tensorflow container-sklearn data; do \
 		$(SUPPLY)/bin/cyclonedx-py requirements --of JSON --short-PURLs -o dist/oneflower-$$each.cdx.json \
 			$(LOCKS)/$$each.lock && echo dist/oneflower-$$each.cdx.json; done
 

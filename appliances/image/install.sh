@@ -3,7 +3,8 @@
 #   install.sh superlink|supernode
 # Beside this script lie boot.sh with its files, the Containerfile and oneflower's wheel. What may be set:
 #   PIP_OPTIONS        what pip is told besides (an index of PyTorch for this machine's processors)
-#   LOCKED             YES (the default) installs only what machine.lock and container.lock name, by hash
+#   LOCKED             YES (the default) installs only what machine.lock and the containers' locks name, by hash
+#   FRAMEWORKS         whose containers are built: pytorch (the default), tensorflow, sklearn, separated by blanks
 #   BASE               the base image, by digest; otherwise Flower's image of the role by its tag
 #   ENGINE_PACKAGES    packages of a container engine that has a `docker` command (docker.io)
 #   WITHOUT_CONTAINER  YES leaves the container out: where no engine runs, as in a chroot
@@ -16,6 +17,7 @@ PIP_OPTIONS="${PIP_OPTIONS:-}"
 ENGINE_PACKAGES="${ENGINE_PACKAGES:-docker.io}"
 WITHOUT_CONTAINER="${WITHOUT_CONTAINER:-NO}"
 LOCKED="${LOCKED:-YES}"
+read -r -a FRAMEWORKS <<<"${FRAMEWORKS:-pytorch}"
 BASE="${BASE:-docker.io/flwr/$ROLE:1.25.0}"
 
 case "$ROLE" in
@@ -47,15 +49,19 @@ install_oneflower() {
     ln -sf "$VENV/bin/oneflower" /usr/local/bin/oneflower
 }
 
-build_container() {
-    local version
+build_containers() {
+    local version framework name
     version="$("$VENV/bin/oneflower" --version | cut -d' ' -f2)"
-    docker build --build-arg "ROLE=$ROLE" --build-arg "PIP_OPTIONS=$PIP_OPTIONS" \
-        --build-arg "LOCKED=$LOCKED" --build-arg "BASE=$BASE" \
-        --tag "oneflower-$ROLE:$version" "$HERE"
+    for framework in "${FRAMEWORKS[@]}"; do
+        name="oneflower-$ROLE-$framework"
+        [ "$framework" != pytorch ] || name="oneflower-$ROLE"
+        docker build --build-arg "ROLE=$ROLE" --build-arg "PIP_OPTIONS=$PIP_OPTIONS" \
+            --build-arg "LOCKED=$LOCKED" --build-arg "BASE=$BASE" --build-arg "FRAMEWORK=$framework" \
+            --tag "$name:$version" "$HERE"
+    done
 }
 
 install_packages
 install_oneflower
 "$HERE/boot.sh"
-[ "$WITHOUT_CONTAINER" = YES ] || build_container
+[ "$WITHOUT_CONTAINER" = YES ] || build_containers

@@ -2,16 +2,22 @@
 
 import ast
 import os
+import re
+import tomllib
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from oneflower.apps_catalogue import write_app
+from oneflower.apps_catalogue import STARTERS, write_app
 from oneflower.apps_catalogue.create import package_name
 from oneflower.apps_catalogue.find import app_folder
 from oneflower.cli.main import app as command
 from oneflower.errors import SettingsError, StateError
 from oneflower.flower.fab import build_fab
+from oneflower.settings.use_cases import FRAMEWORKS
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_new_writes_a_flower_app_in_the_common_layout(tmp_path):
@@ -38,6 +44,41 @@ def test_the_name_of_the_template_is_replaced_everywhere(tmp_path):
             assert "my_app" not in text
             if path.suffix == ".py":
                 ast.parse(text)
+
+
+@pytest.mark.parametrize("framework", STARTERS)
+def test_there_is_an_app_for_each_framework(tmp_path, framework):
+    folder = write_app("fish-counter", tmp_path, framework)
+    assert {path.name for path in folder.iterdir()} == {"README.md", "pyproject.toml", "fish_counter"}
+    assert {path.name for path in (folder / "fish_counter").iterdir()} == {
+        "__init__.py",
+        "client.py",
+        "data.py",
+        "model.py",
+        "server.py",
+    }
+    for path in folder.rglob("*.*"):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"my[-_](stock[-_])?app", text), path
+        if path.suffix == ".py":
+            ast.parse(text)
+            assert framework == "pytorch" or "oneflower" not in text
+    assert build_fab(folder).id == "me/fish-counter"
+
+
+@pytest.mark.parametrize("framework", [each for each in STARTERS if each != "pytorch"])
+def test_an_app_needs_the_versions_of_oneflowers_extra(tmp_path, framework):
+    folder = write_app("fish", tmp_path, framework)
+    needed = tomllib.loads((folder / "pyproject.toml").read_text())["project"]["dependencies"]
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(needed) == {"flwr==1.25.0", "numpy>=2.0,<3", *extras[framework]}
+    assert set(STARTERS) == set(FRAMEWORKS) - {"any"}
+
+
+def test_another_framework_is_refused_with_those_that_there_are(tmp_path):
+    with pytest.raises(SettingsError, match="expected one of pytorch, tensorflow, sklearn, xgboost, jax"):
+        write_app("fish", tmp_path, "caffe")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

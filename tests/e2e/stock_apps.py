@@ -290,6 +290,7 @@ SHAPES = (
         shows="`fit` with dropout; `get_weights` and `set_weights`",
         framework="Keras",
         needs=("keras", "torch", "sklearn"),
+        remark="`final_model.keras` holds the time of its making",
     ),
     Shape(name="jax", shows="keys drawn from NumPy's generator", framework="JAX", needs=("jax",)),
     Shape(
@@ -331,8 +332,16 @@ SHAPES = (
     Shape(name="own-loop", shows="no strategy: a query, then `send_and_receive` in `main`"),
     Shape(name="push-pull", shows="no strategy: `push_messages` and `pull_messages`"),
     Shape(name="legacy", shows="`server_fn`, `client_fn` and a `NumPyClient`"),
-    Shape(name="mods", shows="client mods: own ones, `arrays_size_mod`, `LocalDpMod`; `FedMedian`"),
-    Shape(name="central-dp", shows="central DP with adaptive clipping: a strategy in a strategy, and a mod"),
+    Shape(
+        name="mods",
+        shows="client mods: own ones, `arrays_size_mod`, `LocalDpMod`; `FedMedian`",
+        remark="the noise comes from FL_SEED: no privacy against whoever knows it",
+    ),
+    Shape(
+        name="central-dp",
+        shows="central DP with adaptive clipping: a strategy in a strategy, and a mod",
+        remark="the noise comes from FL_SEED: no privacy against whoever knows it",
+    ),
     Shape(name="client-state", shows="a counter and a history in `context.state`"),
     Shape(name="scaffold", shows="SCAFFOLD: control variates, two `ArrayRecord`s in a message"),
     Shape(
@@ -354,6 +363,7 @@ SHAPES = (
         framework="PyTorch",
         needs=_TORCH,
         files=("final_adapters.pt",),
+        remark="each start makes a folder named by the time",
     ),
     Shape(
         name="vertical",

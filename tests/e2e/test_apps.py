@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from oneflower.settings import read_context
+from oneflower.settings import read_context, use_case_of
 
 from .recovery.simulated import simulate
 
@@ -48,6 +48,7 @@ CASES = {
     "demo/context.sh": image_data,
     "use-cases/anomaly-detection.sh": table_data,
     "use-cases/tabular-classification.sh": classes_data,
+    "use-cases/xgboost-bagging.sh": table_data,
     "use-cases/llm-fine-tuning.sh": text_data,
 }
 
@@ -65,6 +66,9 @@ def finish(process):
 @pytest.mark.timeout(3 * WAIT_S)
 @pytest.mark.parametrize("name", CASES)
 def test_an_app_that_was_killed_with_all_its_processes_ends_with_the_same_model(name, up, tmp_path):
+    needed = use_case_of(read_context(ROOT / "examples" / name)["FL_USE_CASE"])
+    for package in needed.packages:
+        pytest.importorskip(package)
     data = tmp_path / "data"
     data.mkdir()
     environ = {"ONEFLOWER_DATA": str(data), "FL_NUM_ROUNDS": str(ROUNDS), **CASES[name](data)}

@@ -1,5 +1,6 @@
 """`oneflower new` writes an app that trains on real Flower processes as it is, killed or not."""
 
+import importlib.util
 import re
 
 import pytest
@@ -16,12 +17,27 @@ def sha256(output):
     return re.search(r"^SHA-256 +([0-9a-f]{64})$", output, re.MULTILINE)[1]
 
 
+PACKAGES = {
+    "pytorch": "torch",
+    "sklearn": "sklearn",
+    "xgboost": "xgboost",
+    "tensorflow": "keras",
+    "jax": "jax",
+}
+
+
 @pytest.mark.timeout(720)
-def test_a_new_app_trains_and_is_resumed_to_the_same_model(up, tmp_path, monkeypatch):
+@pytest.mark.parametrize("framework", PACKAGES)
+def test_a_new_app_trains_and_is_resumed_to_the_same_model(framework, up, tmp_path, monkeypatch):
+    """The one in PyTorch with oneflower's helpers and FedProx; the others are stock apps."""
+    if importlib.util.find_spec(PACKAGES[framework]) is None:
+        pytest.skip(f"{PACKAGES[framework]} is not installed")
+    if importlib.util.find_spec("tensorflow") is None:
+        monkeypatch.setenv("KERAS_BACKEND", "torch")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("ONEFLOWER_DATA", raising=False)
-    assert CliRunner().invoke(command, ["new", "new-app"]).exit_code == 0
-    given = {"NUM_ROUNDS": "4", "STRATEGY": "FedProx"}
+    assert CliRunner().invoke(command, ["new", "new-app", "--framework", framework]).exit_code == 0
+    given = {"NUM_ROUNDS": "4", "STRATEGY": "FedProx" if framework == "pytorch" else "app"}
 
     process = up.start(app="new-app", **given)
     up.wait_for("round_started", round=3)

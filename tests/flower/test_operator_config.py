@@ -1,6 +1,7 @@
 """A run that was submitted without the operator's settings gets them from a file; its own values stay."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from flwr.app import Context, RecordDict
@@ -27,8 +28,15 @@ def test_a_run_without_oneflowers_keys_trains_as_the_operator_says(file):
     assert config.is_set("FL_NUM_ROUNDS")
 
 
-def test_what_the_run_has_stays(file):
-    assert completed({"num-server-rounds": 3, "own-key": 1})["num-server-rounds"] == 3
+def test_what_the_operator_did_not_set_is_the_runs(file):
+    config = training_config(completed({"num-server-rounds": 3, "min-fit-clients": 1, "strategy": "mine"}))
+    assert (config.num_rounds, config.min_fit_clients, config.strategy) == (9, 1, "app")
+    assert completed({"num-server-rounds": 3, "strategy": "mine"})["strategy"] == "mine"
+
+
+def test_a_run_that_oneflower_has_submitted_stays_as_it_is(file):
+    given = {"oneflower.num-server-rounds": 3, "own-key": 1}
+    assert completed(given) == given
 
 
 @pytest.mark.parametrize("text", [None, "{", "[]", '{"num-server-rounds": [9], "seed": null}'])
@@ -56,6 +64,6 @@ def test_a_serverapp_is_called_with_them(file):
 
     context = Context(run_id=1, node_id=0, node_config={}, state=RecordDict(), run_config={"own-key": 1})
     with installed():
-        app(None, context)
-    assert seen[0]["checkpoint-enabled"] is True
+        app(SimpleNamespace(run=SimpleNamespace(fab_id="tests/own-app")), context)
+    assert training_config(seen[0]).checkpoint_enabled is True
     assert seen[0]["own-key"] == 1

@@ -34,6 +34,8 @@ def bound(tree):
             found |= {each.asname or each.name: node.module for each in node.names}
         elif isinstance(node, ast.FunctionDef | ast.ClassDef):
             found[node.name] = "here"
+        elif isinstance(node, ast.Assign):
+            found[ast.unparse(node.targets[0])] = "here"
     return found
 
 

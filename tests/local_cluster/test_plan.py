@@ -165,3 +165,7 @@ def test_a_missing_base_model_is_refused_before_anything_starts(tmp_path, monkey
     for name in ("config.json", "model.safetensors"):
         (tmp_path / "typo" / name).touch()
     assert make_plan(resolve({}, given), state=tmp_path / "state").run_config()["base-model"].endswith("typo")
+
+
+def test_an_own_app_of_an_appliance_is_named_as_without_effect(plan):
+    assert any("FL_APP=mine has no effect" in text for text in texts(plan(FL_APP="mine")))

@@ -351,6 +351,22 @@ def test_a_framework_that_fits_no_app_is_refused_with_the_table_of_what_fits(sta
     assert not layout.base.exists()
 
 
+def test_a_framework_whose_image_is_not_on_the_machine_is_refused_before_anything_is_written(
+    stage_of, commands, layout, monkeypatch
+):
+    def absent(*command):
+        if command[1:3] == ("image", "inspect"):
+            raise ClusterError("No such image")
+        return run(*command)
+
+    run = commands.run
+    monkeypatch.setattr(commands, "run", absent)
+    with pytest.raises(SettingsError, match=r"oneflower-supernode-sklearn:.* is not on this machine"):
+        configure(stage_of("supernode", vm=12, FL_USE_CASE="tabular-classification"))
+    assert not layout.base.exists()
+    configure(stage_of("supernode", vm=12, FL_USE_CASE="anomaly-detection"))
+
+
 def test_a_supernode_without_a_ca_does_not_start(stage_of, client_of, commands, onegate):
     """It fails closed: without TLS on the other side there is nothing to trust."""
     client_of(10).publish({"FL_ENDPOINT": "10.77.0.2:9092"})

@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from oneflower import __version__
 from oneflower.opennebula.appliance import services
 from oneflower.opennebula.appliance.layout import Layout
 from oneflower.opennebula.appliance.units import container_unit, report_unit
@@ -22,6 +23,24 @@ def superlink(**given_values):
 def supernode(pairs=None, **given_values):
     settings = resolve({}, given_values).settings
     return services.supernode_containers(settings, LAYOUT, superlink="10.77.0.2:9092", pairs=pairs or {})
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        ({}, ""),
+        ({"FL_USE_CASE": "image-classification"}, ""),
+        ({"FL_USE_CASE": "tabular-classification"}, "-sklearn"),
+        ({"FL_USE_CASE": "xgboost-bagging"}, "-sklearn"),
+        ({"ML_FRAMEWORK": "tensorflow"}, "-tensorflow"),
+        ({"ML_FRAMEWORK": "jax"}, "-tensorflow"),
+        ({"ML_FRAMEWORK": "any"}, "-sklearn"),
+    ],
+)
+def test_the_framework_chooses_the_image_of_both_roles(given, kind):
+    for containers, role in ((superlink(**given), "superlink"), (supernode(**given), "supernode")):
+        for container in containers:
+            assert f"oneflower-{role}{kind}:{__version__}" in container.command()
 
 
 @pytest.mark.parametrize(

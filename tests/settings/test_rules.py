@@ -210,6 +210,15 @@ def test_the_app_decides_the_framework_where_none_was_chosen(given):
     ]
 
 
+def test_an_app_whose_model_no_other_strategy_can_combine_keeps_its_own():
+    environ = {"FL_USE_CASE": "xgboost-bagging"}
+    resolve(environ | {"FL_STRATEGY": "app"})
+    with pytest.raises(
+        SettingsError, match=r"FedXgbBagging, can combine its model; expected FL_STRATEGY='app'"
+    ):
+        resolve(environ | {"FL_STRATEGY": "Krum"})
+
+
 @pytest.mark.parametrize("chosen", FRAMEWORKS)
 def test_an_app_of_ones_own_has_the_framework_that_was_chosen(chosen):
     assert resolve({"FL_USE_CASE": "none", "ML_FRAMEWORK": chosen}).settings.framework == chosen

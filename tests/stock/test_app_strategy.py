@@ -96,6 +96,12 @@ def events(path):
     return [entry.event for entry in read_journal(path / "journal.jsonl")]
 
 
+@pytest.fixture(autouse=True)
+def _one_noise(monkeypatch):
+    """Two trainings draw other noise, unless they are given the same key."""
+    monkeypatch.setenv("ONEFLOWER_NOISE_KEY", "of these tests")
+
+
 class Killed(BaseException):
     pass
 

@@ -411,6 +411,7 @@ def test_a_timeout_of_the_apps_is_kept_and_repeated(tmp_path):
     assert (replies, took) == ([], 0.0)
 
 
+@pytest.mark.deployed  # a simulation has no connection that draws
 def test_flower_does_not_draw_from_the_generator_of_the_app(world):
     """Its threads draw at times of their own: an app that samples clients would sample others."""
     from flwr.common import inflatable_utils, retry_invoker

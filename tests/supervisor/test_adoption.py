@@ -8,12 +8,15 @@ import pytest
 from oneflower.codes import Submitter
 from oneflower.errors import SettingsError, StateError
 from oneflower.flower.control import RunState
+from oneflower.flower.fab import declared_keys_of
 from oneflower.flower.fab_file import repacked_fab
+from oneflower.flower.operator_config import completed
 from oneflower.journal import Journal, read_journal
-from oneflower.settings import RESUME, ROUNDS, resolve, run_config
+from oneflower.settings import APP_CONFIG_KEYS, RESUME, ROUNDS, resolve, run_config, training_config
 from oneflower.supervisor import adoption
-from oneflower.supervisor.adopted import KEPT_NAME, MEMORY_NAME, kept, let_go
+from oneflower.supervisor.adopted import KEPT_NAME, MEMORY_NAME, Adopted, kept, let_go
 from oneflower.supervisor.adoption import Adopter
+from oneflower.supervisor.job import Job
 from oneflower.supervisor.machine import State
 from oneflower.supervisor.memory import load
 from oneflower.supervisor.supervisor import Supervisor
@@ -132,7 +135,7 @@ def test_a_lost_run_is_submitted_again_with_resume(by_hand, adopter, played, tmp
     made.once()
     ((content, config),) = played.control.submitted
     assert content == kept_bundle_repacked()
-    assert (config[RESUME], config[ROUNDS]) == ("auto", 9)
+    assert (config[f"oneflower.{RESUME}"], config[f"oneflower.{ROUNDS}"]) == ("auto", 9)
     assert [(entry.run, entry.event.by) for entry in events(tmp_path, "run_submitted")] == [
         (BY_HAND, Submitter.PERSON),
         (1, Submitter.SUPERVISOR),
@@ -147,14 +150,32 @@ def kept_bundle_repacked():
 
 
 def test_the_resubmission_has_what_the_person_gave_and_the_operator_set(by_hand, adopter, played):
-    """What the app declares and the person overrides wins over the operator's."""
-    own = bundle_with("num-server-rounds = 4")
-    by_hand.add(BY_HAND, RUNNING, RUNNING, LOST, content=own, override={"own-key": "mine", "seed": 5})
+    """What the operator set holds; else what the run was submitted with; else what the app declares."""
+    own = bundle_with("num-server-rounds = 4\nseed = 3")
+    given = {"own-key": "mine", "num-server-rounds": 5, "seed": 6}
+    by_hand.add(BY_HAND, RUNNING, RUNNING, LOST, content=own, override=given)
     played.control.states = [COMPLETED]
-    adopter(FL_NUM_ROUNDS="9", FL_SEED="1")[0].once()
-    ((_, config),) = played.control.submitted
-    assert (config[ROUNDS], config["own-key"], config["seed"]) == (4, "mine", 5)
-    assert config["checkpoint-enabled"] is True
+    adopter(FL_SEED="1")[0].once()
+    ((content, config),) = played.control.submitted
+    trained = training_config({**declared_keys_of(content), **config})
+    assert (trained.num_rounds, trained.seed, trained.checkpoint_enabled) == (5, 1, True)
+    assert declared_keys_of(content)["own-key"] == "mine"
+    assert declared_keys_of(content)["num-server-rounds"] == 5
+
+
+def test_the_first_run_and_its_resubmission_train_with_the_same_run_config(tmp_path, monkeypatch):
+    """What a resume and a recording compare: all but how the run resumes."""
+    operator = run_config(resolve({}, {"FL_NUM_ROUNDS": "9", "FL_CHECKPOINT_ENABLED": "YES"}).settings)
+    file = tmp_path / "run-config.json"
+    file.write_text(json.dumps({**APP_CONFIG_KEYS, **operator}))
+    monkeypatch.setenv("ONEFLOWER_RUN_CONFIG", str(file))
+    content, given = bundle_with("num-server-rounds = 4"), {"own-key": "mine"}
+    first = completed({**declared_keys_of(content), **given})
+    adopted = Adopted(run=1, bundle=content, override=given)
+    job = Job(fab=adopted.fab(), run_config=adopted.run_config(operator), max_restarts=0)
+    second = {**declared_keys_of(job.fab.content), **job.config(began=False)}
+    assert first == second
+    assert training_config(first).num_rounds == 9
 
 
 def bundle_with(line):

@@ -75,7 +75,8 @@ def declared(fab):
 def test_a_folder_is_packed_with_oneflowers_keys(apps, given):
     fab = take(given, apps)
     assert (fab.id, fab.version) == ("tests/tiny-app", "1.2.0")
-    assert set(declared(fab)) == {*APP_CONFIG_KEYS, "own-key"}
+    assert set(declared(fab)["oneflower"]) == set(APP_CONFIG_KEYS)
+    assert fab.own == {"own-key": "text"}
     assert "num-server-rounds" not in (apps / "tiny/pyproject.toml").read_text()
 
 
@@ -83,7 +84,8 @@ def test_a_fab_keeps_its_id_and_version_and_gets_the_keys(apps):
     (apps / "tiny.fab").write_bytes(bundle())
     fab = take("tiny.fab", apps)
     assert (fab.id, fab.version) == ("tests/tiny-app", "1.2.0")
-    assert set(declared(fab)) == {*APP_CONFIG_KEYS, "own-key"}
+    assert set(declared(fab)["oneflower"]) == set(APP_CONFIG_KEYS)
+    assert fab.own == {"own-key": "text"}
     assert fab == build_fab(apps / "tiny"), "folder and bundle of one app are one app"
 
 

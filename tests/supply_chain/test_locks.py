@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from oneflower.opennebula.roles import IMAGES
+from oneflower.settings.use_cases import FRAMEWORKS
+
 from .audit import FOUND, NONE, UNKNOWN, judge
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +37,15 @@ def wanted(*extras):
     return [Requirement(each) for each in given]
 
 
-@pytest.mark.parametrize("name", ["machine.lock", "container.lock", "data.lock"])
+LOCKED_EXTRAS = {
+    "machine.lock": (),
+    "container.lock": EXTRAS,
+    "container-tensorflow.lock": ("tensorflow", "jax", "parquet", "dashboard"),
+    "container-sklearn.lock": ("sklearn", "xgboost", "parquet", "dashboard"),
+}
+
+
+@pytest.mark.parametrize("name", [*LOCKED_EXTRAS, "data.lock"])
 def test_a_lock_holds_names_versions_and_hashes_and_no_place(name):
     lines = (IMAGE / name).read_text().splitlines()
     assert lines
@@ -45,7 +56,7 @@ def test_a_lock_holds_names_versions_and_hashes_and_no_place(name):
         assert text[begin.end() :].startswith("\n    --hash="), begin[0]
 
 
-@pytest.mark.parametrize(("name", "extras"), [("machine.lock", ()), ("container.lock", EXTRAS)])
+@pytest.mark.parametrize(("name", "extras"), LOCKED_EXTRAS.items())
 def test_a_lock_names_what_the_project_asks_for(name, extras):
     """Where this fails after a change of pyproject.toml: make lock."""
     versions = locked(name)
@@ -58,6 +69,16 @@ def test_the_data_packages_are_those_of_the_makefile():
     makefile = (ROOT / "Makefile").read_text()
     given = re.search(r"^DATA_PACKAGES := (.*)$", makefile, re.MULTILINE)[1].split()
     assert {f"{name}=={min(versions)}" for name, versions in locked("data.lock").items()} == set(given)
+
+
+def test_each_value_of_ml_framework_has_an_image_and_each_image_a_lock_in_the_recipe():
+    recipe = (IMAGE / "Containerfile").read_text()
+    assert set(IMAGES) == set(FRAMEWORKS)
+    for framework, kind in IMAGES.items():
+        name = f"container-{kind}.lock" if kind else "container.lock"
+        assert f"{kind or 'pytorch'}) lock={name};" in recipe
+        extra = {"pytorch": "apps", "any": "sklearn"}.get(framework, framework)
+        assert extra in LOCKED_EXTRAS[name]
 
 
 def test_the_recipes_install_by_hash_unless_they_are_told_otherwise():

@@ -41,11 +41,13 @@ def loss_of(parameters: Parameters, values: jax.Array, labels: jax.Array) -> jax
     return -logs[jnp.arange(len(labels)), labels].mean()
 
 
-@jax.jit  # type: ignore[untyped-decorator,unused-ignore]
 def step(parameters: Parameters, values: jax.Array, labels: jax.Array, lr: float) -> Parameters:
     """Return the parameters after a step of SGD."""
     gradients = jax.grad(loss_of)(parameters, values, labels)
     return [parameter - lr * gradient for parameter, gradient in zip(parameters, gradients, strict=True)]
+
+
+compiled_step = jax.jit(step)
 
 
 def fit(arrays: ArrayRecord, rows: Rows, *, lr: float, epochs: int) -> ArrayRecord:
@@ -55,7 +57,7 @@ def fit(arrays: ArrayRecord, rows: Rows, *, lr: float, epochs: int) -> ArrayReco
         order = np.random.permutation(len(rows[1]))
         for start in range(0, len(order) - BATCH + 1, BATCH):
             some = order[start : start + BATCH]
-            parameters = step(parameters, rows[0][some], rows[1][some], lr)
+            parameters = compiled_step(parameters, rows[0][some], rows[1][some], lr)
     return ArrayRecord([np.asarray(parameter) for parameter in parameters])
 
 

@@ -1,12 +1,14 @@
 """Pack an app's folder into a Flower App Bundle (FAB), in memory, after checking that it is a Flower app."""
 
 import ast
+import copy
 import hashlib
 import importlib.util
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from oneflower.errors import AppError
@@ -37,8 +39,8 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def build_fab(app_dir: Path) -> Fab:
-    """Pack the app; its own files stay as they are.
+def build_fab(app_dir: Path, values: Mapping[str, bool | int | float | str] = MappingProxyType({})) -> Fab:
+    """Pack the app, with `values` as defaults of its run-config; its own files stay as they are.
 
     oneflower's run-config keys are declared in the packed copy, in a table of their own and under the plain
     names that the app leaves free, because Flower fails a run whose configuration holds an undeclared key.
@@ -53,6 +55,8 @@ def build_fab(app_dir: Path) -> Fab:
     if problems:
         listed = "\n".join(f"  - {problem}" for problem in problems)
         raise AppError(f"{app_dir} is not a Flower app that can run:\n{listed}\n{HOW_TO_FIX}")
+    if values:
+        config = _with_values(config, values)
     files = {
         path.relative_to(app_dir).as_posix(): path
         for pattern in PACKED
@@ -80,6 +84,19 @@ def declare_keys(config: dict[str, Any]) -> dict[str, Any]:
     """Return the pyproject with oneflower's run-config keys declared; the app's own defaults win."""
     app, table = config["tool"]["flwr"]["app"], _table(config)
     app = {**app, "config": declared(table, bundles.flat(table))}
+    return {**config, "tool": {**config["tool"], "flwr": {**config["tool"]["flwr"], "app": app}}}
+
+
+def _with_values(config: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the pyproject with these run-config values, by their keys with dots."""
+    table = copy.deepcopy(_table(config))
+    for key, value in values.items():
+        *parents, name = key.split(".")
+        inner = table
+        for parent in parents:
+            inner = inner.setdefault(parent, {})
+        inner[name] = value
+    app = {**config["tool"]["flwr"]["app"], "config": table}
     return {**config, "tool": {**config["tool"], "flwr": {**config["tool"]["flwr"], "app": app}}}
 
 

@@ -4,6 +4,7 @@ import hashlib
 import stat
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -19,10 +20,12 @@ _CONTENT: Final = ".info/CONTENT"
 _ENCRYPTED: Final = 0x1
 
 
-def repacked_fab(content: bytes, called: str) -> Fab:
+def repacked_fab(
+    content: bytes, called: str, values: Mapping[str, bool | int | float | str] | None = None
+) -> Fab:
     """Return the app of a FAB with oneflower's run-config keys declared; its id and version stay.
 
-    Nothing of it is executed. ``called`` names it in errors.
+    Nothing of it is executed. ``called`` names it in errors, ``values`` replace its run-config's defaults.
 
     Raises
     ------
@@ -38,7 +41,7 @@ def repacked_fab(content: bytes, called: str) -> Fab:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(text)
         try:
-            return build_fab(folder)
+            return build_fab(folder, values or {})
         except AppError as error:
             raise AppError(str(error).replace(str(folder), called)) from error
 

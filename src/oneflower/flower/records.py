@@ -20,6 +20,17 @@ HEADER = re.compile(
 """What numpy.save writes for plain numbers. NumPy's own parser falls back on Python's tokenizer, which
 fails in many ways on a header that a client made up."""
 
+OTHER = re.compile(rb"\{'descr': '[<>|=]([cUSOMmV])")
+REMEDIES = {
+    b"c": ("complex numbers", "send their real and imaginary parts as two arrays"),
+    b"U": ("text", "send it in a ConfigRecord"),
+    b"S": ("bytes", "send them as an array of uint8, or in a ConfigRecord"),
+    b"O": ("Python objects", "send numbers"),
+    b"M": ("dates", "send them as numbers"),
+    b"m": ("times", "send them as numbers"),
+    b"V": ("records of fields, or a type that NumPy does not know", "send each field, or float32"),
+}
+"""By NumPy's letter for the type of an array that cannot be read: what it holds, and what to do."""
 LONGEST_HEADER = 4096
 """NumPy pads a header to 64 bytes; no array of numbers needs more than a few hundred."""
 CACHED_HEADER = 512
@@ -87,6 +98,10 @@ def _known(header: bytes) -> Form:
 def _parsed(header: bytes) -> Form:
     match = HEADER.fullmatch(header, LENGTHS[header[6:8]][1])
     if match is None:
+        other = OTHER.match(header, LENGTHS[header[6:8]][1])
+        if other is not None:
+            what, remedy = REMEDIES[other[1]]
+            raise ValueError(f"it holds {what}; {remedy}")
         raise ValueError(f"its header is {header[10:90]!r}")
     descr, fortran_order, lengths = match.groups()
     shape = tuple(int(length) for length in lengths.replace(b" ", b"").split(b",") if length)
@@ -94,8 +109,14 @@ def _parsed(header: bytes) -> Form:
 
 
 def array_views(record: ArrayRecord) -> dict[str, NDArray]:
-    """Return views of all arrays of a record, by name."""
-    return {name: array_view(array) for name, array in record.items()}
+    """Return views of all arrays of a record, by name; the text of an AggregationError names the array."""
+    views = {}
+    for name, array in record.items():
+        try:
+            views[name] = array_view(array)
+        except AggregationError as error:
+            raise AggregationError(f"array {name!r}: {error}") from error
+    return views
 
 
 def to_array(values: NDArray) -> Array:

@@ -1,8 +1,10 @@
 """A Grid that lets no reply raise, and no client say whose reply it is."""
 
+import time
 from collections.abc import Iterable, Iterator
 
-from oneflower.flower.api import GrpcGrid, Message, Metadata, RecordDict
+from oneflower.flower.api import Error, GrpcGrid, Message, Metadata, RecordDict
+from oneflower.flower.door import port
 from oneflower.flower.grid_base import DelegatingGrid
 from oneflower.flower.refusals import Limits, limits_for
 
@@ -39,8 +41,26 @@ class ReplyGrid(DelegatingGrid):
         """Pull the replies that have come, each by itself, one after the other."""
         for message_id, content in self._replies.pull(self._grid, list(message_ids), self._limits_of):
             sent, _ = self._sent.pop(message_id)
-            yield self._replies.new_reply(content, sent=sent, message_id=message_id)
+            yield new_reply(content, sent=sent, message_id=message_id)
 
     def _limits_of(self, message_id: str) -> Limits | None:
         found = self._sent.get(message_id)
         return None if found is None else found[1]
+
+
+def new_reply(content: RecordDict | Error, *, sent: Metadata, message_id: str) -> Message:
+    """Return a reply to a message: who has sent it, to what and of which type is as the message says."""
+    metadata = Metadata(
+        run_id=sent.run_id,
+        message_id="",
+        src_node_id=sent.dst_node_id,
+        dst_node_id=port.SUPERLINK_NODE_ID,
+        reply_to_message_id=message_id,
+        group_id=sent.group_id,
+        created_at=time.time(),
+        ttl=sent.ttl,
+        message_type=sent.message_type,
+    )
+    if isinstance(content, Error):
+        return port.make_message(metadata=metadata, error=content)
+    return port.make_message(metadata=metadata, content=content)

@@ -11,6 +11,12 @@ def notices_of_up(resolution: Resolution) -> Iterator[Notice]:
     """Yield what an operator gave that holds otherwise here, or not at all."""
     yield from _addresses(resolution)
     yield from _tls(resolution)
+    if resolution.settings.app:
+        yield Notice(
+            level="warning",
+            text=f"FL_APP={resolution.settings.app} has no effect: it names an app of an appliance; "
+            "`oneflower up` takes --app",
+        )
     if not resolution.settings.checkpoint_enabled:
         text = "checkpoints are off: after a crash the training starts from round 1"
         yield Notice(level="warning", text=f"{text}; FL_CHECKPOINT_ENABLED=YES turns them on")

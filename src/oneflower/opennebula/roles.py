@@ -1,12 +1,23 @@
 """The two kinds of machine in a cluster: their names, variables and container images."""
 
 from enum import StrEnum
+from typing import Final
 
 from oneflower import __version__
 from oneflower.settings import TABLE, Consumer, Role, Variable
 
 CONTAINER_UID = 49999
 """User and group of every process in the containers; Flower's own images call it `app`."""
+
+IMAGES: Final = {
+    "pytorch": "",
+    "tensorflow": "tensorflow",
+    "jax": "tensorflow",
+    "sklearn": "sklearn",
+    "xgboost": "sklearn",
+    "any": "sklearn",
+}
+"""What the container image of each framework is called besides its role; the smallest is for `any`."""
 
 
 class Machine(StrEnum):
@@ -37,8 +48,13 @@ class Machine(StrEnum):
 
     @property
     def container_image(self) -> str:
-        """The container image that is built into the disk image."""
+        """The container image that is built into the disk image, with PyTorch."""
         return f"{self.appliance}:{__version__}"
+
+    def image_of(self, framework: str) -> str:
+        """Return the container image that contains a value of ML_FRAMEWORK."""
+        kind = IMAGES[framework]
+        return f"{self.appliance}-{kind}:{__version__}" if kind else self.container_image
 
     def variables(self) -> tuple[Variable, ...]:
         """Return the variables that this machine reads, in the order of the table."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from oneflower.errors import AppError
 from oneflower.flower.api import ArrayRecord
+from oneflower.flower.calls.arrays import sendable
 from oneflower.sdk.client import proximal_term
 from oneflower.sdk.options import LocalOptions
 from oneflower.sdk.replies import reply
@@ -26,7 +27,7 @@ def trained_names(model: nn.Module) -> set[str]:
 
 def model_arrays(model: nn.Module, names: Collection[str] | None = None) -> ArrayRecord:
     """Give every parameter and buffer by its name, or those of `names` only."""
-    return ArrayRecord({name: value.cpu() for name, value in _state(model, names).items()})
+    return ArrayRecord({name: value.cpu() for name, value in sendable(_state(model, names)).items()})
 
 
 def load_arrays(

@@ -1,7 +1,7 @@
 """The FL_* variables, each declared once; parser, errors, run-config and documents follow from the table."""
 
 from oneflower.settings.app_keys import GivenKey, app_values, keys_of_texts
-from oneflower.settings.authors import AUTHORS, with_the_authors
+from oneflower.settings.authors import AUTHORS, with_the_authors, with_the_authors_of
 from oneflower.settings.context import parse_context, read_context, render_context
 from oneflower.settings.namespace import declared, submitted
 from oneflower.settings.resolve import Provenance, Resolution, checkpoint_key, resolve, resolve_for
@@ -89,5 +89,6 @@ __all__ = [
     "user_input",
     "what_fits",
     "with_the_authors",
+    "with_the_authors_of",
     "without_operational",
 ]

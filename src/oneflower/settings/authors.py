@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from oneflower.settings.rules import raise_minimums
 from oneflower.settings.settings import Settings
-from oneflower.settings.table import TABLE
+from oneflower.settings.table import OPERATOR_SET, TABLE
 from oneflower.settings.values import Value
 
 AUTHORS: Final = ("num_rounds", "seed", "min_fit_clients", "min_evaluate_clients", "min_available_clients")
@@ -30,3 +30,23 @@ def with_the_authors(settings: Settings, own: Mapping[str, Value]) -> Settings:
         except ValueError:
             continue
     return raise_minimums(replace(settings, **chosen))[0] if chosen else settings
+
+
+def with_the_authors_of(run_config: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run-config under plain names with the author's values, as `with_the_authors` does.
+
+    A number of clients that FL_STRATEGY needs stays.
+    """
+    names = str(run_config.get(OPERATOR_SET, "")).split(",")
+    merged = dict(run_config)
+    for row in _ROWS:
+        key = str(row.run_config_key)
+        if key not in own or row.name in names:
+            continue
+        try:
+            value = row.check(own[key])
+        except ValueError:
+            continue
+        needed = key in merged and row.field.endswith("_clients") and "FL_STRATEGY" in names
+        merged[key] = max(value, merged[key]) if needed else value
+    return merged

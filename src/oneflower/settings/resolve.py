@@ -6,7 +6,8 @@ from types import MappingProxyType
 from typing import Any
 
 from oneflower.errors import SettingsError
-from oneflower.settings.rules import advice, contradictions, fits, raise_minimums
+from oneflower.settings.app_rules import fits
+from oneflower.settings.rules import advice, contradictions, raise_minimums
 from oneflower.settings.secrets import reason_shown, shown
 from oneflower.settings.settings import Settings
 from oneflower.settings.sources import Given, Notice, Source, collect

@@ -5,13 +5,14 @@ from dataclasses import replace
 from itertools import combinations
 
 from oneflower.aggregation import NUM_MALICIOUS, spec_of
+from oneflower.settings.app_rules import of_the_app
 from oneflower.settings.formats import LISTEN_ADDRESS, is_loopback, split_address
 from oneflower.settings.secrets import shown
 from oneflower.settings.settings import Settings
 from oneflower.settings.sources import Given, Notice
 from oneflower.settings.strategy_rows import rule_of
 from oneflower.settings.table import BY_NAME, PEM_VARIABLES, TABLE
-from oneflower.settings.use_cases import ANY_FRAMEWORK, NO_USE_CASE, contradicts, framework_of
+from oneflower.settings.use_cases import NO_USE_CASE
 from oneflower.settings.values import Text, Value, as_text
 from oneflower.settings.variable import Role
 
@@ -31,8 +32,7 @@ def contradictions(given: Mapping[str, Given], values: Mapping[str, Value], role
     yield from _dashboard(given, values)
     yield from _control(given, values)
     yield from _mounted_folders(given, values)
-    yield from _framework(values)
-    yield from _two_apps(values)
+    yield from of_the_app(values)
     yield from _target(given)
 
 
@@ -66,30 +66,6 @@ def _mounted_folders(given: Mapping[str, Given], values: Mapping[str, Value]) ->
             f"FL_CHECKPOINT_PATH and FL_BASE_MODEL are both {values['base_model']!r}: one is written and the "
             "other is read-only; expected two folders; change one of them"
         )
-
-
-def _framework(values: Mapping[str, Value]) -> Iterator[str]:
-    app, framework = str(values.get("use_case", NO_USE_CASE)), str(values.get("ml_framework", ANY_FRAMEWORK))
-    if contradicts(app, framework):
-        needed = framework_of(app, framework)
-        yield (
-            f"FL_USE_CASE is {app!r} and ML_FRAMEWORK is {framework!r}: that app is written in {needed}; "
-            f"expected the framework of the app; write ML_FRAMEWORK='{needed}'"
-        )
-
-
-def _two_apps(values: Mapping[str, Value]) -> Iterator[str]:
-    app, use_case = values.get("app"), values.get("use_case")
-    if app and use_case not in (None, NO_USE_CASE):
-        yield (
-            f"FL_APP is {app!r} and FL_USE_CASE is {use_case!r}: one SuperLink trains one app; expected one "
-            f"of them; write FL_USE_CASE='{NO_USE_CASE}' to train FL_APP, or leave FL_APP empty"
-        )
-
-
-def fits(values: Mapping[str, Value]) -> bool:
-    """Whether app and framework are valid, each on its own and together."""
-    return {"use_case", "ml_framework"} <= values.keys() and not any(_framework(values))
 
 
 def _certificates(given: frozenset[str], role: Role) -> Iterator[str]:

@@ -8,12 +8,16 @@ NO_USE_CASE = "none"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UseCase:
-    """A pre-built app: its framework, the packages that it needs, and oneflower's extras with them."""
+    """A pre-built app: its framework, the packages that it needs, and oneflower's extras with them.
+
+    An app whose model no other strategy can combine has its `own_strategy`.
+    """
 
     name: str
     framework: str
     packages: tuple[str, ...]
     extras: str
+    own_strategy: str = ""
 
 
 PRE_BUILT = (
@@ -26,6 +30,13 @@ PRE_BUILT = (
         extras="apps,llm",
     ),
     UseCase(name="tabular-classification", framework="sklearn", packages=("sklearn",), extras="sklearn"),
+    UseCase(
+        name="xgboost-bagging",
+        framework="xgboost",
+        packages=("xgboost",),
+        extras="xgboost",
+        own_strategy="FedXgbBagging",
+    ),
 )
 USE_CASES = (NO_USE_CASE, *(each.name for each in PRE_BUILT))
 FRAMEWORKS = ("pytorch", "tensorflow", "sklearn", "xgboost", "jax", "any")
@@ -49,6 +60,12 @@ def framework_of(use_case: str, chosen: str) -> str:
 def contradicts(use_case: str, chosen: str) -> bool:
     """Whether ML_FRAMEWORK was chosen for another app. A form sends the default, which gives way."""
     return chosen not in {DEFAULT_FRAMEWORK, ANY_FRAMEWORK, framework_of(use_case, chosen)}
+
+
+def own_strategy(use_case: str) -> str:
+    """Return the strategy that a pre-built app must run with, which is its own; empty where each will do."""
+    app = use_case_of(use_case)
+    return app.own_strategy if app is not None else ""
 
 
 def what_fits() -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from oneflower.flower.api import Error, Message, Metadata, RecordDict
-from oneflower.flower.door import replies
+from oneflower.flower.reply_grid import new_reply
 from oneflower.stock.codec import Content
 from oneflower.stock.delivery import Parcel
 from oneflower.stock.stamp import Stamp
@@ -74,7 +74,7 @@ class Posted:
             message_type=metadata.message_type,
         )
         given = content if isinstance(content, Error) else content or RecordDict()
-        return replies.new_reply(given, sent=sent, message_id=self.key)
+        return new_reply(given, sent=sent, message_id=self.key)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from oneflower.flower.api import Array, ArrayRecord, Context, Grid, Result, ServerApp, strategy
+from oneflower.flower.calls.arrays import name_arrays
 from oneflower.flower.calls.seeds import seed_everything
 from oneflower.flower.failures import open_journal
 from oneflower.flower.operator_config import completed
@@ -47,6 +48,7 @@ def start(
 @wraps(_call)
 def call(self: ServerApp, grid: Grid, context: Context) -> None:
     """Call a ServerApp with the operator's settings and seeded generators, and with a grid that records."""
+    name_arrays()
     context.run_config = completed(context.run_config)
     config = training_config(context.run_config)
     journal = open_journal(config, context.run_id)

@@ -10,6 +10,7 @@ from oneflower.flower.failures import named_path
 from oneflower.flower.logs import log_through_flower
 from oneflower.flower.outer_grid import round_grid
 from oneflower.flower.parts import PARTS_VARIABLE, PartTable
+from oneflower.flower.private_noise import new_key, seed_noise
 from oneflower.flower.refusals import MB
 from oneflower.flower.who import Roll
 from oneflower.settings import APP_STRATEGY, TrainingConfig, training_config
@@ -48,17 +49,26 @@ def run_started(started: Started, context: Context, seed: Seed) -> Result:
     grid = round_grid(started.grid, config.max_update_mb * MB)
     parts = PartTable(path=named_path(PARTS_VARIABLE))
     parts.look()
-    sampling = AppSampling(inner=started.strategy, ids=StableIds(Roll(grid, parts=parts)), seed=seed)
     configs = {
         "train_config": started.train_config or ConfigRecord(),
         "evaluate_config": started.evaluate_config or ConfigRecord(),
+        "private": ConfigRecord(),
     }
+    kept = KeptState(started.strategy, also=configs)
+    noise = configs["private"]
+    noise["noise-key"] = new_key()  # kept with the checkpoints; clients never get it
+
+    def seed_all(*parts: int | str) -> None:
+        seed(*parts)
+        seed_noise(str(noise["noise-key"]), *parts)
+
+    sampling = AppSampling(inner=started.strategy, ids=StableIds(Roll(grid, parts=parts)), seed=seed_all)
     return conduct(
         Work(
             grid=grid,
             context=context,
             config=config,
-            strategy=_driver(started, config, sampling, configs),
+            strategy=_driver(started, config, sampling, kept),
             arrays=started.initial_arrays,
             evaluate=started.evaluate_fn,
             parts=parts,
@@ -68,13 +78,11 @@ def run_started(started: Started, context: Context, seed: Seed) -> Result:
     )
 
 
-def _driver(
-    started: Started, config: TrainingConfig, sampling: AppSampling, configs: dict[str, ConfigRecord]
-) -> Driver:
+def _driver(started: Started, config: TrainingConfig, sampling: AppSampling, kept: KeptState) -> Driver:
     own = AppStrategy(
         inner=started.strategy,
         sampling=sampling,
-        kept=KeptState(started.strategy, also=configs),
+        kept=kept,
         norm_bound=config.update_norm_bound,
         max_weight=config.max_client_weight,
     )
@@ -88,8 +96,6 @@ def _driver(
         config.strategy,
         name_of(started.strategy),
     )
-    for record in configs.values():
-        record["seed"] = config.seed
     return build_strategy(config, sampling=sampling, weighted_by=own.weighted_by)
 
 

@@ -11,6 +11,7 @@ from oneflower.errors import SettingsError
 from oneflower.files import read_bytes, read_json, replace_file, state_errors, write_json
 from oneflower.flower.fab import Fab, declared_keys_of
 from oneflower.flower.fab_file import MOST_BYTES, repacked_fab
+from oneflower.settings import with_the_authors_of
 from oneflower.supervisor.memory import load
 
 KEPT_NAME: Final = "adopted.json"
@@ -30,16 +31,18 @@ class Adopted:
     override: Mapping[str, bool | int | float | str]
 
     def fab(self) -> Fab:
-        """Return the app with oneflower's keys declared, under its own id and version."""
-        return repacked_fab(self.bundle, f"the bundle of run {self.run}")
+        """Return the app with oneflower's keys declared, under its own id and version.
+
+        The run-config that was given with it has become its own defaults.
+        """
+        return repacked_fab(self.bundle, f"the bundle of run {self.run}", self.override)
 
     def run_config(self, operator: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what the run trains with: its own values, else the app's, else the operator's.
+        """Return the settings that the run trains with: what the operator set, else the run's own.
 
-        The first run, which was submitted without the operator's, gets the same (`operator_config.py`).
+        The first run, which was submitted without them, gets the same (`flower/operator_config.py`).
         """
-        declared = declared_keys_of(self.bundle)
-        return {**{key: declared.get(key, value) for key, value in operator.items()}, **self.override}
+        return with_the_authors_of(operator, {**declared_keys_of(self.bundle), **self.override})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,11 +4,13 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 
 import pytest
 from hosts_watching import completed, events, failure_of, is_finished, is_ready, own_kind
 
 from oneflower.journal import read_journal
+from oneflower.opennebula.onegate.encoding import decode
 
 pytestmark = [pytest.mark.hosts, pytest.mark.timeout(1500)]
 
@@ -181,6 +183,52 @@ def test_an_own_app_outlives_a_power_cut_with_the_same_bytes(lab, wait, tell, tm
     assert resumed
     assert finish.round == ROUNDS
     assert finish.sha256 == expected
+
+
+def write_wheel(folder):
+    """Write a wheel of one module that no image has."""
+    info = "own_wheel-1.0.dist-info"
+    files = {
+        "own_wheel.py": "STEP = 0.5\n",
+        f"{info}/METADATA": "Metadata-Version: 2.1\nName: own-wheel\nVersion: 1.0\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    folder.mkdir(parents=True)
+    with zipfile.ZipFile(folder / "own_wheel-1.0-py3-none-any.whl", "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+        archive.writestr(f"{info}/RECORD", "".join(f"{name},,\n" for name in [*files, f"{info}/RECORD"]))
+
+
+@own_kind
+def test_packages_come_from_wheels_on_every_machine_and_are_asked_for_before(lab, wait, tell, tmp_path):
+    """Without the wheels FL_ERROR has the list; with them server and clients import the module."""
+    app = write_app(tmp_path / "own-app", "sdk")
+    project = (app / "pyproject.toml").read_text()
+    (app / "pyproject.toml").write_text(project.replace('"numpy"]', '"numpy", "own-wheel>=1"]'))
+    client = app / "own_app/client.py"
+    client.write_text("from own_wheel import STEP\n" + client.read_text().replace("2.0", "STEP"))
+    link = lab.add("superlink", 10, **{**OPERATOR, "FL_NUM_ROUNDS": "1"}, FL_APP="own-app")
+    nodes = [lab.add("supernode", 11), lab.add("supernode", 12)]
+    lab.start_onegate()
+    shutil.copytree(app, link.file("/opt/flower/apps/own-app"))
+    for node in nodes:
+        write_wheel(node.file("/opt/flower/apps/wheels"))
+    boot([link], wait)
+    wait(
+        "FL_ERROR lists the package",
+        lambda: (
+            "own-wheel: wanted >=1, installed none"
+            in decode("FL_ERROR", link.published().get("FL_ERROR", ""))
+        ),
+        describe=lambda: failure_of(link),
+    )
+    assert not events(link, "run_submitted")
+    write_wheel(link.file("/opt/flower/apps/wheels"))
+    link.run("systemctl", "restart", "flower-superlink.service", "flower-supervisor.service")
+    boot(nodes, wait)
+    wait("OneGate says finished", lambda: is_finished(link), describe=lambda: failure_of(link))
+    tell(f"packages of the SuperLink: {link.run('ls', '/opt/flower/state/packages/current')}")
 
 
 @own_kind

@@ -1,10 +1,12 @@
 """Call a ClientApp for one message: the same way in the warm executor, a cold process and a simulation."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
 from oneflower.flower.api import Context, Message
+from oneflower.flower.calls.arrays import name_arrays
 from oneflower.flower.calls.client_state import kept_state, state_folder
 from oneflower.flower.calls.control import AUTO, Control, take_control
 from oneflower.flower.calls.proximal import proximal_term
@@ -12,6 +14,7 @@ from oneflower.flower.calls.seeds import seeded
 from oneflower.flower.client_mark import LONGEST_TEXT, NOTHING, Report, is_ours, mark_reply, raised_reply
 from oneflower.flower.packing import answer
 from oneflower.flower.parts import own_part
+from oneflower.flower.private_noise import key_of_machine, seed_noise
 from oneflower.flower.who import is_question, who_reply
 from oneflower.foreign_text import cut
 
@@ -26,6 +29,7 @@ def call_client(app: App, message: Message, context: Context) -> Message:
     """
     if is_question(message):
         return who_reply(message, context)
+    name_arrays()
     ours, report = is_ours(message), Report()
     try:
         control = take_control(message)
@@ -44,9 +48,14 @@ def _run(app: App, control: Control | None, report: Report, message: Message, co
         return _called(app, message, context)
     kind = message.metadata.message_type
     partition = str(context.node_config.get("partition-id", "none"))
+    place = (control.round, partition, kind)
+    key = key_of_machine(state_folder())
+    seed_noise(key, control.training, *place)
+    # Opacus draws the noise from PyTorch's global generator.
+    private = (key, control.training) if "opacus" in sys.modules else ()
     with (
         _state(control, partition, context, report),
-        seeded(control.seed, control.round, partition, kind),
+        seeded(control.seed, *place, *private),
         proximal_term(message, wanted=control.proximal_term == AUTO) as term,
     ):
         reply = _called(app, message, context)

@@ -20,6 +20,7 @@ from flwr.common.config import (
 )
 from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode, SType
 from flwr.common.logger import FLOWER_LOGGER, update_console_handler
+from flwr.common.message import make_message
 from flwr.common.object_ref import load_app
 from flwr.common.telemetry import EventType
 from flwr.common.typing import Run, UserConfig, UserConfigValue
@@ -34,6 +35,8 @@ from oneflower.flower.private import PrivateUse, check
 
 __all__ = [
     "FLOWER_LOGGER",
+    "NOISE_MODULES",
+    "SUPERLINK_NODE_ID",
     "ErrorCode",
     "GrpcGrid",
     "LoadClientAppError",
@@ -55,6 +58,7 @@ __all__ = [
     "install_fab",
     "legacy_server",
     "load_app",
+    "make_message",
     "new_run",
     "run",
     "set_message_id",
@@ -141,6 +145,7 @@ NAMES = PrivateUse(
         },
         "flwr.server.grid.grpc_grid": {"GrpcGrid.__init__": "56e3e411568f"},
         "flwr.app.metadata": {"Metadata.__init__": "6fbabfdad31b"},
+        "flwr.common.message": {"make_message": "7b10c6528e36"},
     },
 )
 
@@ -177,6 +182,25 @@ APPS = PrivateUse(
         "flwr.server.run_serverapp": {"run": "a3c8972eda36"},
         "flwr.server.server_app": {"LoadServerAppError": "876b124a6728"},
     },
+)
+
+NOISE_MODULES = (
+    "flwr.common.differential_privacy",
+    "flwr.serverapp.strategy.dp_adaptive_clipping",
+    "flwr.server.strategy.dp_adaptive_clipping",
+)
+"""The modules that draw the noise of differential privacy, from NumPy under the name `np`."""
+
+NOISE = PrivateUse(
+    name="privacy-noise",
+    why="Give the modules that draw the noise of differential privacy a generator of their own: NumPy's "
+    "global one is seeded from FL_SEED, which every client knows.",
+    sources={
+        "flwr.common.differential_privacy": {"np": "93d3ab501a9c"},
+        "flwr.serverapp.strategy.dp_adaptive_clipping": {"np": "0eb144558005"},
+        "flwr.server.strategy.dp_adaptive_clipping": {"np": "5fc2617422c5"},
+    },
+    when_used=True,
 )
 
 LEGACY = PrivateUse(

@@ -11,13 +11,11 @@ from threading import Lock
 from typing import Any, Final
 
 import grpc
-from flwr.app import Error, Message, RecordDict
-from flwr.app.metadata import Metadata
+from flwr.app import Error, RecordDict
 from flwr.common import log
-from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
+from flwr.common.constant import ErrorCode
 from flwr.common.inflatable_protobuf_utils import make_pull_object_fn_protobuf
 from flwr.common.inflatable_utils import ObjectUnavailableError, pull_objects
-from flwr.common.message import make_message
 from flwr.proto.appio_pb2 import PullAppMessagesRequest
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, ObjectTree
 from flwr.server.grid.grpc_grid import GrpcGrid
@@ -68,24 +66,6 @@ def pull(
             puller.drop(head)
         else:
             yield head.message_id, puller.content(head, limits)
-
-
-def new_reply(content: Content, *, sent: Metadata, message_id: str) -> Message:
-    """Return a reply to a message: who has sent it, to what and of which type is as the message says."""
-    metadata = Metadata(
-        run_id=sent.run_id,
-        message_id="",
-        src_node_id=sent.dst_node_id,
-        dst_node_id=SUPERLINK_NODE_ID,
-        reply_to_message_id=message_id,
-        group_id=sent.group_id,
-        created_at=time.time(),
-        ttl=sent.ttl,
-        message_type=sent.message_type,
-    )
-    if isinstance(content, Error):
-        return make_message(metadata=metadata, error=content)
-    return make_message(metadata=metadata, content=content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,11 +179,7 @@ USE = PrivateUse(
             "GrpcGrid.get_node_ids": "4a0ee6c6895d",
             "GrpcGrid.run": "bcf05450429e",
         },
-        "flwr.app.metadata": {
-            "Metadata.__init__": "6fbabfdad31b",
-        },
         "flwr.common.constant": {
-            "SUPERLINK_NODE_ID": "6b86b273ff34",
             "ErrorCode": "4889fc3e5b66",
         },
         "flwr.common.inflatable_protobuf_utils": {
@@ -212,9 +188,6 @@ USE = PrivateUse(
         "flwr.common.inflatable_utils": {
             "ObjectUnavailableError": "e1e7dd1d0197",
             "pull_objects": "5673b3413241",
-        },
-        "flwr.common.message": {
-            "make_message": "7b10c6528e36",
         },
         "flwr.proto.appio_pb2": {
             "PullAppMessagesRequest": "9cad60e1f1de",

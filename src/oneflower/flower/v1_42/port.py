@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flwr.app import Context, Message, Metadata, UserConfig, UserConfigValue
+from flwr.app.message.message import make_message
 from flwr.cli.build import build_fab_from_files
 from flwr.cli.install import install_from_fab
 from flwr.clientapp.client_app import LoadClientAppError
@@ -37,6 +38,8 @@ from oneflower.flower.private import PrivateUse, check
 
 __all__ = [
     "FLOWER_LOGGER",
+    "NOISE_MODULES",
+    "SUPERLINK_NODE_ID",
     "ErrorCode",
     "GrpcGrid",
     "LoadClientAppError",
@@ -58,6 +61,7 @@ __all__ = [
     "install_fab",
     "legacy_server",
     "load_app",
+    "make_message",
     "new_run",
     "run",
     "set_message_id",
@@ -163,6 +167,7 @@ NAMES = PrivateUse(
         "flwr.supercore.logger": {"FLOWER_LOGGER": "215968944d63"},
         "flwr.supercore.run": {"Run": "2f1566491e6b"},
         "flwr.app.metadata": {"Metadata.__init__": "addaf6f8fb5b"},
+        "flwr.app.message.message": {"make_message": "7b10c6528e36"},
         "flwr.supercore.task_identity": {"TaskIdentity": "49ac1df12b14"},
     },
 )
@@ -196,6 +201,29 @@ APPS = PrivateUse(
         "flwr.server.run_serverapp": {"run": "a3c8972eda36"},
         "flwr.serverapp.server_app": {"LoadServerAppError": "876b124a6728"},
     },
+)
+
+NOISE_MODULES = (
+    "flwr.supercore.differential_privacy",
+    "flwr.serverapp.strategy.dp_adaptive_clipping",
+    "flwr.server.strategy.dp_adaptive_clipping",
+    "flwr.server.strategy.dpfedavg_adaptive",
+    "flwr.compat.common.dp",
+)
+"""The modules that draw the noise of differential privacy, from NumPy under the name `np`."""
+
+NOISE = PrivateUse(
+    name="privacy-noise",
+    why="Give the modules that draw the noise of differential privacy a generator of their own: NumPy's "
+    "global one is seeded from FL_SEED, which every client knows.",
+    sources={
+        "flwr.supercore.differential_privacy": {"np": "93d3ab501a9c"},
+        "flwr.serverapp.strategy.dp_adaptive_clipping": {"np": "44e138066af9"},
+        "flwr.server.strategy.dp_adaptive_clipping": {"np": "5fc2617422c5"},
+        "flwr.server.strategy.dpfedavg_adaptive": {"np": "8d33056c2116"},
+        "flwr.compat.common.dp": {"np": "df9148bea40f"},
+    },
+    when_used=True,
 )
 
 LEGACY = PrivateUse(

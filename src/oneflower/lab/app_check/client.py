@@ -1,7 +1,8 @@
 """Check one client's replies: their form, determinism, and whether the client uses mu and lr."""
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -18,6 +19,7 @@ from oneflower.aggregation import (
 from oneflower.aggregation.optimizers import CLIENT_LR
 from oneflower.checkpoints import model_digest
 from oneflower.findings import Finding, Outcome, ok, problem, skipped, warning
+from oneflower.flower.calls.control import APP, AUTO
 from oneflower.flower.records import array_views
 from oneflower.lab.app_check.probe import Probe, Way
 from oneflower.training.replies import ReplyError, parse_evaluation, parse_update
@@ -63,14 +65,8 @@ class Trained:
         return cls(digest=model_digest(update.arrays), distance=math.sqrt(sum(squares)))
 
 
-def check_client(probe: Probe, *, must_use_mu: bool = False) -> list[Finding]:
-    """Train one client several times and evaluate it once.
-
-    Parameters
-    ----------
-    must_use_mu
-        FL_STRATEGY is FedProx: without it a client that ignores mu is only warned of.
-    """
+def check_client(probe: Probe, *, is_fedprox: bool = True) -> list[Finding]:
+    """Train one client several times and evaluate it once; `is_fedprox` says that FL_STRATEGY sends a mu."""
     if probe.way is not Way.SDK and not _is_averaged(probe):
         return _check_any_replies(probe)
     if probe.arrays is None:
@@ -90,7 +86,8 @@ def check_client(probe: Probe, *, must_use_mu: bool = False) -> list[Finding]:
     findings.append(_determinism(probe, plain, sent))
     # With the same global seed, a client that seeds nothing can be checked too.
     if findings[-1].outcome is Outcome.OK or _trained(probe, sent, global_seed=1, mu=0.0) == plain:
-        findings += [_weighed(_proximal(probe, plain, sent), must_use_mu), _learning_rate(probe, plain, sent)]
+        told = problem if is_fedprox else warning
+        findings += [_proximal(probe, plain, sent, told), _learning_rate(probe, plain, sent)]
     else:
         findings += [skipped(name, "two trainings with the same seeds differ") for name in (MU, LR)]
     return [*findings, _evaluation(probe)]
@@ -122,12 +119,6 @@ def _check_any_replies(probe: Probe) -> list[Finding]:
     return [*found, *(skipped(name, "the replies are no model to average") for name in (MU, LR, EVALUATE))]
 
 
-def _weighed(finding: Finding, must_use_mu: bool) -> Finding:
-    if finding.outcome is Outcome.PROBLEM and not must_use_mu:
-        return replace(finding, outcome=Outcome.WARNING)
-    return finding
-
-
 def _determinism(probe: Probe, plain: Trained, sent: Arrays) -> Finding:
     again = _trained(probe, sent, global_seed=2, mu=0.0)
     if again is None:
@@ -142,12 +133,21 @@ def _determinism(probe: Probe, plain: Trained, sent: Arrays) -> Finding:
     )
 
 
-def _proximal(probe: Probe, plain: Trained, sent: Arrays) -> Finding:
+def _proximal(
+    probe: Probe, plain: Trained, sent: Arrays, told: Callable[[str, str, str], Finding]
+) -> Finding:
     distances = [f"{plain.distance:.3g} with mu 0"]
     for mu in LARGE_MUS:
         held = _trained(probe, sent, global_seed=1, mu=mu)
         if held is not None and held.digest == plain.digest:
-            return problem(
+            added = _trained(probe, sent, global_seed=1, mu=mu, proximal_term=AUTO)
+            if added is not None and added.distance < plain.distance:
+                return ok(
+                    MU,
+                    f"oneflower adds the proximal term to the app's optimizer: its distance to the global "
+                    f"model is {plain.distance:.3g} with mu 0 and {added.distance:.3g} with mu {mu:g}",
+                )
+            return told(
                 MU,
                 f"the client ignores proximal-mu: with mu 0 and with mu {mu:g} its update is the same to the "
                 f"last byte. FL_STRATEGY=FedProx would train as FedAvg does, whatever FL_PROXIMAL_MU is. "
@@ -158,7 +158,7 @@ def _proximal(probe: Probe, plain: Trained, sent: Arrays) -> Finding:
         distances.append(f"{distance:.3g} with mu {mu:g}")
         if distance < plain.distance:
             return ok(MU, f"the update's distance to the global model is {', '.join(distances)}")
-    return problem(
+    return told(
         MU,
         f"mu changes the update and does not keep it close: its distance to the global model is "
         f"{', '.join(distances)}",
@@ -199,12 +199,20 @@ def _evaluation(probe: Probe) -> Finding:
     return ok(EVALUATE, f"{WEIGHT} and {', '.join(measured)}")
 
 
-def _trained(
-    probe: Probe, sent: Arrays, *, global_seed: int, mu: float, lr: float | None = None
+def _trained(  # noqa: PLR0913 the last four by name only
+    probe: Probe,
+    sent: Arrays,
+    *,
+    global_seed: int,
+    mu: float,
+    lr: float | None = None,
+    proximal_term: str = APP,
 ) -> Trained | None:
     """Train once; None where the client fails, as one does whose loss became infinite."""
     reply = probe.ask(
-        global_seed=global_seed, config={"proximal-mu": mu} | ({} if lr is None else {"lr": lr})
+        global_seed=global_seed,
+        config={"proximal-mu": mu} | ({} if lr is None else {"lr": lr}),
+        proximal_term=proximal_term,
     )
     try:
         return Trained.from_update(parse_update(reply, model_schema(sent)), sent)

@@ -10,7 +10,7 @@ from typing import Any
 
 from oneflower.errors import AppError
 from oneflower.flower.api import ArrayRecord, ClientApp, ConfigRecord, Context, Message, RecordDict, ServerApp
-from oneflower.flower.calls.control import RECORD, Control, with_control
+from oneflower.flower.calls.control import APP, RECORD, Control, with_control
 from oneflower.flower.calls.seeds import seed_everything
 from oneflower.lab.localgrid import LocalGrid
 from oneflower.stock import start
@@ -146,16 +146,23 @@ class Probe:
         return self.message.content.config_records.get(CONFIG, {})
 
     def ask(
-        self, category: str = "train", *, global_seed: int = 1, config: Mapping[str, float] | None = None
+        self,
+        category: str = "train",
+        *,
+        global_seed: int = 1,
+        config: Mapping[str, float] | None = None,
+        proximal_term: str = APP,
     ) -> Message:
         """Give the client the message once more, with some keys of its config set.
 
         `global_seed` seeds the global random generators: a client that seeds nothing repeats itself with the
-        same one, and differs with another.
+        same one, and differs with another. With `proximal_term="auto"` oneflower adds the term where the app
+        does not.
         """
         content = deepcopy(self.message.content)
         if RECORD not in content:  # a loop of the app's own: the recording grid adds it
             content = with_control(content, _CONTROL)
+        content.config_records[RECORD]["proximal-term"] = proximal_term
         content[CONFIG] = ConfigRecord({**content.config_records.get(CONFIG, {}), **(config or {})})
         seed_everything(global_seed)
         return self.grid.answer(Message(content, self.message.metadata.dst_node_id, category))

@@ -9,13 +9,14 @@ from oneflower.opennebula.appliance import services
 from oneflower.opennebula.appliance.addresses import CONTEXT_ADDRESS, certificate_hosts, own_addresses
 from oneflower.opennebula.appliance.certificates import ensure_superlink_certificates
 from oneflower.opennebula.appliance.identity import ensure_own_key
+from oneflower.opennebula.appliance.images import check_image
 from oneflower.opennebula.appliance.layout import Layout
 from oneflower.opennebula.appliance.partitions import PartitionTable
 from oneflower.opennebula.appliance.stage import Stage
 from oneflower.opennebula.appliance.systemd import Unit
 from oneflower.opennebula.appliance.units import Container, container_unit, has_daemon, report_unit
 from oneflower.opennebula.roles import Machine
-from oneflower.settings import Resolution, Settings, render_context, run_config
+from oneflower.settings import APP_CONFIG_KEYS, Resolution, Settings, render_context, run_config
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ def configure(stage: Stage) -> None:
         for notice in resolution.notices:
             log.log(logging.WARNING if notice.level == "warning" else logging.INFO, "%s", notice.text)
         settings, layout = resolution.settings, stage.layout
+        check_image(stage.machine, settings, stage.commands)
         is_superlink = stage.machine is Machine.SUPERLINK
         layout.make(checkpoints=is_superlink and settings.checkpoint_enabled)
         _make_database_folder(settings, layout)
@@ -90,8 +92,11 @@ def _unit(container: Container, layout: Layout, *, daemon: bool) -> Unit:
 
 
 def _write_run_config(settings: Settings, layout: Layout) -> None:
-    """Keep the operator's settings for runs that somebody submits without them."""
-    text = json.dumps(run_config(settings), indent=1) + "\n"
+    """Keep the operator's settings for runs that somebody submits without them.
+
+    With every key that a packed app declares: such a run and its resubmission have the same run-config.
+    """
+    text = json.dumps({**APP_CONFIG_KEYS, **run_config(settings)}, indent=1) + "\n"
     try:
         is_written = layout.run_config.read_text(encoding="utf-8") == text
     except (OSError, UnicodeDecodeError):

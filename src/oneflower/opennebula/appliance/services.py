@@ -91,6 +91,7 @@ class _Host:
     """What the containers of a machine have in common."""
 
     machine: Machine
+    framework: str
     layout: Layout
     mounts: tuple[Mount, ...]
 
@@ -101,6 +102,7 @@ class _Host:
             name=name,
             description=description,
             machine=self.machine,
+            image=self.machine.image_of(self.framework),
             environment=str(self.layout.environment(name)),
             mounts=self.mounts,
             arguments=tuple(args),
@@ -113,9 +115,13 @@ class _Host:
         return self.container(SUPEREXEC_NAME, f"Flower executor of the {plugin}", args, after=after)
 
 
+def _host(machine: Machine, settings: Settings, layout: Layout, mounts: tuple[Mount, ...]) -> _Host:
+    return _Host(machine=machine, framework=settings.framework, layout=layout, mounts=mounts)
+
+
 def superlink_containers(settings: Settings, layout: Layout) -> list[Container]:
     """Return the SuperLink, a separate executor if it has one, the supervisor and the dashboard."""
-    host = _Host(machine=Machine.SUPERLINK, layout=layout, mounts=_superlink_mounts(settings, layout))
+    host = _host(Machine.SUPERLINK, settings, layout, _superlink_mounts(settings, layout))
     places = arguments.SuperLinkPlaces(
         fleet=settings.fleet_api_address,
         control=settings.control_api_address,
@@ -147,7 +153,7 @@ def _dashboard(settings: Settings, layout: Layout) -> Container:
     host, port = split_address(settings.dashboard_address)
     args = ["dashboard", "--journal", str(JOURNAL), "--host", host, "--port", str(port)]
     description = "oneflower live page and metrics of the training"
-    return _Host(machine=Machine.SUPERLINK, layout=layout, mounts=tuple(mounts)).container(
+    return _host(Machine.SUPERLINK, settings, layout, tuple(mounts)).container(
         DASHBOARD_NAME, description, args, runs_oneflower=True, expendable=True
     )
 
@@ -158,7 +164,7 @@ def supernode_containers(
     """Return the SuperNode that joins a SuperLink (``host:port``), with its node config."""
     folders = (_state(layout), _sockets(layout), _certs(layout), _data(layout), _apps(layout))
     mounts = (*folders, _models(settings, layout))
-    host = _Host(machine=Machine.SUPERNODE, layout=layout, mounts=mounts)
+    host = _host(Machine.SUPERNODE, settings, layout, mounts)
     args = arguments.supernode(
         settings,
         superlink_address=superlink,

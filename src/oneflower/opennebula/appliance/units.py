@@ -55,6 +55,7 @@ class Container:
     name: str
     description: str
     machine: Machine
+    image: str
     environment: str
     mounts: tuple[Mount, ...]
     arguments: tuple[str, ...]
@@ -79,7 +80,7 @@ class Container:
         options += ["--pid=host"] if self.supervises else ["--init"]
         options += ["--entrypoint=oneflower"] if self.runs_oneflower else []
         options += ["--oom-score-adj=500"] if self.expendable else []
-        return [DOCKER, "run", "--rm", *RESTRICTIONS, *options, self.machine.container_image, *self.arguments]
+        return [DOCKER, "run", "--rm", *RESTRICTIONS, *options, self.image, *self.arguments]
 
 
 def has_daemon(commands: Commands) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from oneflower.errors import SettingsError
-from oneflower.opennebula.templates.oneflow import NETWORK, Form
+from oneflower.opennebula.templates.oneflow import NETWORK, Form, name_in
 from oneflower.settings import BY_NAME, TABLE, Notice, Resolution, Role, Variable, as_text, asked, resolve
 from oneflower.settings.sources import is_unset
 
@@ -52,7 +52,7 @@ def service_answers(
         raise SettingsError("\n".join([*head, *numbered, *refused]))
     return {
         _KEYS[form]: {
-            variable.name: _answer(variable, resolution)
+            name_in(form, variable): _answer(variable, resolution)
             for variable in TABLE
             if variable in asked(TABLE, all_inputs=all_inputs) or variable.name in known
         },

@@ -5,7 +5,7 @@ from typing import Any
 
 from oneflower.opennebula.roles import Machine
 from oneflower.opennebula.templates.syntax import attribute, template, vector
-from oneflower.settings import TABLE, asked, user_input
+from oneflower.settings import TABLE, Variable, asked, user_input
 
 NAME = "oneflower"
 DESCRIPTION = "Federated learning with Flower: one SuperLink and its SuperNodes"
@@ -38,7 +38,9 @@ def service(
         Ask for every variable instead of those of the short form.
     """
     ids = {Machine.SUPERLINK: superlink_template, Machine.SUPERNODE: supernode_template}
-    inputs = {variable.name: user_input(variable) for variable in asked(TABLE, all_inputs=all_inputs)}
+    inputs = {
+        name_in(form, variable): user_input(variable) for variable in asked(TABLE, all_inputs=all_inputs)
+    }
     roles = [
         _role_6(machine, ids[machine], all_inputs=all_inputs)
         if form is Form.SIX
@@ -64,8 +66,18 @@ def contents_6(machine: Machine, *, all_inputs: bool = False) -> str:
     with it. Only inputs of the service are listed: without an answer the value would be the text ``$KEY``.
     """
     variables = asked(machine.variables(), all_inputs=all_inputs)
-    references = [attribute(variable.name, f"${variable.name}") for variable in variables]
+    names = [name_in(Form.SIX, variable) for variable in variables]
+    references = [attribute(name, f"${name}") for name in names]
     return template([vector("NIC", {"NETWORK_ID": f"${NETWORK}"}), *references])
+
+
+def name_in(form: Form, variable: Variable) -> str:
+    """Return the name of an input: its second name in OneFlow 6, where it begins with that of another.
+
+    OneFlow 6 replaces ``$FL_APP`` in ``$FL_APP_CONFIG``, too.
+    """
+    begun = any(variable.name != each.name and variable.name.startswith(each.name) for each in TABLE)
+    return variable.alias if form is Form.SIX and begun else variable.name
 
 
 def _order(machine: Machine) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""XGBoost by bagging: a stock Flower app, without a line of oneflower."""

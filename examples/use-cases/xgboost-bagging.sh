@@ -1,0 +1,11 @@
+# XGBoost on NASA's shuttle sensors: each client adds a tree in each of ten rounds; no row leaves its node.
+FL_USE_CASE='xgboost-bagging'
+ML_FRAMEWORK='xgboost'
+FL_STRATEGY='app'
+FL_NUM_ROUNDS='10'
+FL_MIN_FIT_CLIENTS='3'
+FL_MIN_EVALUATE_CLIENTS='3'
+FL_MIN_AVAILABLE_CLIENTS='3'
+FL_CHECKPOINT_ENABLED='YES'
+FL_CHECKPOINT_INTERVAL='1'
+FL_SEED='42'

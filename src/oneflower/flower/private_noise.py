@@ -1,0 +1,95 @@
+"""The noise of differential privacy comes from a key that nobody else has, and not from FL_SEED.
+
+Flower's wrappers and mods draw it from NumPy's global generator. That is seeded from FL_SEED here, which
+every client and the server know: they could compute the noise and take it away again. So the modules that
+draw noise get a generator of their own. The server's key is in the checkpoints alone, a client's on the
+disk of its machine: a resumed training draws the same noise.
+"""
+
+import hashlib
+import os
+import secrets
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from oneflower.errors import StateError
+from oneflower.files import read_bytes, replace_file
+from oneflower.flower.door import port
+
+KEY_VARIABLE: Final = "ONEFLOWER_NOISE_KEY"
+"""A key for all processes, to compare trainings byte by byte; whoever knows it knows the noise."""
+KEY_BYTES: Final = 16
+_FILE: Final = "noise-key"
+
+_random = np.random.RandomState()
+
+
+class _Numpy:
+    """NumPy as a module that draws noise sees it: its generator is `_random`."""
+
+    random = _random
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np, name)
+
+
+_NUMPY: Final = _Numpy()
+
+
+def keep_noise_private() -> None:
+    """Give their own generator to the modules of Flower's that draw noise, as far as they are imported."""
+    for name in port.NOISE_MODULES:
+        module = sys.modules.get(name)
+        if module is not None and getattr(module, "np", None) is np:
+            module.np = _NUMPY  # type: ignore[attr-defined]
+
+
+def seed_noise(key: str, *parts: int | str) -> None:
+    """Seed the noise from a key and the place in the training."""
+    keep_noise_private()
+    digest = hashlib.sha256("/".join(["noise", key, *map(str, parts)]).encode()).digest()
+    _random.seed(np.frombuffer(digest, np.uint32))
+
+
+def new_key() -> str:
+    """Return a new key, or that of the environment."""
+    return os.environ.get(KEY_VARIABLE) or secrets.token_hex(KEY_BYTES)
+
+
+def key_of_machine(folder: Path | None) -> str:
+    """Return the key that a folder keeps, made where there is none; without a folder one of this process.
+
+    Raises
+    ------
+    StateError
+        The folder cannot be used.
+    """
+    given = os.environ.get(KEY_VARIABLE)
+    if given or folder is None:
+        return given or _OF_PROCESS
+    path = folder / _FILE
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not path.exists():
+            _make(path)
+        return read_bytes(path, 2 * KEY_BYTES, follow=False).decode("ascii")
+    except (OSError, ValueError) as error:
+        raise StateError(
+            f"the key of the noise cannot be kept in {path} ({error}): expected a folder that this user can "
+            "write"
+        ) from error
+
+
+_OF_PROCESS: Final = secrets.token_hex(KEY_BYTES)
+
+
+def _make(path: Path) -> None:
+    trial = path.with_name(f"{_FILE}.{os.getpid()}.{secrets.token_hex(4)}")
+    replace_file(trial, secrets.token_hex(KEY_BYTES).encode(), mode=0o600)
+    with suppress(FileExistsError):
+        os.link(trial, path)  # of two processes the first one wins
+    trial.unlink()
