@@ -52,7 +52,6 @@ LAYERS = {
 TORCH_MODULES = {"oneflower.sdk.client", "oneflower.sdk.torch_app", "oneflower.flower.calls.torch_term"}
 MOST_LINES = 300
 LONG_MODULES: dict[str, str] = {  # path below src/oneflower -> why it is one subject
-    "settings/training.py": "a row per variable of a training",
 }
 
 

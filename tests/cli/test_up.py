@@ -6,7 +6,7 @@ import pytest
 
 from oneflower.cli import up
 from oneflower.codes import StopReason
-from oneflower.settings import resolve
+from oneflower.settings import resolve, run_config
 
 from ..making import entry
 
@@ -15,6 +15,11 @@ TARGET = {"FL_NUM_ROUNDS": "8", "FL_BEST_METRIC": "-eval_loss", "FL_TARGET_METRI
 
 def finish(**fields):
     return entry("training_finished", round=3, rounds=8, sha256="ab", path="/x/model.npz", **fields).event
+
+
+def plan_of(given):
+    settings = resolve(given).settings
+    return SimpleNamespace(settings=settings, run_config=lambda: run_config(settings))
 
 
 @pytest.mark.parametrize(
@@ -35,13 +40,13 @@ def finish(**fields):
     ],
 )
 def test_the_advice_names_what_has_an_effect(event, given, says):
-    advice = up._advice(SimpleNamespace(settings=resolve(given).settings), event, 7)
+    advice = up._advice(plan_of(given), event, 7)
     assert advice == f"{says} to continue, or use --fresh to start from round 1."
 
 
 def test_without_a_checkpoint_more_rounds_start_from_round_1():
     event = entry("training_finished", round=3, rounds=3, sha256="ab", path=None).event
-    advice = up._advice(SimpleNamespace(settings=resolve({}).settings), event, 3)
+    advice = up._advice(plan_of({}), event, 3)
     assert advice == (
         "To train more rounds, raise FL_NUM_ROUNDS above 3; they start from round 1, "
         "because no checkpoint was kept."

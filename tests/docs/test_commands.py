@@ -167,6 +167,7 @@ def after_demo(tmp_path_factory):
     folder = tmp_path_factory.mktemp("repository")
     for name in NEEDED:
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy2)(ROOT / name, folder / name)
+    shutil.copytree(ROOT / "tests" / "data" / "stock-app", folder / "tests" / "data" / "stock-app")
     (folder / ".venv").mkdir()
     (folder / ".venv" / "bin").symlink_to(ROOT / ".venv" / "bin")
     for mark in (".for-training", ".for-development"):

@@ -11,7 +11,7 @@ import pytest
 from oneflower.errors import SettingsError
 from oneflower.opennebula.templates.answers import service_answers
 from oneflower.opennebula.templates.oneflow import Form, name_in, service
-from oneflower.settings import TABLE, resolve
+from oneflower.settings import TABLE, form_default, resolve
 
 KEYS = {Form.SIX: ("custom_attrs", "custom_attrs_values"), Form.SEVEN: ("user_inputs", "user_inputs_values")}
 FORMS = pytest.mark.parametrize("form", list(Form))
@@ -48,7 +48,7 @@ def test_values_are_text_and_what_is_not_given_keeps_its_default(form):
     """OneFlow 6 answers an integer with error 500; an empty text means unset in the machine."""
     found = values(form, "FL_NUM_ROUNDS=20", all_inputs=True)
     assert all(isinstance(value, str) for value in found.values())
-    assert found == {name_in(form, v): v.default_text for v in TABLE} | {"FL_NUM_ROUNDS": "20"}
+    assert found == {name_in(form, v): form_default(v) for v in TABLE} | {"FL_NUM_ROUNDS": "20"}
     assert resolve(found).settings == resolve({"FL_NUM_ROUNDS": "20"}).settings
 
 

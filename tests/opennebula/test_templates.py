@@ -87,7 +87,7 @@ def test_the_service_asks_for_the_short_form_or_for_all(form):
     assert list(whole) == [name_in(form, variable) for variable in TABLE]
     assert [name for name in whole if name in short] == list(short)
     assert "FL_SEED" not in short
-    assert short["FL_NUM_ROUNDS"] == whole["FL_NUM_ROUNDS"] == "O|number|Number of rounds||3"
+    assert short["FL_NUM_ROUNDS"] == whole["FL_NUM_ROUNDS"] == "O|number|Number of rounds||"
 
 
 @pytest.mark.parametrize("all_inputs", [False, True])

@@ -10,6 +10,7 @@ import pytest
 from oneflower.aggregation import PARAMETERS, SPECS
 from oneflower.opennebula.appliance.publisher import OWN_KEYS
 from oneflower.settings import (
+    AUTHORS,
     BY_NAME,
     NO_USE_CASE,
     STRATEGIES,
@@ -163,7 +164,7 @@ class TestRow:
         assert mandatory == "O"
         assert kind == variable.kind.input_type
         assert label == variable.label
-        assert default == variable.default_text
+        assert default == ("" if variable.field in AUTHORS else variable.default_text)
         assert tuple(choices.split(",") if choices else ()) == variable.choices
 
     def test_its_input_is_plain_text(self, variable):
@@ -214,7 +215,8 @@ def test_the_short_form_is_what_a_first_deployment_needs():
 def test_inputs_read_as_opennebula_writes_them():
     assert user_input(BY_NAME["FL_CHECKPOINT_ENABLED"]).startswith("O|boolean|")
     assert user_input(BY_NAME["FL_CHECKPOINT_ENABLED"]).endswith("||NO")
-    assert user_input(BY_NAME["FL_NUM_ROUNDS"]).endswith("||3")
+    assert user_input(BY_NAME["FL_NUM_ROUNDS"]).endswith("||")
+    assert user_input(BY_NAME["FL_ROUND_TIMEOUT"]).endswith("||3600")
     assert user_input(BY_NAME["FL_TRIM_BETA"]).startswith("O|number-float|")
     assert user_input(BY_NAME["FL_LOG_LEVEL"]).endswith("|DEBUG,INFO,WARNING,ERROR|INFO")
     assert user_input(BY_NAME["FL_SSL_KEYFILE"]).startswith("O|text64|")

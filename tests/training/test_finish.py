@@ -196,7 +196,7 @@ def test_how_it_is_run_and_when_it_ends_are_no_other_settings(federation, settin
 def test_a_complete_training_with_other_settings_is_refused(federation):
     federation.train()
     with pytest.raises(
-        SettingsError, match="has finished round 4, with other settings: local-epochs was None"
+        SettingsError, match="has finished round 4, with other settings: local-epochs was not set"
     ):
         federation.train(local_epochs=9)
 

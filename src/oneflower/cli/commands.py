@@ -64,7 +64,7 @@ COMMANDS: Final[Mapping[str, Listed]] = {
     "new": Listed(
         "new",
         "new",
-        "Create a small PyTorch app in a new folder NAME; it runs as it is, on synthetic data.",
+        "Create a small app in a new folder NAME; it runs as it is, on synthetic data.",
     ),
     "export-adapter": Listed(
         "export_adapter",

@@ -1,6 +1,6 @@
 """Partitions in messages: the ServerApp sends the table of partitions, a node finds its own in it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from logging import WARNING
@@ -76,14 +76,17 @@ def config_of(message: Message) -> Mapping[str, object]:
 
 
 @contextmanager
-def own_part(message: Message, context: Context) -> Iterator[None]:
+def own_part(message: Message, context: Context, members: Sequence[int] = ()) -> Iterator[None]:
     """Show an app the partition that its message assigns, as `partition-id` and `num-partitions`.
+
+    `members` is the table that came beside the app's own records; else the message's config may have one.
 
     Flower keeps the context for the next message, which may assign another partition or none: the node's own
     config is restored.
     """
     own = context.node_config
-    context.node_config = with_part(own, handed_part(config_of(message), own))
+    table = {MEMBERS: list(members)} if members else config_of(message)
+    context.node_config = with_part(own, handed_part(table, own))
     try:
         yield
     finally:

@@ -1,7 +1,7 @@
 """The FL_* variables, each declared once; parser, errors, run-config and documents follow from the table."""
 
 from oneflower.settings.app_keys import GivenKey, app_values, keys_of_texts
-from oneflower.settings.authors import AUTHORS, with_the_authors, with_the_authors_of
+from oneflower.settings.authors import with_the_authors, with_the_authors_of
 from oneflower.settings.context import parse_context, read_context, render_context
 from oneflower.settings.namespace import declared, submitted
 from oneflower.settings.resolve import Provenance, Resolution, checkpoint_key, resolve, resolve_for
@@ -23,11 +23,13 @@ from oneflower.settings.sources import Notice, Source
 from oneflower.settings.strategy_rows import APP_STRATEGY, STRATEGIES, rule_of
 from oneflower.settings.table import (
     APP_CONFIG_KEYS,
+    AUTHORS,
     BY_NAME,
     OPERATOR_SET,
     PEM_VARIABLES,
     TABLE,
     asked,
+    form_default,
     read_by,
     strategy_rows,
     user_input,
@@ -71,6 +73,7 @@ __all__ = [
     "checkpoint_key",
     "declared",
     "differences",
+    "form_default",
     "keys_of_texts",
     "missing_keys",
     "parse_context",

@@ -6,11 +6,9 @@ from typing import Any, Final
 
 from oneflower.settings.rules import raise_minimums
 from oneflower.settings.settings import Settings
-from oneflower.settings.table import OPERATOR_SET, TABLE
+from oneflower.settings.table import AUTHORS, OPERATOR_SET, TABLE
 from oneflower.settings.values import Value
 
-AUTHORS: Final = ("num_rounds", "seed", "min_fit_clients", "min_evaluate_clients", "min_available_clients")
-"""They mean to an app what they mean to oneflower. Its own `strategy` or `resume` may be anything."""
 _ROWS: Final = tuple(row for row in TABLE if row.field in AUTHORS)
 
 

@@ -76,10 +76,19 @@ def asked(variables: Iterable[Variable], *, all_inputs: bool = False) -> tuple[V
     return tuple(variable for variable in variables if all_inputs or variable.in_form)
 
 
+AUTHORS: Final = ("num_rounds", "seed", "min_fit_clients", "min_evaluate_clients", "min_available_clients")
+"""They mean to an app what they mean to oneflower: its author decides where the operator does not."""
+
+
+def form_default(variable: Variable) -> str:
+    """Return what a form offers: nothing where an app's author may have decided, or the form would decide."""
+    return "" if variable.field in AUTHORS else variable.default_text
+
+
 def user_input(variable: Variable) -> str:
     """Return the five parts of a USER_INPUTS string: ``O|number|Label||3``.
 
     Every variable is optional: OpenNebula applies no default, and the guest has its own.
     """
     kind, choices = variable.kind.input_type, ",".join(variable.choices)
-    return f"O|{kind}|{variable.label}|{choices}|{variable.default_text}"
+    return f"O|{kind}|{variable.label}|{choices}|{form_default(variable)}"

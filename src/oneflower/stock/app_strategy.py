@@ -21,6 +21,7 @@ from oneflower.aggregation import (
 )
 from oneflower.flower.api import ArrayRecord, ConfigRecord, Grid, Message, MetricRecord, log, strategy
 from oneflower.flower.grid import Reply
+from oneflower.flower.parts import MEMBERS
 from oneflower.stock.app_replies import Forms, merged_model, read_reply, with_bounds
 from oneflower.stock.kept_state import KeptState
 from oneflower.stock.stable_ids import StableIds
@@ -51,11 +52,15 @@ class AppSampling:
         The nodes as the app sees them.
     seed
         Called before anything of the app's that may draw random numbers.
+    train_config, evaluate_config
+        The records that the app gave for its messages: a strategy may change them from round to round.
     """
 
     inner: strategy.Strategy
     ids: StableIds
     seed: Seed
+    train_config: ConfigRecord
+    evaluate_config: ConfigRecord
     _tries: tuple[int, int] = (0, 0)
 
     def summary(self) -> None:
@@ -70,17 +75,17 @@ class AppSampling:
         self._tries = server_round, tries + 1 if before == server_round else 1
         again = max(0, self._tries[1] - SAME_SAMPLE_TRIES)
         self.seed("server", server_round, *(["try", again] if again else []))
-        shown = self.ids.of(grid)
-        return self.ids.to_nodes(self.inner.configure_train(server_round, arrays, config, shown))
+        shown, own = self.ids.of(grid), _with(self.train_config, config)
+        return self.ids.to_nodes(self.inner.configure_train(server_round, arrays, own, shown))
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Return the app's evaluation messages."""
         self.seed("server", server_round, "evaluate")
-        shown = self.ids.of(grid)
+        shown, own = self.ids.of(grid), _with(self.evaluate_config, config)
         with without_waiting(innermost(self.inner)):
-            return self.ids.to_nodes(self.inner.configure_evaluate(server_round, arrays, config, shown))
+            return self.ids.to_nodes(self.inner.configure_evaluate(server_round, arrays, own, shown))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -252,6 +257,12 @@ class AppStrategy:
         """Whether metrics are combined by Flower's own mean, which one client can move as it likes."""
         rule, function = innermost(self.inner), getattr(innermost(self.inner), name, None)
         return self._forms.fixed and type(rule).__module__.startswith("flwr.") and is_flowers_code(function)
+
+
+def _with(own: ConfigRecord, config: ConfigRecord) -> ConfigRecord:
+    """Return the app's record with what is added to it, but for the table of partitions, which we send."""
+    own.update({key: value for key, value in config.items() if key != MEMBERS})
+    return own
 
 
 def name_of(inner: strategy.Strategy) -> str:

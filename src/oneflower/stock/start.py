@@ -62,7 +62,13 @@ def run_started(started: Started, context: Context, seed: Seed) -> Result:
         seed(*parts)
         seed_noise(str(noise["noise-key"]), *parts)
 
-    sampling = AppSampling(inner=started.strategy, ids=StableIds(Roll(grid, parts=parts)), seed=seed_all)
+    sampling = AppSampling(
+        inner=started.strategy,
+        ids=StableIds(Roll(grid, parts=parts)),
+        seed=seed_all,
+        train_config=configs["train_config"],
+        evaluate_config=configs["evaluate_config"],
+    )
     return conduct(
         Work(
             grid=grid,

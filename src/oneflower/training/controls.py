@@ -1,7 +1,7 @@
 """The control record of each message of a training."""
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -57,12 +57,17 @@ class Controls:
         """Say that the training starts from the checkpoint of a round: now, or when it has gone back."""
         self._session, self._resumed_from = secrets.token_hex(8), resumed_from
 
-    def into(self, messages: Iterable[Message], server_round: int) -> list[Message]:
-        """Add the record to the messages of one phase; messages that share a content go on sharing it."""
+    def into(
+        self, messages: Iterable[Message], server_round: int, members: Sequence[int] = ()
+    ) -> list[Message]:
+        """Add the record to the messages of one phase; messages that share a content go on sharing it.
+
+        `members` is the table of partitions, where they are assigned.
+        """
         listed = list(messages)
         if self.keeper is None:
             return listed
-        control = self._control(self.keeper, server_round)
+        control = replace(self._control(self.keeper, server_round), members=members)
         made: dict[tuple[int, int], tuple[RecordDict, RecordDict]] = {}
         for message in listed:
             if message.has_content():

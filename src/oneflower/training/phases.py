@@ -170,7 +170,7 @@ class Phases:
         asked, accepted = list(messages), set[int]()
         work = _work(phase, server_round, asked)
         replies = self.grid.exchange(
-            self.controls.into(asked, server_round),
+            self.controls.into(asked, server_round, self.parts.members),
             timeout_s=self.round_timeout_s,
             enough=lambda: len(valid) >= quorum(quarantined),
             is_valid=lambda reply: reply.node_id in accepted,

@@ -149,3 +149,20 @@ def test_the_clients_of_a_simulation_do_not_see_what_another_ones_app_does_to_a_
 
     Federation(tmp_path, clients=2, app=numpy_app(update)).train(num_server_rounds=1)
     assert seen == [None, None]
+
+
+def test_the_table_of_partitions_travels_in_it_and_the_app_sees_its_own_alone():
+    content = RecordDict({"cfg": ConfigRecord({"lr": 1.0})})
+    control = Control(training="ab" * 8, session="cd" * 8, round=1, seed=1, members=(11, 13, 12))
+    message = Message(with_control(content, control), 5, "train")
+    node = {"member-id": 12, "partition-id": 7, "num-partitions": 9}
+    context = Context(run_id=1, node_id=5, node_config=dict(node), state=RecordDict(), run_config={})
+    seen = []
+
+    def app(message, context):
+        seen.append((dict(context.node_config), list(message.content)))
+        return Message(RecordDict(), reply_to=message)
+
+    call_client(app, message, context)
+    assert seen == [({"member-id": 12, "partition-id": 2, "num-partitions": 3}, ["cfg"])]
+    assert context.node_config == node

@@ -79,11 +79,11 @@ def break_(folder, part, old, new):
     path.write_text(text.replace(old, new), encoding="utf-8")
 
 
-def findings(folder, tmp_path, *broken, clients=2, **given):
+def findings(folder, tmp_path, *broken, clients=2, **variables):
     for each in broken:
         break_(folder, *each)
     found = check_app(
-        folder, run_config=run_config(resolve(given).settings), clients=clients, home=tmp_path / "home"
+        folder, run_config=run_config(resolve(variables).settings), clients=clients, home=tmp_path / "home"
     )
     return {each.check: each for each in found}
 
@@ -128,31 +128,23 @@ def test_the_language_model_app_has_everything(tmp_path, monkeypatch):
     assert [(each.check, each.found) for each in found if each.outcome != "ok"] == []
 
 
+def test_a_client_that_ignores_mu_gets_the_term_from_oneflower(folder, tmp_path):
+    found = findings(folder, tmp_path, IGNORES_MU)
+    assert outcomes(found) == {}
+    assert "oneflower adds the proximal term" in found["proximal-mu"].found
+
+
 @pytest.mark.parametrize(("strategy", "outcome"), [("FedProx", "problem"), ("FedAvg", "warning")])
 def test_a_client_that_steps_by_itself_and_ignores_mu_is_told_so(folder, tmp_path, strategy, outcome):
     found = findings(folder, tmp_path, IGNORES_MU, BY_ITSELF, FL_STRATEGY=strategy)
     assert outcomes(found) == {"proximal-mu": outcome}
-
-
-def test_a_client_that_ignores_mu_is_told_so_plainly(folder, tmp_path):
-    found = findings(folder, tmp_path, IGNORES_MU, FL_STRATEGY="FedProx", FL_PROXIMAL_TERM="app")
-    assert outcomes(found) == {"proximal-mu": "problem"}
-    assert "FedProx needs the proximal term" in found["verdict"].found
     assert "the client ignores proximal-mu" in found["proximal-mu"].found
     assert "FL_STRATEGY=FedProx would train as FedAvg does" in found["proximal-mu"].found
     assert "proximal_term(model, global_arrays, info.proximal_mu)" in found["proximal-mu"].fix
 
 
-def test_without_fedprox_it_is_only_warned_of(folder, tmp_path):
-    found = findings(folder, tmp_path, IGNORES_MU, FL_PROXIMAL_TERM="app")
-    assert outcomes(found) == {"proximal-mu": "warning"}
-    assert found["verdict"].outcome == "ok"
-
-
-def test_the_term_and_the_seed_are_given_to_a_client_that_has_neither(folder, tmp_path):
-    found = findings(folder, tmp_path, IGNORES_MU, ("client", SEEDED, UNSEEDED), FL_STRATEGY="FedProx")
-    assert outcomes(found) == {}
-    assert found["verdict"].found == "it runs with checkpoints and resume"
+def test_a_client_that_seeds_nothing_is_seeded(folder, tmp_path):
+    assert outcomes(findings(folder, tmp_path, ("client", SEEDED, UNSEEDED))) == {}
 
 
 def test_a_client_that_nothing_can_seed_is_not_judged_by_chance(folder, tmp_path):

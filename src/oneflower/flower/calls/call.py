@@ -33,7 +33,7 @@ def call_client(app: App, message: Message, context: Context) -> Message:
     ours, report = is_ours(message), Report()
     try:
         control = take_control(message)
-        with own_part(message, context):
+        with own_part(message, context, control.members if control else ()):
             reply = answer(partial(_run, app, control, report), message, context)
     except (Exception, SystemExit) as error:  # noqa: BLE001 a client's own code may raise anything
         return raised_reply(error, message, context, ours=ours)

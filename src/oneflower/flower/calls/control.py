@@ -11,6 +11,8 @@ from typing import Final
 
 from oneflower.errors import AppError
 from oneflower.flower.api import ConfigRecord, Message, RecordDict
+from oneflower.flower.parts import MEMBERS
+from oneflower.parts import checked_table
 
 RECORD: Final = "oneflower"
 AUTO, APP = "auto", "app"
@@ -45,6 +47,8 @@ class Control:
         Rounds of the checkpoints from which the training may resume, ascending.
     proximal_term : str
         Who adds FedProx's term: "auto" or "app" (FL_PROXIMAL_TERM).
+    members : sequence of int
+        The members of the table of partitions, see `parts`; empty where no partitions are assigned.
     """
 
     training: str
@@ -55,6 +59,7 @@ class Control:
     resumed_from: int = 0
     kept: Sequence[int] = ()
     proximal_term: str = AUTO
+    members: Sequence[int] = ()
 
     @property
     def place(self) -> tuple[int, int]:
@@ -79,6 +84,7 @@ def with_control(content: RecordDict, control: Control) -> RecordDict:
             "resumed-from": control.resumed_from,
             "kept": list(control.kept)[-MOST_KEPT:],
             "proximal-term": control.proximal_term,
+            **({MEMBERS: list(control.members)} if control.members else {}),
         }
     )
     return RecordDict({**{name: each for name, each in content.items() if name != RECORD}, RECORD: record})
@@ -122,6 +128,7 @@ def _checked(record: Mapping[str, object]) -> Control:
         resumed_from=_whole("resumed-from", record.get("resumed-from", 0)),
         kept=tuple(sorted(_whole("kept", each) for each in kept)),
         proximal_term=str(proximal_term),
+        members=checked_table(record.get(MEMBERS, [])),
     )
 
 

@@ -98,7 +98,7 @@ class RunSubmitted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunLetGo(Event):
-    """The supervisor keeps the line's `run` alive no longer: `oneflower supervise --forget`."""
+    """The supervisor keeps the line's `run` alive no longer: `oneflower supervise --forget RUN`."""
 
     tag: ClassVar[str] = "run_let_go"
 

@@ -88,17 +88,22 @@ def check_app(
     findings = [ok(PACKS, f"{fab.id} {fab.version}: serverapp {server}, clientapp {client}")]
     watched = WatchedConfig(context.run_config)
     context.run_config = watched
-    wants_fedprox = run_config.get("strategy") == "FedProx"
+    is_fedprox = run_config.get("strategy") == "FedProx"
     with installed():
         way, ran = _check_running(
-            folder, context, (clients, *or_more), fab.id, home, must_use_mu=wants_fedprox
+            folder,
+            context,
+            (clients, *or_more),
+            fab.id,
+            home,
+            is_fedprox=is_fedprox,
         )
     findings = [findings[0], *packed, _check_keys(app_dir, watched), *ran]
     return [*findings, verdict(findings, way)]
 
 
 def _check_running(  # noqa: PLR0913 - the inputs of a run
-    folder: Path, context: Context, clients: Sequence[int], app: str, home: Path, *, must_use_mu: bool
+    folder: Path, context: Context, clients: Sequence[int], app: str, home: Path, *, is_fedprox: bool
 ) -> tuple[Way | None, list[Finding]]:
     """Load both parts, run the server twice up to its first message, then the client."""
     server_name, client_name = bundles.unpacked_components(folder)
@@ -130,7 +135,7 @@ def _check_running(  # noqa: PLR0913 - the inputs of a run
     return probe.way, [
         _server(probe.way, journal),
         _initial_model(probe, again),
-        *check_client(probe, must_use_mu=must_use_mu),
+        *check_client(probe, is_fedprox=is_fedprox),
     ]
 
 

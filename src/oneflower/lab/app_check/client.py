@@ -65,14 +65,8 @@ class Trained:
         return cls(digest=model_digest(update.arrays), distance=math.sqrt(sum(squares)))
 
 
-def check_client(probe: Probe, *, must_use_mu: bool = False) -> list[Finding]:
-    """Train one client several times and evaluate it once.
-
-    Parameters
-    ----------
-    must_use_mu
-        FL_STRATEGY is FedProx: without it a client that ignores mu is only warned of.
-    """
+def check_client(probe: Probe, *, is_fedprox: bool = True) -> list[Finding]:
+    """Train one client several times and evaluate it once; `is_fedprox` says that FL_STRATEGY sends a mu."""
     if probe.way is not Way.SDK and not _is_averaged(probe):
         return _check_any_replies(probe)
     if probe.arrays is None:
@@ -92,7 +86,7 @@ def check_client(probe: Probe, *, must_use_mu: bool = False) -> list[Finding]:
     findings.append(_determinism(probe, plain, sent))
     # With the same global seed, a client that seeds nothing can be checked too.
     if findings[-1].outcome is Outcome.OK or _trained(probe, sent, global_seed=1, mu=0.0) == plain:
-        told = problem if must_use_mu else warning
+        told = problem if is_fedprox else warning
         findings += [_proximal(probe, plain, sent, told), _learning_rate(probe, plain, sent)]
     else:
         findings += [skipped(name, "two trainings with the same seeds differ") for name in (MU, LR)]

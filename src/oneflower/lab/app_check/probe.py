@@ -162,9 +162,7 @@ class Probe:
         content = deepcopy(self.message.content)
         if RECORD not in content:  # a loop of the app's own: the recording grid adds it
             content = with_control(content, _CONTROL)
-        control = content.config_records.get(RECORD)
-        if control is not None:
-            control["proximal-term"] = proximal_term
+        content.config_records[RECORD]["proximal-term"] = proximal_term
         content[CONFIG] = ConfigRecord({**content.config_records.get(CONFIG, {}), **(config or {})})
         seed_everything(global_seed)
         return self.grid.answer(Message(content, self.message.metadata.dst_node_id, category))

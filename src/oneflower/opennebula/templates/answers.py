@@ -6,7 +6,18 @@ from typing import Any
 
 from oneflower.errors import SettingsError
 from oneflower.opennebula.templates.oneflow import NETWORK, Form, name_in
-from oneflower.settings import BY_NAME, TABLE, Notice, Resolution, Role, Variable, as_text, asked, resolve
+from oneflower.settings import (
+    BY_NAME,
+    TABLE,
+    Notice,
+    Resolution,
+    Role,
+    Variable,
+    as_text,
+    asked,
+    form_default,
+    resolve,
+)
 from oneflower.settings.sources import is_unset
 
 # OneFlow 6 puts answers between quotes, OneFlow 7 deletes ${...}, and oned ends a text at ]]>.
@@ -124,4 +135,4 @@ def _checked(known: Mapping[str, str]) -> tuple[Resolution | None, list[str]]:
 def _answer(variable: Variable, resolution: Resolution) -> str:
     """Write a value in its normal form: OneFlow accepts only text, and empty text means unset."""
     given = resolution.provenance[variable.name].given
-    return variable.default_text if given is None else as_text(variable.parse(given))
+    return form_default(variable) if given is None else as_text(variable.parse(given))

@@ -153,7 +153,7 @@ def test_an_error_before_the_rounds_fails_the_training_in_the_journal(run, journ
     assert status.details == "3 channels"
     (event,) = told(journal)
     assert (event.tag, event.error, event.reason) == ("training_failed", "AppError", "3 channels")
-    assert (event.rounds, event.strategy, event.app) == (2, "FedAvg", "tests/tiny")
+    assert (event.rounds, event.strategy, event.app) == (2, "app", "tests/tiny")
 
 
 def test_a_run_config_that_is_wrong_is_told_although_no_training_can_be_read_from_it(
