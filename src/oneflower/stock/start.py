@@ -50,8 +50,8 @@ def run_started(started: Started, context: Context, seed: Seed) -> Result:
     parts = PartTable(path=named_path(PARTS_VARIABLE))
     parts.look()
     configs = {
-        "train_config": started.train_config or ConfigRecord(),
-        "evaluate_config": started.evaluate_config or ConfigRecord(),
+        "train_config": ConfigRecord() if started.train_config is None else started.train_config,
+        "evaluate_config": ConfigRecord() if started.evaluate_config is None else started.evaluate_config,
         "private": ConfigRecord(),
     }
     kept = KeptState(started.strategy, also=configs)
