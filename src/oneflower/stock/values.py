@@ -192,7 +192,7 @@ def _mapping(value: Any, state: Mapping[str, NDArray[Any]]) -> Any:
         made: defaultdict[Any, Any] = defaultdict(_FACTORIES.get(value.get("of", "")))
         made.update(items)
         return made
-    return _MAPPINGS[value["mapping"]](items)
+    return (OrderedDict if value["mapping"] == "OrderedDict" else dict)(items)
 
 
 def _record(value: Any, state: Mapping[str, NDArray[Any]]) -> Any:
