@@ -18,6 +18,7 @@ import numpy as np
 
 from oneflower.errors import StateError
 from oneflower.files import read_bytes, replace_file
+from oneflower.flower.api import RecordDict
 from oneflower.flower.door import port
 
 KEY_VARIABLE: Final = "ONEFLOWER_NOISE_KEY"
@@ -55,6 +56,23 @@ def seed_noise(key: str, *parts: int | str) -> None:
     _random.seed(np.frombuffer(digest, np.uint32))
 
 
+def digest_of(*contents: RecordDict) -> str:
+    """Return the SHA-256 of arrays and configs: other contents get other noise."""
+    digest = hashlib.sha256()
+    for content in contents:
+        for name, record in content.array_records.items():
+            for key, array in record.items():
+                digest.update(f"{name}/{key}/{array.dtype}/{array.shape}".encode() + array.data)
+        for name, config in content.config_records.items():
+            digest.update(f"{name}/{sorted(config.items())!r}".encode())
+    return digest.hexdigest()
+
+
+def draws_noise() -> bool:
+    """Return whether a module that draws noise is imported in this process."""
+    return any(name in sys.modules for name in port.NOISE_MODULES)
+
+
 def new_key() -> str:
     """Return a new key, or that of the environment."""
     return os.environ.get(KEY_VARIABLE) or secrets.token_hex(KEY_BYTES)
@@ -76,12 +94,19 @@ def key_of_machine(folder: Path | None) -> str:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not path.exists():
             _make(path)
-        return read_bytes(path, 2 * KEY_BYTES, follow=False).decode("ascii")
+        key = read_bytes(path, 2 * KEY_BYTES, follow=False).decode("ascii")
+        length = len(bytes.fromhex(key))
     except (OSError, ValueError) as error:
         raise StateError(
             f"the key of the noise cannot be kept in {path} ({error}): expected a folder that this user can "
             "write"
         ) from error
+    if length != KEY_BYTES:
+        raise StateError(
+            f"the key of the noise in {path} has {length} bytes; expected {KEY_BYTES}: delete it to draw "
+            "other noise from now on"
+        )
+    return key
 
 
 _OF_PROCESS: Final = secrets.token_hex(KEY_BYTES)

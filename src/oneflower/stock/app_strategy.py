@@ -21,6 +21,7 @@ from oneflower.aggregation import (
 )
 from oneflower.flower.api import ArrayRecord, ConfigRecord, Grid, Message, MetricRecord, log, strategy
 from oneflower.flower.grid import Reply
+from oneflower.flower.private_noise import digest_of
 from oneflower.flower.refusals import words_of
 from oneflower.stock.app_replies import Forms, merged_model, read_reply, with_bounds
 from oneflower.stock.app_sampling import AppSampling, innermost
@@ -166,8 +167,9 @@ class AppStrategy:
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Have the app's strategy combine the replies; the model has the dtypes of the updates."""
         del model, quarantined
-        self.sampling.seed("server", server_round, "aggregate")
         replies = self._messages(updates)
+        content = digest_of(*(reply.content for reply in replies)) if _draws_noise(self.inner) else ""
+        self.sampling.seed("server", server_round, "aggregate", content)
         before = self.kept.snapshot()
         try:
             arrays, metrics = self.inner.aggregate_train(server_round, replies)
@@ -178,7 +180,7 @@ class AppStrategy:
         except Exception as error:
             self.kept.restore(before)
             again, self._forms.strict = self._forms.strict, True
-            if not (self._forms.fixed or _is_flowers(error)) and again:
+            if self.has_own_rule and not _is_flowers(error) and again:
                 raise  # the app's own code fails on replies that are alike, too
             raise AggregationError(f"{self.name}: {words_of(error)}") from error
         if merged is None and updates:
@@ -229,6 +231,14 @@ def name_of(inner: strategy.Strategy) -> str:
     wrapped = getattr(inner, "strategy", None)
     of = f" of {name_of(wrapped)}" if isinstance(wrapped, strategy.Strategy) else ""
     return f"{type(inner).__name__}{of}"
+
+
+def _draws_noise(inner: strategy.Strategy) -> bool:
+    """Whether a strategy, or one that it wraps, adds the noise of differential privacy."""
+    wrapped = getattr(inner, "strategy", None)
+    return type(inner).__name__.startswith("DifferentialPrivacy") or (
+        isinstance(wrapped, strategy.Strategy) and _draws_noise(wrapped)
+    )
 
 
 def is_flowers_code(function: object) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from oneflower.errors import AppError
 from oneflower.flower.api import Array, ArrayRecord, Context, Grid, Result, ServerApp, strategy
 from oneflower.flower.calls.arrays import name_arrays
 from oneflower.flower.calls.seeds import seed_everything
@@ -25,6 +26,7 @@ Put = Callable[[object, str, object], None]
 """Puts a function in the place of another one: an object, the name of its attribute, the new value."""
 
 _CONTEXT: ContextVar[Context | None] = ContextVar("context", default=None)
+_STARTED: ContextVar[list[str] | None] = ContextVar("started", default=None)
 _start = strategy.Strategy.start
 _call = ServerApp.__call__
 _array = Array.__init__
@@ -38,11 +40,32 @@ def start(
     context = _CONTEXT.get()
     if context is None:
         return _start(self, grid, initial_arrays, *arguments, **named)
+    _refuse_second(context)
     names = ("num_rounds", "timeout", "train_config", "evaluate_config", "evaluate_fn")
     given = dict(zip(names, arguments, strict=False)) | named
     started = Started(strategy=self, grid=grid, initial_arrays=initial_arrays, **given)
     seed = training_config(context.run_config).seed
     return run_started(started, context, partial(seed_everything, seed))
+
+
+def _refuse_second(context: Context) -> None:
+    """Refuse a second strategy of one run where checkpoints are kept: it would resume from the first one's.
+
+    Raises
+    ------
+    AppError
+        The app has started one already.
+    """
+    started = _STARTED.get()
+    if started is None:
+        return
+    if started and training_config(context.run_config).checkpoint_enabled:
+        raise AppError(
+            "the app starts a second strategy in one run: a checkpoint folder holds the rounds of one. Give "
+            "each a run of its own, or set FL_CHECKPOINT_ENABLED=NO, with which a crash starts the app from "
+            "the beginning"
+        )
+    started.append("one")
 
 
 @wraps(_call)
@@ -52,12 +75,13 @@ def call(self: ServerApp, grid: Grid, context: Context) -> None:
     context.run_config = completed(context.run_config)
     config = training_config(context.run_config)
     journal = open_journal(config, context.run_id)
-    token = _CONTEXT.set(context)
+    token, started = _CONTEXT.set(context), _STARTED.set([])
     try:
         with recorded(grid, context, config, journal) as shown:
             _call(self, shown, context)
     finally:
         _CONTEXT.reset(token)
+        _STARTED.reset(started)
 
 
 @wraps(_array)

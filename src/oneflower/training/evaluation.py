@@ -50,7 +50,8 @@ def evaluate_on_clients(loop: Evaluating, server_round: int, result: Result) -> 
         quorum=lambda _: needed,
         parse=loop.strategy.evaluation_parser(),
     )
-    if not collected.valid and lacks_evaluate(collected.raised):
+    alone = collected.asked == 1 < len(cohort)  # what one of several says proves nothing
+    if not collected.valid and not alone and lacks_evaluate(collected.raised):
         loop.remarks.no_evaluation(server_round)
         return
     odd = loop.strategy.odd(collected.valid)

@@ -208,7 +208,7 @@ class RoundLoop:
                 code=RoundFailure.FEW_UPDATES,
                 silent=collected.silent,
                 too_large=collected.too_large,
-                shared=shared_exception(collected.raised, collected.asked),
+                shared=self._shared(collected, len(cohort)),
                 blames_model=2 * collected.broken > collected.asked,
             )
         updates = plausible_updates(self.phases, self.strategy, server_round, model, collected)
@@ -231,6 +231,13 @@ class RoundLoop:
         if metrics is not None:
             result.train_metrics_clientapp[server_round] = metrics
         return Try(reason=None, valid=valid, needed=quorum)
+
+    @staticmethod
+    def _shared(collected: Collected[Update], connected: int) -> str | None:
+        """Return what every client raised; one of several that was asked alone proves nothing."""
+        if collected.asked == 1 < connected:
+            return None
+        return shared_exception(collected.raised, collected.asked)
 
     def _collect_updates(self, server_round: int, arrays: ArrayRecord, model: Arrays) -> Collected[Update]:
         config = self.phases.parts.into(self.train_config)

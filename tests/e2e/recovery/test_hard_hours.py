@@ -14,7 +14,7 @@ from oneflower.flower.fab import build_fab
 from oneflower.flower.guard import GUARDED
 from oneflower.flower.programs import WARM_EXECUTOR, program_of
 from oneflower.procfs import command_line
-from oneflower.settings import run_config
+from oneflower.settings import run_config, submitted
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -26,8 +26,9 @@ def rounds(scene):
 
 
 def submit(site):
+    fab = build_fab(site.app)
     with ControlClient(site.control) as control:
-        return control.submit(build_fab(site.app).content, run_config(site.settings))
+        return control.submit(fab.content, submitted(run_config(site.settings), fab.own))
 
 
 def test_a_second_run_of_the_same_app_is_refused_and_ends_nothing(scene, simulated):

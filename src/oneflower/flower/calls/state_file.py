@@ -125,8 +125,10 @@ def _dumped_value(value: Any) -> tuple[str, Any]:
     if isinstance(value, list):
         pairs = [_dumped_value(each) for each in value]
         return f"[{pairs[0][0] if pairs else ''}", [each for _, each in pairs]
-    tag = _TAGS[type(value)]
-    return tag, _WRITE.get(tag, _same)(value)
+    for kind, tag in _TAGS.items():  # NumPy's float64 is a float, too, and comes back as one
+        if isinstance(value, kind):
+            return tag, _WRITE.get(tag, _same)(kind(value))
+    raise ValueError(f"a value of type {type(value).__name__} cannot be kept")
 
 
 def _value(tag: Any, value: Any) -> Any:
