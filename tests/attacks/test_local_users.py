@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import grpc
@@ -166,8 +167,9 @@ def page_port(pid):
     """Return the port on which a process listens, whose page it is."""
     inodes = set()
     for entry in Path(f"/proc/{pid}/fd").iterdir():
-        target = str(entry.readlink()) if entry.is_symlink() else ""
-        inodes |= {target[8:-1]} if target.startswith("socket:[") else set()
+        with suppress(OSError):  # it has been closed meanwhile
+            target = str(entry.readlink())
+            inodes |= {target[8:-1]} if target.startswith("socket:[") else set()
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         fields = line.split()
         if fields[3] == "0A" and fields[9] in inodes:
