@@ -117,6 +117,7 @@ class Training:
         command += ["--app", str(self.shape.folder), "--state", str(self.state)]
         kept = {name: value for name, value in os.environ.items() if not name.startswith("FL_")}
         settings = {"FL_CHECKPOINT_ENABLED": "YES", "FL_CHECKPOINT_INTERVAL": "1", "FL_LOG_LEVEL": "INFO"}
+        settings["ONEFLOWER_NOISE_KEY"] = "of a comparison"  # else each training has a key of its own
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
@@ -335,12 +336,12 @@ SHAPES = (
     Shape(
         name="mods",
         shows="client mods: own ones, `arrays_size_mod`, `LocalDpMod`; `FedMedian`",
-        remark="the noise comes from FL_SEED: no privacy against whoever knows it",
+        remark="the noise: two trainings draw another one; here both had one ONEFLOWER_NOISE_KEY",
     ),
     Shape(
         name="central-dp",
         shows="central DP with adaptive clipping: a strategy in a strategy, and a mod",
-        remark="the noise comes from FL_SEED: no privacy against whoever knows it",
+        remark="the noise: two trainings draw another one; here both had one ONEFLOWER_NOISE_KEY",
     ),
     Shape(name="client-state", shows="a counter and a history in `context.state`"),
     Shape(name="scaffold", shows="SCAFFOLD: control variates, two `ArrayRecord`s in a message"),
