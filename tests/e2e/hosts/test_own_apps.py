@@ -15,7 +15,7 @@ from oneflower.opennebula.onegate.encoding import decode
 pytestmark = [pytest.mark.hosts, pytest.mark.timeout(1500)]
 ALL_HOSTS = pytest.mark.skipif(
     "ONEFLOWER_ALL_HOSTS" not in os.environ,
-    reason="minutes for what the stock app shows: ONEFLOWER_ALL_HOSTS=1",
+    reason="minutes more: ONEFLOWER_ALL_HOSTS=1",
 )
 
 ROUNDS = 4
