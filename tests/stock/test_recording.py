@@ -14,7 +14,7 @@ from oneflower.flower.client_mark import take_mark
 from oneflower.journal import Journal
 from oneflower.lab.localgrid import LocalGrid
 from oneflower.settings import training_config
-from oneflower.stock.recording import RecordingGrid, recorded, unwrapped
+from oneflower.stock.recording import RecordingGrid, recorded
 
 from ..making import events_in
 
@@ -358,10 +358,9 @@ def test_the_journal_says_what_happened_and_no_more(world):
 
 def test_a_strategy_of_ours_gets_flowers_grid_and_tells_its_own_end(world):
     def main(grid):
-        inner = unwrapped(grid)
+        inner = grid.hand_over()
         assert isinstance(grid, RecordingGrid)
         assert isinstance(inner, LocalGrid)
-        assert unwrapped(inner) is inner
 
     world.run(main)
     assert not (world.folder / "journal.jsonl").exists()

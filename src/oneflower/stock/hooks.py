@@ -1,7 +1,7 @@
 """What is put in place of Flower's own in the process of a ServerApp: the app's lines stay as they are.
 
-`Strategy.start` runs our rounds over the strategy on which it was called. `ServerApp.__call__` seeds the
-process first, and says afterwards what had no effect.
+`Strategy.start` runs our rounds over the strategy on which it was called. `ServerApp.__call__` completes
+the run-config, seeds the process, and gives the app a grid that records.
 """
 
 from collections.abc import Callable, Iterator

@@ -18,14 +18,14 @@ from oneflower.settings import ENDING, TrainingConfig, without_operational
 from oneflower.stock.record import facts
 from oneflower.stock.recording_grid import RecordingGrid
 
-__all__ = ["RecordingGrid", "recorded", "unwrapped"]
+__all__ = ["RecordingGrid", "recorded"]
 
 
 @contextmanager
 def recorded(grid: Grid, context: Context, config: TrainingConfig, journal: Journal | None) -> Iterator[Grid]:
     """Give the Grid for an app's `main`; at its end, what was sent through it is told as finished.
 
-    A strategy whose rounds are ours takes the grid of Flower out again, with `unwrapped`.
+    A strategy whose rounds are ours takes the grid of Flower out again, with `round_grid`.
 
     Raises
     ------
@@ -56,8 +56,3 @@ def _own_generators() -> AbstractContextManager[None]:
     from oneflower.flower.door import own_generators  # noqa: PLC0415 - of the deployed version alone
 
     return own_generators.apart()
-
-
-def unwrapped(grid: Grid) -> Grid:
-    """Return the grid that `recorded` was given; any other one is returned as it is."""
-    return grid.hand_over() if isinstance(grid, RecordingGrid) else grid
