@@ -155,7 +155,7 @@ def test_a_bundle_of_nothing_is_refused(app):
     change(app, "tiny_app.server:app", "json.decoder:JSONDecoder")
     change(app, "tiny_app.client:app", "json.encoder:JSONEncoder")
     (app / ".gitignore").write_text("*\n")
-    with pytest.raises(AppError, match="leaves out all files but pyproject.toml"):
+    with pytest.raises(AppError, match=r"leaves out all files but pyproject\.toml"):
         build_fab(app)
 
 

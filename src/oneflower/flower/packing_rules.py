@@ -1,4 +1,4 @@
-"""Which rule of Flower's leaves a file out of an app's bundle: its extension, a line of .gitignore, a link."""
+"""Which rule leaves a file out of an app's bundle: its extension, a line of .gitignore, a link."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
