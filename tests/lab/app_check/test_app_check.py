@@ -223,6 +223,19 @@ def test_a_server_with_a_strategy_of_its_own_runs_unchanged(folder, tmp_path):
     assert found["verdict"].found == "it runs unchanged with checkpoints and resume"
 
 
+def test_the_noise_of_a_wrapped_strategy_is_said(folder, tmp_path):
+    wrapped = OWN_STRATEGY.replace(
+        "import FedAvg", "import DifferentialPrivacyServerSideFixedClipping, FedAvg"
+    )
+    wrapper = "DifferentialPrivacyServerSideFixedClipping(FedAvg(), 0.1, 1.0, 2)"
+    wrapped = wrapped.replace("FedAvg().start", f"{wrapper}.start")
+    broken = ("server", "    train(grid, context, model_arrays(model), evaluate=evaluate)", wrapped)
+    found = findings(folder, tmp_path, broken)
+    assert outcomes(found) == {}
+    assert "DifferentialPrivacyServerSideFixedClipping" in found["privacy-noise"].found
+    assert "random key" in found["privacy-noise"].found
+
+
 def test_an_unseeded_first_model_is_seeded(folder, tmp_path):
     found = findings(folder, tmp_path, ("server", "    set_determinism(seed, 0, 0)\n", ""))
     assert outcomes(found) == {}
