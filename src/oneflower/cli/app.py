@@ -51,7 +51,8 @@ def check(
     declared, that replies are complete (including num-examples), that the same seed, round and partition
     give the same bytes, that proximal-mu (0 compared with a large mu) and lr change what the client trains,
     and where the noise of differential privacy comes from. An app that hangs is ended at the deadline, with
-    the findings so far and the step that hung. The verdict says what the app gets and what it needs for the rest.
+    the findings so far and the step that hung. The verdict says what the app gets and what it needs for the
+    rest.
 
     Exit code 0 without a problem (warnings do not count), 5 with one, 2 for wrong settings.
     """

@@ -362,7 +362,9 @@ def test_an_app_that_hangs_is_ended_at_the_deadline(folder):
     assert [each["check"] for each in before] == ["flower-app", "left-out", "flower-version"]
     assert found["check"] == "deadline"
     assert "within 15 s" in found["found"]
-    assert f"while loading the server ({folder.name}.server:app)" in found["found"]
+    lines = (folder / folder.name / "server.py").read_text().splitlines()
+    place = f"{folder.name}/server.py, line {lines.index('time.sleep(1e6)') + 1}"
+    assert f"at {place}, while loading the server ({folder.name}.server:app)" in found["found"]
     assert "see deadline" in verdict["found"]
 
 

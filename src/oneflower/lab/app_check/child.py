@@ -14,11 +14,13 @@ from typing import Any, Final
 from oneflower.files import replace_file
 from oneflower.findings import Finding, Outcome, problem
 from oneflower.lab.app_check.check import check_app
+from oneflower.lab.app_check.hanging import line_of, show_stack_at
 from oneflower.lab.app_check.verdict import verdict
 from oneflower.lab.simulation import set_log_level
 
 DEADLINE: Final = "deadline"
 PROCESS: Final = "process"
+STACK: Final = "stack.txt"
 FINISHED: Final = "finished"
 """The last step: all findings are there."""
 HOW_TO_END: Final = (
@@ -58,7 +60,8 @@ def check_within(  # noqa: PLR0913 - the inputs of a check, and its bounds
         child.communicate(json.dumps(asked).encode(), timeout=deadline_s)
     except subprocess.TimeoutExpired:
         ended = f"the app did not get through the checks within {deadline_s:g} s and was ended"
-        return _cut_off(result, DEADLINE, ended, HOW_TO_END)
+        line = line_of(child.pid, home / STACK, app_dir=app_dir, home=home)
+        return _cut_off(result, DEADLINE, f"{ended} at {line}" if line else ended, HOW_TO_END)
     finally:
         with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
@@ -103,6 +106,7 @@ def _so_far(result: Path) -> tuple[str, list[Finding]]:
 
 def _main() -> None:
     asked = json.loads(sys.stdin.read())
+    show_stack_at(Path(asked["home"]) / STACK)
     set_log_level(asked["log_level"])
     result = Path(sys.argv[1])
     so_far: list[Finding] = []

@@ -34,7 +34,10 @@ STATISTICS = ("running_mean", "running_var")
 NO_FUNCTION = "No evaluate function registered"
 
 HOW_TO_LET_ADD = "Set FL_PROXIMAL_TERM=auto: oneflower then adds the term to the app's optimizer"
-HOW_TO_USE_LR = "Build the optimizer with lr=info.lr or your own: info.lr is None where the server sends none"
+HOW_TO_USE_LR = (
+    "Train with oneflower.sdk.client.RoundInfo.from_message(message, context).lr, or with the app's own rate "
+    "where it is None: then the server sends none"
+)
 HOW_TO_FIX_CLIENT = "Fix the client; `oneflower simulate --clients 2 --app DIR` shows the whole traceback"
 HOW_TO_EVALUATE = "Reply to evaluate with one MetricRecord that holds num-examples and what was measured"
 
