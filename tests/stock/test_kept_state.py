@@ -8,8 +8,10 @@ import pytest
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord
 from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping, FedAdam, FedAvg
 
+from oneflower.bounded_json import Bounds
 from oneflower.errors import CheckpointError
-from oneflower.stock.kept_state import DOCUMENT, KeptState
+from oneflower.stock.kept_state import KeptState
+from oneflower.stock.values import DOCUMENT
 
 VALUES = {
     "number": 3,
@@ -28,6 +30,8 @@ VALUES = {
     "list": [1, [2.5, "x"], (3, None)],
     "set": {1, 2, 3},
     "deque": deque([1, 2]),
+    "window": deque([1, 2], maxlen=3),
+    "counts": {"a": defaultdict(int, b=2)},
     "dict": {1: "a", "b": {"c": np.ones(2)}, (1, 2): 3},
     "ordered": OrderedDict(z=1, a=2),
     "arrays": [np.zeros(2), np.ones(3, np.int64)],
@@ -131,6 +135,62 @@ def test_generators_go_on_where_they_were():
     KeptState(after).load(state)
     assert after.numpy.random() == before.numpy.random()
     assert after.python.random() == before.python.random()
+
+
+def test_generators_in_containers_go_on_too():
+    before = Holder()
+    kept = KeptState(before)
+    before.rngs = {0: np.random.default_rng(1), 1: [random.Random(2)], 2: np.random.RandomState(3)}
+    before.rngs[0].random(), before.rngs[1][0].random(), before.rngs[2].normal()
+    after = Holder()
+    KeptState(after).load(kept.save()[0])
+    assert after.rngs[0].random() == before.rngs[0].random()
+    assert after.rngs[1][0].random() == before.rngs[1][0].random()
+    assert after.rngs[2].normal() == before.rngs[2].normal()
+
+
+def test_a_callable_object_is_no_code():
+    class Schedule:
+        step = 0
+
+        def __call__(self):
+            return self.step
+
+    holder = Holder()
+    kept = KeptState(holder)
+    holder.schedule, holder.rule = Schedule(), len
+    assert list(kept.save()[1]) == ["schedule"]
+
+
+def test_an_attribute_named_as_the_config_of_messages_is_its_own():
+    holder = Holder()
+    kept = KeptState(holder, also={"train_config": ConfigRecord({"lr": 1.0})})
+    holder.train_config = 99.0
+    after = Holder()
+    KeptState(after, also={"train_config": ConfigRecord({"lr": 2.0})}).load(kept.save()[0])
+    assert after.train_config == 99.0
+
+
+def test_one_attribute_that_is_too_large_takes_no_other_with_it(monkeypatch):
+    monkeypatch.setattr("oneflower.stock.kept_state.ENOUGH", Bounds(most_bytes=2000, most_values=100))
+    holder = Holder()
+    kept = KeptState(holder)
+    holder.long, holder.small = list(range(200)), 7
+    state, lost = kept.save()
+    assert list(lost) == ["long"]
+    after = Holder()
+    KeptState(after).load(state)
+    assert after.small == 7
+
+
+def test_what_has_changed_since_a_snapshot_is_set_back():
+    holder = Holder()
+    holder.velocity, holder.rounds = {}, 0
+    kept = KeptState(holder)
+    before = kept.snapshot()
+    holder.velocity["w"], holder.rounds = np.ones(2), 1
+    kept.restore(before)
+    assert (holder.velocity, holder.rounds) == ({}, 0)
 
 
 def test_a_defaultdict_stays_one():

@@ -37,13 +37,13 @@ class Forms:
         All updates have one form, and the model has it, too: Flower's own code averages them.
     known
         The model came of updates, so that it says which form. An app may start from a placeholder.
-    same_metrics
-        All replies must have the same metrics, or Flower refuses them all.
+    strict
+        Replies are compared with each other for a rule of the app's own, too: it has failed on some of them.
     """
 
     fixed: bool = False
     known: bool = False
-    same_metrics: bool = False
+    strict: bool = False
 
     def expected(self, model: Arrays) -> Shapes | None:
         """Return the shapes that each update must have; None where only the updates together tell."""
@@ -51,32 +51,54 @@ class Forms:
             return None
         return {name: array.shape for name, array in model.items()}
 
-    def odd(self, updates: Sequence[Update]) -> dict[int, ReplyError]:
-        """Return by client why its update is not like those of most of the others."""
-        found: dict[int, ReplyError] = {}
-        if self.fixed:
-            found |= _odd(updates, _form, "its arrays have other names or shapes", LeftOutCode.FORM)
-        if self.fixed or self.same_metrics:
-            text = "its metrics have other names"
-            found = {**_odd(updates, _metric_names, text, LeftOutCode.METRICS), **found}
-        return found
+    def odd(self, read: Mapping[int, tuple[Message, Update]], model: Arrays) -> dict[int, ReplyError]:
+        """Return by client why its reply is not like those of most of the others; `model` is what was sent.
+
+        The form of the model counts where as many have it as have any other one.
+        """
+        if not (self.fixed or self.strict):
+            return {}
+        text = "its arrays have other names, shapes or dtypes"
+        found = _odd(
+            {c: _arrays_of(m, u) for c, (m, u) in read.items()}, _form(model), text, LeftOutCode.FORM
+        )
+        text = "its metrics have other names or types"
+        rest = {c: _metrics_of(m) for c, (m, _) in read.items() if c not in found}
+        return found | _odd(rest, None, text, LeftOutCode.METRICS)
 
 
-def _odd(updates: Sequence[Update], key: Any, text: str, code: LeftOutCode) -> dict[int, ReplyError]:
-    counts = Counter(key(update) for update in updates)
-    most, number = counts.most_common(1)[0] if counts else (None, 0)
-    if 2 * number <= len(updates):
+def _odd(
+    forms: Mapping[int, tuple[Hashable, Hashable]], wanted: Hashable, text: str, code: LeftOutCode
+) -> dict[int, ReplyError]:
+    """Compare forms, each with a part that is compared with `wanted` where two are equally frequent."""
+    counts = Counter(forms.values())
+    if not counts:
         return {}
-    reason = f"{text} than those of the {number} others"
-    return {update.client: ReplyError(reason, code) for update in updates if key(update) != most}
+    best = max(counts, key=lambda form: (counts[form], form[1] == wanted))
+    enough = 2 * counts[best] > len(forms) or (2 * counts[best] == len(forms) and best[1] == wanted)
+    if not enough:
+        return {}
+    reason = f"{text} than those of the {counts[best]} others"
+    return {client: ReplyError(reason, code) for client, form in forms.items() if form != best}
 
 
-def _form(update: Update) -> Hashable:
-    return tuple((name, update.arrays[name].shape) for name in sorted(update.arrays))
+def _arrays_of(reply: Message, update: Update) -> tuple[Hashable, Hashable]:
+    return tuple(reply.content.array_records), _form(update.arrays)
 
 
-def _metric_names(update: Update) -> Hashable:
-    return tuple(sorted(update.metrics))
+def _form(arrays: Arrays) -> Hashable:
+    return tuple((name, arrays[name].shape, arrays[name].dtype.str) for name in sorted(arrays))
+
+
+def _metrics_of(reply: Message) -> tuple[Hashable, Hashable]:
+    records = reply.content.metric_records.items()
+    return tuple((name, tuple(sorted(map(_metric, record.items())))) for name, record in records), None
+
+
+def _metric(item: tuple[str, Any]) -> tuple[str, int]:
+    """Return a metric's name and, for a list, how long it is: a number has none."""
+    name, value = item
+    return name, len(value) if isinstance(value, list) else -1
 
 
 def read_reply(reply: Reply, weighted_by: str, expected: Shapes | None) -> Update:

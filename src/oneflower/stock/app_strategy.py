@@ -5,7 +5,7 @@ checked before it sees them, come in the order of their content, and every rando
 from the seed and the round.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from logging import INFO, WARNING
 
@@ -21,71 +21,17 @@ from oneflower.aggregation import (
 )
 from oneflower.flower.api import ArrayRecord, ConfigRecord, Grid, Message, MetricRecord, log, strategy
 from oneflower.flower.grid import Reply
-from oneflower.flower.parts import MEMBERS
+from oneflower.flower.refusals import words_of
 from oneflower.stock.app_replies import Forms, merged_model, read_reply, with_bounds
+from oneflower.stock.app_sampling import AppSampling, innermost
 from oneflower.stock.kept_state import KeptState
-from oneflower.stock.stable_ids import StableIds
 from oneflower.training.phases import Parse
 from oneflower.training.replies import ReplyError
-from oneflower.training.strategy import without_waiting
-
-Seed = Callable[..., object]
-"""Seeds every generator of this process from some parts, such as ("server", 3)."""
 
 GROWING = strategy.FedXgbBagging | strategy.FedXgbCyclic
 """Flower's strategies whose model changes its shape."""
 MEANS = frozenset({"FedAvg", "FedProx", "FedAvgM", "FedAdagrad", "FedAdam", "FedYogi", "FedOpt", "QFedAvg"})
 """Flower's strategies that one client can move as far as it likes: the others withstand it themselves."""
-SAME_SAMPLE_TRIES = 3
-"""So many attempts of a round ask the same clients; then others are drawn, in case some only fail."""
-
-
-@dataclass(slots=True, kw_only=True)
-class AppSampling:
-    """An app's strategy in its choice of clients: a seeded one, of ids that a restart does not change.
-
-    Attributes
-    ----------
-    inner
-        What the app has made.
-    ids
-        The nodes as the app sees them.
-    seed
-        Called before anything of the app's that may draw random numbers.
-    train_config, evaluate_config
-        The records that the app gave for its messages: a strategy may change them from round to round.
-    """
-
-    inner: strategy.Strategy
-    ids: StableIds
-    seed: Seed
-    train_config: ConfigRecord
-    evaluate_config: ConfigRecord
-    _tries: tuple[int, int] = (0, 0)
-
-    def summary(self) -> None:
-        """Log the app's own summary."""
-        self.inner.summary()
-
-    def configure_train(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
-    ) -> Iterable[Message]:
-        """Return the app's training messages, to the nodes that a seeded sample of its takes."""
-        before, tries = self._tries
-        self._tries = server_round, tries + 1 if before == server_round else 1
-        again = max(0, self._tries[1] - SAME_SAMPLE_TRIES)
-        self.seed("server", server_round, *(["try", again] if again else []))
-        shown, own = self.ids.of(grid), _with(self.train_config, config)
-        return self.ids.to_nodes(self.inner.configure_train(server_round, arrays, own, shown))
-
-    def configure_evaluate(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
-    ) -> Iterable[Message]:
-        """Return the app's evaluation messages."""
-        self.seed("server", server_round, "evaluate")
-        shown, own = self.ids.of(grid), _with(self.evaluate_config, config)
-        with without_waiting(innermost(self.inner)):
-            return self.ids.to_nodes(self.inner.configure_evaluate(server_round, arrays, own, shown))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -111,6 +57,7 @@ class AppStrategy:
     max_weight: float = 0.0
     _forms: Forms = field(default_factory=Forms)
     _replies: dict[int, tuple[Message, Update]] = field(default_factory=dict)
+    _sent: Arrays = field(default_factory=dict)
     _told: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -180,6 +127,7 @@ class AppStrategy:
     def update_parser(self, model: Arrays) -> Parse[Update]:
         """Return what reads an update: of the model's form, where every update must have it."""
         self._replies.clear()
+        self._sent = model
 
         def parse(reply: Reply) -> Update:
             update = read_reply(reply, self.weighted_by, self._forms.expected(model))
@@ -193,13 +141,17 @@ class AppStrategy:
         return self.update_parser({})
 
     def odd(self, updates: Sequence[Update]) -> dict[int, ReplyError]:
-        """Return whose update has another form than most of the round have."""
-        return self._forms.odd(updates)
+        """Return whose reply has another form than most of the round have."""
+        return self._forms.odd({each.client: self._replies[each.client] for each in updates}, self._sent)
 
     def bounded(self, model: Arrays, updates: Ordered, *, quarantined: int = 0) -> Bounded:
-        """Bound the changes where the rule is one of Flower's means; one of the app's own stays as it is."""
+        """Bound the changes where the rule is one of Flower's means; one of the app's own stays as it is.
+
+        Before round 1 an app may have sent a placeholder, from which nothing can be measured.
+        """
         del quarantined
-        if not self.norm_bound or not self._forms.known:
+        sent = _shapes(model)
+        if not self.norm_bound or any(_shapes(update.arrays) != sent for update in updates):
             return Bounded(updates=updates)
         return bound_changes(updates, model, self.norm_bound, self.norm_bound * self.max_weight)
 
@@ -216,19 +168,19 @@ class AppStrategy:
         del model, quarantined
         self.sampling.seed("server", server_round, "aggregate")
         replies = self._messages(updates)
-        before, _ = self.kept.save()
+        before = self.kept.snapshot()
         try:
             arrays, metrics = self.inner.aggregate_train(server_round, replies)
             merged = None if arrays is None else merged_model(arrays, updates)
         except AggregationError:
-            self.kept.load(before)
+            self.kept.restore(before)
             raise
         except Exception as error:
-            if not _is_flowers(error):
-                raise
-            self.kept.load(before)
-            self._forms.same_metrics = True
-            raise AggregationError(f"{self.name}: {error}") from error
+            self.kept.restore(before)
+            again, self._forms.strict = self._forms.strict, True
+            if not (self._forms.fixed or _is_flowers(error)) and again:
+                raise  # the app's own code fails on replies that are alike, too
+            raise AggregationError(f"{self.name}: {words_of(error)}") from error
         if merged is None and updates:
             log(WARNING, "the app's strategy gave no model round=%d: it stays as it was", server_round)
         self._forms.known = self._forms.known or merged is not None
@@ -241,7 +193,16 @@ class AppStrategy:
     ) -> MetricRecord | None:
         """Have the app's strategy combine the metrics of the evaluation."""
         self.sampling.seed("server", server_round, "aggregate evaluation")
-        metrics = self.inner.aggregate_evaluate(server_round, self._messages(updates))
+        try:
+            metrics = self.inner.aggregate_evaluate(server_round, self._messages(updates))
+        except Exception as error:  # noqa: BLE001 - clients' metrics never end a training
+            log(
+                WARNING,
+                "the app's strategy cannot combine the evaluation round=%d reason=%s",
+                server_round,
+                words_of(error),
+            )
+            return None
         if metrics is not None and clients_decide and self._averages("evaluate_metrics_aggr_fn"):
             return MetricRecord(dict(median_metrics(updates)))
         return metrics
@@ -259,10 +220,8 @@ class AppStrategy:
         return self._forms.fixed and type(rule).__module__.startswith("flwr.") and is_flowers_code(function)
 
 
-def _with(own: ConfigRecord, config: ConfigRecord) -> ConfigRecord:
-    """Return the app's record with what is added to it, but for the table of partitions, which we send."""
-    own.update({key: value for key, value in config.items() if key != MEMBERS})
-    return own
+def _shapes(arrays: Arrays) -> dict[str, tuple[int, ...]]:
+    return {name: array.shape for name, array in arrays.items()}
 
 
 def name_of(inner: strategy.Strategy) -> str:
@@ -270,12 +229,6 @@ def name_of(inner: strategy.Strategy) -> str:
     wrapped = getattr(inner, "strategy", None)
     of = f" of {name_of(wrapped)}" if isinstance(wrapped, strategy.Strategy) else ""
     return f"{type(inner).__name__}{of}"
-
-
-def innermost(inner: strategy.Strategy) -> strategy.Strategy:
-    """Return the strategy that the others wrap, as those for differential privacy do."""
-    wrapped = getattr(inner, "strategy", None)
-    return innermost(wrapped) if isinstance(wrapped, strategy.Strategy) else inner
 
 
 def is_flowers_code(function: object) -> bool:

@@ -14,7 +14,8 @@ from oneflower.flower.private_noise import new_key, seed_noise
 from oneflower.flower.refusals import MB
 from oneflower.flower.who import Roll
 from oneflower.settings import APP_STRATEGY, TrainingConfig, training_config
-from oneflower.stock.app_strategy import AppSampling, AppStrategy, Seed, innermost, name_of
+from oneflower.stock.app_sampling import AppSampling, Seed, innermost
+from oneflower.stock.app_strategy import AppStrategy, name_of
 from oneflower.stock.effects import check_own_rule
 from oneflower.stock.kept_state import KeptState
 from oneflower.stock.stable_ids import StableIds

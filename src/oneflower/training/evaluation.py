@@ -5,6 +5,7 @@ from typing import Protocol
 
 from oneflower.aggregation import check_together
 from oneflower.flower.api import ConfigRecord, Result, log
+from oneflower.journal.events import ClientQuarantined
 from oneflower.settings import TrainingConfig
 from oneflower.training.blame import lacks_evaluate
 from oneflower.training.driver import Driver
@@ -52,11 +53,15 @@ def evaluate_on_clients(loop: Evaluating, server_round: int, result: Result) -> 
     if not collected.valid and lacks_evaluate(collected.raised):
         loop.remarks.no_evaluation(server_round)
         return
-    checked = check_together(collected.valid, loop.strategy.max_weight)
+    odd = loop.strategy.odd(collected.valid)
+    for client, error in odd.items():
+        loop.phases.leave_out(ClientQuarantined, server_round, client, error.code, str(error))
+    valid = [update for update in collected.valid if update.client not in odd]
+    checked = check_together(valid, loop.strategy.max_weight)
     for remark in checked.remarks:
         log(WARNING, "evaluation bounded client=%d reason=%s", remark.client, remark.reason)
-    if len(collected.valid) < needed:
-        log(WARNING, "evaluation without quorum round=%d valid=%d", server_round, len(collected.valid))
+    if len(valid) < needed:
+        log(WARNING, "evaluation without quorum round=%d valid=%d", server_round, len(valid))
         return
     if checked.valid:
         decide = clients_decide(result, loop.config.quality)
