@@ -123,11 +123,47 @@ def test_what_git_ignores_stays_out(app):
     assert "secret.py" not in unpacked(build_fab(app))
 
 
+@pytest.mark.parametrize(
+    ("ignored", "rule", "back"),
+    [
+        ("# ours\n\ntiny_app/\n", "line 3 of .gitignore (tiny_app/)", '"!/tiny_app/"'),
+        ("*\n", "line 1 of .gitignore (*)", '"!/tiny_app/"'),
+        ("client.py", "line 1 of .gitignore (client.py)", '"!/tiny_app/"'),
+    ],
+)
+def test_a_gitignore_that_names_the_apps_own_package_is_refused_with_its_line(app, ignored, rule, back):
+    """Flower packs such an app, and fails with "not enough values to unpack" or "No module named"."""
+    (app / ".gitignore").write_text(ignored)
+    with pytest.raises(AppError, match="parts that Flower does not pack") as refused:
+        build_fab(app)
+    assert f"tiny_app/client.py is left out of the bundle by {rule}" in str(refused.value)
+    assert back in str(refused.value)
+    with (app / ".gitignore").open("a") as file:
+        file.write(f"\n{back.strip(chr(34))}\n")
+    assert {"tiny_app/server.py", "tiny_app/client.py"} <= set(unpacked(build_fab(app)))
+
+
+def test_a_package_behind_a_link_is_refused_with_the_rule(app, tmp_path):
+    (app / "tiny_app").rename(tmp_path / "elsewhere")
+    (app / "tiny_app").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(AppError, match="a symbolic link to a folder, which Flower does not follow"):
+        build_fab(app)
+
+
+def test_a_bundle_of_nothing_is_refused(app):
+    """Parts that are installed on every machine: Flower packs no file, and cannot unpack what it packed."""
+    change(app, "tiny_app.server:app", "json.decoder:JSONDecoder")
+    change(app, "tiny_app.client:app", "json.encoder:JSONEncoder")
+    (app / ".gitignore").write_text("*\n")
+    with pytest.raises(AppError, match=r"leaves out all files but pyproject\.toml"):
+        build_fab(app)
+
+
 def test_code_that_is_too_large_is_refused(app):
     import random
 
     (app / "tiny_app" / "table.py").write_bytes(b"#" + random.Random(1).randbytes(11_000_000))
-    with pytest.raises(AppError, match="exceeds maximum"):
+    with pytest.raises(AppError, match=r"exceeds maximum.*largest files: tiny_app/table.py \(11\.0 MB\)"):
         build_fab(app)
 
 

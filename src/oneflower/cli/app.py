@@ -49,8 +49,10 @@ def check(
     Runs its server up to round 1 and trains one client several times, in one process of its own. Checks that
     it is a Flower app, what of its folder is packed, which Flower it asks for, that its run-config keys are
     declared, that replies are complete (including num-examples), that the same seed, round and partition
-    give the same bytes, and that proximal-mu (0 compared with a large mu) and lr change what the client
-    trains. The verdict says what the app gets and what it needs for the rest.
+    give the same bytes, that proximal-mu (0 compared with a large mu) and lr change what the client trains,
+    and where the noise of differential privacy comes from. An app that hangs is ended at the deadline, with
+    the findings so far and the step that hung. The verdict says what the app gets and what it needs for the
+    rest.
 
     Exit code 0 without a problem (warnings do not count), 5 with one, 2 for wrong settings.
     """

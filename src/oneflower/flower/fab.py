@@ -4,7 +4,9 @@ import ast
 import copy
 import hashlib
 import importlib.util
+import io
 import tomllib
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +15,13 @@ from typing import Any
 
 from oneflower.errors import AppError
 from oneflower.flower import bundles
+from oneflower.flower.packing_rules import SUFFIXES, PackingRules
 from oneflower.settings import declared
 
 PYPROJECT = "pyproject.toml"
 # What Flower packs (flwr/common/constant.py, FAB_INCLUDE_PATTERNS): data beside the code is not walked.
 PACKED = ("*.py", "*.toml", "*.md", ".gitignore")
+LARGEST, LARGE_BYTES = 3, 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,11 +70,47 @@ def build_fab(app_dir: Path, values: Mapping[str, bool | int | float | str] = Ma
     try:
         content = bundles.pack(files, declare_keys(config))
     except (ValueError, OSError) as error:
-        raise AppError(f"{app_dir} cannot be packed: {error}") from error
+        raise AppError(f"{app_dir} cannot be packed: {error}{_largest(files)}") from error
+    _check_packed(app_dir, config, content)
     fab_id, version = bundles.id_and_version(config)
     return Fab(
         content=content, hash=digest(content), id=fab_id, version=version, own=bundles.flat(_table(config))
     )
+
+
+def packed_names(fab: bytes) -> frozenset[str]:
+    """Return the paths in a bundle."""
+    with zipfile.ZipFile(io.BytesIO(fab)) as archive:
+        return frozenset(archive.namelist())
+
+
+def _largest(files: Mapping[str, Path]) -> str:
+    """Name the largest files where a bundle is refused, which may be for its size."""
+    sizes = sorted(((path.stat().st_size, name) for name, path in files.items()), reverse=True)
+    large = [f"{name} ({size / 1e6:.1f} MB)" for size, name in sizes[:LARGEST] if size >= LARGE_BYTES]
+    return f" Its largest files: {', '.join(large)}." if large else ""
+
+
+def _check_packed(app_dir: Path, config: dict[str, Any], content: bytes) -> None:
+    """Refuse an app whose own parts are not in its bundle, with the rule that leaves them out."""
+    names, rules = packed_names(content), PackingRules.of(app_dir)
+    missing = {}
+    for part, reference in zip(("serverapp", "clientapp"), bundles.components(config), strict=True):
+        source = _module_file(app_dir, str(reference).partition(":")[0])
+        if source is None or not source.is_relative_to(app_dir):
+            continue
+        name = source.relative_to(app_dir).as_posix()
+        if name not in names:
+            left_out = rules.left_out(name)
+            missing[f'{part} = "{reference}"'] = f"{left_out.text}. {left_out.fix}"
+    if missing:
+        listed = "\n".join(f"  - {part}: {problem}" for part, problem in missing.items())
+        raise AppError(f"{app_dir} has parts that Flower does not pack:\n{listed}")
+    if not any(Path(name).suffix in SUFFIXES for name in names - {PYPROJECT}):
+        raise AppError(
+            f"{app_dir} cannot be packed: Flower leaves out all files but {PYPROJECT} and cannot unpack such "
+            f"a bundle. Add a README.md, or a line in .gitignore that keeps a file (for example !/README.md)"
+        )
 
 
 HOW_TO_FIX = (

@@ -223,6 +223,19 @@ def test_a_server_with_a_strategy_of_its_own_runs_unchanged(folder, tmp_path):
     assert found["verdict"].found == "it runs unchanged with checkpoints and resume"
 
 
+def test_the_noise_of_a_wrapped_strategy_is_said(folder, tmp_path):
+    wrapped = OWN_STRATEGY.replace(
+        "import FedAvg", "import DifferentialPrivacyServerSideFixedClipping, FedAvg"
+    )
+    wrapper = "DifferentialPrivacyServerSideFixedClipping(FedAvg(), 0.1, 1.0, 2)"
+    wrapped = wrapped.replace("FedAvg().start", f"{wrapper}.start")
+    broken = ("server", "    train(grid, context, model_arrays(model), evaluate=evaluate)", wrapped)
+    found = findings(folder, tmp_path, broken)
+    assert outcomes(found) == {}
+    assert "DifferentialPrivacyServerSideFixedClipping" in found["privacy-noise"].found
+    assert "random key" in found["privacy-noise"].found
+
+
 def test_an_unseeded_first_model_is_seeded(folder, tmp_path):
     found = findings(folder, tmp_path, ("server", "    set_determinism(seed, 0, 0)\n", ""))
     assert outcomes(found) == {}
@@ -289,7 +302,45 @@ def test_what_is_left_out_of_the_bundle_is_named_with_the_rule(folder, tmp_path)
     (package / "plain" / "__init__.py").write_text("")
     (folder / ".gitignore").write_text("plain/\n")
     found = findings(folder, tmp_path)
-    assert f"by .gitignore: {folder.name}/plain/__init__.py" in found["left-out"].found
+    assert f"by line 1 of .gitignore (plain/): {folder.name}/plain/__init__.py" in found["left-out"].found
+    assert f"by their extension: {folder.name}/vocab.json" in found["left-out"].found
+    assert f'"!/{folder.name}/plain/"' in found["left-out"].fix
+
+
+def test_a_file_that_the_app_asks_for_and_the_bundle_lacks_is_named_with_its_rule(folder, tmp_path):
+    """Flower says "No module named" or FileNotFoundError, and the file is there."""
+    package = folder / folder.name
+    (package / "plain").mkdir()
+    (package / "plain" / "__init__.py").write_text("")
+    (folder / ".gitignore").write_text("# data\nplain/\n")
+    broken = ("server", "app = ", f"import {folder.name}.plain\napp = ")
+    found = findings(folder, tmp_path, broken)
+    assert f"{folder.name}/plain/__init__.py is left out of the bundle by line 2" in found["server"].found
+    assert f'"!/{folder.name}/plain/"' in found["server"].fix
+
+
+def test_data_beside_the_code_that_a_client_opens_are_named_with_their_rule(folder, tmp_path):
+    (folder / folder.name / "vocab.json").write_text("{}")
+    reads = f"open(__file__.replace('client.py', 'vocab.json'))\n    {SEEDED}"
+    found = findings(folder, tmp_path, ("client", SEEDED, reads))
+    left_out = f"{folder.name}/vocab.json is left out of the bundle by its extension"
+    assert left_out in found["train-reply"].found
+    assert "mounted folder" in found["train-reply"].fix
+
+
+def test_a_gitignore_that_names_the_apps_package_is_a_finding(folder, tmp_path):
+    (folder / ".gitignore").write_text(f"{folder.name}\n")
+    found = findings(folder, tmp_path)
+    assert list(found) == ["flower-app"]
+    left_out = f"{folder.name}/server.py is left out of the bundle by line 1 of .gitignore"
+    assert left_out in found["flower-app"].found
+
+
+def test_the_proximal_term_is_the_apps_where_the_settings_say_so(folder, tmp_path):
+    found = findings(folder, tmp_path, IGNORES_MU, FL_STRATEGY="FedProx", FL_PROXIMAL_TERM="app")
+    assert outcomes(found) == {"proximal-mu": "problem"}
+    assert "FL_PROXIMAL_TERM=app leaves the term to the app" in found["proximal-mu"].found
+    assert "FL_PROXIMAL_TERM=auto" in found["proximal-mu"].fix
 
 
 @pytest.mark.parametrize(
@@ -307,13 +358,21 @@ def test_an_app_that_hangs_is_ended_at_the_deadline(folder):
     break_(folder, "server", "app = ", "import time\ntime.sleep(1e6)\napp = ")
     result = CliRunner().invoke(command, ["app", "check", str(folder), "--deadline", "15", "--json"])
     assert result.exit_code == 5
-    (found,) = json.loads(result.stdout)["checks"]
+    *before, found, verdict = json.loads(result.stdout)["checks"]
+    assert [each["check"] for each in before] == ["flower-app", "left-out", "flower-version"]
     assert found["check"] == "deadline"
     assert "within 15 s" in found["found"]
+    lines = (folder / folder.name / "server.py").read_text().splitlines()
+    place = f"{folder.name}/server.py, line {lines.index('time.sleep(1e6)') + 1}"
+    assert f"at {place}, while loading the server ({folder.name}.server:app)" in found["found"]
+    assert "see deadline" in verdict["found"]
 
 
 def test_an_app_that_ends_the_process_is_said_so(folder):
     break_(folder, "server", "app = ", "import os\nos._exit(0)\napp = ")
     result = CliRunner().invoke(command, ["app", "check", str(folder), "--json"])
     assert result.exit_code == 5
-    assert "ended the process" in json.loads(result.stdout)["checks"][0]["found"]
+    *before, found, _ = json.loads(result.stdout)["checks"]
+    assert [each["check"] for each in before] == ["flower-app", "left-out", "flower-version"]
+    assert "ended the process" in found["found"]
+    assert f"while loading the server ({folder.name}.server:app)" in found["found"]

@@ -3,21 +3,25 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from oneflower.checkpoints import model_digest
 from oneflower.errors import OneflowerError, SettingsError
-from oneflower.findings import Finding, ok, problem, skipped, warning
+from oneflower.findings import Finding, Outcome, ok, problem, skipped, warning
 from oneflower.flower import apps, bundles
-from oneflower.flower.api import ArrayRecord, Context
+from oneflower.flower.api import ArrayRecord, ClientApp, Context, ServerApp
+from oneflower.flower.calls.control import AUTO
 from oneflower.flower.calls.seeds import seed_everything
 from oneflower.flower.fab import build_fab, declared_keys
+from oneflower.flower.packing_rules import LeftOut
 from oneflower.flower.records import array_views
 from oneflower.journal import JOURNAL_VARIABLE, read_journal
 from oneflower.journal.events import TrainingStarted
-from oneflower.lab.app_check.client import check_client
-from oneflower.lab.app_check.packed import flower_version, left_out
+from oneflower.lab.app_check.client import ClientCheck, check_client
+from oneflower.lab.app_check.packed import files_left_out, flower_version, left_out, named
+from oneflower.lab.app_check.privacy import check_noise
 from oneflower.lab.app_check.probe import (
     Probe,
     TrainsNothingError,
@@ -25,6 +29,9 @@ from oneflower.lab.app_check.probe import (
     Way,
     first_message,
 )
+from oneflower.lab.app_check.progress import Progress, Told
+from oneflower.lab.app_check.remedies import REMEDIES, Remedies
+from oneflower.lab.app_check.sources import loaded_sources
 from oneflower.lab.app_check.verdict import verdict
 from oneflower.lab.simulation import server_context, unpack
 from oneflower.settings import APP_CONFIG_KEYS, submitted, training_config
@@ -51,16 +58,17 @@ HOW_TO_DEFAULT = (
     "Give the key a default that the variable accepts, or another name: a value of it reaches oneflower only "
     "where Flower packs the app"
 )
-HOW_TO_SEED = "Seed before the model is made: set_determinism(context.run_config['seed'], 0, 0)"
+HOW_TO_LOAD = "Fix the client, or install what is missing"
 
 
-def check_app(
+def check_app(  # noqa: PLR0913 - the inputs of a check
     app_dir: Path,
     *,
     run_config: Mapping[str, Any],
     clients: int,
     home: Path,
     or_more: Sequence[int] = (),
+    told: Told = lambda _step, _findings: None,
 ) -> list[Finding]:
     """Check an app; its code is loaded and run in this process.
 
@@ -76,7 +84,11 @@ def check_app(
         How many it sees next, in turn, where it waits for more.
     home
         A folder for the unpacked app and the journal.
+    told
+        Gets the step that runs, and the findings so far.
     """
+    progress = Progress(told)
+    progress.begin("packing the app")
     try:
         fab = build_fab(app_dir)
         folder = unpack(fab, home)
@@ -84,59 +96,102 @@ def check_app(
     except (OneflowerError, ValueError, OSError) as error:
         return [problem(PACKS, str(error), HOW_TO_PACK)]
     server, client = bundles.unpacked_components(folder)
-    packed = [left_out(app_dir, fab), flower_version(app_dir)]
-    findings = [ok(PACKS, f"{fab.id} {fab.version}: serverapp {server}, clientapp {client}")]
+    missing = files_left_out(app_dir, fab)
+    progress.add([ok(PACKS, f"{fab.id} {fab.version}: serverapp {server}, clientapp {client}")])
+    progress.add([left_out(missing), flower_version(app_dir)])
+    before = len(progress.findings)
     watched = WatchedConfig(context.run_config)
     context.run_config = watched
-    is_fedprox = run_config.get("strategy") == "FedProx"
+    run = _Run(
+        folder=folder,
+        context=context,
+        clients=(clients, *or_more),
+        app=fab.id,
+        home=home,
+        given=run_config,
+        missing=missing,
+        progress=progress,
+    )
     with installed():
-        way, ran = _check_running(
-            folder,
-            context,
-            (clients, *or_more),
-            fab.id,
-            home,
-            is_fedprox=is_fedprox,
-        )
-    findings = [findings[0], *packed, _check_keys(app_dir, watched), *ran]
+        way = run.check(server, client)
+    # Which keys are read shows only now; the finding keeps its place before those of the run.
+    findings = progress.findings
+    findings.insert(before, _check_keys(app_dir, watched))
     return [*findings, verdict(findings, way)]
 
 
-def _check_running(  # noqa: PLR0913 - the inputs of a run
-    folder: Path, context: Context, clients: Sequence[int], app: str, home: Path, *, is_fedprox: bool
-) -> tuple[Way | None, list[Finding]]:
-    """Load both parts, run the server twice up to its first message, then the client."""
-    server_name, client_name = bundles.unpacked_components(folder)
-    try:
-        client = apps.load_client_app(client_name, folder)
-    except (Exception, SystemExit) as error:  # noqa: BLE001  an app's code may raise anything
-        return None, [
-            problem(
-                CLIENT, f"it cannot be loaded: {_said(error)}", "Fix the client, or install what is missing"
-            )
-        ]
-    journal = home / "journal.jsonl"
-    try:
-        server = apps.load_server_app(server_name, folder)
-        with _journal_at(journal):
-            seed_everything(1)
-            probe = first_message(server, client, context=context, clients=clients, app=app)
-            seed_everything(2)
-            again = first_message(server, client, context=context, clients=clients, app=app)
-    except TrainsNothingError:
-        said = "it asks its clients and trains no model: its messages are recorded and replayed"
-        return Way.LOOP, [ok(SERVER, said)]
-    except (Exception, SystemExit) as error:  # noqa: BLE001  an app's code may raise anything
-        return None, [problem(SERVER, f"it does not get to round 1: {_said(error)}", HOW_TO_START)]
-    if probe is None or again is None:
-        return None, [
-            problem(SERVER, "it ends without a training message to any client", HOW_TO_USE_MESSAGES)
-        ]
-    return probe.way, [
-        _server(probe.way, journal),
-        _initial_model(probe, again),
-        *check_client(probe, is_fedprox=is_fedprox),
-    ]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """An app that is run: its server twice up to its first message, then its client."""
+
+    folder: Path
+    context: Context
+    clients: Sequence[int]
+    app: str
+    home: Path
+    given: Mapping[str, Any]
+    missing: Sequence[LeftOut]
+    progress: Progress
+
+    def check(self, server_name: str, client_name: str) -> Way | None:
+        """Add the findings; return how the app trains, or None where it does not."""
+        self.progress.begin(f"loading the client ({client_name})")
+        try:
+            client = apps.load_client_app(client_name, self.folder)
+        except (Exception, SystemExit) as error:  # noqa: BLE001  an app's code may raise anything
+            said = f"it cannot be loaded: {_said(error)}"
+            self.progress.add([self._named(problem(CLIENT, said, HOW_TO_LOAD))])
+            return None
+        journal = self.home / "journal.jsonl"
+        try:
+            self.progress.begin(f"loading the server ({server_name})")
+            server = apps.load_server_app(server_name, self.folder)
+            with _journal_at(journal):
+                self.progress.begin("running the server up to its first training message")
+                probe = self._first_message(server, client, 1)
+                self.progress.begin("running the server a second time (initial-model)")
+                again = self._first_message(server, client, 2)
+        except TrainsNothingError:
+            said = "it asks its clients and trains no model: its messages are recorded and replayed"
+            self.progress.add([ok(SERVER, said)])
+            return Way.LOOP
+        except (Exception, SystemExit) as error:  # noqa: BLE001  an app's code may raise anything
+            said = f"it does not get to round 1: {_said(error)}"
+            self.progress.add([self._named(problem(SERVER, said, HOW_TO_START))])
+            return None
+        if probe is None or again is None:
+            said = "it ends without a training message to any client"
+            self.progress.add([problem(SERVER, said, HOW_TO_USE_MESSAGES)])
+            return None
+        sources = loaded_sources(self.folder)
+        remedies = REMEDIES[sources.framework]
+        self.progress.add([_server(probe.way, journal), _initial_model(probe, again, remedies)])
+        check = ClientCheck(
+            probe=probe,
+            remedies=remedies,
+            is_fedprox=self.given.get("strategy") == "FedProx",
+            adds_term=self.given.get("proximal-term", AUTO) == AUTO,
+            begin=self.progress.begin,
+        )
+        self.progress.add(map(self._named, check_client(check)))
+        noise = check_noise(
+            loaded_sources(self.folder), probe.way, strategy=self.given.get("strategy"), environ=os.environ
+        )
+        self.progress.add(noise)
+        return probe.way
+
+    def _first_message(self, server: ServerApp, client: ClientApp, seed: int) -> Probe | None:
+        seed_everything(seed)
+        return first_message(server, client, context=self.context, clients=self.clients, app=self.app)
+
+    def _named(self, finding: Finding) -> Finding:
+        """Add to a problem which file it asks for, where the bundle lacks it."""
+        if finding.outcome is not Outcome.PROBLEM:
+            return finding
+        absent = named(self.missing, finding.found)
+        if absent is None:
+            return finding
+        return problem(finding.check, f"{finding.found}; {absent.text}", absent.fix)
 
 
 def _server(way: Way, journal: Path) -> Finding:
@@ -149,13 +204,13 @@ def _server(way: Way, journal: Path) -> Finding:
     return ok(SERVER, f"it starts {name}, which runs in oneflower's rounds")
 
 
-def _initial_model(probe: Probe, again: Probe) -> Finding:
+def _initial_model(probe: Probe, again: Probe, remedies: Remedies) -> Finding:
     first, second = probe.arrays, again.arrays
     if first is None or second is None:
         return skipped(INITIAL, "the server's message does not hold one array record")
     if _digest(first) == _digest(second):
         return ok(INITIAL, "one seed gives one model before round 1")
-    return problem(INITIAL, "one seed gave two models before round 1", HOW_TO_SEED)
+    return problem(INITIAL, "one seed gave two models before round 1", remedies.initial)
 
 
 def _digest(record: ArrayRecord) -> str:

@@ -1,7 +1,7 @@
 """Check one client's replies: their form, determinism, and whether the client uses mu and lr."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Self
 
@@ -22,6 +22,7 @@ from oneflower.findings import Finding, Outcome, ok, problem, skipped, warning
 from oneflower.flower.calls.control import APP, AUTO
 from oneflower.flower.records import array_views
 from oneflower.lab.app_check.probe import Probe, Way
+from oneflower.lab.app_check.remedies import Remedies
 from oneflower.training.replies import ReplyError, parse_evaluation, parse_update
 
 TRAIN, REPEATS, MU, LR = "train-reply", "determinism", "proximal-mu", "learning-rate"
@@ -32,21 +33,11 @@ STATISTICS = ("running_mean", "running_var")
 """Statistics of batch normalisation are sent with the weights; the proximal term does not act on them."""
 NO_FUNCTION = "No evaluate function registered"
 
-HOW_TO_REPLY = (
-    "Reply to train with one ArrayRecord of the same names, shapes and dtypes that came, and one "
-    "MetricRecord that holds num-examples; oneflower.sdk.torch_app.reply makes both"
+HOW_TO_LET_ADD = "Set FL_PROXIMAL_TERM=auto: oneflower then adds the term to the app's optimizer"
+HOW_TO_USE_LR = (
+    "Train with oneflower.sdk.client.RoundInfo.from_message(message, context).lr, or with the app's own rate "
+    "where it is None: then the server sends none"
 )
-HOW_TO_REPEAT = (
-    "Call oneflower.sdk.client.set_determinism(info.seed, info.round, info.partition_id) before the model "
-    "and the data loader are made, and shuffle with the generator that it gives: "
-    "DataLoader(..., generator=generator)"
-)
-HOW_TO_USE_MU = (
-    "Add oneflower.sdk.client.proximal_term(model, global_arrays, info.proximal_mu) to the loss of every "
-    "step, where info = RoundInfo.from_message(message, context) and global_arrays are the arrays that came; "
-    "or train with oneflower.sdk.torch_app.fit"
-)
-HOW_TO_USE_LR = "Build the optimizer with lr=info.lr or your own: info.lr is None where the server sends none"
 HOW_TO_FIX_CLIENT = "Fix the client; `oneflower simulate --clients 2 --app DIR` shows the whole traceback"
 HOW_TO_EVALUATE = "Reply to evaluate with one MetricRecord that holds num-examples and what was measured"
 
@@ -65,32 +56,74 @@ class Trained:
         return cls(digest=model_digest(update.arrays), distance=math.sqrt(sum(squares)))
 
 
-def check_client(probe: Probe, *, is_fedprox: bool = True) -> list[Finding]:
-    """Train one client several times and evaluate it once; `is_fedprox` says that FL_STRATEGY sends a mu."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientCheck:
+    """What the checks of a client need besides its messages.
+
+    Attributes
+    ----------
+    is_fedprox
+        FL_STRATEGY sends a mu: a client that ignores it is a problem then.
+    adds_term
+        FL_PROXIMAL_TERM is auto: oneflower adds the term where the app does not.
+    begin
+        Is told of each step before it runs.
+    """
+
+    probe: Probe
+    remedies: Remedies
+    is_fedprox: bool = True
+    adds_term: bool = True
+    begin: Callable[[str], None] = lambda _: None
+
+    def told(self, found: str, fix: str = "") -> Finding:
+        """Return a finding that the proximal term is missing."""
+        make = problem if self.is_fedprox else warning
+        return make(MU, found, fix or self.remedies.mu)
+
+
+def check_client(check: ClientCheck) -> Iterator[Finding]:
+    """Train one client several times and evaluate it once."""
+    probe, remedies = check.probe, check.remedies
+    check.begin("training the client")
     if probe.way is not Way.SDK and not _is_averaged(probe):
-        return _check_any_replies(probe)
+        yield from _check_any_replies(check)
+        return
     if probe.arrays is None:
-        return [problem(TRAIN, "the server's message does not hold one array record", HOW_TO_REPLY)]
+        yield problem(TRAIN, "the server's message does not hold one array record", remedies.reply)
+        return
     try:
         sent = array_views(probe.arrays)
         schema = model_schema(sent)
     except AggregationError as error:
-        return [problem(TRAIN, f"the server sends a model that cannot be averaged: {error}", HOW_TO_REPLY)]
+        said = f"the server sends a model that cannot be averaged: {error}"
+        yield problem(TRAIN, said, remedies.reply)
+        return
     try:
         update = parse_update(probe.ask(config={"proximal-mu": 0.0}), schema)
     except ReplyError as error:
-        unchecked = [skipped(name, "the client does not train") for name in (REPEATS, MU, LR)]
-        return [problem(TRAIN, str(error), HOW_TO_REPLY), *unchecked, _evaluation(probe)]
-    plain = Trained.from_update(update, sent)
-    findings = [ok(TRAIN, f"{len(sent)} arrays and {WEIGHT} {update.num_examples:g}, as they must be")]
-    findings.append(_determinism(probe, plain, sent))
-    # With the same global seed, a client that seeds nothing can be checked too.
-    if findings[-1].outcome is Outcome.OK or _trained(probe, sent, global_seed=1, mu=0.0) == plain:
-        told = problem if is_fedprox else warning
-        findings += [_proximal(probe, plain, sent, told), _learning_rate(probe, plain, sent)]
+        yield problem(TRAIN, str(error), remedies.reply)
+        yield from (skipped(name, "the client does not train") for name in (REPEATS, MU, LR))
     else:
-        findings += [skipped(name, "two trainings with the same seeds differ") for name in (MU, LR)]
-    return [*findings, _evaluation(probe)]
+        yield ok(TRAIN, f"{len(sent)} arrays and {WEIGHT} {update.num_examples:g}, as they must be")
+        yield from _check_training(check, Trained.from_update(update, sent), sent)
+    check.begin("evaluating on the client (evaluate-reply)")
+    yield _evaluation(probe)
+
+
+def _check_training(check: ClientCheck, plain: Trained, sent: Arrays) -> Iterator[Finding]:
+    check.begin("training the client a second time (determinism)")
+    repeats = _determinism(check, plain, sent)
+    yield repeats
+    # With the same global seed, a client that seeds nothing can be checked too.
+    same = repeats.outcome is Outcome.OK
+    if not same and _trained(check.probe, sent, global_seed=1, mu=0.0) != plain:
+        yield from (skipped(name, "two trainings with the same seeds differ") for name in (MU, LR))
+        return
+    check.begin("training the client with a large mu (proximal-mu)")
+    yield _proximal(check, plain, sent)
+    check.begin("training the client with another lr (learning-rate)")
+    yield _learning_rate(check.probe, plain, sent)
 
 
 def _is_averaged(probe: Probe) -> bool:
@@ -104,65 +137,74 @@ def _is_averaged(probe: Probe) -> bool:
     return True
 
 
-def _check_any_replies(probe: Probe) -> list[Finding]:
+def _check_any_replies(check: ClientCheck) -> Iterator[Finding]:
     """Train a client twice whose replies only the app's own server reads."""
-    replies = [probe.ask(global_seed=seed) for seed in (1, 2)]
-    for reply in replies:
+    replies = []
+    for seed in (1, 2):
+        check.begin(f"training the client ({'train-reply' if seed == 1 else 'determinism'})")
+        reply = check.probe.ask(global_seed=seed)
         if reply.has_error():
-            return [problem(TRAIN, f"the client fails: {reply.error.reason}", HOW_TO_FIX_CLIENT)]
-    first, second = (dict(reply.content) for reply in replies)
-    found = [ok(TRAIN, "a reply that the app's own server reads")]
+            yield problem(TRAIN, f"the client fails: {reply.error.reason}", HOW_TO_FIX_CLIENT)
+            return
+        replies.append(dict(reply.content))
+    first, second = replies
+    yield ok(TRAIN, "a reply that the app's own server reads")
     if first == second:
-        found.append(ok(REPEATS, "the same seed, round and partition gave the same reply twice"))
+        yield ok(REPEATS, "the same seed, round and partition gave the same reply twice")
     else:
-        found.append(problem(REPEATS, "the same seed, round and partition gave two replies", HOW_TO_REPEAT))
-    return [*found, *(skipped(name, "the replies are no model to average") for name in (MU, LR, EVALUATE))]
+        said = "the same seed, round and partition gave two replies"
+        yield problem(REPEATS, said, check.remedies.repeat)
+    yield from (skipped(name, "the replies are no model to average") for name in (MU, LR, EVALUATE))
 
 
-def _determinism(probe: Probe, plain: Trained, sent: Arrays) -> Finding:
-    again = _trained(probe, sent, global_seed=2, mu=0.0)
+def _determinism(check: ClientCheck, plain: Trained, sent: Arrays) -> Finding:
+    again = _trained(check.probe, sent, global_seed=2, mu=0.0)
     if again is None:
-        return problem(REPEATS, "the client failed when it got the same message again", HOW_TO_REPEAT)
+        said = "the client failed when it got the same message again"
+        return problem(REPEATS, said, check.remedies.repeat)
     if again.digest == plain.digest:
         return ok(REPEATS, "the same seed, round and partition gave the same bytes twice")
     return problem(
         REPEATS,
         "the same seed, round and partition gave two models: a training that was resumed does not end with "
         "the bytes of one that was not",
-        HOW_TO_REPEAT,
+        check.remedies.repeat,
     )
 
 
-def _proximal(
-    probe: Probe, plain: Trained, sent: Arrays, told: Callable[[str, str, str], Finding]
-) -> Finding:
+def _proximal(check: ClientCheck, plain: Trained, sent: Arrays) -> Finding:
     distances = [f"{plain.distance:.3g} with mu 0"]
     for mu in LARGE_MUS:
-        held = _trained(probe, sent, global_seed=1, mu=mu)
+        held = _trained(check.probe, sent, global_seed=1, mu=mu)
         if held is not None and held.digest == plain.digest:
-            added = _trained(probe, sent, global_seed=1, mu=mu, proximal_term=AUTO)
-            if added is not None and added.distance < plain.distance:
-                return ok(
-                    MU,
-                    f"oneflower adds the proximal term to the app's optimizer: its distance to the global "
-                    f"model is {plain.distance:.3g} with mu 0 and {added.distance:.3g} with mu {mu:g}",
-                )
-            return told(
-                MU,
-                f"the client ignores proximal-mu: with mu 0 and with mu {mu:g} its update is the same to the "
-                f"last byte. FL_STRATEGY=FedProx would train as FedAvg does, whatever FL_PROXIMAL_MU is. "
-                f"(One step a round has no proximal term either: it starts at the global model)",
-                HOW_TO_USE_MU,
-            )
+            return _ignored(check, plain, sent, mu)
         distance = math.nan if held is None else held.distance
         distances.append(f"{distance:.3g} with mu {mu:g}")
         if distance < plain.distance:
             return ok(MU, f"the update's distance to the global model is {', '.join(distances)}")
-    return told(
-        MU,
+    return check.told(
         f"mu changes the update and does not keep it close: its distance to the global model is "
-        f"{', '.join(distances)}",
-        HOW_TO_USE_MU,
+        f"{', '.join(distances)}"
+    )
+
+
+def _ignored(check: ClientCheck, plain: Trained, sent: Arrays, mu: float) -> Finding:
+    """Say what a client that ignores mu gets: oneflower's term, if settings and optimizer allow it."""
+    said = (
+        f"the client ignores proximal-mu: with mu 0 and with mu {mu:g} its update is the same to the last "
+        f"byte. FL_STRATEGY=FedProx would train as FedAvg does, whatever FL_PROXIMAL_MU is"
+    )
+    added = _trained(check.probe, sent, global_seed=1, mu=mu, proximal_term=AUTO)
+    if added is None or not added.distance < plain.distance:
+        return check.told(
+            f"{said}. (One step a round has no proximal term either: it starts at the global model)"
+        )
+    if not check.adds_term:
+        return check.told(f"{said}. FL_PROXIMAL_TERM=app leaves the term to the app", HOW_TO_LET_ADD)
+    return ok(
+        MU,
+        f"oneflower adds the proximal term to the app's optimizer: its distance to the global "
+        f"model is {plain.distance:.3g} with mu 0 and {added.distance:.3g} with mu {mu:g}",
     )
 
 

@@ -1,22 +1,21 @@
 """Check what of an app is packed, and which Flower it asks for."""
 
-import io
 import re
 import tomllib
-import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 
 from oneflower.errors import AppError
 from oneflower.findings import Finding, ok, warning
-from oneflower.flower.fab import PYPROJECT, Fab
+from oneflower.flower.fab import PYPROJECT, Fab, packed_names
+from oneflower.flower.packing_rules import EXTENSION, LeftOut, PackingRules
 
 LEFT_OUT, FLOWER = "left-out", "flower-version"
-_NEVER = frozenset({"__pycache__", "node_modules", "dist", "build"})
-_CODE = frozenset({".py", ".toml", ".md"})
 _SHOWN, _MOST_FILES = 5, 20_000
+_MODULE = re.compile(r"No module named '([\w.]+)'()")
+_MEMBER = re.compile(r"cannot import name '(\w+)' from '([\w.]+)'")
 _CLAUSE = re.compile(r"(>=|<=|==|~=|!=|>|<)\s*([0-9]+(?:\.[0-9]+)*)")
 _HOLDS: Mapping[str, Callable[[tuple[int, ...], tuple[int, ...]], bool]] = {
     ">=": lambda here, wanted: here >= wanted,
@@ -28,44 +27,45 @@ _HOLDS: Mapping[str, Callable[[tuple[int, ...], tuple[int, ...]], bool]] = {
     "<": lambda here, wanted: here < wanted,
 }
 
-HOW_TO_PACK_DATA = (
-    "Flower packs .py, .toml and .md files only: read other files from a mounted folder, or put them into a "
-    "Python package that is installed on every machine"
-)
-HOW_TO_UNIGNORE = "Remove the line of .gitignore that names it, or rename the folder: the app runs without it"
 HOW_TO_VERSION = (
     "Correct the dependency in pyproject.toml if the app runs with this Flower; see docs/limits.md"
 )
 
 
-def left_out(app_dir: Path, fab: Fab) -> Finding:
-    """Name the files of the app's folder that are not in its bundle, by the rule that leaves them out."""
-    with zipfile.ZipFile(io.BytesIO(fab.content)) as archive:
-        packed = set(archive.namelist())
-    missing = [name for name in islice(_files(app_dir), _MOST_FILES) if name not in packed]
-    ignored = [name for name in missing if Path(name).suffix in _CODE]
-    others = [name for name in missing if Path(name).suffix not in _CODE and "/" in name]
-    if ignored:
-        return warning(LEFT_OUT, f"by .gitignore: {_few(ignored)}", HOW_TO_UNIGNORE)
-    if others:
-        return warning(LEFT_OUT, f"by their extension: {_few(others)}", HOW_TO_PACK_DATA)
-    return ok(LEFT_OUT, "all files of the app are in its bundle")
+def files_left_out(app_dir: Path, fab: Fab) -> list[LeftOut]:
+    """Return the files of the app's folder that are not in its bundle, without data beside its packages."""
+    packed, rules = packed_names(fab.content), PackingRules.of(app_dir)
+    missing = [name for name in islice(rules.files(), _MOST_FILES) if name not in packed]
+    found = [rules.left_out(name) for name in missing]
+    return [each for each in found if each.rule != EXTENSION or "/" in each.name]
 
 
-def _files(folder: Path, prefix: str = "") -> Iterator[str]:
-    """Yield the paths below a folder, without hidden ones and what builds leave behind."""
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.name in _NEVER or path.name.endswith(".egg-info"):
-            continue
-        if path.is_dir() and not path.is_symlink():
-            yield from _files(path, f"{prefix}{path.name}/")
-        else:
-            yield f"{prefix}{path.name}"
+def left_out(missing: Sequence[LeftOut]) -> Finding:
+    """Name the files that are left out, by the rule that leaves them out."""
+    if not missing:
+        return ok(LEFT_OUT, "all files of the app are in its bundle")
+    by_rule: dict[str, list[LeftOut]] = {}
+    for each in sorted(missing, key=lambda each: each.rule == EXTENSION):  # code comes first
+        by_rule.setdefault(each.rule, []).append(each)
+    said = [f"by {rule}: {_few([each.name for each in files])}" for rule, files in by_rule.items()]
+    fixes = [files[0].fix for files in by_rule.values()]
+    return warning(LEFT_OUT, _few(said, "; "), ". ".join(fixes[:_SHOWN]))
 
 
-def _few(names: list[str]) -> str:
+def named(missing: Sequence[LeftOut], error: str) -> LeftOut | None:
+    """Return the left out file that an error asks for; None where it asks for none of them."""
+    module = _MODULE.search(error) or _MEMBER.search(error)
+    if module is not None:
+        path = "/".join(".".join(filter(None, reversed(module.groups()))).split("."))
+        return next((each for each in missing if each.name.startswith((f"{path}.py", f"{path}/"))), None)
+    if "No such file" not in error:
+        return None
+    return next((each for each in missing if f"{Path(each.name).name}'" in error), None)
+
+
+def _few(names: Sequence[str], comma: str = ", ") -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{', '.join(names[:_SHOWN])}{more}"
+    return f"{comma.join(names[:_SHOWN])}{more}"
 
 
 def flower_version(app_dir: Path) -> Finding:
