@@ -218,7 +218,7 @@ def test_packages_come_from_wheels_on_every_machine_and_are_asked_for_before(lab
     shutil.copytree(app, link.file("/opt/flower/apps/own-app"))
     for node in nodes:
         write_wheel(node.file("/opt/flower/apps/wheels"))
-    boot([link], wait)
+    link.boot()
     wait(
         "FL_ERROR lists the package",
         lambda: (
@@ -241,7 +241,7 @@ def test_an_app_that_is_not_there_yet_is_told_and_then_trained(lab, wait, tell, 
     app = write_app(tmp_path / "own-app", "sdk")
     link = lab.add("superlink", 10, **OPERATOR, FL_APP="own-app")
     lab.start_onegate()
-    boot([link], wait)
+    link.boot()
     wait(
         "FL_STATE is failed",
         lambda: link.published().get("FL_STATE") == "failed" and "FL_ERROR" in link.published(),
