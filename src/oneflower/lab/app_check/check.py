@@ -34,7 +34,7 @@ from oneflower.lab.app_check.remedies import REMEDIES, Remedies
 from oneflower.lab.app_check.sources import loaded_sources
 from oneflower.lab.app_check.verdict import verdict
 from oneflower.lab.simulation import server_context, unpack
-from oneflower.settings import APP_CONFIG_KEYS, submitted, training_config
+from oneflower.settings import APP_CONFIG_KEYS, APP_STRATEGY, submitted, training_config
 from oneflower.stock.hooks import installed
 from oneflower.words import counted
 
@@ -50,6 +50,7 @@ FOR_THE_CHECK: Mapping[str, Any] = {
 HOW_TO_PACK = "Fix what is listed, in pyproject.toml and beside it"
 HOW_TO_DECLARE = "Declare the key with its default in [tool.flwr.app.config] of pyproject.toml"
 HOW_TO_START = "Fix the server; `oneflower simulate --clients 2 --app DIR` shows the whole traceback"
+HOW_TO_SET = "Change the settings: no line of the app is at fault"
 HOW_TO_USE_MESSAGES = (
     "Start a strategy or send messages in @app.main() of the ServerApp; `oneflower simulate --clients 2 "
     "--app DIR` shows what it does"
@@ -155,6 +156,9 @@ class _Run:
             said = "it asks its clients and trains no model: its messages are recorded and replayed"
             self.progress.add([ok(SERVER, said)])
             return Way.LOOP
+        except SettingsError as error:
+            self.progress.add([problem(SERVER, f"these settings are refused: {_said(error)}", HOW_TO_SET)])
+            return None
         except (Exception, SystemExit) as error:  # noqa: BLE001  an app's code may raise anything
             said = f"it does not get to round 1: {_said(error)}"
             self.progress.add([self._named(problem(SERVER, said, HOW_TO_START))])
@@ -166,10 +170,12 @@ class _Run:
         sources = loaded_sources(self.folder)
         remedies = REMEDIES[sources.framework]
         self.progress.add([_server(probe.way, journal), _initial_model(probe, again, remedies)])
+        named = str(self.given.get("strategy", APP_STRATEGY))
         check = ClientCheck(
             probe=probe,
             remedies=remedies,
             is_fedprox=self.given.get("strategy") == "FedProx",
+            replaced_by=named if named != APP_STRATEGY and probe.way is Way.STRATEGY else "",
             adds_term=self.given.get("proximal-term", AUTO) == AUTO,
             begin=self.progress.begin,
         )

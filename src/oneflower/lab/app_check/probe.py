@@ -8,12 +8,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from oneflower.aggregation import WEIGHT
 from oneflower.errors import AppError
 from oneflower.flower.api import ArrayRecord, ClientApp, ConfigRecord, Context, Message, RecordDict, ServerApp
 from oneflower.flower.calls.control import APP, RECORD, Control, with_control
 from oneflower.flower.calls.seeds import seed_everything
 from oneflower.lab.localgrid import LocalGrid
 from oneflower.stock import start
+from oneflower.stock.app_strategy import weight_name
 from oneflower.training import train
 from oneflower.words import counted
 
@@ -128,11 +130,15 @@ class _ProbeGrid(LocalGrid):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """A client that can be asked, and the server's first training message to it."""
+    """A client that can be asked, and the server's first training message to it.
+
+    `weighted_by` is the metric that holds the number of examples.
+    """
 
     message: Message
     grid: _ProbeGrid
     way: Way = Way.SDK
+    weighted_by: str = WEIGHT
 
     @property
     def arrays(self) -> ArrayRecord | None:
@@ -186,7 +192,7 @@ def first_message(
     try:
         server(grid, context)
     except _FirstMessageError as sent:
-        return Probe(message=sent.message, grid=grid, way=_way(sent))
+        return Probe(message=sent.message, grid=grid, way=_way(sent), weighted_by=_weighted_by(sent))
     except Exception:
         if grid.first is None:
             raise
@@ -203,3 +209,12 @@ def _way(error: BaseException) -> Way:
     if Path(str(start.__file__)) in passed:
         return Way.STRATEGY
     return Way.SDK if Path(str(train.__file__)) in passed else Way.LOOP
+
+
+def _weighted_by(error: BaseException) -> str:
+    """Return the metric by which the strategy weights that the app has started: a frame holds it."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        started = frame.f_locals.get("started")
+        if isinstance(started, start.Started):
+            return weight_name(started.strategy)
+    return WEIGHT
