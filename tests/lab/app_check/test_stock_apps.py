@@ -1,11 +1,17 @@
 """`oneflower app check` of stock apps of NumPy: what reads their replies, and where their code runs."""
 
+import json
 from itertools import count
+from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from oneflower.apps_catalogue import write_app
+from oneflower.cli.main import app as command
+from oneflower.errors import SettingsError
 from oneflower.lab.app_check import check_app
+from oneflower.lab.app_check.workplaces import working_copy
 from oneflower.settings import resolve, run_config
 
 NUMBERS = count()
@@ -60,11 +66,18 @@ def evaluate(message, context):
     # evaluated
     return Message(RecordDict({"metrics": metrics}), reply_to=message)
 """
+OWN_LOOP = """
+    from flwr.app import ConfigRecord, Message, RecordDict
+    content = RecordDict({"arrays": ArrayRecord([np.zeros(3, np.float32)]), "config": ConfigRecord()})
+    grid.send_and_receive([Message(content, node, "train") for node in grid.get_node_ids()])
+"""
 FIRST, TRAINED = "np.zeros(3, np.float32)", "    # trained\n"
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "here" / "within").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here" / "within")
     # A name of its own: Flower leaves the last app that it loaded on Python's path.
     folder = tmp_path / f"numpyapp{next(NUMBERS)}"
     package = folder / folder.name
@@ -153,3 +166,119 @@ def test_the_apps_of_new_train_under_every_strategy_of_oneflower(tmp_path, frame
     found = findings(write_app(f"starter{next(NUMBERS)}", tmp_path, framework), tmp_path, FL_STRATEGY="Krum")
     assert found["train-reply"].outcome == "ok"
     assert "as they must be" in found["train-reply"].found
+
+
+def test_each_run_of_the_server_has_a_working_directory_of_its_own(folder, tmp_path, monkeypatch):
+    """N5: FlowerTune's apps make a folder named by the second, and the check runs the server twice."""
+    own = "import os\n    os.makedirs('results/2026-11-27_01-53-00')\n    os.rename('seen.txt', 'gone.txt')"
+    change(folder, "server", "    # before", f"    {own}")
+    change(folder, "client", TRAINED, "    open('client.txt', 'w').close()\n")
+    caller = tmp_path / "caller"
+    (caller / "results").mkdir(parents=True)
+    (caller / "seen.txt").write_text("here")
+    monkeypatch.chdir(caller)
+    found = findings(folder, tmp_path)
+    assert found["verdict"].found.startswith("it runs unchanged")
+    assert Path.cwd() == caller
+    assert sorted(path.name for path in caller.rglob("*")) == ["results", "seen.txt"]
+
+
+def test_relative_paths_lead_to_what_the_caller_has(folder, tmp_path, monkeypatch):
+    reads = (
+        "[open(path).close() for path in ('data/rows.csv', 'large.bin', '../beside.txt', '../../top.txt')]"
+    )
+    change(folder, "server", "    # before", f"    {reads}")
+    change(folder, "server", "app = ", f"{reads}\napp = ")
+    change(folder, "client", TRAINED, f"    {reads}\n")
+    caller = tmp_path / "middle" / "caller"
+    (caller / "data").mkdir(parents=True)
+    files = [caller / "data" / "rows.csv", caller.parent / "beside.txt", tmp_path / "top.txt"]
+    for path in files:
+        path.write_text("1,2")
+    (caller / "large.bin").write_text("x" * 1_000_000)
+    monkeypatch.chdir(caller)
+    assert findings(folder, tmp_path)["verdict"].found.startswith("it runs unchanged")
+
+
+def test_a_small_file_that_the_server_writes_over_is_not_the_callers(folder, tmp_path, monkeypatch):
+    change(folder, "server", "    # before", "    open('results.json', 'w').close()")
+    (tmp_path / "results.json").write_text("mine")
+    monkeypatch.chdir(tmp_path)
+    assert findings(folder, tmp_path)["verdict"].found.startswith("it runs unchanged")
+    assert (tmp_path / "results.json").read_text() == "mine"
+
+
+def test_a_folder_with_many_entries_is_a_link(tmp_path):
+    many = tmp_path / "caller" / "many"
+    many.mkdir(parents=True)
+    for number in range(600):
+        (many / str(number)).touch()
+    copy = working_copy(tmp_path / "caller", tmp_path / "home" / "0")
+    assert (copy / "many").is_symlink()
+    assert (copy / "many" / "7").is_file()
+
+
+def test_evaluate_gets_the_state_that_train_has_left(folder, tmp_path):
+    """N6: KeyError where evaluate reads what train kept, in an app that trains well."""
+    counts = """
+    rounds = context.state["kept"]["rounds"] if "kept" in context.state else 0
+    context.state["kept"] = MetricRecord({"rounds": rounds + 1})
+"""
+    change(folder, "client", TRAINED, counts)
+    change(folder, "client", "    # evaluated", "    metrics['rounds'] = context.state['kept']['rounds']")
+    change(folder, "client", '"loss": 1.0', '"loss": 1.0 if context.state["kept"]["rounds"] == 1 else "two"')
+    found = findings(folder, tmp_path)
+    assert found["evaluate-reply"].outcome == "ok"
+    assert found["determinism"].outcome == "ok"
+
+
+@pytest.mark.parametrize("part", [TRAINED, "    # evaluated\n"])
+def test_the_error_of_a_client_is_its_own_text(folder, tmp_path, part):
+    """N17: the line by which oneflower marks an error reply was shown."""
+    change(folder, "client", part, "    raise KeyError('count')\n")
+    found = findings(folder, tmp_path)
+    said = found["train-reply" if part == TRAINED else "evaluate-reply"]
+    assert said.outcome == "problem"
+    assert "count" in said.found
+    assert not any("oneflower-client" in each.found for each in found.values())
+
+
+def test_a_model_is_named_where_there_is_one(folder, tmp_path):
+    """N21: a server that sends an empty array has no model before round 1."""
+    assert findings(folder, tmp_path)["initial-model"].found == "one seed gives one model before round 1"
+    change(folder, "server", "FedAvg().", "FedXgbBagging().")
+    change(folder, "server", FIRST, "np.zeros(0, np.uint8)")
+    found = findings(folder, tmp_path)["initial-model"]
+    assert found.outcome == "skipped"
+    assert "starts without a model" in found.found
+
+
+def test_the_arrays_of_an_own_loop_are_no_model(folder, tmp_path):
+    path = folder / folder.name / "server.py"
+    before, _ = path.read_text().split("    # before")
+    path.write_text(before + OWN_LOOP)
+    found = findings(folder, tmp_path)["initial-model"]
+    assert found.found == "one seed gives the same arrays in the first training message"
+
+
+@pytest.mark.parametrize(
+    ("variable", "options"),
+    [("nope=3", []), ("rate=fast", []), ("", ["--run-config", "nope=3"]), ("seed=3", [])],
+)
+def test_keys_that_are_wrong_end_with_the_exit_code_of_settings(folder, monkeypatch, variable, options):
+    """N13: FL_APP_CONFIG was not read, and there was no --run-config."""
+    monkeypatch.setenv("FL_APP_CONFIG", variable)
+    result = CliRunner().invoke(command, ["app", "check", str(folder), *options])
+    assert isinstance(result.exception, SettingsError)
+    assert result.exception.exit_code == 2
+    assert (variable or options[1]).partition("=")[0] in str(result.exception)
+
+
+def test_the_app_gets_the_keys_of_its_own(folder, monkeypatch):
+    change(folder, "client", "    # evaluated", "    metrics[f'rate-{context.run_config[\"rate\"]}'] = 1")
+    monkeypatch.setenv("FL_APP_CONFIG", "rate=0.25")
+    for options, rate in (([], 0.25), (["--run-config", "rate=0.5"], 0.5)):
+        result = CliRunner().invoke(command, ["app", "check", str(folder), "--json", *options])
+        assert result.exit_code == 0
+        found = {each["check"]: each["found"] for each in json.loads(result.stdout)["checks"]}
+        assert f"rate-{rate}" in found["evaluate-reply"]

@@ -5,7 +5,7 @@ from typing import Final, Self
 
 from oneflower.aggregation import AggregationError, Arrays, Schema, model_schema
 from oneflower.codes import LeftOutCode
-from oneflower.findings import Finding, problem, warning
+from oneflower.findings import Finding, ok, problem, warning
 from oneflower.flower.api import Message
 from oneflower.flower.records import array_views
 from oneflower.lab.app_check.probe import Way
@@ -50,13 +50,13 @@ class Sent:
 def misfit(check: str, error: ReplyError, way: Way, *, replaced_by: str, remedy: str) -> Finding:
     """Say that a reply does not have the form of the model, and who refuses it.
 
-    A strategy of the app's own reads arrays of another dtype; one of FL_STRATEGY does not.
+    A strategy or a loop of the app's own reads arrays of another dtype; FL_STRATEGY's does not.
     """
     if error.code == LeftOutCode.DTYPE and way is Way.STRATEGY and not replaced_by:
         said = f"{error}: the app's own strategy reads it, an FL_STRATEGY of oneflower would refuse it"
         return warning(check, said, HOW_TO_MATCH)
     if error.code == LeftOutCode.DTYPE and way is Way.LOOP:
-        return warning(check, f"{error}: only the app's own loop can read it", HOW_TO_MATCH)
+        return ok(check, f"a reply that the app's own server reads ({error})")
     said = str(error)
     if replaced_by and error.code in _OF_FORM:
         said = f"FL_STRATEGY={replaced_by} refuses a reply that has not the form of the model: {error}"

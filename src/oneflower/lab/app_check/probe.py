@@ -13,6 +13,7 @@ from oneflower.errors import AppError
 from oneflower.flower.api import ArrayRecord, ClientApp, ConfigRecord, Context, Message, RecordDict, ServerApp
 from oneflower.flower.calls.control import APP, RECORD, Control, with_control
 from oneflower.flower.calls.seeds import seed_everything
+from oneflower.flower.client_mark import take_mark
 from oneflower.lab.localgrid import LocalGrid
 from oneflower.stock import start
 from oneflower.stock.app_strategy import weight_name
@@ -84,6 +85,7 @@ class _ProbeGrid(LocalGrid):
         self._more = list(clients[1:])
         self._watched = run_config
         self._looks = self.asked = 0
+        self._left: RecordDict | None = None
         self.first: Message | None = None
         """The first training message, which older servers send from threads of their own."""
         self._watch()
@@ -122,9 +124,14 @@ class _ProbeGrid(LocalGrid):
         return super().push_messages(messages)
 
     def answer(self, message: Message) -> Message:
-        """Run one client with no memory of the messages before."""
-        self._contexts[message.metadata.dst_node_id].state = RecordDict()
+        """Run one client: a training without memory, anything else with what the first one has left."""
+        context = self._contexts[message.metadata.dst_node_id]
+        trains = message.metadata.message_type == "train"
+        context.state = RecordDict() if trains or self._left is None else deepcopy(self._left)
         (reply,) = self.pull_messages(super().push_messages([message]))
+        take_mark(reply)
+        if trains and self._left is None and not reply.has_error():
+            self._left = deepcopy(context.state)
         return reply
 
 
