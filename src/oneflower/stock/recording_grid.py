@@ -54,15 +54,17 @@ class RecordingGrid(OuterGrid):
         self._clock = clock
         self._sleep = sleep
         self._lock = threading.RLock()
+        self._recording = self._recording_of(config, about)
         self._delivery = Delivery(
             limited(inner, config.max_update_mb * UPDATE_MB),
             patience_s=config.round_timeout,
             clock=clock,
             sleep=sleep,
+            pins=None if self._recording is None else self._recording.pins,
         )
         self._telling = Telling(journal=journal, app=str(about.get("app", "")))
-        self._recording = self._recording_of(config, about)
-        self._stamp = Stamp(seed=config.seed, training=secrets.token_hex(16))
+        training = secrets.token_hex(16)
+        self._stamp = Stamp(seed=config.seed, training=training, proximal_term=config.proximal_term)
         self._opened = False
         self._numbers: Counter[int] = Counter()
         self._sent = 0
