@@ -14,6 +14,7 @@ from oneflower.checkpoints.lock import FolderLock
 from oneflower.errors import CheckpointError, ForeignError, StateError
 from oneflower.files import probe, read_bytes, read_json, replace_file, state_errors, write_json
 from oneflower.flower.api import log
+from oneflower.settings import TrainingConfig, checkpoint_key
 from oneflower.stock.codec import Content, Kept, decode, encode, head_of
 from oneflower.stock.nodes import Pins
 
@@ -256,6 +257,18 @@ def _head_bytes(path: Path) -> int:
     with path.open("rb") as file:
         begin = file.read(16)
     return 16 + min(int.from_bytes(begin[8:], "big"), 256 << 20)
+
+
+def recording_of(config: TrainingConfig, about: Mapping[str, object]) -> Recording | None:
+    """Return the recording of the settings; None where there is to be none."""
+    if not (config.checkpoint_enabled and config.replay):
+        return None
+    return Recording(
+        Path(config.checkpoint_path) / FOLDER,
+        about=about,
+        most_bytes=config.max_replay_mb * MB,
+        key=checkpoint_key(os.environ),
+    )
 
 
 def facts(config: Mapping[str, Any]) -> dict[str, Any]:
