@@ -3,6 +3,7 @@
 import shutil
 import sys
 
+import numpy as np
 import pytest
 from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
@@ -13,7 +14,7 @@ from oneflower.flower.arguments import STATE_VARIABLE
 from oneflower.flower.calls.call import call_client
 from oneflower.flower.grid import RoundGrid
 from oneflower.lab.localgrid import LocalGrid
-from oneflower.training.blame import lacks_evaluate, shared_exception
+from oneflower.training.blame import lacks_evaluate, shared_fault
 
 from ..federation import Federation, local_update, numpy_app
 from .test_training import digest, events
@@ -83,6 +84,16 @@ def test_the_same_exception_of_all_clients_twice_ends_the_training(federation):
     assert events(federation)[-1].error == "AppError"
 
 
+def test_the_same_malformed_reply_of_all_clients_twice_ends_the_training(federation):
+    def update(message, context):
+        return [np.zeros(2)], {"num-examples": 1}
+
+    federation.app = numpy_app(update)
+    with pytest.raises(AppError, match=r"all clients have the same fault: .*are missing"):
+        federation.train()
+    assert [event.tries_left for event in events(federation, "round_failed")] == [10, 0]
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -126,11 +137,11 @@ def test_sys_exit_in_a_client_is_an_error_reply(federation):
 
 def test_whose_fault_it_is_is_read_from_the_words():
     same = "<class 'TypeError'>:<'at 0x1'>"
-    assert shared_exception([same, "<class 'TypeError'>:<'at 0x2'>"], 2)
-    assert shared_exception([same], 2) is None
-    assert shared_exception([], 0) is None
-    assert shared_exception(["<class 'urllib.error.URLError'>:<'down'>"] * 2, 2) is None
-    assert shared_exception(["<class 'torch.OutOfMemoryError'>:<'CUDA'>"] * 2, 2) is None
+    assert shared_fault([same, "<class 'TypeError'>:<'at 0x2'>"], [], 2)
+    assert shared_fault([same], [], 2) is None
+    assert shared_fault([], [], 0) is None
+    assert shared_fault(["<class 'urllib.error.URLError'>:<'down'>"] * 2, [], 2) is None
+    assert shared_fault(["<class 'torch.OutOfMemoryError'>:<'CUDA'>"] * 2, [], 2) is None
     assert lacks_evaluate(["<class 'ValueError'>:<'No evaluate function registered with name 'default''>"])
 
 

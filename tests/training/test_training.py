@@ -10,7 +10,7 @@ from flwr.common import Array, ArrayRecord, MetricRecord, RecordDict
 from oneflower.aggregation import SPECS
 from oneflower.checkpoints import CheckpointReader, model_digest
 from oneflower.codes import LeftOutCode
-from oneflower.errors import CheckpointError, StateError, TrainingError
+from oneflower.errors import AppError, CheckpointError, StateError, TrainingError
 from oneflower.flower.grid import RoundGrid
 from oneflower.flower.records import array_views
 from oneflower.journal import JOURNAL_VARIABLE
@@ -451,6 +451,11 @@ def test_initial_arrays_are_left_alone(federation):
     before = model_digest(array_views(arrays))
     federation.train(arrays=ArrayRecord(dict(arrays)))
     assert model_digest(array_views(arrays)) == before
+
+
+def test_an_initial_model_of_text_is_the_apps_fault_and_names_the_array(federation):
+    with pytest.raises(AppError, match=r"the app's initial model: array '0': .*it holds text"):
+        federation.train(arrays=ArrayRecord([np.array(["a", "b"])]))
 
 
 def test_an_app_that_flower_packed_trains_with_defaults_and_the_log_lists_them(federation, caplog):

@@ -11,7 +11,7 @@ class Try:
 
     Where too few clients were connected, ``needed`` is how many must be. ``silent`` counts those that were
     at work still when the time was over, ``too_large`` the replies that were larger than what is read,
-    ``shared`` is the exception that all clients have raised.
+    ``shared`` says which fault all clients have, if they have the same.
     ``blames_model``: more than half of the clients could not train from the model that they were sent.
     """
 

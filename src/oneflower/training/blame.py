@@ -23,6 +23,17 @@ RAISED = frozenset(
         ErrorCode.MOD_FAILED_PRECONDITION,
     }
 )
+# The reply has another form than the task asks for: what wrote it is the app.
+MALFORMED = frozenset(
+    {
+        LeftOutCode.NUM_EXAMPLES,
+        LeftOutCode.SHAPE,
+        LeftOutCode.DTYPE,
+        LeftOutCode.ARRAY_NAMES,
+        LeftOutCode.METRICS,
+        LeftOutCode.FORM,
+    }
+)
 # The node is gone, or its answer was lost on the way.
 UNAVAILABLE = frozenset(
     {
@@ -33,13 +44,19 @@ UNAVAILABLE = frozenset(
 )
 
 
-def shared_exception(raised: Sequence[str], asked: int) -> str | None:
-    """Return the exception that every client that was asked has raised, if it will not pass by itself."""
-    if not raised or len(raised) < asked:
-        return None
-    reasons = {_ADDRESS.sub("0x...", reason) for reason in raised}
-    reason = next(iter(reasons))
-    return reason if len(reasons) == 1 and not passes(reason) else None
+def shared_fault(raised: Sequence[str], malformed: Sequence[str], asked: int) -> str | None:
+    """Say which fault every client that was asked has, if they have the same and it will not pass by itself.
+
+    `raised` holds what their apps raised, `malformed` what is wrong with the form of their replies.
+    """
+    if raised and len(raised) >= asked:
+        reasons = {_ADDRESS.sub("0x...", reason) for reason in raised}
+        reason = next(iter(reasons))
+        if len(reasons) == 1 and not passes(reason):
+            return f"every client raised the same exception: {reason}"
+    if malformed and len(malformed) >= asked and len(set(malformed)) == 1:
+        return f"the replies of all clients have the same fault: {malformed[0]}"
+    return None
 
 
 def lacks_evaluate(raised: Sequence[str]) -> bool:

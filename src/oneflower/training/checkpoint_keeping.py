@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from numpy.typing import NDArray
 
+from oneflower.aggregation import AggregationError
 from oneflower.checkpoints import (
     FORM_CHANGED,
     BackgroundWriter,
@@ -21,7 +22,7 @@ from oneflower.checkpoints import (
     model_digest,
     retention_of,
 )
-from oneflower.errors import CheckpointError, OneflowerError
+from oneflower.errors import AppError, CheckpointError, OneflowerError
 from oneflower.flower.api import Result, log
 from oneflower.flower.records import array_views, to_record
 from oneflower.journal import Event, Journal
@@ -96,15 +97,21 @@ class CheckpointKeeper:
 
         Raises
         ------
+        AppError
+            The model holds what is no array of numbers.
         CheckpointError
             An array cannot be kept; or the checkpoint is of another model, and the text says how it differs.
         SettingsError
             It is of a later round than FL_NUM_ROUNDS, or of a complete training with other settings.
         """
-        check_storable(array_views(result.arrays))
+        try:
+            arrays = array_views(result.arrays)
+        except AggregationError as error:
+            raise AppError(f"the app's initial model: {error}") from error
+        check_storable(arrays)
         if self._store is None:
             return Start(round=0)
-        self._store.require_space(array_views(result.arrays))
+        self._store.require_space(arrays)
         if self._config.resume == "never":
             self._start_afresh(self._store)
             signing.begin(self._store, self._signer, self._journal_path, None)

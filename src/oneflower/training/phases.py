@@ -26,7 +26,7 @@ from oneflower.journal.events import (
     WaitingForClients,
 )
 from oneflower.newest import Newest
-from oneflower.training.blame import RAISED, code_of, lacks_evaluate, passes
+from oneflower.training.blame import MALFORMED, RAISED, code_of, lacks_evaluate, passes
 from oneflower.training.controls import Controls
 from oneflower.training.members import Members
 from oneflower.training.replies import ReplyError
@@ -46,9 +46,10 @@ class Collected(Generic[Parsed]):
     """What the valid replies of a phase say, and how many others were quarantined.
 
     `nodes` are those that were asked.
-    `raised` holds for each client whose app raised an exception what it said, `silent` counts those that are
-    connected and have not answered in time, `not_finite` those of the quarantined that sent NaN or infinity,
-    `too_large` those whose reply was larger than what is read.
+    `raised` holds what the clients said whose apps raised an exception, `malformed` what is wrong with the
+    replies that have another form than the task asks for. `silent` counts the clients that are connected and
+    have not answered in time, `not_finite` those of the quarantined that sent NaN or infinity, `too_large`
+    those whose reply was larger than what is read.
     """
 
     valid: list[Parsed]
@@ -56,6 +57,7 @@ class Collected(Generic[Parsed]):
     asked: int = 0
     nodes: frozenset[int] = frozenset()
     raised: tuple[str, ...] = ()
+    malformed: tuple[str, ...] = ()
     silent: int = 0
     not_finite: int = 0
     too_large: int = 0
@@ -166,7 +168,9 @@ class Phases:
         """
         started = time.monotonic()
         valid: list[Parsed] = []
-        quarantined, not_finite, too_large, raised = 0, 0, 0, []
+        quarantined, not_finite, too_large = 0, 0, 0
+        raised: list[str] = []
+        malformed: list[str] = []
         asked, accepted = list(messages), set[int]()
         work = _work(phase, server_round, asked)
         replies = self.grid.exchange(
@@ -189,6 +193,8 @@ class Phases:
                 quarantined += 1
                 not_finite += error.code is LeftOutCode.NOT_FINITE
                 too_large += error.code is LeftOutCode.TOO_LARGE
+                if error.code in MALFORMED:
+                    malformed.append(shown(str(error)))
                 continue
             if reply.message.has_error():
                 self._tell_failed(phase, server_round, reply)
@@ -212,6 +218,7 @@ class Phases:
             asked=len(asked),
             nodes=frozenset(message.metadata.dst_node_id for message in asked),
             raised=tuple(raised),
+            malformed=tuple(malformed),
             silent=silent,
             not_finite=not_finite,
             too_large=too_large,

@@ -28,7 +28,7 @@ from oneflower.quality import as_metrics
 from oneflower.settings import TrainingConfig
 from oneflower.training.advice import advice
 from oneflower.training.attempt import Try
-from oneflower.training.blame import shared_exception
+from oneflower.training.blame import shared_fault
 from oneflower.training.checkpoint_keeping import CheckpointKeeper
 from oneflower.training.driver import Driver
 from oneflower.training.evaluation import evaluate_on_clients
@@ -90,7 +90,7 @@ class RoundLoop:
         TrainingError
             A round missed its quorum once more than FL_ROUND_RETRIES times.
         AppError
-            Every client raised the same exception twice, or the central evaluation returned no metrics.
+            Every client had the same fault twice, or the central evaluation returned no metrics.
         """
         if last_round == 0:
             self._evaluate_centrally(0, result)
@@ -171,8 +171,8 @@ class RoundLoop:
                 self.keeper.require_no_way_back(server_round - 1, tried.reason)
             if same:
                 raise AppError(
-                    f"every client raised the same exception in two tries of round {server_round}: "
-                    f"{same}. Mend the app; `oneflower app check` runs it on one client"
+                    f"in two tries of round {server_round}, {same}. Mend the app; `oneflower app check` "
+                    "runs it on one client"
                 )
             before = tried
             if left:
@@ -234,10 +234,10 @@ class RoundLoop:
 
     @staticmethod
     def _shared(collected: Collected[Update], connected: int) -> str | None:
-        """Return what every client raised; one of several that was asked alone proves nothing."""
+        """Return the fault that every client has; one of several that was asked alone proves nothing."""
         if collected.asked == 1 < connected:
             return None
-        return shared_exception(collected.raised, collected.asked)
+        return shared_fault(collected.raised, collected.malformed, collected.asked)
 
     def _collect_updates(self, server_round: int, arrays: ArrayRecord, model: Arrays) -> Collected[Update]:
         config = self.phases.parts.into(self.train_config)

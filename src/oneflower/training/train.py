@@ -89,7 +89,7 @@ def train(  # noqa: PLR0913 what Flower hands over, the model, and three options
     TrainingError
         A round missed its quorum too often.
     AppError
-        The central evaluation returned what is no metric, or every client raised the same exception twice.
+        The central evaluation returned what is no metric, or every client had the same fault twice.
     """
     log_through_flower()
     config = _of_this_app(training_config(context.run_config))

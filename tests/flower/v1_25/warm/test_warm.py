@@ -7,6 +7,7 @@ import pytest
 from flwr.app import ConfigRecord, RecordDict
 from flwr.common.constant import ErrorCode
 
+from oneflower.flower.app_packages import PACKAGES_VARIABLE
 from oneflower.flower.v1_25.warm.nursery import ChildEndedError
 
 METRICS = """
@@ -70,6 +71,16 @@ def answer(message):
         exec(source, namespace)
         expected = namespace["answer"](None)
         assert warm.answers(source + METRICS, times=2) == [expected, expected]
+
+    def test_an_app_imports_a_package_that_came_from_a_wheel(self, warm, monkeypatch, tmp_path):
+        folder = tmp_path / "packages" / "0123456789abcdef"
+        folder.mkdir(parents=True)
+        (folder / "of_a_wheel.py").write_text("STEP = 2.5\n", encoding="utf-8")
+        folder.with_name("current").symlink_to(folder.name)
+        monkeypatch.setenv(PACKAGES_VARIABLE, str(tmp_path / "packages"))
+        warm.nursery.forget()  # the next one starts in this environment
+        source = "from of_a_wheel import STEP\ndef answer(message):\n    return {'step': STEP}\n"
+        assert warm.answers(source + METRICS) == {"step": 2.5}
 
     def test_another_app_takes_the_place_of_the_first(self, warm):
         one = warm.answers("def answer(message):\n    return {'app': 1}\n" + METRICS)

@@ -25,6 +25,7 @@ from typing import Any, NoReturn
 
 from flwr.clientapp.client_app import ClientApp
 
+from oneflower.flower.app_packages import use_packages
 from oneflower.flower.v1_25.warm import exchange
 from oneflower.flower.v1_25.warm.app import error_of, load_app, run_app
 from oneflower.flower.v1_25.warm.exchange import Parcel, ParcelWriter
@@ -174,6 +175,7 @@ def unforkable() -> str:
 def main(argv: list[str]) -> None:
     """Serve the executor at the other end of the socket."""
     steady_output()
+    use_packages(os.environ)
     descriptor, parent_pid = map(int, argv)
     die_with_parent(parent_pid)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the SuperNode decides
