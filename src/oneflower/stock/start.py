@@ -18,6 +18,7 @@ from oneflower.stock.app_sampling import AppSampling, Seed, innermost
 from oneflower.stock.app_strategy import AppStrategy, name_of
 from oneflower.stock.effects import check_own_rule
 from oneflower.stock.kept_state import KeptState
+from oneflower.stock.nodes import Pins
 from oneflower.stock.stable_ids import StableIds
 from oneflower.training.driver import Driver
 from oneflower.training.strategy import build_strategy
@@ -55,7 +56,8 @@ def run_started(started: Started, context: Context, seed: Seed) -> Result:
         "evaluate_config": ConfigRecord() if started.evaluate_config is None else started.evaluate_config,
         "private": ConfigRecord(),
     }
-    kept = KeptState(started.strategy, also=configs)
+    pins: Pins = {}
+    kept = KeptState(started.strategy, also={**configs, "nodes": pins})
     noise = configs["private"]
     noise["noise-key"] = new_key()  # kept with the checkpoints; clients never get it
 
@@ -65,7 +67,7 @@ def run_started(started: Started, context: Context, seed: Seed) -> Result:
 
     sampling = AppSampling(
         inner=started.strategy,
-        ids=StableIds(Roll(grid, parts=parts)),
+        ids=StableIds(Roll(grid, parts=parts), pins),
         seed=seed_all,
         train_config=configs["train_config"],
         evaluate_config=configs["evaluate_config"],
