@@ -1,7 +1,7 @@
 """What replaces `Strategy.start`: the app's own strategy, or that of FL_STRATEGY, in oneflower's rounds."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from logging import INFO
 from typing import Any
 
@@ -38,6 +38,10 @@ class Started:
     train_config: ConfigRecord | None = None
     evaluate_config: ConfigRecord | None = None
     evaluate_fn: EvaluateFn | None = None
+
+
+ARGUMENTS = frozenset(field.name for field in fields(Started)) - {"strategy"}
+"""What `Strategy.start` takes, in every Flower."""
 
 
 def run_started(started: Started, context: Context, seed: Seed) -> Result:
@@ -111,7 +115,7 @@ def _with_authors(started: Started, config: TrainingConfig) -> TrainingConfig:
     own = innermost(started.strategy)
     values: dict[str, Any] = {}
     if not config.is_set("FL_NUM_ROUNDS"):
-        values["num_rounds"] = max(1, int(started.num_rounds))
+        values["num_rounds"] = max(0, int(started.num_rounds))  # 0 evaluates centrally, as in Flower
     if not config.is_set("FL_ROUND_TIMEOUT") and started.timeout and 1 <= started.timeout < 1e9:
         values["round_timeout"] = int(started.timeout)
     for field, attribute in _MINIMUMS.items():
