@@ -1,7 +1,7 @@
 """What replaces `Strategy.start`: the app's own strategy, or that of FL_STRATEGY, in oneflower's rounds."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass, fields, replace
 from logging import INFO
 from typing import Any
 
@@ -42,6 +42,10 @@ class Started:
     evaluate_fn: EvaluateFn | None = None
 
 
+ARGUMENTS = frozenset(field.name for field in fields(Started)) - {"strategy"}
+"""What `Strategy.start` takes, in every Flower."""
+
+
 def run_started(started: Started, context: Context, seed: Seed) -> Result:
     """Train with what an app has started, and with the settings; see `oneflower.training.train`.
 
@@ -58,7 +62,7 @@ def run_started(started: Started, context: Context, seed: Seed) -> Result:
         "private": ConfigRecord({"noise-key": new_key()}),  # clients never get it
     }
     pins: Pins = {}
-    also = {**configs, "nodes": pins}
+    also: dict[str, MutableMapping[str, Any]] = {**configs, "nodes": pins}
     state = AppState(kept=KeptState(started.strategy, also=also, always=["private"]))
     noise = configs["private"]
 
@@ -114,7 +118,7 @@ def _with_authors(started: Started, config: TrainingConfig) -> TrainingConfig:
     own = innermost(started.strategy)
     values: dict[str, Any] = {}
     if not config.is_set("FL_NUM_ROUNDS"):
-        values["num_rounds"] = max(1, int(started.num_rounds))
+        values["num_rounds"] = max(0, int(started.num_rounds))  # 0 evaluates centrally, as in Flower
     if not config.is_set("FL_ROUND_TIMEOUT") and started.timeout and 1 <= started.timeout < 1e9:
         values["round_timeout"] = int(started.timeout)
     for field, attribute in _MINIMUMS.items():

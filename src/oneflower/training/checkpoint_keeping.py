@@ -197,7 +197,8 @@ class CheckpointKeeper:
         if self._store is None or self._writer is None:
             return Kept(round=server_round, path=None, sha256=digest)
         self._writer.wait()
-        problem = None if self.submitted == server_round else "it was not due before"
+        due = self.submitted == server_round and (server_round > 0 or 0 in self._store.rounds())
+        problem = None if due else "it was not due before"
         for attempt in range(self._config.round_retries + 1):
             if problem is not None:
                 problem = self._save_here(server_round, result, strategy)
