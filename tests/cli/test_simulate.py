@@ -211,7 +211,10 @@ def own_app(simulate, tmp_path):
             {"end": "raise RuntimeError('by hand')"},
             "the app raised RuntimeError: by hand (exits/server.py:18)",
         ),
-        ({"client": "import nowhere_at_all"}, "the app raised LoadClientAppError"),
+        (
+            {"client": "import nowhere_at_all"},
+            "the app raised ModuleNotFoundError: No module named 'nowhere_at_all' (exits/client.py:",
+        ),
         ({"client": "1 / 0"}, "the app raised ZeroDivisionError: division by zero (exits/client.py:4)"),
     ],
 )

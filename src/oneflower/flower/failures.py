@@ -11,6 +11,7 @@ from weakref import WeakSet
 
 from oneflower.errors import OneflowerError, SettingsError, named_class
 from oneflower.flower.api import Context
+from oneflower.flower.door import port
 from oneflower.flower.operator_config import completed
 from oneflower.journal import JOURNAL_VARIABLE, LAST_WORDS_S, Journal, Owner, read_journal, reduce
 from oneflower.journal.events import AppFailed, TrainingFailed
@@ -40,6 +41,7 @@ def tell_unknown(journal: Journal | None, error: BaseException, *, folder: Path,
     folder
         The app's: the last line of it that the exception passed through is named.
     """
+    error = _of_the_app(error)
     failed = AppFailed(
         app=app,
         error=type(error).__name__,
@@ -51,6 +53,12 @@ def tell_unknown(journal: Journal | None, error: BaseException, *, folder: Path,
         journal.append(failed)
         journal.flush(patience_s=LAST_WORDS_S)
     return failed.words
+
+
+def _of_the_app(error: BaseException) -> BaseException:
+    """Return what an app's module raised where Flower says only that it cannot load the module."""
+    is_about_loading = isinstance(error, port.LoadClientAppError | port.LoadServerAppError)
+    return error.__cause__ if is_about_loading and error.__cause__ is not None else error
 
 
 def has_ended_well(journal: Journal | None, error: SystemExit) -> bool:

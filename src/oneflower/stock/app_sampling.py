@@ -7,7 +7,7 @@ from oneflower.flower.api import ArrayRecord, ConfigRecord, Grid, Message, strat
 from oneflower.flower.parts import MEMBERS
 from oneflower.stock.returned import messages
 from oneflower.stock.stable_ids import StableIds
-from oneflower.training.strategy import without_waiting
+from oneflower.training.sampling import without_waiting
 
 Seed = Callable[..., object]
 """Seeds every generator of this process from some parts, such as ("server", 3)."""

@@ -5,7 +5,7 @@ checked before it sees them, come in the order of their content, and every rando
 from the seed and the round.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from logging import INFO, WARNING
 
@@ -27,8 +27,8 @@ from oneflower.flower.refusals import words_of
 from oneflower.stock import returned
 from oneflower.stock.app_replies import Forms, merged_model, read_reply, require_loss, with_bounds
 from oneflower.stock.app_sampling import AppSampling, innermost
+from oneflower.stock.app_state import AppState
 from oneflower.stock.growing import Growing
-from oneflower.stock.kept_state import KeptState
 from oneflower.training.phases import Parse
 from oneflower.training.replies import ReplyError
 
@@ -48,22 +48,21 @@ class AppStrategy:
         What the app has made.
     sampling
         How it chooses clients.
-    kept
-        Its state.
+    state
+        What it keeps from round to round.
     norm_bound, max_weight
         FL_UPDATE_NORM_BOUND and FL_MAX_CLIENT_WEIGHT, where the app's rule is a mean of Flower's; 0 for none.
     """
 
     inner: strategy.Strategy
     sampling: AppSampling
-    kept: KeptState
+    state: AppState
     norm_bound: float = 0.0
     max_weight: float = 0.0
     _forms: Forms = field(default_factory=Forms)
     _replies: dict[int, tuple[Message, Update]] = field(default_factory=dict)
     _sent: Arrays = field(default_factory=dict)
     _growing: Growing | None = None
-    _told: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         """Find out whether the rule is one of Flower's: whether its updates have one form, or grow."""
@@ -97,25 +96,23 @@ class AppStrategy:
     # --- state ------------------------------------------------------------------------------------
 
     def state_arrays(self) -> dict[str, NDArray]:
-        """Return what the strategy has changed of itself; what cannot be kept is named once."""
-        arrays, lost = self.kept.save()
-        new = {name: kind for name, kind in lost.items() if name not in self._told}
-        if new:
-            self._told |= new.keys()
-            log(
-                WARNING,
-                "state of the app's strategy is not in the checkpoints, a resumed training starts it as the "
-                "app makes it: %s. Numbers, text, NumPy arrays, Flower's records and containers of them are "
-                "kept",
-                ", ".join(f"{name} ({kind})" for name, kind in new.items()),
-            )
-        return arrays
+        """Return what the strategy has changed of itself."""
+        return self.state.arrays()
 
     def load_state(self, state: Mapping[str, NDArray], model: Arrays) -> None:
         """Take up the state of a checkpoint; the model of one has the form of the clients' updates."""
-        self.kept.load(state)
+        self.state.load(state)
         self._forms.known = bool(state) or self._forms.known
         del model
+
+    def snapshot(self) -> Callable[[], None]:
+        """Return what puts the state back as it is now."""
+        return self.state.snapshot()
+
+    @property
+    def evaluation_changes_state(self) -> bool:
+        """Whether the evaluation of the clients can change the state: it calls the app's code."""
+        return True
 
     # --- a round ----------------------------------------------------------------------------------
 
@@ -195,15 +192,12 @@ class AppStrategy:
         replies = self._messages(updates)
         content = digest_of(*(reply.content for reply in replies)) if _draws_noise(self.inner) else ""
         self.sampling.seed("server", server_round, "aggregate", content)
-        before = self.kept.snapshot()
         try:
             arrays, metrics = returned.model(self.inner, self.inner.aggregate_train(server_round, replies))
             merged = None if arrays is None else merged_model(arrays, updates)
         except (AggregationError, AppError):
-            self.kept.restore(before)
             raise
         except Exception as error:
-            self.kept.restore(before)
             again, self._forms.strict = self._forms.strict, True
             if self.has_own_rule and not _is_flowers(error) and again:
                 raise  # the app's own code fails on replies that are alike, too

@@ -12,7 +12,7 @@ from oneflower.flower.door import port
 from oneflower.flower.grid import RoundGrid
 from oneflower.flower.grid_base import DelegatingGrid
 from oneflower.flower.who import Roll
-from oneflower.stock.nodes import StableNodes
+from oneflower.stock.nodes import Pins, StableNodes
 
 _SAME_COHORT = 3
 """So often one choice of clients sees the same nodes; one that goes on asking waits for others to connect."""
@@ -21,13 +21,13 @@ _SAME_COHORT = 3
 class StableIds:
     """Stable ids of nodes, and the nodes behind them now.
 
-    A client that invents who it is gets the id of another one at most: it decides an order and a label, and
-    which update is whose is decided by Flower's own ids.
+    A client that invents who it is gets an id that is free at most; see `StableNodes`. Which update is whose
+    is decided by Flower's own ids. ``pins`` are kept with the checkpoints: who had which id.
     """
 
-    def __init__(self, roll: Roll) -> None:
+    def __init__(self, roll: Roll, pins: Pins | None = None) -> None:
         self._roll = roll
-        self._nodes = StableNodes()
+        self._nodes = StableNodes(pins)
         self._stable: dict[int, int] = {}
 
     def shown(self, nodes: Iterable[int]) -> list[int]:

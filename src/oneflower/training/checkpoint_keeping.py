@@ -33,7 +33,7 @@ from oneflower.training.driver import Driver
 from oneflower.training.fitting import go_to_the_round, require_rounds, require_versions, settings_changed
 from oneflower.training.history import metrics_since, restore
 from oneflower.training.kept import Kept, prove, tell_saving
-from oneflower.training.start import GONE_BACK, BadModelError, Start
+from oneflower.training.start import EVALUATED, GONE_BACK, BadModelError, Start
 
 # A restarted SuperLink may submit a training before the killed one has let go of the folder.
 _LOCK_WAIT_S = 15.0
@@ -171,6 +171,7 @@ class CheckpointKeeper:
             return
         self._writer.wait()  # what the one in flight records need not be handed over again
         self.submitted = server_round
+        self.notes.pop(EVALUATED, None)
         try:
             self._writer.submit(self._checkpoint(server_round, result, strategy.state_arrays()))
         except (OSError, RuntimeError, MemoryError) as error:  # no thread, no memory: the next round is due
@@ -222,6 +223,7 @@ class CheckpointKeeper:
         if self._store is None:
             return None
         self._failures.pop(server_round, None)
+        self.notes[EVALUATED] = server_round
         try:
             saved = self._store.save(self._checkpoint(server_round, result, strategy.state_arrays()))
         except Exception as error:  # noqa: BLE001 - whatever it is, the model is held and saved again

@@ -168,15 +168,14 @@ class Phases:
         """
         started = time.monotonic()
         valid: list[Parsed] = []
-        quarantined, not_finite, too_large = 0, 0, 0
-        raised: list[str] = []
-        malformed: list[str] = []
+        refused: list[ReplyError] = []
+        too_large, raised = 0, []
         asked, accepted = list(messages), set[int]()
         work = _work(phase, server_round, asked)
         replies = self.grid.exchange(
             self.controls.into(asked, server_round, self.parts.members),
             timeout_s=self.round_timeout_s,
-            enough=lambda: len(valid) >= quorum(quarantined),
+            enough=lambda: len(valid) >= quorum(len(refused)),
             is_valid=lambda reply: reply.node_id in accepted,
             work=work,
         )
@@ -190,11 +189,7 @@ class Phases:
                     accepted.add(reply.node_id)
             except ReplyError as error:
                 self.leave_out(ClientQuarantined, server_round, reply.node_id, error.code, str(error))
-                quarantined += 1
-                not_finite += error.code is LeftOutCode.NOT_FINITE
-                too_large += error.code is LeftOutCode.TOO_LARGE
-                if error.code in MALFORMED:
-                    malformed.append(shown(str(error)))
+                refused.append(error)
                 continue
             if reply.message.has_error():
                 self._tell_failed(phase, server_round, reply)
@@ -204,24 +199,21 @@ class Phases:
                 continue
             self.record(
                 ReplyReceived(
-                    round=server_round,
-                    phase=Task(phase),
-                    client=str(reply.node_id),
-                    seconds=reply.seconds,
+                    round=server_round, phase=Task(phase), client=str(reply.node_id), seconds=reply.seconds
                 )
             )
         missing = sorted({message.metadata.dst_node_id for message in asked} - answered)
         silent = self._leave_out_silent(phase, server_round, missing, time.monotonic() - started)
         return Collected(
             valid=valid,
-            quarantined=quarantined,
+            quarantined=len(refused),
             asked=len(asked),
             nodes=frozenset(message.metadata.dst_node_id for message in asked),
             raised=tuple(raised),
-            malformed=tuple(malformed),
+            malformed=tuple(shown(str(error)) for error in refused if error.code in MALFORMED),
             silent=silent,
-            not_finite=not_finite,
-            too_large=too_large,
+            not_finite=sum(error.code is LeftOutCode.NOT_FINITE for error in refused),
+            too_large=too_large + sum(error.code is LeftOutCode.TOO_LARGE for error in refused),
         )
 
     def _take_mark(self, reply: Reply) -> None:

@@ -223,6 +223,21 @@ def test_a_server_with_a_strategy_of_its_own_runs_unchanged(folder, tmp_path):
     assert found["verdict"].found == "it runs unchanged with checkpoints and resume"
 
 
+def test_an_array_that_the_server_refuses_is_named(folder, tmp_path):
+    own = ("server", "    train(grid, context, model_arrays(model), evaluate=evaluate)", OWN_STRATEGY)
+    complex_ = ("client", "loss}, model_arrays(model))", "loss}, ArrayRecord([np.array([1 + 2j])]))")
+    imported = (
+        "client",
+        "import torch\n",
+        "import numpy as np\nimport torch\nfrom flwr.app import ArrayRecord\n",
+    )
+    found = findings(folder, tmp_path, own, complex_, imported)
+    assert outcomes(found)["train-reply"] == "problem"
+    assert "array '0'" in found["train-reply"].found
+    assert "complex numbers" in found["train-reply"].found
+    assert found["verdict"].outcome == "problem"
+
+
 def test_the_noise_of_a_wrapped_strategy_is_said(folder, tmp_path):
     wrapped = OWN_STRATEGY.replace(
         "import FedAvg", "import DifferentialPrivacyServerSideFixedClipping, FedAvg"

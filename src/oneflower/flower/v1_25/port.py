@@ -188,6 +188,8 @@ NOISE_MODULES = (
     "flwr.common.differential_privacy",
     "flwr.serverapp.strategy.dp_adaptive_clipping",
     "flwr.server.strategy.dp_adaptive_clipping",
+    "flwr.server.strategy.dpfedavg_adaptive",
+    "flwr.common.dp",
 )
 """The modules that draw the noise of differential privacy, from NumPy under the name `np`."""
 
@@ -200,6 +202,8 @@ NOISE = PrivateUse(
         "flwr.common.differential_privacy": {"np": "93d3ab501a9c", "get_norm": "11286d7221cb"},
         "flwr.serverapp.strategy.dp_adaptive_clipping": {"np": "0eb144558005"},
         "flwr.server.strategy.dp_adaptive_clipping": {"np": "5fc2617422c5"},
+        "flwr.server.strategy.dpfedavg_adaptive": {"np": "8d33056c2116"},
+        "flwr.common.dp": {"np": "df9148bea40f"},
     },
     when_used=True,
 )

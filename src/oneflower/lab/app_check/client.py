@@ -19,6 +19,7 @@ from oneflower.aggregation import (
 from oneflower.aggregation.optimizers import CLIENT_LR
 from oneflower.checkpoints import model_digest
 from oneflower.findings import Finding, Outcome, ok, problem, skipped, warning
+from oneflower.flower.api import RecordDict
 from oneflower.flower.calls.control import APP, AUTO
 from oneflower.flower.records import array_views
 from oneflower.lab.app_check.probe import Probe, Way
@@ -39,6 +40,7 @@ HOW_TO_USE_LR = (
     "where it is None: then the server sends none"
 )
 HOW_TO_FIX_CLIENT = "Fix the client; `oneflower simulate --clients 2 --app DIR` shows the whole traceback"
+HOW_TO_SEND_ARRAYS = "Reply with arrays of numbers: integers, floats or booleans"
 HOW_TO_EVALUATE = "Reply to evaluate with one MetricRecord that holds num-examples and what was measured"
 
 
@@ -146,6 +148,10 @@ def _check_any_replies(check: ClientCheck) -> Iterator[Finding]:
         if reply.has_error():
             yield problem(TRAIN, f"the client fails: {reply.error.reason}", HOW_TO_FIX_CLIENT)
             return
+        unreadable = _unreadable(reply.content)
+        if unreadable:
+            yield problem(TRAIN, unreadable, HOW_TO_SEND_ARRAYS)
+            return
         replies.append(dict(reply.content))
     first, second = replies
     yield ok(TRAIN, "a reply that the app's own server reads")
@@ -155,6 +161,16 @@ def _check_any_replies(check: ClientCheck) -> Iterator[Finding]:
         said = "the same seed, round and partition gave two replies"
         yield problem(REPEATS, said, check.remedies.repeat)
     yield from (skipped(name, "the replies are no model to average") for name in (MU, LR, EVALUATE))
+
+
+def _unreadable(content: RecordDict) -> str:
+    """Say which array of a reply would have it refused in each round; empty where all can be read."""
+    for name, record in content.array_records.items():
+        try:
+            array_views(record)
+        except AggregationError as error:
+            return f"the server refuses the reply: record {name!r}: {error}"
+    return ""
 
 
 def _determinism(check: ClientCheck, plain: Trained, sent: Arrays) -> Finding:

@@ -134,7 +134,7 @@ def train(message, context):
 
 
 class TestErrors:
-    """The error replies are those of Flower's own process: run_clientapp.py:139."""
+    """The error replies are those of Flower's own process, and say why an import failed."""
 
     def test_an_exception_in_the_app(self, warm):
         error = warm.answers("def answer(message):\n    return 1 / 0\n" + METRICS)
@@ -145,6 +145,7 @@ class TestErrors:
     def test_an_app_that_cannot_be_loaded(self, warm):
         error = warm.answers("import no_such_module\n")
         assert error.code == ErrorCode.LOAD_CLIENT_APP_EXCEPTION
+        assert "No module named 'no_such_module'" in error.reason
 
     def test_an_exception_while_the_app_is_imported(self, warm):
         error = warm.answers("raise ValueError('bad weather')\n")

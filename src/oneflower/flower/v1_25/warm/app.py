@@ -61,13 +61,19 @@ def write_reply(outputs: ParcelWriter, reply: Message) -> None:
 
 
 def error_of(error: BaseException) -> Error:
-    """Return the error that Flower replies with: run_clientapp.py:139."""
+    """Return the error that Flower replies with (run_clientapp.py:139); why an import failed is added."""
     log(ERROR, "ClientApp raised an exception", exc_info=error)
     if isinstance(error, LoadClientAppError):
         reason = "An exception was raised when attempting to load `ClientApp`"
+        if error.__cause__ is not None:
+            reason += f": {_words(error.__cause__)}"
         return Error(code=ErrorCode.LOAD_CLIENT_APP_EXCEPTION, reason=reason)
-    reason = f"{type(error)}:<'{error}'>"
-    return Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=reason)
+    return Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=_words(error))
+
+
+def _words(error: BaseException) -> str:
+    """Return an exception as Flower writes it in an error reply."""
+    return f"{type(error)}:<'{error}'>"
 
 
 @contextmanager
