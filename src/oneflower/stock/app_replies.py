@@ -1,5 +1,6 @@
 """Replies to an app's own strategy: read with care, compared with each other, and handed on as they came."""
 
+import math
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 from oneflower.aggregation import (
+    LONGEST_REASON,
     AggregationError,
     Arrays,
     ArraySpec,
@@ -26,6 +28,9 @@ from oneflower.stock.growing import Growing
 from oneflower.training.replies import ReplyError
 
 Shapes = Mapping[str, tuple[int, ...]]
+
+_LARGEST_POWER = 15
+"""In decimal digits: what a loss may weigh as `loss ** q`, so that float32 holds the sum."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -183,6 +188,22 @@ def read_reply(
         num_examples=float(cast(float, weight)) if weight is not None else 1.0,
         metrics=metrics,
     )
+
+
+def require_loss(update: Update, name: str, power: float) -> None:
+    """Refuse a loss with which `QFedAvg` cannot weigh a client: it takes powers of it.
+
+    Raises
+    ------
+    ReplyError
+        It is no number, below 0, NaN, infinite, or its power is far beyond all others.
+    """
+    loss = update.metrics.get(name)
+    if not isinstance(loss, int | float) or not 0 <= loss < math.inf:
+        text = f"metric {name!r} is {loss!r}; expected a loss, a finite number of at least 0"
+        raise ReplyError(text[:LONGEST_REASON], LeftOutCode.METRICS)
+    if power * math.log10(float(loss) + 1e-10) > _LARGEST_POWER:
+        raise ReplyError(f"metric {name!r} is {loss!r}: too large for q={power}", LeftOutCode.METRICS)
 
 
 def _specs(shapes: Shapes) -> dict[str, ArraySpec]:

@@ -25,7 +25,7 @@ from oneflower.flower.grid import Reply
 from oneflower.flower.private_noise import digest_of
 from oneflower.flower.refusals import words_of
 from oneflower.stock import returned
-from oneflower.stock.app_replies import Forms, merged_model, read_reply, with_bounds
+from oneflower.stock.app_replies import Forms, merged_model, read_reply, require_loss, with_bounds
 from oneflower.stock.app_sampling import AppSampling, innermost
 from oneflower.stock.app_state import AppState
 from oneflower.stock.growing import Growing
@@ -132,13 +132,16 @@ class AppStrategy:
         """Return what reads an update: of the model's form, where every update must have it."""
         self._replies.clear()
         self._sent = model
-        merged = issubclass(type(innermost(self.inner)), strategy.FedXgbBagging)
+        rule = innermost(self.inner)
+        merged = isinstance(rule, strategy.FedXgbBagging)
         growing = self._growing = Growing(model, merged) if self._forms.grows else None
         flowers = self._forms.fixed or self._forms.grows
 
         def parse(reply: Reply) -> Update:
             expected = self._forms.expected(model)
             update = read_reply(reply, self.weighted_by, expected, one_record=flowers, weighed=flowers)
+            if flowers and isinstance(rule, strategy.QFedAvg):
+                require_loss(update, rule.train_loss_key, rule.q)
             if growing is not None:
                 growing.check(update.client, update.arrays)
             self._replies[update.client] = reply.message, update
