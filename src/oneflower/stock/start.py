@@ -1,6 +1,6 @@
 """What replaces `Strategy.start`: the app's own strategy, or that of FL_STRATEGY, in oneflower's rounds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, fields, replace
 from logging import INFO
 from typing import Any
@@ -62,7 +62,7 @@ def run_started(started: Started, context: Context, seed: Seed) -> Result:
         "private": ConfigRecord({"noise-key": new_key()}),  # clients never get it
     }
     pins: Pins = {}
-    also = {**configs, "nodes": pins}
+    also: dict[str, MutableMapping[str, Any]] = {**configs, "nodes": pins}
     state = AppState(kept=KeptState(started.strategy, also=also, always=["private"]))
     noise = configs["private"]
 
