@@ -107,3 +107,12 @@ def test_the_wrappers_of_strategies_draw_it_too():
         seed_noise(key, "server", 1)
         drawn.append(wrapper._add_noise_to_aggregated_arrays(arrays)["w"].numpy().tolist())
     assert drawn[0] == drawn[2] != drawn[1]
+
+
+@pytest.mark.parametrize("text", ["", "ab", "0" * 31, "no hexadecimal digits, at all....", "0" * 40])
+def test_a_key_that_is_empty_or_cut_is_an_error(tmp_path, monkeypatch, text):
+    """Everybody can compute the noise of the empty key."""
+    monkeypatch.delenv("ONEFLOWER_NOISE_KEY", raising=False)
+    (tmp_path / "noise-key").write_text(text)
+    with pytest.raises(StateError, match="the key of the noise"):
+        key_of_machine(tmp_path)

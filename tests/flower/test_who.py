@@ -90,6 +90,7 @@ def test_the_executor_answers_and_the_app_is_not_called():
     assert dict(call_client(never_called, message, context).content[RECORD]) == {
         "format": FORMAT,
         "name": "a",
+        "named": True,
         "partition": 4,
     }
 

@@ -20,6 +20,7 @@ from flwr.serverapp.strategy import (
 from oneflower.checkpoints import CheckpointReader
 from oneflower.journal import read_journal
 from oneflower.journal.events import ClientBounded, ClientQuarantined, TrainingFinished, TrainingStarted
+from oneflower.stock.nodes import StableNodes
 
 ROUNDS = 4
 
@@ -254,3 +255,30 @@ def test_an_app_without_a_model_is_kept(stock):
     app.run(**{"min-evaluate-clients": 0})
     assert dict(seen[0].train_metrics_clientapp[ROUNDS]) == {"size": 6.0}
     assert isinstance(events(app.path)[-1], TrainingFinished)
+
+
+def test_who_had_which_id_is_kept_with_the_checkpoints(stock, monkeypatch):
+    """At a restart all nodes may be new: the pins of the run before are read before the first choice."""
+    seen = []
+    plain = StableNodes.update
+
+    def update(self, online, identities):
+        found = plain(self, online, identities)
+        seen.append(({**self._pins}, {each: self.real(each) for each in found}))
+        return found
+
+    monkeypatch.setattr(StableNodes, "update", update)
+
+    def main(grid, context):
+        rounds = context.run_config["rounds"]
+        FedAvg().start(
+            grid=grid, initial_arrays=ArrayRecord({"w": Array(np.zeros(2, np.float32))}), num_rounds=rounds
+        )
+
+    app = stock(main)
+    app.run(rounds=1, node_ids=[70, 80, 90])
+    seen.clear()
+    app.run(rounds=2, node_ids=[90, 70, 80])
+    pins, real = seen[0]
+    assert {stable: pin.node for stable, pin in pins.items()} == real
+    assert real == {1000: 70, 1001: 80, 1002: 90}, "Flower's own id, which a node cannot choose, decides"

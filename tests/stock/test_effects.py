@@ -15,6 +15,7 @@ from oneflower.errors import SettingsError
 from oneflower.journal import read_journal
 from oneflower.journal.events import ClientQuarantined, TrainingStarted
 from oneflower.settings.table import BY_KEY
+from oneflower.stock import stamp as recording_stamp
 
 
 def model():
@@ -76,6 +77,33 @@ def test_another_setting_without_effect_is_warned_of(stock, caplog):
     assert "no effect on an app that sends its messages itself: FL_STRATEGY, FL_EARLY_STOP_ROUNDS" in (
         caplog.text
     )
+
+
+def test_a_round_to_resume_from_and_what_keeps_checkpoints_are_warned_of(stock, caplog):
+    """F34: a recording is repeated as a whole; there are no rounds and no checkpoints in it."""
+    caplog.set_level("INFO")
+    stock(own_loop()).run(**set_by_operator(**{"resume": "1", "checkpoint-keep": 2, "num-server-rounds": 5}))
+    told = next(each.message for each in caplog.records if "no effect" in each.message)
+    assert "FL_CHECKPOINT_KEEP" in told
+    assert "FL_RESUME=1 (a recording is repeated as a whole" in told
+    assert (
+        "FL_NUM_ROUNDS has an effect where the app reads the run-config key num-server-rounds" in caplog.text
+    )
+
+
+@pytest.mark.parametrize("term", ["auto", "app"])
+def test_who_adds_the_proximal_term_holds_in_an_own_loop_too(stock, monkeypatch, term):
+    """FL_PROXIMAL_TERM=app was auto there."""
+    seen = []
+    plain = recording_stamp.with_control
+
+    def with_control(content, control):
+        seen.append(control.proximal_term)
+        return plain(content, control)
+
+    monkeypatch.setattr(recording_stamp, "with_control", with_control)
+    stock(own_loop()).run(**set_by_operator(**{"proximal-term": term}))
+    assert set(seen) == {term}
 
 
 def test_a_strategy_that_was_set_replaces_that_of_the_app(stock, caplog):

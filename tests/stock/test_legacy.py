@@ -2,20 +2,30 @@
 
 import hashlib
 import random
+import stat
+from functools import partial
 
 import numpy as np
 import pytest
-from flwr.app import Context, RecordDict
+from flwr.app import Array, ArrayRecord, Context, Message, RecordDict
 from flwr.client import NumPyClient
 from flwr.clientapp import ClientApp
 from flwr.common import ndarrays_to_parameters, parameters_to_ndarrays
+from flwr.common.dp import add_gaussian_noise
 from flwr.server import ServerAppComponents, ServerConfig
-from flwr.server.strategy import FedAvg
+from flwr.server.strategy import (
+    DifferentialPrivacyServerSideFixedClipping,
+    DPFedAvgAdaptive,
+    DPFedAvgFixed,
+    FedAvg,
+)
 from flwr.serverapp import ServerApp
 
 from oneflower.journal import Journal
 from oneflower.lab.localgrid import LocalGrid
 from oneflower.settings import training_config
+from oneflower.stock.exchange import Posted
+from oneflower.stock.loop_noise import LoopNoise
 from oneflower.stock.recording import recorded
 
 CLIENTS, ROUNDS = 5, 3
@@ -25,11 +35,18 @@ class Killed(BaseException):
     """Stands for SIGKILL."""
 
 
+def aggregate_unless_killed(aggregate, server_round, results, failures):
+    if any(isinstance(failure, Killed) for failure in failures):
+        raise Killed  # the threads of Flower's server have caught it
+    return aggregate(server_round, results, failures)
+
+
 class Legacy:
     """The app as its authors wrote it; its server dies at a call of a client when a test says so."""
 
-    def __init__(self, folder, fraction):
+    def __init__(self, folder, fraction, wrap=lambda strategy: strategy):
         self.folder, self.fraction, self.start, self.calls = folder, fraction, 0, 0
+        self.wrap = wrap
 
     def client_app(self, dies_at):
         world = self
@@ -46,7 +63,11 @@ class Legacy:
                 if dies_at is not None and world.calls >= dies_at:
                     raise Killed
                 noise = np.random.default_rng([self.partition, config["round"]]).normal(size=4)
-                return [(parameters[0] / 3 + noise).astype(np.float32)], 10 + self.partition, {}
+                return (
+                    [(parameters[0] / 3 + noise).astype(np.float32)],
+                    10 + self.partition,
+                    {"dpfedavg_norm_bit": True},
+                )
 
             def evaluate(self, parameters, config):
                 return float(np.abs(parameters[0]).sum()), 10, {"accuracy": 0.5}
@@ -60,8 +81,6 @@ class Legacy:
 
         class Strategy(FedAvg):
             def aggregate_fit(self, server_round, results, failures):
-                if any(isinstance(failure, Killed) for failure in failures):
-                    raise Killed  # the threads of Flower's server have caught it
                 aggregated = super().aggregate_fit(server_round, results, failures)
                 if aggregated[0] is not None:
                     models.append(parameters_to_ndarrays(aggregated[0]))
@@ -75,7 +94,9 @@ class Legacy:
                 on_fit_config_fn=lambda number: {"round": number},
                 initial_parameters=None if self.fraction < 1 else ndarrays_to_parameters([np.zeros(4)]),
             )
-            return ServerAppComponents(strategy=strategy, config=ServerConfig(num_rounds=ROUNDS))
+            outer = self.wrap(strategy)
+            outer.aggregate_fit = partial(aggregate_unless_killed, outer.aggregate_fit)
+            return ServerAppComponents(strategy=outer, config=ServerConfig(num_rounds=ROUNDS))
 
         config = {
             "checkpoint-enabled": True,
@@ -105,3 +126,59 @@ def test_a_killed_legacy_app_ends_with_the_same_bytes(tmp_path, fraction, dies_a
     with pytest.raises(Killed):
         legacy.run(dies_at)
     assert legacy.run() == expected
+
+
+def private(strategy):
+    """Deprecated in Flower, and in use: the noise is drawn in `flwr.common.dp`."""
+    return DPFedAvgFixed(strategy, num_sampled_clients=CLIENTS, clip_norm=10.0, noise_multiplier=1.0)
+
+
+def adaptive(strategy):
+    return DPFedAvgAdaptive(strategy, num_sampled_clients=CLIENTS, noise_multiplier=0.1)
+
+
+def clipped(strategy):
+    return DifferentialPrivacyServerSideFixedClipping(strategy, 1.0, 10.0, CLIENTS)
+
+
+@pytest.mark.parametrize("wrap", [private, adaptive, clipped])
+def test_the_noise_of_a_loop_follows_from_a_key_and_not_from_the_seed(tmp_path, monkeypatch, wrap):
+    """FL_SEED is known to each client; a killed training draws the noise of one that was not."""
+    monkeypatch.delenv("ONEFLOWER_NOISE_KEY", raising=False)
+    first, other = (Legacy(tmp_path / name, 1.0, wrap).run() for name in ("first", "other"))
+    assert first != other
+    monkeypatch.setenv("ONEFLOWER_NOISE_KEY", "one for both")
+    expected = Legacy(tmp_path / "whole", 1.0, wrap).run()
+    killed = Legacy(tmp_path / "killed", 1.0, wrap)
+    with pytest.raises(Killed):
+        killed.run(8)
+    assert killed.run() == expected
+
+
+def test_a_killed_loop_draws_its_noise_from_the_key_of_its_recording(tmp_path, monkeypatch):
+    monkeypatch.delenv("ONEFLOWER_NOISE_KEY", raising=False)
+    app = Legacy(tmp_path, 1.0, private)
+    expected = app.run()
+    key = tmp_path / "checkpoints" / "exchanges" / "noise-key"
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    for file in sorted(key.parent.glob("*.reply"))[7:]:
+        file.unlink()
+    assert app.run() == expected
+    assert app.calls > 0
+    assert key.read_text() not in (tmp_path / "journal.jsonl").read_text()
+
+
+def test_other_replies_give_other_noise(tmp_path):
+    """Two models with one noise would tell what the noise hides."""
+
+    def noise_after(value):
+        noise = LoopNoise()
+        noise.begin(tmp_path)
+        message = Message(RecordDict(), 7, "train")
+        posted = Posted.of(message, 7, 1)
+        posted.content = RecordDict({"arrays": ArrayRecord({"w": Array(np.array([value]))})})
+        noise.after([posted])
+        return add_gaussian_noise([np.zeros(3)], 1.0)[0].tolist()
+
+    assert noise_after(1.0) == noise_after(1.0)
+    assert noise_after(1.0) != noise_after(2.0)

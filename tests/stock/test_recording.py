@@ -11,9 +11,12 @@ from flwr.clientapp import ClientApp
 
 from oneflower.errors import CheckpointError
 from oneflower.flower.client_mark import take_mark
+from oneflower.flower.who import Identity
 from oneflower.journal import Journal
 from oneflower.lab.localgrid import LocalGrid
 from oneflower.settings import training_config
+from oneflower.stock.nodes import StableNodes
+from oneflower.stock.record import Recording
 from oneflower.stock.recording import RecordingGrid, recorded
 
 from ..making import events_in
@@ -303,6 +306,49 @@ def test_a_damaged_reply_is_asked_for_again(tmp_path):
     assert len(world.calls) == 1
     (tmp_path / "checkpoints" / "exchanges" / "00000003.reply").write_bytes(b"torn")
     assert world.run(push_and_pull) == expected
+
+
+@pytest.mark.parametrize("damage", ["training.json", "replies", "some"])
+def test_what_is_damaged_is_set_aside_together_with_one_warning(tmp_path, caplog, damage):
+    """F19: each of 12 replies had a folder and a warning of its own, and one more while they were given."""
+    world = World(tmp_path)
+    expected = world.run(push_and_pull)
+    folder = tmp_path / "checkpoints" / "exchanges"
+    if damage == "training.json":
+        (folder / damage).write_text("{")
+    for number, file in enumerate(sorted(folder.glob("*.reply"))):
+        if damage == "replies":
+            file.write_bytes(b"torn")
+        elif damage == "some" and number > 5:
+            file.write_bytes(b"torn" if number % 2 else file.read_bytes()[:-40] + b"x" * 40)
+    caplog.clear()
+    assert world.run(push_and_pull) == expected
+    assert [path.name for path in folder.glob("set-aside-*")] == ["set-aside-1"]
+    warnings = [
+        each for each in caplog.records if "are not used" in each.message and each.levelname == "WARNING"
+    ]
+    assert len(warnings) == 1
+    assert world.run(push_and_pull) == expected
+    assert world.calls == []
+
+
+def test_who_had_which_id_is_kept_with_the_recording(tmp_path):
+    """A liar that is online at the next start, under another name, has not the id of another node."""
+    about, pins = {"app": "a"}, {"1000": ["5", "honest", True]}
+    first = Recording(tmp_path / "exchanges", about=about, most_bytes=1 << 20)
+    first.open()
+    first.pins.update(pins)
+    first.note_nodes(0, [1000])
+    first.pins["1001"] = ["6", "late", True]
+    first.note_nodes(4, [1000])
+    first.close()
+    second = Recording(tmp_path / "exchanges", about=about, most_bytes=1 << 20)
+    nodes = StableNodes(second.pins)
+    second.open()
+    second.close()
+    nodes.update([4, 9], {4: Identity(partition=0, name="aaa"), 9: Identity(partition=0, name="honest")})
+    assert nodes.real(1000) == 9
+    assert second.pins["1001"] == ["6", "late", True]
 
 
 def test_with_a_key_only_replies_that_were_signed_are_used(world, monkeypatch):

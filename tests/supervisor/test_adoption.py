@@ -6,7 +6,7 @@ import json
 import pytest
 
 from oneflower.codes import Submitter
-from oneflower.errors import SettingsError, StateError
+from oneflower.errors import AppError, SettingsError, StateError
 from oneflower.flower.control import RunState
 from oneflower.flower.fab import declared_keys_of
 from oneflower.flower.fab_file import repacked_fab
@@ -14,7 +14,7 @@ from oneflower.flower.operator_config import completed
 from oneflower.journal import Journal, read_journal
 from oneflower.settings import APP_CONFIG_KEYS, RESUME, ROUNDS, resolve, run_config, training_config
 from oneflower.supervisor import adoption
-from oneflower.supervisor.adopted import KEPT_NAME, MEMORY_NAME, Adopted, kept, let_go
+from oneflower.supervisor.adopted import KEPT_NAME, MEMORY_NAME, Adopted, Ledger, keep, kept, let_go
 from oneflower.supervisor.adoption import Adopter
 from oneflower.supervisor.job import Job
 from oneflower.supervisor.machine import State
@@ -314,3 +314,72 @@ def test_a_state_folder_that_cannot_be_written_ends_the_supervisor(by_hand, adop
     monkeypatch.setattr(adoption, "keep", full)
     with pytest.raises(StateError, match="disk is full"):
         made.once()
+
+
+class OddError(Exception):
+    """Nobody expects it."""
+
+
+@pytest.mark.parametrize(
+    ("override", "content"),
+    [
+        ({"own-key.inner": 1}, None),
+        ({"own-key": b"bytes"}, None),
+        ({}, b"PK no bundle"),
+        ({}, bundle({"pyproject.toml": f"a = {'[' * 3000}{']' * 3000}"})),
+    ],
+)
+def test_a_run_that_cannot_be_kept_alive_is_settled_and_the_next_one_adopted(
+    by_hand, adopter, tmp_path, override, content
+):
+    by_hand.add(BY_HAND, RUNNING, content=content, override=override)
+    by_hand.add(78, RUNNING, RUNNING, COMPLETED, at="2026-01-02")
+    made, said = adopter()
+    made.once()
+    assert sum("run 77 of tests/tiny-app is not submitted again" in line for line in said) == 1
+    assert [entry.run for entry in events(tmp_path, "run_submitted")] == [78]
+    assert BY_HAND in kept(tmp_path).settled, "nor at the next start"
+
+
+def test_whatever_the_bundle_of_a_run_raises_the_supervisor_stays(by_hand, adopter, tmp_path, monkeypatch):
+    def odd(_adopted):
+        raise OddError("from a stranger's bundle")
+
+    by_hand.add(BY_HAND, RUNNING)
+    made, said = adopter()
+    with monkeypatch.context() as patched:
+        patched.setattr(Adopted, "fab", odd)
+        assert not made._adopt(made._candidates()[0])
+    assert "OddError: from a stranger's bundle" in said[-1]
+    assert BY_HAND in kept(tmp_path).settled
+
+
+def test_an_adopted_run_that_this_release_refuses_is_settled_at_the_next_start(
+    by_hand, adopter, tmp_path, monkeypatch
+):
+    keep(tmp_path, Ledger(current=Adopted(run=BY_HAND, bundle=b"PK of before", override={})))
+    made, said = adopter()
+    made._ledger = kept(tmp_path)
+    made.once()
+    assert "run 77 is not submitted again" in said[-1]
+    assert kept(tmp_path) == Ledger(settled=(BY_HAND,))
+
+
+@pytest.mark.parametrize("error", [OddError("odd"), AppError("no app"), SettingsError("no setting")])
+def test_what_ends_the_watch_of_a_run_ends_no_supervisor(by_hand, adopter, tmp_path, error):
+    def fails(_supervisor):
+        raise error
+
+    by_hand.add(BY_HAND, RUNNING)
+    made, said = adopter()
+    follow = made.follow
+
+    def followed(*given):
+        found = follow(*given)
+        found.sleep = lambda _: fails(found)
+        return found
+
+    made.follow = followed
+    made.once()
+    assert str(error) in said[-1]
+    assert BY_HAND in kept(tmp_path).settled

@@ -1,7 +1,12 @@
 """FL_INITIAL_MODEL: a training starts from the weights of a file, once, and from no other model."""
 
+import io
 import json
+import os
+import random
 import struct
+import zipfile
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -17,6 +22,7 @@ from oneflower.training.weight_files import UnreadableError, read_weights
 
 from ..federation import Federation, initial_arrays
 
+MOST = 1 << 24
 WEIGHTS = {
     "weight": np.full((6, 4), 3.0, np.float32),
     "bias": np.arange(4, dtype=np.float32),
@@ -45,7 +51,7 @@ def federation(tmp_path):
 def test_a_training_starts_from_the_weights_of_a_file(federation, tmp_path, suffix):
     """The result is that of an app whose own model has these weights."""
     path = saved(tmp_path / f"model{suffix}")
-    found = read_weights(path)
+    found = read_weights(path, MOST)
     assert model_digest(found) == model_digest(WEIGHTS)
     result = federation.train(initial_model=str(path))
     from flwr.app import ArrayRecord
@@ -93,6 +99,24 @@ def header(rows, body=b""):
     return struct.pack("<Q", len(text)) + text + body
 
 
+def archive(files, method=zipfile.ZIP_DEFLATED):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", method) as opened:
+        for name, data in files.items():
+            opened.writestr(name, data)
+    return packed.getvalue()
+
+
+def npy(text):
+    return np.lib.format.magic(1, 0) + struct.pack("<H", len(text) + 1) + text.encode() + b"\n"
+
+
+def damaged_npz():
+    packed = bytearray(archive({"w.npy": bytes(range(256)) * 20}))
+    packed[60:70] = b"\xff" * 10
+    return bytes(packed)
+
+
 HOSTILE = {
     "a.npz": b"PK\x03\x04 cut off",
     "objects.npz": None,
@@ -105,6 +129,26 @@ HOSTILE = {
     "g.safetensors": header({"w": {"dtype": "F32", "shape": [1]}}),
     "h.safetensors": struct.pack("<Q", 10**9) + b"[" * 1000,
     "a.pt": b"not a zip",
+    "b.pt": b"PK\x03\x04 cut off",
+    "i.safetensors": header({"w": {"dtype": ["F32"], "shape": [1], "data_offsets": [0, 4]}}, bytes(4)),
+    "j.safetensors": header({"w": {"dtype": "F32", "shape": [0, 2**80], "data_offsets": [0, 0]}}),
+    "k.safetensors": header({"w": {"dtype": "F32", "shape": [1] * 99, "data_offsets": [0, 4]}}, bytes(4)),
+    "b.npz": archive({"w": b"junk"}),
+    "c.npz": archive({"w.npy": b"junk"}),
+    "d.npz": archive(
+        {"w.npy": npy("{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999, ), }")}
+    ),
+    "e.npz": archive({"w.npy": npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-1, ), }")}),
+    "f.npz": archive({"w.npy": npy("{'descr': '<U4', 'fortran_order': False, 'shape': (0, ), }")}),
+    "g.npz": archive({"w.npy": npy("{[]: 1}")}),
+    "h.npz": archive({"w.npy": npy("(" * 3000)}),
+    "i.npz": archive({"w.npy": b"", "w": b""}),
+    "j.npz": damaged_npz(),
+    "k.npz": archive({"w.npy": bytes(MOST + 1)}),
+    "l.pt": archive({"archive/data.pkl": bytes(MOST + 1)}),
+    "m.npz": bytes(MOST + 1),
+    "n.npz": archive({"w.npy": b""}, zipfile.ZIP_LZMA),
+    "o.npz": np.lib.format.magic(1, 0) + b"one array",
     "a.bin": b"",
 }
 
@@ -117,7 +161,57 @@ def test_a_file_of_another_kind_is_refused_and_nothing_of_it_is_run(tmp_path, na
     else:
         path.write_bytes(HOSTILE[name])
     with pytest.raises(UnreadableError, match=r"\w+ \w+"):
-        read_weights(path)
+        read_weights(path, MOST)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".pt"])
+def test_mutations_of_a_file_raise_nothing_else(tmp_path, suffix):
+    rng, good, changed = random.Random(16), saved(tmp_path / f"model{suffix}"), tmp_path / f"changed{suffix}"
+    data = good.read_bytes()
+    for _ in range(300):
+        content = bytearray(data)
+        for _ in range(rng.randint(1, 6)):
+            content[rng.randrange(len(content))] = rng.choice([0, 255, rng.randrange(256)])
+        if rng.random() < 0.2:
+            del content[rng.randrange(len(content)) :]
+        changed.write_bytes(content)
+        with suppress(UnreadableError):
+            found = read_weights(changed, MOST)
+            assert all(isinstance(array, np.ndarray) for array in found.values())
+            assert sum(array.nbytes for array in found.values()) < MOST
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".pt"])
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device"])
+def test_what_is_no_regular_file_is_refused_at_once(federation, tmp_path, suffix, kind):
+    path = tmp_path / f"model{suffix}"
+    match kind:
+        case "pipe":
+            os.mkfifo(path)
+        case "folder":
+            path.mkdir()
+        case _:
+            path.symlink_to("/dev/zero")
+    with pytest.raises(SettingsError, match="FL_INITIAL_MODEL") as told:
+        federation.train(initial_model=str(path))
+    assert told.value.exit_code == 2
+
+
+def test_a_file_may_have_four_times_the_model_and_no_more(federation, tmp_path):
+    """The bound is stated, and nothing of the file is read: a hole of 10 GB takes no room."""
+    path = tmp_path / "model.safetensors"
+    with path.open("wb") as file:
+        file.truncate(10 << 30)
+    with pytest.raises(SettingsError, match=r"has 10737418240 bytes, and at most 167\d+ are read: 4 times"):
+        federation.train(initial_model=str(path))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_no_numbers_are_refused_with_the_array(federation, tmp_path, value):
+    """The clients would be named as failed, who did nothing wrong."""
+    bias = np.array([0, 1, value, 3], np.float32)
+    with pytest.raises(SettingsError, match=r"array 'bias' holds NaN or infinity.*diverged"):
+        federation.train(initial_model=str(saved(tmp_path / "model.npz", {**WEIGHTS, "bias": bias})))
 
 
 class Runs:
@@ -128,7 +222,7 @@ class Runs:
 def test_a_pickle_of_pytorch_runs_nothing(tmp_path):
     torch.save({"w": Runs()}, tmp_path / "a.pt")
     with pytest.raises(UnreadableError, match="no file of weights alone"):
-        read_weights(tmp_path / "a.pt")
+        read_weights(tmp_path / "a.pt", MOST)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
@@ -137,4 +231,4 @@ def test_bfloat16_is_refused_with_the_name_and_the_remedy(tmp_path, suffix):
     tensors = {"w": torch.ones(2, dtype=torch.bfloat16)}
     save_torch_file(tensors, path) if suffix == ".safetensors" else torch.save(tensors, path)
     with pytest.raises(UnreadableError, match=r"'w'.*save it as"):
-        read_weights(path)
+        read_weights(path, MOST)

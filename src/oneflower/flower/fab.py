@@ -1,27 +1,30 @@
 """Pack an app's folder into a Flower App Bundle (FAB), in memory, after checking that it is a Flower app."""
 
-import ast
 import copy
 import hashlib
-import importlib.util
 import io
+import re
 import tomllib
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from oneflower.errors import AppError
+from oneflower.files import read_bytes
 from oneflower.flower import bundles
+from oneflower.flower.fab_components import component_problem, module_file
 from oneflower.flower.packing_rules import SUFFIXES, PackingRules
+from oneflower.foreign_text import LONGEST_NAME
 from oneflower.settings import declared
 
 PYPROJECT = "pyproject.toml"
 # What Flower packs (flwr/common/constant.py, FAB_INCLUDE_PATTERNS): data beside the code is not walked.
 PACKED = ("*.py", "*.toml", "*.md", ".gitignore")
 LARGEST, LARGE_BYTES = 3, 100_000
+MOST_PYPROJECT_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +57,16 @@ def build_fab(app_dir: Path, values: Mapping[str, bool | int | float | str] = Ma
     AppError
         The folder is no Flower app, or is too large; the text names everything that is missing.
     """
+    try:
+        return _packed(app_dir, values)
+    except RecursionError as error:
+        raise AppError(
+            f"{app_dir} cannot be packed: the tables of its {PYPROJECT} are nested too deep. Expected a few "
+            "levels; make them flat"
+        ) from error
+
+
+def _packed(app_dir: Path, values: Mapping[str, bool | int | float | str]) -> Fab:
     config = _read_config(app_dir)
     problems = _problems(app_dir, config)
     if problems:
@@ -69,12 +82,16 @@ def build_fab(app_dir: Path, values: Mapping[str, bool | int | float | str] = Ma
     }
     try:
         content = bundles.pack(files, declare_keys(config))
-    except (ValueError, OSError) as error:
+    except (ValueError, TypeError, OSError, re.error) as error:  # also of the patterns in .gitignore
         raise AppError(f"{app_dir} cannot be packed: {error}{_largest(files)}") from error
     _check_packed(app_dir, config, content)
     fab_id, version = bundles.id_and_version(config)
     return Fab(
-        content=content, hash=digest(content), id=fab_id, version=version, own=bundles.flat(_table(config))
+        content=content,
+        hash=digest(content),
+        id=fab_id,
+        version=str(version),
+        own=bundles.flat(_table(config)),
     )
 
 
@@ -96,7 +113,7 @@ def _check_packed(app_dir: Path, config: dict[str, Any], content: bytes) -> None
     names, rules = packed_names(content), PackingRules.of(app_dir)
     missing = {}
     for part, reference in zip(("serverapp", "clientapp"), bundles.components(config), strict=True):
-        source = _module_file(app_dir, str(reference).partition(":")[0])
+        source = module_file(app_dir, str(reference).partition(":")[0])
         if source is None or not source.is_relative_to(app_dir):
             continue
         name = source.relative_to(app_dir).as_posix()
@@ -135,6 +152,11 @@ def _with_values(config: dict[str, Any], values: Mapping[str, Any]) -> dict[str,
         inner = table
         for parent in parents:
             inner = inner.setdefault(parent, {})
+            if not isinstance(inner, dict):
+                raise AppError(
+                    f"the run-config key {key[:LONGEST_NAME]} cannot be set: {parent[:LONGEST_NAME]} is one "
+                    f"value in the app's {PYPROJECT}, not a table. Give a key that the app declares"
+                )
         inner[name] = value
     app = {**config["tool"]["flwr"]["app"], "config": table}
     return {**config, "tool": {**config["tool"], "flwr": {**config["tool"]["flwr"], "app": app}}}
@@ -169,64 +191,22 @@ def _read_config(app_dir: Path) -> dict[str, Any]:
     if not app_dir.is_dir():
         raise AppError(f"there is no app folder {app_dir}: give the folder that holds the app's {PYPROJECT}")
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_bytes(path, MOST_PYPROJECT_BYTES).decode())
     except FileNotFoundError:
         raise AppError(f"{app_dir} is not a Flower app: it has no {PYPROJECT}. {HOW_TO_FIX}") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:  # tomllib raises plain ones, too: of a number with 5000 digits
         raise AppError(f"{path} cannot be read as TOML: {error}") from error
 
 
 def _problems(app_dir: Path, config: dict[str, Any]) -> list[str]:
     try:
         errors = bundles.field_problems(config)
-    except (TypeError, AttributeError, ValueError) as error:
+    except (TypeError, AttributeError, ValueError, KeyError) as error:
         return [f"{PYPROJECT}: {error}"]
     if errors:
         return [f"{PYPROJECT}: {error}" for error in errors]
+    if any(len(text) > LONGEST_NAME for text in map(str, bundles.id_and_version(config))):
+        return [f"{PYPROJECT}: publisher and name, or the version, have more than {LONGEST_NAME} characters"]
     references = zip(("serverapp", "clientapp"), bundles.components(config), strict=True)
-    found = (_component_problem(app_dir, part, reference) for part, reference in references)
+    found = (component_problem(app_dir, part, reference) for part, reference in references)
     return [problem for problem in found if problem]
-
-
-def _component_problem(app_dir: Path, part: str, reference: object) -> str | None:
-    """Say why ``module:attribute`` cannot be loaded, without importing the app's code."""
-    module, _, attribute = str(reference).partition(":")
-    if not module or not attribute:
-        return f'{part} = "{reference}": expected "module:attribute"'
-    source = _module_file(app_dir, module)
-    if source is None:
-        return f'{part} = "{reference}": there is no module {module} in the folder, and none is installed'
-    try:
-        tree = ast.parse(source.read_bytes(), filename=str(source))
-    except (SyntaxError, ValueError) as error:
-        return f'{part} = "{reference}": {source.name} is no valid Python: {error}'
-    if not _binds(tree, attribute.split(".")[0]):
-        return f'{part} = "{reference}": {source.name} defines no {attribute.split(".")[0]}'
-    return None
-
-
-def _module_file(app_dir: Path, module: str) -> Path | None:
-    base = app_dir.joinpath(*module.split("."))
-    for candidate in (base.with_name(f"{base.name}.py"), base / "__init__.py"):
-        if candidate.is_file():
-            return candidate
-    top = module.partition(".")[0]
-    if (app_dir / top).exists() or (app_dir / f"{top}.py").exists():
-        return None  # the app's own package shadows an installed one of the same name
-    try:
-        spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        return None
-    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
-
-
-def _binds(tree: ast.Module, name: str) -> bool:
-    """Whether a name is bound anywhere in the module; a star import may bind any name."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node.name == name:
-            return True
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id == name:
-            return True
-        if isinstance(node, ast.alias) and (node.asname or node.name.split(".")[0]) in (name, "*"):
-            return True
-    return False

@@ -2,21 +2,32 @@
 
 import hashlib
 import stat
+import struct
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from oneflower.errors import AppError
+from oneflower.errors import AppError, StateError
 from oneflower.flower.fab import PYPROJECT, Fab, build_fab
 
 MOST_BYTES: Final = 10 * 1024 * 1024
 """The largest FAB that a SuperLink takes (flwr/common/constant.py, FAB_MAX_SIZE)."""
 MOST_UNPACKED_BYTES: Final = 10 * MOST_BYTES
 MOST_FILES: Final = 10_000
+MOST_NAME_BYTES: Final = 1024
+MOST_PART_BYTES: Final = 255
 _CONTENT: Final = ".info/CONTENT"
+# The other ways of compression have no bound of what one read gives: a few bytes become gigabytes.
+_COMPRESSED: Final = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
+# What `zipfile` and `zlib` raise for a file that somebody has damaged or made up.
+_UNPACKING: Final = (
+    *(zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, struct.error),
+    *(NotImplementedError, RuntimeError, OSError, ValueError, EOFError, LookupError, OverflowError),
+)
 _ENCRYPTED: Final = 0x1
 
 
@@ -32,18 +43,30 @@ def repacked_fab(
     AppError
         It is no FAB, is larger than Flower allows, names files outside of itself, contradicts its own list of
         files, or its app is no Flower app.
+    StateError
+        There is no room to unpack it, or no folder for temporary files.
     """
     files = _files(content, called)
-    with tempfile.TemporaryDirectory(prefix="fab-") as temporary:
-        folder = Path(temporary)
-        for name, text in files.items():
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(text)
-        try:
-            return build_fab(folder, values or {})
-        except AppError as error:
-            raise AppError(str(error).replace(str(folder), called)) from error
+    try:
+        with tempfile.TemporaryDirectory(prefix="fab-", ignore_cleanup_errors=True) as temporary:
+            folder = Path(temporary)
+            _write(files, folder)
+            try:
+                return build_fab(folder, values or {})
+            except AppError as error:
+                raise AppError(str(error).replace(str(folder), called)) from error
+    except OSError as error:
+        raise StateError(
+            f"{called} cannot be unpacked in {tempfile.gettempdir()}: {error.strerror}; expected room for "
+            f"{MOST_UNPACKED_BYTES} bytes: free some, or set TMPDIR"
+        ) from error
+
+
+def _write(files: dict[str, bytes], folder: Path) -> None:
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text)
 
 
 def _files(content: bytes, called: str) -> dict[str, bytes]:
@@ -56,8 +79,8 @@ def _files(content: bytes, called: str) -> dict[str, bytes]:
             problem = _problem(entries)
             if problem:
                 raise _refused(called, problem)
-            files = {entry.filename: archive.read(entry) for entry in entries}
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, ValueError, EOFError) as error:
+            files = {entry.filename: _content(archive, entry) for entry in entries}
+    except _UNPACKING as error:
         raise _refused(called, f"it cannot be unpacked: {error}") from error
     listed = files.pop(_CONTENT, None)
     if PYPROJECT not in files or listed is None:
@@ -65,6 +88,15 @@ def _files(content: bytes, called: str) -> dict[str, bytes]:
     if not _agrees(listed, files):
         raise _refused(called, f"its files are not those of its {_CONTENT}")
     return files
+
+
+def _content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    """Read as many bytes as an entry says that it has; more is an error, whatever it would unpack to."""
+    with archive.open(entry) as opened:
+        content = opened.read(entry.file_size + 1)
+    if len(content) != entry.file_size:
+        raise ValueError(f"{entry.filename[:100]!r} has another size than it says")
+    return content
 
 
 def _problem(entries: list[zipfile.ZipInfo]) -> str:
@@ -76,6 +108,9 @@ def _problem(entries: list[zipfile.ZipInfo]) -> str:
     names = [entry.filename for entry in entries]
     if len(set(names)) < len(names):
         return "two of its files have one name"
+    folders = {str(folder) for name in names for folder in PurePosixPath(name).parents}
+    if both := folders.intersection(names):
+        return f"its file {min(both)[:100]!r} is a folder of other files, too"
     return next((f"its file {entry.filename[:100]!r} {why}" for entry in entries if (why := _why(entry))), "")
 
 
@@ -85,10 +120,16 @@ def _why(entry: zipfile.ZipInfo) -> str:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or str(path) != name or "\\" in name or ":" in name:
         return "has a name that leaves its folder"
+    if len(name.encode(errors="replace")) > MOST_NAME_BYTES or any(
+        len(part.encode(errors="replace")) > MOST_PART_BYTES for part in path.parts
+    ):
+        return f"has a name of more than {MOST_NAME_BYTES} bytes, or {MOST_PART_BYTES} in one part"
     if not name.isprintable():
         return "has a name that cannot be printed"
     if kind not in (0, stat.S_IFREG):
         return "is a link or a device"
+    if entry.compress_type not in _COMPRESSED:
+        return "is not compressed as `flwr build` does it"
     return "is encrypted" if entry.flag_bits & _ENCRYPTED else ""
 
 

@@ -35,10 +35,14 @@ _NO: Final = frozenset({ErrorCode.CLIENT_APP_RAISED_EXCEPTION, ErrorCode.LOAD_CL
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """What a client says it is: its partition and its name, None and empty where it says nothing."""
+    """What a client says it is: its partition and its name, None and empty where it says nothing.
+
+    ``named`` is whether its operator gave it the name (`client-name`); else it is that of its machine.
+    """
 
     partition: int | None = None
     name: str = ""
+    named: bool = False
 
 
 UNKNOWN: Final = Identity()
@@ -78,11 +82,12 @@ def who_reply(message: Message, context: Context) -> Message:
     return Message(RecordDict({RECORD: ConfigRecord({"format": FORMAT, **own})}), reply_to=message)
 
 
-def own_identity(node_config: Mapping[str, object]) -> dict[str, str | int]:
+def own_identity(node_config: Mapping[str, object]) -> dict[str, str | int | bool]:
     """Return what a node's config says of its name and partition; without a name, its machine's."""
     given, partition = node_config.get(NAME), node_config.get("partition-id")
-    name = given if isinstance(given, str) and given else socket.gethostname()
-    return {"name": client_name(name), **({"partition": partition} if type(partition) is int else {})}
+    named = isinstance(given, str) and given != ""
+    name = client_name(str(given) if named else socket.gethostname())
+    return {"name": name, "named": named, **({"partition": partition} if type(partition) is int else {})}
 
 
 # --- the server's side ----------------------------------------------------------------------------
@@ -98,8 +103,10 @@ def question(node_id: int, parts: PartTable | None = None) -> Message:
 def checked_identity(values: Mapping[str, object]) -> Identity:
     """Return what is valid of a client's answer: an attacker's client sends what it likes."""
     name, partition = values.get("name"), values.get("partition")
+    name = name if isinstance(name, str) and name == client_name(name) else ""
     return Identity(
-        name=name if isinstance(name, str) and name == client_name(name) else "",
+        name=name,
+        named=name != "" and values.get("named") is True,
         partition=partition if type(partition) is int and 0 <= partition < MOST_PARTITIONS else None,
     )
 

@@ -18,7 +18,7 @@ from oneflower.flower.refusals import refusal_of, was_too_large
 from oneflower.flower.waiting import Durations, Pacing, patience_s
 from oneflower.flower.who import Roll
 from oneflower.newest import Newest
-from oneflower.stock.nodes import StableNodes
+from oneflower.stock.nodes import Pins, StableNodes
 
 WHO_S: Final = 60.0
 """A node that has not said who it is by then has an id that a restart changes."""
@@ -77,9 +77,11 @@ class Delivery:
         With the limits of what is read of a reply; see `ReplyGrid`.
     patience_s : float
         How long a parcel waits for a node that was there and has gone.
+    pins : dict, optional
+        Who had which stable id before; see `StableNodes`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - two of them are for tests
         self,
         grid: Grid,
         *,
@@ -87,6 +89,7 @@ class Delivery:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         pacing: Pacing | None = None,
+        pins: Pins | None = None,
     ) -> None:
         self._grid = grid
         self._patience_s = patience_s
@@ -94,7 +97,7 @@ class Delivery:
         self._sleep = sleep
         self.pacing = pacing or Pacing()
         self._roll = Roll(grid, clock=clock, sleep=sleep)
-        self._nodes = StableNodes()
+        self._nodes = StableNodes(pins)
         self._durations = Durations()
         self._parcels: dict[str, Parcel] = {}
         self._by_id: dict[str, str] = {}

@@ -1,12 +1,12 @@
 """Settings that the operator set and that have no effect on this app: an error where safety was asked for."""
 
 from collections.abc import Iterable
-from logging import WARNING
+from logging import INFO, WARNING
 
 from oneflower.aggregation import Family, spec_of
 from oneflower.errors import SettingsError
 from oneflower.flower.api import Message, log
-from oneflower.settings import APP_STRATEGY, TrainingConfig
+from oneflower.settings import APP_STRATEGY, ROUNDS, TrainingConfig
 from oneflower.settings.strategy_rows import STRATEGY_ROWS
 
 _BOUNDS = ("FL_UPDATE_NORM_BOUND", "FL_MAX_CLIENT_WEIGHT")
@@ -17,6 +17,7 @@ _OF_ROUNDS = (
     "FL_MIN_AVAILABLE_CLIENTS",
     "FL_ROUND_RETRIES",
     "FL_CHECKPOINT_INTERVAL",
+    "FL_CHECKPOINT_KEEP",
     "FL_INITIAL_MODEL",
     "FL_BEST_METRIC",
     "FL_EARLY_STOP_ROUNDS",
@@ -48,6 +49,10 @@ def check_own_loop(config: TrainingConfig, messages: Iterable[Message]) -> None:
 def warn_own_loop(config: TrainingConfig) -> None:
     """Log, once, which settings that were set have no effect on an app's own loop."""
     names = [name for name in (*_OF_ROUNDS, *(row.name for row in STRATEGY_ROWS)) if config.is_set(name)]
+    if config.resume_round is not None:
+        names.append(f"FL_RESUME={config.resume} (a recording is repeated as a whole; never starts it again)")
+    if config.is_set("FL_NUM_ROUNDS"):
+        log(INFO, "FL_NUM_ROUNDS has an effect where the app reads the run-config key %s only", ROUNDS)
     if names:
         log(WARNING, "no effect on an app that sends its messages itself: %s", ", ".join(names))
 

@@ -1,5 +1,7 @@
 """The folder with the outcomes of an own loop's messages: read after a crash, appended to while it runs."""
 
+import itertools
+import os
 import secrets
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -12,7 +14,9 @@ from oneflower.checkpoints.lock import FolderLock
 from oneflower.errors import CheckpointError, ForeignError, StateError
 from oneflower.files import probe, read_bytes, read_json, replace_file, state_errors, write_json
 from oneflower.flower.api import log
+from oneflower.settings import TrainingConfig, checkpoint_key
 from oneflower.stock.codec import Content, Kept, decode, encode, head_of
+from oneflower.stock.nodes import Pins
 
 FOLDER: Final = "exchanges"
 """The folder of the recording, in FL_CHECKPOINT_PATH."""
@@ -67,6 +71,10 @@ class Recording:
         self._next = 1
         self._there: dict[Key, _Place] = {}
         self._lists: list[tuple[int, list[int]]] = []
+        self.pins: Pins = {}
+        """Who had which stable id; written with the lists of nodes."""
+        self._noted: Pins = {}
+        self._aside: Path | None = None
 
     def open(self, *, resume: bool = True) -> None:
         """Take the folder, and read what is there.
@@ -156,11 +164,14 @@ class Recording:
 
     def note_nodes(self, sent: int, nodes: list[int]) -> None:
         """Remember which nodes the app was shown when it had sent so many messages."""
-        if self.stopped or (self._lists and self._lists[-1][1] == nodes):
+        is_same = bool(self._lists) and self._lists[-1][1] == nodes
+        if self.stopped or (is_same and self._noted == self.pins):
             return
-        self._lists = [*self._lists, (sent, nodes)][-_MOST_LISTS:]
+        if not is_same:
+            self._lists = [*self._lists, (sent, nodes)][-_MOST_LISTS:]
+        self._noted = dict(self.pins)
         try:
-            write_json(self.folder / _NODES, {"lists": self._lists})
+            write_json(self.folder / _NODES, {"lists": self._lists, "pins": self.pins})
         except StateError as error:
             self._stop(str(error))
 
@@ -176,6 +187,7 @@ class Recording:
     # --- files ------------------------------------------------------------------------------------
 
     def _read(self) -> None:
+        unread: dict[Path, str] = {}
         for path in sorted(self.folder.glob(f"*{_SUFFIX}")):
             try:
                 self._next = max(self._next, int(path.stem) + 1)
@@ -187,10 +199,17 @@ class Recording:
                 self._there[key] = _Place(path, str(head["digest"]))
                 self.size_bytes += path.stat().st_size
             except (OSError, ValueError, LookupError, TypeError) as error:
-                self._set_aside([path], f"{path.name} cannot be read: {error}")
+                unread[path] = f"{path.name} cannot be read: {error}"
+        if unread:
+            more = f", and {len(unread) - 1} more" if len(unread) > 1 else ""
+            self._set_aside(unread, f"{next(iter(unread.values()))}{more}")
         self.recorded = len(self._there)
+        nodes = read_json(self.folder / _NODES)
+        if isinstance(pins := nodes.get("pins"), dict):
+            self.pins.update(pins)
+            self._noted = dict(pins)
         with suppress(ValueError, TypeError):
-            lists = read_json(self.folder / _NODES).get("lists", []) if self._there else []
+            lists = nodes.get("lists", []) if self._there else []
             self._lists = [(int(after), [int(node) for node in nodes]) for after, nodes in lists]
         if self._there:
             log(INFO, "recorded replies found path=%s replies=%d", self.folder, self.recorded)
@@ -204,20 +223,33 @@ class Recording:
     def _is_ours(self, path: Path) -> bool:
         return path.suffix == _SUFFIX or path.name in {_ABOUT, _NODES}
 
+    def _new_aside(self) -> Path:
+        """Return the folder for what this start sets aside."""
+        paths = (self.folder / f"set-aside-{number}" for number in itertools.count(1))
+        return next(path for path in paths if not os.path.lexists(path))
+
     def _set_aside(self, paths: Iterable[Path], why: str) -> None:
         """Move files into a folder that is not read again; they are never deleted here."""
         moved = list(paths)
         if not moved:
             return
-        number = 1 + sum(1 for each in self.folder.glob("set-aside-*"))
-        aside = self.folder / f"set-aside-{number}"
-        log(WARNING, "recorded replies are not used: %s. files=%d moved_to=%s", why, len(moved), aside)
+        is_first, self._aside = self._aside is None, self._aside or self._new_aside()
+        aside = self._aside
+        # One warning a start: what is damaged is often damaged in many files.
+        level = WARNING if is_first else INFO
+        log(level, "recorded replies are not used: %s. files=%d moved_to=%s", why, len(moved), aside)
         try:
-            aside.mkdir()
+            aside.mkdir(exist_ok=True)
             for path in moved:
-                path.rename(aside / path.name)
+                path.rename(_free_name(aside / path.name))
         except OSError as error:
             raise StateError(f"cannot set aside files of {self.folder}: {error}") from error
+
+
+def _free_name(path: Path) -> Path:
+    """Return a path that nothing has: this start may have set a file of the same name aside before."""
+    names = (path if not number else path.with_name(f"{path.name}.{number}") for number in itertools.count())
+    return next(each for each in names if not os.path.lexists(each))
 
 
 def _head_bytes(path: Path) -> int:
@@ -225,6 +257,18 @@ def _head_bytes(path: Path) -> int:
     with path.open("rb") as file:
         begin = file.read(16)
     return 16 + min(int.from_bytes(begin[8:], "big"), 256 << 20)
+
+
+def recording_of(config: TrainingConfig, about: Mapping[str, object]) -> Recording | None:
+    """Return the recording of the settings; None where there is to be none."""
+    if not (config.checkpoint_enabled and config.replay):
+        return None
+    return Recording(
+        Path(config.checkpoint_path) / FOLDER,
+        about=about,
+        most_bytes=config.max_replay_mb * MB,
+        key=checkpoint_key(os.environ),
+    )
 
 
 def facts(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,12 +1,10 @@
 """A Grid whose node ids stay the same: replies are checked, recorded, and given again after a crash."""
 
-import os
 import secrets
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 
 from oneflower.flower.api import Error, ErrorCode, Grid, Message, RecordDict, Run
 from oneflower.flower.client_mark import take_mark
@@ -14,13 +12,14 @@ from oneflower.flower.outer_grid import OuterGrid, limited
 from oneflower.flower.refusals import MB as UPDATE_MB
 from oneflower.flower.waiting import pause_s
 from oneflower.journal import Journal
-from oneflower.settings import TrainingConfig, checkpoint_key
+from oneflower.settings import TrainingConfig
 from oneflower.stock.checks import check_reply
 from oneflower.stock.codec import Content, Kept, message_digest
 from oneflower.stock.delivery import Delivery
 from oneflower.stock.effects import check_own_loop, warn_own_loop
 from oneflower.stock.exchange import LEFT_OUT, Exchange, Posted
-from oneflower.stock.record import FOLDER, MB, Recording
+from oneflower.stock.loop_noise import LoopNoise
+from oneflower.stock.record import Recording, recording_of
 from oneflower.stock.stamp import Stamp
 from oneflower.stock.telling import Telling
 from oneflower.training.replies import ReplyError
@@ -54,15 +53,18 @@ class RecordingGrid(OuterGrid):
         self._clock = clock
         self._sleep = sleep
         self._lock = threading.RLock()
+        self._recording = recording_of(config, about)
         self._delivery = Delivery(
             limited(inner, config.max_update_mb * UPDATE_MB),
             patience_s=config.round_timeout,
             clock=clock,
             sleep=sleep,
+            pins=None if self._recording is None else self._recording.pins,
         )
         self._telling = Telling(journal=journal, app=str(about.get("app", "")))
-        self._recording = self._recording_of(config, about)
-        self._stamp = Stamp(seed=config.seed, training=secrets.token_hex(16))
+        training = secrets.token_hex(16)
+        self._stamp = Stamp(seed=config.seed, training=training, proximal_term=config.proximal_term)
+        self._noise = LoopNoise()
         self._opened = False
         self._numbers: Counter[int] = Counter()
         self._sent = 0
@@ -70,16 +72,6 @@ class RecordingGrid(OuterGrid):
         self._open: dict[str, Exchange] = {}
         self._waited_for_nodes = False
         self._handed_over = False
-
-    def _recording_of(self, config: TrainingConfig, about: Mapping[str, object]) -> Recording | None:
-        if not (config.checkpoint_enabled and config.replay):
-            return None
-        return Recording(
-            Path(config.checkpoint_path) / FOLDER,
-            about=about,
-            most_bytes=config.max_replay_mb * MB,
-            key=checkpoint_key(os.environ),
-        )
 
     # --- Flower's interface -----------------------------------------------------------------------
 
@@ -141,7 +133,7 @@ class RecordingGrid(OuterGrid):
             for exchange in _each(wanted.values()):
                 if not exchange.hands_out(self._clock()):
                     continue
-                for posted in exchange.take(wanted):
+                for posted in self._noise.after(exchange.take(wanted)):
                     del self._open[posted.key]
                     found.append(posted.reply_message(self.run.run_id))
             return found
@@ -163,7 +155,10 @@ class RecordingGrid(OuterGrid):
         with self._lock:
             self._give_up(exchange, exchange.waiting)
             self._completed(exchange)
-            return [each.reply_message(self.run.run_id) for each in exchange.take(exchange.posted)]
+            return [
+                each.reply_message(self.run.run_id)
+                for each in self._noise.after(exchange.take(exchange.posted))
+            ]
 
     # --- one exchange -----------------------------------------------------------------------------
 
@@ -272,6 +267,7 @@ class RecordingGrid(OuterGrid):
             if self._recording is not None:
                 self._recording.open(resume=self._config.resume != "never")
                 self._stamp.training = self._recording.training
+                self._noise.begin(self._recording.folder)
         return self._recording
 
     def hand_over(self) -> Grid:

@@ -12,7 +12,7 @@ from oneflower.flower.door import port
 from oneflower.flower.grid import RoundGrid
 from oneflower.flower.grid_base import DelegatingGrid
 from oneflower.flower.who import Roll
-from oneflower.stock.nodes import StableNodes
+from oneflower.stock.nodes import Pins, StableNodes
 
 _SAME_COHORT = 3
 """So often one choice of clients sees the same nodes; one that goes on asking waits for others to connect."""
@@ -21,13 +21,13 @@ _SAME_COHORT = 3
 class StableIds:
     """Stable ids of nodes, and the nodes behind them now.
 
-    A client that invents who it is gets the id of another one at most: it decides an order and a label, and
-    which update is whose is decided by Flower's own ids.
+    A client that invents who it is gets an id that is free at most; see `StableNodes`. Which update is whose
+    is decided by Flower's own ids. ``pins`` are kept with the checkpoints: who had which id.
     """
 
-    def __init__(self, roll: Roll) -> None:
+    def __init__(self, roll: Roll, pins: Pins | None = None) -> None:
         self._roll = roll
-        self._nodes = StableNodes()
+        self._nodes = StableNodes(pins)
         self._stable: dict[int, int] = {}
 
     def shown(self, nodes: Iterable[int]) -> list[int]:
@@ -37,9 +37,12 @@ class StableIds:
         self._stable |= {self.node(each): each for each in stable}
         return stable
 
-    def of(self, grid: Grid) -> Grid:
-        """Return a grid in which the nodes have their stable ids, for one choice of clients."""
-        return _ShownGrid(grid, self)
+    def of(self, grid: Grid, hidden: frozenset[int] = frozenset()) -> Grid:
+        """Return a grid in which the nodes have their stable ids, for one choice of clients.
+
+        The nodes in `hidden` are not there at first, if they are at most half of all.
+        """
+        return _ShownGrid(grid, self, hidden)
 
     def node(self, stable: int) -> int:
         """Return the node behind a stable id; the id itself where there is none."""
@@ -69,9 +72,10 @@ class StableIds:
 class _ShownGrid(DelegatingGrid):
     """What a strategy sees while it chooses clients."""
 
-    def __init__(self, inner: Grid, ids: StableIds) -> None:
+    def __init__(self, inner: Grid, ids: StableIds, hidden: frozenset[int]) -> None:
         super().__init__(inner)
         self._ids = ids
+        self._hidden = hidden
         self._looks = 0
 
     def get_node_ids(self) -> Iterable[int]:
@@ -79,7 +83,9 @@ class _ShownGrid(DelegatingGrid):
         self._looks += 1
         if self._looks > _SAME_COHORT and isinstance(self._inner, RoundGrid):
             return self._ids.shown(self._inner.online())
-        return self._ids.shown(self._inner.get_node_ids())
+        shown = self._ids.shown(self._inner.get_node_ids())
+        left = [node for node in shown if self._ids.node(node) not in self._hidden]
+        return left if 2 * len(left) >= len(shown) else shown
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Push messages to the nodes behind their ids."""

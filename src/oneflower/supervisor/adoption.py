@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any, Final, NoReturn, Protocol
 
 from oneflower.codes import Submitter
-from oneflower.errors import AppError, ClusterError, OneflowerError, StateError
+from oneflower.errors import ClusterError, OneflowerError, StateError
 from oneflower.files import read_bytes
 from oneflower.flower.control import RunState
 from oneflower.flower.fab import Fab, stored_bundle
 from oneflower.flower.fab_file import MOST_BYTES
+from oneflower.foreign_text import shown
 from oneflower.journal import Journal
 from oneflower.journal import events as e
+from oneflower.kinds import may_pass
 from oneflower.supervisor.adopted import (
     MEMORY_NAME,
     Adopted,
@@ -126,14 +128,15 @@ class Adopter:
         return sorted(found, key=lambda run: run.submitted_at)
 
     def _adopt(self, run: RunState) -> bool:
-        """Keep what is needed to submit the run again; a run without it is left alone, and named."""
+        """Keep what is needed to submit the run again; a run without it is left alone, and named.
+
+        Whoever may submit a run has written its bundle and its run-config: whatever they raise is the run's.
+        """
         try:
-            bundle = self._bundle(run)
-            found = Adopted(run=run.run_id, bundle=bundle, override=run.override)
-            fab = found.fab()
-        except (AppError, StateError) as error:
-            self.say(f"run {run.run_id} of {run.app} is not submitted again when it is lost: {error}")
-            self._settle([run.run_id])
+            found = Adopted(run=run.run_id, bundle=self._bundle(run), override=run.override)
+            fab = self._job(found).fab
+        except Exception as error:  # noqa: BLE001 - see above
+            self._leave(run.run_id, f" of {run.app}", error)
             return False
         (self.folder / MEMORY_NAME).unlink(missing_ok=True)
         ledger = replace(self._ledger, current=found)
@@ -145,6 +148,25 @@ class Adopter:
         )
         self.adopted(fab)
         return True
+
+    def _leave(self, run_id: int, of_app: str, error: Exception) -> None:
+        """Say why a run is not kept alive, and settle it: it does not come again at the next start."""
+        reason = error if isinstance(error, OneflowerError) else f"{type(error).__name__}: {error}"
+        if not isinstance(error, OneflowerError):
+            log.warning("an adopted run raised what nobody expected", exc_info=error)
+        self.say(f"run {run_id}{of_app} is not submitted again when it is lost: {shown(str(reason))}")
+        self._settle([run_id])
+
+    def _job(self, adopted: Adopted) -> Job:
+        """Return what is submitted again; all that the run's author has written is read here."""
+        job = Job(
+            fab=adopted.fab(),
+            run_config=adopted.run_config(self.run_config),
+            max_restarts=self.max_restarts,
+        )
+        job.describe()
+        job.config(began=True)
+        return job
 
     def _bundle(self, run: RunState) -> bytes:
         file = stored_bundle(self.bundles, run.bundle)
@@ -158,11 +180,11 @@ class Adopter:
 
     def _keep_alive(self, current: Adopted) -> None:
         file = self.folder / MEMORY_NAME
-        job = Job(
-            fab=current.fab(),
-            run_config=current.run_config(self.run_config),
-            max_restarts=self.max_restarts,
-        )
+        try:
+            job = self._job(current)
+        except Exception as error:  # noqa: BLE001 - this release may refuse what the one before has adopted
+            self._leave(current.run, "", error)
+            return
         before = load(file)
         if before is not None and before.machine.state in ENDS:
             self._settle(runs_of(self.folder, current))
@@ -183,9 +205,14 @@ class Adopter:
             self.journal.append(e.RunLetGo(), run=supervisor.memory.machine.run)
             self.say(f"run {current.run} is let go: it goes on, and is not submitted again")
         except OneflowerError as error:
-            if supervisor.memory.machine.state not in ENDS:
+            if supervisor.memory.machine.state not in ENDS and may_pass(error):
                 raise
             self.say(f"the training of run {current.run} has ended: {error}")
+        except OSError:  # this machine's, not the run's
+            raise
+        except Exception as error:  # the next start would take it up, and end, too
+            log.exception("the run that is kept alive raised what nobody expected run=%d", current.run)
+            self.say(f"the training of run {current.run} has ended: {type(error).__name__}: {error}")
         own = (supervisor.memory.machine.run, *supervisor.memory.runs)
         self._settle([current.run, *(run for run in own if run is not None)])
         forget_request(self.folder)

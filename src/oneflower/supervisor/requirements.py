@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from oneflower.errors import SettingsError
@@ -64,9 +64,12 @@ def _unmet(text: str, seen: set[tuple[str, frozenset[str]]], *, extra: str = "")
 
 def _parsed(text: str) -> Requirement | None:
     try:
-        return Requirement(text)
-    except InvalidRequirement:
+        asked = Requirement(text)
+        if asked.marker is not None:
+            asked.marker.evaluate({"extra": ""})
+    except (ValueError, LookupError):  # also of a marker that compares what cannot be compared
         return None
+    return asked
 
 
 def _installed(name: str) -> str:

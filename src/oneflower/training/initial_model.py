@@ -8,12 +8,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from oneflower.aggregation import ArraySpec, check_array
 from oneflower.checkpoints import model_digest
 from oneflower.errors import SettingsError
 from oneflower.flower.api import ArrayRecord, log
 from oneflower.flower.records import array_views, to_record
+from oneflower.foreign_text import LONGEST_NAME, shown
 from oneflower.settings import TrainingConfig
-from oneflower.training.weight_files import UnreadableError, read_weights
+from oneflower.training.weight_files import MOST_TIMES, ROOM_BYTES, UnreadableError, read_weights
 
 NOTE: Final = "initial_model"
 """The SHA-256 of the weights that a training started from, in the notes of its checkpoints."""
@@ -26,31 +28,41 @@ def with_initial_model(config: TrainingConfig, arrays: ArrayRecord, notes: dict[
     Raises
     ------
     SettingsError
-        The file cannot be read, or holds another model; the text names the arrays that differ.
+        The file cannot be read, holds another model, or NaN or infinity; the text names the arrays.
     """
     if not config.initial_model:
         return arrays
-    path = Path(config.initial_model)
+    path, wanted = Path(config.initial_model), array_views(arrays)
     try:
-        given = read_weights(path)
+        given = read_weights(path, most_bytes(wanted))
     except UnreadableError as error:
         raise SettingsError(
             f"FL_INITIAL_MODEL is {config.initial_model!r}, which cannot be used: {error}. Expected a .npz, "
             ".safetensors, .pt or .pth file of named arrays that this machine can read; correct the path, or "
             "leave FL_INITIAL_MODEL empty to start from the app's own weights"
         ) from error
-    wanted = array_views(arrays)
     differing = _differences(wanted, given)
     if differing:
-        more = [f"and {len(differing) - _SHOWN} more"] if len(differing) > _SHOWN else []
         raise SettingsError(
             f"FL_INITIAL_MODEL is {config.initial_model!r}, which is another model than the app's: "
-            f"{'; '.join([*differing[:_SHOWN], *more])}. Expected the names, shapes and dtypes of the app's "
+            f"{_some(differing)}. Expected the names, shapes and dtypes of the app's "
             "arrays; convert the file, or leave FL_INITIAL_MODEL empty"
+        )
+    checked = (check_array(name, array, ArraySpec(array.shape, array.dtype)) for name, array in given.items())
+    faulty = [fault for fault in checked if fault]
+    if faulty:
+        raise SettingsError(
+            f"FL_INITIAL_MODEL is {config.initial_model!r}, which cannot be used: {_some(faulty)}. "
+            "Save the weights of a training that has not diverged, or leave FL_INITIAL_MODEL empty"
         )
     notes[NOTE] = model_digest(given)
     log(INFO, "training starts from FL_INITIAL_MODEL path=%s sha256=%s", path, notes[NOTE])
     return to_record(dict(given), tuple(wanted))
+
+
+def most_bytes(model: Mapping[str, NDArray[Any]]) -> int:
+    """Return how many bytes a file of the weights of a model may have."""
+    return MOST_TIMES * sum(array.nbytes for array in model.values()) + ROOM_BYTES
 
 
 def _differences(wanted: Mapping[str, NDArray[Any]], given: Mapping[str, NDArray[Any]]) -> list[str]:
@@ -61,7 +73,12 @@ def _differences(wanted: Mapping[str, NDArray[Any]], given: Mapping[str, NDArray
             found.append(f"{name} is missing in the file")
         elif (other.shape, other.dtype) != (array.shape, array.dtype):
             found.append(f"{name} is {_form(other)} in the file and {_form(array)} in the app")
-    return found + [f"{name} is not in the app" for name in given if name not in wanted]
+    return found + [f"{shown(name, LONGEST_NAME)} is not in the app" for name in given if name not in wanted]
+
+
+def _some(texts: list[str]) -> str:
+    more = [f"and {len(texts) - _SHOWN} more"] if len(texts) > _SHOWN else []
+    return "; ".join([*texts[:_SHOWN], *more])
 
 
 def _form(array: NDArray[np.generic]) -> str:

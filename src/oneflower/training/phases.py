@@ -199,10 +199,7 @@ class Phases:
                 continue
             self.record(
                 ReplyReceived(
-                    round=server_round,
-                    phase=Task(phase),
-                    client=str(reply.node_id),
-                    seconds=reply.seconds,
+                    round=server_round, phase=Task(phase), client=str(reply.node_id), seconds=reply.seconds
                 )
             )
         missing = sorted({message.metadata.dst_node_id for message in asked} - answered)

@@ -11,14 +11,6 @@ from oneflower.settings import APP_STRATEGY
 
 NOISE: Final = "privacy-noise"
 _WRAPPER, _MOD, _OPACUS, _OLD = "DifferentialPrivacy", "LocalDpMod", "opacus", "DPFedAvg"
-_FROM_SEED = (
-    "draws its noise from NumPy's global generator, which follows from FL_SEED: each client could compute it"
-)
-
-HOW_TO_START_IT: Final = (
-    "Start a wrapper of flwr.serverapp.strategy (DifferentialPrivacy...) with its start, or use LocalDpMod; "
-    "see docs/client-side.md, Noise of differential privacy"
-)
 HOW_TO_KEEP_IT: Final = "Leave FL_STRATEGY at app, and start the wrapper with strategy.start in the ServerApp"
 HOW_TO_UNSET: Final = f"Unset {KEY_VARIABLE} except to compare two trainings byte by byte"
 
@@ -34,9 +26,13 @@ def check_noise(sources: Sources, way: Way, *, strategy: object, environ: Mappin
     said: list[str] = []
     fixes: list[str] = []
     wrappers = _named(sources, _WRAPPER)
-    if wrappers and way is Way.LOOP:
-        said.append(f"{wrappers} in a loop of the app's own {_FROM_SEED}")
-        fixes.append(HOW_TO_START_IT)
+    old = _named(sources, _OLD)
+    if way is Way.LOOP and (wrappers or old):
+        both = ", ".join(filter(None, (wrappers, old)))
+        said.append(
+            f"the server draws the noise of {both} from a random key, which is in the folder of the "
+            "recording and in no message"
+        )
     elif wrappers and (way is Way.SDK or strategy != APP_STRATEGY):
         by = "oneflower.sdk.train" if way is Way.SDK else f"FL_STRATEGY={strategy}"
         said.append(f"{by} trains with another strategy: {wrappers} adds no noise")
@@ -46,9 +42,6 @@ def check_noise(sources: Sources, way: Way, *, strategy: object, environ: Mappin
             f"the server draws the noise of {wrappers} from a random key, which is in the checkpoints and "
             "in no message"
         )
-    if old := _named(sources, _OLD):
-        said.append(f"{old} {_FROM_SEED}")
-        fixes.append(HOW_TO_START_IT)
     on_clients = [name for name in (_MOD, _OPACUS) if name in sources.names | sources.packages]
     if on_clients:
         said.append(
