@@ -68,6 +68,8 @@ BY_ITSELF = (
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.delenv("ONEFLOWER_DATA", raising=False)
+    (tmp_path / "here" / "within").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here" / "within")  # of which the check makes copies
     # A name of its own: Flower leaves the last app that it loaded on Python's path.
     return write_app(f"fish{next(NUMBERS)}", tmp_path)
 
