@@ -72,9 +72,9 @@ def _finished(
         listed = "; ".join(str(change) for change in other)
         if finish is None:
             raise SettingsError(
-                f"the app here has finished, with other settings: {listed}. Give a new training another "
-                "state folder and another FL_CHECKPOINT_PATH (`oneflower up --fresh` sets the old ones aside), "
-                "or take the change back"
+                f"the app here has finished, with other settings: {listed}. Take the change back, or give a "
+                "new training another state folder and another FL_CHECKPOINT_PATH (`oneflower up --fresh` "
+                "sets the old ones aside)"
             )
         further = how_to_go_further(finish, done, job.run_config)
         kept = finish.path is not None
