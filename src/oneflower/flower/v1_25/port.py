@@ -196,9 +196,10 @@ NOISE_MODULES = (
 NOISE = PrivateUse(
     name="privacy-noise",
     why="Give the modules that draw the noise of differential privacy a generator of their own: NumPy's "
-    "global one is seeded from FL_SEED, which every client knows.",
+    "global one is seeded from FL_SEED, which every client knows. Flower divides by the norm of an update: "
+    "that of a client which sends the model back is made more than 0.",
     sources={
-        "flwr.common.differential_privacy": {"np": "93d3ab501a9c"},
+        "flwr.common.differential_privacy": {"np": "93d3ab501a9c", "get_norm": "11286d7221cb"},
         "flwr.serverapp.strategy.dp_adaptive_clipping": {"np": "0eb144558005"},
         "flwr.server.strategy.dp_adaptive_clipping": {"np": "5fc2617422c5"},
         "flwr.server.strategy.dpfedavg_adaptive": {"np": "8d33056c2116"},

@@ -215,9 +215,10 @@ NOISE_MODULES = (
 NOISE = PrivateUse(
     name="privacy-noise",
     why="Give the modules that draw the noise of differential privacy a generator of their own: NumPy's "
-    "global one is seeded from FL_SEED, which every client knows.",
+    "global one is seeded from FL_SEED, which every client knows. Flower divides by the norm of an update: "
+    "that of a client which sends the model back is made more than 0.",
     sources={
-        "flwr.supercore.differential_privacy": {"np": "93d3ab501a9c"},
+        "flwr.supercore.differential_privacy": {"np": "93d3ab501a9c", "get_norm": "11286d7221cb"},
         "flwr.serverapp.strategy.dp_adaptive_clipping": {"np": "44e138066af9"},
         "flwr.server.strategy.dp_adaptive_clipping": {"np": "5fc2617422c5"},
         "flwr.server.strategy.dpfedavg_adaptive": {"np": "8d33056c2116"},
