@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from logging import INFO, WARNING
 
 from oneflower.aggregation import (
+    WEIGHT,
     AggregationError,
     Arrays,
     Bounded,
@@ -91,7 +92,7 @@ class AppStrategy:
     @property
     def weighted_by(self) -> str:
         """The metric that holds the number of examples."""
-        return str(getattr(innermost(self.inner), "weighted_by_key", "num-examples"))
+        return weight_name(self.inner)
 
     # --- state ------------------------------------------------------------------------------------
 
@@ -251,6 +252,11 @@ def name_of(inner: strategy.Strategy) -> str:
     wrapped = getattr(inner, "strategy", None)
     of = f" of {name_of(wrapped)}" if isinstance(wrapped, strategy.Strategy) else ""
     return f"{type(inner).__name__}{of}"
+
+
+def weight_name(inner: strategy.Strategy) -> str:
+    """Return the metric by which an app's strategy weights the updates."""
+    return str(getattr(innermost(inner), "weighted_by_key", WEIGHT))
 
 
 def _draws_noise(inner: strategy.Strategy) -> bool:

@@ -82,6 +82,14 @@ def check_own_rule(config: TrainingConfig, name: str) -> None:
         )
 
 
+def refused_replacement(config: TrainingConfig, name: str) -> SettingsError:
+    """Return why FL_STRATEGY cannot replace a strategy of trees: a rule of oneflower needs one form."""
+    return SettingsError(
+        f"FL_STRATEGY={config.strategy} cannot combine the model of this app: it starts {name}, whose trees "
+        f"change in number and size. Remove FL_STRATEGY, or set FL_STRATEGY={APP_STRATEGY}"
+    )
+
+
 def _robust(config: TrainingConfig) -> Iterable[str]:
     if config.strategy != APP_STRATEGY and spec_of(config.strategy).family is Family.ROBUST:
         yield f"FL_STRATEGY={config.strategy}"
