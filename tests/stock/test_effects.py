@@ -7,8 +7,9 @@ from flwr.serverapp.strategy import FedAvg
 
 from oneflower.checkpoints import CheckpointReader
 from oneflower.errors import SettingsError
-from oneflower.journal import read_journal
-from oneflower.journal.events import ClientQuarantined, TrainingStarted
+from oneflower.journal import JOURNAL_VARIABLE, TrainingState, read_journal
+from oneflower.journal.events import ClientQuarantined, TrainingBegun, TrainingStarted
+from oneflower.monitor.text.lines import describe
 from oneflower.settings.table import BY_KEY
 from oneflower.stock import stamp as recording_stamp
 
@@ -132,3 +133,19 @@ def test_what_the_operator_did_not_set_is_the_authors(stock):
     assert CheckpointReader(app.path).rounds() == (1, 2)
     app.run(**set_by_operator(**{"num-server-rounds": 3}))
     assert CheckpointReader(app.path).rounds() == (1, 2, 3)
+
+
+MEDIAN = "FedMedian (FL_STRATEGY) instead of the app's FedAvg"
+
+
+@pytest.mark.parametrize(("strategy", "told"), [("FedMedian", MEDIAN), ("app", "FedAvg (app)")])
+def test_the_journal_says_whose_strategy_was_replaced(stock, tmp_path, monkeypatch, strategy, told):
+    """That an author's strategy is left out was in the ServerApp's log alone."""
+    monkeypatch.setenv(JOURNAL_VARIABLE, str(tmp_path / "journal.jsonl"))
+    app = stock(starts(FedAvg))
+    app.run(**set_by_operator(strategy=strategy))
+    app.run(**set_by_operator(**{"strategy": strategy, "num-server-rounds": 3}))
+    state, entries = TrainingState(), list(read_journal(tmp_path / "journal.jsonl"))
+    begun = [each for each in entries if isinstance(each.event, TrainingBegun)]
+    shown = [describe(each, state).split(", ")[0].split(": ")[1] for each in begun]
+    assert shown == [told] * 2
