@@ -28,6 +28,7 @@ from oneflower.journal.events import TrainingInterrupted
 from oneflower.local_cluster.commands import THREAD_VARIABLES, threads
 from oneflower.local_cluster.interrupts import Interrupts
 from oneflower.local_cluster.plan import Plan, make_plan
+from oneflower.monitor.text.own_loop import loop_rows
 from oneflower.monitor.text.progress import PlainProgress
 from oneflower.monitor.text.values import ending, final_rows
 from oneflower.output import steady_output
@@ -118,10 +119,11 @@ def simulate(  # noqa: PLR0913 - one parameter per option
                     journal.append(TrainingInterrupted())
                     raise
             reached = reduce(read_patiently(plan.folder.journal))
-            finish = reached.finish
-            if finish is None and reached.loop is not None and reached.loop.finished:
+            if reached.finish is None and reached.loop is not None and reached.loop.finished:
                 fresh.ended().save(plan.folder.training)
-        for name, value in final_rows(finish):
+        history = reduce(read_patiently(plan.folder.journal))
+        rows = final_rows(finish or history.finish)
+        for name, value in rows if history.own_loop is None else loop_rows(history.own_loop):
             console.print(Text.assemble((f"{name:<16}", "dim"), printable(value)), soft_wrap=True)
 
 

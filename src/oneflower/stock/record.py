@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from oneflower.checkpoints.lock import FolderLock
+from oneflower.checkpoints.names import RECORDING
 from oneflower.errors import CheckpointError, ForeignError, StateError
 from oneflower.files import probe, read_bytes, read_json, replace_file, state_errors, write_json
 from oneflower.flower.api import log
@@ -20,12 +21,11 @@ from oneflower.stock.codec import Content, Kept, decode, encode, head_of
 from oneflower.stock.effects import safety_asked
 from oneflower.stock.nodes import Pins
 
-FOLDER: Final = "exchanges"
-"""The folder of the recording, in FL_CHECKPOINT_PATH."""
 MB: Final = 1_000_000
 _ABOUT: Final = "training.json"
 _NODES: Final = "nodes.json"
-_SUFFIX: Final = ".reply"
+SUFFIX: Final = ".reply"
+"""How the name of a recorded reply ends."""
 _MODE: Final = 0o600
 _LOCK_WAIT_S: Final = 15.0
 _MOST_LISTS: Final = 10_000
@@ -169,7 +169,7 @@ class Recording:
             self._stop(f"it would have more than FL_MAX_REPLAY_MB={self._most_bytes // MB}")
             return
         try:
-            replace_file(self.folder / f"{self._next:08d}{_SUFFIX}", data, mode=_MODE)
+            replace_file(self.folder / f"{self._next:08d}{SUFFIX}", data, mode=_MODE)
         except OSError as error:
             self._stop(f"{self.folder} cannot be written: {error.strerror or error}")
             return
@@ -202,7 +202,7 @@ class Recording:
 
     def _read(self) -> None:
         unread: dict[Path, str] = {}
-        for path in sorted(self.folder.glob(f"*{_SUFFIX}")):
+        for path in sorted(self.folder.glob(f"*{SUFFIX}")):
             try:
                 self._next = max(self._next, int(path.stem) + 1)
                 with path.open("rb") as file:
@@ -229,13 +229,13 @@ class Recording:
             log(INFO, "recorded replies found path=%s replies=%d", self.folder, self.recorded)
 
     def _load(self, path: Path) -> Kept:
-        kept = decode(read_bytes(path, _LARGEST, follow=False), self._key)
+        kept = decode(read_reply(path), self._key)
         if kept.training != self.training:
             raise ForeignError("it is of another training", word="OTHER TRAINING")
         return kept
 
     def _is_ours(self, path: Path) -> bool:
-        return path.suffix == _SUFFIX or path.name in {_ABOUT, _NODES}
+        return path.suffix == SUFFIX or path.name in {_ABOUT, _NODES}
 
     def _new_aside(self) -> Path:
         """Return the folder for what this start sets aside."""
@@ -266,6 +266,11 @@ def _free_name(path: Path) -> Path:
     return next(each for each in names if not os.path.lexists(each))
 
 
+def read_reply(path: Path) -> bytes:
+    """Return the bytes of a recorded reply."""
+    return read_bytes(path, _LARGEST, follow=False)
+
+
 def _head_bytes(path: Path) -> int:
     """Return how much of a file its description takes, with what stands before it."""
     with path.open("rb") as file:
@@ -278,7 +283,7 @@ def recording_of(config: TrainingConfig, about: Mapping[str, object]) -> Recordi
     if not (config.checkpoint_enabled and config.replay):
         return None
     return Recording(
-        Path(config.checkpoint_path) / FOLDER,
+        Path(config.checkpoint_path) / RECORDING,
         about=about,
         most_bytes=config.max_replay_mb * MB,
         key=checkpoint_key(os.environ),

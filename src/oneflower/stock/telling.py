@@ -127,6 +127,7 @@ class Telling:
                 repeated=exchange.repeated,
                 seconds=seconds,
                 size_bytes=size_bytes,
+                clients=tuple(map(str, exchange.answered)),
             )
         )
 
