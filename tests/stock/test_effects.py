@@ -12,8 +12,9 @@ from flwr.serverapp.strategy import (
 
 from oneflower.checkpoints import CheckpointReader
 from oneflower.errors import SettingsError
-from oneflower.journal import read_journal
-from oneflower.journal.events import ClientQuarantined, TrainingStarted
+from oneflower.journal import JOURNAL_VARIABLE, TrainingState, read_journal
+from oneflower.journal.events import ClientQuarantined, TrainingBegun, TrainingStarted
+from oneflower.monitor.text.lines import describe
 from oneflower.settings.table import BY_KEY
 from oneflower.stock import stamp as recording_stamp
 
@@ -148,3 +149,19 @@ def test_a_rule_of_oneflower_in_place_of_trees_is_refused_at_once(stock, trees):
     wrapped = starts(lambda: DifferentialPrivacyServerSideFixedClipping(trees(), 0.1, 1.0, 2))
     with pytest.raises(SettingsError, match="cannot combine"):
         stock(wrapped).run(**settings)
+
+
+MEDIAN = "FedMedian (FL_STRATEGY) instead of the app's FedAvg"
+
+
+@pytest.mark.parametrize(("strategy", "told"), [("FedMedian", MEDIAN), ("app", "FedAvg (app)")])
+def test_the_journal_says_whose_strategy_was_replaced(stock, tmp_path, monkeypatch, strategy, told):
+    """That an author's strategy is left out was in the ServerApp's log alone."""
+    monkeypatch.setenv(JOURNAL_VARIABLE, str(tmp_path / "journal.jsonl"))
+    app = stock(starts(FedAvg))
+    app.run(**set_by_operator(strategy=strategy))
+    app.run(**set_by_operator(**{"strategy": strategy, "num-server-rounds": 3}))
+    state, entries = TrainingState(), list(read_journal(tmp_path / "journal.jsonl"))
+    begun = [each for each in entries if isinstance(each.event, TrainingBegun)]
+    shown = [describe(each, state).split(", ")[0].split(": ")[1] for each in begun]
+    assert shown == [told] * 2

@@ -10,6 +10,8 @@ METADATA: Final = "checkpoint_metadata.json"
 BEST: Final = "checkpoint_best.npz"
 HISTORY: Final = "checkpoint_history.jsonl"
 LOCK: Final = ".checkpoint.lock"
+RECORDING: Final = "exchanges"
+"""The folder, beside the checkpoints, of the recording of an app's own loop."""
 REJECTED: Final = "rejected"
 """Why a round was set aside from which no client could train: the training has gone back from it."""
 

@@ -8,7 +8,9 @@ import typer
 
 from oneflower.checkpoints import FORMATS, export_model, format_of
 from oneflower.cli.checkpoint_options import FolderArgument, FolderOption, RoundArgument, reader_of
+from oneflower.cli.recordings import none_in
 from oneflower.cli.sources import DEFAULT_CHECKPOINTS, checkpoint_folder
+from oneflower.errors import CheckpointError
 
 
 def export(  # noqa: PLR0913 - each is an option of the command
@@ -48,6 +50,10 @@ def export(  # noqa: PLR0913 - each is an option of the command
     """
     form = format_of(output, kind)
     target = output or Path(f"model_round_{number}.{form}")
-    arrays = reader_of(checkpoint_folder(where, path)).load(number).arrays
+    folder = checkpoint_folder(where, path)
+    reader = reader_of(folder)
+    if not reader.rounds():
+        raise CheckpointError(f"there is no round to export: {none_in(folder)}")
+    arrays = reader.load(number).arrays
     export_model(arrays, target, form, like=like)
     sys.stdout.write(f"{target}\n")

@@ -26,6 +26,7 @@ from oneflower.cli.checkpoint_options import (
     reader_of,
 )
 from oneflower.cli.checkpoint_text import cells_of, field_text, number_text, print_json, rows_of, verify_round
+from oneflower.cli.recordings import none_in, recording_in, recording_words, verify_recording
 from oneflower.cli.sources import DEFAULT_CHECKPOINTS, checkpoint_folder, signer
 from oneflower.cli.tables import print_table
 from oneflower.errors import CheckpointError, ForeignError, SettingsError
@@ -60,10 +61,18 @@ def list_rounds(
     rows = rows_of(reader, verified=verified)
     aside = reader.set_aside()
     if as_json:
-        print_json({"path": str(path), "rounds": rows, "set_aside": aside})
+        recording = recording_in(path)
+        print_json(
+            {
+                "path": str(path),
+                "rounds": rows,
+                "set_aside": aside,
+                "recording": None if recording is None else str(recording),
+            }
+        )
         return
     if not rows:
-        sys.stdout.write(_none_in(path))
+        sys.stdout.write(f"{none_in(path)}\n")
     else:
         columns = ("round", "saved", "size", "strategy", "metrics", "verified")
         print_table(columns, [cells_of(row) for row in rows[-_MOST_ROWS:]])
@@ -76,10 +85,8 @@ def list_rounds(
             f"{counted(len(aside), 'file')} {were(len(aside))} set aside and {are(len(aside))} not used: "
             f"{_listed(aside)}\n"
         )
-
-
-def _none_in(path: Path) -> str:
-    return f"No checkpoints in {path}.\n"
+    if rows and (words := recording_words(path)):
+        sys.stdout.write(f"{words[:1].upper()}{words[1:]}.\n")
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -128,13 +135,16 @@ def verify(
     *,
     path: FolderOption = DEFAULT_CHECKPOINTS,
 ) -> None:
-    """Verify the checksums of one round or all. Exit code 3 if anything is damaged, or not signed."""
+    """Verify the checksums of one round or all, and of a recording.
+
+    Exit code 3 if anything is damaged, or not signed.
+    """
     number, where = _round_and_folder(what or [])
     path = checkpoint_folder(where, path)
     reader = reader_of(path)
     rounds = reader.rounds() if number is None else (number,)
-    if not rounds:
-        sys.stdout.write(_none_in(path))
+    if not rounds and recording_in(path) is None:
+        sys.stdout.write(f"{none_in(path)}\n")
     found = {each: verify_round(reader, each, required=number is not None) for each in rounds}
     sys.stdout.writelines(f"round {each}: {printable(result.text)}\n" for each, result in found.items())
     foreign = [str(each) for each, result in found.items() if result.foreign]
@@ -158,6 +168,8 @@ def verify(
             f"{', '.join(lacking)}. The models are good, and a training resumes from them without those "
             f"metrics; restore {HISTORY} from a copy to recover them."
         )
+    if number is None:
+        verify_recording(path)
 
 
 @app.command()
@@ -242,7 +254,7 @@ def sign_rounds(where: FolderArgument = None, *, path: FolderOption = DEFAULT_CH
     with CheckpointStore(path) as store:
         done = sign_folder(store, key)
     if not done:
-        sys.stdout.write(_none_in(path))
+        sys.stdout.write(f"{none_in(path)}\n")
     sys.stdout.writelines(f"round {number}: {printable(what)}\n" for number, what in done.items())
     if any(what.startswith("not") for what in done.values()):
         raise CheckpointError(f"some checkpoints in {path} are damaged and were not signed")

@@ -28,6 +28,7 @@ from oneflower.journal.events import TrainingInterrupted
 from oneflower.local_cluster.commands import THREAD_VARIABLES, threads
 from oneflower.local_cluster.interrupts import Interrupts
 from oneflower.local_cluster.plan import Plan, make_plan
+from oneflower.monitor.text.own_loop import loop_rows
 from oneflower.monitor.text.progress import PlainProgress
 from oneflower.monitor.text.values import ending, final_rows
 from oneflower.output import steady_output
@@ -93,9 +94,17 @@ def simulate(  # noqa: PLR0913 - one parameter per option
         os.environ.setdefault(name, str(threads(clients, os.cpu_count() or 1)))
     os.environ["FL_CHECKPOINT_KEY"] = resolution.settings.checkpoint_key
     with Interrupts(at_once=True), plan.folder.lock():
-        finished = _finished(plan, clients, progress)
+        job = Job(
+            fab=plan.fab,
+            run_config=plan.run_config(),
+            max_restarts=plan.settings.max_restarts,
+            nodes=clients,
+        )
+        finished = _finished(plan, job, progress)
         finish = None if finished is None else finished.event
         if finished is None:
+            fresh = Memory.fresh(job.describe(), max_restarts=job.max_restarts)
+            fresh.save(plan.folder.training)
             with _shown(plan.folder.journal, progress):
                 try:
                     simulation.simulate(
@@ -109,19 +118,17 @@ def simulate(  # noqa: PLR0913 - one parameter per option
                     journal = Journal(plan.folder.journal, owner=Owner(process=this_process()))
                     journal.append(TrainingInterrupted())
                     raise
-            finish = reduce(read_patiently(plan.folder.journal)).finish
-        for name, value in final_rows(finish):
+            reached = reduce(read_patiently(plan.folder.journal))
+            if reached.finish is None and reached.loop is not None and reached.loop.finished:
+                fresh.ended().save(plan.folder.training)
+        history = reduce(read_patiently(plan.folder.journal))
+        rows = final_rows(finish or history.finish)
+        for name, value in rows if history.own_loop is None else loop_rows(history.own_loop):
             console.print(Text.assemble((f"{name:<16}", "dim"), printable(value)), soft_wrap=True)
 
 
-def _finished(plan: Plan, clients: int, progress: PlainProgress) -> Finished | None:
-    """Return how this simulation finished earlier; if it did not, save its configuration."""
-    job = Job(
-        fab=plan.fab,
-        run_config=plan.run_config(),
-        max_restarts=plan.settings.max_restarts,
-        nodes=clients,
-    )
+def _finished(plan: Plan, job: Job, progress: PlainProgress) -> Finished | None:
+    """Return how this simulation finished earlier; None if it did not."""
     if plan.settings.resume == "auto":
         entries = read_patiently(plan.folder.journal)
         finished = finished_already(
@@ -135,7 +142,6 @@ def _finished(plan: Plan, clients: int, progress: PlainProgress) -> Finished | N
             how = "" if finished.event is None else f": {ending(finished.event)}"
             progress.say(f"this training has finished already{how}; nothing was run", "bold")
             return finished
-    Memory.fresh(job.describe(), max_restarts=job.max_restarts).save(plan.folder.training)
     return None
 
 

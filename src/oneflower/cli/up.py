@@ -21,6 +21,7 @@ from oneflower.journal.events import SettingRow, TrainingFinished
 from oneflower.local_cluster.plan import Plan, make_plan
 from oneflower.local_cluster.session import Outcome, Session
 from oneflower.monitor.html.report import write_report
+from oneflower.monitor.text.own_loop import loop_rows
 from oneflower.monitor.text.progress import LiveProgress, PlainProgress
 from oneflower.monitor.text.values import duration, final_rows, headline_of, metrics_text
 from oneflower.output import steady_output
@@ -152,6 +153,10 @@ def _print_end(plan: Plan, outcome: Outcome, history: TrainingState, console: Co
         console.print(Text(text, style="bold"), soft_wrap=True)
     for name, value in _summary(plan, outcome, history):
         console.print(Text.assemble((f"{name:<16}", "dim"), printable(value)), soft_wrap=True)
+    if history.own_loop is not None:
+        if not outcome.trained:
+            console.print(Text("Use --fresh to run the app once more."), soft_wrap=True)
+        return
     wanted = plan.settings.num_rounds if plan.settings.is_set("FL_NUM_ROUNDS") else 0
     if outcome.trained or history.total < wanted:
         return
@@ -167,6 +172,12 @@ def _advice(plan: Plan, finish: TrainingFinished | None, done: int) -> str:
 
 
 def _summary(plan: Plan, outcome: Outcome, history: TrainingState) -> Iterable[tuple[str, str]]:
+    if history.own_loop is not None:
+        yield from loop_rows(history.own_loop)
+        if history.restarts:
+            yield "restarts", str(history.restarts)
+        yield "report", str(plan.folder.report)
+        return
     finish = outcome.finish
     done = finish.round if finish is not None else history.done
     yield "rounds", f"{done} of {history.total}" if history.total else "not reported by the app"

@@ -117,6 +117,7 @@ def _training(state: TrainingState, now: datetime) -> dict[str, Any]:
             "stopped": finish.stopped,
             "because": finish.because,
         },
+        "own_loop": state.own_loop and asdict(state.own_loop),
         "failure": state.failure.words if state.failure else None,
     }
 

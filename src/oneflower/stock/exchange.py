@@ -1,6 +1,6 @@
 """Messages that an app sends together, and what has come of each."""
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -33,6 +33,7 @@ class Posted:
     content: Content = None
     settled: bool = False
     taken: bool = False
+    replied: bool = False
 
     @classmethod
     def of(cls, message: Message, node: int, number: int) -> "Posted":
@@ -105,6 +106,11 @@ class Exchange:
         return next((each.message.metadata.message_type for each in self.posted.values()), "")
 
     @property
+    def answered(self) -> tuple[int, ...]:
+        """The nodes whose replies reached the app, or will."""
+        return tuple(dict.fromkeys(each.node for each in self.posted.values() if each.replied))
+
+    @property
     def waiting(self) -> list[str]:
         """The messages of which nothing has come."""
         return [each.key for each in self.posted.values() if not each.settled]
@@ -112,6 +118,7 @@ class Exchange:
     def settle(self, posted: Posted, content: Content) -> None:
         """Note what has come of a message."""
         posted.content, posted.settled = content, True
+        posted.replied = isinstance(content, RecordDict)
         posted.taken = content is None  # the app gets no reply
 
     def repeat(self, posted: Posted, content: Content) -> None:
@@ -139,3 +146,8 @@ class Exchange:
         for each in ready:
             each.taken = True
         return sorted(ready, key=lambda each: (each.node, each.number))
+
+
+def in_order(exchanges: Iterable[Exchange]) -> list[Exchange]:
+    """Return each exchange once, in the order in which they were begun."""
+    return sorted({each.number: each for each in exchanges}.values(), key=lambda each: each.number)

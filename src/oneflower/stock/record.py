@@ -11,19 +11,21 @@ from pathlib import Path
 from typing import Any, Final
 
 from oneflower.checkpoints.lock import FolderLock
+from oneflower.checkpoints.names import RECORDING
 from oneflower.errors import CheckpointError, ForeignError, StateError
 from oneflower.files import probe, read_bytes, read_json, replace_file, state_errors, write_json
 from oneflower.flower.api import log
 from oneflower.settings import TrainingConfig, checkpoint_key
+from oneflower.stock.about import how_it_differs
 from oneflower.stock.codec import Content, Kept, decode, encode, head_of
+from oneflower.stock.effects import safety_asked
 from oneflower.stock.nodes import Pins
 
-FOLDER: Final = "exchanges"
-"""The folder of the recording, in FL_CHECKPOINT_PATH."""
 MB: Final = 1_000_000
 _ABOUT: Final = "training.json"
 _NODES: Final = "nodes.json"
-_SUFFIX: Final = ".reply"
+SUFFIX: Final = ".reply"
+"""How the name of a recorded reply ends."""
 _MODE: Final = 0o600
 _LOCK_WAIT_S: Final = 15.0
 _MOST_LISTS: Final = 10_000
@@ -88,14 +90,26 @@ class Recording:
             probe(self.folder)
             self._lock.acquire(_LOCK_WAIT_S)
             about = read_json(self.folder / _ABOUT)
-            if about and not (resume and about.get("about") == self._about):
-                why = "FL_RESUME is never" if not resume else "it is of another app, seed or version"
+            if why := self._why_not(about, resume=resume):
                 self._set_aside([path for path in self.folder.iterdir() if self._is_ours(path)], why)
                 about = {}
             self.training = str(about.get("training") or secrets.token_hex(16))
             self._read()
             if not about:
                 write_json(self.folder / _ABOUT, {"v": 1, "training": self.training, "about": self._about})
+
+    def is_others(self, *, resume: bool = True) -> str:
+        """Return why `open` would set aside what is there; empty where it would not. Nothing is changed."""
+        with state_errors(self.folder):
+            return self._why_not(read_json(self.folder / _ABOUT), resume=resume)
+
+    def _why_not(self, about: Mapping[str, Any], *, resume: bool) -> str:
+        if not about:
+            return ""
+        if not resume:
+            return "FL_RESUME is never"
+        how = how_it_differs(about.get("about"), self._about)
+        return f"the recording is {how}" if how else ""
 
     def close(self) -> None:
         """Let the folder go."""
@@ -155,7 +169,7 @@ class Recording:
             self._stop(f"it would have more than FL_MAX_REPLAY_MB={self._most_bytes // MB}")
             return
         try:
-            replace_file(self.folder / f"{self._next:08d}{_SUFFIX}", data, mode=_MODE)
+            replace_file(self.folder / f"{self._next:08d}{SUFFIX}", data, mode=_MODE)
         except OSError as error:
             self._stop(f"{self.folder} cannot be written: {error.strerror or error}")
             return
@@ -188,7 +202,7 @@ class Recording:
 
     def _read(self) -> None:
         unread: dict[Path, str] = {}
-        for path in sorted(self.folder.glob(f"*{_SUFFIX}")):
+        for path in sorted(self.folder.glob(f"*{SUFFIX}")):
             try:
                 self._next = max(self._next, int(path.stem) + 1)
                 with path.open("rb") as file:
@@ -215,13 +229,13 @@ class Recording:
             log(INFO, "recorded replies found path=%s replies=%d", self.folder, self.recorded)
 
     def _load(self, path: Path) -> Kept:
-        kept = decode(read_bytes(path, _LARGEST, follow=False), self._key)
+        kept = decode(read_reply(path), self._key)
         if kept.training != self.training:
             raise ForeignError("it is of another training", word="OTHER TRAINING")
         return kept
 
     def _is_ours(self, path: Path) -> bool:
-        return path.suffix == _SUFFIX or path.name in {_ABOUT, _NODES}
+        return path.suffix == SUFFIX or path.name in {_ABOUT, _NODES}
 
     def _new_aside(self) -> Path:
         """Return the folder for what this start sets aside."""
@@ -252,6 +266,11 @@ def _free_name(path: Path) -> Path:
     return next(each for each in names if not os.path.lexists(each))
 
 
+def read_reply(path: Path) -> bytes:
+    """Return the bytes of a recorded reply."""
+    return read_bytes(path, _LARGEST, follow=False)
+
+
 def _head_bytes(path: Path) -> int:
     """Return how much of a file its description takes, with what stands before it."""
     with path.open("rb") as file:
@@ -264,13 +283,16 @@ def recording_of(config: TrainingConfig, about: Mapping[str, object]) -> Recordi
     if not (config.checkpoint_enabled and config.replay):
         return None
     return Recording(
-        Path(config.checkpoint_path) / FOLDER,
+        Path(config.checkpoint_path) / RECORDING,
         about=about,
         most_bytes=config.max_replay_mb * MB,
         key=checkpoint_key(os.environ),
     )
 
 
-def facts(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what JSON can hold of a mapping, for `about`."""
-    return {key: value for key, value in config.items() if isinstance(value, bool | int | float | str)}
+def left_alone(recording: Recording | None, config: TrainingConfig) -> str:
+    """Return why a recording stays as it is: another training's, where this one is refused if it trains."""
+    if recording is None or not safety_asked(config):
+        return ""
+    why = recording.is_others(resume=config.resume != "never")
+    return f"{recording.folder} is left as it is, because {why}" if why else ""

@@ -86,6 +86,7 @@ def run_started(started: Started, context: Context, seed: Seed) -> Result:
             arrays=started.initial_arrays,
             evaluate=started.evaluate_fn,
             parts=parts,
+            replaces="" if config.strategy == APP_STRATEGY else name_of(started.strategy),
             train_config=configs["train_config"],
             evaluate_config=configs["evaluate_config"],
         )

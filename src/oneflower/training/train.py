@@ -112,7 +112,10 @@ def train(  # noqa: PLR0913 what Flower hands over, the model, and three options
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What one training is made of: what the app gives, and what the settings say."""
+    """What one training is made of: what the app gives, and what the settings say.
+
+    `replaces` names the app's own strategy where FL_STRATEGY stands in its place.
+    """
 
     grid: RoundGrid
     context: Context
@@ -124,6 +127,7 @@ class Work:
     evaluate_config: ConfigRecord
     prepare: Prepare | None = None
     versions: Mapping[str, str] | None = None
+    replaces: str = ""
     parts: PartTable = field(default_factory=lambda: PartTable(path=named_path(PARTS_VARIABLE)))
 
 
@@ -159,7 +163,7 @@ def conduct(work: Work) -> Result:
             stopping=Stopping(rule),
             remarks=Remarks(config=config, phases=phases, notes=keeper.notes),
         )
-        return _run(loop, work.arrays, app, work.prepare)
+        return _run(loop, work, app)
 
 
 def _of_this_app(config: TrainingConfig) -> TrainingConfig:
@@ -199,20 +203,20 @@ def _stop_rule(config: TrainingConfig, *, evaluates: bool) -> StopRule:
     return rule
 
 
-def _run(loop: RoundLoop, arrays: ArrayRecord, app: str, prepare: Prepare | None) -> Result:
+def _run(loop: RoundLoop, work: Work, app: str) -> Result:
     """Restore, run the rounds, and write how the training began and ended."""
-    config, phases = loop.config, loop.phases
+    config, phases, prepare = loop.config, loop.phases, work.prepare
     facts = {**facts_of(config), "strategy": loop.strategy.name, "app": app}
     done, bad, ending = 0, None, None
     try:
         while ending is None:
-            result = new_result(arrays)
+            result = new_result(work.arrays)
             start = loop.keeper.restore(result) if bad is None else loop.keeper.go_back(bad.round, result)
             done = start.round
             phases.controls.begin(done)
             loop.strategy.load_state(start.state, array_views(result.arrays))
             if bad is None:
-                _announce(loop, facts, done)
+                _announce(loop, facts, done, work.replaces)
             else:
                 _tell_gone_back(loop, bad, done)
             if done == 0:
@@ -257,7 +261,7 @@ def _tell_finished(loop: RoundLoop, ending: Ending, kept: Kept, facts: Mapping[s
     )
 
 
-def _announce(loop: RoundLoop, facts: Mapping[str, Any], done: int) -> None:
+def _announce(loop: RoundLoop, facts: Mapping[str, Any], done: int, replaces: str) -> None:
     """Say what is about to be trained, and with what, before the first round."""
     config = loop.config
     loop.strategy.summary()
@@ -272,7 +276,7 @@ def _announce(loop: RoundLoop, facts: Mapping[str, Any], done: int) -> None:
             "Set FL_CHECKPOINT_ENABLED=YES to go on from the newest checkpoint instead",
         )
     begun = TrainingResumed if done else TrainingStarted
-    loop.phases.record(begun(round=done, **facts))
+    loop.phases.record(begun(round=done, replaces=replaces, **facts))
     if 0 < done < config.num_rounds:
         loop.remarks.client_state_lost(done)
 

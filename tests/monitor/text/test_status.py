@@ -200,7 +200,7 @@ def test_an_own_loop_shows_its_exchanges_and_no_rounds():
         entry("exchange_completed", exchange=1, messages=3, replies=2, quarantined=1, size_bytes=5_000_000),
     ]
     shown = dict(lines(reduce(entries), BEGAN))
-    assert shown["exchanges"] == "1 of the app's own loop, 2 replies, 1 quarantined"
+    assert shown["exchanges"] == "1 of the app's own loop, 3 messages, 2 replies, 1 quarantined"
     assert shown["recording"] == "5.0 MB in /state/exchanges"
     assert shown["left out"].startswith("exchange 1: ")
     assert "rounds" not in shown

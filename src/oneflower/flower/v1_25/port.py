@@ -211,9 +211,14 @@ NOISE = PrivateUse(
 LEGACY = PrivateUse(
     name="legacy-loop",
     why="Sort what Flower's legacy server samples from, and the results that its strategy gets: their order "
-    "is that of arrival, and a sum of floats depends on it.",
+    "is that of arrival, and a sum of floats depends on it. Refuse, before it asks a client, to train where "
+    "a setting of safety would have no effect: what is raised later is taken for a failure of the client.",
     sources={
-        "flwr.server.server": {"fit_clients": "672383626486", "evaluate_clients": "1d3c6b07023e"},
+        "flwr.server.server": {
+            "Server.fit": "bcc13a555092",
+            "fit_clients": "672383626486",
+            "evaluate_clients": "1d3c6b07023e",
+        },
         "flwr.server.client_manager": {
             "SimpleClientManager.sample": "6fba2ea3f702",
             "SimpleClientManager.wait_for": "efa5c72761f2",

@@ -26,7 +26,7 @@ class ExchangeCompleted(Event):
 
     `replies` reached the app as they were; the others as errors: of a client that `failed`, or was
     `quarantined`. `silent` have not answered in time. Of the replies, `repeated` were in the recording.
-    `bytes` is the size of the recording.
+    `bytes` is the size of the recording. `clients` are those whose replies reached the app.
     """
 
     exchange: int
@@ -39,6 +39,7 @@ class ExchangeCompleted(Event):
     repeated: int = 0
     seconds: float = 0.0
     size_bytes: int = field(default=0, metadata={"json": "bytes"})
+    clients: tuple[str, ...] = ()
     tag: ClassVar[str] = "exchange_completed"
 
 

@@ -19,18 +19,22 @@ class TrainingBegun(Event):
     parameters: Mapping[str, Scalar] = field(default_factory=dict)
     app: str = ""
     best_metric: str = ""
+    replaces: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingStarted(TrainingBegun):
-    """A training starts from nothing, before its first round; `round` is 0."""
+    """A training starts from nothing, before its first round; `round` is 0.
+
+    `replaces` is the class of the app's own strategy, where FL_STRATEGY has put `strategy` in its place.
+    """
 
     tag: ClassVar[str] = "training_started"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingResumed(TrainingBegun):
-    """A checkpoint was loaded; `round` is the checkpoint's."""
+    """A checkpoint was loaded; `round` is the checkpoint's, `replaces` as in `training_started`."""
 
     tag: ClassVar[str] = "training_resumed"
 

@@ -52,6 +52,14 @@ def replied(state: "TrainingState", event: ReplyReceived, entry: Entry) -> None:
         state.absent[number].pop(name, None)
 
 
+def exchanged(state: "TrainingState", name: str, exchange: int, entry: Entry) -> None:
+    """Note a reply to a message that the app has sent by itself."""
+    client = _client(state, name)
+    client.seen(entry.time)
+    client.trained += 1
+    client.note(exchange, _ANSWERED)
+
+
 def joined(state: "TrainingState", event: ClientJoined, entry: Entry) -> None:
     """Note a client that has joined."""
     client = _client(state, event.client)
@@ -79,7 +87,7 @@ def _back_already(state: "TrainingState", client: Client) -> Client | None:
     return next((each for each in later if _may_be(client, each, each.label, each.partition)), None)
 
 
-def named(state: "TrainingState", event: ClientNamed, _entry: Entry) -> None:
+def named(state: "TrainingState", event: ClientNamed, entry: Entry) -> None:
     """Note what a client is called; one that has come back under another id goes on with its history."""
     client = _client(state, event.client)
     state.names[event.client] = event.name
@@ -88,6 +96,8 @@ def named(state: "TrainingState", event: ClientNamed, _entry: Entry) -> None:
     if before is not None:
         _hand_over(state, before, client)
     client.label, client.partition = event.name, event.partition
+    if state.loop is not None:  # it says so beside a reply
+        client.seen(entry.time)
 
 
 def _may_be(before: Client, client: Client, name: str, partition: int | None) -> bool:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from oneflower.codes import Phase
 from oneflower.journal.events import Entry, ExchangeCompleted, LoopFinished, LoopStarted, RecordingStopped
+from oneflower.journal.state import clients
 from oneflower.journal.state.marks import mark
 from oneflower.journal.state.records import OwnLoop
 
@@ -22,7 +23,7 @@ def started(state: "TrainingState", event: LoopStarted, entry: Entry) -> None:
     mark(state, entry)
 
 
-def exchanged(state: "TrainingState", event: ExchangeCompleted, _entry: Entry) -> None:
+def exchanged(state: "TrainingState", event: ExchangeCompleted, entry: Entry) -> None:
     """Count what came of the messages of one exchange; one that is repeated counts once."""
     loop = state.loop = state.loop or OwnLoop()
     state.waiting, state.phase, state.losses_in_a_row = None, Phase.TRAINING, 0
@@ -30,6 +31,8 @@ def exchanged(state: "TrainingState", event: ExchangeCompleted, _entry: Entry) -
     if event.exchange <= loop.exchanges:
         return
     loop.exchanges = event.exchange
+    for name in event.clients:
+        clients.exchanged(state, name, event.exchange, entry)
     loop.replies += event.replies
     loop.failed += event.failed + event.silent
     loop.quarantined += event.quarantined

@@ -72,6 +72,11 @@ class OwnLoop:
     trouble: str = ""
     finished: bool = False
 
+    @property
+    def messages(self) -> int:
+        """How many messages the app has sent, as far as something has come of them."""
+        return self.replies + self.failed + self.quarantined
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aggregated:

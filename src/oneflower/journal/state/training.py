@@ -180,6 +180,11 @@ class TrainingState:
         return True
 
     @property
+    def own_loop(self) -> OwnLoop | None:
+        """What the app does that sends its messages by itself; None for a training in rounds."""
+        return None if self.total else self.loop
+
+    @property
     def quality(self) -> Wanted:
         """Which metric says how good a round is."""
         return self.leaders.wanted

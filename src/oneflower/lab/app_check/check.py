@@ -32,7 +32,7 @@ from oneflower.lab.app_check.probe import (
 from oneflower.lab.app_check.progress import Progress, Told
 from oneflower.lab.app_check.remedies import REMEDIES, Remedies
 from oneflower.lab.app_check.sources import loaded_sources
-from oneflower.lab.app_check.verdict import verdict
+from oneflower.lab.app_check.verdict import SETTINGS, verdict
 from oneflower.lab.app_check.workplaces import working_directories
 from oneflower.lab.simulation import server_context, unpack
 from oneflower.settings import APP_CONFIG_KEYS, APP_STRATEGY, submitted, training_config
@@ -51,7 +51,7 @@ FOR_THE_CHECK: Mapping[str, Any] = {
 HOW_TO_PACK = "Fix what is listed, in pyproject.toml and beside it"
 HOW_TO_DECLARE = "Declare the key with its default in [tool.flwr.app.config] of pyproject.toml"
 HOW_TO_START = "Fix the server; `oneflower simulate --clients 2 --app DIR` shows the whole traceback"
-HOW_TO_SET = "Change the settings: no line of the app is at fault"
+HOW_TO_SET = "Change the setting that is named, in the environment or in the file of --context"
 HOW_TO_USE_MESSAGES = (
     "Start a strategy or send messages in @app.main() of the ServerApp; `oneflower simulate --clients 2 "
     "--app DIR` shows what it does"
@@ -163,7 +163,7 @@ class _Run:
             self.progress.add([ok(SERVER, said)])
             return Way.LOOP
         except SettingsError as error:
-            self.progress.add([problem(SERVER, f"these settings are refused: {_said(error)}", HOW_TO_SET)])
+            self.progress.add([problem(SETTINGS, _said(error), HOW_TO_SET)])
             return None
         except (Exception, SystemExit) as error:  # noqa: BLE001  an app's code may raise anything
             said = f"it does not get to round 1: {_said(error)}"

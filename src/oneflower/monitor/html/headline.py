@@ -2,7 +2,9 @@
 
 from oneflower.codes import Phase, text
 from oneflower.journal import SupervisorState, TrainingState
+from oneflower.journal.state import OwnLoop
 from oneflower.monitor.html.markup import Html, el
+from oneflower.monitor.text.own_loop import exchanges_text
 from oneflower.words import are, counted
 
 STYLES = {
@@ -59,6 +61,8 @@ def _word(view: TrainingState) -> str:
 
 
 def _sentence(view: TrainingState) -> str:
+    if view.own_loop is not None:
+        return _of_loop(view, view.own_loop)
     done = f"round {view.done} of {view.total}"
     because = view.finish.because if view.finish else None
     whole = f"All {view.total} rounds are done" if view.total != 1 else "The only round is done"
@@ -76,6 +80,18 @@ def _sentence(view: TrainingState) -> str:
     return sentences.get(
         view.phase, f"{view.done} of {counted(view.total, 'round')} {are(view.total)} done{_again(view)}."
     )
+
+
+def _of_loop(view: TrainingState, loop: OwnLoop) -> str:
+    done = exchanges_text(loop)
+    if view.phase is Phase.FINISHED:
+        return f"The app has finished after {done}. Its model is where the app keeps it."
+    ended = {
+        Phase.FAILED: "It stopped after",
+        Phase.INTERRUPTED: "It does not run. It was ended after",
+        Phase.RESTARTING: "The run was lost, and it is being restarted, after",
+    }
+    return f"{ended.get(view.phase, 'The app sends its messages by itself, so far')} {done}."
 
 
 def _nothing(view: TrainingState) -> str:

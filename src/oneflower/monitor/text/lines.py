@@ -67,13 +67,17 @@ def one_line(text: str) -> str:
 
 
 def _started(event: e.TrainingStarted, _entry: Entry, _state: TrainingState) -> str:
-    strategy = strategy_text(event.strategy or "?", event.parameters)
-    return f"training starts: {strategy}, {counted(event.rounds, 'round')}"
+    return f"training starts: {_strategy(event)}, {counted(event.rounds, 'round')}"
 
 
 def _resumed(event: e.TrainingResumed, _entry: Entry, _state: TrainingState) -> str:
     done = f"round {event.round} of {event.rounds}"
-    return f"training resumes after {done}: {strategy_text(event.strategy or '?', event.parameters)}"
+    return f"training resumes after {done}: {_strategy(event)}"
+
+
+def _strategy(event: e.TrainingBegun) -> str:
+    name = strategy_text(event.strategy or "?", event.parameters)
+    return f"{name} (FL_STRATEGY) instead of the app's {event.replaces}" if event.replaces else name
 
 
 def _left_out(event: e.ClientLeftOut, _entry: Entry, state: TrainingState) -> str:

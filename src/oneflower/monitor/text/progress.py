@@ -17,6 +17,7 @@ from oneflower.journal import Entry, TrainingState
 from oneflower.journal import events as e
 from oneflower.kinds import ErrorKind
 from oneflower.monitor.text.lines import WARNINGS, describe
+from oneflower.monitor.text.own_loop import exchanges_text
 from oneflower.monitor.text.values import (
     duration,
     headline_of,
@@ -111,6 +112,8 @@ class LiveProgress(PlainProgress):
 
 def render(history: TrainingState) -> RenderableType:
     """Draw the state of a training in three lines."""
+    if history.own_loop is not None:
+        return Group(Text(exchanges_text(history.own_loop), style="bold"), Text(_now(history)))
     bar = Table.grid(padding=(0, 1))
     left_s = history.left_s()
     bar.add_row(
@@ -126,6 +129,8 @@ def _now(history: TrainingState) -> str:
         return f"waiting: {waiting_text(history.waiting)}"
     if history.saving:
         return f"saving {saving_text(history.saving)}"
+    if history.own_loop is not None:
+        return "the app sends its messages by itself"
     if not history.started_round:
         return "waiting for the app to start"
     return f"{history.replies} of {counted(history.clients, 'client')} {have(history.clients)} answered"

@@ -8,9 +8,9 @@ from typing import Final
 from oneflower.codes import STOPPED, Phase, text
 from oneflower.foreign_text import printable
 from oneflower.journal import TrainingState
-from oneflower.journal.state import OwnLoop
 from oneflower.monitor.state.standing import connected
 from oneflower.monitor.state.supervision import AWAITED, silence_s, supervision
+from oneflower.monitor.text.own_loop import loop_rows
 from oneflower.monitor.text.values import (
     best_name,
     called,
@@ -41,7 +41,8 @@ def waiting_for(state: TrainingState) -> str:
     if state.waiting:
         return f"clients: {waiting_text(state.waiting)}"
     if state.phase is Phase.TRAINING:
-        return f"the updates of {counted(max(0, state.clients - state.replies), 'client')}"
+        updates = f"the updates of {counted(max(0, state.clients - state.replies), 'client')}"
+        return updates if state.own_loop is None else "the replies to the app's messages"
     if state.phase is Phase.SAVING and state.saving:
         return f"the disk to take {saving_text(state.saving)}"
     supervisor = supervision(state)
@@ -68,7 +69,9 @@ def _lines(state: TrainingState, now: datetime) -> Iterator[tuple[str, str]]:
     unnamed = "its beginning is not in the journal" if state.rounds else "not started yet"
     yield (
         "training",
-        f"{state.app}, {strategy_text(state.strategy, state.parameters)}" if state.app else unnamed,
+        ", ".join(filter(None, (state.app, strategy_text(state.strategy, state.parameters))))
+        if state.app
+        else unnamed,
     )
     yield from _done_lines(state)
     yield "now", _now(state)
@@ -87,7 +90,8 @@ def _lines(state: TrainingState, now: datetime) -> Iterator[tuple[str, str]]:
     yield from _refused_lines(state)
     yield from _bounded_lines(state)
     yield from _checkpoint_lines(state, now)
-    yield "restarts", f"{state.restarts}, failed attempts of a round: {state.failed_rounds}"
+    tries = "" if state.own_loop is not None else f", failed attempts of a round: {state.failed_rounds}"
+    yield "restarts", f"{state.restarts}{tries}"
     if supervisor := supervision(state):
         reason = f" ({supervisor.reason})" if supervisor.reason else ""
         yield "supervisor", f"{text(supervisor.state)}: {supervisor.doing}{reason}"
@@ -113,29 +117,15 @@ def _silence(state: TrainingState, now: datetime) -> str:
 
 
 def _done_lines(state: TrainingState) -> Iterator[tuple[str, str]]:
-    if state.loop is None or state.total:
+    if state.own_loop is None:
         yield "rounds", _rounds(state)
     if state.loop is not None:
-        yield from _loop_lines(state.loop)
+        yield from loop_rows(state.loop)
 
 
 def _checkpoint_lines(state: TrainingState, now: datetime) -> Iterator[tuple[str, str]]:
-    if state.loop is None or state.total:
+    if state.own_loop is None:
         yield "checkpoint", _checkpoint(state, now)
-
-
-def _loop_lines(loop: OwnLoop) -> Iterator[tuple[str, str]]:
-    lost = {"failed": loop.failed, "quarantined": loop.quarantined}
-    words = [counted(loop.replies, "reply", "replies"), *(f"{n} {word}" for word, n in lost.items() if n)]
-    yield "exchanges", f"{loop.exchanges} of the app's own loop, {', '.join(words)}"
-    if loop.path is None:
-        yield "recording", "none: a crash starts the app from the beginning"
-    else:
-        yield "recording", f"{size(loop.size_bytes)} in {loop.path}"
-    if loop.trouble:
-        yield "", loop.trouble
-    if loop.finished:
-        yield "model", "where the app keeps it: oneflower has none"
 
 
 def _rounds(state: TrainingState) -> str:
@@ -169,7 +159,7 @@ def _names(names: Sequence[str]) -> str:
 
 
 def _left_out_lines(state: TrainingState) -> Iterator[tuple[str, str]]:
-    name, unit = "left out", "round" if state.loop is None else "exchange"
+    name, unit = "left out", "round" if state.own_loop is None else "exchange"
     for each in state.left_out[-MOST_LEFT_OUT:]:
         who = called(state, each.client)[:NAME_WIDTH]
         yield name, f"{unit} {each.number}: {who} {each.outcome}: {each.reason}"

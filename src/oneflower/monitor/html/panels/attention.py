@@ -87,7 +87,8 @@ def _of_work(view: TrainingState, safety: Safety) -> Iterator[Concern]:
     if view.phase in STILL:
         return
     if any(row.variable == "FL_CHECKPOINT_ENABLED" and row.value == "NO" for row in view.settings):
-        advice = "After a crash it starts from round 1. With FL_CHECKPOINT_ENABLED=YES it resumes."
+        start = "round 1" if view.own_loop is None else "the beginning"
+        advice = f"After a crash it starts from {start}. With FL_CHECKPOINT_ENABLED=YES it resumes."
         yield Concern("warn", "This training keeps no checkpoints.", advice)
     newest = safety.newest
     if newest and safety.free_bytes is not None and safety.free_bytes < CHECKPOINTS_AHEAD * newest.size_bytes:

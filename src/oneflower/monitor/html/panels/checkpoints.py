@@ -5,6 +5,7 @@ from oneflower.journal import TrainingState
 from oneflower.monitor.html.markup import Html, code, el, join, moment, note, table
 from oneflower.monitor.html.panel import EVERYWHERE, Panel
 from oneflower.monitor.state.safety import Kept, Proof, Safety
+from oneflower.monitor.text.own_loop import crash_sentence
 from oneflower.monitor.text.values import size
 
 HEADS = ("Round", "Files", "Saved", "Size", "Written in", "File")
@@ -24,12 +25,14 @@ def checkpoints(view: TrainingState, safety: Safety) -> Html:
         [
             el("p", _answer(view, safety)),
             table("Checkpoints", HEADS, rows, class_="checkpoints") if rows else None,
-            note(_where(safety)) if safety.folder else None,
+            note(_where(safety)) if safety.folder and view.own_loop is None else None,
         ]
     )
 
 
 def _answer(view: TrainingState, safety: Safety) -> str:
+    if view.own_loop is not None:
+        return crash_sentence(view, view.own_loop)
     newest = safety.newest
     if newest is None:
         if not view.rounds:

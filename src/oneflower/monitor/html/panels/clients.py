@@ -24,6 +24,8 @@ HEADS = (
     "Last rounds",
 )
 
+IN_LOOP = {"Rounds": "Exchanges", "Last rounds": "Last exchanges"}
+
 
 def clients(view: TrainingState) -> Html:
     """Return the clients as a table, those in trouble first; many healthy ones are folded away."""
@@ -64,7 +66,8 @@ def _folded(view: TrainingState, rest: Sequence[tuple[Client, Standing]], which:
 
 def _table(view: TrainingState, stands: Sequence[tuple[Client, Standing]]) -> Html:
     rows = [_row(view, client, stand) for client, stand in stands]
-    return table("Clients", HEADS, rows, class_="clients")
+    heads = HEADS if view.own_loop is None else tuple(IN_LOOP.get(head, head) for head in HEADS)
+    return table("Clients", heads, rows, class_="clients")
 
 
 def _row(view: TrainingState, client: Client, stand: Standing) -> tuple[Html | str, ...]:
@@ -92,7 +95,7 @@ def _who(client: Client) -> Html:
 
 def _strip(view: TrainingState, client: Client) -> Html:
     """Draw the last rounds of a client; neighbours that went alike are one bar."""
-    last = max(view.started_round, view.done)
+    last = view.own_loop.exchanges if view.own_loop else max(view.started_round, view.done)
     first = max(1, last - STRIP_ROUNDS + 1)
     bars: list[tuple[int, int, str]] = []
     for number in range(first, last + 1):

@@ -8,8 +8,9 @@ from oneflower.monitor.charts.attendance import draw_attendance
 from oneflower.monitor.charts.marks import marks
 from oneflower.monitor.charts.picture import Curves, Points, draw
 from oneflower.monitor.charts.scale import last_round_drawn
-from oneflower.monitor.html.markup import Html
+from oneflower.monitor.html.markup import Html, note
 from oneflower.monitor.html.panel import Panel
+from oneflower.monitor.text.own_loop import NO_ROUNDS
 from oneflower.quality import Family, Measure, family
 
 # How the page calls the places where a metric was measured.
@@ -20,16 +21,18 @@ PLAIN_WORDS = {"loss", "train_loss", "eval_loss", "accuracy", "eval_acc", "acc"}
 
 def accuracy(view: TrainingState) -> Html:
     """Draw what rises while a training goes well: accuracy, or the app's own measure of quality."""
-    return draw(_curves(view, Family.QUALITY, "Accuracy"))
+    return note(NO_ROUNDS) if view.own_loop is not None else draw(_curves(view, Family.QUALITY, "Accuracy"))
 
 
 def loss(view: TrainingState) -> Html:
     """Draw what falls while a training goes well."""
-    return draw(_curves(view, Family.LOSS, "Loss"))
+    return note(NO_ROUNDS) if view.own_loop is not None else draw(_curves(view, Family.LOSS, "Loss"))
 
 
 def attendance(view: TrainingState) -> Html:
     """Draw the clients of each round, over the same rounds as the curves."""
+    if view.own_loop is not None:
+        return note(NO_ROUNDS)
     return draw_attendance(view, _curves(view, Family.QUALITY, "Accuracy"))
 
 

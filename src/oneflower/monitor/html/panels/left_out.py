@@ -16,7 +16,8 @@ def left_out(state: TrainingState) -> Html:
         (str(each.number), code(called(state, each.client)), each.outcome, each.reason)
         for each in state.left_out[-MOST_LEFT_OUT:]
     ]
-    shown = table("Clients left out", ("Round", "Client", "How", "Reason"), rows)
+    unit = "Round" if state.own_loop is None else "Exchange"
+    shown = table("Clients left out", (unit, "Client", "How", "Reason"), rows)
     return join([note(f"{hidden} earlier ones are in the journal.") if hidden > 0 else None, shown])
 
 

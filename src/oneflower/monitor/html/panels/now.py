@@ -9,6 +9,7 @@ from oneflower.monitor.html.markup import Html, el, join, moment, note
 from oneflower.monitor.html.panel import ON_DASHBOARD, Panel
 from oneflower.monitor.state.standing import SIGNS, Standing, standing
 from oneflower.monitor.state.supervision import Supervision, supervision
+from oneflower.monitor.text.own_loop import exchanges_text
 from oneflower.monitor.text.values import saving_text, waiting_text
 from oneflower.words import counted, have
 
@@ -39,13 +40,23 @@ def _training(view: TrainingState) -> Html:
     if view.phase is Phase.RESTARTING:
         return note(f"The run was lost and is being restarted; it {_from(view)}.")
     if view.phase in IDLE or not view.started_round:
-        return note(IDLE.get(view.phase, IDLE[Phase.STARTING]))
+        return _idle(view)
     stands = [(client.shown, standing(view, client)) for client in view.roster.values()]
     here = [(name, stand) for name, stand in stands if stand is not Standing.GONE]
     return join([_round(view), _steps(view), _answers(view), _signs(here)])
 
 
+def _idle(view: TrainingState) -> Html:
+    if view.own_loop is not None and view.phase is Phase.TRAINING:
+        return el("p", f"{exchanges_text(view.own_loop)}, so far.")
+    return note(IDLE.get(view.phase, IDLE[Phase.STARTING]))
+
+
 def _from(view: TrainingState) -> str:
+    if view.own_loop is not None and view.own_loop.path is not None:
+        return "gets the recorded replies again"
+    if view.own_loop is not None:
+        return "starts from the beginning"
     return (
         f"resumes after round {view.saved.number}, its newest checkpoint"
         if view.saved

@@ -2,10 +2,11 @@
 
 from oneflower.codes import Outcome
 from oneflower.journal import TrainingState
-from oneflower.monitor.html.markup import Html, el, join, table
+from oneflower.monitor.html.markup import Html, el, join, note, table
 from oneflower.monitor.html.panel import EVERYWHERE, Page, Panel, Shown
 from oneflower.monitor.html.panels.curves import PLACES
 from oneflower.monitor.state.attendance import counts
+from oneflower.monitor.text.own_loop import NO_ROUNDS
 from oneflower.monitor.text.values import metric_text
 from oneflower.quality import Measure
 
@@ -15,6 +16,8 @@ MOST_ROUNDS = 30
 
 def rounds(view: TrainingState, *, most: int | None = None) -> Html:
     """Return the rounds as a table, newest first; ``most`` leaves the older ones to the report."""
+    if view.own_loop is not None:
+        return note(NO_ROUNDS)
     names = view.measures()
     found = counts(view)
     numbers = sorted(view.rounds, reverse=True)

@@ -5,15 +5,18 @@ from datetime import datetime, timedelta
 
 from oneflower.codes import STOPPED, Phase
 from oneflower.journal import TrainingState
+from oneflower.journal.state import OwnLoop
 from oneflower.monitor.html.markup import Html, el, join, moment
 from oneflower.monitor.html.panel import Panel
 from oneflower.monitor.state.safety import Proof, Safety
-from oneflower.monitor.text.values import best_name, duration, headline_of, metric_text
+from oneflower.monitor.text.values import best_name, duration, headline_of, metric_text, size
 from oneflower.words import counted
 
 
 def tiles(view: TrainingState, safety: Safety, now: datetime) -> Html:
     """Return the numbers that matter, each with what it is to be compared with."""
+    if view.own_loop is not None:
+        return el("dl", *_of_loop(view.own_loop), class_="tiles")
     shown = [_progress(view)]
     metrics = headline_of(view, view.done)
     # The qualities first, for they are what people compare; False sorts before True.
@@ -21,6 +24,18 @@ def tiles(view: TrainingState, safety: Safety, now: datetime) -> Html:
     shown += _decisive(view, metrics)
     shown += [_time_left(view, now), _safe(view, safety)]
     return el("dl", *shown, class_="tiles")
+
+
+def _of_loop(loop: OwnLoop) -> Iterator[Html]:
+    yield _tile("Exchanges done", str(loop.exchanges), f"{counted(loop.messages, 'message')} of the app")
+    yield _tile("Replies", str(loop.replies))
+    lost = loop.failed + loop.quarantined
+    below = f"{loop.failed} failed, {loop.quarantined} quarantined" if lost else None
+    yield _tile("Left out", str(lost), below, style="warn" if lost else "")
+    if loop.path is None:
+        yield _tile("Work saved", "nothing", "a crash starts it from the beginning", style="warn")
+    else:
+        yield _tile("Work saved", size(loop.size_bytes), "of recorded replies")
 
 
 def _tile(name: str, value: str | Html, *below: str | None, style: str = "") -> Html:
