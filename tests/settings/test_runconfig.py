@@ -180,3 +180,16 @@ def test_the_quorum_is_the_minimum_or_the_bound_of_the_rule(run_config, quorum):
 def test_the_base_model_goes_to_the_app_that_has_one_and_to_ones_own_where_it_was_set(given_values, expected):
     """The default must not replace the base model that an app of one's own declares."""
     assert run_config(resolve(given_values).settings).get("base-model") == expected
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "text"),
+    [
+        ({"initial-model": "/x"}, {"initial-model": ""}, "initial-model was /x, is empty"),
+        ({"initial-model": "/x"}, {}, "initial-model was /x, is empty"),
+        ({"slow": 0.5}, {}, "slow was 0.5, is not set"),
+    ],
+)
+def test_no_side_of_a_change_is_nothing(before, now, text):
+    """It ended after `is`."""
+    assert [str(change) for change in differences(before, now)] == [text]

@@ -138,6 +138,14 @@ def test_a_metric_that_is_not_measured_is_said_once(federation):
     assert finish_of(federation).stopped is None
 
 
+@pytest.mark.parametrize(("metric", "told"), [("nometric", 1), ("accuracy", 0), ("", 0)])
+def test_without_early_stopping_it_is_said_at_the_end(federation, metric, told):
+    federation.train(evaluate=central, best_metric=metric)
+    found = events(federation, "metric_missing")
+    assert len(found) == told
+    assert all(event.round == event.rounds for event in found)
+
+
 def test_a_round_costs_the_same_whatever_came_before(federation, monkeypatch):
     """Early stopping looks at each round once."""
     looked = []

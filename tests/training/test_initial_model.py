@@ -4,9 +4,11 @@ import io
 import json
 import os
 import random
+import re
 import struct
 import zipfile
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +19,8 @@ from safetensors.torch import save_file as save_torch_file
 from oneflower.checkpoints import CheckpointStore, model_digest
 from oneflower.errors import SettingsError
 from oneflower.flower.records import array_views
-from oneflower.training.initial_model import NOTE
+from oneflower.settings import Settings, resolve
+from oneflower.training.initial_model import NOTE, check_initial_model_of
 from oneflower.training.weight_files import UnreadableError, read_weights
 
 from ..federation import Federation, initial_arrays
@@ -232,3 +235,48 @@ def test_bfloat16_is_refused_with_the_name_and_the_remedy(tmp_path, suffix):
     save_torch_file(tensors, path) if suffix == ".safetensors" else torch.save(tensors, path)
     with pytest.raises(UnreadableError, match=r"'w'.*save it as"):
         read_weights(path, MOST)
+
+
+SETTINGS = {"initial_model": "/nowhere/model.npz", "checkpoint_enabled": True}
+
+
+@pytest.mark.parametrize("name", ["missing.npz", "folder.pt", "pipe.npz", "model.txt"])
+def test_what_is_no_file_of_weights_is_found_before_anything_starts(tmp_path, name):
+    """Under `up` the whole cluster was started before."""
+    (tmp_path / "folder.pt").mkdir()
+    os.mkfifo(tmp_path / "pipe.npz")
+    (tmp_path / "model.txt").write_text("weights")
+    settings = Settings(**SETTINGS | {"initial_model": str(tmp_path / name)})
+    with pytest.raises(SettingsError, match=r"FL_INITIAL_MODEL is .* cannot be used: .*Expected a"):
+        check_initial_model_of(replace(settings, checkpoint_path=str(tmp_path / "none")))
+
+
+def test_a_training_that_resumes_needs_no_file(federation):
+    federation.train(num_rounds=1)
+    settings = Settings(**SETTINGS, checkpoint_path=str(federation.folder))
+    check_initial_model_of(settings)
+    with pytest.raises(SettingsError):
+        check_initial_model_of(replace(settings, resume="never"))
+
+
+def test_a_file_that_is_there_is_not_read_before_the_start(tmp_path):
+    path = tmp_path / "model.pt"
+    path.write_bytes(b"")
+    check_initial_model_of(Settings(initial_model=str(path)))
+
+
+@pytest.mark.parametrize("content", [b"hello", b"", b"GIF89a", b"\x80\x02e."])
+def test_a_number_of_the_decoder_alone_is_no_reason(tmp_path, content):
+    """It was: `it is no file of weights alone (101)`."""
+    path = tmp_path / "model.pt"
+    path.write_bytes(content)
+    with pytest.raises(UnreadableError) as raised:
+        read_weights(path, MOST)
+    assert not re.search(r"\(\W*\w*\W*\)", str(raised.value))
+
+
+def test_a_relative_path_is_told_with_a_file_as_example():
+    with pytest.raises(
+        SettingsError, match=r"expected an absolute path to a file.*FL_INITIAL_MODEL='/\S+\.npz'"
+    ):
+        resolve({"FL_INITIAL_MODEL": "model.npz"}, None)

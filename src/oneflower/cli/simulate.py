@@ -37,6 +37,7 @@ from oneflower.settings import read_context, resolve, submitted
 from oneflower.supervisor.finished import finished_already
 from oneflower.supervisor.job import Job
 from oneflower.supervisor.memory import Finished, Memory, load
+from oneflower.training.initial_model import check_initial_model_of
 from oneflower.training.signing import signer_with
 
 DEFAULT_STATE = Path("oneflower-simulation")
@@ -103,6 +104,7 @@ def simulate(  # noqa: PLR0913 - one parameter per option
         finished = _finished(plan, job, progress)
         finish = None if finished is None else finished.event
         if finished is None:
+            check_initial_model_of(plan.settings)
             fresh = Memory.fresh(job.describe(), max_restarts=job.max_restarts)
             fresh.save(plan.folder.training)
             with _shown(plan.folder.journal, progress):

@@ -52,6 +52,7 @@ from oneflower.supervisor.place import Beside, Place
 from oneflower.supervisor.processes import FlowerProcesses
 from oneflower.supervisor.supervisor import Supervisor
 from oneflower.tls import certificate_problems
+from oneflower.training.initial_model import check_initial_model_of
 from oneflower.training.signing import signer_with
 
 MEMORY_NAME = "training.json"
@@ -137,6 +138,7 @@ def supervise(  # noqa: PLR0913 - one parameter per option
         close_journal(journal)
         memory = _remember(job, folder / MEMORY_NAME, journal, checkpoint_key(os.environ), again=again)
         if memory is not None:
+            check_initial_model_of(settings)
             app_is_from = app_row(job.fab, "FL_USE_CASE, FL_APP or command line")
             rows = [*setting_rows(resolution, settings), app_is_from, *app_config_rows(values)]
             write_settings_used(journal, rows)

@@ -21,6 +21,7 @@ from oneflower.supervisor.finished import finished_already
 from oneflower.supervisor.job import Job, changes
 from oneflower.supervisor.memory import Finished, Memory, load
 from oneflower.supervisor.supervisor import Supervisor
+from oneflower.training.initial_model import check_initial_model_of
 from oneflower.training.signing import signer_with
 from oneflower.words import counted
 
@@ -161,6 +162,7 @@ class Session:
             self.say(f"changed since the last start: {change}")
         if self.plan.settings.checkpoint_enabled:
             probe(Path(self.plan.settings.checkpoint_path))
+        check_initial_model_of(self.plan.settings)
         self.plan.folder.keep_old_logs()
 
     def _certificates(self) -> Certificates | None:

@@ -130,7 +130,7 @@ def _connect_address(text: str) -> str:
 def _absolute_path(text: str) -> str:
     path = PurePosixPath(printable(text))
     if not path.is_absolute() or not path.name:
-        raise ValueError("it is not an absolute path to a folder below /")
+        raise ValueError("it is not an absolute path below /")
     if ".." in path.parts:
         raise ValueError("it contains the part ..")
     return text
@@ -250,6 +250,11 @@ CONNECT_ADDRESS = TextFormat(
 )
 ABSOLUTE_PATH = TextFormat(
     expected="an absolute path without ..", example="/app/checkpoints", parse=_absolute_path
+)
+ABSOLUTE_FILE = TextFormat(
+    expected="an absolute path to a file, without ..",
+    example="/app/models/weights.npz",
+    parse=_absolute_path,
 )
 RELATIVE_PATH = TextFormat(
     expected="a relative path to a file, without ..", example="state/state.db", parse=_relative_path

@@ -89,7 +89,7 @@ def missing_keys(run_config: Mapping[str, object]) -> dict[str, Value]:
 
 
 def _shown(value: object) -> object:
-    return "not set" if value is None else value
+    return "not set" if value is None else "empty" if value == "" else value
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from oneflower.settings.formats import ABSOLUTE_PATH, METRIC, REAL_NUMBER, RESUME
+from oneflower.settings.formats import ABSOLUTE_FILE, ABSOLUTE_PATH, METRIC, REAL_NUMBER, RESUME
 from oneflower.settings.model_settings import ModelSettings
 from oneflower.settings.values import Boolean, Choice, Decimal, Integer, Text
 from oneflower.settings.variable import RUN_CONFIG, Consumer, Effect, Role, variable
@@ -74,7 +74,7 @@ class TrainingConfig(ModelSettings):
     initial_model: str = variable(
         name="FL_INITIAL_MODEL",
         label="Initial model (file)",
-        kind=Text(ABSOLUTE_PATH),
+        kind=Text(ABSOLUTE_FILE),
         default="",
         role=Role.SUPERLINK,
         consumers=Consumer.SERVERAPP,

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oneflower.aggregation import ArraySpec, check_array
-from oneflower.checkpoints import model_digest
+from oneflower.checkpoints import CheckpointReader, model_digest
 from oneflower.errors import SettingsError
 from oneflower.flower.api import ArrayRecord, log
 from oneflower.flower.records import array_views, to_record
 from oneflower.foreign_text import LONGEST_NAME, shown
-from oneflower.settings import TrainingConfig
-from oneflower.training.weight_files import MOST_TIMES, ROOM_BYTES, UnreadableError, read_weights
+from oneflower.settings import Settings, TrainingConfig
+from oneflower.training.weight_files import MOST_TIMES, ROOM_BYTES, UnreadableError, check_there, read_weights
 
 NOTE: Final = "initial_model"
 """The SHA-256 of the weights that a training started from, in the notes of its checkpoints."""
@@ -36,11 +36,7 @@ def with_initial_model(config: TrainingConfig, arrays: ArrayRecord, notes: dict[
     try:
         given = read_weights(path, most_bytes(wanted))
     except UnreadableError as error:
-        raise SettingsError(
-            f"FL_INITIAL_MODEL is {config.initial_model!r}, which cannot be used: {error}. Expected a .npz, "
-            ".safetensors, .pt or .pth file of named arrays that this machine can read; correct the path, or "
-            "leave FL_INITIAL_MODEL empty to start from the app's own weights"
-        ) from error
+        raise _unusable(config.initial_model, error) from error
     differing = _differences(wanted, given)
     if differing:
         raise SettingsError(
@@ -58,6 +54,37 @@ def with_initial_model(config: TrainingConfig, arrays: ArrayRecord, notes: dict[
     notes[NOTE] = model_digest(given)
     log(INFO, "training starts from FL_INITIAL_MODEL path=%s sha256=%s", path, notes[NOTE])
     return to_record(dict(given), tuple(wanted))
+
+
+def check_initial_model_of(settings: Settings) -> None:
+    """Look, before anything starts, whether FL_INITIAL_MODEL is a file on this machine.
+
+    A training that resumes from a round does not read it. With FL_ISOLATION=process the ServerApp may see
+    other files than this process.
+
+    Raises
+    ------
+    SettingsError
+        There is no such file, or of no kind that is read.
+    """
+    path = settings.initial_model
+    resumes = settings.checkpoint_enabled and settings.resume != "never"
+    if not path or settings.isolation != "subprocess":
+        return
+    if resumes and CheckpointReader(Path(settings.checkpoint_path)).rounds():
+        return
+    try:
+        check_there(Path(path))
+    except UnreadableError as error:
+        raise _unusable(path, error) from error
+
+
+def _unusable(path: str, error: UnreadableError) -> SettingsError:
+    return SettingsError(
+        f"FL_INITIAL_MODEL is {path!r}, which cannot be used: {error}. Expected a .npz, .safetensors, .pt or "
+        ".pth file of named arrays that this machine can read; correct the path, or leave FL_INITIAL_MODEL "
+        "empty to start from the app's own weights"
+    )
 
 
 def most_bytes(model: Mapping[str, NDArray[Any]]) -> int:

@@ -47,13 +47,18 @@ class Remarks:
         self._record(EvaluationUnavailable, server_round, reason="the ClientApp has no @app.evaluate()")
 
     def missing(self, server_round: int, found: str | None) -> None:
-        """Say that the metric that ends the training is not measured; `found` is what is, if that is so."""
+        """Say that the metric that decides is not measured; `found` is what is, if that is so."""
         if found is None or self._missing_told:
             return
         self._missing_told = True
         wanted = self.config.best_metric or "an accuracy or a loss"
         reason = f"nothing has measured {wanted} so far, only: {found}"
-        log(WARNING, "the training cannot end early: %s. Set FL_BEST_METRIC to one of them", reason)
+        log(
+            WARNING,
+            "no round is known as the best, and the training cannot end early: %s. Set FL_BEST_METRIC to "
+            "one of them",
+            reason,
+        )
         self._record(MetricMissing, server_round, metric=self.config.best_metric, reason=reason)
 
     def who_decides(self, *, clients: bool) -> None:

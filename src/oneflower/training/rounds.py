@@ -108,7 +108,9 @@ class RoundLoop:
             self._run_round(server_round, result)
             self.stopping.take(server_round, round_metrics(result, server_round))
             self.remarks.missing(server_round, self.stopping.missing())
-        return Ending(round=max(last_round, self.config.num_rounds), stop=None)
+        end = max(last_round, self.config.num_rounds)
+        self.remarks.missing(end, self.stopping.missing(at_end=True))
+        return Ending(round=end, stop=None)
 
     def _recall(self, last_round: int, result: Result, *, more_rounds: bool) -> None:
         """Go through what was measured before a resume, so that the decision is that of the whole history."""

@@ -87,9 +87,10 @@ class Stopping:
             f"{above} in {counted(leader.since, 'round')} (FL_EARLY_STOP_ROUNDS={rule.patience})",
         )
 
-    def missing(self) -> str | None:
+    def missing(self, *, at_end: bool = False) -> str | None:
         """Return what was measured in place of the metric that decides, where that was not measured yet."""
-        if not self.rule.active or self.rule.wanted.choose(self._leaders) is not None:
+        asked = self.rule.active or (at_end and bool(self.rule.wanted.name))
+        if not asked or self.rule.wanted.choose(self._leaders) is not None:
             return None
         return ", ".join(sorted(each.text for each in self._leaders)) or "nothing"
 

@@ -58,9 +58,7 @@ def read_weights(path: Path, most_bytes: int) -> Weights:
     UnreadableError
         The file is missing, damaged, too large, no regular file, of another kind, or holds what is no array.
     """
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
-        raise UnreadableError(f"its name ends in {path.suffix or 'no suffix'}")
+    reader = _reader(path)
     try:
         with open_to_read(path) as file:  # a named pipe or a device would block
             _require_size(os.fstat(file.fileno()).st_size, most_bytes)
@@ -72,8 +70,26 @@ def read_weights(path: Path, most_bytes: int) -> Weights:
     except ImportError as error:
         raise UnreadableError("PyTorch is not installed, which alone reads it") from error
     except Exception as error:  # whoever wrote the file chooses what its decoder raises
-        reason = shown(str(error).strip().partition("\n")[0], LONGEST_NAME) or type(error).__name__
-        raise UnreadableError(f"it is damaged, or {_KINDS_TEXT[reader]} ({reason})") from error
+        text = str(error).strip().partition("\n")[0]
+        # A decoder's word or number alone, such as an opcode of pickle, tells nobody what to do.
+        reason = f" ({shown(text, LONGEST_NAME)})" if " " in text else ""
+        raise UnreadableError(f"it is damaged, or {_KINDS_TEXT[reader]}{reason}") from error
+
+
+def check_there(path: Path) -> None:
+    """Raise UnreadableError where there is no file of a kind that is read; its content is not looked at."""
+    _reader(path)
+    try:
+        open_to_read(path).close()
+    except OSError as error:
+        raise UnreadableError(error.strerror or str(error)) from error
+
+
+def _reader(path: Path) -> "_Reader":
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise UnreadableError(f"its name ends in {path.suffix or 'no suffix'}")
+    return reader
 
 
 def _require_size(size: int, most_bytes: int) -> None:

@@ -77,7 +77,7 @@ class EvaluationUnavailable(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricMissing(Event):
-    """FL_BEST_METRIC is not among the metrics measured, so the training cannot end early."""
+    """The metric of FL_BEST_METRIC was not measured: it chooses no best round, and ends no training early."""
 
     round: int
     rounds: int = 0

@@ -265,7 +265,7 @@ _WRITERS: Final[Mapping[type[Event], Callable[[Any, Entry, TrainingState], str]]
         else f"{counted(len(event.clients), 'client')} continued without the state that they had, and the "
         f"result differs from that of an uninterrupted training: {event.reason}"
     ),
-    e.MetricMissing: _fields("the training cannot end early: {event.reason}; see FL_BEST_METRIC"),
+    e.MetricMissing: _fields("no round is the best, and no early end: {event.reason}; see FL_BEST_METRIC"),
     e.LoopStarted: _loop_started,
     e.ExchangeCompleted: _exchanged,
     e.RecordingStopped: _fields("replies are not recorded from exchange {event.exchange} on: {event.reason}"),
