@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from oneflower.settings import render_context
 from ..making import events_in
 
 WAIT_S = 240
+STOCK_APPS = Path(__file__).parents[1] / "data" / "stock_apps"
 CONTEXT = {
     "FL_USE_CASE": "image-classification",
     "FL_NUM_ROUNDS": "2",
@@ -100,6 +102,38 @@ def test_a_finished_training_with_other_settings_or_fewer_rounds_is_refused(simu
     assert (other.returncode, "nodes was 2, is 3" in other.stderr) == (2, True)
     fewer = simulate("--clients", "2", FL_NUM_ROUNDS="1")
     assert (fewer.returncode, "FL_NUM_ROUNDS is 1" in fewer.stderr) == (2, True)
+
+
+def test_a_finished_own_loop_is_not_run_again_and_refused_with_other_settings(simulate, tmp_path):
+    """Cases N9 and N26: it was run from its first line, and trained once more where a setting had changed."""
+    app = ("--clients", "3", "--app", str(STOCK_APPS / "own-loop"))
+    more = ("--run-config", "fraction-sample=1.0")
+    assert simulate(*app).returncode == 0
+    events = len(events_in(tmp_path / "state" / "journal.jsonl"))
+    again = simulate(*app)
+    assert (again.returncode, "has finished already; nothing was run" in again.stdout) == (0, True)
+    other = simulate(*app, *more)
+    assert other.returncode == 2
+    assert (
+        "the app here has finished, with other settings: fraction-sample was not set, is 1.0" in other.stderr
+    )
+    robust = simulate(*app, FL_STRATEGY="Krum")
+    assert (robust.returncode, "strategy was app, is Krum" in robust.stderr) == (2, True)
+    assert len(events_in(tmp_path / "state" / "journal.jsonl")) == events
+    further = simulate(*app, FL_NUM_ROUNDS="4")
+    assert (further.returncode, "exchange 5: " in further.stdout) == (0, True)
+    assert not list((tmp_path / "state" / "checkpoints" / "exchanges").glob("set-aside-*"))
+
+
+def test_a_legacy_app_is_refused_where_a_setting_of_safety_has_no_effect(simulate):
+    app = ("--clients", "3", "--app", str(STOCK_APPS / "legacy"))
+    for name, value in [
+        ("FL_STRATEGY", "Krum"),
+        ("FL_UPDATE_NORM_BOUND", "3"),
+        ("FL_MAX_CLIENT_WEIGHT", "5"),
+    ]:
+        refused = simulate(*app, state="refused", **{name: value})
+        assert (refused.returncode, f"{name}={value} would have no effect" in refused.stderr) == (2, True)
 
 
 @pytest.mark.e2e

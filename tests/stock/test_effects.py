@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
-from flwr.serverapp.strategy import FedAvg
+from flwr.serverapp.strategy import (
+    DifferentialPrivacyServerSideFixedClipping,
+    FedAvg,
+    FedXgbBagging,
+    FedXgbCyclic,
+)
 
 from oneflower.checkpoints import CheckpointReader
 from oneflower.errors import SettingsError
@@ -133,6 +138,17 @@ def test_what_the_operator_did_not_set_is_the_authors(stock):
     assert CheckpointReader(app.path).rounds() == (1, 2)
     app.run(**set_by_operator(**{"num-server-rounds": 3}))
     assert CheckpointReader(app.path).rounds() == (1, 2, 3)
+
+
+@pytest.mark.parametrize("trees", [FedXgbBagging, FedXgbCyclic])
+def test_a_rule_of_oneflower_in_place_of_trees_is_refused_at_once(stock, trees):
+    """N3: every reply had another shape than the model, and ten attempts quarantined them all."""
+    settings = set_by_operator(strategy="Krum")
+    with pytest.raises(SettingsError, match=f"FL_STRATEGY=Krum cannot combine.* starts {trees.__name__}"):
+        stock(starts(trees)).run(**settings)
+    wrapped = starts(lambda: DifferentialPrivacyServerSideFixedClipping(trees(), 0.1, 1.0, 2))
+    with pytest.raises(SettingsError, match="cannot combine"):
+        stock(wrapped).run(**settings)
 
 
 MEDIAN = "FedMedian (FL_STRATEGY) instead of the app's FedAvg"

@@ -187,9 +187,9 @@ def test_what_has_changed_since_a_snapshot_is_set_back():
     holder = Holder()
     holder.velocity, holder.rounds = {}, 0
     kept = KeptState(holder)
-    before = kept.snapshot()
+    put_back = kept.snapshot()
     holder.velocity["w"], holder.rounds = np.ones(2), 1
-    kept.restore(before)
+    put_back()
     assert (holder.velocity, holder.rounds) == ({}, 0)
 
 
@@ -230,6 +230,124 @@ def test_what_cannot_be_kept_is_named_with_its_type():
     assert after.fine == 1
 
 
+def test_one_object_of_two_attributes_is_one_object_again():
+    before = Holder()
+    before.a = []
+    before.b, before.inner = before.a, {"deep": [before.a]}
+    before.m = before.n = np.zeros(2)
+    kept = KeptState(before)
+    before.a.append(1)
+    before.m += 1
+    state, lost = kept.save()
+    assert not lost
+    after = Holder()
+    KeptState(after).load(state)
+    after.a.append(2)
+    after.m += 1
+    assert after.b == after.inner["deep"][0] == [1, 2]
+    assert after.n.tolist() == [2, 2]
+
+
+def test_an_object_that_became_another_attribute_is_one_object_again():
+    """Nothing of `b` has changed but which list it is."""
+    before = Holder()
+    before.a, before.b = [1], []
+    kept = KeptState(before)
+    before.a.clear()
+    before.b = before.a
+    after = Holder()
+    after.a, after.b = [1], []
+    KeptState(after).load(kept.save()[0])
+    assert after.a is after.b
+
+
+def test_two_objects_of_equal_content_stay_two():
+    before = Holder()
+    kept = KeptState(before)
+    before.a, before.b = [np.ones(2)], [np.ones(2)]
+    after = Holder()
+    KeptState(after).load(kept.save()[0])
+    after.a[0] += 1
+    assert after.b[0].tolist() == [1, 1]
+
+
+def test_an_attribute_that_is_the_config_of_messages_stays_it():
+    def make():
+        holder = Holder()
+        holder.config = ConfigRecord({"lr": 1.0})
+        return holder, KeptState(holder, also={"train_config": holder.config})
+
+    before, kept = make()
+    before.config["lr"] = 0.5
+    after, again = make()
+    sent = after.config
+    again.load(kept.save()[0])
+    assert after.config is sent
+    assert sent["lr"] == 0.5
+
+
+def test_what_cannot_be_set_is_named_and_the_rest_is_set():
+    class Edited(FedAvg):
+        @property
+        def steps(self):
+            raise RuntimeError("not ready")
+
+        @property
+        def best(self):
+            return 3
+
+    before = Holder()
+    before.inner = Holder()
+    kept = KeptState(before)
+    before.best, before.count, before.steps, before.inner.lr = 1, 2, [3], 0.1
+    after = Edited()
+    refused = KeptState(after).load(kept.save()[0])
+    assert refused.keys() == {"best", "steps", "inner.lr"}
+    assert "no setter" in refused["best"]
+    assert after.count == 2
+
+
+def test_a_load_puts_back_what_the_checkpoint_does_not_hold():
+    """A training that goes back in one process equals one that was killed and resumed there."""
+    holder = Holder()
+    holder.best, holder.count = 0, 0
+    kept = KeptState(holder)
+    holder.count = 1
+    state, _ = kept.save()
+    holder.best, holder.count, holder.late = 5, 2, {"w": 1}
+    kept.load(state)
+    assert (holder.best, holder.count, hasattr(holder, "late")) == (0, 1, False)
+    kept.load({})
+    assert holder.count == 0
+
+
+def test_what_is_always_kept_is_kept_unchanged():
+    key = ConfigRecord({"noise-key": "a"})
+    state, _ = KeptState(Holder(), also={"private": key}, always=["private"]).save()
+    other = ConfigRecord({"noise-key": "b"})
+    KeptState(Holder(), also={"private": other}, always=["private"]).load(state)
+    assert other["noise-key"] == "a"
+
+
+def test_random_numbers_of_the_system_have_no_state():
+    holder = Holder()
+    kept = KeptState(holder)
+    holder.secret = random.SystemRandom()
+    assert list(kept.save()[1]) == ["secret"]
+    kept.snapshot()()
+
+
+def test_a_state_of_an_earlier_release_is_read():
+    document = (
+        b'{"h": {"sequence": "list", "items": [{"int": "1"}]}, "d": {"mapping": "defaultdict", "items": []}}'
+    )
+    holder = Holder()
+    holder.d = defaultdict(list)
+    KeptState(holder).load({DOCUMENT: np.frombuffer(document, np.uint8)})
+    assert holder.h == [1]
+    assert holder.d["x"] == []
+
+
 def test_a_loop_of_containers_ends():
     holder = Holder()
     kept = KeptState(holder)
@@ -239,7 +357,16 @@ def test_a_loop_of_containers_ends():
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"[]", b'{"a": {"at": 0}}', b'{"a": {"array": {"at": 7}}}', b'{"a": {"int": "x"}}']
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"a": {"at": 0}}',
+        b'{"a": {"array": {"at": 7}}}',
+        b'{"a": {"int": "x"}}',
+        b'{"a": {"same": 0}}',
+    ],
 )
 def test_a_state_that_is_none_is_refused(content):
     with pytest.raises(CheckpointError, match="state of the app's strategy"):

@@ -3,6 +3,8 @@
 import hashlib
 import random
 import stat
+import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -24,6 +26,7 @@ from flwr.serverapp import ServerApp
 from oneflower.journal import Journal
 from oneflower.lab.localgrid import LocalGrid
 from oneflower.settings import training_config
+from oneflower.stock import loop_noise
 from oneflower.stock.exchange import Posted
 from oneflower.stock.loop_noise import LoopNoise
 from oneflower.stock.recording import recorded
@@ -166,6 +169,24 @@ def test_a_killed_loop_draws_its_noise_from_the_key_of_its_recording(tmp_path, m
     assert app.run() == expected
     assert app.calls > 0
     assert key.read_text() not in (tmp_path / "journal.jsonl").read_text()
+
+
+def test_replies_that_threads_take_at_once_are_all_in_the_seed(tmp_path, monkeypatch):
+    """A legacy app asks each client in a thread: one that was lost gave another noise after a crash."""
+    posted = [Posted.of(Message(RecordDict(), node, "train"), node, node) for node in range(1, 65)]
+    digest = loop_noise.digest_of
+    monkeypatch.setattr(loop_noise, "digest_of", lambda content: (time.sleep(0.001), digest(content))[1])
+
+    def noise_after(threads):
+        noise = LoopNoise()
+        noise.begin(tmp_path)
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(noise.after, ([each] for each in posted)))
+        return add_gaussian_noise([np.zeros(3)], 1.0)[0].tolist()
+
+    for each in posted:
+        each.content = RecordDict()
+    assert noise_after(16) == noise_after(1)
 
 
 def test_other_replies_give_other_noise(tmp_path):

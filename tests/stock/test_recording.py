@@ -15,6 +15,7 @@ from oneflower.flower.who import Identity
 from oneflower.journal import Journal
 from oneflower.lab.localgrid import LocalGrid
 from oneflower.settings import training_config
+from oneflower.stock.about import about_of, how_it_differs
 from oneflower.stock.nodes import StableNodes
 from oneflower.stock.record import Recording
 from oneflower.stock.recording import RecordingGrid, recorded
@@ -273,16 +274,36 @@ def test_an_app_that_sends_other_messages_goes_on_with_real_ones(world):
     assert world.calls == [], "what was sent then is recorded"
 
 
-def test_another_seed_or_key_of_the_app_starts_it_from_the_beginning(world):
+def test_another_seed_or_key_of_the_app_starts_it_from_the_beginning(world, caplog):
     expected = world.run(query_then_sample)
     assert world.run(query_then_sample, seed=4) != expected
     assert len(world.calls) == 2 * ROUNDS
+    why = "recorded replies are not used: the recording is of a training with other settings"
+    assert f"{why}: seed was 3, is 4. files=" in caplog.text
     world.run(query_then_sample, seed=4, **{"app.lr": 0.5})
     assert len(world.calls) == 2 * ROUNDS
+    assert f"{why}: app.lr was not set, is 0.5. files=" in caplog.text
     assert sorted(path.name for path in world.folder.glob("checkpoints/exchanges/set-aside-*")) == [
         "set-aside-1",
         "set-aside-2",
     ]
+
+
+def test_a_recording_of_a_release_without_a_variable_is_used(world):
+    """What a release without the variable did is what the variable's default does."""
+    world.run(push_and_pull, **{"proximal-term": "auto", "round-retries": 2, "strategy": "app"})
+    world.run(push_and_pull)
+    assert world.calls == []
+
+
+def test_a_recording_of_another_app_names_both(tmp_path):
+    before = about_of("me/one", 1, {})
+    assert how_it_differs(before, about_of("me/two", 1, {})) == "of another app: it was me/one, is me/two"
+    assert how_it_differs(before, about_of("me/one", 2, {})) == (
+        "of a training with other settings: seed was 1, is 2"
+    )
+    assert how_it_differs(["damaged"], before) == "of another version of oneflower"
+    assert how_it_differs(before, before) == ""
 
 
 def test_more_rounds_repeat_the_first_ones(world):

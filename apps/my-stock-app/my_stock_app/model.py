@@ -17,17 +17,17 @@ def new_strategy() -> FedAvg:
 def initial_arrays() -> ArrayRecord:
     """Return the model before round 1: a row of coefficients for each class, one row for two classes."""
     outputs = 1 if CLASSES == 2 else CLASSES
-    return ArrayRecord([np.zeros((outputs, FEATURES)), np.zeros(outputs)])
+    return ArrayRecord([np.zeros((outputs, FEATURES), np.float32), np.zeros(outputs, np.float32)])
 
 
 def fit(arrays: ArrayRecord, rows: Rows, *, lr: float, epochs: int) -> ArrayRecord:
-    """Train on rows, starting from the arrays; return the new ones."""
+    """Train on rows, starting from the arrays; return the new ones, with the dtypes of those that came."""
     coefficients, intercept = arrays.to_numpy_ndarrays()
     model = SGDClassifier(
         loss="log_loss", learning_rate="constant", eta0=lr, max_iter=epochs, tol=None, random_state=0
     )
     model.fit(*rows, coef_init=coefficients, intercept_init=intercept)
-    return ArrayRecord([model.coef_, model.intercept_])
+    return ArrayRecord([model.coef_.astype(coefficients.dtype), model.intercept_.astype(intercept.dtype)])
 
 
 def score(arrays: ArrayRecord, rows: Rows) -> tuple[float, float]:

@@ -4,15 +4,25 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from oneflower.cli.config import ContextOption
+from oneflower.cli.config import ContextOption, RunConfigOption
 from oneflower.cli.findings import as_rows, has_problem, print_findings
-from oneflower.errors import AppError
-from oneflower.settings import read_context, resolve, run_config
+from oneflower.errors import AppError, OneflowerError
+from oneflower.settings import (
+    Settings,
+    Value,
+    app_values,
+    keys_of_texts,
+    read_context,
+    resolve,
+    run_config,
+    with_the_authors,
+)
 
 MORE_CLIENTS = (5, 10, 100)
 """Tried in turn for a server that waits for more clients than a round of the settings needs."""
@@ -26,10 +36,11 @@ def root() -> None:
 
 
 @app.command()
-def check(
+def check(  # noqa: PLR0913 - one parameter per option
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a Flower app.")],
     *,
     context: ContextOption = None,
+    options: RunConfigOption = None,
     clients: Annotated[
         int | None,
         typer.Option(
@@ -54,22 +65,26 @@ def check(
     the findings so far and the step that hung. The verdict says what the app gets and what it needs for the
     rest.
 
+    The server runs twice, each time in a temporary working directory, where the files of the current one are
+    found. The app gets the keys of FL_APP_CONFIG and --run-config, as under `up` and `simulate`.
+
     Exit code 0 without a problem (warnings do not count), 5 with one, 2 for wrong settings.
     """
     # Imported here: it loads Flower's engine, and the app.
     from oneflower.lab.app_check.child import check_within  # noqa: PLC0415
 
     resolution = resolve(os.environ, read_context(context) if context else None)
+    settings, values = _with_app_keys(folder, resolution.settings, options or ())
     chosen = not resolution.provenance["FL_LOG_LEVEL"].is_default
     with tempfile.TemporaryDirectory(prefix="oneflower-check-") as home:
         findings = check_within(
             folder,
-            run_config=run_config(resolution.settings),
-            clients=clients or max(resolution.settings.clients_needed.values()),
+            run_config={**run_config(settings), **values},
+            clients=clients or max(settings.clients_needed.values()),
             or_more=() if clients else MORE_CLIENTS,
             home=Path(home),
             deadline_s=deadline,
-            log_level=resolution.settings.log_level if chosen else "CRITICAL",
+            log_level=settings.log_level if chosen else "CRITICAL",
         )
     unfit = has_problem(findings)
     if as_json:
@@ -79,3 +94,25 @@ def check(
         print_findings(findings, str(folder))
     if unfit:
         raise typer.Exit(AppError.exit_code)
+
+
+def _with_app_keys(
+    folder: Path, settings: Settings, options: Sequence[str]
+) -> tuple[Settings, dict[str, Value]]:
+    """Return the settings with the author's minimums, and the values of the app's own keys, as `up` does.
+
+    Where the folder is no app, the check says so.
+
+    Raises
+    ------
+    SettingsError
+        A value for a key of the app's own is wrong.
+    """
+    from oneflower.flower.fab import build_fab  # noqa: PLC0415 - it loads Flower's engine
+
+    given = keys_of_texts(settings.app_config, options)
+    try:
+        own = build_fab(folder).own
+    except (OneflowerError, ValueError, OSError):
+        return settings, {}
+    return with_the_authors(settings, own), app_values(given, own)

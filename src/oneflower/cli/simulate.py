@@ -95,10 +95,18 @@ def simulate(  # noqa: PLR0913 - one parameter per option
         os.environ.setdefault(name, str(threads(clients, os.cpu_count() or 1)))
     os.environ["FL_CHECKPOINT_KEY"] = resolution.settings.checkpoint_key
     with Interrupts(at_once=True), plan.folder.lock():
-        finished = _finished(plan, clients, progress)
+        job = Job(
+            fab=plan.fab,
+            run_config=plan.run_config(),
+            max_restarts=plan.settings.max_restarts,
+            nodes=clients,
+        )
+        finished = _finished(plan, job, progress)
         finish = None if finished is None else finished.event
         if finished is None:
             check_initial_model_of(plan.settings)
+            fresh = Memory.fresh(job.describe(), max_restarts=job.max_restarts)
+            fresh.save(plan.folder.training)
             with _shown(plan.folder.journal, progress):
                 try:
                     simulation.simulate(
@@ -112,20 +120,17 @@ def simulate(  # noqa: PLR0913 - one parameter per option
                     journal = Journal(plan.folder.journal, owner=Owner(process=this_process()))
                     journal.append(TrainingInterrupted())
                     raise
+            reached = reduce(read_patiently(plan.folder.journal))
+            if reached.finish is None and reached.loop is not None and reached.loop.finished:
+                fresh.ended().save(plan.folder.training)
         history = reduce(read_patiently(plan.folder.journal))
         rows = final_rows(finish or history.finish)
         for name, value in rows if history.own_loop is None else loop_rows(history.own_loop):
             console.print(Text.assemble((f"{name:<16}", "dim"), printable(value)), soft_wrap=True)
 
 
-def _finished(plan: Plan, clients: int, progress: PlainProgress) -> Finished | None:
-    """Return how this simulation finished earlier; if it did not, save its configuration."""
-    job = Job(
-        fab=plan.fab,
-        run_config=plan.run_config(),
-        max_restarts=plan.settings.max_restarts,
-        nodes=clients,
-    )
+def _finished(plan: Plan, job: Job, progress: PlainProgress) -> Finished | None:
+    """Return how this simulation finished earlier; None if it did not."""
     if plan.settings.resume == "auto":
         entries = read_patiently(plan.folder.journal)
         finished = finished_already(
@@ -139,7 +144,6 @@ def _finished(plan: Plan, clients: int, progress: PlainProgress) -> Finished | N
             how = "" if finished.event is None else f": {ending(finished.event)}"
             progress.say(f"this training has finished already{how}; nothing was run", "bold")
             return finished
-    Memory.fresh(job.describe(), max_restarts=job.max_restarts).save(plan.folder.training)
     return None
 
 

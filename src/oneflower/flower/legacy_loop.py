@@ -1,7 +1,8 @@
 """Flower's legacy server computes the same in each run: clients are sampled and aggregated in their order.
 
 `ServerApp(server_fn=...)` samples from clients in the order in which they were registered, and hands results
-to the strategy in the order of a set.
+to the strategy in the order of a set. Whether it may train is asked before it begins: what is raised in its
+threads is taken for a failure of a client.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,17 +14,33 @@ from oneflower.flower.door import port
 
 
 @contextmanager
-def in_order() -> Iterator[None]:
-    """Let the legacy server sample and aggregate clients in the order of their ids, for a block."""
+def in_order(check: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """Let the legacy server sample and aggregate clients in the order of their ids, for a block.
+
+    `check` is called before it trains, and raises where it must not.
+    """
     server, manager = port.legacy_server, port.SimpleClientManager
     before = server.fit_clients, server.evaluate_clients, manager.sample
-    server.fit_clients = _sorted_results(server.fit_clients)
+    fit = server.Server.fit
+    server.Server.fit = _checked(fit, check)  # type: ignore[method-assign]
+    # A server of the app's own may have another `fit`.
+    server.fit_clients = _checked(_sorted_results(server.fit_clients), check)
     server.evaluate_clients = _sorted_results(server.evaluate_clients)
     manager.sample = _sorted_clients(manager.sample)  # type: ignore[method-assign]
     try:
         yield
     finally:
         server.fit_clients, server.evaluate_clients, manager.sample = before  # type: ignore[method-assign]
+        server.Server.fit = fit  # type: ignore[method-assign]
+
+
+def _checked(function: Callable[..., Any], check: Callable[[], object]) -> Callable[..., Any]:
+    @wraps(function)
+    def after_the_check(*args: Any, **kwargs: Any) -> Any:
+        check()
+        return function(*args, **kwargs)
+
+    return after_the_check
 
 
 def _sorted_results(exchange: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,7 +10,9 @@ import hashlib
 import os
 import secrets
 import sys
+from collections.abc import Callable
 from contextlib import suppress
+from functools import wraps
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,11 +44,29 @@ _NUMPY: Final = _Numpy()
 
 
 def keep_noise_private() -> None:
-    """Give their own generator to the modules of Flower's that draw noise, as far as they are imported."""
+    """Give their own generator to the modules of Flower's that draw noise, as far as they are imported.
+
+    They also get a norm by which can be divided.
+    """
     for name in port.NOISE_MODULES:
         module = sys.modules.get(name)
         if module is not None and getattr(module, "np", None) is np:
             module.np = _NUMPY  # type: ignore[attr-defined]
+            if hasattr(module, "get_norm"):
+                module.get_norm = _above_0(module.get_norm)  # type: ignore[attr-defined]
+
+
+def _above_0(norm: Callable[..., float]) -> Callable[..., float]:
+    """Return Flower's norm of an update, which it divides by: an update of nothing has the smallest one.
+
+    A client that sends back the model as it came ends the training without. Nothing is clipped of it.
+    """
+
+    @wraps(norm)
+    def get_norm(*arguments: Any, **named: Any) -> float:
+        return norm(*arguments, **named) or sys.float_info.min
+
+    return get_norm
 
 
 def seed_noise(key: str, *parts: int | str) -> None:

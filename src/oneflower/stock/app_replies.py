@@ -1,13 +1,15 @@
 """Replies to an app's own strategy: read with care, compared with each other, and handed on as they came."""
 
+import math
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
 
 from oneflower.aggregation import (
+    LONGEST_REASON,
     AggregationError,
     Arrays,
     ArraySpec,
@@ -22,9 +24,13 @@ from oneflower.codes import LeftOutCode
 from oneflower.flower.api import Array, ArrayRecord, Message, MetricRecord, RecordDict
 from oneflower.flower.grid import Reply
 from oneflower.flower.records import array_view, array_views, to_array
+from oneflower.stock.growing import Growing
 from oneflower.training.replies import ReplyError
 
 Shapes = Mapping[str, tuple[int, ...]]
+
+_LARGEST_POWER = 15
+"""In decimal digits: what a loss may weigh as `loss ** q`, so that float32 holds the sum."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -39,11 +45,20 @@ class Forms:
         The model came of updates, so that it says which form. An app may start from a placeholder.
     strict
         Replies are compared with each other for a rule of the app's own, too: it has failed on some of them.
+    grows
+        Flower's own code, with a model that grows: each reply is checked by itself.
+    record
+        The name of the array record that the clients are sent.
+    metrics
+        The names and types of the metrics of the training, and of the evaluation, that counted last.
     """
 
     fixed: bool = False
     known: bool = False
     strict: bool = False
+    grows: bool = False
+    record: str = "arrays"
+    metrics: dict[bool, Hashable] = field(default_factory=dict)
 
     def expected(self, model: Arrays) -> Shapes | None:
         """Return the shapes that each update must have; None where only the updates together tell."""
@@ -51,39 +66,62 @@ class Forms:
             return None
         return {name: array.shape for name, array in model.items()}
 
-    def odd(self, read: Mapping[int, tuple[Message, Update]], model: Arrays) -> dict[int, ReplyError]:
+    def odd(
+        self, read: Mapping[int, tuple[Message, Update]], model: Arrays, growing: Growing | None = None
+    ) -> dict[int, ReplyError]:
         """Return by client why its reply is not like those of most of the others; `model` is what was sent.
 
         The form of the model counts where as many have it as have any other one.
         """
-        if not (self.fixed or self.strict):
+        if not (self.fixed or self.strict or self.grows):
             return {}
         text = "its arrays have other names, shapes or dtypes"
-        found = _odd(
-            {c: _arrays_of(m, u) for c, (m, u) in read.items()}, _form(model), text, LeftOutCode.FORM
-        )
+        wanted = (self.record,), _form(model)
+        if growing is not None:
+            text = "its record has another name, or its booster is of another kind"
+            forms = {c: (tuple(m.content.array_records), growing.form(c)) for c, (m, _) in read.items()}
+        else:
+            forms = {c: (tuple(m.content.array_records), _form(u.arrays)) for c, (m, u) in read.items()}
+        found = _odd(forms, wanted, text, LeftOutCode.FORM)
+        return found | self._odd_metrics({c: m for c, (m, _) in read.items() if c not in found}, bool(model))
+
+    def _odd_metrics(self, replies: Mapping[int, Message], train: bool) -> dict[int, ReplyError]:
+        """Compare metrics; of two halves the one counts that has the names of the round before."""
+        forms = {client: _metrics_of(reply) for client, reply in replies.items()}
         text = "its metrics have other names or types"
-        rest = {c: _metrics_of(m) for c, (m, _) in read.items() if c not in found}
-        return found | _odd(rest, None, text, LeftOutCode.METRICS)
+        odd = _odd(forms, (self.metrics.get(train), None), text, LeftOutCode.METRICS, decided=True)
+        counted = {forms[client][0] for client in forms.keys() - odd.keys()}
+        if len(counted) == 1:
+            self.metrics[train] = counted.pop()
+        return odd
 
 
 def _odd(
-    forms: Mapping[int, tuple[Hashable, Hashable]], wanted: Hashable, text: str, code: LeftOutCode
+    forms: Mapping[int, tuple[Hashable, Hashable]],
+    wanted: tuple[Hashable, Hashable],
+    text: str,
+    code: LeftOutCode,
+    *,
+    decided: bool = False,
 ) -> dict[int, ReplyError]:
-    """Compare forms, each with a part that is compared with `wanted` where two are equally frequent."""
+    """Compare forms; where two are equally frequent, the one that has more of `wanted` counts.
+
+    With `decided` one of two halves always counts: there is no model without.
+    """
     counts = Counter(forms.values())
-    if not counts:
+    if len(counts) < 2:
         return {}
-    best = max(counts, key=lambda form: (counts[form], form[1] == wanted))
-    enough = 2 * counts[best] > len(forms) or (2 * counts[best] == len(forms) and best[1] == wanted)
-    if not enough:
+
+    def rank(form: tuple[Hashable, Hashable]) -> tuple[int, bool, bool]:
+        return counts[form], form[1] == wanted[1], form[0] == wanted[0]
+
+    first, second = sorted(counts, key=lambda form: (rank(form), repr(form)), reverse=True)[:2]
+    if 2 * counts[first] < len(forms):
         return {}
-    reason = f"{text} than those of the {counts[best]} others"
-    return {client: ReplyError(reason, code) for client, form in forms.items() if form != best}
-
-
-def _arrays_of(reply: Message, update: Update) -> tuple[Hashable, Hashable]:
-    return tuple(reply.content.array_records), _form(update.arrays)
+    if 2 * counts[first] == len(forms) and not decided and first[1] not in (wanted[1], second[1]):
+        return {}
+    reason = f"{text} than those of the {counts[first]} others"
+    return {client: ReplyError(reason, code) for client, form in forms.items() if form != first}
 
 
 def _form(arrays: Arrays) -> Hashable:
@@ -101,7 +139,14 @@ def _metric(item: tuple[str, Any]) -> tuple[str, int]:
     return name, len(value) if isinstance(value, list) else -1
 
 
-def read_reply(reply: Reply, weighted_by: str, expected: Shapes | None) -> Update:
+def read_reply(
+    reply: Reply,
+    weighted_by: str,
+    expected: Shapes | None,
+    *,
+    one_record: bool = False,
+    weighed: bool = False,
+) -> Update:
     """Return what a reply says; its arrays are views of the reply's memory.
 
     Parameters
@@ -110,6 +155,8 @@ def read_reply(reply: Reply, weighted_by: str, expected: Shapes | None) -> Updat
         The metric that holds the number of examples; 1 where the client sends none and no form is expected.
     expected : mapping, optional
         The shapes that the only array record must have.
+    one_record, weighed
+        Flower's own code, which needs one record of arrays, and one of metrics with the weight.
 
     Raises
     ------
@@ -118,7 +165,7 @@ def read_reply(reply: Reply, weighted_by: str, expected: Shapes | None) -> Updat
     """
     content = _content(reply.message)
     records = content.array_records
-    if expected is not None and len(records) != 1:
+    if (one_record or expected is not None) and len(records) != 1:
         raise ReplyError(f"the reply has {len(records)} array records; expected one")
     arrays: dict[str, NDArray] = {}
     for record_name, record in records.items():
@@ -130,7 +177,10 @@ def read_reply(reply: Reply, weighted_by: str, expected: Shapes | None) -> Updat
     for metric_record in content.metric_records.values():
         metrics |= dict(metric_record)
     weight = metrics.get(weighted_by)
-    if weight is not None or expected is not None:
+    if weighed and len(content.metric_records) != 1:
+        reason = f"the reply has {len(content.metric_records)} metric records; expected one"
+        raise ReplyError(reason, LeftOutCode.METRICS)
+    if weight is not None or weighed or expected is not None:
         _refuse(check_num_examples(weight), LeftOutCode.NUM_EXAMPLES)
     return Update(
         client=reply.node_id,
@@ -138,6 +188,22 @@ def read_reply(reply: Reply, weighted_by: str, expected: Shapes | None) -> Updat
         num_examples=float(cast(float, weight)) if weight is not None else 1.0,
         metrics=metrics,
     )
+
+
+def require_loss(update: Update, name: str, power: float) -> None:
+    """Refuse a loss with which `QFedAvg` cannot weigh a client: it takes powers of it.
+
+    Raises
+    ------
+    ReplyError
+        It is no number, below 0, NaN, infinite, or its power is far beyond all others.
+    """
+    loss = update.metrics.get(name)
+    if not isinstance(loss, int | float) or not 0 <= loss < math.inf:
+        text = f"metric {name!r} is {loss!r}; expected a loss, a finite number of at least 0"
+        raise ReplyError(text[:LONGEST_REASON], LeftOutCode.METRICS)
+    if power * math.log10(float(loss) + 1e-10) > _LARGEST_POWER:
+        raise ReplyError(f"metric {name!r} is {loss!r}: too large for q={power}", LeftOutCode.METRICS)
 
 
 def _specs(shapes: Shapes) -> dict[str, ArraySpec]:

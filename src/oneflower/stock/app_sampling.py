@@ -1,12 +1,13 @@
 """How an app's own strategy chooses clients: a seeded choice, of ids that a restart does not change."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from oneflower.flower.api import ArrayRecord, ConfigRecord, Grid, Message, strategy
 from oneflower.flower.parts import MEMBERS
+from oneflower.stock.returned import messages
 from oneflower.stock.stable_ids import StableIds
-from oneflower.training.strategy import without_waiting
+from oneflower.training.sampling import without_waiting
 
 Seed = Callable[..., object]
 """Seeds every generator of this process from some parts, such as ("server", 3)."""
@@ -37,6 +38,8 @@ class AppSampling:
     train_config: ConfigRecord
     evaluate_config: ConfigRecord
     _tries: tuple[int, int] = (0, 0)
+    _asked: list[frozenset[int]] = field(default_factory=list)
+    _hidden: frozenset[int] = frozenset()
 
     def summary(self) -> None:
         """Log the app's own summary."""
@@ -50,8 +53,20 @@ class AppSampling:
         self._tries = server_round, tries + 1 if before == server_round else 1
         again = max(0, self._tries[1] - SAME_SAMPLE_TRIES)
         self.seed("server", server_round, *(["try", again] if again else []))
-        shown, own = self.ids.of(grid), _with(self.train_config, config)
-        return self.ids.to_nodes(self.inner.configure_train(server_round, arrays, own, shown))
+        if self._tries[1] == 1:
+            self._asked, self._hidden = [], frozenset()
+        shown, own = self.ids.of(grid, hidden=self._failed()), _with(self.train_config, config)
+        returned = self.inner.configure_train(server_round, arrays, own, shown)
+        chosen = self.ids.to_nodes(messages(self.inner, "configure_train", returned))
+        self._asked.append(frozenset(message.metadata.dst_node_id for message in chosen))
+        return chosen
+
+    def _failed(self) -> frozenset[int]:
+        """Return whom to leave out: the clients that a rule without chance takes in each try of a round."""
+        last = self._asked[-SAME_SAMPLE_TRIES:]
+        if len(last) == SAME_SAMPLE_TRIES and len(set(last)) == 1:
+            self._hidden |= last[0]
+        return self._hidden
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -60,7 +75,8 @@ class AppSampling:
         self.seed("server", server_round, "evaluate")
         shown, own = self.ids.of(grid), _with(self.evaluate_config, config)
         with without_waiting(innermost(self.inner)):
-            return self.ids.to_nodes(self.inner.configure_evaluate(server_round, arrays, own, shown))
+            returned = self.inner.configure_evaluate(server_round, arrays, own, shown)
+            return self.ids.to_nodes(messages(self.inner, "configure_evaluate", returned))
 
 
 def _with(own: ConfigRecord, config: ConfigRecord) -> ConfigRecord:

@@ -5,11 +5,12 @@ checked before it sees them, come in the order of their content, and every rando
 from the seed and the round.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from logging import INFO, WARNING
 
 from oneflower.aggregation import (
+    WEIGHT,
     AggregationError,
     Arrays,
     Bounded,
@@ -19,13 +20,16 @@ from oneflower.aggregation import (
     bound_changes,
     median_metrics,
 )
+from oneflower.errors import AppError
 from oneflower.flower.api import ArrayRecord, ConfigRecord, Grid, Message, MetricRecord, log, strategy
 from oneflower.flower.grid import Reply
 from oneflower.flower.private_noise import digest_of
 from oneflower.flower.refusals import words_of
-from oneflower.stock.app_replies import Forms, merged_model, read_reply, with_bounds
+from oneflower.stock import returned
+from oneflower.stock.app_replies import Forms, merged_model, read_reply, require_loss, with_bounds
 from oneflower.stock.app_sampling import AppSampling, innermost
-from oneflower.stock.kept_state import KeptState
+from oneflower.stock.app_state import AppState
+from oneflower.stock.growing import Growing
 from oneflower.training.phases import Parse
 from oneflower.training.replies import ReplyError
 
@@ -45,26 +49,28 @@ class AppStrategy:
         What the app has made.
     sampling
         How it chooses clients.
-    kept
-        Its state.
+    state
+        What it keeps from round to round.
     norm_bound, max_weight
         FL_UPDATE_NORM_BOUND and FL_MAX_CLIENT_WEIGHT, where the app's rule is a mean of Flower's; 0 for none.
     """
 
     inner: strategy.Strategy
     sampling: AppSampling
-    kept: KeptState
+    state: AppState
     norm_bound: float = 0.0
     max_weight: float = 0.0
     _forms: Forms = field(default_factory=Forms)
     _replies: dict[int, tuple[Message, Update]] = field(default_factory=dict)
     _sent: Arrays = field(default_factory=dict)
-    _told: set[str] = field(default_factory=set)
+    _growing: Growing | None = None
 
     def __post_init__(self) -> None:
-        """Find out whether the rule is one of Flower's that average: its updates have one form."""
+        """Find out whether the rule is one of Flower's: whether its updates have one form, or grow."""
         rule = type(innermost(self.inner))
-        self._forms.fixed = is_flowers_code(rule.aggregate_train) and not issubclass(rule, GROWING)
+        flowers, grows = is_flowers_code(rule.aggregate_train), issubclass(rule, GROWING)
+        self._forms.fixed, self._forms.grows = flowers and not grows, flowers and grows
+        self._forms.record = str(getattr(innermost(self.inner), "arrayrecord_key", "arrays"))
         if rule.__name__ not in MEANS or not is_flowers_code(rule.aggregate_train):
             self.norm_bound = self.max_weight = 0.0
 
@@ -86,30 +92,28 @@ class AppStrategy:
     @property
     def weighted_by(self) -> str:
         """The metric that holds the number of examples."""
-        return str(getattr(innermost(self.inner), "weighted_by_key", "num-examples"))
+        return weight_name(self.inner)
 
     # --- state ------------------------------------------------------------------------------------
 
     def state_arrays(self) -> dict[str, NDArray]:
-        """Return what the strategy has changed of itself; what cannot be kept is named once."""
-        arrays, lost = self.kept.save()
-        new = {name: kind for name, kind in lost.items() if name not in self._told}
-        if new:
-            self._told |= new.keys()
-            log(
-                WARNING,
-                "state of the app's strategy is not in the checkpoints, a resumed training starts it as the "
-                "app makes it: %s. Numbers, text, NumPy arrays, Flower's records and containers of them are "
-                "kept",
-                ", ".join(f"{name} ({kind})" for name, kind in new.items()),
-            )
-        return arrays
+        """Return what the strategy has changed of itself."""
+        return self.state.arrays()
 
     def load_state(self, state: Mapping[str, NDArray], model: Arrays) -> None:
         """Take up the state of a checkpoint; the model of one has the form of the clients' updates."""
-        self.kept.load(state)
+        self.state.load(state)
         self._forms.known = bool(state) or self._forms.known
         del model
+
+    def snapshot(self) -> Callable[[], None]:
+        """Return what puts the state back as it is now."""
+        return self.state.snapshot()
+
+    @property
+    def evaluation_changes_state(self) -> bool:
+        """Whether the evaluation of the clients can change the state: it calls the app's code."""
+        return True
 
     # --- a round ----------------------------------------------------------------------------------
 
@@ -129,9 +133,18 @@ class AppStrategy:
         """Return what reads an update: of the model's form, where every update must have it."""
         self._replies.clear()
         self._sent = model
+        rule = innermost(self.inner)
+        merged = isinstance(rule, strategy.FedXgbBagging)
+        growing = self._growing = Growing(model, merged) if self._forms.grows else None
+        flowers = self._forms.fixed or self._forms.grows
 
         def parse(reply: Reply) -> Update:
-            update = read_reply(reply, self.weighted_by, self._forms.expected(model))
+            expected = self._forms.expected(model)
+            update = read_reply(reply, self.weighted_by, expected, one_record=flowers, weighed=flowers)
+            if flowers and isinstance(rule, strategy.QFedAvg):
+                require_loss(update, rule.train_loss_key, rule.q)
+            if growing is not None:
+                growing.check(update.client, update.arrays)
             self._replies[update.client] = reply.message, update
             return update
 
@@ -139,11 +152,21 @@ class AppStrategy:
 
     def evaluation_parser(self) -> Parse[Update]:
         """Return what reads an evaluation."""
-        return self.update_parser({})
+        self._replies.clear()
+        self._sent, self._growing = {}, None
+        flowers = is_flowers_code(type(innermost(self.inner)).aggregate_evaluate)
+
+        def parse(reply: Reply) -> Update:
+            update = read_reply(reply, self.weighted_by, None, weighed=flowers)
+            self._replies[update.client] = reply.message, update
+            return update
+
+        return parse
 
     def odd(self, updates: Sequence[Update]) -> dict[int, ReplyError]:
         """Return whose reply has another form than most of the round have."""
-        return self._forms.odd({each.client: self._replies[each.client] for each in updates}, self._sent)
+        read = {each.client: self._replies[each.client] for each in updates}
+        return self._forms.odd(read, self._sent, self._growing)
 
     def bounded(self, model: Arrays, updates: Ordered, *, quarantined: int = 0) -> Bounded:
         """Bound the changes where the rule is one of Flower's means; one of the app's own stays as it is.
@@ -170,15 +193,12 @@ class AppStrategy:
         replies = self._messages(updates)
         content = digest_of(*(reply.content for reply in replies)) if _draws_noise(self.inner) else ""
         self.sampling.seed("server", server_round, "aggregate", content)
-        before = self.kept.snapshot()
         try:
-            arrays, metrics = self.inner.aggregate_train(server_round, replies)
+            arrays, metrics = returned.model(self.inner, self.inner.aggregate_train(server_round, replies))
             merged = None if arrays is None else merged_model(arrays, updates)
-        except AggregationError:
-            self.kept.restore(before)
+        except (AggregationError, AppError):
             raise
         except Exception as error:
-            self.kept.restore(before)
             again, self._forms.strict = self._forms.strict, True
             if self.has_own_rule and not _is_flowers(error) and again:
                 raise  # the app's own code fails on replies that are alike, too
@@ -196,7 +216,7 @@ class AppStrategy:
         """Have the app's strategy combine the metrics of the evaluation."""
         self.sampling.seed("server", server_round, "aggregate evaluation")
         try:
-            metrics = self.inner.aggregate_evaluate(server_round, self._messages(updates))
+            found = self.inner.aggregate_evaluate(server_round, self._messages(updates))
         except Exception as error:  # noqa: BLE001 - clients' metrics never end a training
             log(
                 WARNING,
@@ -205,6 +225,7 @@ class AppStrategy:
                 words_of(error),
             )
             return None
+        metrics = returned.metrics(self.inner, "aggregate_evaluate", found)
         if metrics is not None and clients_decide and self._averages("evaluate_metrics_aggr_fn"):
             return MetricRecord(dict(median_metrics(updates)))
         return metrics
@@ -231,6 +252,11 @@ def name_of(inner: strategy.Strategy) -> str:
     wrapped = getattr(inner, "strategy", None)
     of = f" of {name_of(wrapped)}" if isinstance(wrapped, strategy.Strategy) else ""
     return f"{type(inner).__name__}{of}"
+
+
+def weight_name(inner: strategy.Strategy) -> str:
+    """Return the metric by which an app's strategy weights the updates."""
+    return str(getattr(innermost(inner), "weighted_by_key", WEIGHT))
 
 
 def _draws_noise(inner: strategy.Strategy) -> bool:

@@ -35,15 +35,24 @@ def check_own_loop(config: TrainingConfig, messages: Iterable[Message]) -> None:
     SettingsError
         FL_STRATEGY names a robust rule, or a bound of the updates is set: nothing would bound them here.
     """
-    if not any(each.metadata.message_type.partition(".")[0] == _TRAIN for each in messages):
-        return
-    asked = [*_robust(config), *_bounds(config)]
+    if any(each.metadata.message_type.partition(".")[0] == _TRAIN for each in messages):
+        check_own_training(config)
+
+
+def check_own_training(config: TrainingConfig) -> None:
+    """Refuse to train by a rule of the app's own where another was asked for; see `check_own_loop`."""
+    asked = safety_asked(config)
     if asked:
         raise SettingsError(
             f"{', '.join(asked)} would have no effect: the app sends its training messages itself and "
             "combines the replies by a rule of its own. Remove the setting, or have the app start a strategy "
             "with Flower's `strategy.start`: then FL_STRATEGY replaces it"
         )
+
+
+def safety_asked(config: TrainingConfig) -> list[str]:
+    """Return the settings, with their values, without which no update may reach the model."""
+    return [*_robust(config), *_bounds(config)]
 
 
 def warn_own_loop(config: TrainingConfig) -> None:
@@ -71,6 +80,14 @@ def check_own_rule(config: TrainingConfig, name: str) -> None:
             f"{', '.join(asked)} would have no effect: the app's strategy {name} combines the updates by a "
             "rule of its own. Remove the setting, or set FL_STRATEGY, which replaces the app's strategy"
         )
+
+
+def refused_replacement(config: TrainingConfig, name: str) -> SettingsError:
+    """Return why FL_STRATEGY cannot replace a strategy of trees: a rule of oneflower needs one form."""
+    return SettingsError(
+        f"FL_STRATEGY={config.strategy} cannot combine the model of this app: it starts {name}, whose trees "
+        f"change in number and size. Remove FL_STRATEGY, or set FL_STRATEGY={APP_STRATEGY}"
+    )
 
 
 def _robust(config: TrainingConfig) -> Iterable[str]:

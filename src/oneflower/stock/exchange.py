@@ -1,6 +1,6 @@
 """Messages that an app sends together, and what has come of each."""
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -146,3 +146,8 @@ class Exchange:
         for each in ready:
             each.taken = True
         return sorted(ready, key=lambda each: (each.node, each.number))
+
+
+def in_order(exchanges: Iterable[Exchange]) -> list[Exchange]:
+    """Return each exchange once, in the order in which they were begun."""
+    return sorted({each.number: each for each in exchanges}.values(), key=lambda each: each.number)

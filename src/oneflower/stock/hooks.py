@@ -8,19 +8,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial, wraps
+from inspect import signature
 from typing import Any
 
 import numpy as np
 
 from oneflower.errors import AppError
-from oneflower.flower.api import Array, ArrayRecord, Context, Grid, Result, ServerApp, strategy
+from oneflower.flower.api import Array, Context, Grid, Result, ServerApp, strategy
 from oneflower.flower.calls.arrays import name_arrays
 from oneflower.flower.calls.seeds import seed_everything
 from oneflower.flower.failures import open_journal
 from oneflower.flower.operator_config import completed
 from oneflower.settings import training_config
 from oneflower.stock.recording import recorded
-from oneflower.stock.start import Started, run_started
+from oneflower.stock.start import ARGUMENTS, Started, run_started
 
 Put = Callable[[object, str, object], None]
 """Puts a function in the place of another one: an object, the name of its attribute, the new value."""
@@ -33,19 +34,25 @@ _array = Array.__init__
 
 
 @wraps(_start)
-def start(
-    self: strategy.Strategy, grid: Grid, initial_arrays: ArrayRecord, *arguments: Any, **named: Any
-) -> Result:
+def start(self: strategy.Strategy, *arguments: Any, **named: Any) -> Result:
     """Run the rounds of the ServerApp that is called in this process; outside of one, Flower's own."""
     context = _CONTEXT.get()
-    if context is None:
-        return _start(self, grid, initial_arrays, *arguments, **named)
+    given = _given(self, *arguments, **named)
+    if context is None or given is None:
+        return _start(self, *arguments, **named)
     _refuse_second(context)
-    names = ("num_rounds", "timeout", "train_config", "evaluate_config", "evaluate_fn")
-    given = dict(zip(names, arguments, strict=False)) | named
-    started = Started(strategy=self, grid=grid, initial_arrays=initial_arrays, **given)
+    started = Started(strategy=self, **given)
     seed = training_config(context.run_config).seed
     return run_started(started, context, partial(seed_everything, seed))
+
+
+def _given(*arguments: Any, **named: Any) -> dict[str, Any] | None:
+    """Return the arguments of a start by name; None for such that Flower refuses, with words of its own."""
+    try:
+        bound = signature(_start).bind(*arguments, **named)
+    except TypeError:
+        return None
+    return {name: value for name, value in bound.arguments.items() if name in ARGUMENTS}
 
 
 def _refuse_second(context: Context) -> None:

@@ -7,7 +7,7 @@ document, the others are the arrays that it names.
 
 import logging
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, MutableMapping
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, Final
@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from oneflower.bounded_json import values_at_most
 from oneflower.errors import CheckpointError
-from oneflower.flower.api import ConfigRecord, strategy
-from oneflower.stock.values import DEEPEST, ENOUGH, UnkeptError, document_of, encode, read_back, same, written
+from oneflower.flower.api import strategy
+from oneflower.stock.snapshot import snapshot
+from oneflower.stock.values import DEEPEST, ENOUGH, Encoder, UnkeptError, document_of, same, written
+from oneflower.stock.values_back import read_back
 
 _ALSO: Final = ":"
 """Before the names of what is kept besides attributes: no attribute begins so."""
@@ -32,26 +34,36 @@ class KeptState:
     owner : object
         The app's strategy, as it is before its first round.
     also : mapping, optional
-        Further values by name that the app may change, such as the config of its messages.
+        Further mappings by name that may change, such as the config of the app's messages.
+    always : collection of str, optional
+        Names of `also` that are kept whether or not they have changed.
     """
 
-    def __init__(self, owner: object, also: Mapping[str, object] | None = None) -> None:
+    def __init__(
+        self,
+        owner: object,
+        also: Mapping[str, MutableMapping[str, Any]] | None = None,
+        *,
+        always: Collection[str] = (),
+    ) -> None:
         self._owner = owner
         self._also = dict(also or {})
-        self._before = self._encoded()[0]
-        self._restored: set[str] = set()
+        self._before, self._lost_before = self._encoded()
+        self._restored = {f"{_ALSO}{name}" for name in always}
 
     def save(self) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
         """Return what has changed as arrays, and by attribute the type of what has changed and is lost."""
         values, lost = self._encoded()
         changed = {
-            name: value
+            name
             for name, value in values.items()
             if name in self._restored or name not in self._before or not same(value, self._before[name])
         }
+        objects = {id(values[name]) for name in changed if isinstance(values[name], dict)}
         kept: dict[str, Any] = {}
         size, count = 0, 0
-        for name, value in sorted(changed.items(), key=lambda item: len(document_of(item[1]))):
+        wanted = [item for item in values.items() if item[0] in changed or id(item[1]) in objects]
+        for name, value in sorted(wanted, key=lambda item: len(document_of(item[1]))):
             text = document_of(value)
             size, count = size + len(text), count + values_at_most(text)
             if size > ENOUGH.most_bytes or count > ENOUGH.most_values:
@@ -65,60 +77,84 @@ class KeptState:
                 kept[name] = value
         return (written(kept) if kept else {}), lost
 
-    def snapshot(self) -> dict[str, Any]:
-        """Return all attributes as they are now, for `restore`."""
-        return self._encoded()[0]
+    def snapshot(self) -> Callable[[], None]:
+        """Return what puts all of it back as it is now, in place; see `stock.snapshot`."""
+        return snapshot(self._owner, *self._also.values())
 
-    def restore(self, snapshot: Mapping[str, Any]) -> None:
-        """Set the attributes that have changed since a snapshot back."""
-        now = self._encoded()[0]
-        changed = {name: each for name, each in snapshot.items() if not same(each, now.get(name))}
-        for name, value in read_back(written(changed)).items():
-            self._set(name, value)
+    def load(self, state: Mapping[str, NDArray[Any]]) -> dict[str, str]:
+        """Set the attributes that `save` has kept, and all others as they were before the first round.
 
-    def load(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Set the attributes that `save` has kept.
+        Returns by attribute why it could not be set.
 
         Raises
         ------
         CheckpointError
             The state is not one that `save` makes.
         """
-        if not state:
-            return
-        values = read_back(state)
-        for name, value in values.items():
-            self._set(name, value)
+        values = read_back(state) if state else {}
+        now, lost = self._encoded()
+        first = {
+            name: value
+            for name, value in self._before.items()
+            if name not in values and not (name in now and same(value, now[name]))
+        }
+        for name in (*now, *lost):
+            if not (name in values or name in self._before or name in self._lost_before):
+                self._remove(name)
         self._restored |= values.keys()
+        values |= read_back(written(first)) if first else {}
+        records = {
+            id(value): self._also.get(name.removeprefix(_ALSO), value)
+            for name, value in values.items()
+            if name.startswith(_ALSO)
+        }
+        refused: dict[str, str] = {}
+        for name, value in values.items():
+            try:
+                if name.startswith(_ALSO):
+                    self._refill(name.removeprefix(_ALSO), value)
+                else:  # an attribute may be the record that the app gave for its messages
+                    self._set(name, records.get(id(value), value))
+            except Exception as error:  # noqa: BLE001 - a property of the app may raise whatever it likes
+                refused[name] = f"{type(error).__name__}: {error}"
+        return refused
+
+    def _refill(self, name: str, value: Any) -> None:
+        target = self._also.get(name)
+        if target is not None and isinstance(value, Mapping):
+            for key in list(target):
+                del target[key]
+            target.update(value)
 
     def _set(self, name: str, value: Any) -> None:
-        if name.startswith(_ALSO):
-            target = self._also.get(name.removeprefix(_ALSO))
-            if isinstance(target, dict | ConfigRecord) and isinstance(value, Mapping):
-                for key in list(target):
-                    del target[key]
-                target.update(value)
-            return
-        *path, attribute = name.split(".")
-        owner = self._owner
-        for step in path:
-            owner = getattr(owner, step, None)
-        if owner is None:
-            return
+        owner, attribute = self._place(name)
         present = getattr(owner, attribute, None)
-        if isinstance(present, defaultdict) and isinstance(value, Mapping):
+        plain = isinstance(value, dict) and getattr(value, "default_factory", None) is None
+        if plain and isinstance(present, defaultdict):  # of an earlier release's checkpoint
             present.clear()
             present.update(value)
         else:
             setattr(owner, attribute, value)
 
+    def _remove(self, name: str) -> None:
+        owner, attribute = self._place(name)
+        vars(owner).pop(attribute, None)
+
+    def _place(self, name: str) -> tuple[object, str]:
+        *path, attribute = name.split(".")
+        owner = self._owner
+        for step in path:
+            owner = getattr(owner, step)
+        return owner, attribute
+
     def _encoded(self) -> tuple[dict[str, Any], dict[str, str]]:
         values: dict[str, Any] = {}
         lost: dict[str, str] = {}
+        encoder = Encoder()
         also = ((f"{_ALSO}{name}", value) for name, value in self._also.items())
         for name, value in (*_attributes(self._owner), *also):
             try:
-                values[name] = encode(value)
+                values[name] = encoder.encode(value)
             except UnkeptError as error:
                 lost[name] = str(error)
         return values, lost

@@ -1,6 +1,7 @@
 """The noise of differential privacy in an app's own loop: from a key of its recording, not from FL_SEED."""
 
 import hashlib
+import threading
 from pathlib import Path
 
 from oneflower.flower.api import RecordDict
@@ -19,6 +20,7 @@ class LoopNoise:
     def __init__(self) -> None:
         self._key = ""
         self._got = 0
+        self._lock = threading.Lock()  # a legacy app asks each client in a thread of its own
         seed_noise(new_key(), "server")
 
     def begin(self, folder: Path) -> None:
@@ -35,9 +37,11 @@ class LoopNoise:
     def after(self, replies: list[Posted]) -> list[Posted]:
         """Return replies that the app gets now; what it draws from here on follows from them."""
         if self._key and replies:
-            for each in replies:
-                self._got ^= _number_of(each)
-            seed_noise(self._key, "server", self._got)
+            numbers = [_number_of(each) for each in replies]
+            with self._lock:
+                for number in numbers:
+                    self._got ^= number
+                seed_noise(self._key, "server", self._got)
         return replies
 
 

@@ -16,7 +16,9 @@ from oneflower.errors import CheckpointError, ForeignError, StateError
 from oneflower.files import probe, read_bytes, read_json, replace_file, state_errors, write_json
 from oneflower.flower.api import log
 from oneflower.settings import TrainingConfig, checkpoint_key
+from oneflower.stock.about import how_it_differs
 from oneflower.stock.codec import Content, Kept, decode, encode, head_of
+from oneflower.stock.effects import safety_asked
 from oneflower.stock.nodes import Pins
 
 MB: Final = 1_000_000
@@ -88,14 +90,26 @@ class Recording:
             probe(self.folder)
             self._lock.acquire(_LOCK_WAIT_S)
             about = read_json(self.folder / _ABOUT)
-            if about and not (resume and about.get("about") == self._about):
-                why = "FL_RESUME is never" if not resume else "it is of another app, seed or version"
+            if why := self._why_not(about, resume=resume):
                 self._set_aside([path for path in self.folder.iterdir() if self._is_ours(path)], why)
                 about = {}
             self.training = str(about.get("training") or secrets.token_hex(16))
             self._read()
             if not about:
                 write_json(self.folder / _ABOUT, {"v": 1, "training": self.training, "about": self._about})
+
+    def is_others(self, *, resume: bool = True) -> str:
+        """Return why `open` would set aside what is there; empty where it would not. Nothing is changed."""
+        with state_errors(self.folder):
+            return self._why_not(read_json(self.folder / _ABOUT), resume=resume)
+
+    def _why_not(self, about: Mapping[str, Any], *, resume: bool) -> str:
+        if not about:
+            return ""
+        if not resume:
+            return "FL_RESUME is never"
+        how = how_it_differs(about.get("about"), self._about)
+        return f"the recording is {how}" if how else ""
 
     def close(self) -> None:
         """Let the folder go."""
@@ -276,6 +290,9 @@ def recording_of(config: TrainingConfig, about: Mapping[str, object]) -> Recordi
     )
 
 
-def facts(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what JSON can hold of a mapping, for `about`."""
-    return {key: value for key, value in config.items() if isinstance(value, bool | int | float | str)}
+def left_alone(recording: Recording | None, config: TrainingConfig) -> str:
+    """Return why a recording stays as it is: another training's, where this one is refused if it trains."""
+    if recording is None or not safety_asked(config):
+        return ""
+    why = recording.is_others(resume=config.resume != "never")
+    return f"{recording.folder} is left as it is, because {why}" if why else ""

@@ -6,6 +6,7 @@ replies until the point where it died; from there on messages go to the clients.
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from functools import partial
 
 from oneflower.flower import legacy_loop
 from oneflower.flower.api import Context, Grid
@@ -15,7 +16,8 @@ from oneflower.flower.logs import log_through_flower
 from oneflower.flower.version import DEPLOYED, supported_version
 from oneflower.journal import Journal
 from oneflower.settings import ENDING, TrainingConfig, without_operational
-from oneflower.stock.record import facts
+from oneflower.stock.about import about_of
+from oneflower.stock.effects import check_own_training
 from oneflower.stock.recording_grid import RecordingGrid
 
 __all__ = ["RecordingGrid", "recorded"]
@@ -31,21 +33,25 @@ def recorded(grid: Grid, context: Context, config: TrainingConfig, journal: Jour
     ------
     StateError, CheckpointError
         When the app sends its first message: the folder of the recording cannot be used.
+    OneflowerError
+        Whatever the Grid has raised first, also where the app has caught it.
     """
     if isinstance(grid, RecordingGrid | RoundGrid):
         yield grid
         return
     log_through_flower()
-    about = facts({k: v for k, v in without_operational(context.run_config).items() if k not in ENDING})
+    decides = {k: v for k, v in without_operational(context.run_config).items() if k not in ENDING}
     wrapped = RecordingGrid(
         grid,
         config=config,
         journal=journal,
-        about={"app": str(grid.run.fab_id), "seed": config.seed, "run_config": about},
+        about=about_of(str(grid.run.fab_id), config.seed, decides),
     )
-    with _own_generators(), legacy_loop.in_order(), closing(wrapped):
+    in_order = legacy_loop.in_order(partial(check_own_training, config))
+    with _own_generators(), in_order, closing(wrapped):
         seed_everything(config.seed, "server")
-        yield wrapped
+        with wrapped.first_error.in_place_of_others():
+            yield wrapped
         wrapped.finish()
 
 

@@ -17,9 +17,10 @@ from oneflower.stock.checks import check_reply
 from oneflower.stock.codec import Content, Kept, message_digest
 from oneflower.stock.delivery import Delivery
 from oneflower.stock.effects import check_own_loop, warn_own_loop
-from oneflower.stock.exchange import LEFT_OUT, Exchange, Posted
+from oneflower.stock.exchange import LEFT_OUT, Exchange, Posted, in_order
+from oneflower.stock.first_error import FirstError, final
 from oneflower.stock.loop_noise import LoopNoise
-from oneflower.stock.record import Recording, recording_of
+from oneflower.stock.record import Recording, left_alone, recording_of
 from oneflower.stock.stamp import Stamp
 from oneflower.stock.telling import Telling
 from oneflower.training.replies import ReplyError
@@ -53,6 +54,7 @@ class RecordingGrid(OuterGrid):
         self._clock = clock
         self._sleep = sleep
         self._lock = threading.RLock()
+        self.first_error = FirstError()
         self._recording = recording_of(config, about)
         self._delivery = Delivery(
             limited(inner, config.max_update_mb * UPDATE_MB),
@@ -95,6 +97,7 @@ class RecordingGrid(OuterGrid):
         """Create a message; deprecated in Flower, kept for apps that call it."""
         return self._plain.create_message(content, message_type, dst_node_id, group_id, ttl)
 
+    @final
     def get_node_ids(self) -> Iterable[int]:
         """Return the stable ids of the nodes that are online; those of then while replies are given again.
 
@@ -113,6 +116,7 @@ class RecordingGrid(OuterGrid):
             recording.note_nodes(self._sent, nodes)
             return nodes
 
+    @final
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Send messages, or find what came of them in the recording; return their ids."""
         with self._lock:
@@ -120,6 +124,7 @@ class RecordingGrid(OuterGrid):
             self._open.update(dict.fromkeys(exchange.posted, exchange))
             return list(exchange.posted)
 
+    @final
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Return the replies that have come, in the order of the nodes.
 
@@ -130,7 +135,7 @@ class RecordingGrid(OuterGrid):
             wanted = {key: self._open[key] for key in message_ids if key in self._open}
             found: list[Message] = []
             self._advance_open()
-            for exchange in _each(wanted.values()):
+            for exchange in in_order(wanted.values()):
                 if not exchange.hands_out(self._clock()):
                     continue
                 for posted in self._noise.after(exchange.take(wanted)):
@@ -138,6 +143,7 @@ class RecordingGrid(OuterGrid):
                     found.append(posted.reply_message(self.run.run_id))
             return found
 
+    @final
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
@@ -199,7 +205,7 @@ class RecordingGrid(OuterGrid):
 
         Otherwise they would be sent again after a crash, between others that are repeated.
         """
-        for exchange in _each(self._open.values()):
+        for exchange in in_order(self._open.values()):
             if exchange.waiting:
                 self._advance(exchange)
 
@@ -264,12 +270,15 @@ class RecordingGrid(OuterGrid):
     def _ready(self) -> Recording | None:
         if not self._opened:
             self._opened = True
+            if why := left_alone(self._recording, self._config):
+                self._recording, self._telling.not_recorded = None, why
             if self._recording is not None:
                 self._recording.open(resume=self._config.resume != "never")
                 self._stamp.training = self._recording.training
                 self._noise.begin(self._recording.folder)
         return self._recording
 
+    @final
     def hand_over(self) -> Grid:
         """Return Flower's Grid for rounds of our own; the app's loop is then no training of its own."""
         self._handed_over = True
@@ -286,8 +295,3 @@ class RecordingGrid(OuterGrid):
         """Let the folder of the recording go."""
         if self._recording is not None and self._opened:
             self._recording.close()
-
-
-def _each(exchanges: Iterable[Exchange]) -> list[Exchange]:
-    """Return each exchange once, in the order in which they were begun."""
-    return sorted({each.number: each for each in exchanges}.values(), key=lambda each: each.number)

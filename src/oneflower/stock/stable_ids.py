@@ -37,9 +37,12 @@ class StableIds:
         self._stable |= {self.node(each): each for each in stable}
         return stable
 
-    def of(self, grid: Grid) -> Grid:
-        """Return a grid in which the nodes have their stable ids, for one choice of clients."""
-        return _ShownGrid(grid, self)
+    def of(self, grid: Grid, hidden: frozenset[int] = frozenset()) -> Grid:
+        """Return a grid in which the nodes have their stable ids, for one choice of clients.
+
+        The nodes in `hidden` are not there at first, if they are at most half of all.
+        """
+        return _ShownGrid(grid, self, hidden)
 
     def node(self, stable: int) -> int:
         """Return the node behind a stable id; the id itself where there is none."""
@@ -69,9 +72,10 @@ class StableIds:
 class _ShownGrid(DelegatingGrid):
     """What a strategy sees while it chooses clients."""
 
-    def __init__(self, inner: Grid, ids: StableIds) -> None:
+    def __init__(self, inner: Grid, ids: StableIds, hidden: frozenset[int]) -> None:
         super().__init__(inner)
         self._ids = ids
+        self._hidden = hidden
         self._looks = 0
 
     def get_node_ids(self) -> Iterable[int]:
@@ -79,7 +83,9 @@ class _ShownGrid(DelegatingGrid):
         self._looks += 1
         if self._looks > _SAME_COHORT and isinstance(self._inner, RoundGrid):
             return self._ids.shown(self._inner.online())
-        return self._ids.shown(self._inner.get_node_ids())
+        shown = self._ids.shown(self._inner.get_node_ids())
+        left = [node for node in shown if self._ids.node(node) not in self._hidden]
+        return left if 2 * len(left) >= len(shown) else shown
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Push messages to the nodes behind their ids."""

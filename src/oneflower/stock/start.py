@@ -1,7 +1,7 @@
 """What replaces `Strategy.start`: the app's own strategy, or that of FL_STRATEGY, in oneflower's rounds."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass, fields, replace
 from logging import INFO
 from typing import Any
 
@@ -15,8 +15,9 @@ from oneflower.flower.refusals import MB
 from oneflower.flower.who import Roll
 from oneflower.settings import APP_STRATEGY, TrainingConfig, training_config
 from oneflower.stock.app_sampling import AppSampling, Seed, innermost
-from oneflower.stock.app_strategy import AppStrategy, name_of
-from oneflower.stock.effects import check_own_rule
+from oneflower.stock.app_state import AppState
+from oneflower.stock.app_strategy import GROWING, AppStrategy, name_of
+from oneflower.stock.effects import check_own_rule, refused_replacement
 from oneflower.stock.kept_state import KeptState
 from oneflower.stock.nodes import Pins
 from oneflower.stock.stable_ids import StableIds
@@ -41,6 +42,10 @@ class Started:
     evaluate_fn: EvaluateFn | None = None
 
 
+ARGUMENTS = frozenset(field.name for field in fields(Started)) - {"strategy"}
+"""What `Strategy.start` takes, in every Flower."""
+
+
 def run_started(started: Started, context: Context, seed: Seed) -> Result:
     """Train with what an app has started, and with the settings; see `oneflower.training.train`.
 
@@ -54,12 +59,12 @@ def run_started(started: Started, context: Context, seed: Seed) -> Result:
     configs = {
         "train_config": ConfigRecord() if started.train_config is None else started.train_config,
         "evaluate_config": ConfigRecord() if started.evaluate_config is None else started.evaluate_config,
-        "private": ConfigRecord(),
+        "private": ConfigRecord({"noise-key": new_key()}),  # clients never get it
     }
     pins: Pins = {}
-    kept = KeptState(started.strategy, also={**configs, "nodes": pins})
+    also: dict[str, MutableMapping[str, Any]] = {**configs, "nodes": pins}
+    state = AppState(kept=KeptState(started.strategy, also=also, always=["private"]))
     noise = configs["private"]
-    noise["noise-key"] = new_key()  # kept with the checkpoints; clients never get it
 
     def seed_all(*parts: int | str) -> None:
         seed(*parts)
@@ -77,7 +82,7 @@ def run_started(started: Started, context: Context, seed: Seed) -> Result:
             grid=grid,
             context=context,
             config=config,
-            strategy=_driver(started, config, sampling, kept),
+            strategy=_driver(started, config, sampling, state),
             arrays=started.initial_arrays,
             evaluate=started.evaluate_fn,
             parts=parts,
@@ -88,11 +93,11 @@ def run_started(started: Started, context: Context, seed: Seed) -> Result:
     )
 
 
-def _driver(started: Started, config: TrainingConfig, sampling: AppSampling, kept: KeptState) -> Driver:
+def _driver(started: Started, config: TrainingConfig, sampling: AppSampling, state: AppState) -> Driver:
     own = AppStrategy(
         inner=started.strategy,
         sampling=sampling,
-        kept=kept,
+        state=state,
         norm_bound=config.update_norm_bound,
         max_weight=config.max_client_weight,
     )
@@ -100,13 +105,15 @@ def _driver(started: Started, config: TrainingConfig, sampling: AppSampling, kep
         if own.has_own_rule:
             check_own_rule(config, own.name)
         return own
+    if isinstance(innermost(started.strategy), GROWING):
+        raise refused_replacement(config, name_of(started.strategy))
     log(
         INFO,
         "FL_STRATEGY=%s replaces the app's strategy %s; the app's chooses the clients, as it would",
         config.strategy,
         name_of(started.strategy),
     )
-    return build_strategy(config, sampling=sampling, weighted_by=own.weighted_by)
+    return build_strategy(config, sampling=sampling, sampling_state=state, weighted_by=own.weighted_by)
 
 
 def _with_authors(started: Started, config: TrainingConfig) -> TrainingConfig:
@@ -114,7 +121,7 @@ def _with_authors(started: Started, config: TrainingConfig) -> TrainingConfig:
     own = innermost(started.strategy)
     values: dict[str, Any] = {}
     if not config.is_set("FL_NUM_ROUNDS"):
-        values["num_rounds"] = max(1, int(started.num_rounds))
+        values["num_rounds"] = max(0, int(started.num_rounds))  # 0 evaluates centrally, as in Flower
     if not config.is_set("FL_ROUND_TIMEOUT") and started.timeout and 1 <= started.timeout < 1e9:
         values["round_timeout"] = int(started.timeout)
     for field, attribute in _MINIMUMS.items():

@@ -35,6 +35,8 @@ class Telling:
     replies: int = 0
     failures: int = 0
     quarantines: int = 0
+    not_recorded: str = "set FL_CHECKPOINT_ENABLED=YES and FL_REPLAY=YES"
+    """Why nothing is recorded where nothing is, or what to do about it."""
     _names: dict[int, str] = field(default_factory=Newest)
     _begun: bool = False
 
@@ -60,7 +62,8 @@ class Telling:
             log(
                 WARNING,
                 "the app sends its messages by itself, and nothing is recorded: a crash starts it from the "
-                "beginning. Set FL_CHECKPOINT_ENABLED=YES and FL_REPLAY=YES",
+                "beginning; %s",
+                self.not_recorded,
             )
         self._record(LoopStarted(app=self.app, recorded=again, path=path))
         return True

@@ -70,8 +70,14 @@ def _finished(
     other = [change for change in changed if change.key not in ENDING | {"app-hash"}]
     if other:
         listed = "; ".join(str(change) for change in other)
+        if finish is None:
+            raise SettingsError(
+                f"the app here has finished, with other settings: {listed}. Take the change back, or give a "
+                "new training another state folder and another FL_CHECKPOINT_PATH (`oneflower up --fresh` "
+                "sets the old ones aside)"
+            )
         further = how_to_go_further(finish, done, job.run_config)
-        kept = finish is None or finish.path is not None
+        kept = finish.path is not None
         aim = "train this model further" if kept else "train from round 1, because no checkpoint was kept"
         raise SettingsError(
             f"the training here has finished round {done}, with other settings: {listed}. "

@@ -79,6 +79,10 @@ class Memory:
         """Return the memory of a supervisor that knows nothing yet."""
         return cls(training=training, machine=Machine(max_restarts=max_restarts), boot=boot_id())
 
+    def ended(self) -> Self:
+        """Return the memory of a training that has finished, for an app that writes no event of it."""
+        return replace(self, machine=replace(self.machine, state=State.FINISHED))
+
     def save(self, path: Path) -> None:
         """Write it whole or not at all; StateError where that is not possible."""
         written = {

@@ -33,7 +33,7 @@ from oneflower.training.driver import Driver
 from oneflower.training.fitting import go_to_the_round, require_rounds, require_versions, settings_changed
 from oneflower.training.history import metrics_since, restore
 from oneflower.training.kept import Kept, prove, tell_saving
-from oneflower.training.start import GONE_BACK, BadModelError, Start
+from oneflower.training.start import EVALUATED, GONE_BACK, BadModelError, Start
 
 # A restarted SuperLink may submit a training before the killed one has let go of the folder.
 _LOCK_WAIT_S = 15.0
@@ -171,6 +171,7 @@ class CheckpointKeeper:
             return
         self._writer.wait()  # what the one in flight records need not be handed over again
         self.submitted = server_round
+        self.notes.pop(EVALUATED, None)
         try:
             self._writer.submit(self._checkpoint(server_round, result, strategy.state_arrays()))
         except (OSError, RuntimeError, MemoryError) as error:  # no thread, no memory: the next round is due
@@ -196,7 +197,8 @@ class CheckpointKeeper:
         if self._store is None or self._writer is None:
             return Kept(round=server_round, path=None, sha256=digest)
         self._writer.wait()
-        problem = None if self.submitted == server_round else "it was not due before"
+        due = self.submitted == server_round and (server_round > 0 or 0 in self._store.rounds())
+        problem = None if due else "it was not due before"
         for attempt in range(self._config.round_retries + 1):
             if problem is not None:
                 problem = self._save_here(server_round, result, strategy)
@@ -221,6 +223,7 @@ class CheckpointKeeper:
         if self._store is None:
             return None
         self._failures.pop(server_round, None)
+        self.notes[EVALUATED] = server_round
         try:
             saved = self._store.save(self._checkpoint(server_round, result, strategy.state_arrays()))
         except Exception as error:  # noqa: BLE001 - whatever it is, the model is held and saved again

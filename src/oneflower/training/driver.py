@@ -1,6 +1,6 @@
 """What the round loop asks of a strategy, be it one of oneflower's or the app's own."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from oneflower.aggregation import Arrays, Bounded, NDArray, Ordered, Update
@@ -28,6 +28,13 @@ class Driver(Protocol):
 
     def load_state(self, state: Mapping[str, NDArray], model: Arrays) -> None:
         """Take up the state of a checkpoint of this model; CheckpointError where it cannot be one."""
+
+    def snapshot(self) -> Callable[[], None]:
+        """Return what puts the state back as it is now, before a round is attempted again."""
+
+    @property
+    def evaluation_changes_state(self) -> bool:
+        """Whether the evaluation of the clients, which follows the checkpoint, can change the state."""
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -65,7 +72,7 @@ class Driver(Protocol):
         Raises
         ------
         AggregationError
-            There is no model of these updates; the state is as it was.
+            There is no model of these updates; what `snapshot` has returned puts the state back.
         """
 
     def aggregate_evaluation(

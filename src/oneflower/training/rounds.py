@@ -79,11 +79,14 @@ class RoundLoop:
     stopping: Stopping
     remarks: Remarks
 
-    def run(self, result: Result, last_round: int, *, more_rounds: bool = False) -> Ending:
+    def run(
+        self, result: Result, last_round: int, *, more_rounds: bool = False, evaluated: bool = False
+    ) -> Ending:
         """Continue after `last_round` (0: from the start) to the last round, and say which that was.
 
         `more_rounds` says that the operator has raised FL_NUM_ROUNDS since: a training that had ended early
-        for want of improvement goes on, and gets its patience back.
+        for want of improvement goes on, and gets its patience back. `evaluated` says that the checkpoint was
+        made after the evaluation of its round.
 
         Raises
         ------
@@ -95,7 +98,7 @@ class RoundLoop:
         if last_round == 0:
             self._evaluate_centrally(0, result)
         elif last_round < self.config.num_rounds or self.phases.unfinished(last_round):
-            self._take_up(last_round, result)
+            self._take_up(last_round, result, evaluated=evaluated)
         self._recall(last_round, result, more_rounds=more_rounds)
         self.remarks.who_decides(clients=clients_decide(result, self.config.quality))
         for server_round in range(last_round + 1, self.config.num_rounds + 1):
@@ -129,12 +132,16 @@ class RoundLoop:
         evaluate_on_clients(self, server_round, result)
         self._complete(server_round, result, valid, time.monotonic() - started)
 
-    def _take_up(self, last_round: int, result: Result) -> None:
-        """Do what the checkpoint's round lacks: its evaluation, which follows the checkpoint, and its end."""
+    def _take_up(self, last_round: int, result: Result, *, evaluated: bool) -> None:
+        """Do what the checkpoint's round lacks: its evaluation, which follows the checkpoint, and its end.
+
+        Metrics of it may be known, from a training that had ended; what it has changed of a strategy is not.
+        """
         started = time.monotonic()
         left = self.phases.unfinished(last_round)
         self.phases.assign_parts(last_round)
-        if last_round not in result.evaluate_metrics_clientapp:
+        known = last_round in result.evaluate_metrics_clientapp
+        if not evaluated and (not known or self.strategy.evaluation_changes_state):
             evaluate_on_clients(self, last_round, result)
         if left is not None:
             self._complete(last_round, result, left.valid, left.seconds + time.monotonic() - started)
@@ -152,6 +159,7 @@ class RoundLoop:
     def _train_until_quorum(self, server_round: int, result: Result) -> int:
         """Try one round until enough updates are valid; return their number. The model changes only then."""
         before: Try | None = None
+        put_back = self.strategy.snapshot() if self.config.round_retries else None
         for attempt in range(1, self.config.round_retries + 2):
             tried = self._attempt(server_round, result)
             if tried.reason is None:
@@ -177,7 +185,8 @@ class RoundLoop:
                     "runs it on one client"
                 )
             before = tried
-            if left:
+            if left and put_back is not None:
+                put_back()
                 self.phases.back_off(attempt)
         missed = "gave no model" if tried.code is RoundFailure.NO_MODEL else "missed its quorum"
         raise TrainingError(

@@ -11,6 +11,9 @@ from oneflower.errors import TrainingError
 GONE_BACK: Final = "gone_back_from"
 """The round whose model the training has gone back from, in a checkpoint's notes."""
 
+EVALUATED: Final = "evaluated"
+"""The round whose checkpoint was made after its evaluation, in a checkpoint's notes: one made at the end."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:

@@ -1,10 +1,8 @@
 """The one driver of all strategies: Flower's sampling and messages, a spec's rule and state."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from logging import INFO, WARNING
-from typing import Protocol
 
 import numpy as np
 
@@ -33,23 +31,7 @@ from oneflower.flower.records import NewModel
 from oneflower.settings import TrainingConfig
 from oneflower.training.phases import Parse
 from oneflower.training.replies import ReplyError, parse_evaluation, parse_update
-
-
-class Sampling(Protocol):
-    """Who chooses the clients of a phase, and makes the messages to them: Flower's FedAvg does."""
-
-    def configure_train(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
-    ) -> Iterable[Message]:
-        """Return the training messages."""
-
-    def configure_evaluate(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
-    ) -> Iterable[Message]:
-        """Return the evaluation messages."""
-
-    def summary(self) -> None:
-        """Log how clients are chosen."""
+from oneflower.training.sampling import APP_STATE, Sampling, SamplingState, without_waiting
 
 
 @dataclass(slots=True, kw_only=True)
@@ -62,6 +44,8 @@ class Strategy:
         What it is, and its parameters.
     sampling
         Flower's FedAvg, or an app's strategy, for the choice of the clients and the messages to them.
+    sampling_state
+        What that strategy keeps from round to round; None for Flower's FedAvg, which keeps nothing.
     state
         What the rule keeps from round to round; None before the first one.
     norm_bound, max_weight
@@ -76,6 +60,7 @@ class Strategy:
     max_weight: float = 0.0
     weighted_by: str = WEIGHT
     sampling: Sampling = field(default_factory=strategy.FedAvg)
+    sampling_state: SamplingState | None = None
     state: State | None = None
 
     @property
@@ -98,7 +83,8 @@ class Strategy:
 
         A copy, because the next round may overwrite the state while a checkpoint is still being written.
         """
-        return {name: array.copy() for name, array in (self.state or {}).items()}
+        sampling = {} if self.sampling_state is None else self.sampling_state.arrays()
+        return {name: array.copy() for name, array in (self.state or {}).items()} | sampling
 
     def load_state(self, state: Mapping[str, NDArray], model: Arrays) -> None:
         """Take up the state of a checkpoint of this model; an empty one starts fresh.
@@ -109,6 +95,9 @@ class Strategy:
             It is not a state that this strategy can have left.
         """
         self.state = None
+        if self.sampling_state is not None:
+            self.sampling_state.load({name: state[name] for name in state if name.startswith(APP_STATE)})
+        state = {name: array for name, array in state.items() if not name.startswith(APP_STATE)}
         if not state:
             return
         expected = form_of(self.spec.init(model))
@@ -122,6 +111,15 @@ class Strategy:
                 "restore an older checkpoint"
             )
         self.state = {name: np.array(array) for name, array in state.items()}
+
+    def snapshot(self) -> Callable[[], None]:
+        """Return what puts the state back as it is now: a rule replaces its own with the new model alone."""
+        return (lambda: None) if self.sampling_state is None else self.sampling_state.snapshot()
+
+    @property
+    def evaluation_changes_state(self) -> bool:
+        """Whether the evaluation of the clients can change the state: where it calls an app's code."""
+        return self.sampling_state is not None
 
     # --- a round ----------------------------------------------------------------------------------
 
@@ -210,24 +208,6 @@ class Strategy:
         return MetricRecord(dict(metrics))
 
 
-@contextmanager
-def without_waiting(sampling: object) -> Iterator[None]:
-    """Let a strategy of Flower's sample from the nodes that are there, and wait for no others.
-
-    The round loop has waited for them. Flower's sampling would wait for ever for `min_available_nodes`,
-    where a client has left between training and evaluation.
-    """
-    least = getattr(sampling, "min_available_nodes", None)
-    if least is None:
-        yield
-        return
-    sampling.min_available_nodes = 0  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        sampling.min_available_nodes = least  # type: ignore[attr-defined]
-
-
 def _differs(found: Form, expected: Form) -> str | None:
     """Return the first array that is missing, unknown or of another form, or None."""
     for name in (*expected, *found):
@@ -245,12 +225,17 @@ def _form_text(name: str, forms: Form) -> str:
 
 
 def build_strategy(
-    config: TrainingConfig, *, sampling: Sampling | None = None, weighted_by: str = WEIGHT
+    config: TrainingConfig,
+    *,
+    sampling: Sampling | None = None,
+    sampling_state: SamplingState | None = None,
+    weighted_by: str = WEIGHT,
 ) -> Strategy:
     """Return the strategy that this training asks for, with its parameters and client minimums.
 
     `sampling` replaces Flower's FedAvg where an app has chosen how clients are sampled and what the records
-    are called; `weighted_by` is the metric that holds the number of examples.
+    are called, `sampling_state` is what that keeps; `weighted_by` is the metric that holds the number of
+    examples.
 
     Raises
     ------
@@ -263,6 +248,7 @@ def build_strategy(
         norm_bound=config.update_norm_bound,
         max_weight=config.max_client_weight,
         weighted_by=weighted_by,
+        sampling_state=sampling_state,
         sampling=sampling
         or strategy.FedAvg(
             min_train_nodes=config.quorum,

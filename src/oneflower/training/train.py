@@ -36,7 +36,7 @@ from oneflower.training.kept import Kept
 from oneflower.training.phases import Phases
 from oneflower.training.remarks import Remarks
 from oneflower.training.rounds import Ending, EvaluateFn, RoundLoop
-from oneflower.training.start import BadModelError
+from oneflower.training.start import EVALUATED, BadModelError
 from oneflower.training.stopping import Stopping, StopRule
 from oneflower.training.strategy import build_strategy
 
@@ -224,7 +224,12 @@ def _run(loop: RoundLoop, work: Work, app: str) -> Result:
             if done == 0 and prepare is not None:
                 result.arrays = prepare(result.arrays, partial(ask_clients, phases, config))
             try:
-                ending = loop.run(result, done, more_rounds=0 < start.total_rounds < config.num_rounds)
+                ending = loop.run(
+                    result,
+                    done,
+                    more_rounds=0 < start.total_rounds < config.num_rounds,
+                    evaluated=start.notes.get(EVALUATED) == done,
+                )
             except BadModelError as error:
                 bad, loop = error, replace(loop, stopping=Stopping(loop.stopping.rule))
         done = ending.round

@@ -68,6 +68,8 @@ BY_ITSELF = (
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.delenv("ONEFLOWER_DATA", raising=False)
+    (tmp_path / "here" / "within").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here" / "within")  # of which the check makes copies
     # A name of its own: Flower leaves the last app that it loaded on Python's path.
     return write_app(f"fish{next(NUMBERS)}", tmp_path)
 
@@ -299,6 +301,46 @@ def test_a_client_that_does_not_fit_a_server_of_flowers_older_api_is_named(folde
     found = findings(folder, tmp_path)
     assert "a loop of its own" in found["server"].found
     assert found["train-reply"].outcome == "problem"
+
+
+OWN_LOOP = """\
+    from flwr.app import Message, RecordDict
+    content = RecordDict({"arrays": model_arrays(model)})
+    grid.send_and_receive([Message(content, node, "train") for node in grid.get_node_ids()])
+"""
+OWN_RULE = """\
+    from flwr.serverapp.strategy import FedAvg
+
+    class Own(FedAvg):
+        def aggregate_train(self, server_round, replies):
+            return super().aggregate_train(server_round, replies)
+
+    Own().start(grid=grid, initial_arrays=model_arrays(model), num_rounds=1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("server", "variables"),
+    [
+        ("legacy", {"FL_STRATEGY": "Krum"}),
+        ("legacy", {"FL_UPDATE_NORM_BOUND": "3"}),
+        ("legacy", {"FL_MAX_CLIENT_WEIGHT": "5"}),
+        (OWN_LOOP, {"FL_STRATEGY": "Krum"}),
+        (OWN_RULE, {"FL_UPDATE_NORM_BOUND": "3"}),
+    ],
+)
+def test_a_setting_that_the_app_cannot_have_is_a_finding_of_the_settings(folder, tmp_path, server, variables):
+    """Cases N1 and N29: no finding at all, and advice to fix the server."""
+    if server == "legacy":
+        (folder / folder.name / "server.py").write_text(OLDER_API, encoding="utf-8")
+    else:
+        break_(folder, "server", "    train(grid, context, model_arrays(model), evaluate=evaluate)", server)
+    found = findings(folder, tmp_path, clients=3, **variables)
+    ((name, value),) = variables.items()
+    assert found["settings"].outcome == "problem"
+    assert f"{name}={value} would have no effect" in found["settings"].found
+    assert "server" not in found
+    assert found["verdict"].found == "it is refused with these settings: see settings"
 
 
 def test_a_server_that_waits_for_more_clients_is_not_waited_for(folder, tmp_path):

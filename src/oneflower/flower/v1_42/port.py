@@ -215,9 +215,10 @@ NOISE_MODULES = (
 NOISE = PrivateUse(
     name="privacy-noise",
     why="Give the modules that draw the noise of differential privacy a generator of their own: NumPy's "
-    "global one is seeded from FL_SEED, which every client knows.",
+    "global one is seeded from FL_SEED, which every client knows. Flower divides by the norm of an update: "
+    "that of a client which sends the model back is made more than 0.",
     sources={
-        "flwr.supercore.differential_privacy": {"np": "93d3ab501a9c"},
+        "flwr.supercore.differential_privacy": {"np": "93d3ab501a9c", "get_norm": "11286d7221cb"},
         "flwr.serverapp.strategy.dp_adaptive_clipping": {"np": "44e138066af9"},
         "flwr.server.strategy.dp_adaptive_clipping": {"np": "5fc2617422c5"},
         "flwr.server.strategy.dpfedavg_adaptive": {"np": "8d33056c2116"},
@@ -229,9 +230,14 @@ NOISE = PrivateUse(
 LEGACY = PrivateUse(
     name="legacy-loop",
     why="Sort what Flower's legacy server samples from, and the results that its strategy gets: their order "
-    "is that of arrival, and a sum of floats depends on it.",
+    "is that of arrival, and a sum of floats depends on it. Refuse, before it asks a client, to train where "
+    "a setting of safety would have no effect: what is raised later is taken for a failure of the client.",
     sources={
-        "flwr.server.server": {"fit_clients": "672383626486", "evaluate_clients": "1d3c6b07023e"},
+        "flwr.server.server": {
+            "Server.fit": "bcc13a555092",
+            "fit_clients": "672383626486",
+            "evaluate_clients": "1d3c6b07023e",
+        },
         "flwr.server.client_manager": {
             "SimpleClientManager.sample": "6fba2ea3f702",
             "SimpleClientManager.wait_for": "efa5c72761f2",

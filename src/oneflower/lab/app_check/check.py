@@ -32,9 +32,10 @@ from oneflower.lab.app_check.probe import (
 from oneflower.lab.app_check.progress import Progress, Told
 from oneflower.lab.app_check.remedies import REMEDIES, Remedies
 from oneflower.lab.app_check.sources import loaded_sources
-from oneflower.lab.app_check.verdict import verdict
+from oneflower.lab.app_check.verdict import SETTINGS, verdict
+from oneflower.lab.app_check.workplaces import working_directories
 from oneflower.lab.simulation import server_context, unpack
-from oneflower.settings import APP_CONFIG_KEYS, submitted, training_config
+from oneflower.settings import APP_CONFIG_KEYS, APP_STRATEGY, submitted, training_config
 from oneflower.stock.hooks import installed
 from oneflower.words import counted
 
@@ -50,6 +51,7 @@ FOR_THE_CHECK: Mapping[str, Any] = {
 HOW_TO_PACK = "Fix what is listed, in pyproject.toml and beside it"
 HOW_TO_DECLARE = "Declare the key with its default in [tool.flwr.app.config] of pyproject.toml"
 HOW_TO_START = "Fix the server; `oneflower simulate --clients 2 --app DIR` shows the whole traceback"
+HOW_TO_SET = "Change the setting that is named, in the environment or in the file of --context"
 HOW_TO_USE_MESSAGES = (
     "Start a strategy or send messages in @app.main() of the ServerApp; `oneflower simulate --clients 2 "
     "--app DIR` shows what it does"
@@ -87,7 +89,7 @@ def check_app(  # noqa: PLR0913 - the inputs of a check
     told
         Gets the step that runs, and the findings so far.
     """
-    progress = Progress(told)
+    progress, home = Progress(told), home.absolute()
     progress.begin("packing the app")
     try:
         fab = build_fab(app_dir)
@@ -112,8 +114,8 @@ def check_app(  # noqa: PLR0913 - the inputs of a check
         missing=missing,
         progress=progress,
     )
-    with installed():
-        way = run.check(server, client)
+    with installed(), working_directories(home) as places:
+        way = run.check(server, client, places)
     # Which keys are read shows only now; the finding keeps its place before those of the run.
     findings = progress.findings
     findings.insert(before, _check_keys(app_dir, watched))
@@ -133,8 +135,11 @@ class _Run:
     missing: Sequence[LeftOut]
     progress: Progress
 
-    def check(self, server_name: str, client_name: str) -> Way | None:
-        """Add the findings; return how the app trains, or None where it does not."""
+    def check(self, server_name: str, client_name: str, places: Iterator[None]) -> Way | None:
+        """Add the findings; return how the app trains, or None where it does not.
+
+        Each run of the server takes the next of the `places`: it may make a folder named by the second.
+        """
         self.progress.begin(f"loading the client ({client_name})")
         try:
             client = apps.load_client_app(client_name, self.folder)
@@ -148,13 +153,18 @@ class _Run:
             server = apps.load_server_app(server_name, self.folder)
             with _journal_at(journal):
                 self.progress.begin("running the server up to its first training message")
+                next(places)
                 probe = self._first_message(server, client, 1)
                 self.progress.begin("running the server a second time (initial-model)")
+                next(places)
                 again = self._first_message(server, client, 2)
         except TrainsNothingError:
             said = "it asks its clients and trains no model: its messages are recorded and replayed"
             self.progress.add([ok(SERVER, said)])
             return Way.LOOP
+        except SettingsError as error:
+            self.progress.add([problem(SETTINGS, _said(error), HOW_TO_SET)])
+            return None
         except (Exception, SystemExit) as error:  # noqa: BLE001  an app's code may raise anything
             said = f"it does not get to round 1: {_said(error)}"
             self.progress.add([self._named(problem(SERVER, said, HOW_TO_START))])
@@ -166,10 +176,12 @@ class _Run:
         sources = loaded_sources(self.folder)
         remedies = REMEDIES[sources.framework]
         self.progress.add([_server(probe.way, journal), _initial_model(probe, again, remedies)])
+        named = str(self.given.get("strategy", APP_STRATEGY))
         check = ClientCheck(
             probe=probe,
             remedies=remedies,
             is_fedprox=self.given.get("strategy") == "FedProx",
+            replaced_by=named if named != APP_STRATEGY and probe.way is Way.STRATEGY else "",
             adds_term=self.given.get("proximal-term", AUTO) == AUTO,
             begin=self.progress.begin,
         )
@@ -208,9 +220,15 @@ def _initial_model(probe: Probe, again: Probe, remedies: Remedies) -> Finding:
     first, second = probe.arrays, again.arrays
     if first is None or second is None:
         return skipped(INITIAL, "the server's message does not hold one array record")
-    if _digest(first) == _digest(second):
-        return ok(INITIAL, "one seed gives one model before round 1")
-    return problem(INITIAL, "one seed gave two models before round 1", remedies.initial)
+    if not any(array.size for array in array_views(first).values()):
+        return skipped(INITIAL, "the server starts without a model: it sends no numbers")
+    same = _digest(first) == _digest(second)
+    if probe.way is Way.LOOP:  # what it sends need not be a model
+        text = "one seed gives the same arrays" if same else "one seed gave different arrays"
+        text = f"{text} in the first training message"
+    else:
+        text = f"one seed {'gives one model' if same else 'gave two models'} before round 1"
+    return ok(INITIAL, text) if same else problem(INITIAL, text, remedies.initial)
 
 
 def _digest(record: ArrayRecord) -> str:

@@ -8,12 +8,9 @@ from typing import Self
 import numpy as np
 
 from oneflower.aggregation import (
-    WEIGHT,
     AggregationError,
-    Arrays,
     NDArray,
     Update,
-    model_schema,
     readers,
 )
 from oneflower.aggregation.optimizers import CLIENT_LR
@@ -22,6 +19,7 @@ from oneflower.findings import Finding, Outcome, ok, problem, skipped, warning
 from oneflower.flower.api import RecordDict
 from oneflower.flower.calls.control import APP, AUTO
 from oneflower.flower.records import array_views
+from oneflower.lab.app_check.forms import Sent, misfit
 from oneflower.lab.app_check.probe import Probe, Way
 from oneflower.lab.app_check.remedies import Remedies
 from oneflower.training.replies import ReplyError, parse_evaluation, parse_update
@@ -52,9 +50,10 @@ class Trained:
     distance: float
 
     @classmethod
-    def from_update(cls, update: Update, sent: Arrays) -> Self:
+    def from_update(cls, update: Update, sent: Sent) -> Self:
         """Compare an update with the model that was sent."""
-        squares = (_squared(update.arrays[name], sent[name]) for name in sent if _is_weight(name))
+        came = sent.arrays
+        squares = (_squared(update.arrays[name], came[name]) for name in came if _is_weight(name))
         return cls(digest=model_digest(update.arrays), distance=math.sqrt(sum(squares)))
 
 
@@ -68,6 +67,8 @@ class ClientCheck:
         FL_STRATEGY sends a mu: a client that ignores it is a problem then.
     adds_term
         FL_PROXIMAL_TERM is auto: oneflower adds the term where the app does not.
+    replaced_by
+        The FL_STRATEGY that replaces the app's strategy: it reads replies of the model's form alone.
     begin
         Is told of each step before it runs.
     """
@@ -76,6 +77,7 @@ class ClientCheck:
     remedies: Remedies
     is_fedprox: bool = True
     adds_term: bool = True
+    replaced_by: str = ""
     begin: Callable[[str], None] = lambda _: None
 
     def told(self, found: str, fix: str = "") -> Finding:
@@ -88,32 +90,38 @@ def check_client(check: ClientCheck) -> Iterator[Finding]:
     """Train one client several times and evaluate it once."""
     probe, remedies = check.probe, check.remedies
     check.begin("training the client")
-    if probe.way is not Way.SDK and not _is_averaged(probe):
+    if probe.way is not Way.SDK and not check.replaced_by and not _is_averaged(probe):
         yield from _check_any_replies(check)
         return
     if probe.arrays is None:
         yield problem(TRAIN, "the server's message does not hold one array record", remedies.reply)
         return
     try:
-        sent = array_views(probe.arrays)
-        schema = model_schema(sent)
+        sent = Sent.of(array_views(probe.arrays))
     except AggregationError as error:
         said = f"the server sends a model that cannot be averaged: {error}"
         yield problem(TRAIN, said, remedies.reply)
         return
+    reply = probe.ask(config={"proximal-mu": 0.0})
     try:
-        update = parse_update(probe.ask(config={"proximal-mu": 0.0}), schema)
+        update = parse_update(reply, sent.schema, weighted_by=probe.weighted_by)
     except ReplyError as error:
-        yield problem(TRAIN, str(error), remedies.reply)
+        yield misfit(TRAIN, error, probe.way, replaced_by=check.replaced_by, remedy=remedies.reply)
+        sent = sent.with_dtypes_of(reply)
+    else:
+        examples = f"{probe.weighted_by} {update.num_examples:g}"
+        yield ok(TRAIN, f"{len(sent.schema)} arrays and {examples}, as they must be")
+    try:
+        plain = Trained.from_update(parse_update(reply, sent.schema, weighted_by=probe.weighted_by), sent)
+    except ReplyError:
         yield from (skipped(name, "the client does not train") for name in (REPEATS, MU, LR))
     else:
-        yield ok(TRAIN, f"{len(sent)} arrays and {WEIGHT} {update.num_examples:g}, as they must be")
-        yield from _check_training(check, Trained.from_update(update, sent), sent)
+        yield from _check_training(check, plain, sent)
     check.begin("evaluating on the client (evaluate-reply)")
     yield _evaluation(probe)
 
 
-def _check_training(check: ClientCheck, plain: Trained, sent: Arrays) -> Iterator[Finding]:
+def _check_training(check: ClientCheck, plain: Trained, sent: Sent) -> Iterator[Finding]:
     check.begin("training the client a second time (determinism)")
     repeats = _determinism(check, plain, sent)
     yield repeats
@@ -132,8 +140,10 @@ def _is_averaged(probe: Probe) -> bool:
     """Whether the client replies with one model of the form that it was sent: not so trees, or statistics."""
     if probe.arrays is None:
         return False
+    reply = probe.ask(config={"proximal-mu": 0.0})
     try:
-        parse_update(probe.ask(config={"proximal-mu": 0.0}), model_schema(array_views(probe.arrays)))
+        schema = Sent.of(array_views(probe.arrays)).with_dtypes_of(reply).schema
+        parse_update(reply, schema, weighted_by=probe.weighted_by)
     except (AggregationError, ReplyError):
         return False
     return True
@@ -173,7 +183,7 @@ def _unreadable(content: RecordDict) -> str:
     return ""
 
 
-def _determinism(check: ClientCheck, plain: Trained, sent: Arrays) -> Finding:
+def _determinism(check: ClientCheck, plain: Trained, sent: Sent) -> Finding:
     again = _trained(check.probe, sent, global_seed=2, mu=0.0)
     if again is None:
         said = "the client failed when it got the same message again"
@@ -188,7 +198,7 @@ def _determinism(check: ClientCheck, plain: Trained, sent: Arrays) -> Finding:
     )
 
 
-def _proximal(check: ClientCheck, plain: Trained, sent: Arrays) -> Finding:
+def _proximal(check: ClientCheck, plain: Trained, sent: Sent) -> Finding:
     distances = [f"{plain.distance:.3g} with mu 0"]
     for mu in LARGE_MUS:
         held = _trained(check.probe, sent, global_seed=1, mu=mu)
@@ -204,7 +214,7 @@ def _proximal(check: ClientCheck, plain: Trained, sent: Arrays) -> Finding:
     )
 
 
-def _ignored(check: ClientCheck, plain: Trained, sent: Arrays, mu: float) -> Finding:
+def _ignored(check: ClientCheck, plain: Trained, sent: Sent, mu: float) -> Finding:
     """Say what a client that ignores mu gets: oneflower's term, if settings and optimizer allow it."""
     said = (
         f"the client ignores proximal-mu: with mu 0 and with mu {mu:g} its update is the same to the last "
@@ -224,7 +234,7 @@ def _ignored(check: ClientCheck, plain: Trained, sent: Arrays, mu: float) -> Fin
     )
 
 
-def _learning_rate(probe: Probe, plain: Trained, sent: Arrays) -> Finding:
+def _learning_rate(probe: Probe, plain: Trained, sent: Sent) -> Finding:
     given = probe.config.get("lr")
     lr = given / 2 if isinstance(given, float) else 1.234e-4
     reply = _trained(probe, sent, global_seed=1, mu=0.0, lr=lr)
@@ -241,7 +251,7 @@ def _learning_rate(probe: Probe, plain: Trained, sent: Arrays) -> Finding:
 
 
 def _evaluation(probe: Probe) -> Finding:
-    reply = probe.ask("evaluate")
+    reply, weight = probe.ask("evaluate"), probe.weighted_by
     if reply.has_error() and NO_FUNCTION in (reply.error.reason or ""):
         return warning(
             EVALUATE,
@@ -249,17 +259,17 @@ def _evaluation(probe: Probe) -> Finding:
             HOW_TO_EVALUATE,
         )
     try:
-        measured = sorted(set(parse_evaluation(reply).metrics) - {WEIGHT})
+        measured = sorted(set(parse_evaluation(reply, weighted_by=weight).metrics) - {weight})
     except ReplyError as error:
         return problem(EVALUATE, str(error), HOW_TO_EVALUATE)
     if not measured:
-        return warning(EVALUATE, f"the client sends {WEIGHT} and measures nothing", HOW_TO_EVALUATE)
-    return ok(EVALUATE, f"{WEIGHT} and {', '.join(measured)}")
+        return warning(EVALUATE, f"the client sends {weight} and measures nothing", HOW_TO_EVALUATE)
+    return ok(EVALUATE, f"{weight} and {', '.join(measured)}")
 
 
 def _trained(  # noqa: PLR0913 the last four by name only
     probe: Probe,
-    sent: Arrays,
+    sent: Sent,
     *,
     global_seed: int,
     mu: float,
@@ -273,7 +283,7 @@ def _trained(  # noqa: PLR0913 the last four by name only
         proximal_term=proximal_term,
     )
     try:
-        return Trained.from_update(parse_update(reply, model_schema(sent)), sent)
+        return Trained.from_update(parse_update(reply, sent.schema, weighted_by=probe.weighted_by), sent)
     except ReplyError:
         return None
 

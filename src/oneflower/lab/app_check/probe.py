@@ -8,12 +8,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from oneflower.aggregation import WEIGHT
 from oneflower.errors import AppError
 from oneflower.flower.api import ArrayRecord, ClientApp, ConfigRecord, Context, Message, RecordDict, ServerApp
 from oneflower.flower.calls.control import APP, RECORD, Control, with_control
 from oneflower.flower.calls.seeds import seed_everything
+from oneflower.flower.client_mark import take_mark
 from oneflower.lab.localgrid import LocalGrid
 from oneflower.stock import start
+from oneflower.stock.app_strategy import weight_name
 from oneflower.training import train
 from oneflower.words import counted
 
@@ -82,6 +85,7 @@ class _ProbeGrid(LocalGrid):
         self._more = list(clients[1:])
         self._watched = run_config
         self._looks = self.asked = 0
+        self._left: RecordDict | None = None
         self.first: Message | None = None
         """The first training message, which older servers send from threads of their own."""
         self._watch()
@@ -120,19 +124,28 @@ class _ProbeGrid(LocalGrid):
         return super().push_messages(messages)
 
     def answer(self, message: Message) -> Message:
-        """Run one client with no memory of the messages before."""
-        self._contexts[message.metadata.dst_node_id].state = RecordDict()
+        """Run one client: a training without memory, anything else with what the first one has left."""
+        context = self._contexts[message.metadata.dst_node_id]
+        trains = message.metadata.message_type == "train"
+        context.state = RecordDict() if trains or self._left is None else deepcopy(self._left)
         (reply,) = self.pull_messages(super().push_messages([message]))
+        take_mark(reply)
+        if trains and self._left is None and not reply.has_error():
+            self._left = deepcopy(context.state)
         return reply
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """A client that can be asked, and the server's first training message to it."""
+    """A client that can be asked, and the server's first training message to it.
+
+    `weighted_by` is the metric that holds the number of examples.
+    """
 
     message: Message
     grid: _ProbeGrid
     way: Way = Way.SDK
+    weighted_by: str = WEIGHT
 
     @property
     def arrays(self) -> ArrayRecord | None:
@@ -186,7 +199,7 @@ def first_message(
     try:
         server(grid, context)
     except _FirstMessageError as sent:
-        return Probe(message=sent.message, grid=grid, way=_way(sent))
+        return Probe(message=sent.message, grid=grid, way=_way(sent), weighted_by=_weighted_by(sent))
     except Exception:
         if grid.first is None:
             raise
@@ -203,3 +216,12 @@ def _way(error: BaseException) -> Way:
     if Path(str(start.__file__)) in passed:
         return Way.STRATEGY
     return Way.SDK if Path(str(train.__file__)) in passed else Way.LOOP
+
+
+def _weighted_by(error: BaseException) -> str:
+    """Return the metric by which the strategy weights that the app has started: a frame holds it."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        started = frame.f_locals.get("started")
+        if isinstance(started, start.Started):
+            return weight_name(started.strategy)
+    return WEIGHT

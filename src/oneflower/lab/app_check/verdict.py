@@ -8,6 +8,8 @@ from oneflower.lab.app_check.client import MU, REPEATS
 from oneflower.lab.app_check.probe import Way
 
 VERDICT: Final = "verdict"
+SETTINGS: Final = "settings"
+"""What is asked for, and the app cannot have."""
 _WITHOUT_A_RUN: Final = frozenset({MU, REPEATS})
 """An app trains all the same where only these have problems."""
 
@@ -16,6 +18,8 @@ def verdict(findings: Sequence[Finding], way: Way | None) -> Finding:
     """Say whether an app runs, with what, and what it needs for the rest."""
     stops = [each.check for each in findings if each.outcome is Outcome.PROBLEM]
     first = [name for name in stops if name not in _WITHOUT_A_RUN]
+    if first == [SETTINGS]:
+        return problem(VERDICT, "it is refused with these settings: see settings", "")
     if first or way is None:
         return problem(VERDICT, f"it does not run yet: see {' and '.join(first or stops)}", "")
     kept = "checkpoints and resume"
