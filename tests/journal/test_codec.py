@@ -131,6 +131,7 @@ def test_a_line_is_readable_json_with_the_names_of_before():
         "round": 3,
         "rounds": 5,
         "clients": 4,
+        "asked": 0,
     }
     saved = record_of(entry("checkpoint_saved", size_bytes=12))
     assert saved["bytes"] == 12

@@ -17,5 +17,5 @@ def test_what_is_around_the_generated_part_stays():
     made = page_with_tables(f"before\n{BEGIN}\noutdated\n{END}\nafter\n")
     assert made.startswith("before\n")
     assert made.endswith("\nafter\n")
-    assert "| `round_started` | `round`, `rounds`, `clients` |" in made
+    assert "| `round_started` | `round`, `rounds`, `clients`, `asked` |" in made
     assert "outdated" not in made

@@ -203,9 +203,8 @@ class RoundLoop:
             reason = f"{counted(len(cohort), 'client')} connected, {needed} needed"
             return Try(reason=reason, valid=0, needed=needed, code=RoundFailure.FEW_CLIENTS)
         self.phases.assign_parts(server_round)
-        self._record(RoundStarted, server_round, clients=len(cohort))
         model = array_views(result.arrays)
-        collected = self._collect_updates(server_round, result.arrays, model)
+        collected = self._collect_updates(server_round, result.arrays, model, len(cohort))
         quarantined, valid = collected.quarantined, len(collected.valid)
         quorum = min(self.config.quorum_after(quarantined), collected.asked)
         senders = [update.client for update in collected.valid]
@@ -250,10 +249,14 @@ class RoundLoop:
             return None
         return shared_fault(collected.raised, collected.malformed, collected.asked)
 
-    def _collect_updates(self, server_round: int, arrays: ArrayRecord, model: Arrays) -> Collected[Update]:
+    def _collect_updates(
+        self, server_round: int, arrays: ArrayRecord, model: Arrays, clients: int
+    ) -> Collected[Update]:
         config = self.phases.parts.into(self.train_config)
         parse = self.strategy.update_parser(model)
         messages = list(self.strategy.configure_train(server_round, arrays, config, self.phases.grid))
+        asked = len({message.metadata.dst_node_id for message in messages})
+        self._record(RoundStarted, server_round, clients=clients, asked=asked)
         collected = self.phases.collect(
             "train",
             server_round,

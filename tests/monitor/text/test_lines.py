@@ -3,7 +3,7 @@
 import pytest
 
 from oneflower.foreign_text import printable
-from oneflower.journal import EVENTS, BrokenEvent, Entry, TrainingState, UnknownEvent
+from oneflower.journal import EVENTS, BrokenEvent, Entry, TrainingState, UnknownEvent, reduce
 from oneflower.monitor.text.lines import describe
 from oneflower.monitor.text.values import duration, size
 
@@ -82,3 +82,10 @@ def test_who_has_which_part_is_told_and_not_of_thousands():
     assert describe(event, TrainingState()) == "round 3: 2 parts of the data: VM 12 0, VM 11 1"
     many = entry("parts_assigned", round=3, members=tuple(range(5000)))
     assert describe(many, TrainingState()).endswith("VM 7 7 and 4992 more")
+
+
+@pytest.mark.parametrize(("asked", "told"), [(0, "3 clients"), (3, "3 clients"), (2, "2 of 3 clients")])
+def test_a_round_says_how_many_of_the_clients_are_asked(asked, told):
+    event = entry("round_started", round=1, rounds=4, clients=3, asked=asked)
+    assert describe(event, TrainingState()) == f"round 1 of 4 starts with {told}"
+    assert reduce([event]).clients == (asked or 3)

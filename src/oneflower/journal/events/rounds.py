@@ -10,11 +10,12 @@ from oneflower.quality import Metric
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundStarted(Event):
-    """The round's messages are sent to `clients` clients."""
+    """A round starts with `clients` clients; its messages go to `asked` of them, which the strategy chose."""
 
     round: int
     rounds: int = 0
     clients: int
+    asked: int = 0
     tag: ClassVar[str] = "round_started"
 
 

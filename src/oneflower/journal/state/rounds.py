@@ -25,7 +25,7 @@ T = TypeVar("T")
 def started(state: "TrainingState", event: RoundStarted, entry: Entry) -> None:
     """Begin a round, or another try of it."""
     state.attempt = state.attempt + 1 if event.round == state.started_round else 1
-    state.started_round, state.clients = event.round, event.clients
+    state.started_round, state.clients = event.round, event.asked or event.clients
     state.total = event.rounds or state.total
     state.replies, state.waiting, state.phase = 0, None, Phase.TRAINING
     state.round_began = entry.time

@@ -13,6 +13,7 @@ from oneflower.kinds import ErrorKind
 from oneflower.monitor.text.values import (
     NOT_KEPT,
     called,
+    clients_asked,
     duration,
     ending,
     headline_of,
@@ -224,7 +225,7 @@ _WRITERS: Final[Mapping[type[Event], Callable[[Any, Entry, TrainingState], str]]
     e.WaitingForClients: _waiting,
     e.PartsAssigned: _parts,
     e.RoundStarted: lambda event, _entry, _state: (
-        f"round {event.round} of {event.rounds} starts with {counted(event.clients, 'client')}"
+        f"round {event.round} of {event.rounds} starts with {clients_asked(event)}"
     ),
     e.ClientQuarantined: _left_out,
     e.ClientFailed: _left_out,

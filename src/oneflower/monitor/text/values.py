@@ -67,6 +67,12 @@ def strategy_text(strategy: str, parameters: Mapping[str, Any]) -> str:
     return f"{strategy}{f' ({listed})' if listed else ''}"
 
 
+def clients_asked(event: e.RoundStarted) -> str:
+    """Return how many clients a round has, and how many of them are asked where those are fewer."""
+    clients = counted(event.clients, "client")
+    return clients if event.asked in (0, event.clients) else f"{event.asked} of {clients}"
+
+
 def ending(finish: e.TrainingFinished) -> str:
     """Return after which round the training ended, and why, where that was not the last one asked for."""
     done = f"round {finish.round} of {finish.rounds or '?'}"
