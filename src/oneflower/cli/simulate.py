@@ -80,7 +80,9 @@ def simulate(  # noqa: PLR0913 - one parameter per option
     console = Console()
     simulation.check_engine(engine)
     resolution = resolve(os.environ, read_context(context) if context else None)
-    plan = make_plan(resolution, state=state, nodes=clients, app=app, options=run_config or ())
+    plan = make_plan(
+        resolution, state=state, nodes=clients, app=app, options=run_config or (), counted_by="--clients"
+    )
     plan.folder.make()
     progress = PlainProgress(console, quiet=quiet, history=TrainingState(most_rounds=_SHOWN_ROUNDS))
     for notice in resolution.notices:

@@ -68,13 +68,14 @@ class Plan:
         return {**run_config(self.settings), **self.app_values}
 
 
-def make_plan(
+def make_plan(  # noqa: PLR0913 - what the command line says
     resolution: Resolution,
     *,
     state: Path,
     nodes: int | None = None,
     app: Path | None = None,
     options: Sequence[str] = (),
+    counted_by: str = "--nodes",
 ) -> Plan:
     """Plan a training on this machine.
 
@@ -86,6 +87,8 @@ def make_plan(
         A folder with a Flower app; None takes the pre-built one of FL_USE_CASE.
     options : sequence of str
         What `--run-config` sets of the app's own keys; it holds before FL_APP_CONFIG.
+    counted_by : str
+        The option of the command that gives `nodes`.
 
     Raises
     ------
@@ -103,7 +106,7 @@ def make_plan(
     fab = build_fab(app)
     values = app_values(keys_of_texts(resolution.settings.app_config, options), fab.own)
     resolution = replace(resolution, settings=with_the_authors(resolution.settings, fab.own))
-    needed = check_nodes(resolution.settings, nodes)
+    needed = check_nodes(resolution.settings, nodes, counted_by)
     tls = _needs_tls(resolution)
     if tls and certificates_given(resolution.settings):
         check_certificates(resolution.settings, [LOOPBACK])
@@ -128,7 +131,7 @@ def check_base_model(settings: Settings) -> None:
         base_model_folder(Path(settings.base_model))
 
 
-def check_nodes(settings: Settings, nodes: int | None) -> int:
+def check_nodes(settings: Settings, nodes: int | None, counted_by: str = "--nodes") -> int:
     """Return how many clients a round needs; SettingsError if fewer nodes are requested."""
     minimums = settings.clients_needed
     needed = max(minimums.values())
@@ -136,9 +139,9 @@ def check_nodes(settings: Settings, nodes: int | None) -> int:
         names = ", ".join(name for name, value in minimums.items() if value == needed)
         parameters = [f", {row.name}={settings.value_of(row)}" for row in strategy_rows(settings.strategy)]
         raise SettingsError(
-            f"--nodes {nodes} starts {counted(nodes, 'client')}, but every round waits for {needed} ({names}"
-            f"; FL_STRATEGY={settings.strategy}{''.join(parameters)}): it would wait for ever. Give --nodes "
-            f"{needed} or more, or lower the variables."
+            f"{counted_by} {nodes} starts {counted(nodes, 'client')}, but every round waits for {needed} "
+            f"({names}; FL_STRATEGY={settings.strategy}{''.join(parameters)}): it would wait for ever. Give "
+            f"{counted_by} {needed} or more, or lower the variables."
         )
     return needed
 
