@@ -78,12 +78,12 @@ def client(mods):
     return app
 
 
-def reply(folder, monkeypatch):
+def reply(folder, monkeypatch, training="ab" * 8):
     monkeypatch.setenv("ONEFLOWER_CLIENT_STATE", str(folder))
     content = RecordDict(
         {"arrays": ArrayRecord({"w": Array(np.zeros(4, np.float32))}), "config": ConfigRecord({"a": 1})}
     )
-    control = Control(training="ab" * 8, session="cd" * 8, round=1, seed=42)
+    control = Control(training=training, session="cd" * 8, round=1, seed=42)
     message = Message(with_control(content, control), 5, "train")
     context = Context(run_id=1, node_id=5, node_config={"partition-id": 0}, state=RecordDict(), run_config={})
     answer = call_client(client([LocalDpMod(1.0, 1.0, 1.0, 1e-5)]), message, context)
@@ -96,6 +96,14 @@ def test_a_servers_knowledge_of_the_seed_does_not_give_a_clients_noise(tmp_path,
     one, again = reply(tmp_path / "a", monkeypatch), reply(tmp_path / "a", monkeypatch)
     assert one == again
     assert reply(tmp_path / "b", monkeypatch) != one
+
+
+def test_another_training_has_another_noise_unless_a_key_is_given(tmp_path, monkeypatch):
+    """The difference of two trainings' first replies would tell how the data have changed."""
+    monkeypatch.delenv("ONEFLOWER_NOISE_KEY", raising=False)
+    assert reply(tmp_path, monkeypatch) != reply(tmp_path, monkeypatch, training="cd" * 8)
+    monkeypatch.setenv("ONEFLOWER_NOISE_KEY", "of a comparison")
+    assert reply(tmp_path, monkeypatch) == reply(tmp_path, monkeypatch, training="cd" * 8)
 
 
 def test_the_wrappers_of_strategies_draw_it_too():

@@ -129,6 +129,14 @@ def key_of_machine(folder: Path | None) -> str:
     return key
 
 
+def key_of_training(key: str, training: str) -> str:
+    """Return a machine's key for one training: data that have changed since another one are not told.
+
+    A key of the environment is there to compare trainings, and is that of each of them.
+    """
+    return key if os.environ.get(KEY_VARIABLE) else f"{key}/{training}"
+
+
 _OF_PROCESS: Final = secrets.token_hex(KEY_BYTES)
 
 

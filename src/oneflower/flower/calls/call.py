@@ -14,7 +14,7 @@ from oneflower.flower.calls.seeds import seeded
 from oneflower.flower.client_mark import LONGEST_TEXT, NOTHING, Report, is_ours, mark_reply, raised_reply
 from oneflower.flower.packing import answer
 from oneflower.flower.parts import own_part
-from oneflower.flower.private_noise import digest_of, draws_noise, key_of_machine, seed_noise
+from oneflower.flower.private_noise import digest_of, draws_noise, key_of_machine, key_of_training, seed_noise
 from oneflower.flower.who import is_question, who_reply
 from oneflower.foreign_text import cut
 
@@ -49,9 +49,9 @@ def _run(app: App, control: Control | None, report: Report, message: Message, co
     kind = message.metadata.message_type
     partition = str(context.node_config.get("partition-id", "none"))
     place = (control.round, partition, kind)
-    key = key_of_machine(state_folder())
+    key = key_of_training(key_of_machine(state_folder()), control.training)
     if draws_noise():
-        seed_noise(key, control.training, *place, digest_of(message.content))
+        seed_noise(key, *place, digest_of(message.content))
     # Opacus draws the noise from PyTorch's global generator.
     private = (key, digest_of(message.content)) if "opacus" in sys.modules else ()
     with (
