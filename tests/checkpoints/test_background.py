@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from oneflower.checkpoints import BackgroundWriter, CheckpointStore
+from oneflower.checkpoints import BackgroundWriter, CheckpointStore, background
 from oneflower.checkpoints.files import OsFiles
 from oneflower.errors import AppError, StateError
 
@@ -100,3 +100,21 @@ def test_leaving_the_block_waits_for_the_last_checkpoint(writer, outcomes, make)
 
 def test_waiting_with_nothing_in_flight_returns_at_once(writer):
     writer.wait()
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_an_interruption_while_the_thread_starts_is_no_error(writer, outcomes, make, monkeypatch, begun):
+    """Ctrl-C in `Thread.start` was told as "cannot join thread before it is started"."""
+    start = threading.Thread.start
+
+    def interrupted(thread):
+        if begun:
+            start(thread)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(background, "START_S", 10.0 if begun else 0.01)
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        writer.submit(make(1))
+    writer.wait()
+    assert [saved.round for saved in outcomes] == ([1] if begun else [])

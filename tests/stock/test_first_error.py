@@ -1,6 +1,7 @@
 """What oneflower raises ends the app, also where Flower's threads or the app's own code have caught it."""
 
 import hashlib
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -137,6 +138,22 @@ def test_a_recording_that_is_not_ours_ends_a_legacy_app(tmp_path, monkeypatch):
     with pytest.raises(ForeignError):
         app.run()
     assert not app.asked
+
+
+def test_a_thread_that_is_left_behind_finds_no_nodes(stock):
+    """Flower's legacy server looks for clients in a thread, which goes on when the app has been refused."""
+    grids, found = [], []
+
+    def main(grid, _context):
+        grids.append(grid)
+        raise StateError("refused")
+
+    with pytest.raises(StateError, match="refused"):
+        stock(main).run()
+    thread = threading.Thread(target=lambda: found.append(list(grids[0].get_node_ids())), daemon=True)
+    thread.start()
+    thread.join(30)
+    assert found == [[]]
 
 
 @pytest.mark.parametrize("fate", ["goes on", "raises another", "exits"])

@@ -2,10 +2,12 @@
 
 import threading
 from collections.abc import Callable
-from typing import Self
+from typing import Final, Self
 
 from oneflower.checkpoints.model import Checkpoint, Saved
 from oneflower.checkpoints.store import CheckpointStore
+
+START_S: Final = 1.0
 
 
 class BackgroundWriter:
@@ -35,17 +37,21 @@ class BackgroundWriter:
         self._on_saved = on_saved
         self._on_failed = on_failed
         self._thread: threading.Thread | None = None
+        self._begun = threading.Event()
 
     def submit(self, checkpoint: Checkpoint) -> None:
         """Start writing a checkpoint, after the previous one is written."""
         self.wait()
+        self._begun = threading.Event()
         self._thread = threading.Thread(target=self._save, args=(checkpoint,), name="checkpoint-writer")
         self._thread.start()
 
     def wait(self) -> None:
         """Wait until no checkpoint is being written."""
         if self._thread is not None:
-            self._thread.join()
+            # Ctrl-C may come while it starts: then it is on its way, or never will be.
+            if self._thread.is_alive() or self._begun.wait(START_S):
+                self._thread.join()
             self._thread = None
 
     def __enter__(self) -> Self:
@@ -56,6 +62,7 @@ class BackgroundWriter:
 
     def _save(self, checkpoint: Checkpoint) -> None:
         """Save and report the result. Every error is reported: it must not vanish with its thread."""
+        self._begun.set()
         try:
             saved = self._store.save(checkpoint)
         except Exception as error:  # noqa: BLE001 - reported to the caller, who logs it and continues

@@ -5,7 +5,8 @@ failure, and an own loop may have an `except Exception` around a call. The app w
 end well.
 """
 
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import update_wrapper
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
@@ -21,6 +22,7 @@ class FirstError:
 
     def __init__(self) -> None:
         self._error: OneflowerError | None = None
+        self._main, self._ended = threading.get_ident(), False
 
     @contextmanager
     def remembered(self) -> Iterator[None]:
@@ -35,13 +37,21 @@ class FirstError:
     @contextmanager
     def in_place_of_others(self) -> Iterator[None]:
         """Run the app's code, and raise what failed first, whatever the app has made of it."""
+        self._main = threading.get_ident()
         try:
             yield
         except (Exception, SystemExit) as error:
             if self._error is None or self._error is error:
                 raise
             raise self._error from error
+        finally:
+            self._ended = True
         self.raise_again()
+
+    def is_over_for_this_thread(self) -> bool:
+        """Whether the app has ended or fails, and this is a thread that Flower's server leaves behind."""
+        left_behind = threading.current_thread().daemon and threading.get_ident() != self._main
+        return left_behind and (self._ended or self._error is not None)
 
     def raise_again(self) -> None:
         """Raise the error that is remembered, if there is one."""
@@ -66,5 +76,14 @@ def final(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P],
     def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
         with self.first_error.remembered():
             return method(self, *args, **kwargs)
+
+    return update_wrapper(call, method)
+
+
+def none_at_the_end(method: Callable[[S], Iterable[int]]) -> Callable[[S], Iterable[int]]:
+    """Let a method return nothing to the thread that asks for nodes after the app has ended."""
+
+    def call(self: S) -> Iterable[int]:
+        return [] if self.first_error.is_over_for_this_thread() else method(self)
 
     return update_wrapper(call, method)

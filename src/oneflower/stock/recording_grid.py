@@ -18,7 +18,7 @@ from oneflower.stock.codec import Content, Kept, message_digest
 from oneflower.stock.delivery import Delivery
 from oneflower.stock.effects import check_own_loop, warn_own_loop
 from oneflower.stock.exchange import LEFT_OUT, Exchange, Posted, in_order
-from oneflower.stock.first_error import FirstError, final
+from oneflower.stock.first_error import FirstError, final, none_at_the_end
 from oneflower.stock.loop_noise import LoopNoise
 from oneflower.stock.record import Recording, left_alone, recording_of
 from oneflower.stock.stamp import Stamp
@@ -97,6 +97,7 @@ class RecordingGrid(OuterGrid):
         """Create a message; deprecated in Flower, kept for apps that call it."""
         return self._plain.create_message(content, message_type, dst_node_id, group_id, ttl)
 
+    @none_at_the_end
     @final
     def get_node_ids(self) -> Iterable[int]:
         """Return the stable ids of the nodes that are online; those of then while replies are given again.
