@@ -127,7 +127,8 @@ def test_what_git_ignores_stays_out(app):
     ("ignored", "rule", "back"),
     [
         ("# ours\n\ntiny_app/\n", "line 3 of .gitignore (tiny_app/)", '"!/tiny_app/"'),
-        ("*\n", "line 1 of .gitignore (*)", '"!/tiny_app/"'),
+        # Flower 1.42 refuses this one itself, because pyproject.toml is left out.
+        pytest.param("*\n", "line 1 of .gitignore (*)", '"!/tiny_app/"', marks=pytest.mark.deployed),
         ("client.py", "line 1 of .gitignore (client.py)", '"!/tiny_app/"'),
     ],
 )
@@ -150,6 +151,7 @@ def test_a_package_behind_a_link_is_refused_with_the_rule(app, tmp_path):
         build_fab(app)
 
 
+@pytest.mark.deployed  # Flower 1.42 refuses it itself, because pyproject.toml is left out
 def test_a_bundle_of_nothing_is_refused(app):
     """Parts that are installed on every machine: Flower packs no file, and cannot unpack what it packed."""
     change(app, "tiny_app.server:app", "json.decoder:JSONDecoder")

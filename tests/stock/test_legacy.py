@@ -13,7 +13,6 @@ from flwr.app import Array, ArrayRecord, Context, Message, RecordDict
 from flwr.client import NumPyClient
 from flwr.clientapp import ClientApp
 from flwr.common import ndarrays_to_parameters, parameters_to_ndarrays
-from flwr.common.dp import add_gaussian_noise
 from flwr.server import ServerAppComponents, ServerConfig
 from flwr.server.strategy import (
     DifferentialPrivacyServerSideFixedClipping,
@@ -22,6 +21,11 @@ from flwr.server.strategy import (
     FedAvg,
 )
 from flwr.serverapp import ServerApp
+
+try:
+    from flwr.common.dp import add_gaussian_noise
+except ModuleNotFoundError:  # where Flower 1.42 has it
+    from flwr.compat.common.dp import add_gaussian_noise
 
 from oneflower.journal import Journal
 from oneflower.lab.localgrid import LocalGrid
