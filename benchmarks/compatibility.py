@@ -198,8 +198,8 @@ Versions: {versions}.
 python benchmarks/compatibility.py --output docs/compatibility.md
 ```
 
-With every framework of the table installed, this takes about an hour on two cores. An app whose framework is
-missing is named as skipped.
+With every framework of the table installed, this takes about half an hour on two cores. An app whose
+framework is missing is named as skipped.
 """
 
 

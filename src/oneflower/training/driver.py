@@ -1,15 +1,16 @@
 """What the round loop asks of a strategy, be it one of oneflower's or the app's own."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from oneflower.aggregation import Arrays, Bounded, NDArray, Ordered, Update
-from oneflower.flower.api import ArrayRecord, ConfigRecord, Grid, Message, MetricRecord
+from oneflower.flower.api import ArrayRecord, MetricRecord
 from oneflower.training.phases import Parse
 from oneflower.training.replies import ReplyError
+from oneflower.training.sampling import Sampling
 
 
-class Driver(Protocol):
+class Driver(Sampling, Protocol):
     """A strategy at work in the round loop: `training.strategy.Strategy` and `stock.AppStrategy`."""
 
     @property
@@ -35,16 +36,6 @@ class Driver(Protocol):
     @property
     def evaluation_changes_state(self) -> bool:
         """Whether the evaluation of the clients, which follows the checkpoint, can change the state."""
-
-    def configure_train(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
-    ) -> Iterable[Message]:
-        """Return the training messages of a round."""
-
-    def configure_evaluate(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
-    ) -> Iterable[Message]:
-        """Return the evaluation messages of a round."""
 
     def update_parser(self, model: Arrays) -> Parse[Update]:
         """Return what reads a reply to a training message with this model."""
