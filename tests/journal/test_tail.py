@@ -22,6 +22,22 @@ def test_what_was_written_before_the_tail_is_finished_can_be_drained(tmp_path):
         assert list(tail.drain()) == []
 
 
+def test_all_that_is_written_by_now_can_be_drained_at_once(journal):
+    with JournalTail(journal.path) as tail:
+        for number in range(20):
+            journal.append(event("round_started", round=number))
+            assert [each.event.round for each in tail.drain(all_written=True)] == [number]
+
+
+def test_nobody_waits_for_ever_for_a_journal_that_cannot_be_read(journal, tmp_path):
+    journal.append(event("round_started", round=1))
+    with JournalTail(journal.path, patience_s=0.1) as tail:
+        assert len(list(tail.drain(all_written=True))) == 1
+        unreadable(journal.path, tmp_path / "away")
+        assert list(tail.drain(all_written=True)) == []
+    assert list(tail.drain(all_written=True)) == []
+
+
 @pytest.fixture
 def journal(tmp_path):
     return Journal(tmp_path / "journal.jsonl")

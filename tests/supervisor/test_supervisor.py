@@ -91,6 +91,24 @@ def test_an_exception_that_oneflower_knows_is_final_at_once(supervisor, played):
     assert len(played.control.submitted) == 1
 
 
+def test_an_app_whose_end_is_seen_before_its_last_words_are_read_is_not_submitted_again(
+    supervisor, played, tmp_path
+):
+    """The journal is read five times a second; the run may end in between, and its log come later still."""
+    kept, _ = supervisor([BROKEN])
+    runs = played.control.runs
+
+    def ends_now():
+        failed = event("training_failed", reason="no data", error="AppError")
+        Journal(tmp_path / "journal.jsonl").append(failed, run=1)
+        return runs()
+
+    played.control.runs = ends_now
+    with pytest.raises(AppError, match="no data"):
+        kept.run()
+    assert len(played.control.submitted) == 1
+
+
 def test_an_exception_of_the_app_may_pass_once(supervisor, played):
     supervisor([BROKEN, COMPLETED])[0].run()
     assert len(played.control.submitted) == 2

@@ -72,6 +72,20 @@ def test_events_before_the_submission_belong_to_another_run(played):
     assert (watch.rounds, watch.began) == (1, True)
 
 
+@pytest.mark.parametrize("seen", ["Flower tells that the run failed", "its process is gone"])
+def test_the_last_words_of_an_app_count_though_its_end_is_seen_before_they_are_read(watch, played, seen):
+    watch.catch_up = lambda: watch.take(entry("training_failed", reason="no data", error="AppError"))
+    if seen == "its process is gone":
+        played.processes.apps = ()
+        played.clock.sleep(w.APP_GONE_S + 1)
+        assert not watch.look()
+    else:
+        finish(played, "failed", "no data")
+    with pytest.raises(AppError, match="no data"):
+        watch.look()
+    assert played.control.stopped == []
+
+
 def test_a_finish_in_the_journal_counts_even_if_the_serverapp_hangs_at_its_exit(watch, played):
     watch.take(FINISHED)
     assert not watch.look()

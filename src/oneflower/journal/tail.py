@@ -26,7 +26,7 @@ class JournalTail:
         self._entries: queue.SimpleQueue[Entry] = queue.SimpleQueue()
         self._follower = Follower(path)
         self._patience_s = patience_s
-        self._stop = threading.Event()
+        self._stop, self._at_end = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._follow, name="journal", daemon=True)
 
     def __enter__(self) -> Self:
@@ -49,8 +49,21 @@ class JournalTail:
         self._stop.set()
         self._thread.join()
 
-    def drain(self) -> Iterator[Entry]:
-        """Yield the new entries, oldest first."""
+    def _catch_up(self) -> None:
+        deadline = time.monotonic() + self._patience_s
+        for _ in range(2):  # the first pass may have begun before the call
+            self._at_end.clear()
+            while self._thread.is_alive() and time.monotonic() < deadline:
+                if self._at_end.wait(POLL_S):
+                    break
+
+    def drain(self, *, all_written: bool = False) -> Iterator[Entry]:
+        """Yield the new entries, oldest first: those that were read so far, or all that are written by now.
+
+        For the second, a journal that cannot be read is waited for, but not for ever.
+        """
+        if all_written:
+            self._catch_up()
         while True:
             try:
                 yield self._entries.get_nowait()
@@ -65,6 +78,6 @@ class JournalTail:
             self._read()
 
     def _read(self) -> None:
-        for block in self._follower.blocks(self._stop, threading.Event()):
+        for block in self._follower.blocks(self._stop, self._at_end):
             for entry in block:
                 self._entries.put(entry)

@@ -187,11 +187,10 @@ class Supervisor:
 
     def _follow(self, tail: JournalTail) -> m.Input:
         """Follow the run to its end, however it comes."""
-        watch = self._watch
+        watch, self._watch = self._watch, None
         if watch is None:  # the run of a supervisor before this one
             self.say(f"the training goes on: run {self._machine.run} is followed again")
             watch = self._watching(self._machine.run or 0, adopted=True)
-        self._watch = None
         try:
             self._until_over(watch, tail)
         except RunLostError as error:
@@ -203,6 +202,7 @@ class Supervisor:
 
     def _until_over(self, watch: Watch, tail: JournalTail) -> None:
         """Return when the run has finished well; every other end is an exception."""
+        watch.catch_up = lambda: self._drain(watch, tail, all_written=True)
         next_tend = next_look = self.clock()
         try:
             while True:
@@ -230,9 +230,9 @@ class Supervisor:
             self._warn(f"{error}. The training goes on, and it is tried again")
             return None
 
-    def _drain(self, watch: Watch, tail: JournalTail) -> None:
+    def _drain(self, watch: Watch, tail: JournalTail, *, all_written: bool = False) -> None:
         rounds = watch.rounds
-        for entry in tail.drain():
+        for entry in tail.drain(all_written=all_written):
             watch.take(entry)
             self.on_event(entry)
         if watch.rounds > rounds:

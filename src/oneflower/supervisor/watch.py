@@ -10,17 +10,7 @@ from oneflower.codes import LossCode
 from oneflower.errors import ClusterError, OneflowerError, TrainingError, class_named
 from oneflower.flower.control import ControlClient, RunState
 from oneflower.journal import Entry
-from oneflower.journal.events import (
-    AppFailed,
-    ExchangeCompleted,
-    JoinRefused,
-    LoopStarted,
-    RoundCompleted,
-    RunSubmitted,
-    TrainingBegun,
-    TrainingFailed,
-    TrainingFinished,
-)
+from oneflower.journal import events as e
 from oneflower.kinds import ErrorKind, kind_of, may_pass
 from oneflower.procfs import Identity
 from oneflower.supervisor.processes import Sight, Work
@@ -79,6 +69,8 @@ class Watch:
         taken for dead.
     adopted
         Whether the run was submitted by a supervisor before this one: its ServerApp must be there already.
+    catch_up
+        Takes what the journal holds by now: an app's last words come just before its end, and are read later.
     """
 
     run_id: int
@@ -88,14 +80,15 @@ class Watch:
     work: Callable[[Collection[Identity]], Work | None] = lambda _: None
     beat: Callable[[Collection[Identity]], object] = lambda _: None
     adopted: bool = False
+    catch_up: Callable[[], None] = lambda: None
     clock: Callable[[], float] = time.monotonic
     rounds: int = 0
     finish: Entry | None = None
-    failure: TrainingFailed | None = None
+    failure: e.TrainingFailed | None = None
     began: bool = False
     kept: bool = False
     _armed: bool = False
-    _app_failed: AppFailed | None = None
+    _app_failed: e.AppFailed | None = None
     _worked: Work | None = None
     _beaten: object = None
     _measured_at: float = 0.0
@@ -112,28 +105,33 @@ class Watch:
         """Whether the ServerApp has written how the training ended."""
         return self.finish is not None or self.failure is not None
 
+    def _has_told_its_end(self) -> bool:
+        if not self.has_ended:
+            self.catch_up()
+        return self.has_ended
+
     def take(self, entry: Entry) -> None:
         """Note an event of this run; one that names no run belongs to the run that was submitted last."""
         run, event = entry.run, entry.event
-        if isinstance(event, RunSubmitted):
+        if isinstance(event, e.RunSubmitted):
             self._armed = run == self.run_id
-        if isinstance(event, JoinRefused):
+        if isinstance(event, e.JoinRefused):
             return  # anybody may cause one: it is no sign of the ServerApp
         if (run is None and not self._armed) or (run is not None and run != self.run_id):
             return
         self._heard_at = self.clock()
         match event:
-            case RoundCompleted() | ExchangeCompleted():
+            case e.RoundCompleted() | e.ExchangeCompleted():
                 self.rounds += 1
-            case LoopStarted():
+            case e.LoopStarted():
                 self.kept = True
-            case TrainingBegun():
+            case e.TrainingBegun():
                 self.began = self.kept = True
-            case TrainingFinished():
+            case e.TrainingFinished():
                 self.finish, self.failure, self._ended_at = entry, None, self.clock()
-            case TrainingFailed():
+            case e.TrainingFailed():
                 self.finish, self.failure, self._ended_at = None, event, self.clock()
-            case AppFailed():
+            case e.AppFailed():
                 self._app_failed = event
 
     def look(self) -> bool:
@@ -218,7 +216,7 @@ class Watch:
         if sight.superlink != self._superlink:
             reason = "the SuperLink was restarted and does not know the run any more"
             raise RunLostError(LossCode.SUPERLINK_RESTARTED, reason)
-        if self._app_is_gone(now, sight):
+        if self._app_is_gone(now, sight) and not self._has_told_its_end():
             raise self._loss()
         if now - (self._executor_seen_at or now) > EXECUTOR_GONE_S:
             reason = "the SuperLink's executor has ended, and Flower starts no other"
@@ -253,7 +251,7 @@ class Watch:
         if state.lost:
             reason = "the SuperLink has heard nothing from the ServerApp for a minute"
             raise RunLostError(LossCode.APP_SILENT, reason)
-        if self.has_ended:
+        if self._has_told_its_end():
             return self._ended_by_event()
         known = self._known_error(state.details)
         if known:
