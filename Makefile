@@ -45,6 +45,8 @@ UNITS := not (e2e or netns or browser or slow or hosts or attacks)
 END_TO_END := (e2e or netns or browser) and not (slow or hosts or attacks)
 UNIT_WORKERS ?= 3
 WORKERS ?= 4
+# Each has a cluster that trains without a pause, under floods: more of them starve one another.
+ATTACK_WORKERS ?= 2
 
 test: units e2e ## Run all tests but those of `make slow`, including those with real Flower processes
 
@@ -78,7 +80,7 @@ newest: $(TRAIN) $(NEWEST)/ready ## Run rounds, strategies, SDK and simulation w
 	$(BIN)/python tests/newest/same_model.py $(BIN)/python $(NEWEST)/bin/python --app tests/data/stock_apps/numpy
 
 attacks: $(DEVELOP) ## Attack real clusters as a hostile client would, and expect trainings that are unharmed
-	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m 'attacks and not slow'
+	$(BIN)/pytest -n $(ATTACK_WORKERS) --dist loadgroup -m 'attacks and not slow'
 
 fuzz: MINUTES = 10
 fuzz: $(DEVELOP) ## Read mutated replies for MINUTES from SEED; expect each to be left out (ON=--cluster: a real one)
