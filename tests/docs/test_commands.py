@@ -34,6 +34,7 @@ COMMAND = re.compile(
 ASSIGNMENT = re.compile(r"[A-Z_]+=")
 CODE = re.compile(r"`([^`]+)`", re.DOTALL)
 # PyTorch's libraries choose their code by the processor: docs/recovery.md, what the same bytes depend on.
+# Elsewhere the demo is compared with a simulation alone. The first is expected, the second was measured.
 DEMO_SHA256 = {
     "AVX512": "6507d6b6543f300e5fbb3f8dfb7319862653517fb9dcc211ebd6558f8071b46c",
     "AVX2 AuthenticAMD": "740570b691a12269909599bd36a036fa06cda7ba9787f0c94539afe7e496fb2f",
