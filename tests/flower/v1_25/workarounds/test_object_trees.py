@@ -1,9 +1,15 @@
 """Objects that a client registers as something else than they are: Flower without and with the workaround."""
 
+from contextlib import suppress
+
 import pytest
 from flwr.app import ArrayRecord, RecordDict
-from flwr.common.inflatable import get_object_tree
+from flwr.common.inflatable import get_all_nested_objects, get_object_tree
+from flwr.common.message import remove_content_from_message
+from flwr.common.serde import message_to_proto
+from flwr.proto.appio_pb2 import PushAppMessagesRequest
 from flwr.proto.message_pb2 import ObjectTree
+from flwr.server.superlink.serverappio.serverappio_servicer import ServerAppIoServicer
 from flwr.supercore.object_store.sqlite_object_store import SqliteObjectStore
 from google.protobuf.message import DecodeError
 
@@ -39,6 +45,95 @@ def poison(superlink, reply):
 
 def replies(superlink, message):
     return superlink.states.state().get_message_res({message.metadata.message_id})
+
+
+def depth(tree):
+    return 1 + max(map(depth, tree.children)) if tree.children else 0
+
+
+def pushed_by_the_serverapp(superlink, message, call):
+    """Store a message as the ServerApp's API does; its objects have not come yet."""
+    servicer = ServerAppIoServicer(superlink.states, None, superlink.objects)
+    request = PushAppMessagesRequest(
+        run_id=superlink.run_id,
+        messages_list=[message_to_proto(remove_content_from_message(message))],
+        message_object_trees=[get_object_tree(message)],
+    )
+    return servicer.PushMessages(request, call)
+
+
+def delivered(superlink, message):
+    return superlink.objects.store().get_object_tree(message.metadata.message_id)
+
+
+def nested_above(store, run_id, child, levels):
+    """Register objects that a client has made up, one in the other, with `child` at the bottom."""
+    tree = ObjectTree(object_id=child)
+    for index in range(levels):
+        tree = ObjectTree(object_id=f"{index:064x}", children=[tree])
+    store.preregister(run_id, tree)
+
+
+def nested_below(store, run_id, parent, levels):
+    """Register `parent` with objects that never come, one in the other."""
+    tree = ObjectTree(object_id=FAKE)
+    for index in range(levels - 1):
+        tree = ObjectTree(object_id=f"{index:064x}", children=[tree])
+    store.preregister(run_id, ObjectTree(object_id=parent, children=[tree]))
+
+
+POISONS = {
+    "a child that never comes": lambda *given: nested_below(*given, 1),
+    "no child": lambda store, run_id, array: store.preregister(run_id, ObjectTree(object_id=array)),
+    "deep below it": lambda *given: nested_below(*given, DEEPEST),
+    "deep above it": lambda *given: nested_above(*given, DEEPEST),
+}
+
+
+@pytest.fixture
+def guarded(superlink, apply):
+    for workaround in (RECALL, RACE, WORKAROUND):
+        apply(workaround)
+    return superlink
+
+
+def test_with_flower_a_supernode_is_sent_what_a_client_has_made_up(superlink, call):
+    message = superlink.message()
+    poison(superlink, message)
+    pushed_by_the_serverapp(superlink, message, call)
+    assert delivered(superlink, message) != get_object_tree(message)
+
+
+@pytest.mark.parametrize("made_up", POISONS.values(), ids=POISONS)
+def test_a_supernode_is_sent_what_the_serverapp_has_registered(guarded, call, made_up):
+    """A SuperNode would wait two hours for an object that never comes."""
+    message, store = guarded.message(), guarded.objects.store()
+    made_up(store, guarded.run_id, message.content["arrays"]["0"].object_id)
+    response = pushed_by_the_serverapp(guarded, message, call)
+    assert delivered(guarded, message) == get_object_tree(message)
+    for object_id, part in get_all_nested_objects(message).items():
+        assert object_id in response.objects_to_push
+        store.put(object_id, part.deflate())
+    assert delivered(guarded, message) == get_object_tree(message)
+    assert store.get(message.metadata.message_id)
+
+
+@pytest.mark.parametrize("made_up", POISONS.values(), ids=POISONS)
+def test_a_reply_is_whole_whatever_another_has_registered(guarded, asked, made_up):
+    reply, store = honest(guarded, asked), guarded.objects.store()
+    made_up(store, guarded.run_id, reply.content["arrays"]["0"].object_id)
+    guarded.push(reply)
+    assert len(replies(guarded, asked)) == 1
+    assert delivered(guarded, reply) == get_object_tree(reply)
+
+
+@pytest.mark.parametrize("made_up", POISONS.values(), ids=POISONS)
+def test_a_message_under_way_is_not_changed_by_what_is_registered_then(guarded, call, made_up):
+    message, store = guarded.message(), guarded.objects.store()
+    pushed_by_the_serverapp(guarded, message, call)
+    with suppress(ValueError):
+        made_up(store, guarded.run_id, message.content["arrays"]["0"].object_id)
+    assert delivered(guarded, message) == get_object_tree(message)
 
 
 def put_all(store, made):
@@ -147,15 +242,9 @@ def test_a_chain_that_is_made_by_corrections_ends_as_well(superlink, apply):
     made.reverse()
     for each in made:
         store.preregister(superlink.run_id, ObjectTree(object_id=each.id))
-    taken = 0
     for each in made:
-        try:
-            store.put(each.id, each.content)
-        except ValueError:
-            break
-        taken += 1
-    assert taken == DEEPEST
-    assert store.get_object_tree(made[0].id)
+        store.put(each.id, each.content)
+    assert max(depth(store.get_object_tree(each.id)) for each in made) == DEEPEST
 
 
 def test_a_tree_that_would_double_on_each_level_is_not_built(superlink, apply):

@@ -8,6 +8,7 @@ from oneflower.flower.v1_25.fleet_limits import MB, Limits
 from oneflower.flower.v1_25.workarounds import (
     assigned_partition,
     busy_superlink,
+    channel_watch,
     client_crash,
     clock,
     connections,
@@ -51,6 +52,10 @@ WORKAROUNDS: tuple[Workaround, ...] = (
     busy_superlink.WORKAROUND,
     client_crash.WORKAROUND,
     assigned_partition.WORKAROUND,
+    channel_watch.SUPERNODE,
+    channel_watch.SUPEREXEC,
+    channel_watch.SERVERAPP,
+    channel_watch.CLIENTAPP,
     serverapp_end.EXIT_LOCK,
     serverapp_end.FAILURES,
     private_sockets.SUPERLINK,
