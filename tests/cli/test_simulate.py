@@ -18,8 +18,9 @@ from ..making import events_in
 
 WAIT_S = 240
 STOCK_APPS = Path(__file__).parents[1] / "data" / "stock_apps"
+LIGHT = str(STOCK_APPS / "numpy")
+IMAGES = {"FL_USE_CASE": "image-classification"}
 CONTEXT = {
-    "FL_USE_CASE": "image-classification",
     "FL_NUM_ROUNDS": "2",
     "FL_CHECKPOINT_ENABLED": "YES",
     "FL_CHECKPOINT_INTERVAL": "1",
@@ -28,7 +29,7 @@ CONTEXT = {
 
 @pytest.fixture
 def simulate(tmp_path, monkeypatch):
-    """Return a function that runs the command on ten times ten small images."""
+    """Return a function that runs the command; FL_USE_CASE finds ten times ten small images."""
     images = np.random.default_rng(0).random((200, 28, 28), dtype=np.float32)
     (tmp_path / "data").mkdir()
     np.savez(tmp_path / "data" / "images.npz", x=images, y=np.arange(200) % 10)
@@ -38,8 +39,11 @@ def simulate(tmp_path, monkeypatch):
         context = tmp_path / "context.sh"
         context.write_text(render_context({**CONTEXT, **variables}))
         command = [sys.executable, "-m", "oneflower.cli.main", "simulate", "--context", str(context)]
+        if "FL_USE_CASE" not in variables and "--app" not in options:
+            command += ["--app", LIGHT]
         return subprocess.run(
             [*command, "--state", str(tmp_path / state), *options],
+            cwd=tmp_path,  # stock apps write their results there
             capture_output=True,
             text=True,
             timeout=WAIT_S,
@@ -55,7 +59,7 @@ def digest(folder):
 
 
 def test_simulate_trains_and_saves_checkpoints(simulate, tmp_path):
-    done = simulate("--clients", "4")
+    done = simulate("--clients", "4", **IMAGES)
     assert done.returncode == 0, done.stderr
     assert re.search(r"round 2 of 2 done in .*, 4 updates", done.stdout)
     assert CheckpointReader(tmp_path / "state" / "checkpoints").rounds() == (1, 2)
@@ -136,8 +140,6 @@ def test_a_legacy_app_is_refused_where_a_setting_of_safety_has_no_effect(simulat
         assert (refused.returncode, f"{name}={value} would have no effect" in refused.stderr) == (2, True)
 
 
-@pytest.mark.e2e
-@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra `simulation` is not installed")
 def test_a_finished_or_stopped_training_with_a_key_that_did_not_sign_it_is_refused(simulate, tmp_path):
     assert simulate("--clients", "4").returncode == 0
     key = "a3f1c9d27b604e85f1d2c3b4a5968778"
@@ -155,6 +157,8 @@ def test_a_finished_or_stopped_training_with_a_key_that_did_not_sign_it_is_refus
     assert "Set the key that it was signed with" in done.stderr
 
 
+@pytest.mark.e2e
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra `simulation` is not installed")
 def test_flowers_ray_engine_gives_the_same_bytes(simulate, tmp_path):
     assert simulate("--clients", "2", state="here").returncode == 0
     done = simulate("--clients", "2", "--engine", "ray", state="ray")
@@ -271,7 +275,7 @@ def test_an_app_that_exits_with_0_after_its_training_succeeds(own_app):
 
 def test_data_that_does_not_fit_ends_with_the_error_of_the_app(simulate, tmp_path):
     np.savez(tmp_path / "data" / "images.npz", x=np.zeros((50, 9, 9), np.float32), y=np.arange(50) % 10)
-    done = simulate("--clients", "2")
+    done = simulate("--clients", "2", **IMAGES)
     assert done.returncode == 5
     assert "expected at least one image of (channels, height, width) = (1, 28, 28)" in done.stderr
 
@@ -283,7 +287,10 @@ def test_an_interruption_is_written_down(simulate, tmp_path):
     context.write_text(render_context({**CONTEXT, "FL_NUM_ROUNDS": "100000"}))
     command = [sys.executable, "-m", "oneflower.cli.main", "simulate", "--context", str(context)]
     process = subprocess.Popen(
-        [*command, "--state", str(tmp_path / "state"), "--clients", "2"], stdout=subprocess.PIPE, text=True
+        [*command, "--state", str(tmp_path / "state"), "--clients", "2", "--app", LIGHT],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     with process:
         assert any("round 3 of" in line for line in process.stdout)

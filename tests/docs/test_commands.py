@@ -215,7 +215,8 @@ def prepare(page, folder):
 
 
 @pytest.mark.e2e
-@pytest.mark.timeout(720)
+@pytest.mark.timeout(1800)
+@pytest.mark.xdist_group("docs")  # they share `after_demo`
 @pytest.mark.parametrize("page", [page for page in PAGES if any(b.is_run for b in blocks(page))], ids=ids)
 def test_the_commands_of_a_page_work(page, repository):
     prepare(page, repository)

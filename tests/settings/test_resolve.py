@@ -182,7 +182,8 @@ class TestProblems:
             text = base64.b64encode(text.encode()).decode()
         for whole in (text, text[:200]):
             pieces = [whole[at : at + 8] for at in range(40, len(whole) - 44)]
-            assert not any(piece in _said({name: whole}) for piece in pieces)
+            said = _said({name: whole})
+            assert not any(piece in said for piece in pieces)
 
     @pytest.mark.parametrize("name", [row.name for row in TABLE])
     @pytest.mark.parametrize("secret", ["7f3a9c51e08b6d24c1", "aW9qd2VmOTg3MjNqa3NkZjg5Mz+/x1Y="])
