@@ -45,6 +45,9 @@ UNITS := not (e2e or netns or browser or slow or hosts or attacks)
 END_TO_END := (e2e or netns or browser) and not (slow or hosts or attacks)
 UNIT_WORKERS ?= 3
 WORKERS ?= 4
+# To import all modules takes half a minute in each worker; tests/conftest.py knows these folders, too.
+IN_E2E := $(addprefix tests/,browser cli docs e2e flower)
+IN_SLOW := $(addprefix tests/,e2e stock)
 # Each has a cluster that trains without a pause, under floods: more of them starve one another.
 ATTACK_WORKERS ?= 2
 
@@ -62,7 +65,7 @@ units: $(DEVELOP) ## Run the unit tests
 	$(if $(filter yes,$(UNITS_PASSED)),@echo "the unit tests have passed already",$(BIN)/pytest -n $(UNIT_WORKERS) --dist worksteal -m '$(UNITS)')
 
 e2e: $(DEVELOP) ## Run the tests with real Flower processes, network namespaces or a browser
-	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m '$(END_TO_END)'
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m '$(END_TO_END)' $(IN_E2E)
 
 # What needs no cluster, with the newest Flower that oneflower knows: docs/flower-versions.md.
 $(NEWEST)/ready: tests/newest/requirements.txt tests/newest/constraints.txt pyproject.toml
@@ -80,14 +83,14 @@ newest: $(TRAIN) $(NEWEST)/ready ## Run rounds, strategies, SDK and simulation w
 	$(BIN)/python tests/newest/same_model.py $(BIN)/python $(NEWEST)/bin/python --app tests/data/stock_apps/numpy
 
 attacks: $(DEVELOP) ## Attack real clusters as a hostile client would, and expect trainings that are unharmed
-	$(BIN)/pytest -n $(ATTACK_WORKERS) --dist loadgroup -m 'attacks and not slow'
+	$(BIN)/pytest -n $(ATTACK_WORKERS) --dist loadgroup -m 'attacks and not slow' tests/attacks
 
 fuzz: MINUTES = 10
 fuzz: $(DEVELOP) ## Read mutated replies for MINUTES from SEED; expect each to be left out (ON=--cluster: a real one)
 	$(BIN)/python -m tests.attacks.fuzz --minutes $(MINUTES) --seed $(SEED) $(ON)
 
 slow: $(DEVELOP) ## Run short forms of soak, torn-writes and campaign, and boot hosts with systemd (root)
-	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m 'slow or hosts'
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m 'slow or hosts' $(IN_SLOW)
 
 $(SUPPLY)/ready: Makefile
 	$(PYTHON) -m venv $(SUPPLY)

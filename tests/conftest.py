@@ -1,6 +1,7 @@
 """What holds for every test."""
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -18,6 +19,33 @@ if supported_version() != DEPLOYED:  # `make newest`
 settings.register_profile("same", deadline=None, derandomize=True, max_examples=100)
 settings.register_profile("nightly", deadline=None, max_examples=2000, print_blob=True)
 settings.load_profile("same")
+
+
+# Where the Makefile's targets look for tests with these marks.
+FOLDERS = {
+    "e2e": {"browser", "cli", "docs", "e2e", "flower"},
+    "browser": {"browser"},
+    "netns": {"e2e"},
+    "slow": {"e2e", "stock"},
+    "hosts": {"e2e"},
+    "attacks": {"attacks"},
+}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Refuse a test that no target of the Makefile would run."""
+    root = Path(__file__).parent
+    for item in items:
+        folder = item.path.relative_to(root).parts[0]
+        marks = {mark.name for mark in item.iter_markers()}
+        kind = next(
+            (each for each in ("attacks", "slow", "hosts", "e2e", "browser", "netns") if each in marks), ""
+        )
+        if kind and folder not in FOLDERS[kind]:
+            raise pytest.UsageError(
+                f"{item.nodeid}: `make` looks for {kind} tests in {sorted(FOLDERS[kind])}"
+            )
 
 
 @pytest.fixture

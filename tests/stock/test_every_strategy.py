@@ -38,7 +38,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
 CLIENTS, ROUNDS = 4, 2
 ALL = os.environ.get("ONEFLOWER_ALL_RULES") == "1"
-USUAL_SHARE, COMBINED_SHARE = 5, 41  # else one of so many slow cases is tried
+USUAL_SHARE, COMBINED_SHARE = 13, 97  # else one of so many slow cases is tried
 RULES = {
     "FedAvg": FedAvg,
     "FedAvgM": lambda: FedAvgM(server_momentum=0.9),
