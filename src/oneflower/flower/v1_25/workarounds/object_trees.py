@@ -92,9 +92,11 @@ class Trees:
             if FROM_SERVERAPP.get():
                 self._of_messages.update(wanted)
                 _believe(store, object_tree, set(wanted))
-            elif self._is_deep(store, object_tree) and _height(object_tree) <= DEEPEST:
+            deep = self._is_deep(store, object_tree)
+            if deep and _height(object_tree) <= DEEPEST:
                 _believe(store, object_tree, set(wanted) - self._of_messages)
-            if self._is_deep(store, object_tree):
+                deep = self._is_deep(store, object_tree)
+            if deep:
                 store.delete(object_tree.object_id)
                 raise ValueError(f"objects nested more than {DEEPEST} deep")
         return wanted
