@@ -160,8 +160,8 @@ def test_a_finished_or_stopped_training_with_a_key_that_did_not_sign_it_is_refus
 @pytest.mark.e2e
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra `simulation` is not installed")
 def test_flowers_ray_engine_gives_the_same_bytes(simulate, tmp_path):
-    assert simulate("--clients", "2", state="here").returncode == 0
-    done = simulate("--clients", "2", "--engine", "ray", state="ray")
+    assert simulate("--clients", "2", state="here", **IMAGES).returncode == 0
+    done = simulate("--clients", "2", "--engine", "ray", state="ray", **IMAGES)
     assert done.returncode == 0, done.stderr
     assert digest(tmp_path / "ray") == digest(tmp_path / "here")
 
