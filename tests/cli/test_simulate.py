@@ -159,10 +159,13 @@ def test_a_finished_or_stopped_training_with_a_key_that_did_not_sign_it_is_refus
 
 @pytest.mark.e2e
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra `simulation` is not installed")
-def test_flowers_ray_engine_gives_the_same_bytes(simulate, tmp_path):
-    assert simulate("--clients", "2", state="here", **IMAGES).returncode == 0
-    done = simulate("--clients", "2", "--engine", "ray", state="ray", **IMAGES)
+@pytest.mark.parametrize("app", [{}, IMAGES], ids=["stock app", "images"])
+def test_flowers_ray_engine_gives_the_same_bytes(simulate, tmp_path, app):
+    """A stock app draws from the global generators, which are seeded in Ray's processes, too."""
+    assert simulate("--clients", "2", state="here", **app).returncode == 0
+    done = simulate("--clients", "2", "--engine", "ray", state="ray", **app)
     assert done.returncode == 0, done.stderr
+    assert "client-0, partition 0" in done.stdout
     assert digest(tmp_path / "ray") == digest(tmp_path / "here")
 
 

@@ -113,7 +113,7 @@ def _simulate_with_ray(fab: Fab, folder: Path, clients: int, context: Context) -
     try:
         apps.simulate_with_ray(
             server=server,
-            client=client,
+            client=apps.load_client_app(client, folder),
             folder=folder,
             fab_id=fab.id,
             run_id=_RUN_ID,

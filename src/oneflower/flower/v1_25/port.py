@@ -4,6 +4,7 @@ Each version's folder has a module `port` with the same names: `tests/flower/tes
 """
 
 from pathlib import Path
+from typing import Any
 
 from flwr.app import Context, Message
 from flwr.app.metadata import Metadata
@@ -106,7 +107,7 @@ def install_fab(fab: bytes, home: Path) -> Path:
 
 
 def simulate_with_ray(  # noqa: PLR0913 - what a simulation is made of
-    *, server: str, client: str, folder: Path, simulated: Run, clients: int, context: Context
+    *, server: str, client: Any, folder: Path, simulated: Run, clients: int, context: Context
 ) -> None:
     """Run an app on Flower's simulation engine; RuntimeError where the app or the engine failed."""
     check(RAY)
@@ -118,7 +119,7 @@ def simulate_with_ray(  # noqa: PLR0913 - what a simulation is made of
         num_supernodes=clients,
         exit_event=EventType.PYTHON_API_RUN_SIMULATION_LEAVE,
         server_app_attr=server,
-        client_app_attr=client,
+        client_app=client,
         server_app_context=context,
         app_dir=str(folder),
         run=simulated,

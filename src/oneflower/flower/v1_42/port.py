@@ -133,7 +133,7 @@ def install_fab(fab: bytes, home: Path) -> Path:
 
 
 def simulate_with_ray(  # noqa: PLR0913 - what a simulation is made of
-    *, server: str, client: str, folder: Path, simulated: Run, clients: int, context: Context
+    *, server: str, client: Any, folder: Path, simulated: Run, clients: int, context: Context
 ) -> None:
     """Run an app on Flower's simulation engine; RuntimeError where the app or the engine failed."""
     check(RAY)
@@ -146,7 +146,7 @@ def simulate_with_ray(  # noqa: PLR0913 - what a simulation is made of
         num_supernodes=clients,
         exit_event=EventType.PYTHON_API_RUN_SIMULATION_LEAVE,
         server_app_attr=server,
-        client_app_attr=client,
+        client_app=client,
         server_app_context=context,
         app_dir=str(folder),
         run=simulated,
