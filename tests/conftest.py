@@ -48,6 +48,14 @@ def pytest_collection_modifyitems(items):
             )
 
 
+LONGEST_ID = 60
+
+
+def pytest_make_parametrize_id(val, argname):
+    """Name a long text or bytes by its argument: new keys and zip files differ from worker to worker."""
+    return argname if isinstance(val, str | bytes) and len(val) > LONGEST_ID else None
+
+
 @pytest.fixture
 def federation(tmp_path):
     """Return a small federation of three clients whose checkpoints are in a folder of its own."""
