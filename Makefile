@@ -44,7 +44,9 @@ demo: $(TRAIN) ## Train on MNIST images with a real cluster on this machine (fiv
 UNITS := not (e2e or netns or browser or slow or hosts or attacks)
 END_TO_END := (e2e or netns or browser) and not (slow or hosts or attacks)
 UNIT_WORKERS ?= 3
-WORKERS ?= 4
+WORKERS ?= 3
+# Where tests with real processes failed, and nothing else (1): these once more, alone. decisions/236
+AGAIN := || { [ $$? = 1 ] && $(BIN)/python tests/again.py > .failed-tests && $(BIN)/pytest @.failed-tests; }
 # To import all modules takes half a minute in each worker; tests/conftest.py knows these folders, too.
 IN_E2E := $(addprefix tests/,browser cli docs e2e flower)
 IN_SLOW := $(addprefix tests/,e2e stock)
@@ -65,7 +67,7 @@ units: $(DEVELOP) ## Run the unit tests
 	$(if $(filter yes,$(UNITS_PASSED)),@echo "the unit tests have passed already",$(BIN)/pytest -n $(UNIT_WORKERS) --dist worksteal -m '$(UNITS)')
 
 e2e: $(DEVELOP) ## Run the tests with real Flower processes, network namespaces or a browser
-	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m '$(END_TO_END)' $(IN_E2E)
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup --cache-clear -m '$(END_TO_END)' $(IN_E2E) $(AGAIN)
 
 # What needs no cluster, with the newest Flower that oneflower knows: docs/flower-versions.md.
 $(NEWEST)/ready: tests/newest/requirements.txt tests/newest/constraints.txt pyproject.toml
@@ -83,7 +85,7 @@ newest: $(TRAIN) $(NEWEST)/ready ## Run rounds, strategies, SDK and simulation w
 	$(BIN)/python tests/newest/same_model.py $(BIN)/python $(NEWEST)/bin/python --app tests/data/stock_apps/numpy
 
 attacks: $(DEVELOP) ## Attack real clusters as a hostile client would, and expect trainings that are unharmed
-	$(BIN)/pytest -n $(ATTACK_WORKERS) --dist loadgroup -m 'attacks and not slow' tests/attacks
+	$(BIN)/pytest -n $(ATTACK_WORKERS) --dist loadgroup --cache-clear -m 'attacks and not slow' tests/attacks $(AGAIN)
 
 fuzz: MINUTES = 10
 fuzz: $(DEVELOP) ## Read mutated replies for MINUTES from SEED; expect each to be left out (ON=--cluster: a real one)

@@ -17,7 +17,11 @@ class TestSuperNode:
 
     def test_a_round_ends_with_the_others_and_the_node_takes_part_again(self, scene):
         site = scene(
-            MIN_FIT_CLIENTS="2", MIN_AVAILABLE_CLIENTS="2", MIN_EVALUATE_CLIENTS="2", NUM_ROUNDS="40"
+            MIN_FIT_CLIENTS="2",
+            MIN_AVAILABLE_CLIENTS="2",
+            MIN_EVALUATE_CLIENTS="2",
+            NUM_ROUNDS="40",
+            pause_s=4.0,
         )
         site.start()
         site.wait_for("round_completed", round=1)
@@ -30,7 +34,7 @@ class TestSuperNode:
         assert not site.events("run_lost")
 
     def test_below_the_minimum_a_round_fails_and_is_tried_again_when_the_node_is_back(self, scene, simulated):
-        site = scene(NUM_ROUNDS="4")
+        site = scene(NUM_ROUNDS="4", pause_s=8.0)  # the node goes while it trains, on a slow machine, too
         site.start()
         site.wait_for("round_started", round=3)
         site.hold_down("supernode-2")
