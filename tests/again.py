@@ -16,7 +16,7 @@ def main():
     names = json.loads(FAILED.read_text(encoding="utf-8")) if FAILED.exists() else {}
     if not names:
         sys.exit("no test is known to have failed: the run ended in another way")
-    sys.stdout.writelines(f"{without_group(name)}\n" for name in names)
+    sys.stdout.writelines(f"{without_group(name)}\n" for name in sorted(names))
 
 
 if __name__ == "__main__":
