@@ -173,3 +173,28 @@ def test_who_is_above_the_bound_does_not_depend_on_the_scale(models, scale):
     over = [each.client for each in bound_changes(ordered(sent_by(models)), model, 5.0).remarks]
     scaled = [(each * np.float32(scale)).astype(np.float32) for each in models]
     assert over == [each.client for each in bound_changes(ordered(sent_by(scaled)), model, 5.0).remarks]
+
+
+@pytest.mark.parametrize("scale", [2.0**-1060, 2.0**-800, 2.0**-500, 1.0, 2.0**500, 2.0**800, 2.0**1020])
+def test_the_norm_of_a_change_is_right_at_every_scale_of_float64(scale):
+    model = {"a": np.zeros((2, 2)), "b": np.zeros(1)}
+    change = update({"a": np.array([[1.0, -2.0], [2.0, 0.0]]) * scale, "b": np.array([4.0]) * scale})
+    assert change_norm(change, model, model) == 5 * scale
+    assert change_norm(change, model, ["b"]) == 4 * scale
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-170, 1e170, 1e300])
+def test_changes_whose_squares_leave_float64_are_bounded_as_others_are(scale):
+    model = {"w": np.zeros(4)}
+    near = [update({"w": np.full(4, scale * (1 + i / 10))}, i) for i in range(3)]
+    result = bound_changes(ordered([*near, update({"w": np.full(4, -1e3 * scale)}, 3)]), model, 10.0)
+    assert by_client(result)[3].arrays["w"] == pytest.approx(-1.1 * scale, rel=1e-9, abs=0)
+    assert all(by_client(result)[i] is near[i] for i in range(3))
+
+
+def test_a_change_that_float64_does_not_hold_is_what_was_sent():
+    model = {"w": np.full(4, -1.7e308)}
+    near = [update({"w": model["w"] * (0.5 + i / 10)}, i) for i in range(3)]
+    result = bound_changes(ordered([*near, update({"w": np.full(4, 1.7e308)}, 3)]), model, 10.0)
+    assert (by_client(result)[3].arrays["w"] == model["w"]).all()
+    assert [remark.client for remark in result.remarks] == [3]

@@ -4,6 +4,7 @@ Sun et al. 2019, "Can You Really Backdoor Federated Learning?", section 4, bound
 change by a constant. Here the bound follows the round: a multiple of the median of the round's norms.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -16,6 +17,9 @@ from oneflower.aggregation.comparison import Remark, lower_median
 from oneflower.aggregation.optimizers import is_trained
 from oneflower.aggregation.updates import Arrays, NDArray, Ordered, Update
 from oneflower.codes import LeftOutCode
+
+LEAST_SQUARE = 2.0**-960
+"""A sum of squares below it may have lost digits to underflow."""
 
 
 class Kind(StrEnum):
@@ -53,7 +57,7 @@ def bound_changes(updates: Ordered, model: Arrays, factor: float, counter_factor
         norms = [change_norm(update, model, names) for update in updates]
         median = lower_median(norm for norm in norms if norm > 0)
         for i, norm in enumerate(norms):
-            if norm > factors[kind] * median:
+            if norm > factors[kind] * median or median < norm == math.inf:
                 bounded[i] = _scaled(bounded[i], model, names, median / norm)
                 remarks.append(_remark(bounded[i], kind, norm / median, factors[kind]))
     return Bounded(
@@ -62,17 +66,44 @@ def bound_changes(updates: Ordered, model: Arrays, factor: float, counter_factor
 
 
 def change_norm(update: Update, model: Arrays, names: Iterable[str]) -> float:
-    """Return the Euclidean norm of the update's change in these arrays; infinity where float64 overflows."""
-    square = 0.0
-    difference = np.empty(BLOCK)
-    with np.errstate(over="ignore", invalid="ignore"):
-        for name in names:
-            ours, theirs = model[name].reshape(-1), update.arrays[name].reshape(-1)
-            for block in blocks(ours.size):
-                part = difference[: block.stop - block.start]
-                _subtract(theirs[block], ours[block], part)
-                square += float(np.multiply(part, part, out=part).sum())
-    return float(np.sqrt(square))
+    """Return the Euclidean norm of the update's change in these arrays; infinity where float64 overflows.
+
+    Only float64 arrays have changes whose squares leave float64 while the norm does not: these are taken
+    again as shares of the largest change.
+    """
+    pairs = [(model[name].reshape(-1), update.arrays[name].reshape(-1)) for name in names]
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        square = _square(pairs, 1.0)
+        if LEAST_SQUARE <= square < math.inf:
+            return float(np.sqrt(square))
+        largest = _largest_change(pairs)
+        if largest == 0 or not math.isfinite(largest):
+            return largest
+        unit = 2.0 ** min(max(math.frexp(largest)[1], -1000), 1000)  # its inverse is a number, too
+        return math.sqrt(_square(pairs, unit)) * unit
+
+
+def _square(pairs: Sequence[tuple[NDArray, NDArray]], unit: float) -> float:
+    """Return the sum of the squares of all changes in this unit, a power of two."""
+    square, difference = 0.0, np.empty(BLOCK)
+    for ours, theirs in pairs:
+        for block in blocks(ours.size):
+            part = difference[: block.stop - block.start]
+            _subtract(theirs[block], ours[block], part)
+            if unit != 1:
+                np.multiply(part, 1 / unit, out=part)
+            square += float(np.multiply(part, part, out=part).sum())
+    return square
+
+
+def _largest_change(pairs: Sequence[tuple[NDArray, NDArray]]) -> float:
+    largest, difference = 0.0, np.empty(BLOCK)
+    for ours, theirs in pairs:
+        for block in blocks(ours.size):
+            part = difference[: block.stop - block.start]
+            _subtract(theirs[block], ours[block], part)
+            largest = max(largest, float(np.abs(part, out=part).max()))
+    return largest
 
 
 def kinds_of(model: Arrays) -> dict[Kind, list[str]]:
