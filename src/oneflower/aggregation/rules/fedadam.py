@@ -26,7 +26,8 @@ MOMENTS = ("m", "v")
 def apply(updates: Ordered, model: Arrays, state: State, values: Values, this_round: Round) -> Aggregate:
     """Step by Adam along the clients' mean change.
 
-    Reddi et al. 2021, algorithm 2 with FedAdam's v, and with Flower's bias correction:
+    Reddi et al. 2021, algorithm 2 with FedAdam's v, and with Flower's bias correction, which that algorithm
+    does not have (`bias_corrected`):
     m = b1 m + (1 - b1) delta; v = b2 v + (1 - b2) delta^2; x + lr m / (sqrt(v) + tau).
     """
     step = adam(bias_corrected(SERVER_LR.of(values), this_round.number))
