@@ -23,7 +23,7 @@ ONE_SERVICE_PARAMS=(
     'FL_SERVER_LR' 'configure' 'Learning rate eta of the server'"'"'s optimizer (FedAdagrad, FedAdam, FedAvgM, FedYogi)' 'O|number-float'
     'FL_CLIENT_LR' 'configure' 'Learning rate eta_l of the clients, sent to them as lr (FedAdagrad, FedAdam, FedYogi)' 'O|number-float'
     'FL_SERVER_MOMENTUM' 'configure' 'Momentum beta of the server; 0 keeps nothing of earlier rounds' 'O|number-float'
-    'FL_NUM_MALICIOUS' 'configure' 'Malicious clients f to tolerate; clients needed: Bulyan 4f+3, Krum 2f+3' 'O|number'
+    'FL_NUM_MALICIOUS' 'configure' 'Malicious clients f to tolerate; clients needed: Bulyan 4f+3, Krum 2f+3, MultiKrum 2f+3, Robust 2f+1' 'O|number'
     'FL_TRIM_BETA' 'configure' 'Fraction of the updates to trim from each tail, coordinate by coordinate' 'O|number-float'
     'FL_UPDATE_NORM_BOUND' 'configure' 'Largest change of the model by one client, in medians of the round; 0 switches the bound off' 'O|number-float'
     'FL_MAX_CLIENT_WEIGHT' 'configure' 'Largest weight of one client, in medians of num-examples; 0 switches the bound off' 'O|number-float'

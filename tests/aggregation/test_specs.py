@@ -70,7 +70,7 @@ def test_who_joins_to_be_quarantined_does_not_lower_f_for_the_others(spec):
     assert spec.after_quarantine(values, 9, enough) == values
     assert spec.after_quarantine(values, 9, enough + 5) == values
     assert spec.after_quarantine(values, 1, enough - 1)["num_malicious"] == 1
-    assert spec.after_quarantine(values, 9, 3)["num_malicious"] == 0
+    assert spec.after_quarantine(values, 9, spec.bound(0))["num_malicious"] == 0
 
 
 @every

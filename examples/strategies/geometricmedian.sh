@@ -1,0 +1,11 @@
+# GeometricMedian. The model with the least sum of distances to the updates (RFA); tolerates a minority.
+# 5 nodes: oneflower up --context examples/strategies/geometricmedian.sh --nodes 5
+FL_USE_CASE='image-classification'
+FL_STRATEGY='GeometricMedian'
+FL_NUM_ROUNDS='5'
+FL_MIN_FIT_CLIENTS='5'
+FL_MIN_EVALUATE_CLIENTS='5'
+FL_MIN_AVAILABLE_CLIENTS='5'
+FL_CHECKPOINT_ENABLED='YES'
+FL_CHECKPOINT_INTERVAL='1'
+FL_SEED='42'

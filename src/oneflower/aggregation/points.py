@@ -1,0 +1,147 @@
+"""What a robust rule aggregates: the updates, or means of some of them, which are never whole models."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from oneflower.aggregation.blocks import BLOCK, Allocate, BlockRule, Rows, RuleFactory, blocks, combine
+from oneflower.aggregation.distances import LARGEST_PRODUCT, Distances, is_counter
+from oneflower.aggregation.mean import mean_of
+from oneflower.aggregation.updates import Arrays, NDArray, Ordered, Update
+
+Groups = tuple[tuple[int, ...], ...]
+"""The members of each new point, ascending: it is their plain mean."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Central:
+    """Inner products of the points' differences from one of them, in float64.
+
+    Attributes
+    ----------
+    centre
+        The point that is nearest to a majority: among points of which fewer than half are malicious, the
+        majority around it holds an honest one.
+    products
+        <x_i - x_c, x_j - x_c>; shape (n, n). A point too far for float64 has infinity or NaN.
+    """
+
+    centre: int
+    products: Distances
+
+    @property
+    def distances(self) -> Distances:
+        """The squared distances; infinity where float64 overflows."""
+        squares = np.diagonal(self.products)
+        with np.errstate(over="ignore", invalid="ignore"):
+            sums = squares[:, None] + squares[None, :]
+            found = np.maximum(sums - (self.products + self.products.T), 0.0)
+        distances: Distances = np.where(np.isnan(found), np.inf, found)
+        np.fill_diagonal(distances, 0.0)
+        return distances
+
+    @property
+    def radii(self) -> Distances:
+        """Each point's distance to the farthest of the floor(n/2)+1 points nearest to it, itself included."""
+        radii: Distances = np.sqrt(np.sort(self.distances, axis=1)[:, len(self.products) // 2])
+        return radii
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Points:
+    """Points of the space of models: each is an update, or a mean of points before it.
+
+    A mean is made block by block, when a rule or a distance wants the block: n mixed models are never in
+    memory at once. Only the last of several stages of means is what the rule sees.
+    """
+
+    updates: Ordered
+    stages: tuple[Groups, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.stages[-1]) if self.stages else len(self.updates)
+
+    def means(self, groups: Groups) -> "Points":
+        """Return the means of these groups of points."""
+        return Points(self.updates, (*self.stages, groups))
+
+    def only(self, indices: Sequence[int]) -> "Points":
+        """Return these of the points, in this order."""
+        if not self.stages:
+            return Points(Ordered(tuple(self.updates[i] for i in indices)))
+        return Points(self.updates, (*self.stages[:-1], tuple(self.stages[-1][i] for i in indices)))
+
+    @property
+    def used(self) -> tuple[Update, ...]:
+        """The updates that are in one of the points, in the fixed order."""
+        members = set(range(len(self)))
+        for groups in reversed(self.stages):
+            members = {member for index in members for member in groups[index]}
+        return tuple(self.updates[i] for i in sorted(members))
+
+    def mix(self, rows: Rows) -> Rows:
+        """Return the points at some coordinates, from the updates' rows of one float dtype."""
+        for groups in self.stages:
+            rows = _means(rows, groups)
+        return rows
+
+    def combine(self, make_rule: RuleFactory, allocate: Allocate) -> Arrays:
+        """Apply a rule of coordinates to the points, see `blocks.combine`."""
+
+        def make(size: int, dtype: np.dtype[Any]) -> BlockRule:
+            rule = make_rule(size, dtype)
+            return lambda rows, out: rule(self.mix(rows), out)
+
+        return combine(self.updates, make if self.stages else make_rule, allocate)
+
+    def central(self) -> Central:
+        """Return the inner products around the point that is nearest to a majority.
+
+        Differences from a point that is far from the others have lost the others' digits, but not who is
+        among them: the models are read once around the first point, and again where it is not the centre.
+        """
+        first = Central(centre=0, products=self._products(0))
+        centre = int(np.argmin(first.radii))
+        return Central(centre=centre, products=self._products(centre)) if centre else first
+
+    def _products(self, centre: int) -> Distances:
+        count = len(self)
+        products = np.zeros((count, count))
+        with np.errstate(over="ignore", invalid="ignore"):
+            for name, array in self.updates[0].arrays.items():
+                if is_counter(name, array):
+                    continue
+                columns = self._columns(name)
+                for block in blocks(array.size):
+                    rows = self._block(columns, block)
+                    _add_products(np.stack([row - rows[centre] for row in rows]), products)
+        return products
+
+    def _columns(self, name: str) -> Rows:
+        return [update.arrays[name].reshape(-1) for update in self.updates]
+
+    def _block(self, columns: Rows, block: slice) -> Rows:
+        return self.mix([column[block].astype(np.float64) for column in columns])
+
+
+def _means(rows: Rows, groups: Groups) -> Rows:
+    """Return the mean of each group of rows; of IID data many groups are the same, and share one."""
+    found: dict[tuple[int, ...], NDArray] = {}
+    for group in groups:
+        if group not in found:
+            mean = rows[group[0]]
+            if len(group) > 1:
+                mean = np.empty_like(mean)
+                mean_of([rows[i] for i in group], mean)
+            found[group] = mean
+    return [found[group] for group in groups]
+
+
+def _add_products(differences: NDArray, products: Distances) -> None:
+    """Add the rows' inner products: small pieces, of two arrays, because BLAS starts threads for others."""
+    other = differences.copy()
+    depth = max(LARGEST_PRODUCT // len(differences) ** 2, 64)
+    for piece in blocks(differences.shape[1], min(depth, BLOCK)):
+        products += differences[:, piece] @ other[:, piece].T
