@@ -26,7 +26,13 @@ def aggregate(name, given, model=None, number=1, **values):
 
 RULES = {name: partial(aggregate, name) for name in SPECS_BY_NAME}
 # A server optimizer's model follows from what was sent too: what holds for means does not hold for it.
-MEANS = {name: rule for name, rule in RULES.items() if spec_of(name).family is not Family.SERVER_OPTIMIZER}
+# Nor for changes that are cut to a length around it.
+AROUND_THE_MODEL = {"CenteredClipping"}
+MEANS = {
+    name: rule
+    for name, rule in RULES.items()
+    if spec_of(name).family is not Family.SERVER_OPTIMIZER and name not in AROUND_THE_MODEL
+}
 ROBUST = {name: rule for name, rule in RULES.items() if not spec_of(name).weights_by_examples}
 
 

@@ -278,3 +278,24 @@ def test_what_is_probably_not_meant_is_said(given, level, said):
 )
 def test_what_is_right_is_not_commented_on(given):
     assert resolve(given).notices == ()
+
+
+@pytest.mark.parametrize("kind", ["NNM", "bucketing"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_means_stand_before_rules_that_weigh_all_alike(strategy, kind):
+    environ = {"FL_STRATEGY": strategy, "FL_PRE_AGGREGATION": kind}
+    if spec_of(strategy).weights_by_examples:
+        with pytest.raises(SettingsError, match="weighs by examples: expected one of"):
+            resolve(environ)
+    else:
+        assert resolve(environ).settings.rule.apply is not spec_of(strategy).apply
+
+
+def test_buckets_raise_the_minimums_to_twice_as_many():
+    """Krum needs five points with f = 1; nine updates are five buckets."""
+    environ = {"FL_STRATEGY": "Krum", "FL_NUM_MALICIOUS": "1", "FL_PRE_AGGREGATION": "bucketing"}
+    assert resolve(environ).settings.min_fit_clients == 9
+    assert any(
+        "Krum after bucketing with FL_NUM_MALICIOUS=1 needs 9 clients (4f+5)" in text
+        for text in _notices(environ, "warning")
+    )

@@ -16,6 +16,7 @@ from oneflower.aggregation.checks import (
 from oneflower.aggregation.comparison import LONGEST_REASON, Checked, Remark, check_together
 from oneflower.aggregation.errors import AggregationError
 from oneflower.aggregation.metrics import median_metrics, weighted_metrics
+from oneflower.aggregation.mixing import PreAggregation, pre_aggregated
 from oneflower.aggregation.norms import Bounded, bound_changes
 from oneflower.aggregation.parameter import NUM_MALICIOUS, AnyParameter, Parameter, Values
 from oneflower.aggregation.registry import PARAMETERS, SPECS, readers, spec_of
@@ -42,6 +43,7 @@ __all__ = [
     "NDArray",
     "Ordered",
     "Parameter",
+    "PreAggregation",
     "Remark",
     "Round",
     "Schema",
@@ -59,6 +61,7 @@ __all__ = [
     "median_metrics",
     "model_schema",
     "ordered",
+    "pre_aggregated",
     "readers",
     "spec_of",
     "weighted_metrics",

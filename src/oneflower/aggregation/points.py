@@ -1,13 +1,13 @@
 """What a robust rule aggregates: the updates, or means of some of them, which are never whole models."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from oneflower.aggregation.blocks import BLOCK, Allocate, BlockRule, Rows, RuleFactory, blocks, combine
-from oneflower.aggregation.distances import LARGEST_PRODUCT, Distances, is_counter
+from oneflower.aggregation.distances import LARGEST_PRODUCT, Distances, is_counter, squared_distances
 from oneflower.aggregation.mean import mean_of
 from oneflower.aggregation.updates import Arrays, NDArray, Ordered, Update
 
@@ -81,6 +81,16 @@ class Points:
             members = {member for index in members for member in groups[index]}
         return tuple(self.updates[i] for i in sorted(members))
 
+    def of(self, names: Sequence[str]) -> "Points":
+        """Return the same points of models that have these arrays alone."""
+        parts = (replace(each, arrays={name: each.arrays[name] for name in names}) for each in self.updates)
+        return Points(Ordered(tuple(parts)), self.stages)
+
+    def beside(self, model: Arrays) -> "Points":
+        """Return these points after the model, which is point 0."""
+        stages = tuple(((0,), *(tuple(i + 1 for i in group) for group in groups)) for groups in self.stages)
+        return Points(Ordered((Update(client=0, arrays=model), *self.updates)), stages)
+
     def mix(self, rows: Rows) -> Rows:
         """Return the points at some coordinates, from the updates' rows of one float dtype."""
         for groups in self.stages:
@@ -96,17 +106,22 @@ class Points:
 
         return combine(self.updates, make if self.stages else make_rule, allocate)
 
+    def squared_distances(self) -> Distances:
+        """Return the squared distances; of updates as `distances.squared_distances` does."""
+        return self.central().distances if self.stages else squared_distances(self.updates)
+
     def central(self) -> Central:
         """Return the inner products around the point that is nearest to a majority.
 
         Differences from a point that is far from the others have lost the others' digits, but not who is
         among them: the models are read once around the first point, and again where it is not the centre.
         """
-        first = Central(centre=0, products=self._products(0))
+        first = Central(centre=0, products=self.products(0))
         centre = int(np.argmin(first.radii))
-        return Central(centre=centre, products=self._products(centre)) if centre else first
+        return Central(centre=centre, products=self.products(centre)) if centre else first
 
-    def _products(self, centre: int) -> Distances:
+    def products(self, centre: int) -> Distances:
+        """Return the inner products of the points' differences from one of them; counters are left out."""
         count = len(self)
         products = np.zeros((count, count))
         with np.errstate(over="ignore", invalid="ignore"):

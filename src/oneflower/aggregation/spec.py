@@ -9,6 +9,7 @@ from oneflower.aggregation.blocks import Allocate, new_array, require_one_form
 from oneflower.aggregation.checks import is_finite
 from oneflower.aggregation.errors import AggregationError
 from oneflower.aggregation.parameter import NUM_MALICIOUS, AnyParameter, Values
+from oneflower.aggregation.points import Points
 from oneflower.aggregation.updates import Arrays, NDArray, Ordered, Update
 
 State = Mapping[str, NDArray]
@@ -42,6 +43,11 @@ class Bound:
         return f"{self.per_malicious}f+{self.constant}" if self.per_malicious else str(self.constant)
 
 
+def unmixed(points: Points) -> Points:
+    """Return the updates themselves."""
+    return points
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
     """What a rule may know of the round besides its updates.
@@ -50,12 +56,22 @@ class Round:
     ----------
     number
         The training's true round, 1 for the first, also after a resume.
+    seed
+        FL_SEED.
     allocate
         Makes the memory of the new model.
+    mix
+        Puts means in the place of the updates (FL_PRE_AGGREGATION).
     """
 
     number: int = 1
+    seed: int = 0
     allocate: Allocate = new_array
+    mix: Callable[[Points], Points] = unmixed
+
+    def points(self, updates: Ordered) -> Points:
+        """Return what a rule that weighs all alike aggregates."""
+        return self.mix(Points(updates))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

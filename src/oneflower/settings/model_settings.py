@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from oneflower.aggregation import PreAggregation
 from oneflower.settings.derived import Derived
 from oneflower.settings.formats import ABSOLUTE_PATH
 from oneflower.settings.strategy_rows import APP_STRATEGY, STRATEGIES, default_parameters
@@ -59,6 +60,16 @@ class ModelSettings(Derived):
         effect=Effect.MODEL,
         in_form=True,
         help="Strategy that aggregates the updates; app keeps the one that the app builds, else FedAvg",
+    )
+    pre_aggregation: str = variable(
+        name="FL_PRE_AGGREGATION",
+        label="Mixing before the rule",
+        kind=Choice(tuple(each.value for each in PreAggregation)),
+        default="none",
+        role=Role.SUPERLINK,
+        consumers=Consumer.SERVERAPP,
+        effect=Effect.MODEL,
+        help="Means in place of updates before a robust rule: of the nearest (NNM), or of two (bucketing)",
     )
     min_fit_clients: int = variable(
         name="FL_MIN_FIT_CLIENTS",

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from oneflower.aggregation import spec_of
+from oneflower.aggregation import StrategySpec, pre_aggregated, spec_of
 from oneflower.settings.strategy_rows import rule_of
 
 
@@ -12,6 +12,7 @@ class Quorum(Protocol):
     __slots__ = ()
 
     strategy: str
+    pre_aggregation: str
     min_fit_clients: int
     min_evaluate_clients: int
     min_available_clients: int
@@ -20,9 +21,14 @@ class Quorum(Protocol):
         """Return the parameters of the selected strategy by field name."""
 
     @property
+    def rule(self) -> StrategySpec:
+        """The selected strategy, with FL_PRE_AGGREGATION before its rule."""
+        return pre_aggregated(spec_of(rule_of(self.strategy)), self.pre_aggregation)
+
+    @property
     def minimum_updates(self) -> int:
         """Valid updates with which the strategy keeps its promise."""
-        return spec_of(rule_of(self.strategy)).minimum_updates(self.strategy_parameters())
+        return self.rule.minimum_updates(self.strategy_parameters())
 
     @property
     def quorum(self) -> int:
@@ -38,7 +44,7 @@ class Quorum(Protocol):
         """
         if self.min_fit_clients > self.minimum_updates:
             return self.min_fit_clients
-        spec = spec_of(rule_of(self.strategy))
+        spec = self.rule
         return spec.minimum_updates(spec.after_quarantine(self.strategy_parameters(), quarantined))
 
     @property

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import combinations
 
-from oneflower.aggregation import NUM_MALICIOUS, spec_of
+from oneflower.aggregation import NUM_MALICIOUS, SPECS, PreAggregation, spec_of
 from oneflower.settings.app_rules import of_the_app
 from oneflower.settings.formats import LISTEN_ADDRESS, is_loopback, split_address
 from oneflower.settings.secrets import shown
@@ -34,6 +34,20 @@ def contradictions(given: Mapping[str, Given], values: Mapping[str, Value], role
     yield from _mounted_folders(given, values)
     yield from of_the_app(values)
     yield from _target(given)
+    yield from _mixing(values)
+
+
+def _mixing(values: Mapping[str, Value]) -> Iterator[str]:
+    """Refuse means of updates where the rule weighs each update by its examples."""
+    kind, strategy = values.get("pre_aggregation", PreAggregation.NONE), values.get("strategy")
+    if kind == PreAggregation.NONE or strategy is None:
+        return
+    if spec_of(rule_of(str(strategy))).weights_by_examples:
+        able = ", ".join(spec.name for spec in SPECS if not spec.weights_by_examples)
+        yield (
+            f"FL_PRE_AGGREGATION is {str(kind)!r} and FL_STRATEGY is {strategy!r}, which weighs by "
+            f"examples: expected one of {able} with it, or FL_PRE_AGGREGATION='none'"
+        )
 
 
 def _target(given: Mapping[str, Given]) -> Iterator[str]:
@@ -128,7 +142,7 @@ def raise_minimums(settings: Settings) -> tuple[Settings, tuple[Notice, ...]]:
         Notice(
             level="warning",
             text=f"{name} is {clients}, and {_strategy_text(settings)} needs {bound} clients "
-            f"({spec_of(rule_of(settings.strategy)).bound}): the effective minimum is raised to {bound}",
+            f"({settings.rule.bound}): the effective minimum is raised to {bound}",
         )
         for name, clients in minimums.items()
         if clients < bound
@@ -146,7 +160,8 @@ def _strategy_text(settings: Settings) -> str:
     parameters = settings.strategy_parameters()
     malicious = parameters.get(NUM_MALICIOUS.name)
     assumed = "" if malicious is None else f" with {NUM_MALICIOUS.variable}={malicious}"
-    return f"FL_STRATEGY={settings.strategy}{assumed}"
+    mixed = "" if settings.pre_aggregation == PreAggregation.NONE else f" after {settings.pre_aggregation}"
+    return f"FL_STRATEGY={settings.strategy}{mixed}{assumed}"
 
 
 def advice(settings: Settings, given: Mapping[str, Given]) -> Iterator[Notice]:
@@ -245,8 +260,7 @@ def _best_metric(settings: Settings) -> Iterator[Notice]:
 
 
 def _strategy(settings: Settings) -> Iterator[Notice]:
-    spec = spec_of(rule_of(settings.strategy))
-    text = spec.advice(settings.strategy_parameters(), settings.min_fit_clients)
+    text = settings.rule.advice(settings.strategy_parameters(), settings.min_fit_clients)
     if text is not None:
         yield Notice(level="warning", text=text)
 

@@ -22,7 +22,6 @@ from oneflower.aggregation import (
     form_of,
     median_metrics,
     model_schema,
-    spec_of,
     weighted_metrics,
 )
 from oneflower.errors import CheckpointError
@@ -52,6 +51,8 @@ class Strategy:
         FL_UPDATE_NORM_BOUND and FL_MAX_CLIENT_WEIGHT, 0 for none.
     weighted_by
         The metric that holds the number of examples.
+    seed
+        FL_SEED.
     """
 
     spec: StrategySpec
@@ -59,6 +60,7 @@ class Strategy:
     norm_bound: float = 0.0
     max_weight: float = 0.0
     weighted_by: str = WEIGHT
+    seed: int = 0
     sampling: Sampling = field(default_factory=strategy.FedAvg)
     sampling_state: SamplingState | None = None
     state: State | None = None
@@ -188,7 +190,7 @@ class Strategy:
         """
         new, values = NewModel(), self.spec.after_quarantine(self.values, quarantined, len(updates))
         state = self.spec.init(model) if self.state is None else self.state
-        this_round = Round(number=server_round, allocate=new.allocate)
+        this_round = Round(number=server_round, seed=self.seed, allocate=new.allocate)
         aggregate = self.spec.aggregate(updates, model, state, values, this_round)
         self.state = aggregate.state
         metrics = median_metrics(updates) if clients_decide else weighted_metrics(aggregate.used)
@@ -243,7 +245,8 @@ def build_strategy(
         There is no strategy of this name.
     """
     return Strategy(
-        spec=spec_of(config.strategy),
+        spec=config.rule,
+        seed=config.seed,
         values=config.strategy_parameters(),
         norm_bound=config.update_norm_bound,
         max_weight=config.max_client_weight,

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from oneflower.aggregation.blocks import BlockRule, Rows, combine
-from oneflower.aggregation.distances import Distances, krum_scores, squared_distances
+from oneflower.aggregation.blocks import BlockRule, Rows
+from oneflower.aggregation.distances import Distances, krum_scores
 from oneflower.aggregation.mean import mean_of
 from oneflower.aggregation.networks import Wires, sorting_network
 from oneflower.aggregation.parameter import NUM_MALICIOUS, Values
@@ -20,10 +20,13 @@ def apply(updates: Ordered, _model: Arrays, state: State, values: Values, this_r
     Of two values equally far from the median the smaller is taken.
     """
     malicious = NUM_MALICIOUS.of(values)
-    theta = len(updates) - 2 * malicious
-    used = tuple(updates[i] for i in iterated_krum(squared_distances(updates), malicious, theta))
-    model = combine(used, lambda size, dtype: bulyan_rule(theta, malicious, size, dtype), this_round.allocate)
-    return Aggregate(model=model, state=state, used=used)
+    points = this_round.points(updates)
+    theta = len(points) - 2 * malicious
+    selected = points.only(iterated_krum(points.squared_distances(), malicious, theta))
+    model = selected.combine(
+        lambda size, dtype: bulyan_rule(theta, malicious, size, dtype), this_round.allocate
+    )
+    return Aggregate(model=model, state=state, used=selected.used)
 
 
 def iterated_krum(distances: Distances, num_malicious: int, count: int) -> list[int]:

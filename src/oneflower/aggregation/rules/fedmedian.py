@@ -1,6 +1,5 @@
 """FedMedian: the median of each coordinate."""
 
-from oneflower.aggregation.blocks import combine
 from oneflower.aggregation.parameter import Values
 from oneflower.aggregation.rules.fedtrimmedavg import trimmed_rule
 from oneflower.aggregation.spec import Aggregate, Family, Round, State, StrategySpec
@@ -14,9 +13,10 @@ def apply(updates: Ordered, _model: Arrays, state: State, _values: Values, this_
     (algorithm 1, option I). It is the trimmed mean that leaves one value or two: a selection network finds
     them without sorting the others. `num_examples` is ignored.
     """
-    count = len(updates)
+    points = this_round.points(updates)
+    count = len(points)
     cut = (count - 1) // 2
-    model = combine(updates, lambda size, dtype: trimmed_rule(count, cut, size, dtype), this_round.allocate)
+    model = points.combine(lambda size, dtype: trimmed_rule(count, cut, size, dtype), this_round.allocate)
     return Aggregate(model=model, state=state, used=updates)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from oneflower.aggregation.blocks import BlockRule, Rows, combine
+from oneflower.aggregation.blocks import BlockRule, Rows
 from oneflower.aggregation.mean import mean_of
 from oneflower.aggregation.networks import Wires, selection_network
 from oneflower.aggregation.parameter import Parameter, Values
@@ -31,9 +31,10 @@ def apply(updates: Ordered, _model: Arrays, state: State, values: Values, this_r
     definition 2. `num_examples` is ignored: it is a number that an attacker may choose. With n below
     1 / beta nothing is trimmed and the result is the plain mean.
     """
-    count = len(updates)
+    points = this_round.points(updates)
+    count = len(points)
     cut = int(TRIM_BETA.of(values) * count)
-    model = combine(updates, lambda size, dtype: trimmed_rule(count, cut, size, dtype), this_round.allocate)
+    model = points.combine(lambda size, dtype: trimmed_rule(count, cut, size, dtype), this_round.allocate)
     return Aggregate(model=model, state=state, used=updates)
 
 

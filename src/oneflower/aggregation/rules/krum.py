@@ -2,26 +2,32 @@
 
 import numpy as np
 
-from oneflower.aggregation.distances import krum_scores, squared_distances
+from oneflower.aggregation.distances import krum_scores
+from oneflower.aggregation.mean import mean_of
 from oneflower.aggregation.parameter import NUM_MALICIOUS, Values
+from oneflower.aggregation.points import Points
 from oneflower.aggregation.spec import Aggregate, Bound, Family, Round, State, StrategySpec
-from oneflower.aggregation.updates import Arrays, Ordered, Update
+from oneflower.aggregation.updates import Arrays, Ordered
 
 
-def apply(updates: Ordered, _model: Arrays, state: State, values: Values, _round: Round) -> Aggregate:
-    """Take the chosen client's model."""
-    chosen = krum(updates, NUM_MALICIOUS.of(values))
-    return Aggregate(model=chosen.arrays, state=state, used=(chosen,))
+def apply(updates: Ordered, _model: Arrays, state: State, values: Values, this_round: Round) -> Aggregate:
+    """Take the chosen client's model, or the chosen mean."""
+    points = this_round.points(updates)
+    chosen = points.only((krum(points, NUM_MALICIOUS.of(values)),))
+    if chosen.stages:
+        model = chosen.combine(lambda _size, _dtype: mean_of, this_round.allocate)
+    else:
+        model = chosen.updates[0].arrays
+    return Aggregate(model=model, state=state, used=chosen.used)
 
 
-def krum(updates: Ordered, num_malicious: int) -> Update:
-    """Return the update whose n - f - 2 nearest others are nearest to it.
+def krum(points: Points, num_malicious: int) -> int:
+    """Return which point's n - f - 2 nearest others are nearest to it.
 
     Blanchard et al. 2017, "Machine Learning with Adversaries: Byzantine Tolerant Gradient Descent",
     section 4: s(i) = sum over i -> j of ||V_i - V_j||^2. Ties go to the first in the fixed order.
     """
-    scores = krum_scores(squared_distances(updates), num_malicious)
-    return updates[int(np.argmin(scores))]
+    return int(np.argmin(krum_scores(points.squared_distances(), num_malicious)))
 
 
 SPEC = StrategySpec(

@@ -5,7 +5,6 @@ import numpy as np
 from oneflower.aggregation.distances import krum_scores
 from oneflower.aggregation.mean import mean_of
 from oneflower.aggregation.parameter import NUM_MALICIOUS, Values
-from oneflower.aggregation.points import Points
 from oneflower.aggregation.spec import Aggregate, Bound, Family, Round, State, StrategySpec
 from oneflower.aggregation.updates import Arrays, Ordered
 
@@ -16,7 +15,7 @@ def apply(updates: Ordered, _model: Arrays, state: State, values: Values, this_r
     Blanchard et al. 2017, "Machine Learning with Adversaries: Byzantine Tolerant Gradient Descent", section 4
     (m-Krum with m = n - f). Ties go to the first in the fixed order. Distances are computed in float64.
     """
-    points, malicious = Points(updates), NUM_MALICIOUS.of(values)
+    points, malicious = this_round.points(updates), NUM_MALICIOUS.of(values)
     order = np.argsort(krum_scores(points.central().distances, malicious), kind="stable")
     selected = points.only(sorted(int(i) for i in order[: len(points) - malicious]))
     model = selected.combine(lambda _size, _dtype: mean_of, this_round.allocate)

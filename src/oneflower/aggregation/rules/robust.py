@@ -2,7 +2,6 @@
 
 from oneflower.aggregation.mixing import nearest_neighbours
 from oneflower.aggregation.parameter import NUM_MALICIOUS, Values
-from oneflower.aggregation.points import Points
 from oneflower.aggregation.rules.fedtrimmedavg import trimmed_rule
 from oneflower.aggregation.spec import Aggregate, Bound, Family, Round, State, StrategySpec
 from oneflower.aggregation.updates import Arrays, Ordered
@@ -16,7 +15,7 @@ def apply(updates: Ordered, _model: Arrays, state: State, values: Values, this_r
     f < n/2 (theorem 1). The paper leaves out f values of each tail; so does this.
     """
     malicious = NUM_MALICIOUS.of(values)
-    points = nearest_neighbours(Points(updates), malicious)
+    points = nearest_neighbours(this_round.points(updates), malicious)
     count = len(points)
     model = points.combine(
         lambda size, dtype: trimmed_rule(count, malicious, size, dtype), this_round.allocate
