@@ -21,13 +21,19 @@ def aggregate(name, given, model=None, number=1, **values):
     spec, updates = spec_of(name), ordered(given)
     if model is None:
         model = {key: np.zeros_like(array) for key, array in updates[0].arrays.items()} if updates else {}
-    return spec.aggregate(updates, model, spec.init(model), values_of(spec, **values), Round(number=number))
+    this_round = Round(number=number, root=root_of(updates))
+    return spec.aggregate(updates, model, spec.init(model), values_of(spec, **values), this_round)
+
+
+def root_of(updates):
+    """Return what the server's own training might have made: what one of the clients did."""
+    return updates[0].arrays if updates else None
 
 
 RULES = {name: partial(aggregate, name) for name in SPECS_BY_NAME}
 # A server optimizer's model follows from what was sent too: what holds for means does not hold for it.
 # Nor for changes that are cut to a length around it.
-AROUND_THE_MODEL = {"CenteredClipping"}
+AROUND_THE_MODEL = {"CenteredClipping", "FLTrust"}
 MEANS = {
     name: rule
     for name, rule in RULES.items()

@@ -15,7 +15,7 @@ from oneflower.aggregation import (
 from oneflower.aggregation.mixing import bucketing, nearest_neighbours
 from oneflower.aggregation.points import Points
 
-from .conftest import FEWEST, ROBUST, random_updates, stacked, updates, values_of
+from .conftest import FEWEST, ROBUST, random_updates, root_of, stacked, updates, values_of
 
 KINDS = [PreAggregation.NNM, PreAggregation.BUCKETING]
 COUNT = 2 * FEWEST + 5
@@ -24,7 +24,7 @@ COUNT = 2 * FEWEST + 5
 def mixed(name, kind, given, number=1, seed=42):
     spec, entering = pre_aggregated(spec_of(name), kind), ordered(given)
     model = {key: np.zeros_like(array) for key, array in entering[0].arrays.items()}
-    this_round = Round(number=number, seed=seed)
+    this_round = Round(number=number, seed=seed, root=root_of(entering))
     return spec.aggregate(entering, model, spec.init(model), values_of(spec), this_round)
 
 

@@ -100,5 +100,5 @@ def _apply(  # noqa: PLR0913, PLR0917 - those of `Apply` behind two
     values: Values,
     this_round: Round,
 ) -> Aggregate:
-    malicious = spec.withstands(values, len(updates))
+    malicious = min(spec.withstands(values, len(updates)), (len(updates) - 1) // 2)
     return spec.apply(updates, model, state, values, replace(this_round, mix=mix(malicious, this_round)))

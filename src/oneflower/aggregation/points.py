@@ -86,10 +86,14 @@ class Points:
         parts = (replace(each, arrays={name: each.arrays[name] for name in names}) for each in self.updates)
         return Points(Ordered(tuple(parts)), self.stages)
 
-    def beside(self, model: Arrays) -> "Points":
-        """Return these points after the model, which is point 0."""
-        stages = tuple(((0,), *(tuple(i + 1 for i in group) for group in groups)) for groups in self.stages)
-        return Points(Ordered((Update(client=0, arrays=model), *self.updates)), stages)
+    def beside(self, *models: Arrays) -> "Points":
+        """Return these points after others, which are not mixed: the first is point 0."""
+        count = len(models)
+        alone = tuple((place,) for place in range(count))
+        stages = tuple(
+            (*alone, *(tuple(i + count for i in group) for group in groups)) for groups in self.stages
+        )
+        return Points(Ordered((*(Update(client=0, arrays=model) for model in models), *self.updates)), stages)
 
     def mix(self, rows: Rows) -> Rows:
         """Return the points at some coordinates, from the updates' rows of one float dtype."""

@@ -10,7 +10,7 @@ from oneflower.aggregation.checks import is_finite
 from oneflower.aggregation.errors import AggregationError
 from oneflower.aggregation.parameter import NUM_MALICIOUS, AnyParameter, Values
 from oneflower.aggregation.points import Points
-from oneflower.aggregation.updates import Arrays, NDArray, Ordered, Update
+from oneflower.aggregation.updates import Arrays, NDArray, Ordered, Update, form_of
 
 State = Mapping[str, NDArray]
 """All that a strategy keeps from one round to the next. A checkpoint holds these arrays under these names."""
@@ -62,12 +62,15 @@ class Round:
         Makes the memory of the new model.
     mix
         Puts means in the place of the updates (FL_PRE_AGGREGATION).
+    root
+        What the app's own training on data that it trusts made of the model that the clients were sent.
     """
 
     number: int = 1
     seed: int = 0
     allocate: Allocate = new_array
     mix: Callable[[Points], Points] = unmixed
+    root: Arrays | None = None
 
     def points(self, updates: Ordered) -> Points:
         """Return what a rule that weighs all alike aggregates."""
@@ -124,6 +127,17 @@ def require_finite(model: Arrays) -> None:
             )
 
 
+def _require_root(name: str, model: Arrays, root: Arrays | None) -> None:
+    """Raise AggregationError without an update of the app's own, of the model's form and finite."""
+    if root is None:
+        raise AggregationError(f"{name} compares the updates with one of the app's own, and was given none")
+    if form_of(root) != form_of(model) or not all(is_finite(array) for array in root.values()):
+        raise AggregationError(
+            "the app's own update differs from the model in array names, shapes or dtypes, or is not "
+            "finite; expected what its training on trusted data made of the model: correct root_update"
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StrategySpec:
     """One strategy.
@@ -146,6 +160,8 @@ class StrategySpec:
         Returns what is wrong with the values of a state from a checkpoint, or None.
     example_clients, example_values
         Nodes of the example in `examples/strategies`, and its parameters where they are not the defaults.
+    needs_root
+        Whether the rule compares the updates with one of the app's own, `Round.root`.
     differs_from_flower
         How the numbers differ from those of Flower's class, and why; empty where they are the same.
     """
@@ -166,6 +182,7 @@ class StrategySpec:
     example_clients: int = 3
     example_values: Values = field(default_factory=dict)
     differs_from_flower: str = ""
+    needs_root: bool = False
 
     @property
     def example(self) -> dict[str, float]:
@@ -228,6 +245,8 @@ class StrategySpec:
                 f"{self._assuming(values)}"
             )
         require_one_form(model, updates)
+        if self.needs_root:
+            _require_root(self.name, model, this_round.root)
         aggregate = self.apply(updates, model, state, values, this_round)
         require_finite(aggregate.model)
         return aggregate

@@ -24,13 +24,16 @@ from oneflower.aggregation import (
     model_schema,
     weighted_metrics,
 )
-from oneflower.errors import CheckpointError
+from oneflower.errors import CheckpointError, SettingsError
 from oneflower.flower.api import ArrayRecord, ConfigRecord, Grid, Message, MetricRecord, log, strategy
-from oneflower.flower.records import NewModel
+from oneflower.flower.records import NewModel, array_views, to_array
 from oneflower.settings import TrainingConfig
 from oneflower.training.phases import Parse
 from oneflower.training.replies import ReplyError, parse_evaluation, parse_update
 from oneflower.training.sampling import APP_STATE, Sampling, SamplingState, without_waiting
+
+RootUpdate = Callable[[int, ArrayRecord], ArrayRecord]
+"""(round, the model that the clients were sent) to what a training on trusted data makes of it."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,6 +56,8 @@ class Strategy:
         The metric that holds the number of examples.
     seed
         FL_SEED.
+    root_update
+        The app's own training on data that it trusts, (round, arrays) to arrays.
     """
 
     spec: StrategySpec
@@ -61,6 +66,7 @@ class Strategy:
     max_weight: float = 0.0
     weighted_by: str = WEIGHT
     seed: int = 0
+    root_update: RootUpdate | None = None
     sampling: Sampling = field(default_factory=strategy.FedAvg)
     sampling_state: SamplingState | None = None
     state: State | None = None
@@ -190,13 +196,20 @@ class Strategy:
         """
         new, values = NewModel(), self.spec.after_quarantine(self.values, quarantined, len(updates))
         state = self.spec.init(model) if self.state is None else self.state
-        this_round = Round(number=server_round, seed=self.seed, allocate=new.allocate)
+        root = self._root(server_round, model)
+        this_round = Round(number=server_round, seed=self.seed, allocate=new.allocate, root=root)
         aggregate = self.spec.aggregate(updates, model, state, values, this_round)
         self.state = aggregate.state
         metrics = median_metrics(updates) if clients_decide else weighted_metrics(aggregate.used)
         arrays = dict(aggregate.model)
         del aggregate  # a view that lives on would force a copy
         return new.to_record(arrays, tuple(model)), MetricRecord(dict(metrics))
+
+    def _root(self, server_round: int, model: Arrays) -> Arrays | None:
+        if not self.spec.needs_root or self.root_update is None:
+            return None
+        sent = ArrayRecord({name: to_array(array) for name, array in model.items()})
+        return array_views(self.root_update(server_round, sent))
 
     def aggregate_evaluation(
         self,
@@ -232,6 +245,7 @@ def build_strategy(
     sampling: Sampling | None = None,
     sampling_state: SamplingState | None = None,
     weighted_by: str = WEIGHT,
+    root_update: RootUpdate | None = None,
 ) -> Strategy:
     """Return the strategy that this training asks for, with its parameters and client minimums.
 
@@ -242,10 +256,17 @@ def build_strategy(
     Raises
     ------
     SettingsError
-        There is no strategy of this name.
+        There is no strategy of this name, or it needs an update of the app's own and the app makes none.
     """
+    if config.rule.needs_root and root_update is None:
+        raise SettingsError(
+            f"FL_STRATEGY is {config.strategy}, which compares each update with one that the app makes of "
+            "data on the server: expected an app that calls train(root_update=...); choose another strategy, or "
+            "have the app train there"
+        )
     return Strategy(
         spec=config.rule,
+        root_update=root_update,
         seed=config.seed,
         values=config.strategy_parameters(),
         norm_bound=config.update_norm_bound,

@@ -38,13 +38,13 @@ from oneflower.training.remarks import Remarks
 from oneflower.training.rounds import Ending, EvaluateFn, RoundLoop
 from oneflower.training.start import EVALUATED, BadModelError
 from oneflower.training.stopping import Stopping, StopRule
-from oneflower.training.strategy import build_strategy
+from oneflower.training.strategy import RootUpdate, build_strategy
 
 CLIENTS_VARIABLE = "ONEFLOWER_CLIENTS"
 """The same for how many clients there are, where that is known: it decides how data are divided."""
 
 
-def train(  # noqa: PLR0913 what Flower hands over, the model, and three options
+def train(  # noqa: PLR0913 what Flower hands over, the model, and options
     grid: Grid,
     context: Context,
     arrays: ArrayRecord,
@@ -54,6 +54,7 @@ def train(  # noqa: PLR0913 what Flower hands over, the model, and three options
     evaluate_config: Mapping[str, int | float | str | bool] | None = None,
     prepare: Prepare | None = None,
     versions: Mapping[str, str] | None = None,
+    root_update: RootUpdate | None = None,
 ) -> Result:
     """Train as the run-config says, from the newest checkpoint where there is one.
 
@@ -73,6 +74,9 @@ def train(  # noqa: PLR0913 what Flower hands over, the model, and three options
     versions : mapping, optional
         What else the model is made with, such as a base model's hash: kept in every checkpoint's manifest; a
         resume with another value is refused.
+    root_update : callable, optional
+        Trains the model that the clients were sent on data of the server's, (round, arrays) to arrays, for
+        FL_STRATEGY=FLTrust; called in each round, and to the same arrays for the same round and model.
 
     Returns
     -------
@@ -99,7 +103,7 @@ def train(  # noqa: PLR0913 what Flower hands over, the model, and three options
             grid=round_grid(grid, config.max_update_mb * MB),
             context=context,
             config=config,
-            strategy=build_strategy(config),
+            strategy=build_strategy(config, root_update=root_update),
             arrays=arrays,
             evaluate=evaluate,
             train_config=ConfigRecord({"seed": config.seed, **(train_config or {})}),
