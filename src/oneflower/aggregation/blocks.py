@@ -5,6 +5,7 @@ A rule for one block of coordinates takes rows (one 1-D array a client, all of o
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,20 @@ BlockRule = Callable[[Rows, NDArray], None]
 RuleFactory = Callable[[int, np.dtype[Any]], BlockRule]
 """Makes the rule for blocks of at most this many coordinates of this dtype; the rule owns its scratch."""
 
+Whole = Callable[[str, Rows, NDArray], Sequence[slice]]
+"""The compiled form of a rule for a whole array of this name, of any dtype. Returns the blocks that it leaves
+to the rule: all of them where it cannot help, none where it has filled `out` with finite numbers."""
+
 Allocate = Callable[[str, NDArray], NDArray]
 """Makes the array of this name for the result, like that of a client; its values are yet to be set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Combined:
+    """What a rule made of the updates' arrays, and the names of those that were found to be finite."""
+
+    model: dict[str, NDArray]
+    finite: frozenset[str]
 
 
 def new_array(name: str, like: NDArray) -> NDArray:  # noqa: ARG001
@@ -35,7 +48,9 @@ def blocks(size: int, block: int = BLOCK) -> Iterator[slice]:
         yield slice(start, min(start + block, size))
 
 
-def combine(updates: Sequence[Update], make_rule: RuleFactory, allocate: Allocate) -> dict[str, NDArray]:
+def combine(
+    updates: Sequence[Update], make_rule: RuleFactory, allocate: Allocate, whole: Whole | None = None
+) -> Combined:
     """Apply a rule of coordinates to every array of updates of one form; shapes and dtypes are kept.
 
     float32 and float64 are computed as they are, float16 in float32 and rounded once, anything wider in
@@ -48,11 +63,17 @@ def combine(updates: Sequence[Update], make_rule: RuleFactory, allocate: Allocat
         A dtype is neither float, integer nor bool.
     """
     rules = _reused(make_rule)
+    finite = set()
     result = {name: allocate(name, array) for name, array in updates[0].arrays.items()}
     with np.errstate(over="ignore", invalid="ignore"):
         for name, out in result.items():
-            _combine_array([update.arrays[name] for update in updates], out, rules)
-    return result
+            flat = [update.arrays[name].reshape(-1) for update in updates]
+            left = whole(name, flat, out.reshape(-1)) if whole else tuple(blocks(out.size))
+            if left:
+                _combine_blocks(flat, out.reshape(-1), rules, left)
+            elif out.size:
+                finite.add(name)
+    return Combined(result, frozenset(finite))
 
 
 def _reused(make_rule: RuleFactory) -> RuleFactory:
@@ -79,11 +100,10 @@ def require_one_form(model: Arrays, updates: Sequence[Update]) -> None:
             )
 
 
-def _combine_array(arrays: Rows, out: NDArray, rule_for: RuleFactory) -> None:
-    flat_out, flat = out.reshape(-1), [array.reshape(-1) for array in arrays]
+def _combine_blocks(rows: Rows, out: NDArray, rule_for: RuleFactory, parts: Sequence[slice]) -> None:
     apply = _applier(out.dtype, rule_for)
-    for block in blocks(out.size):
-        apply([row[block] for row in flat], flat_out[block])
+    for block in parts:
+        apply([row[block] for row in rows], out[block])
 
 
 def _applier(dtype: np.dtype[Any], rule_for: RuleFactory) -> BlockRule:

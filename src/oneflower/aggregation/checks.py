@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from oneflower.aggregation.blocks import blocks
+from oneflower.aggregation.compiled import kernel
 from oneflower.aggregation.errors import AggregationError
 from oneflower.aggregation.updates import Arrays, NDArray
 
@@ -84,6 +85,9 @@ def is_finite(array: NDArray) -> bool:
     if array.dtype.kind != "f":
         return True
     flat = array.reshape(-1)
+    compiled = kernel()
+    if compiled and (finite := compiled.finite(flat)) is not None:
+        return finite
     return all(bool(np.isfinite(flat[block]).all()) for block in blocks(flat.size))
 
 

@@ -5,20 +5,29 @@ from typing import Any
 
 import numpy as np
 
-from oneflower.aggregation.blocks import Allocate, BlockRule, Rows, combine, new_array
+from oneflower.aggregation.blocks import Allocate, BlockRule, Combined, Rows, Whole, combine, new_array
+from oneflower.aggregation.compiled import kernel
 from oneflower.aggregation.updates import NDArray, Ordered
 
 
-def weighted_mean(updates: Ordered, allocate: Allocate = new_array) -> dict[str, NDArray]:
+def weighted_mean(updates: Ordered, allocate: Allocate = new_array, whole: Whole | None = None) -> Combined:
     """Average at least one update, each weighted by its share of the examples.
 
     McMahan et al. 2017, "Communication-Efficient Learning of Deep Networks from Decentralized Data",
     algorithm 1: w = sum_k (n_k / n) w_k. The shares are computed in float64, the products and sums in the
     arrays' own dtype: no partial sum exceeds the largest of the clients' values by more than a rounding.
+    `whole` does more than the mean in one pass of the compiled kernel.
     """
+    shares = shares_of(updates)
+    if whole is None and (compiled := kernel()):
+        whole = compiled.mean(shares)
+    return combine(updates, lambda size, dtype: mean_rule(shares, size, dtype), allocate, whole)
+
+
+def shares_of(updates: Ordered) -> list[float]:
+    """Return each update's share of the examples."""
     total = float(sum(update.num_examples for update in updates))
-    shares = [update.num_examples / total for update in updates]
-    return combine(updates, lambda size, dtype: mean_rule(shares, size, dtype), allocate)
+    return [update.num_examples / total for update in updates]
 
 
 def mean_rule(shares: Sequence[float], size: int, dtype: np.dtype[Any]) -> BlockRule:

@@ -5,12 +5,15 @@ and each optimizer says how its moments and the step follow from it.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from oneflower.aggregation.blocks import blocks
+from oneflower.aggregation.blocks import Rows, Whole, blocks
+from oneflower.aggregation.compiled import kernel
 from oneflower.aggregation.errors import AggregationError
-from oneflower.aggregation.mean import weighted_mean
+from oneflower.aggregation.kernel import Formula, Tops
+from oneflower.aggregation.mean import shares_of, weighted_mean
 from oneflower.aggregation.parameter import Parameter
 from oneflower.aggregation.spec import Aggregate, Init, Round, State, require_finite
 from oneflower.aggregation.updates import Arrays, Form, NDArray, Ordered, form_of
@@ -42,8 +45,23 @@ BETA_2 = 0.99
 TAU = 1e-3
 """Degree of adaptivity: added to the root of the second moment."""
 
-Step = Callable[[NDArray, tuple[NDArray, ...]], None]
+StepOfBlock = Callable[[NDArray, tuple[NDArray, ...]], None]
 """Turns a block of delta into the change of the model and updates the block's moments, both in place."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """An optimizer's step: for a block, and as a formula of the compiled kernel with its constants."""
+
+    of_block: StepOfBlock
+    formula: Formula
+    lr: float
+    decay: float = BETA_1
+
+    @property
+    def constants(self) -> tuple[float, ...]:
+        """What the kernel computes with, in its order."""
+        return (self.lr, self.decay, 1 - self.decay, BETA_2, 1 - BETA_2, TAU)
 
 
 def is_trained(name: str, array: NDArray) -> bool:
@@ -85,20 +103,81 @@ def server_step(  # noqa: PLR0913, PLR0917 what a rule is given, and what makes 
             "the model and the optimizer's moments differ in array names, shapes or dtypes; "
             "expected one form: resume only a checkpoint of the same model"
         )
-    mean = weighted_mean(updates, this_round.allocate)
-    require_finite(mean)
+    tops: dict[str, Tops] = {}
+    whole = _measuring(updates, model, state, moments, tops)
+    mean = weighted_mean(updates, this_round.allocate, whole)
+    require_finite(mean.model, mean.finite)
     trained = {
-        name: [row.reshape(-1) for row in (x, mean[name], *(state[f"{each}/{name}"] for each in moments))]
+        name: [x.reshape(-1), mean.model[name].reshape(-1), *_moments_of(name, state, moments)]
         for name, x in model.items()
         if is_trained(name, x)
     }
     with np.errstate(over="ignore", invalid="ignore"):
+        harmless = {name for name, top in tops.items() if _stays_finite(top, step)}
         for name, rows in trained.items():
-            _try_array(name, rows, moments, step)
+            if name not in harmless:
+                _try_array(name, rows, moments, step)
         for rows in trained.values():
             _step_array(rows, step)
     del trained
-    return Aggregate(model=mean, state=state, used=updates)
+    untouched = mean.finite - set(tops)
+    return Aggregate(model=mean.model, state=state, used=updates, finite=untouched | harmless)
+
+
+def _moments_of(name: str, state: State, moments: Sequence[str]) -> list[NDArray]:
+    return [state[f"{each}/{name}"].reshape(-1) for each in moments]
+
+
+def _measuring(
+    updates: Ordered, model: Arrays, state: State, moments: Sequence[str], tops: dict[str, Tops]
+) -> Whole | None:
+    """Return the compiled mean that also writes into `tops` how large the values are that the step meets."""
+    compiled = kernel()
+    if compiled is None:
+        return None
+    shares, mean = shares_of(updates), compiled.mean(shares_of(updates))
+
+    def whole(name: str, rows: Rows, out: NDArray) -> Sequence[slice]:
+        x = model[name]
+        kept = _moments_of(name, state, moments) if is_trained(name, x) else []
+        found = compiled.mean_and_tops(shares, rows, out, x.reshape(-1), kept) if kept else None
+        if found is None:
+            return mean(name, rows, out)
+        if not np.isfinite(found.after).all():
+            return tuple(blocks(out.size))
+        tops[name] = found
+        return ()
+
+    return whole
+
+
+def _stays_finite(tops: Tops, step: Step) -> bool:
+    """Return whether the step leaves finite numbers, judged by the largest that it meets.
+
+    Each operation of a step grows with the size of what it is given, and so do the roundings: the step of the
+    largest values bounds that of all others. Where values are subtracted, as in Yogi, their sum is the bound,
+    and the change is bounded by dividing by tau alone. What cannot be told so is tried.
+    """
+    if tops.signed[-1] and step.formula is not Formula.MOMENTUM:  # there is no root of it
+        return False
+    kind = tops.change.dtype.type
+    lr, decay, taken, decay_2, taken_2, tau = (kind(each) for each in step.constants)
+    change, last = tops.change, tops.moments[-1]
+    square = change * change
+    match step.formula:
+        case Formula.MOMENTUM:
+            bounds = [last * decay + change]
+            moved = bounds[0] * lr
+        case Formula.ADAGRAD:
+            bounds = [last + square]
+            moved = change / tau * lr
+        case Formula.ADAM:
+            bounds = [tops.moments[0] * decay + change * taken, last * decay_2 + square * taken_2]
+            moved = bounds[0] / tau * lr
+        case Formula.YOGI:
+            bounds = [tops.moments[0] * decay + change * taken, last + square]
+            moved = bounds[0] / tau * lr
+    return bool(np.isfinite([square, *bounds, moved, tops.before + moved]).all())
 
 
 def _try_array(name: str, rows: list[NDArray], moments: Sequence[str], step: Step) -> None:
@@ -106,7 +185,7 @@ def _try_array(name: str, rows: list[NDArray], moments: Sequence[str], step: Ste
     for block in blocks(rows[0].size):
         x, mean, *kept = (row[block] for row in rows)
         delta, tried = np.subtract(mean, x), tuple(each.copy() for each in kept)
-        step(delta, tried)
+        step.of_block(delta, tried)
         new = np.add(x, delta)
         for what, values in zip((*moments, "new value"), (*tried, new), strict=True):
             if not np.isfinite(values).all():
@@ -119,10 +198,13 @@ def _try_array(name: str, rows: list[NDArray], moments: Sequence[str], step: Ste
 
 
 def _step_array(rows: list[NDArray], step: Step) -> None:
+    compiled = kernel()
+    if compiled and compiled.step(step.formula, step.constants, rows[0], rows[1], rows[2:]):
+        return
     for block in blocks(rows[0].size):
         x, mean, *moments = (row[block] for row in rows)
         delta = np.subtract(mean, x)
-        step(delta, tuple(moments))
+        step.of_block(delta, tuple(moments))
         np.add(x, delta, out=mean)
 
 

@@ -6,7 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from oneflower.aggregation.blocks import BLOCK, Allocate, BlockRule, Rows, RuleFactory, blocks, combine
+from oneflower.aggregation.blocks import (
+    BLOCK,
+    Allocate,
+    BlockRule,
+    Combined,
+    Rows,
+    RuleFactory,
+    Whole,
+    blocks,
+    combine,
+)
 from oneflower.aggregation.distances import LARGEST_PRODUCT, Distances, is_counter, squared_distances
 from oneflower.aggregation.mean import mean_of
 from oneflower.aggregation.updates import Arrays, NDArray, Ordered, Update
@@ -101,14 +111,16 @@ class Points:
             rows = _means(rows, groups)
         return rows
 
-    def combine(self, make_rule: RuleFactory, allocate: Allocate) -> Arrays:
-        """Apply a rule of coordinates to the points, see `blocks.combine`."""
+    def combine(self, make_rule: RuleFactory, allocate: Allocate, whole: Whole | None = None) -> Combined:
+        """Apply a rule of coordinates to the points, see `blocks.combine`; `whole` is for updates alone."""
+        if not self.stages:
+            return combine(self.updates, make_rule, allocate, whole)
 
         def make(size: int, dtype: np.dtype[Any]) -> BlockRule:
             rule = make_rule(size, dtype)
             return lambda rows, out: rule(self.mix(rows), out)
 
-        return combine(self.updates, make if self.stages else make_rule, allocate)
+        return combine(self.updates, make, allocate)
 
     def squared_distances(self) -> Distances:
         """Return the squared distances; of updates as `distances.squared_distances` does."""

@@ -1,6 +1,6 @@
 """What a strategy is: one declaration beside its rule, from which everything else about it is derived."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -90,11 +90,14 @@ class Aggregate:
     used
         The diagnostics: the updates that entered the model, in the fixed order. All of them, or those
         that the rule selected.
+    finite
+        The arrays of the new model that were found to be finite when they were computed.
     """
 
     model: Arrays
     state: State
     used: tuple[Update, ...]
+    finite: frozenset[str] = frozenset()
 
 
 Init = Callable[[Arrays], State]
@@ -116,10 +119,13 @@ def no_state(_model: Arrays) -> State:
     return MappingProxyType({})
 
 
-def require_finite(model: Arrays) -> None:
-    """Raise AggregationError where finite updates have given a model that is not finite."""
+def require_finite(model: Arrays, known: Container[str] = ()) -> None:
+    """Raise AggregationError where finite updates have given a model that is not finite.
+
+    The arrays in `known` are known to be finite.
+    """
     for name, array in model.items():
-        if not is_finite(array):
+        if name not in known and not is_finite(array):
             raise AggregationError(
                 f"the new model holds NaN or infinity in array {name!r}, though all that the clients sent is "
                 "finite: it is too large to be combined. The model stays as it was. FL_UPDATE_NORM_BOUND "
@@ -248,7 +254,7 @@ class StrategySpec:
         if self.needs_root:
             _require_root(self.name, model, this_round.root)
         aggregate = self.apply(updates, model, state, values, this_round)
-        require_finite(aggregate.model)
+        require_finite(aggregate.model, aggregate.finite)
         return aggregate
 
     def _malicious(self, values: Values) -> int:

@@ -23,10 +23,10 @@ def apply(updates: Ordered, _model: Arrays, state: State, values: Values, this_r
     points = this_round.points(updates)
     theta = len(points) - 2 * malicious
     selected = points.only(iterated_krum(points.squared_distances(), malicious, theta))
-    model = selected.combine(
+    made = selected.combine(
         lambda size, dtype: bulyan_rule(theta, malicious, size, dtype), this_round.allocate
     )
-    return Aggregate(model=model, state=state, used=selected.used)
+    return Aggregate(model=made.model, state=state, used=selected.used)
 
 
 def iterated_krum(distances: Distances, num_malicious: int, count: int) -> list[int]:

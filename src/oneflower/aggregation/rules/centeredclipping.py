@@ -37,7 +37,7 @@ def apply(updates: Ordered, model: Arrays, state: State, values: Values, this_ro
         lambda size, dtype: mean_rule(weights, size, dtype), this_round.allocate
     )
     counted = this_round.points(updates).of(whole).combine(lambda *_: mean_of, this_round.allocate)
-    new = {name: moved[name] if name in moved else counted[name] for name in model}
+    new = {name: moved.model[name] if name in moved.model else counted.model[name] for name in model}
     return Aggregate(model=new, state=state, used=updates)
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from oneflower.aggregation.kernel import Formula
 from oneflower.aggregation.optimizers import (
     CLIENT_LR,
     SERVER_LR,
@@ -36,7 +37,7 @@ def adagrad(lr: float) -> Step:
         np.add(v, delta, out=v)
         adapt(delta, change, v, lr)
 
-    return step
+    return Step(of_block=step, formula=Formula.ADAGRAD, lr=lr)
 
 
 SPEC = StrategySpec(

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from oneflower.aggregation.kernel import Formula
 from oneflower.aggregation.optimizers import (
     BETA_1,
     BETA_2,
@@ -53,7 +54,7 @@ def adam(lr: float) -> Step:
         np.add(v, delta, out=v)
         adapt(delta, m, v, lr)
 
-    return step
+    return Step(of_block=step, formula=Formula.ADAM, lr=lr)
 
 
 SPEC = StrategySpec(

@@ -8,7 +8,8 @@ from oneflower.aggregation.updates import Arrays, Ordered
 
 def apply(updates: Ordered, _model: Arrays, state: State, _values: Values, this_round: Round) -> Aggregate:
     """Average the updates (McMahan et al. 2017, algorithm 1)."""
-    return Aggregate(model=weighted_mean(updates, this_round.allocate), state=state, used=updates)
+    mean = weighted_mean(updates, this_round.allocate)
+    return Aggregate(model=mean.model, state=state, used=updates, finite=mean.finite)
 
 
 SPEC = StrategySpec(

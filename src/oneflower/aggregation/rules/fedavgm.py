@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from oneflower.aggregation.kernel import Formula
 from oneflower.aggregation.optimizers import SERVER_LR, Step, check_moments, server_step, zero_moments
 from oneflower.aggregation.parameter import Parameter, Values
 from oneflower.aggregation.spec import Aggregate, Family, Round, State, StrategySpec
@@ -37,7 +38,7 @@ def momentum(lr: float, beta: float) -> Step:
         np.add(v, delta, out=v)
         np.multiply(v, kind(lr), out=delta)
 
-    return step
+    return Step(of_block=step, formula=Formula.MOMENTUM, lr=lr, decay=beta)
 
 
 def advice(values: Values, _clients: int) -> str | None:

@@ -1,7 +1,7 @@
 """FedMedian: the median of each coordinate."""
 
 from oneflower.aggregation.parameter import Values
-from oneflower.aggregation.rules.fedtrimmedavg import trimmed_rule
+from oneflower.aggregation.rules.fedtrimmedavg import trimmed_mean
 from oneflower.aggregation.spec import Aggregate, Family, Round, State, StrategySpec
 from oneflower.aggregation.updates import Arrays, Ordered
 
@@ -14,10 +14,8 @@ def apply(updates: Ordered, _model: Arrays, state: State, _values: Values, this_
     them without sorting the others. `num_examples` is ignored.
     """
     points = this_round.points(updates)
-    count = len(points)
-    cut = (count - 1) // 2
-    model = points.combine(lambda size, dtype: trimmed_rule(count, cut, size, dtype), this_round.allocate)
-    return Aggregate(model=model, state=state, used=updates)
+    made = trimmed_mean(points, (len(points) - 1) // 2, this_round.allocate)
+    return Aggregate(model=made.model, state=state, used=updates, finite=made.finite)
 
 
 def advice(_values: Values, clients: int) -> str | None:

@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from oneflower.aggregation.blocks import BlockRule, Rows
+from oneflower.aggregation.blocks import Allocate, BlockRule, Combined, Rows
+from oneflower.aggregation.compiled import kernel
 from oneflower.aggregation.mean import mean_of
-from oneflower.aggregation.networks import Wires, selection_network
+from oneflower.aggregation.networks import Comparator, Wires, selection_network
 from oneflower.aggregation.parameter import Parameter, Values
+from oneflower.aggregation.points import Points
 from oneflower.aggregation.spec import Aggregate, Family, Round, State, StrategySpec
 from oneflower.aggregation.updates import Arrays, NDArray, Ordered
 
@@ -32,15 +34,25 @@ def apply(updates: Ordered, _model: Arrays, state: State, values: Values, this_r
     1 / beta nothing is trimmed and the result is the plain mean.
     """
     points = this_round.points(updates)
-    count = len(points)
-    cut = int(TRIM_BETA.of(values) * count)
-    model = points.combine(lambda size, dtype: trimmed_rule(count, cut, size, dtype), this_round.allocate)
-    return Aggregate(model=model, state=state, used=updates)
+    made = trimmed_mean(points, int(TRIM_BETA.of(values) * len(points)), this_round.allocate)
+    return Aggregate(model=made.model, state=state, used=updates, finite=made.finite)
+
+
+def trimmed_mean(points: Points, cut: int, allocate: Allocate) -> Combined:
+    """Average each coordinate without its `cut` least and greatest values."""
+    count, compiled = len(points), kernel()
+    whole = compiled.trimmed(count, trimming(count, cut), range(cut, count - cut)) if compiled else None
+    return points.combine(lambda size, dtype: trimmed_rule(count, cut, size, dtype), allocate, whole)
+
+
+def trimming(count: int, cut: int) -> tuple[Comparator, ...]:
+    """Return the network that puts the values of rank cut to count - cut - 1 on those wires."""
+    return selection_network(count, cut, count - cut) if cut else ()
 
 
 def trimmed_rule(count: int, cut: int, size: int, dtype: np.dtype[Any]) -> BlockRule:
     """Return the rule out = mean of the rows' values of rank cut to count - cut - 1."""
-    network = selection_network(count, cut, count - cut) if cut else ()
+    network = trimming(count, cut)
     wires = Wires(count if cut else 0, size, dtype)
 
     def apply(rows: Rows, out: NDArray) -> None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from oneflower.aggregation.kernel import Formula
 from oneflower.aggregation.optimizers import (
     BETA_2,
     CLIENT_LR,
@@ -41,7 +42,7 @@ def yogi(lr: float) -> Step:
         np.subtract(v, np.multiply(delta, towards, out=towards), out=v)
         adapt(delta, m, v, lr)
 
-    return step
+    return Step(of_block=step, formula=Formula.YOGI, lr=lr)
 
 
 SPEC = StrategySpec(

@@ -28,7 +28,7 @@ def apply(updates: Ordered, model: Arrays, state: State, _values: Values, this_r
     whole = [name for name in model if name not in floats]
     moved = points.of(floats).combine(lambda _size, dtype: moving_rule(shares, dtype), this_round.allocate)
     counted = mixed.of(whole).combine(lambda *_: mean_of, this_round.allocate)
-    new = {name: moved[name] if name in moved else counted[name] for name in model}
+    new = {name: moved.model[name] if name in moved.model else counted.model[name] for name in model}
     return Aggregate(model=new, state=state, used=updates)
 
 

@@ -24,8 +24,8 @@ def apply(updates: Ordered, _model: Arrays, state: State, _values: Values, this_
     """
     points = this_round.points(updates)
     shares = weiszfeld(points.central())
-    model = points.combine(lambda size, dtype: mean_rule(shares, size, dtype), this_round.allocate)
-    return Aggregate(model=model, state=state, used=updates)
+    made = points.combine(lambda size, dtype: mean_rule(shares, size, dtype), this_round.allocate)
+    return Aggregate(model=made.model, state=state, used=updates)
 
 
 def weiszfeld(central: Central) -> list[float]:

@@ -15,7 +15,7 @@ def apply(updates: Ordered, _model: Arrays, state: State, values: Values, this_r
     points = this_round.points(updates)
     chosen = points.only((krum(points, NUM_MALICIOUS.of(values)),))
     if chosen.stages:
-        model = chosen.combine(lambda _size, _dtype: mean_of, this_round.allocate)
+        model: Arrays = chosen.combine(lambda _size, _dtype: mean_of, this_round.allocate).model
     else:
         model = chosen.updates[0].arrays
     return Aggregate(model=model, state=state, used=chosen.used)

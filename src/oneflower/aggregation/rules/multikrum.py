@@ -18,8 +18,8 @@ def apply(updates: Ordered, _model: Arrays, state: State, values: Values, this_r
     points, malicious = this_round.points(updates), NUM_MALICIOUS.of(values)
     order = np.argsort(krum_scores(points.central().distances, malicious), kind="stable")
     selected = points.only(sorted(int(i) for i in order[: len(points) - malicious]))
-    model = selected.combine(lambda _size, _dtype: mean_of, this_round.allocate)
-    return Aggregate(model=model, state=state, used=selected.used)
+    made = selected.combine(lambda _size, _dtype: mean_of, this_round.allocate)
+    return Aggregate(model=made.model, state=state, used=selected.used)
 
 
 SPEC = StrategySpec(

@@ -2,7 +2,7 @@
 
 from oneflower.aggregation.mixing import nearest_neighbours
 from oneflower.aggregation.parameter import NUM_MALICIOUS, Values
-from oneflower.aggregation.rules.fedtrimmedavg import trimmed_rule
+from oneflower.aggregation.rules.fedtrimmedavg import trimmed_mean
 from oneflower.aggregation.spec import Aggregate, Bound, Family, Round, State, StrategySpec
 from oneflower.aggregation.updates import Arrays, Ordered
 
@@ -16,11 +16,8 @@ def apply(updates: Ordered, _model: Arrays, state: State, values: Values, this_r
     """
     malicious = NUM_MALICIOUS.of(values)
     points = nearest_neighbours(this_round.points(updates), malicious)
-    count = len(points)
-    model = points.combine(
-        lambda size, dtype: trimmed_rule(count, malicious, size, dtype), this_round.allocate
-    )
-    return Aggregate(model=model, state=state, used=updates)
+    made = trimmed_mean(points, malicious, this_round.allocate)
+    return Aggregate(model=made.model, state=state, used=updates, finite=made.finite)
 
 
 def advice(values: Values, _clients: int) -> str | None:

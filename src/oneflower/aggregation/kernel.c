@@ -1,0 +1,328 @@
+/* The compiled form of the rules that run over every value of a model: oneflower/aggregation/kernel.py calls it.
+
+   Each value comes from the same operations in the same order as in the NumPy form beside it, each rounded to the
+   array's own type. So the bytes are the same, whatever the vectors' width: no operation runs across coordinates,
+   but for maxima of integers. Build it with -ffp-contract=off and without -ffast-math: hatch_build.py.
+
+   The caller has checked pointers, types and counts. Nothing here allocates, and nothing is written but `out`,
+   `moments`, `wires` and the small results. The file includes itself once per type: T, its bits B. */
+
+#ifndef T
+
+#include <stdint.h>
+#include <string.h>
+#include <errno.h>
+#include <math.h>
+#include <sys/mman.h>
+
+#define STRIP 4096        /* values of a sum that stay in the nearest cache while row after row is added */
+#define ROWS_AT_ONCE 10   /* rows that one loop reads: enough streams for the memory, few enough for registers */
+#define LARGE (4 << 20)   /* bytes of a result for which large pages are worth asking */
+#define INLINE static inline __attribute__((always_inline))
+#define EXPORT __attribute__((visibility("default")))
+#define EACH _Pragma("GCC ivdep") for (size_t i = start; i < stop; i++)
+
+/* One object runs on every processor of its kind: the wider vectors are chosen when it is loaded. */
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define WIDEST __attribute__((target_clones("avx2", "default")))
+#else
+#define WIDEST
+#endif
+
+#ifndef SOURCE
+#define SOURCE ""
+#endif
+
+enum { ADAM, YOGI, ADAGRAD, MOMENTUM };
+enum { RATE, DECAY_1, TAKEN_1, DECAY_2, TAKEN_2, TAU }; /* of `constants` */
+
+typedef struct { /* comparator: the smaller value of two wires to `low`, the larger to `high`; -1 for neither */
+    int32_t left, right, low, high;
+} Step;
+
+/* Fresh memory of the system comes in pages of 4 KiB, each at the price of a trap: for a large result they take as
+   long as the mean itself. Ask for pages of 2 MiB; where there are none, nothing changes. */
+static void huge_pages(void *memory, size_t bytes)
+{
+    uintptr_t start = ((uintptr_t)memory + 4095) & ~(uintptr_t)4095, stop = ((uintptr_t)memory + bytes) & ~(uintptr_t)4095;
+    if (bytes >= LARGE && start < stop) {
+        int before = errno;
+        madvise((void *)start, stop - start, MADV_HUGEPAGE);
+        errno = before;
+    }
+}
+
+/* The digest of the source that this was compiled from. */
+EXPORT const char *oneflower_source(void) { return SOURCE; }
+
+#define JOIN_(a, b) a##b
+#define JOIN(a, b) JOIN_(a, b)
+#define NAME(name) JOIN(name, SUFFIX)
+
+#define T float
+#define B uint32_t
+#define SUFFIX _f32
+#define ROOT sqrtf
+#include "kernel.c"
+#undef T
+#undef B
+#undef SUFFIX
+#undef ROOT
+
+#define T double
+#define B uint64_t
+#define SUFFIX _f64
+#define ROOT sqrt
+#include "kernel.c"
+
+#else
+
+/* Bits of |value|: they are ordered as the values are, infinity and NaN above all numbers. */
+INLINE B NAME(bits)(T value)
+{
+    B raw;
+    memcpy(&raw, &value, sizeof raw);
+    return raw & ((B)-1 >> 1);
+}
+
+INLINE T NAME(value)(B bits)
+{
+    T value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+#define LARGER(top, candidate) do { B c_ = (candidate); top = c_ > top ? c_ : top; } while (0)
+
+/* out = sum of factors[j] * rows[j]; with `more`, added to what out holds. */
+#define ADD(j) s = s + r##j[i] * f##j;
+#define ROW(j) const T *r##j = rows[j]; const T f##j = factors[j];
+#define SUM(k, rest) \
+    case k: { \
+        ROWS_##k \
+        if (more) { \
+            EACH { T s = out[i] + r0[i] * f0; rest out[i] = s; } \
+        } else { \
+            EACH { T s = r0[i] * f0; rest out[i] = s; } \
+        } \
+        break; \
+    }
+#ifndef ROWS_1
+#define ROWS_1 ROW(0)
+#define ROWS_2 ROWS_1 ROW(1)
+#define ROWS_3 ROWS_2 ROW(2)
+#define ROWS_4 ROWS_3 ROW(3)
+#define ROWS_5 ROWS_4 ROW(4)
+#define ROWS_6 ROWS_5 ROW(5)
+#define ROWS_7 ROWS_6 ROW(6)
+#define ROWS_8 ROWS_7 ROW(7)
+#define ROWS_9 ROWS_8 ROW(8)
+#define ROWS_10 ROWS_9 ROW(9)
+#define ADD_2 ADD(1)
+#define ADD_3 ADD_2 ADD(2)
+#define ADD_4 ADD_3 ADD(3)
+#define ADD_5 ADD_4 ADD(4)
+#define ADD_6 ADD_5 ADD(5)
+#define ADD_7 ADD_6 ADD(6)
+#define ADD_8 ADD_7 ADD(7)
+#define ADD_9 ADD_8 ADD(8)
+#define ADD_10 ADD_9 ADD(9)
+#endif
+
+INLINE void NAME(add_rows)(const T *const *rows, const T *factors, size_t count, int more, size_t start, size_t stop,
+                           T *out)
+{
+    switch (count) {
+        SUM(1, ) SUM(2, ADD_2) SUM(3, ADD_3) SUM(4, ADD_4) SUM(5, ADD_5)
+        SUM(6, ADD_6) SUM(7, ADD_7) SUM(8, ADD_8) SUM(9, ADD_9) SUM(10, ADD_10)
+    }
+}
+
+INLINE void NAME(strip)(const T *const *rows, const T *factors, size_t count, size_t start, size_t stop, T *out)
+{
+    for (size_t first = 0; first < count; first += ROWS_AT_ONCE) {
+        size_t here = count - first < ROWS_AT_ONCE ? count - first : ROWS_AT_ONCE;
+        NAME(add_rows)(rows + first, factors + first, here, first > 0, start, stop, out);
+    }
+}
+
+/* The weighted mean. Returns whether all of it is finite. */
+EXPORT WIDEST int NAME(mean)(size_t count, const T *const *rows, const T *factors, size_t size, T *out)
+{
+    B top = 0;
+    huge_pages(out, size * sizeof(T));
+    for (size_t start = 0; start < size; start += STRIP) {
+        size_t stop = size - start < STRIP ? size : start + STRIP;
+        NAME(strip)(rows, factors, count, start, stop, out);
+        EACH LARGER(top, NAME(bits)(out[i]));
+    }
+    return isfinite(NAME(value)(top));
+}
+
+/* The weighted mean, and the largest |values| that a step from x with these moments meets:
+   tops = |mean - x|, |x|, |mean|, each moment. signs[j]: whether a value of moment j has the sign of a negative. */
+EXPORT WIDEST void NAME(mean_and_tops)(size_t count, const T *const *rows, const T *factors, size_t size, T *out,
+                                       const T *x, size_t moment_count, const T *const *moments, T *tops,
+                                       int32_t *signs)
+{
+    B change = 0, before = 0, after = 0, top[2] = {0, 0}, all[2] = {0, 0};
+    huge_pages(out, size * sizeof(T));
+    for (size_t start = 0; start < size; start += STRIP) {
+        size_t stop = size - start < STRIP ? size : start + STRIP;
+        NAME(strip)(rows, factors, count, start, stop, out);
+        EACH {
+            LARGER(after, NAME(bits)(out[i]));
+            LARGER(before, NAME(bits)(x[i]));
+            LARGER(change, NAME(bits)(out[i] - x[i]));
+        }
+        for (size_t j = 0; j < moment_count; j++) {
+            const T *moment = moments[j];
+            B highest = top[j], seen = all[j];
+            EACH {
+                B raw;
+                memcpy(&raw, moment + i, sizeof raw);
+                seen |= raw;
+                LARGER(highest, raw & ((B)-1 >> 1));
+            }
+            top[j] = highest;
+            all[j] = seen;
+        }
+    }
+    tops[0] = NAME(value)(change);
+    tops[1] = NAME(value)(before);
+    tops[2] = NAME(value)(after);
+    for (size_t j = 0; j < moment_count; j++) {
+        tops[3 + j] = NAME(value)(top[j]);
+        signs[j] = all[j] >> (8 * sizeof(B) - 1);
+    }
+}
+
+/* The step of a server optimizer, in place: mean becomes the new model. The caller knows that all stays finite. */
+EXPORT WIDEST void NAME(step)(int kind, size_t stop, const T *x, T *mean, T *const *moments, const T *constants)
+{
+    const T rate = constants[RATE], decay_1 = constants[DECAY_1], taken_1 = constants[TAKEN_1];
+    const T decay_2 = constants[DECAY_2], taken_2 = constants[TAKEN_2], tau = constants[TAU];
+    const size_t start = 0;
+    T *m = moments[0], *v = kind == ADAM || kind == YOGI ? moments[1] : moments[0];
+    switch (kind) {
+    case ADAM:
+        EACH {
+            T delta = mean[i] - x[i], first = m[i] * decay_1 + delta * taken_1;
+            T second = v[i] * decay_2 + delta * delta * taken_2;
+            m[i] = first;
+            v[i] = second;
+            mean[i] = x[i] + first / (ROOT(second) + tau) * rate;
+        }
+        break;
+    case YOGI:
+        EACH {
+            T delta = mean[i] - x[i], first = m[i] * decay_1 + delta * taken_1;
+            T square = delta * delta, over = v[i] - square;
+            T sign = over > 0 ? (T)1 : over < 0 ? (T)-1 : (T)0;
+            T second = v[i] - square * taken_2 * sign;
+            m[i] = first;
+            v[i] = second;
+            mean[i] = x[i] + first / (ROOT(second) + tau) * rate;
+        }
+        break;
+    case ADAGRAD:
+        EACH {
+            T delta = mean[i] - x[i], second = v[i] + delta * delta;
+            v[i] = second;
+            mean[i] = x[i] + delta / (ROOT(second) + tau) * rate;
+        }
+        break;
+    case MOMENTUM:
+        EACH {
+            T delta = mean[i] - x[i], next = v[i] * decay_1 + delta;
+            v[i] = next;
+            mean[i] = x[i] + next * rate;
+        }
+        break;
+    }
+}
+
+/* One comparator over a strip: the smaller of two values to `low`, the larger to `high`, where they are wanted. */
+INLINE void NAME(compare)(const T *a, const T *b, T *low, T *high, size_t stop)
+{
+    const size_t start = 0;
+    if (low && high) {
+        EACH { T p = a[i], q = b[i]; low[i] = p < q ? p : q; high[i] = p > q ? p : q; }
+    } else if (low) {
+        EACH { T p = a[i], q = b[i]; low[i] = p < q ? p : q; }
+    } else {
+        EACH { T p = a[i], q = b[i]; high[i] = p > q ? p : q; }
+    }
+}
+
+/* Whether zeros of both signs are among the rows at this coordinate. */
+INLINE int NAME(mixed_zeros)(size_t count, const T *const *rows, size_t i)
+{
+    int plus = 0, minus = 0;
+    for (size_t j = 0; j < count; j++)
+        if (rows[j][i] == 0) *(signbit(rows[j][i]) ? &minus : &plus) = 1;
+    return plus && minus;
+}
+
+/* The mean of the kept wires after a network of comparators, block by block.
+
+   Wires 0 to count - 1 are the rows; the others are scratch, `strip` values each. A block is left to the caller, who
+   finds left[block] = 1, where NumPy's result depends on more than the values: the mean is not finite, a value is NaN,
+   or the mean is a zero where zeros of both signs met (of two equal values a minimum may take either). */
+EXPORT WIDEST void NAME(trimmed)(size_t count, const T *const *rows, size_t size, size_t block, size_t strip,
+                                 size_t step_count, const Step *steps, size_t kept_count, const int32_t *kept,
+                                 T *scratch, T *out, uint8_t *left)
+{
+    const T divisor = (T)kept_count;
+    huge_pages(out, size * sizeof(T));
+    for (size_t begin = 0, number = 0; begin < size; begin += block, number++) {
+        size_t end = size - begin < block ? size : begin + block;
+        B top = 0, least = (B)-1, odd = 0;
+        for (size_t base = begin; base < end; base += strip) {
+            const size_t start = 0, stop = end - base < strip ? end - base : strip;
+            T *result = out + base;
+#define SCRATCH(id) (scratch + ((size_t)(id) - count) * strip)
+#define WIRE(id) ((size_t)(id) < count ? rows[id] + base : SCRATCH(id))
+            for (size_t j = 0; j < count; j += 2) {
+                const T *a = rows[j] + base, *b = rows[j + 1 < count ? j + 1 : j] + base;
+                EACH odd |= isunordered(a[i], b[i]) ? 1 : 0;
+            }
+            for (size_t s = 0; s < step_count; s++) {
+                const Step each = steps[s];
+                NAME(compare)(WIRE(each.left), WIRE(each.right), each.low < 0 ? NULL : SCRATCH(each.low),
+                              each.high < 0 ? NULL : SCRATCH(each.high), stop);
+            }
+            memcpy(result, WIRE(kept[0]), stop * sizeof(T));
+            size_t k = 1;
+            for (; k + 3 < kept_count; k += 4) {
+                const T *a = WIRE(kept[k]), *b = WIRE(kept[k + 1]), *c = WIRE(kept[k + 2]), *d = WIRE(kept[k + 3]);
+                EACH result[i] = result[i] + a[i] + b[i] + c[i] + d[i];
+            }
+            for (; k < kept_count; k++) {
+                const T *a = WIRE(kept[k]);
+                EACH result[i] = result[i] + a[i];
+            }
+            EACH {
+                T mean = result[i] / divisor;
+                B raw = NAME(bits)(mean);
+                result[i] = mean;
+                LARGER(top, raw);
+                least = raw < least ? raw : least;
+            }
+        }
+        left[number] = odd || !isfinite(NAME(value)(top));
+        for (size_t i = begin; least == 0 && !left[number] && i < end; i++)
+            left[number] = out[i] == 0 && NAME(mixed_zeros)(count, rows, i);
+    }
+}
+
+/* Whether every value is a finite number. */
+EXPORT WIDEST int NAME(finite)(size_t stop, const T *values)
+{
+    const size_t start = 0;
+    B top = 0;
+    EACH LARGER(top, NAME(bits)(values[i]));
+    return isfinite(NAME(value)(top));
+}
+
+#endif

@@ -1,0 +1,244 @@
+"""Calls of the compiled kernel: what may be handed to it, and how.
+
+A pointer is passed only of memory that was checked: one native dtype of the kernel, one dimension, one
+length, contiguous and aligned. Other arrays are left to NumPy, which gives the same bytes. ctypes releases
+the interpreter's lock during a call.
+"""
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from oneflower.aggregation.blocks import BLOCK, Rows, Whole, blocks
+from oneflower.aggregation.networks import Comparator
+from oneflower.aggregation.updates import NDArray
+
+SUFFIXES: dict[np.dtype[Any], str] = {np.dtype(np.float32): "_f32", np.dtype(np.float64): "_f64"}
+STRIP = 128
+"""Coordinates that a network sorts at a time: all wires of 50 clients stay in the nearest cache."""
+Int32s = npt.NDArray[np.int32]
+
+
+class Formula(IntEnum):
+    """Which step a server optimizer takes; the kernel's numbers."""
+
+    ADAM = 0
+    YOGI = 1
+    ADAGRAD = 2
+    MOMENTUM = 3
+
+    @property
+    def moments(self) -> int:
+        """How many moments it keeps."""
+        return 2 if self in (Formula.ADAM, Formula.YOGI) else 1
+
+
+@dataclass(frozen=True, slots=True)
+class Tops:
+    """The largest absolute values that the step of an array meets; NaN and infinity count as larger than any.
+
+    Attributes
+    ----------
+    change, before, after
+        Of mean - x, of x and of the mean.
+    moments
+        Of each moment.
+    signed
+        Whether a moment holds a value with the sign of a negative.
+    """
+
+    change: NDArray
+    before: NDArray
+    after: NDArray
+    moments: tuple[NDArray, ...]
+    signed: tuple[bool, ...]
+
+
+class Kernel:
+    """The functions of one shared library.
+
+    Raises
+    ------
+    OSError
+        The system cannot load the library.
+    AttributeError
+        It lacks a function.
+    """
+
+    def __init__(self, path: Path) -> None:
+        library = ctypes.CDLL(str(path))
+        library.oneflower_source.restype = ctypes.c_char_p
+        self.source = bytes(library.oneflower_source()).decode()
+        names = ("mean", "mean_and_tops", "step", "trimmed", "finite")
+        self._calls = {
+            (name, dtype): getattr(library, name + suffix)
+            for dtype, suffix in SUFFIXES.items()
+            for name in names
+        }
+
+    def mean(self, shares: Sequence[float]) -> Whole:
+        """Return the weighted mean of whole arrays."""
+
+        def whole(_name: str, rows: Rows, out: NDArray) -> Sequence[slice]:
+            if not _suit(rows, out) or len(rows) != len(shares):
+                return tuple(blocks(out.size))
+            factors = np.array(shares, out.dtype)
+            finite = self._calls["mean", out.dtype](
+                _size(len(rows)), _pointers(rows), _pointer(factors), _size(out.size), _pointer(out)
+            )
+            return () if finite else tuple(blocks(out.size))
+
+        return whole
+
+    def mean_and_tops(
+        self, shares: Sequence[float], rows: Rows, out: NDArray, x: NDArray, moments: Rows
+    ) -> Tops | None:
+        """Fill `out` with the weighted mean; None, and nothing done, if the arrays do not suit."""
+        if not _suit((*rows, x, *moments), out) or len(rows) != len(shares) or len(moments) > 2:
+            return None
+        factors, tops = np.array(shares, out.dtype), np.empty(3 + len(moments), out.dtype)
+        signs = np.empty(len(moments), np.int32)
+        self._calls["mean_and_tops", out.dtype](
+            _size(len(rows)),
+            _pointers(rows),
+            _pointer(factors),
+            _size(out.size),
+            _pointer(out),
+            _pointer(x),
+            _size(len(moments)),
+            _pointers(moments),
+            _pointer(tops),
+            _pointer(signs),
+        )
+        change, before, after, *largest = (tops[i : i + 1] for i in range(len(tops)))
+        return Tops(change, before, after, tuple(largest), tuple(bool(sign) for sign in signs))
+
+    def step(
+        self, formula: Formula, constants: Sequence[float], x: NDArray, mean: NDArray, moments: Rows
+    ) -> bool:
+        """Step in place, `mean` becoming the new model; False, and nothing done, if the arrays do not suit.
+
+        `constants` are rate, first decay and what is taken of the change, the second ones, and tau.
+        """
+        if not _suit((x,), mean) or not all(_suit((x,), moment) for moment in moments):
+            return False
+        if len(moments) != formula.moments or len(constants) != 6:
+            return False
+        given = np.array(constants, mean.dtype)
+        self._calls["step", mean.dtype](
+            ctypes.c_int(formula),
+            _size(mean.size),
+            _pointer(x),
+            _pointer(mean),
+            _pointers(moments),
+            _pointer(given),
+        )
+        return True
+
+    def trimmed(self, count: int, network: Sequence[Comparator], kept: range) -> Whole:
+        """Return the mean of the wires `kept` after a network, of whole arrays."""
+        program = program_of(count, network)
+        ends, scratch = program.wires[kept.start : kept.stop], dict[np.dtype[Any], NDArray]()
+
+        def whole(_name: str, rows: Rows, out: NDArray) -> Sequence[slice]:
+            if not _suit(rows, out) or len(rows) != count:
+                return tuple(blocks(out.size))
+            wires = scratch.setdefault(out.dtype, np.empty(program.scratch * STRIP, out.dtype))
+            parts = tuple(blocks(out.size))
+            left = np.zeros(len(parts), np.uint8)
+            self._calls["trimmed", out.dtype](
+                _size(count),
+                _pointers(rows),
+                _size(out.size),
+                _size(BLOCK),
+                _size(STRIP),
+                _size(len(program.steps)),
+                _pointer(program.steps),
+                _size(len(ends)),
+                _pointer(ends),
+                _pointer(wires),
+                _pointer(out),
+                _pointer(left),
+            )
+            return tuple(part for part, here in zip(parts, left, strict=True) if here)
+
+        return whole
+
+    def finite(self, values: NDArray) -> bool | None:
+        """Return whether every value is a finite number; None if the array does not suit."""
+        if values.dtype not in SUFFIXES or not _whole(values):
+            return None
+        return bool(self._calls["finite", values.dtype](_size(values.size), _pointer(values)))
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A network as the kernel runs it.
+
+    Attributes
+    ----------
+    steps
+        One comparator a row: the two wires that are read, and those that are written, -1 for neither. Wires
+        below the number of clients are the clients' own, which are only read.
+    wires
+        Where each wire of the network is at the end.
+    scratch
+        How many wires of scratch memory it needs.
+    """
+
+    steps: Int32s
+    wires: Int32s
+    scratch: int
+
+
+def program_of(count: int, network: Sequence[Comparator]) -> Program:
+    """Return the program of a network of `count` wires; scratch is used again as `Wires.run` does."""
+    wires, free, steps = list(range(count)), list(range(2 * count, count - 1, -1)), []
+    for step in network:
+        left, right = wires[step.low], wires[step.high]
+        low = free.pop() if step.keep_low else -1
+        high = -1
+        if step.keep_high:
+            high = right if right >= count else free.pop()
+            wires[step.high] = high
+        elif right >= count:
+            free.append(right)
+        if left >= count:
+            free.append(left)
+        wires[step.low] = low if step.keep_low else left
+        steps.append((left, right, low, high))
+    return Program(np.array(steps, np.int32).reshape(-1, 4), np.array(wires, np.int32), count + 1)
+
+
+def _suit(read: Rows, written: NDArray) -> bool:
+    """Return whether all arrays can be walked by one pointer each."""
+    dtype, size = written.dtype, written.size
+    return (
+        dtype in SUFFIXES
+        and bool(read)
+        and written.flags.writeable
+        and _whole(written)
+        and all(row.dtype == dtype and row.size == size and _whole(row) for row in read)
+    )
+
+
+def _whole(array: NDArray) -> bool:
+    flags = array.flags
+    return array.ndim == 1 and flags.c_contiguous and flags.aligned
+
+
+def _pointer(array: NDArray) -> ctypes.c_void_p:
+    return ctypes.c_void_p(array.__array_interface__["data"][0])
+
+
+def _pointers(arrays: Rows) -> ctypes.Array[ctypes.c_void_p]:
+    return (ctypes.c_void_p * len(arrays))(*(array.__array_interface__["data"][0] for array in arrays))
+
+
+_size = ctypes.c_size_t

@@ -1,0 +1,90 @@
+"""Whether the compiled kernel gives NumPy's bytes on this machine, tried on awkward values."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from oneflower.aggregation.blocks import Rows, Whole
+from oneflower.aggregation.kernel import SUFFIXES, Kernel
+from oneflower.aggregation.mean import mean_rule
+from oneflower.aggregation.optimizers import Step
+from oneflower.aggregation.rules.fedadagrad import adagrad
+from oneflower.aggregation.rules.fedadam import adam
+from oneflower.aggregation.rules.fedavgm import momentum
+from oneflower.aggregation.rules.fedtrimmedavg import trimmed_rule, trimming
+from oneflower.aggregation.rules.fedyogi import yogi
+from oneflower.aggregation.updates import NDArray
+
+SIZE = 45
+"""Values in a row: some of the widest vectors, and a rest."""
+COUNT = 12
+"""Rows: more than the kernel adds at a time."""
+
+
+def difference(kernel: Kernel) -> str:
+    """Return which of the kernel's results differs from NumPy's by a bit, or an empty text."""
+    with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
+        return next((what for dtype in SUFFIXES for what in _differing(kernel, dtype)), "")
+
+
+def awkward_rows(count: int, size: int, dtype: np.dtype[Any]) -> list[NDArray]:
+    """Return rows of ordinary, large, tiny, equal and zero values, always the same."""
+    limits = np.finfo(dtype)
+    odd = np.array(
+        [limits.smallest_subnormal, limits.smallest_normal, limits.max / 4, 0.0, 1 / 3, 1e-7], dtype
+    )
+    index = np.arange(count * size, dtype=np.int64).reshape(count, size)
+    rows = np.sin(index * 0.7).astype(dtype)
+    chosen = index * 7 % 11
+    for i, value in enumerate(odd):
+        rows[chosen == i] = value
+    return list(np.copysign(rows, np.cos(index * 1.3).astype(dtype)))
+
+
+def _differing(kernel: Kernel, dtype: np.dtype[Any]) -> Iterator[str]:
+    rows = awkward_rows(COUNT, SIZE, dtype)
+    shares = [(i + 1) / 78 for i in range(COUNT)]
+    mean, compiled = np.empty(SIZE, dtype), np.empty(SIZE, dtype)
+    mean_rule(shares, SIZE, dtype)(rows, mean)
+    if _left(kernel.mean(shares), rows, compiled) or not _same(mean, compiled):
+        yield f"mean of {dtype}"
+    if kernel.mean_and_tops(shares, rows, compiled, rows[0], rows[:1]) is None or not _same(mean, compiled):
+        yield f"mean before a step of {dtype}"
+    for cut in (1, 5):
+        kept = range(cut, COUNT - cut)
+        positive = [np.abs(row) for row in rows]  # zeros of two signs are left to NumPy
+        trimmed_rule(COUNT, cut, SIZE, dtype)(positive, mean)
+        left = _left(kernel.trimmed(COUNT, trimming(COUNT, cut), kept), positive, compiled)
+        if left or not _same(mean, compiled):
+            yield f"trimmed mean of {dtype}"
+    for step in (adam(0.1), yogi(0.1), adagrad(0.1), momentum(0.1, 0.5)):
+        if not _same_step(kernel, step, rows):
+            yield f"step {step.formula.name} of {dtype}"
+    if (
+        kernel.finite(rows[0]) is not True
+        or kernel.finite(np.append(rows[0], dtype.type(np.inf))) is not False
+    ):
+        yield f"finite check of {dtype}"
+
+
+def _same_step(kernel: Kernel, step: Step, rows: Sequence[NDArray]) -> bool:
+    count = step.formula.moments
+    x, (delta, *moments) = rows[0], [np.tanh(row) for row in rows[1 : 2 + count]]
+    moments = [np.abs(moment) for moment in moments]
+    mean, stepped = x + delta, [moment.copy() for moment in moments]
+    compiled = mean.copy()
+    done = kernel.step(step.formula, step.constants, x, compiled, stepped)
+    change = mean - x
+    step.of_block(change, tuple(moments))
+    return done and _same(x + change, compiled) and all(map(_same, moments, stepped))
+
+
+def _left(whole: Whole, rows: Rows, out: NDArray) -> bool:
+    """Return whether the kernel has left anything to NumPy."""
+    out.fill(0)
+    return bool(whole("", rows, out))
+
+
+def _same(left: NDArray, right: NDArray) -> bool:
+    return left.tobytes() == right.tobytes()
