@@ -50,6 +50,8 @@ def event(tag, **fields):
         for codes in (hint, *get_args(hint)):
             if isinstance(codes, type) and issubclass(codes, StrEnum) and isinstance(fields.get(name), str):
                 fields[name] = codes(fields[name])
+    if tag == "updates_measured":
+        fields.setdefault("clients", ("a",))
     required = {
         name: USUAL[name]
         for name, field in form.__dataclass_fields__.items()

@@ -41,6 +41,7 @@ FIELDS = {
     float: st.floats(-LONGEST_S, LONGEST_S, allow_nan=False),
     str: st.text(max_size=8),
     tuple[str, ...]: st.lists(st.text(max_size=5), max_size=3).map(tuple),
+    tuple[float, ...]: st.lists(st.floats(0, 1e300) | st.just(math.nan), max_size=3).map(tuple),
     tuple[int, ...]: st.lists(st.integers(0, 99), max_size=3).map(tuple),
     tuple[SettingRow, ...]: st.lists(
         st.builds(SettingRow, variable=st.text(), value=st.text(), source=st.text()), max_size=2

@@ -15,6 +15,7 @@ from oneflower.aggregation.checks import (
 )
 from oneflower.aggregation.comparison import LONGEST_REASON, Checked, Remark, check_together
 from oneflower.aggregation.errors import AggregationError
+from oneflower.aggregation.inspection import Inspected, Shares, inspect, shares
 from oneflower.aggregation.metrics import median_metrics, weighted_metrics
 from oneflower.aggregation.mixing import PreAggregation, pre_aggregated
 from oneflower.aggregation.norms import Bounded, bound_changes
@@ -40,6 +41,7 @@ __all__ = [
     "Checked",
     "Family",
     "Form",
+    "Inspected",
     "NDArray",
     "Ordered",
     "Parameter",
@@ -47,6 +49,7 @@ __all__ = [
     "Remark",
     "Round",
     "Schema",
+    "Shares",
     "State",
     "StrategySpec",
     "Update",
@@ -57,12 +60,14 @@ __all__ = [
     "check_num_examples",
     "check_together",
     "form_of",
+    "inspect",
     "is_finite",
     "median_metrics",
     "model_schema",
     "ordered",
     "pre_aggregated",
     "readers",
+    "shares",
     "spec_of",
     "weighted_metrics",
 ]

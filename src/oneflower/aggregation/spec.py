@@ -158,6 +158,9 @@ class StrategySpec:
         The paper.
     weights_by_examples
         Whether num-examples, which a client chooses, is a weight of its update.
+    equal_weights
+        Whether each update that the rule uses enters with the same weight. A rule without both, one that
+        combines each coordinate by itself for example, gives an update no weight.
     advice, advice_help
         What an operator should know of the values, and when that is so, in one line for the documents.
     withstands
@@ -178,6 +181,7 @@ class StrategySpec:
     source: str
     apply: Apply
     weights_by_examples: bool
+    equal_weights: bool = False
     withstands: Withstands = lambda _values, _count: 0
     init: Init = no_state
     parameters: tuple[AnyParameter, ...] = ()

@@ -261,7 +261,7 @@ def _convert_list(item: Any) -> tuple[Convert, Convert]:
         return partial(_list, _setting), lambda rows: [
             {each.name: text(getattr(row, each.name)) for each in fields(SettingRow)} for row in rows
         ]
-    read, write = _convert(item)
+    read, write = (_measured_number, _finite_or_null) if item is float else _convert(item)
     return partial(_list, read), lambda values: [write(value) for value in values]
 
 

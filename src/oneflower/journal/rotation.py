@@ -21,6 +21,7 @@ from oneflower.journal.events import (
     ClientNamed,
     ClientQuarantined,
     ReplyReceived,
+    UpdatesMeasured,
     WaitingForClients,
 )
 
@@ -35,6 +36,7 @@ OF_CLIENTS: Final = frozenset(
         ClientNamed,
         ClientQuarantined,
         ReplyReceived,
+        UpdatesMeasured,
         WaitingForClients,
     )
 )

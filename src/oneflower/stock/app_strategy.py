@@ -16,6 +16,7 @@ from oneflower.aggregation import (
     Bounded,
     NDArray,
     Ordered,
+    Shares,
     Update,
     bound_changes,
     median_metrics,
@@ -83,6 +84,11 @@ class AppStrategy:
     def has_own_rule(self) -> bool:
         """Whether the app's code, and not Flower's, combines the updates."""
         return not is_flowers_code(type(innermost(self.inner)).aggregate_train)
+
+    @property
+    def shares(self) -> Shares | None:
+        """Return None: only the app's strategy knows what it uses."""
+        return None
 
     def summary(self) -> None:
         """Log the app's own summary."""

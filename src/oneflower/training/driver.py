@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from oneflower.aggregation import Arrays, Bounded, NDArray, Ordered, Update
+from oneflower.aggregation import Arrays, Bounded, NDArray, Ordered, Shares, Update
 from oneflower.flower.api import ArrayRecord, MetricRecord
 from oneflower.training.phases import Parse
 from oneflower.training.replies import ReplyError
@@ -20,6 +20,10 @@ class Driver(Sampling, Protocol):
     @property
     def max_weight(self) -> float:
         """Largest weight of one client, in medians of the round; 0 for no bound."""
+
+    @property
+    def shares(self) -> Shares | None:
+        """Which updates the last `aggregate` used, and their weights; None where that is not known."""
 
     def summary(self) -> None:
         """Log what it is, before the first round."""

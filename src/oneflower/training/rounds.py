@@ -33,6 +33,7 @@ from oneflower.training.checkpoint_keeping import CheckpointKeeper
 from oneflower.training.driver import Driver
 from oneflower.training.evaluation import evaluate_on_clients
 from oneflower.training.history import clients_decide, round_metrics
+from oneflower.training.measuring import record_measured
 from oneflower.training.phases import Collected, Phases
 from oneflower.training.plausible import plausible_updates
 from oneflower.training.remarks import Remarks
@@ -237,6 +238,8 @@ class RoundLoop:
         seconds = time.monotonic() - started
         self._record(RoundAggregated, server_round, valid=valid, seconds=seconds)
         if arrays is not None:
+            came, shares, new = collected.valid, self.strategy.shares, array_views(arrays)
+            record_measured(self.phases, server_round, updates, came, shares, sent=model, new=new)
             result.arrays = arrays
         if metrics is not None:
             result.train_metrics_clientapp[server_round] = metrics

@@ -14,6 +14,7 @@ from oneflower.aggregation import (
     NDArray,
     Ordered,
     Round,
+    Shares,
     State,
     StrategySpec,
     Update,
@@ -22,6 +23,7 @@ from oneflower.aggregation import (
     form_of,
     median_metrics,
     model_schema,
+    shares,
     weighted_metrics,
 )
 from oneflower.errors import CheckpointError, SettingsError
@@ -50,6 +52,8 @@ class Strategy:
         What that strategy keeps from round to round; None for Flower's FedAvg, which keeps nothing.
     state
         What the rule keeps from round to round; None before the first one.
+    shares
+        Which updates the last aggregation used, and their weights.
     norm_bound, max_weight
         FL_UPDATE_NORM_BOUND and FL_MAX_CLIENT_WEIGHT, 0 for none.
     weighted_by
@@ -70,6 +74,7 @@ class Strategy:
     sampling: Sampling = field(default_factory=strategy.FedAvg)
     sampling_state: SamplingState | None = None
     state: State | None = None
+    shares: Shares | None = None
 
     @property
     def name(self) -> str:
@@ -199,7 +204,7 @@ class Strategy:
         root = self._root(server_round, model)
         this_round = Round(number=server_round, seed=self.seed, allocate=new.allocate, root=root)
         aggregate = self.spec.aggregate(updates, model, state, values, this_round)
-        self.state = aggregate.state
+        self.state, self.shares = aggregate.state, shares(self.spec, aggregate.used)
         metrics = median_metrics(updates) if clients_decide else weighted_metrics(aggregate.used)
         arrays = dict(aggregate.model)
         del aggregate  # a view that lives on would force a copy

@@ -37,6 +37,7 @@ SPEC = StrategySpec(
     source="Blanchard et al. 2017",
     apply=apply,
     weights_by_examples=False,
+    equal_weights=True,
     withstands=lambda values, _count: NUM_MALICIOUS.of(values),
     parameters=(NUM_MALICIOUS,),
     example_values={"num_malicious": 1},

@@ -56,6 +56,7 @@ from oneflower.journal.events.rounds import (
     RoundCompleted,
     RoundFailed,
     RoundStarted,
+    UpdatesMeasured,
 )
 from oneflower.journal.events.training import (
     AppFailed,
@@ -92,6 +93,7 @@ EVENTS: Final[Mapping[str, type[Event]]] = {
         ClientFailed,
         RoundFailed,
         RoundAggregated,
+        UpdatesMeasured,
         RoundCompleted,
         CheckpointSaved,
         CheckpointFailed,
@@ -177,5 +179,6 @@ __all__ = [
     "TrainingStarted",
     "TrainingWentBack",
     "UnknownEvent",
+    "UpdatesMeasured",
     "WaitingForClients",
 ]

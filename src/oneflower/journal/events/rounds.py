@@ -51,6 +51,24 @@ class RoundAggregated(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UpdatesMeasured(Event):
+    """What the updates of a round show; 500 clients at most an event. The other lists follow `clients`.
+
+    `distances` are from each update, as it was sent, to the new model, `changes` its change in medians of the
+    round; null for one that is too large. `weights` are those in the new model; `selected` is 1 for an update
+    that the rule used, else 0. A list is empty where nothing is known.
+    """
+
+    round: int
+    clients: tuple[str, ...]
+    distances: tuple[float, ...] = ()
+    changes: tuple[float, ...] = ()
+    weights: tuple[float, ...] = ()
+    selected: tuple[int, ...] = ()
+    tag: ClassVar[str] = "updates_measured"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RoundCompleted(Event):
     """The round is aggregated and evaluated; after a crash behind its checkpoint the resume writes it.
 

@@ -37,6 +37,7 @@ REDUCERS: Final[Mapping[type[e.Event], Reducer]] = {
     e.RoundStarted: rounds.started,
     e.RoundFailed: rounds.failed,
     e.RoundAggregated: rounds.aggregated,
+    e.UpdatesMeasured: supervision.nothing,
     e.RoundCompleted: rounds.completed,
     e.EvaluationUnavailable: mark_only,
     e.MetricMissing: mark_only,

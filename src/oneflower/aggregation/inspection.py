@@ -1,0 +1,119 @@
+"""What the updates of a round show: how far each is from the new model, and how much it changes.
+
+Nothing here decides anything: an operator looks at it. One pass over the updates, in blocks of float64.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from oneflower.aggregation.blocks import blocks
+from oneflower.aggregation.comparison import lower_median
+from oneflower.aggregation.optimizers import is_trained
+from oneflower.aggregation.spec import StrategySpec
+from oneflower.aggregation.updates import Arrays, NDArray, Ordered, Update
+
+BLOCK = 8_192
+"""Values in a block: a longer dot product takes BLAS's threads, and three blocks fit into the L2 cache."""
+Shares = Mapping[int, float | None]
+"""By client of the updates that a rule used: its weight in the new model, None where it has none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspected:
+    """The updates of a round, each at its place in `clients`.
+
+    Attributes
+    ----------
+    distances
+        Euclidean distance from the update to the new model; infinite where float64 cannot hold it. Empty
+        where the new model has not the form of the updates.
+    changes
+        The norm of the update minus the model that was sent, in medians of the round; infinite as above.
+        Empty where the model that was sent has not the form of the updates.
+    """
+
+    clients: tuple[int, ...]
+    distances: tuple[float, ...] = ()
+    changes: tuple[float, ...] = ()
+
+
+def inspect(updates: Ordered, sent: Arrays, new: Arrays) -> Inspected:
+    """Measure the updates of a round against the model that was sent and the one that came of them.
+
+    Measured are the weights: floats that are not statistics of BatchNorm. Those follow the data of a client,
+    integers count its batches, and either would hide the weights.
+    """
+    clients = tuple(update.client for update in updates)
+    names = [name for name, array in updates[0].arrays.items() if is_trained(name, array)] if updates else []
+    models = {key: model for key, model in (("new", new), ("sent", sent)) if _fits(model, updates, names)}
+    if not models:
+        return Inspected(clients=clients)
+    norms = dict(zip(models, _norms(updates, list(models.values()), names), strict=True))
+    return Inspected(
+        clients=clients,
+        distances=norms.get("new", ()),
+        changes=_in_medians(norms.get("sent", ())),
+    )
+
+
+def shares(spec: StrategySpec, used: Sequence[Update]) -> dict[int, float | None]:
+    """Return the weight of each update that a rule used: by its examples, equal, or none of its own."""
+    if spec.weights_by_examples:
+        total = math.fsum(update.num_examples for update in used)
+        return {
+            update.client: update.num_examples / total if 0 < total < math.inf else None for update in used
+        }
+    return {update.client: 1 / len(used) if spec.equal_weights else None for update in used}
+
+
+def _fits(model: Arrays, updates: Ordered, names: Sequence[str]) -> bool:
+    """Whether these arrays are there with the same shapes, as floats, in the model and in each update."""
+    forms = [
+        {name: arrays[name].shape for name in names if name in arrays and arrays[name].dtype.kind == "f"}
+        for arrays in (model, *(update.arrays for update in updates))
+    ]
+    return bool(names) and len(forms[0]) == len(names) and all(form == forms[0] for form in forms)
+
+
+def _norms(updates: Ordered, models: Sequence[Arrays], names: Sequence[str]) -> list[tuple[float, ...]]:
+    """Return for each model the Euclidean norm of each update minus that model."""
+    squares = np.zeros((len(models), len(updates)))
+    scratch = np.empty((2, BLOCK))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for name in names:
+            rows = [update.arrays[name].reshape(-1) for update in updates]
+            flat = [model[name].reshape(-1) for model in models]
+            for block in blocks(rows[0].size, BLOCK):
+                part = scratch[:, : block.stop - block.start]
+                _add_squares([row[block] for row in rows], [each[block] for each in flat], part, squares)
+        found = np.sqrt(squares)
+    found[np.isnan(found)] = np.inf
+    return [tuple(map(float, each)) for each in found]
+
+
+def _add_squares(
+    rows: Sequence[NDArray],
+    models: Sequence[NDArray],
+    scratch: npt.NDArray[np.float64],
+    squares: npt.NDArray[np.float64],
+) -> None:
+    """Add the squares of rows minus models; a row is widened once, and not in each difference."""
+    row, difference = scratch
+    wide = [model.astype(np.float64) for model in models]
+    for i, values in enumerate(rows):
+        np.copyto(row, values, casting="same_kind")
+        for j, model in enumerate(wide):
+            np.subtract(row, model, out=difference)
+            squares[j, i] += difference @ difference
+
+
+def _in_medians(norms: Sequence[float]) -> tuple[float, ...]:
+    """Divide by the lower median of those that change something, as the bound on changes does."""
+    middle = lower_median(norm for norm in norms if norm > 0)
+    if middle in (0.0, math.inf):
+        return tuple(0.0 if norm == 0 else math.inf if norm == math.inf else 1.0 for norm in norms)
+    return tuple(norm / middle for norm in norms)
