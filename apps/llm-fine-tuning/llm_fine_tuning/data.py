@@ -15,6 +15,7 @@ from llm_fine_tuning.model import IGNORED, Batch, device
 from oneflower.errors import AppError
 from oneflower.sdk.client import RoundInfo
 from oneflower.sdk.data_source import DataSource, package_file
+from oneflower.sdk.decoded import cached_arrays
 from oneflower.sdk.options import option
 
 PROMPT_NAMES = ("prompt", "instruction")
@@ -109,14 +110,23 @@ def _chatterbot() -> tuple[Pair, ...]:
             "no pairs: data-path is empty and the package chatterbot-corpus is not installed. Mount .jsonl "
             "files at data-path, or run pip install --no-deps chatterbot-corpus"
         )
+    lines = cached_arrays(_decode_chatterbot, folder)["lines"]
+    return tuple(
+        Pair(prompt=prompt, reply=reply, topic=topic) for prompt, reply, topic in json.loads(lines.tobytes())
+    )
+
+
+def _decode_chatterbot(folder: Path) -> dict[str, NDArray[np.uint8]]:
+    """Return prompt, reply and topic of every pair as the bytes of a JSON list."""
     import yaml  # noqa: PLC0415  a dependency of transformers
 
-    return tuple(
-        Pair(prompt=str(talk[0]), reply=str(talk[1]), topic=path.stem)
+    pairs = [
+        (str(talk[0]), str(talk[1]), path.stem)
         for path in sorted(folder.glob("*.yml"))
         for talk in yaml.safe_load(path.read_text(encoding="utf-8"))["conversations"]
         if len(talk) > 1
-    )
+    ]
+    return {"lines": np.frombuffer(json.dumps(pairs).encode(), np.uint8)}
 
 
 def _read_jsonl(path: Path) -> Iterable[Pair]:

@@ -10,6 +10,8 @@ from oneflower.tls import Certificates
 
 STATE_VARIABLE: Final = "ONEFLOWER_CLIENT_STATE"
 """Names the folder where clients keep their `context.state`; without it Flower keeps it, for one run."""
+DATA_CACHE_VARIABLE: Final = "ONEFLOWER_DATA_CACHE"
+"""Names the folder where decoded data are kept; without it each message decodes them."""
 NAME = "client-name"
 """The key of a node's config: what its client is called in place of its machine's name."""
 LONGEST_NAME = 64

@@ -1,6 +1,7 @@
 """The state folder of one training: its paths, its lock, and setting it aside."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,9 +29,9 @@ class StateFolder:
     """The folder with all files of a training; nothing is written outside it.
 
     ``journal.jsonl``, ``report.html``, ``training.json`` (the supervisor's state), ``processes.json`` (only
-    while processes run), ``dashboard-token``, ``checkpoints/``, ``client-state/``, ``logs/``, ``tls/``, and
-    two that are emptied at every start of the cluster: ``superlink/`` (Flower's database) and ``flwr-home/``
-    (installed apps).
+    while processes run), ``dashboard-token``, ``checkpoints/``, ``client-state/``, ``decoded-data/``,
+    ``logs/``, ``tls/``, and two that are emptied at every start of the cluster: ``superlink/`` (Flower's
+    database) and ``flwr-home/`` (installed apps).
     """
 
     root: Path
@@ -69,6 +70,11 @@ class StateFolder:
     def client_state(self) -> Path:
         """What the app's clients keep in their `context.state`, by training and partition."""
         return self.root / "client-state"
+
+    @property
+    def decoded_data(self) -> Path:
+        """The clients' data as arrays, a copy that can be deleted at any time."""
+        return self.root / "decoded-data"
 
     @property
     def logs(self) -> Path:
@@ -171,6 +177,14 @@ class StateFolder:
                 file.write(str(os.getpid()))
                 file.flush()
             yield
+
+    def delete_decoded_data(self) -> None:
+        """Delete the copy of the clients' data; StateError if that fails, for somebody wants it gone."""
+        with state_errors(self.decoded_data):
+            if self.decoded_data.is_symlink():
+                self.decoded_data.unlink()
+            elif self.decoded_data.exists():
+                shutil.rmtree(self.decoded_data)
 
     def keep_old_logs(self) -> None:
         """Rename the logs of the previous start to ``.log.1``: a crash is often examined after a restart."""

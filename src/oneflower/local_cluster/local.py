@@ -10,7 +10,7 @@ from pathlib import Path
 
 from oneflower.errors import ClusterError
 from oneflower.files import read_bytes, state_errors
-from oneflower.flower.arguments import STATE_VARIABLE
+from oneflower.flower.arguments import DATA_CACHE_VARIABLE, STATE_VARIABLE
 from oneflower.flower.control import ControlClient
 from oneflower.flower.health import Stalled
 from oneflower.flower.sockets import SOCKETS, control_of
@@ -278,6 +278,10 @@ class LocalCluster:
         )
         environment[SOCKETS] = str(self._sockets)
         environment[STATE_VARIABLE] = str(self._folder.client_state)
+        # Empty rather than absent: the operator's own value is for nodes that are started by hand.
+        environment[DATA_CACHE_VARIABLE] = (
+            str(self._folder.decoded_data) if options.settings.data_cache else ""
+        )
         if role in (SUPERLINK, SUPEREXEC):  # they start the ServerApp
             environment[JOURNAL_VARIABLE] = str(self._folder.journal)
             environment["ONEFLOWER_CLIENTS"] = str(self._options.nodes)

@@ -69,6 +69,8 @@ class Session:
             self.plan.folder.make()
             with self.plan.folder.lock():
                 self._end_leftovers(interrupts)
+                if not self.plan.settings.data_cache:
+                    self.plan.folder.delete_decoded_data()
                 finished = self._finished()
                 if finished is not None:
                     return Outcome(finish=finished.event, trained=False)
@@ -81,6 +83,7 @@ class Session:
             folder.make()
             with folder.lock():
                 self._end_leftovers(interrupts)
+                folder.delete_decoded_data()
                 self.say(f"the old state is kept as {set_aside(folder.root)}")
         if self.plan.settings.checkpoint_enabled and checkpoints.is_dir() and any(checkpoints.iterdir()):
             self.say(f"the old checkpoints are kept as {set_aside(checkpoints)}")

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oneflower.errors import AppError
+from oneflower.sdk.decoded import cached_arrays
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet", ".npz")
 FLOAT32_MAX = np.finfo(np.float32).max
@@ -33,7 +34,7 @@ def only_table(folder: Path) -> Path:
 
 
 def read_table(path: Path, label: str) -> Table:
-    """Read a table; the column `label`, or y of a .npz, holds the labels.
+    """Read a table; the column `label`, or y of a .npz, holds the labels. CSV and Parquet are decoded once.
 
     Raises
     ------
@@ -43,7 +44,8 @@ def read_table(path: Path, label: str) -> Table:
     try:
         if path.suffix == ".npz":
             return _read_npz(path)
-        return _read_parquet(path, label) if path.suffix == ".parquet" else _read_csv(path, label)
+        columns = cached_arrays(_decode, path, label)
+        return columns["x"], columns.get("y")
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise AppError(
             f"{path} cannot be read: {error}. Expected numbers only: a comma-separated .csv with a header "
@@ -67,6 +69,11 @@ def checked_features(x: NDArray[np.generic], num_features: int, name: str) -> ND
     if not np.issubdtype(x.dtype, np.number) or not (np.abs(x) <= FLOAT32_MAX).all():
         raise AppError(f"{name} holds values that are not finite numbers; expected none. Clean the data")
     return np.ascontiguousarray(x, dtype=np.float32)
+
+
+def _decode(path: Path, label: str) -> dict[str, NDArray[np.generic]]:
+    x, y = _read_parquet(path, label) if path.suffix == ".parquet" else _read_csv(path, label)
+    return {"x": x} if y is None else {"x": x, "y": y}
 
 
 def _read_csv(path: Path, label: str) -> Table:

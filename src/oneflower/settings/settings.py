@@ -65,6 +65,15 @@ class Settings(TrainingConfig):
         consumers=Consumer.SUPERNODE,
         help="Run each ClientApp in a forked child of one warm process, not in a new process",
     )
+    data_cache: bool = variable(
+        name="FL_DATA_CACHE",
+        label="Cache of decoded data",
+        kind=Boolean(),
+        default=True,
+        role=Role.SUPERNODE,
+        consumers=Consumer.CONTAINER,
+        help="Keep decoded data on the SuperNode's own disk; with NO each message decodes them again",
+    )
     flower_workarounds: bool = variable(
         name="FL_FLOWER_WORKAROUNDS",
         label="Workarounds for Flower defects",

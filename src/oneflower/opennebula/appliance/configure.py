@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+import shutil
 import time
 
 from oneflower.errors import StateError
@@ -48,6 +50,7 @@ def configure(stage: Stage) -> None:
         if is_superlink and settings.tls_enabled:
             ensure_certificates(stage, settings)
         if not is_superlink:
+            _forget_decoded_data(settings, layout)
             stage.publish(ensure_own_key(settings, layout))
         _write_context(stage, resolution)
         if is_superlink:
@@ -115,6 +118,19 @@ def _make_database_folder(settings: Settings, layout: Layout) -> None:
             folder = folder.parent
     except OSError as error:
         raise StateError(f"cannot create {folder} for FL_DATABASE: {error.strerror}") from None
+
+
+def _forget_decoded_data(settings: Settings, layout: Layout) -> None:
+    """Delete the copy of the data that FL_DATA_CACHE=NO does not allow; not through a link."""
+    if settings.data_cache or not os.path.lexists(layout.decoded_data):
+        return
+    try:
+        if layout.decoded_data.is_dir() and not layout.decoded_data.is_symlink():
+            shutil.rmtree(layout.decoded_data)
+        else:
+            layout.decoded_data.unlink()
+    except OSError as error:
+        raise StateError(f"cannot delete {layout.decoded_data}: {error.strerror}. Remove it") from None
 
 
 def _write_context(stage: Stage, resolution: Resolution) -> None:

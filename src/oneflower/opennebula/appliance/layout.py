@@ -82,6 +82,11 @@ class Layout:
         return self.state / "journal.jsonl"
 
     @property
+    def decoded_data(self) -> Path:
+        """A SuperNode's copy of its decoded data; may be deleted at any time."""
+        return self.state / "decoded-data"
+
+    @property
     def certificates(self) -> Certificates:
         """The PEM files for TLS."""
         return Certificates.of(self.certs)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from oneflower.flower import arguments
 from oneflower.flower.app_packages import APPS_VARIABLE, PACKAGES_VARIABLE
-from oneflower.flower.arguments import STATE_VARIABLE
+from oneflower.flower.arguments import DATA_CACHE_VARIABLE, STATE_VARIABLE
 from oneflower.flower.operator_config import RUN_CONFIG_VARIABLE
 from oneflower.flower.sockets import SOCKETS
 from oneflower.journal import JOURNAL_VARIABLE
@@ -35,6 +35,7 @@ APPS = Path("/app/apps")
 SERVICE = Path("/app/service")
 SOCKET_FOLDER = Path("/app/sockets")
 JOURNAL = STATE / "journal.jsonl"
+DECODED_DATA = STATE / "decoded-data"
 FABS = STATE / "ffs"
 """Where Flower keeps the bundles of submitted runs."""
 # A ServerApp inherits these from the SuperLink that starts it.
@@ -71,9 +72,14 @@ def environment(container: Container, resolution: Resolution) -> str:
         SOCKETS: str(SOCKET_FOLDER),
         APPS_VARIABLE: str(APPS),
         PACKAGES_VARIABLE: str(STATE / "packages"),
-        **(_SERVER_APP if machine is Machine.SUPERLINK else {STATE_VARIABLE: str(STATE / "client-state")}),
+        **(_SERVER_APP if machine is Machine.SUPERLINK else _client_app(resolution.settings)),
     }
     return _lines({**given, **own})
+
+
+def _client_app(settings: Settings) -> dict[str, str]:
+    kept = {STATE_VARIABLE: str(STATE / "client-state")}
+    return {**kept, DATA_CACHE_VARIABLE: str(DECODED_DATA)} if settings.data_cache else kept
 
 
 def _dashboard_environment(settings: Settings) -> str:
