@@ -18,6 +18,7 @@ ONE_SERVICE_PARAMS=(
     'FLOWER_VERSION' 'configure' 'Flower version of the cluster' 'O|text'
     'ML_FRAMEWORK' 'configure' 'Machine learning framework of the app; an app of FL_USE_CASE has its own; any for none' 'O|list'
     'FL_WARM_EXECUTOR' 'configure' 'Run each ClientApp in a forked child of one warm process, not in a new process' 'O|boolean'
+    'FL_DATA_CACHE' 'configure' 'Keep decoded data on the SuperNode'"'"'s own disk; with NO each message decodes them again' 'O|boolean'
     'FL_FLOWER_WORKAROUNDS' 'configure' 'Apply the workarounds for known defects of Flower 1.25.0' 'O|boolean'
     'FL_FLOWER_SPEEDUPS' 'configure' 'Apply the workarounds that only save time; the others stay' 'O|boolean'
     'FL_ISOLATION' 'configure' 'Who starts the app processes: Flower itself (subprocess) or a separate service (process)' 'O|list'

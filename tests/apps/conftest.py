@@ -13,3 +13,4 @@ sys.path[:0] = [str(app) for app in sorted(APPS.iterdir()) if app.is_dir()]
 @pytest.fixture(autouse=True)
 def _no_data_of_this_machine(monkeypatch):
     monkeypatch.delenv("ONEFLOWER_DATA", raising=False)
+    monkeypatch.delenv("ONEFLOWER_DATA_CACHE", raising=False)

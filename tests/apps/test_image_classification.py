@@ -16,6 +16,7 @@ from image_classification.model import ImageShape, Net, initial_model
 from PIL import Image
 
 from oneflower.errors import AppError
+from oneflower.sdk import decoded, decoded_store
 from oneflower.sdk.client import RoundInfo
 from oneflower.sdk.data_source import DataSource
 from oneflower.sdk.torch_app import model_arrays
@@ -238,3 +239,50 @@ def test_an_invalid_value_of_a_key_is_refused(folder, key, value, words):
     with pytest.raises(AppError, match=words) as error:
         train(config={key: value})
     assert key in str(error.value)
+
+
+@pytest.fixture
+def class_folders(tmp_path, monkeypatch):
+    """Three classes of two images, each node's own; the folder of what is decoded."""
+    for label in ("a", "b", "c"):
+        (tmp_path / "own" / label).mkdir(parents=True)
+        for number in range(2):
+            pixels = np.full((8, 8), 40 * number + ord(label), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "own" / label / f"{number}.png")
+    monkeypatch.setattr(decoded, "SETTLED_NS", -(10**12))
+    monkeypatch.setattr(decoded_store, "LEFT_BYTES", 0)
+    monkeypatch.setenv("ONEFLOWER_DATA_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "own"
+
+
+def read_anew(folder):
+    """Load as the process of another message does."""
+    data.load_images.cache_clear()
+    return data.load_images(folder, SHAPE)
+
+
+def test_images_of_class_folders_are_decoded_once_and_are_the_same(class_folders, monkeypatch):
+    monkeypatch.setenv("ONEFLOWER_DATA_CACHE", "")
+    plain = read_anew(class_folders)
+    monkeypatch.setenv("ONEFLOWER_DATA_CACHE", str(class_folders.parent / "cache"))
+    read_anew(class_folders)
+    monkeypatch.setattr(Image, "open", None)
+    kept = read_anew(class_folders)
+    assert torch.equal(kept.pixels, plain.pixels)
+    assert torch.equal(kept.labels, plain.labels)
+
+
+def test_an_app_that_writes_into_its_images_reads_the_same_ones_again(class_folders):
+    read_anew(class_folders)
+    first = read_anew(class_folders).pixels.clone()
+    read_anew(class_folders).pixels.mul_(0)
+    assert torch.equal(read_anew(class_folders).pixels, first)
+
+
+def test_an_image_that_is_added_is_read(class_folders):
+    assert len(read_anew(class_folders)) == 6
+    Image.fromarray(np.zeros((8, 8), dtype=np.uint8)).save(class_folders / "b" / "2.png")
+    assert read_anew(class_folders).labels.tolist() == [0, 0, 1, 1, 1, 2, 2]
+    (class_folders / "d").mkdir()
+    with pytest.raises(AppError, match="4 class folders"):
+        read_anew(class_folders)

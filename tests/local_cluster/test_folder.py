@@ -142,6 +142,21 @@ def test_a_link_in_the_folder_changes_nothing_elsewhere(folder, tmp_path):
     assert mode(other) == 0o644
 
 
+def test_decoded_data_are_deleted_and_nothing_beside_them(folder, tmp_path):
+    """`--fresh` sets a state aside, where nobody would look for a copy of the data."""
+    folder.delete_decoded_data()
+    folder.decoded_data.mkdir()
+    (folder.decoded_data / "x.arrays").write_text("rows")
+    folder.delete_decoded_data()
+    assert not folder.decoded_data.exists()
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "rows.csv").write_text("1")
+    folder.decoded_data.symlink_to(tmp_path / "own")
+    folder.delete_decoded_data()
+    assert not folder.decoded_data.is_symlink()
+    assert (tmp_path / "own" / "rows.csv").is_file()
+
+
 @pytest.mark.parametrize("length", [504, 505])
 def test_a_path_that_is_too_long_for_sqlite_is_reported_before_anything_is_made(tmp_path, length):
     """A SuperLink that cannot open its database is started again for 80 s, and says nothing of its path."""

@@ -319,6 +319,25 @@ def test_a_supernode_finds_its_superlink_and_its_part(stage_of, onegate, layout,
     assert onegate.state.gate_is_open(12)
 
 
+@pytest.mark.parametrize("cache", ["YES", "NO"])
+def test_decoded_data_are_deleted_where_they_may_not_be_kept(stage_of, layout, cache, superlink_is_up):
+    layout.decoded_data.mkdir(parents=True)
+    (layout.decoded_data / "x.arrays").write_text("rows")
+    configure(stage_of("supernode", vm=12, FL_DATA_CACHE=cache))
+    assert layout.decoded_data.is_dir() == (cache == "YES")
+
+
+def test_a_link_in_place_of_the_decoded_data_is_not_followed(stage_of, layout, superlink_is_up, tmp_path):
+    """The containers' user may write the folder, and root deletes it."""
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "rows.csv").write_text("1")
+    layout.state.mkdir(parents=True)
+    layout.decoded_data.symlink_to(tmp_path / "own")
+    configure(stage_of("supernode", vm=12, FL_DATA_CACHE="NO"))
+    assert not layout.decoded_data.is_symlink()
+    assert (tmp_path / "own" / "rows.csv").is_file()
+
+
 def test_a_part_is_kept_over_a_reboot(stage_of, onegate, layout, superlink_is_up):
     boot(stage_of("supernode", vm=12))
     onegate.state.vms[9] = {"role": "supernode", "ip": "10.77.0.9", "template": {}}

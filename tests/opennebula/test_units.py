@@ -138,6 +138,16 @@ def test_only_the_superlinks_programs_get_the_operators_run_config():
     assert name not in services.environment(supernode()[0], resolution)
 
 
+def test_only_a_supernode_keeps_decoded_data_unless_it_may_not():
+    name = "ONEFLOWER_DATA_CACHE"
+    for off in ({}, {"FL_DATA_CACHE": "NO"}):
+        resolution = resolve({}, off)
+        assert name not in services.environment(superlink()[0], resolution)
+        place = f"{name}=/app/state/decoded-data\n"
+        assert (place in services.environment(supernode()[0], resolution)) == (not off)
+        assert (name in services.environment(supernode()[0], resolution)) == (not off)
+
+
 def test_a_supervisor_that_is_done_stays_done():
     """Its settings, its app or its training are wrong, or it has finished: another start changes nothing."""
     text = container_unit(superlink(FL_USE_CASE="image-classification")[1])
