@@ -1,0 +1,1 @@
+"""The training of `peers.py` as a stock Flower app."""
