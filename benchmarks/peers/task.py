@@ -33,9 +33,7 @@ class Net(nn.Module):
             nn.ReLU(),
             nn.MaxPool2d(2),
         )
-        self.classifier = nn.Sequential(
-            nn.Flatten(), nn.Linear(32 * 7**2, 64), nn.ReLU(), nn.Linear(64, 10)
-        )
+        self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(32 * 7**2, 64), nn.ReLU(), nn.Linear(64, 10))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the logits (N, 10) of images (N, 1, 28, 28)."""

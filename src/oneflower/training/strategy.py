@@ -266,8 +266,8 @@ def build_strategy(
     if config.rule.needs_root and root_update is None:
         raise SettingsError(
             f"FL_STRATEGY is {config.strategy}, which compares each update with one that the app makes of "
-            "data on the server: expected an app that calls train(root_update=...); choose another strategy, or "
-            "have the app train there"
+            "data on the server: expected an app that calls train(root_update=...); choose another strategy, "
+            "or have the app train there"
         )
     return Strategy(
         spec=config.rule,
