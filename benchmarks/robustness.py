@@ -17,6 +17,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from robustness_page import losses, most_lost, table, write_page
 
 RESULTS = Path(__file__).resolve().parent / "results" / "robustness.jsonl"
 SEEDS, ROUNDS = (42, 43, 44), 10
-FIRST = ("Robust", "MultiKrum", "FedAvg", "FedTrimmedAvg")
+FIRST = ("Robust", "FedAvg", "MultiKrum", "FedTrimmedAvg", "Krum", "Bulyan", "FedMedian", "GeometricMedian")
 """Their cells come first: with them the page answers what most people ask."""
 QUICK_RULES, QUICK_ATTACKS, QUICK_ROUNDS = ("FedAvg", "Robust"), ("none", "sign flip", "Min-Max"), 4
 
@@ -61,22 +62,34 @@ def line_of(cell: Cell) -> str:
     return json.dumps(rounded) + "\n"
 
 
-def run(cells: Iterable[Cell], *, until: float) -> Iterator[Cell]:
+def in_groups(cells: Iterable[Cell]) -> list[list[Cell]]:
+    """Return the trainings that differ in the attack alone together: they share many of their rounds."""
+    groups = dict[tuple[object, ...], list[Cell]]()
+    for cell in cells:
+        groups.setdefault((cell.rule, cell.seed, cell.split), []).append(cell)
+    return list(groups.values())
+
+
+def run(cells: Iterable[Cell], *, until: float, results: Path | None) -> list[Cell]:
     """Run trainings on as many processes as there are cores; begin none after `until`."""
-    in_time = (cell for cell in cells if time.monotonic() < until)
-    with multiprocessing.get_context("spawn").Pool(os.cpu_count(), maxtasksperchild=12) as pool:
-        running = [
-            pool.apply_async(run_cell, (cell,))
-            for _, cell in zip(range(2 * (os.cpu_count() or 1)), in_time, strict=False)
-        ]
-        while running:
-            done = running.pop(0).get()
-            running += [pool.apply_async(run_cell, (cell,)) for cell in (next(in_time, None),) if cell]
-            print(
-                f"{done.split:10} {done.rule:15} {done.attack:18} {done.seed} {done.accuracy:6.1f}",
-                flush=True,
-            )
-            yield done
+    with multiprocessing.get_context("spawn").Pool(os.cpu_count(), maxtasksperchild=3) as pool:
+        work = partial(run_group, until=until, results=results)
+        return [cell for group in pool.imap_unordered(work, in_groups(cells)) for cell in group]
+
+
+def run_group(cells: list[Cell], *, until: float, results: Path | None) -> list[Cell]:
+    """Run trainings one after another; write each down as it ends, in one piece."""
+    ended = []
+    for cell in cells:
+        if time.time() > until:
+            break
+        done = run_cell(cell)
+        ended.append(done)
+        if results:
+            with results.open("a", encoding="utf-8") as lines:
+                lines.write(line_of(done))
+        print(f"{done.split:10} {done.rule:15} {done.attack:18} {done.seed} {done.accuracy:6.1f}", flush=True)
+    return ended
 
 
 def main() -> None:
@@ -100,7 +113,7 @@ def main() -> None:
             if cell.split == "alpha 0.3"
             and (cell.attack == REMOVED or (cell.rule in QUICK_RULES and cell.attack in QUICK_ATTACKS))
         ]
-        cells = list(run(wanted, until=math.inf))
+        cells = run(wanted, until=math.inf, results=None)
         print(f"\n{table(cells, 'alpha 0.3')}")
     else:
         cells = run_missing(options)
@@ -123,11 +136,7 @@ def run_missing(options: argparse.Namespace) -> list[Cell]:
         and (not splits or cell.split in splits)
     ]
     if not options.page:
-        with RESULTS.open("a", encoding="utf-8") as lines:
-            for cell in run(wanted, until=time.monotonic() + 60 * options.minutes):
-                lines.write(line_of(cell))
-                lines.flush()
-                kept.append(cell)
+        kept += run(wanted, until=time.time() + 60 * options.minutes, results=RESULTS)
     return kept
 
 

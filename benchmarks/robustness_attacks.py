@@ -92,11 +92,6 @@ def largest(scene: Scene) -> Arrays:
     return {name: np.full_like(values, 3.4e38) for name, values in scene.own.items()}
 
 
-def no_square(scene: Scene) -> Arrays:
-    """Send a number whose square is no float32: an optimizer's second moment overflows."""
-    return {name: np.full_like(values, 1e22) for name, values in scene.own.items()}
-
-
 def stale(scene: Scene) -> Arrays:
     """Send the model back as it came: a free rider."""
     return dict(scene.model)
@@ -129,8 +124,9 @@ ATTACKS: Final[dict[str, Attack]] = {
     "stale": stale,
     "NaN": not_a_number,
     "3.4e38": largest,
-    "1e22": no_square,
 }
+TRAINED: Final = frozenset({"none", "sign flip", "noise", "label flip", "sybils", "backdoor"})
+"""Attacks that send something of what the malicious clients have trained themselves."""
 FLIPPED: Final = frozenset({"label flip", "sybils"})
 """Attacks whose clients train on labels turned round: 0 becomes 9, 1 becomes 8 and so on."""
 TRIGGERED: Final = frozenset({"backdoor"})
