@@ -66,7 +66,7 @@ def in_groups(cells: Iterable[Cell]) -> list[list[Cell]]:
     """Return the trainings that differ in the attack alone together: they share many of their rounds."""
     groups = dict[tuple[object, ...], list[Cell]]()
     for cell in cells:
-        groups.setdefault((cell.rule, cell.seed, cell.split), []).append(cell)
+        groups.setdefault((cell.attack == REMOVED, cell.rule, cell.seed, cell.split), []).append(cell)
     return list(groups.values())
 
 
