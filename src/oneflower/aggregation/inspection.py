@@ -1,9 +1,11 @@
 """What the updates of a round show: how far each is from the new model, and how much it changes.
 
-Nothing here decides anything: an operator looks at it. One pass over the updates, in blocks of float64.
+Nothing here decides anything: an operator looks at it. One pass over the updates, in blocks of float64; of
+large models over a sample of blocks, so that a round does not wait for it.
 """
 
 import math
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,11 +15,15 @@ import numpy.typing as npt
 from oneflower.aggregation.blocks import blocks
 from oneflower.aggregation.comparison import lower_median
 from oneflower.aggregation.optimizers import is_trained
-from oneflower.aggregation.spec import StrategySpec
-from oneflower.aggregation.updates import Arrays, NDArray, Ordered, Update
+from oneflower.aggregation.spec import Aggregate, StrategySpec
+from oneflower.aggregation.updates import Arrays, NDArray, Ordered
 
 BLOCK = 8_192
 """Values in a block: a longer dot product takes BLAS's threads, and three blocks fit into the L2 cache."""
+MOST_VALUES = 1 << 24
+"""Values of all updates together that are measured in a round. Of larger models a sample is."""
+LEAST = 256
+"""Values of each array that a sample has at least, so that every layer is seen."""
 Shares = Mapping[int, float | None]
 """By client of the updates that a rule used: its weight in the new model, None where it has none."""
 
@@ -60,14 +66,22 @@ def inspect(updates: Ordered, sent: Arrays, new: Arrays) -> Inspected:
     )
 
 
-def shares(spec: StrategySpec, used: Sequence[Update]) -> dict[int, float | None]:
-    """Return the weight of each update that a rule used: by its examples, equal, or none of its own."""
+def shares(spec: StrategySpec, updates: Ordered, aggregate: Aggregate) -> dict[int, float | None]:
+    """Return the weights of the updates that a rule used: its own, by their examples, or none.
+
+    A rule that combines each coordinate by itself gives an update no weight. Where means stood in place of
+    the updates, the weight of a mean is split evenly among its members.
+    """
+    if aggregate.shares is not None:
+        found = zip(updates, aggregate.shares, strict=True)
+        return {update.client: share for update, share in found if share}
     if spec.weights_by_examples:
-        total = math.fsum(update.num_examples for update in used)
+        total = math.fsum(update.num_examples for update in aggregate.used)
         return {
-            update.client: update.num_examples / total if 0 < total < math.inf else None for update in used
+            update.client: update.num_examples / total if 0 < total < math.inf else None
+            for update in aggregate.used
         }
-    return {update.client: 1 / len(used) if spec.equal_weights else None for update in used}
+    return {update.client: None for update in aggregate.used}
 
 
 def _fits(model: Arrays, updates: Ordered, names: Sequence[str]) -> bool:
@@ -80,19 +94,52 @@ def _fits(model: Arrays, updates: Ordered, names: Sequence[str]) -> bool:
 
 
 def _norms(updates: Ordered, models: Sequence[Arrays], names: Sequence[str]) -> list[tuple[float, ...]]:
-    """Return for each model the Euclidean norm of each update minus that model."""
+    """Return for each model the Euclidean norm of each update minus it, of large models an estimate."""
     squares = np.zeros((len(models), len(updates)))
     scratch = np.empty((2, BLOCK))
+    share = MOST_VALUES / len(updates) / sum(models[0][name].size for name in names)
+    place = _place(models[0], names)
     with np.errstate(over="ignore", invalid="ignore"):
         for name in names:
             rows = [update.arrays[name].reshape(-1) for update in updates]
             flat = [model[name].reshape(-1) for model in models]
-            for block in blocks(rows[0].size, BLOCK):
-                part = scratch[:, : block.stop - block.start]
-                _add_squares([row[block] for row in rows], [each[block] for each in flat], part, squares)
-        found = np.sqrt(squares)
-    found[np.isnan(found)] = np.inf
-    return [tuple(map(float, each)) for each in found]
+            sampled = pieces(rows[0].size, share, place)
+            found = np.zeros_like(squares)
+            for piece in sampled:
+                part = scratch[:, : piece.stop - piece.start]
+                _add_squares([row[piece] for row in rows], [each[piece] for each in flat], part, found)
+            squares += found * (rows[0].size / max(1, sum(each.stop - each.start for each in sampled)))
+        norms = np.sqrt(squares)
+    norms[np.isnan(norms)] = np.inf
+    return [tuple(map(float, each)) for each in norms]
+
+
+def pieces(size: int, share: float, place: float) -> list[slice]:
+    """Return where an array of so many values is measured: all of it, or pieces at even distances.
+
+    Parameters
+    ----------
+    share
+        Of the values; at least `LEAST` of each array are measured.
+    place
+        Where a piece lies in its part of the array, from 0 to 1.
+    """
+    wanted = max(math.ceil(size * share), LEAST)
+    if wanted >= size:
+        return list(blocks(size, BLOCK))
+    count = math.ceil(wanted / BLOCK)
+    part = size / count
+    length = min(math.ceil(wanted / count), int(part))
+    starts = (int(i * part + place * (part - length)) for i in range(count))
+    return [slice(start, start + length) for start in starts]
+
+
+def _place(model: Arrays, names: Sequence[str]) -> float:
+    """Return a place that follows from the new model: the same after a resume, and not known to clients."""
+    digest = 0
+    for name in names:
+        digest = zlib.crc32(model[name].reshape(-1)[:LEAST].tobytes(), digest)
+    return digest / 2**32
 
 
 def _add_squares(

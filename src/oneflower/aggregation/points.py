@@ -91,6 +91,17 @@ class Points:
             members = {member for index in members for member in groups[index]}
         return tuple(self.updates[i] for i in sorted(members))
 
+    def shares(self, weights: Sequence[float]) -> tuple[float, ...]:
+        """Return the weights of the updates where the points have these: a point's is split evenly."""
+        sizes = (len(self.updates), *map(len, self.stages))
+        for size, groups in zip(reversed(sizes[:-1]), reversed(self.stages), strict=True):
+            members = [0.0] * size
+            for weight, group in zip(weights, groups, strict=True):
+                for member in group:
+                    members[member] += weight / len(group)
+            weights = members
+        return tuple(weights)
+
     def of(self, names: Sequence[str]) -> "Points":
         """Return the same points of models that have these arrays alone."""
         parts = (replace(each, arrays={name: each.arrays[name] for name in names}) for each in self.updates)

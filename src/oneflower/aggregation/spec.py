@@ -92,12 +92,16 @@ class Aggregate:
         that the rule selected.
     finite
         The arrays of the new model that were found to be finite when they were computed.
+    shares
+        The weight of each update that was given, in their order, where the rule finds weights of its own;
+        0 for one that is not in the model.
     """
 
     model: Arrays
     state: State
     used: tuple[Update, ...]
     finite: frozenset[str] = frozenset()
+    shares: tuple[float, ...] | None = None
 
 
 Init = Callable[[Arrays], State]
@@ -158,9 +162,6 @@ class StrategySpec:
         The paper.
     weights_by_examples
         Whether num-examples, which a client chooses, is a weight of its update.
-    equal_weights
-        Whether each update that the rule uses enters with the same weight. A rule without both, one that
-        combines each coordinate by itself for example, gives an update no weight.
     advice, advice_help
         What an operator should know of the values, and when that is so, in one line for the documents.
     withstands
@@ -181,7 +182,6 @@ class StrategySpec:
     source: str
     apply: Apply
     weights_by_examples: bool
-    equal_weights: bool = False
     withstands: Withstands = lambda _values, _count: 0
     init: Init = no_state
     parameters: tuple[AnyParameter, ...] = ()

@@ -204,7 +204,7 @@ class Strategy:
         root = self._root(server_round, model)
         this_round = Round(number=server_round, seed=self.seed, allocate=new.allocate, root=root)
         aggregate = self.spec.aggregate(updates, model, state, values, this_round)
-        self.state, self.shares = aggregate.state, shares(self.spec, aggregate.used)
+        self.state, self.shares = aggregate.state, shares(self.spec, updates, aggregate)
         metrics = median_metrics(updates) if clients_decide else weighted_metrics(aggregate.used)
         arrays = dict(aggregate.model)
         del aggregate  # a view that lives on would force a copy

@@ -25,7 +25,8 @@ def apply(updates: Ordered, model: Arrays, state: State, values: Values, this_ro
     local training, and the last aggregate is the model that it was sent. A length that no float64 holds
     has no share. Integers get the plain mean.
     """
-    points = this_round.points(updates).beside(model)
+    mixed = this_round.points(updates)
+    points = mixed.beside(model)
     squares = np.diagonal(points.products(0))[1:]
     lengths = [float(length) for length in np.sqrt(np.where(np.isnan(squares), np.inf, squares))]
     radius = CLIPPING_RADIUS.of(values) or lower_median(length for length in lengths if length > 0)
@@ -36,9 +37,9 @@ def apply(updates: Ordered, model: Arrays, state: State, values: Values, this_ro
     moved = points.of(floats).combine(
         lambda size, dtype: mean_rule(weights, size, dtype), this_round.allocate
     )
-    counted = this_round.points(updates).of(whole).combine(lambda *_: mean_of, this_round.allocate)
+    counted = mixed.of(whole).combine(lambda *_: mean_of, this_round.allocate)
     new = {name: moved.model[name] if name in moved.model else counted.model[name] for name in model}
-    return Aggregate(model=new, state=state, used=updates)
+    return Aggregate(model=new, state=state, used=updates, shares=mixed.shares(shares))
 
 
 SPEC = StrategySpec(

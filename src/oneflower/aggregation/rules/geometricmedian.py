@@ -25,7 +25,7 @@ def apply(updates: Ordered, _model: Arrays, state: State, _values: Values, this_
     points = this_round.points(updates)
     shares = weiszfeld(points.central())
     made = points.combine(lambda size, dtype: mean_rule(shares, size, dtype), this_round.allocate)
-    return Aggregate(model=made.model, state=state, used=updates)
+    return Aggregate(model=made.model, state=state, used=updates, shares=points.shares(shares))
 
 
 def weiszfeld(central: Central) -> list[float]:

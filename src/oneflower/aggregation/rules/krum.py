@@ -13,12 +13,13 @@ from oneflower.aggregation.updates import Arrays, Ordered
 def apply(updates: Ordered, _model: Arrays, state: State, values: Values, this_round: Round) -> Aggregate:
     """Take the chosen client's model, or the chosen mean."""
     points = this_round.points(updates)
-    chosen = points.only((krum(points, NUM_MALICIOUS.of(values)),))
+    best = krum(points, NUM_MALICIOUS.of(values))
+    chosen, shares = points.only((best,)), points.shares([float(i == best) for i in range(len(points))])
     if chosen.stages:
         model: Arrays = chosen.combine(lambda _size, _dtype: mean_of, this_round.allocate).model
     else:
         model = chosen.updates[0].arrays
-    return Aggregate(model=model, state=state, used=chosen.used)
+    return Aggregate(model=model, state=state, used=chosen.used, shares=shares)
 
 
 def krum(points: Points, num_malicious: int) -> int:
@@ -37,7 +38,6 @@ SPEC = StrategySpec(
     source="Blanchard et al. 2017",
     apply=apply,
     weights_by_examples=False,
-    equal_weights=True,
     withstands=lambda values, _count: NUM_MALICIOUS.of(values),
     parameters=(NUM_MALICIOUS,),
     example_values={"num_malicious": 1},

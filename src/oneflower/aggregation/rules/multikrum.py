@@ -17,9 +17,11 @@ def apply(updates: Ordered, _model: Arrays, state: State, values: Values, this_r
     """
     points, malicious = this_round.points(updates), NUM_MALICIOUS.of(values)
     order = np.argsort(krum_scores(points.central().distances, malicious), kind="stable")
-    selected = points.only(sorted(int(i) for i in order[: len(points) - malicious]))
+    kept = sorted(int(i) for i in order[: len(points) - malicious])
+    selected = points.only(kept)
+    shares = points.shares([(i in kept) / len(kept) for i in range(len(points))])
     made = selected.combine(lambda _size, _dtype: mean_of, this_round.allocate)
-    return Aggregate(model=made.model, state=state, used=selected.used)
+    return Aggregate(model=made.model, state=state, used=selected.used, shares=shares)
 
 
 SPEC = StrategySpec(
