@@ -99,11 +99,11 @@ class AttackedGrid(LocalGrid):
         super().__init__(*arguments, **options)
         self._cell = cell
         self._rng = np.random.default_rng(cell.seed)
-        self._malicious = set(list(self._contexts)[-MALICIOUS:])
+        self.malicious = set(list(self._contexts)[-MALICIOUS:])
         self._attack: Attack | None = ATTACKS.get(cell.attack)
         self._idle: dict[int, RecordDict] = {}
         if cell.attack == REMOVED:
-            for node in self._malicious:
+            for node in self.malicious:
                 del self._contexts[node]
         self.honest_accuracy: list[float] = []
         self.model: ArrayRecord | None = None
@@ -122,7 +122,7 @@ class AttackedGrid(LocalGrid):
             self.honest_accuracy = [
                 next(iter(reply.content.metric_records.values()))["eval_acc"]
                 for reply in replies
-                if reply.metadata.src_node_id not in self._malicious
+                if reply.metadata.src_node_id not in self.malicious
             ]
         yield from replies
 
@@ -139,7 +139,7 @@ class AttackedGrid(LocalGrid):
             return Message(
                 RecordDict({**self._idle[node], "arrays": ArrayRecord(dict(sent))}), reply_to=message
             )
-        poisoned = node in self._malicious and self._cell.attack in FLIPPED | TRIGGERED and self._cell.attack
+        poisoned = node in self.malicious and self._cell.attack in FLIPPED | TRIGGERED and self._cell.attack
         key = (self._cell.split, node, training, poisoned, digest(sent), repr(sorted(asked.items())))
         if key not in MEMORY:
             reply = super()._reply(message)
@@ -150,7 +150,7 @@ class AttackedGrid(LocalGrid):
                 MEMORY.popitem(last=False)
         MEMORY.move_to_end(key)
         made = RecordDict({name: record.copy() for name, record in MEMORY[key].items()})
-        if training and node in self._malicious and self._cell.attack not in TRAINED:
+        if training and node in self.malicious and self._cell.attack not in TRAINED:
             self._idle[node] = RecordDict(
                 {name: each for name, each in made.items() if not isinstance(each, ArrayRecord)}
             )
@@ -158,8 +158,8 @@ class AttackedGrid(LocalGrid):
 
     def _forge(self, attack: Attack, model: ArrayRecord, replies: list[Message]) -> None:
         updates = {reply.metadata.src_node_id: floats(reply.content["arrays"]) for reply in replies}
-        team = {node: arrays for node, arrays in updates.items() if node in self._malicious}
-        good = [arrays for node, arrays in updates.items() if node not in self._malicious]
+        team = {node: arrays for node, arrays in updates.items() if node in self.malicious}
+        good = [arrays for node, arrays in updates.items() if node not in self.malicious]
         for reply in replies:
             own = team.get(reply.metadata.src_node_id)
             if own is None:
@@ -186,6 +186,23 @@ def floats(record: ArrayRecord) -> Arrays:
 
 def run_cell(cell: Cell) -> Cell:
     """Train once; return how it ended."""
+    with tempfile.TemporaryDirectory() as folder:
+        journal = Path(folder) / "journal.jsonl"
+        try:
+            grid = train_cell(cell, journal)
+        except Exception as error:  # noqa: BLE001 a training that an attack ends is a result of this table
+            print(f"{cell.key}: {error}", file=sys.stderr)
+            return cell
+        state = reduce(read_journal(journal))
+    accuracy = 100 * state.rounds[state.done].metrics[Measure(Origin.CENTRAL, "accuracy")]
+    ended = {"accuracy": accuracy, "worst_client": 100 * min(grid.honest_accuracy)}
+    if cell.attack in TRIGGERED or cell.attack in {"none", REMOVED}:
+        ended["success"] = 100 * triggered_share(grid.model, cell.seed)
+    return dataclasses.replace(cell, **ended)
+
+
+def train_cell(cell: Cell, journal: Path) -> AttackedGrid:
+    """Train once, with this journal; return the grid as it was at the end."""
     logging.getLogger("flwr").setLevel(logging.CRITICAL)
     client = import_client(cell.attack)
     there = CLIENTS - MALICIOUS if cell.attack == REMOVED else CLIENTS
@@ -203,25 +220,14 @@ def run_cell(cell: Cell) -> Cell:
     }
     grid = AttackedGrid(client.app, clients=CLIENTS, run_config=run_config, cell=cell)
     context = Context(run_id=1, node_id=0, node_config={}, state=RecordDict(), run_config=run_config)
-    with tempfile.TemporaryDirectory() as folder:
-        journal = Path(folder) / "journal.jsonl"
-        os.environ["ONEFLOWER_JOURNAL"] = str(journal)
-        try:
-            run_serverapp(
-                grid=grid,
-                context=context,
-                server_app_dir=str(APP),
-                server_app_attr="image_classification.server:app",
-            )
-        except Exception as error:  # noqa: BLE001 a training that an attack ends is a result of this table
-            print(f"{cell.key}: {error}", file=sys.stderr)
-            return cell
-        state = reduce(read_journal(journal))
-    accuracy = 100 * state.rounds[state.done].metrics[Measure(Origin.CENTRAL, "accuracy")]
-    ended = {"accuracy": accuracy, "worst_client": 100 * min(grid.honest_accuracy)}
-    if cell.attack in TRIGGERED or cell.attack in {"none", REMOVED}:
-        ended["success"] = 100 * triggered_share(grid.model, cell.seed)
-    return dataclasses.replace(cell, **ended)
+    os.environ["ONEFLOWER_JOURNAL"] = str(journal)
+    run_serverapp(
+        grid=grid,
+        context=context,
+        server_app_dir=str(APP),
+        server_app_attr="image_classification.server:app",
+    )
+    return grid
 
 
 # --- the clients' data --------------------------------------------------------------------------------------
