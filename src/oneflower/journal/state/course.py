@@ -17,6 +17,7 @@ from oneflower.journal.events import (
 )
 from oneflower.journal.state.clients import starts_again
 from oneflower.journal.state.marks import mark
+from oneflower.journal.state.measured import forget_measured
 from oneflower.kinds import ErrorKind
 from oneflower.quality import BestSoFar, Wanted, wanted_or_automatic
 
@@ -42,6 +43,7 @@ def started(state: "TrainingState", event: TrainingStarted, entry: Entry) -> Non
         lost.clear()
     state.went_back = None
     state.bounded.clear()
+    forget_measured(state, 0)
     _begin(state, event, entry)
 
 
@@ -66,6 +68,7 @@ def went_back(state: "TrainingState", event: TrainingWentBack, entry: Entry) -> 
 def _return_to(state: "TrainingState", after: int) -> None:
     _undo(state, after)
     state.resumed_after.append(after)
+    forget_measured(state, after)
     for kept in (state.checkpoints, state.absent, state.aggregated):
         for number in [number for number in kept if number > after]:
             del kept[number]

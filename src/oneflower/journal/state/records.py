@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple, TypeVar
 
 from oneflower.codes import LeftOutCode, Outcome
 from oneflower.journal.events import Entry, Event
 from oneflower.quality import Measure
+
+T = TypeVar("T")
 
 STRIP_ROUNDS: Final = 40
 """A client's rounds are kept this far back: enough for a strip that a person can read."""
@@ -107,6 +109,27 @@ class Moment:
         return self.entry.time
 
 
+class Measured(NamedTuple):
+    """What a client's update of one round showed; NaN where that is not known.
+
+    Attributes
+    ----------
+    distance
+        To the new model; infinite where it is too large to be written.
+    change
+        The norm of its change in medians of the round; infinite as above.
+    weight
+        In the new model.
+    used
+        Whether the rule used it; None where that is not known.
+    """
+
+    distance: float
+    change: float
+    weight: float
+    used: bool | None
+
+
 @dataclass(slots=True)
 class Client:
     """One client as its answers show it.
@@ -139,14 +162,15 @@ class Client:
     connected: bool | None = None
     gone: bool = False
     rounds: dict[int, Outcome] = field(default_factory=dict)
+    measured: dict[int, Measured] = field(default_factory=dict)
 
     def note(self, number: int, outcome: Outcome) -> None:
         """Remember how a round went for this client; what it did last in a round counts."""
-        rounds = self.rounds
-        rounds.pop(number, None)
-        rounds[number] = outcome
-        if len(rounds) > STRIP_ROUNDS:
-            del rounds[next(iter(rounds))]
+        _keep(self.rounds, number, outcome)
+
+    def measure(self, number: int, measured: Measured) -> None:
+        """Remember what its update of a round showed."""
+        _keep(self.measured, number, measured)
 
     @property
     def is_here(self) -> bool:
@@ -169,6 +193,9 @@ class Client:
         own, other.rounds = other.rounds, dict(self.rounds)
         for number, outcome in own.items():
             other.note(number, outcome)
+        shown, other.measured = other.measured, dict(self.measured)
+        for number, measured in shown.items():
+            other.measure(number, measured)
 
     def seen(self, time: datetime | None) -> None:
         """Remember that it was heard."""
@@ -176,3 +203,11 @@ class Client:
         if self.joined is None:
             self.joined = time
         self.last_seen = time
+
+
+def _keep(rounds: dict[int, T], number: int, what: T) -> None:
+    """Put what belongs to a round behind the others, and drop the first of too many."""
+    rounds.pop(number, None)
+    rounds[number] = what
+    if len(rounds) > STRIP_ROUNDS:
+        del rounds[next(iter(rounds))]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 from oneflower.journal import events as e
 from oneflower.journal.state import clients, course, loops, rounds, supervision
 from oneflower.journal.state.marks import mark_only
+from oneflower.journal.state.measured import measured
 
 if TYPE_CHECKING:
     from oneflower.journal.state.training import TrainingState
@@ -37,7 +38,7 @@ REDUCERS: Final[Mapping[type[e.Event], Reducer]] = {
     e.RoundStarted: rounds.started,
     e.RoundFailed: rounds.failed,
     e.RoundAggregated: rounds.aggregated,
-    e.UpdatesMeasured: supervision.nothing,
+    e.UpdatesMeasured: measured,
     e.RoundCompleted: rounds.completed,
     e.EvaluationUnavailable: mark_only,
     e.MetricMissing: mark_only,

@@ -1,0 +1,122 @@
+"""Who is always far from the model: the one definition of an outlier (decision 240)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import inf, isfinite, nan
+from statistics import median_low
+from typing import TYPE_CHECKING, Final
+
+from oneflower.journal.state.records import Client
+
+if TYPE_CHECKING:
+    from oneflower.journal.state.training import TrainingState
+
+FAR: Final = 3.0
+"""From so many medians of the round on an update is far. Honest ones seldom are: decision 240."""
+WINDOW: Final = 10
+"""The last rounds that decide."""
+LEAST: Final = 3
+"""A client is an outlier with so many far updates among them, and not before."""
+FEWEST: Final = 3
+"""Among fewer updates none is far: with two, each is as far from the model as the other."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """How far a client's updates were from the new models.
+
+    Attributes
+    ----------
+    ratios
+        By round: the distance in medians of that round, infinite where it was too large; ascending.
+    unused
+        The rounds in which the rule did not use the update.
+    window
+        The rounds that decide whether it is an outlier.
+    """
+
+    client: Client
+    ratios: Mapping[int, float]
+    unused: frozenset[int]
+    window: range
+
+    @property
+    def far(self) -> int:
+        """In how many of the last rounds the update was far."""
+        return sum(ratio >= FAR for ratio in self._recent)
+
+    @property
+    def measured(self) -> int:
+        """In how many of the last rounds there was an update."""
+        return len(self._recent)
+
+    @property
+    def typical(self) -> float:
+        """The median of the last distances, in medians of their rounds; 0 without any."""
+        return median_low(self._recent) if self._recent else 0.0
+
+    @property
+    def is_outlier(self) -> bool:
+        """Whether most of the last updates were far, and not only one or two."""
+        return self.far >= LEAST and 2 * self.far > self.measured
+
+    @property
+    def last(self) -> float:
+        """The distance in the last round of the window that it took part in; NaN without any."""
+        return self._recent[-1] if self._recent else nan
+
+    @property
+    def _recent(self) -> list[float]:
+        return [ratio for number, ratio in self.ratios.items() if number in self.window]
+
+
+def courses(state: "TrainingState") -> list[Course]:
+    """Return how each client's updates went, outliers first, then by distance and by name."""
+    medians = _medians(state)
+    window = _window(sorted(medians))
+    found = [
+        Course(
+            client=client,
+            ratios={
+                number: client.measured[number].distance / medians[number]
+                for number in sorted(client.measured)
+                if number in medians and client.measured[number].distance >= 0
+            },
+            unused=frozenset(number for number, each in client.measured.items() if each.used is False),
+            window=window,
+        )
+        for client in state.roster.values()
+        if client.measured
+    ]
+    return sorted(found, key=lambda each: (not each.is_outlier, -each.typical, each.client.shown))
+
+
+def outliers(state: "TrainingState") -> list[Course]:
+    """Return the clients whose updates were far in most of the last rounds, the farthest first."""
+    return [each for each in courses(state) if each.is_outlier]
+
+
+def farthest(state: "TrainingState") -> float | None:
+    """Return the largest distance of the last round in medians, None where there is none."""
+    found = courses(state)
+    last = max((number for each in found for number in each.ratios), default=None)
+    return max((each.ratios.get(last, 0.0) for each in found), default=None) if last is not None else None
+
+
+def _medians(state: "TrainingState") -> dict[int, float]:
+    """Return for each round the median distance of those above 0: Krum's model is one of the updates."""
+    by_round: dict[int, list[float]] = {}
+    for client in state.roster.values():
+        for number, each in client.measured.items():
+            if each.distance >= 0:
+                by_round.setdefault(number, []).append(each.distance)
+    found = {}
+    for number, distances in by_round.items():
+        middle = median_low([each for each in distances if each > 0] or [inf])
+        if len(distances) >= FEWEST and isfinite(middle):
+            found[number] = middle
+    return found
+
+
+def _window(rounds: list[int]) -> range:
+    return range(rounds[-WINDOW:][0], rounds[-1] + 1) if rounds else range(0)
