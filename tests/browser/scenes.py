@@ -24,6 +24,7 @@ from oneflower.journal.events import (
     TrainingFinished,
     TrainingResumed,
     TrainingStarted,
+    UpdatesMeasured,
 )
 from oneflower.quality import as_metrics
 
@@ -36,7 +37,7 @@ class Scene:
     def __init__(self, path, *, clients=5, rounds=20, seed=1, seconds=6.0):
         self.time = datetime(2026, 11, 24, 5, 0, 0, tzinfo=UTC)
         self.journal = Journal(path, now=lambda: self.time)
-        self.rng = random.Random(seed)
+        self.rng, self.spread = random.Random(seed), random.Random(seed + 1)
         self.rounds, self.seconds = rounds, seconds
         self.facts = {
             "rounds": rounds,
@@ -92,7 +93,25 @@ class Scene:
         gap = self.seconds / (3 * len(self.clients))
         self.write(ReplyReceived(round=number, phase=phase, client=client, seconds=took), after_s=gap)
 
-    def round(self, number, *, bad=(), silent=(), without=(), save=False):
+    def measure(self, number, clients, far=(), used=None):
+        """Write what the updates show: honest ones differ by half, far ones are eight medians away."""
+        distances = [self.spread.uniform(0.7, 1.6) * (8 if client in far else 1) for client in clients]
+        chosen = [int(client not in far and (used is None or client in used)) for client in clients]
+        weights = [each / max(1, sum(chosen)) for each in chosen]
+        for start in range(0, len(clients), 500):
+            part = slice(start, start + 500)
+            self.write(
+                UpdatesMeasured(
+                    round=number,
+                    clients=tuple(clients[part]),
+                    distances=tuple(distances[part]),
+                    changes=tuple(distances[part]),
+                    weights=tuple(weights[part]),
+                    selected=tuple(chosen[part]),
+                )
+            )
+
+    def round(self, number, *, bad=(), silent=(), without=(), far=(), save=False):
         there = self.begin(number, without=without)
         for client in there:
             if client in bad:
@@ -104,6 +123,7 @@ class Scene:
             self.write(ClientFailed(round=number, client=client, **why), after_s=1)
         left = [client for client in there if client not in {*bad, *silent}]
         self.write(RoundAggregated(round=number, valid=len(left), seconds=0.031))
+        self.measure(number, left, far, used=[self.spread.choice(left)])
         if save:
             self.save(number)
         for client in left:
@@ -198,4 +218,22 @@ def large(path, *, clients=200, rounds=1000, done=1000):
     for number in range(1, done + 1):
         bad = scene.rng.sample(scene.clients, 2) if number % 50 == 0 else ()
         scene.round(number, bad=bad, save=number % 100 == 0)
+    return scene
+
+
+def attacked(path, *, clients=11, rounds=30):
+    """Two of the clients send what points away; the others are honest, with uneven data."""
+    scene = Scene(path, clients=clients, rounds=rounds)
+    scene.facts["strategy"] = "MultiKrum"
+    scene.start()
+    for number in range(1, rounds - 5):
+        there = scene.begin(number)
+        for client in there:
+            scene.reply(number, client)
+        scene.write(RoundAggregated(round=number, valid=len(there), seconds=0.031))
+        far = there[-2:] if number > 4 else there[-1:]
+        scene.measure(number, there, far, used=scene.spread.sample(there[:-2], len(there) - 3))
+        for client in there:
+            scene.reply(number, client, Task.EVALUATE)
+        scene.complete(number, len(there))
     return scene

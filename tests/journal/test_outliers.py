@@ -128,6 +128,22 @@ def test_rounds_in_which_a_rule_did_not_use_an_update_are_known():
     assert outliers(state) == []
 
 
+MOST, ONE = (1, 1, 1, 1, 0), (1, 0, 0, 0, 0)
+
+
+def test_a_client_that_a_rule_never_uses_while_it_uses_most_is_an_outlier():
+    def passed_over(numbers, selected=MOST):
+        return outliers(begun(*rounds(numbers, 1, 1, 1, 1, 1, selected=selected)))
+
+    (found,) = passed_over(range(1, WINDOW + 1))
+    assert (found.client.name, found.is_never_used, found.is_far) == ("e", True, False)
+    assert passed_over(range(1, WINDOW)) == []
+    assert passed_over(range(1, 40), ONE) == []
+    once = rounds(range(5, 6), 1, 1, 1, 1, 1, selected=(1,) * 5)
+    other = rounds(range(6, WINDOW + 1), 1, 1, 1, 1, 1, selected=MOST)
+    assert outliers(begun(*rounds(range(1, 5), 1, 1, 1, 1, 1, selected=MOST), *once, *other)) == []
+
+
 def test_a_resume_forgets_what_is_measured_again():
     far = rounds(range(1, 6), *FAR_E)
     resumed = entry("training_resumed", round=2, rounds=50)

@@ -9,6 +9,7 @@ from typing import Any, Final
 from oneflower.codes import STOPPED
 from oneflower.journal import TrainingState
 from oneflower.journal.codec import record_of
+from oneflower.journal.state import Course, outliers
 from oneflower.journal.state.records import Client, LeftOut, Moment, RoundResult
 from oneflower.monitor.state.safety import Safety
 from oneflower.monitor.state.standing import connected, standing
@@ -77,6 +78,7 @@ def _short(
         "connected": [client.shown for client in connected(state)],
         "parts": state.parts,
         "left_out": [_left_out(state, each) for each in left_out],
+        "outliers": [_outlier(each) for each in outliers(state)],
         "checkpoint": _checkpoint(state),
     }
 
@@ -188,6 +190,18 @@ def _left_out(state: TrainingState, each: LeftOut) -> dict[str, Any]:
         "code": each.code,
         "reason": each.reason,
         "time": each.time,
+    }
+
+
+def _outlier(each: Course) -> dict[str, Any]:
+    return {
+        "client": each.client.name,
+        "name": each.client.label or None,
+        "far_rounds": each.far,
+        "measured_rounds": each.measured,
+        "distance_in_medians": each.typical,
+        "is_far": each.is_far,
+        "is_never_used": each.is_never_used,
     }
 
 

@@ -1,5 +1,6 @@
-"""Who is always far from the model: the one definition of an outlier (decision 240)."""
+"""Who is always far from the model, or never used: the one definition of an outlier (decision 240)."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf, isfinite, nan
@@ -31,6 +32,8 @@ class Course:
         By round: the distance in medians of that round, infinite where it was too large; ascending.
     unused
         The rounds in which the rule did not use the update.
+    passed_over
+        Those among them in which it used most of the updates: Krum uses one, and passes nobody over.
     window
         The rounds that decide whether it is an outlier.
     """
@@ -38,12 +41,13 @@ class Course:
     client: Client
     ratios: Mapping[int, float]
     unused: frozenset[int]
+    passed_over: frozenset[int]
     window: range
 
     @property
     def far(self) -> int:
         """In how many of the last rounds the update was far."""
-        return sum(ratio >= FAR for ratio in self._recent)
+        return sum(ratio >= FAR for ratio in self._recent.values())
 
     @property
     def measured(self) -> int:
@@ -53,46 +57,56 @@ class Course:
     @property
     def typical(self) -> float:
         """The median of the last distances, in medians of their rounds; 0 without any."""
-        return median_low(self._recent) if self._recent else 0.0
+        return median_low(self._recent.values()) if self._recent else 0.0
 
     @property
-    def is_outlier(self) -> bool:
+    def is_far(self) -> bool:
         """Whether most of the last updates were far, and not only one or two."""
         return self.far >= LEAST and 2 * self.far > self.measured
 
     @property
-    def last(self) -> float:
-        """The distance in the last round of the window that it took part in; NaN without any."""
-        return self._recent[-1] if self._recent else nan
+    def is_never_used(self) -> bool:
+        """Whether a rule that used most of the updates has used none of this client's in all last rounds."""
+        return self.measured >= WINDOW and self.passed_over.issuperset(self._recent)
 
     @property
-    def _recent(self) -> list[float]:
-        return [ratio for number, ratio in self.ratios.items() if number in self.window]
+    def is_outlier(self) -> bool:
+        """Whether an operator should look at this client."""
+        return self.is_far or self.is_never_used
+
+    @property
+    def last(self) -> float:
+        """The distance in the last round of the window that it took part in; NaN without any."""
+        return list(self._recent.values())[-1] if self._recent else nan
+
+    @property
+    def _recent(self) -> dict[int, float]:
+        return {number: ratio for number, ratio in self.ratios.items() if number in self.window}
 
 
 def courses(state: "TrainingState") -> list[Course]:
     """Return how each client's updates went, outliers first, then by distance and by name."""
-    medians = _medians(state)
+    medians, choosing = _medians(state), _choosing(state)
     window = _window(sorted(medians))
-    found = [
-        Course(
-            client=client,
-            ratios={
-                number: client.measured[number].distance / medians[number]
-                for number in sorted(client.measured)
-                if number in medians and client.measured[number].distance >= 0
-            },
-            unused=frozenset(number for number, each in client.measured.items() if each.used is False),
-            window=window,
-        )
-        for client in state.roster.values()
-        if client.measured
-    ]
+    found = []
+    for client in state.roster.values():
+        unused = frozenset(number for number, each in client.measured.items() if each.used is False)
+        ratios = {
+            number: client.measured[number].distance / medians[number]
+            for number in sorted(client.measured)
+            if number in medians and client.measured[number].distance >= 0
+        }
+        if client.measured:
+            found.append(
+                Course(
+                    client=client, ratios=ratios, unused=unused, passed_over=unused & choosing, window=window
+                )
+            )
     return sorted(found, key=lambda each: (not each.is_outlier, -each.typical, each.client.shown))
 
 
 def outliers(state: "TrainingState") -> list[Course]:
-    """Return the clients whose updates were far in most of the last rounds, the farthest first."""
+    """Return the clients that an operator should look at, the farthest first."""
     return [each for each in courses(state) if each.is_outlier]
 
 
@@ -116,6 +130,15 @@ def _medians(state: "TrainingState") -> dict[int, float]:
         if len(distances) >= FEWEST and isfinite(middle):
             found[number] = middle
     return found
+
+
+def _choosing(state: "TrainingState") -> frozenset[int]:
+    """Return the rounds whose rule has used more than half of the updates."""
+    balance: Counter[int] = Counter()
+    for client in state.roster.values():
+        for number, each in client.measured.items():
+            balance[number] += 1 if each.used else -1
+    return frozenset(number for number, surplus in balance.items() if surplus > 0)
 
 
 def _window(rounds: list[int]) -> range:

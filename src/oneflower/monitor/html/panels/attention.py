@@ -6,11 +6,13 @@ from datetime import datetime
 
 from oneflower.codes import STILL, STOPPED, Phase, RefusalCode, text
 from oneflower.journal import TrainingState
+from oneflower.journal.state import outliers
 from oneflower.monitor.html.markup import Html, el
 from oneflower.monitor.html.panel import ON_DASHBOARD, Panel
 from oneflower.monitor.state.safety import Safety
 from oneflower.monitor.state.standing import Standing, standing
 from oneflower.monitor.state.supervision import silence_s
+from oneflower.monitor.text.outliers import remarks
 from oneflower.monitor.text.values import duration, journal_problems, saving_text, size, waiting_text
 
 # So many more checkpoints must fit on the disk.
@@ -29,7 +31,7 @@ class Concern:
 def concerns(view: TrainingState, safety: Safety, now: datetime) -> list[Concern]:
     """Return what is wrong now, the gravest first."""
     found = [*_of_journal(view), *_of_training(view, now), *_of_work(view, safety), *_of_clients(view)]
-    found += _of_keys(view)
+    found += [*_of_updates(view), *_of_keys(view)]
     return sorted(found, key=lambda concern: concern.style != "bad")
 
 
@@ -124,6 +126,15 @@ def _of_clients(view: TrainingState) -> Iterator[Concern]:
             subject = "1 client is" if len(names) == 1 else f"{len(names)} clients are"
             word = {Standing.FAILED: "failing", Standing.ABSENT: "missing"}.get(stand, str(stand))
             yield Concern("warn", f"{subject} {word}.", advice)
+
+
+def _of_updates(view: TrainingState) -> Iterator[Concern]:
+    advice = (
+        "An attack, a fault in its data, or data unlike those of the others: see Updates, and where the "
+        "client is not yours, stop it."
+    )
+    for remark in remarks(outliers(view)):
+        yield Concern("warn", f"{remark}.", advice)
 
 
 def _of_keys(view: TrainingState) -> Iterator[Concern]:

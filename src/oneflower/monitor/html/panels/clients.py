@@ -73,7 +73,7 @@ def _table(view: TrainingState, stands: Sequence[tuple[Client, Standing]]) -> Ht
 def _row(view: TrainingState, client: Client, stand: Standing) -> tuple[Html | str, ...]:
     style = stand.name.lower().replace("_", "-")
     return (
-        _who(client),
+        who(client),
         el("span", f"{SIGNS[stand]} {stand}", class_=f"stand {style}"),
         moment(client.last_seen) or "never",
         moment(client.joined),
@@ -85,7 +85,7 @@ def _row(view: TrainingState, client: Client, stand: Standing) -> tuple[Html | s
     )
 
 
-def _who(client: Client) -> Html:
+def who(client: Client) -> Html:
     """Return the name and the partition, with Flower's id for who looks closer; the id without a name."""
     if not client.label:
         return code(client.name)
