@@ -83,3 +83,20 @@ def events_in(journal, *tags):
 def measured(event, origin):
     """Return by name what a completed round measured at one origin."""
     return {each.name: each.value for each in event.metrics if each.origin == origin}
+
+
+def measured_rounds(distances, *, rounds=5, **fields):
+    """Return the entries of rounds with the distance of each client to the new model."""
+    found = []
+    for number in range(1, rounds + 1):
+        found += [entry("reply_received", round=number, client=client) for client in distances]
+        found.append(
+            entry(
+                "updates_measured",
+                round=number,
+                clients=tuple(distances),
+                distances=tuple(distances.values()),
+                **fields,
+            )
+        )
+    return found

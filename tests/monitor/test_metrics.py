@@ -16,7 +16,7 @@ from oneflower.journal import reduce
 from oneflower.monitor.metrics import exposition, names
 from oneflower.monitor.state.safety import Kept, Proof, Safety
 
-from ..making import entry, metrics
+from ..making import entry, measured_rounds, metrics
 
 BEGIN = datetime(2026, 1, 1, 10, tzinfo=UTC)
 ROOT = Path(__file__).parents[2]
@@ -112,3 +112,21 @@ def test_the_names_are_those_that_a_query_has_to_write():
     assert {"oneflower_round", "oneflower_restarts_total", "oneflower_training_info"} <= names()
     written = {name for name, _ in samples(reduce(events()))}
     assert written <= names()
+
+
+def test_outliers_are_counted_by_why_and_the_largest_distance_is_told():
+    usual = {"a": 1.0, "b": 1.0, "c": 1.0, "d": 2.0}
+    far = samples(reduce([entry("training_started", rounds=50), *measured_rounds({**usual, "evil": 8.0})]))
+    assert far["oneflower_client_outliers", ("far",)] == 1
+    assert far["oneflower_client_outliers", ("never_used",)] == 0
+    assert far["oneflower_update_distance_largest", ()] == 8.0
+    unused = measured_rounds(usual, rounds=10, selected=(1, 1, 1, 0))
+    found = samples(reduce([entry("training_started", rounds=50), *unused]))
+    assert found["oneflower_client_outliers", ("never_used",)] == 1
+    assert found["oneflower_update_distance_largest", ()] == 2.0
+
+
+def test_before_any_update_no_distance_is_told():
+    found = samples(reduce([]))
+    assert ("oneflower_update_distance_largest", ()) not in found
+    assert found["oneflower_client_outliers", ("far",)] == 0

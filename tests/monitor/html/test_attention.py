@@ -7,7 +7,7 @@ from oneflower.journal.events import SettingRow
 from oneflower.monitor.html.panels.attention import concerns
 from oneflower.monitor.state.safety import Kept, Proof, Safety
 
-from ...making import entry
+from ...making import entry, measured_rounds
 
 BEGIN = datetime(2026, 1, 1, 10, tzinfo=UTC)
 
@@ -79,3 +79,11 @@ def test_a_training_without_checkpoints_is_warned_of():
     assert said(entry("settings_used", settings=(row,), environment={})) == [
         ("warn", "This training keeps no checkpoints.")
     ]
+
+
+def test_a_client_that_is_always_far_or_never_used_is_a_concern():
+    distances = {"a": 1.0, "b": 1.0, "c": 1.0, "d": 9.0}
+    far = ("warn", "1 client is far from the model in most of the last 10 rounds.")
+    unused = ("warn", "1 client was not used by the rule in the last 10 rounds.")
+    assert said(*measured_rounds(distances)) == [far]
+    assert said(*measured_rounds(distances, rounds=10, selected=(1, 1, 0, 1))) == [far, unused]

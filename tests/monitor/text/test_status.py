@@ -12,7 +12,7 @@ from oneflower.monitor.export import short_document
 from oneflower.monitor.state import standing
 from oneflower.monitor.text.status import lines, waiting_for
 
-from ...making import entry, metrics
+from ...making import entry, measured_rounds, metrics
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -205,3 +205,50 @@ def test_an_own_loop_shows_its_exchanges_and_no_rounds():
     assert shown["left out"].startswith("exchange 1: ")
     assert "rounds" not in shown
     assert "checkpoint" not in shown
+
+
+def outlier_lines(*entries):
+    state = reduce([entry("training_started", rounds=50), *entries])
+    found = list(lines(state, state.last_time))
+    labels = [label for label, _ in found]
+    if "outliers" not in labels:
+        return []
+    first = labels.index("outliers")
+    last = next(i for i in range(first + 1, len(labels)) if labels[i])
+    return [words for _, words in found[first:last]]
+
+
+def test_a_client_that_is_always_far_has_a_line():
+    usual = {"a": 1.0, "b": 1.0, "c": 1.0}
+    assert outlier_lines(*measured_rounds(usual)) == []
+    assert outlier_lines(*measured_rounds({**usual, "evil": 7.5})) == [
+        "evil: 7.5 times as far from the model as the median client (far in 5 of 5 recent rounds)"
+    ]
+    assert outlier_lines(*measured_rounds({**usual, "evil": float("nan")})) == [
+        "evil: too far from the model (far in 5 of 5 recent rounds)"
+    ]
+    assert outlier_lines(*measured_rounds({**usual, "d": 1.0}, rounds=10, selected=(1, 1, 1, 0))) == [
+        "d: not used by the rule in the last 10 rounds"
+    ]
+
+
+def test_many_outliers_are_counted():
+    many = {f"n{i}": 1.0 for i in range(20)} | {f"evil{i}": 9.0 for i in range(7)}
+    found = outlier_lines(*measured_rounds(many))
+    assert len(found) == 6
+    assert found[-1] == "and 2 more; the report shows the farthest"
+
+
+def test_json_names_the_outliers():
+    usual = {"a": 1.0, "b": 1.0, "c": 1.0}
+    state = reduce([entry("training_started", rounds=50), *measured_rounds({**usual, "evil": float("nan")})])
+    (found,) = short_document(state, state.last_time)["outliers"]
+    assert found == {
+        "client": "evil",
+        "name": None,
+        "far_rounds": 5,
+        "measured_rounds": 5,
+        "distance_in_medians": None,
+        "is_far": True,
+        "is_never_used": False,
+    }

@@ -22,15 +22,7 @@ WORDS: Final = {
     "farther": f"{2 * FAR:g} and more",
     "unused": "not used by the rule",
 }
-HEADS: Final = (
-    "Client",
-    "Distance, in medians",
-    "Change, in medians",
-    "Weight",
-    "Far",
-    "Not used",
-    "Last rounds",
-)
+HEADS: Final = ("Client", "Distance, in medians", "Change, in medians", "Weight", "Far", "Not used")
 
 
 def updates(view: TrainingState) -> Html:
@@ -77,9 +69,11 @@ def _strip(each: Course, rounds: range) -> Html:
     """Draw one cell a round: a colour for the distance, and a bar below where the rule did not use it."""
     paths: dict[str, list[str]] = {}
     for number, ratio in each.ratios.items():
+        if number not in rounds:
+            continue
         style = next((style for most, style in BINS if ratio < most), BINS[-1][1])
         paths.setdefault(style, []).append(f"M{number - rounds.start} 0h.92v10h-.92z")
-    for number in sorted(each.unused):
+    for number in sorted(each.unused.intersection(rounds)):
         paths.setdefault("unused", []).append(f"M{number - rounds.start}.16 7h.6v2h-.6z")
     shapes = [el("path", class_=f"cell {style}", d="".join(path)) for style, path in paths.items()]
     counts = [f"{len(paths[style])} {words}" for style, words in WORDS.items() if style in paths]
