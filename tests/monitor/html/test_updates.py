@@ -32,7 +32,7 @@ def test_a_far_client_comes_first_and_is_named_in_words_and_colour():
     html = shown({**USUAL, "evil": 9.0})
     assert "1 client is far from the model in most of the last 10 rounds." in html
     assert list(cells(html)) == ["evil", "d", "c", "a", "b"]
-    assert cells(html)["evil"] == "Rounds 1 to 5: 5 6 and more"
+    assert cells(html)["evil"] == "Rounds 1 to 5: 5 5 and more"
     assert cells(html)["a"] == "Rounds 1 to 5: 5 below 1.5 medians"
     assert html.count("◆") == 1
     assert "◆ 5 of 5" in html
@@ -49,7 +49,7 @@ def test_a_usual_training_has_no_sign():
 def test_what_a_rule_never_used_is_marked():
     html = shown(USUAL, rounds=12, selected=(1, 1, 1, 0))
     assert "1 client was not used by the rule in the last 10 rounds." in html
-    assert cells(html)["d"] == "Rounds 1 to 12: 12 1.5 to 3, 12 not used by the rule"
+    assert cells(html)["d"] == "Rounds 1 to 12: 12 1.5 to 2.5, 12 not used by the rule"
     assert "◆ 12 of 12" in html
 
 

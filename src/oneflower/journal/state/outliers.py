@@ -12,7 +12,7 @@ from oneflower.journal.state.records import Client
 if TYPE_CHECKING:
     from oneflower.journal.state.training import TrainingState
 
-FAR: Final = 3.0
+FAR: Final = 2.5
 """From so many medians of the round on an update is far. Honest ones seldom are: decision 240."""
 WINDOW: Final = 10
 """The last rounds that decide."""
