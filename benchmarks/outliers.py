@@ -3,7 +3,7 @@
     python benchmarks/outliers.py FILE              # each training is a line of FILE; run it again to go on
     python benchmarks/outliers.py FILE --rounds 10  # longer trainings
     python benchmarks/outliers.py FILE --table      # what is there
-    python benchmarks/outliers.py --cost            # processor time of measuring, of a sample and of all values
+    python benchmarks/outliers.py --cost            # processor time of measuring a sample, and all values
 
 A training is a cell of `robustness.py`: the image-classification app, eleven clients, two of them malicious.
 """
@@ -74,7 +74,7 @@ def ratios(found: dict[str, object]) -> dict[str, list[float]]:
 def table(lines: list[str]) -> str:
     """Return a row for each training: what is largest among the honest, and what the malicious have."""
     rows = [
-        "| data, seed | rule | attack | honest: largest median | in one round | malicious: medians | flagged |",
+        "| data, seed | rule | attack | honest: largest median | in a round | malicious: medians | flagged |",
         "|---|---|---|---|---|---|---|",
     ]
     for found in map(json.loads, lines):
