@@ -55,6 +55,22 @@ def test_everyone_can_read_a_training_that_was_killed_and_resumed(look, resumed,
     seen.picture(f"resumed-{look}")
 
 
+@pytest.mark.parametrize("look", LOOKS)
+def test_everyone_can_see_who_is_far_from_the_model(look, tmp_path, serve, visit, axe, scenes):
+    """Two attackers of eleven: named in words, in a table and in colours that anyone can tell apart."""
+    journal = tmp_path / "journal.jsonl"
+    scenes.attacked(journal)
+    seen = visit(serve(journal).url, **LOOKS[look])
+    assert "2 clients are far from the model" in seen.text("attention")
+    assert "2 clients are far from the model" in seen.text("updates")
+    strips = seen.page.locator("#updates svg.heat")
+    assert strips.count() == 11
+    assert seen.page.locator("#updates .stand.warn").count() == 4
+    assert problems(seen.page, axe) == []
+    assert seen.page.evaluate(TOO_WIDE) == []
+    seen.picture(f"attacked-{look}")
+
+
 def test_the_five_questions_have_answers(resumed, serve, visit):
     seen = visit(serve(resumed).url)
     tiles = seen.text("tiles")
