@@ -21,11 +21,11 @@ def medians(ratio: float) -> str:
 
 
 def remarks(found: Sequence[Course]) -> Iterator[str]:
-    """Say how many clients are far, and how many are never used."""
+    """Say how many clients are far, and how many are near and never used."""
     if far := sum(each.is_far for each in found):
         subject = counted(far, "client is", "clients are")
         yield f"{subject} far from the model in most of the last {WINDOW} rounds"
-    if unused := sum(each.is_never_used for each in found):
+    if unused := sum(each.is_never_used and not each.is_far for each in found):
         subject = counted(unused, "client was", "clients were")
         yield f"{subject} not used by the rule in the last {WINDOW} rounds"
 

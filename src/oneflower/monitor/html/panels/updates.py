@@ -22,7 +22,7 @@ WORDS: Final = {
     "farther": f"{2 * FAR:g} and more",
     "unused": "not used by the rule",
 }
-HEADS: Final = ("Client", "Distance, in medians", "Change, in medians", "Weight", "Far", "Not used")
+HEADS: Final = ("Client", "Distance", "Change", "Weight", "Far", "Not used")
 
 
 def updates(view: TrainingState) -> Html:
@@ -42,6 +42,7 @@ def updates(view: TrainingState) -> Html:
 
 def _sentence(found: Sequence[Course]) -> str:
     words = " ".join(f"{subject}." for subject in remarks(found)) or "No client stands out."
+    words += " Distances and changes are in medians of their round."
     if len(found) > MOST_SHOWN:
         words += f" Shown are the {MOST_SHOWN} farthest of {len(found)}."
     return words
