@@ -46,7 +46,7 @@ def test_a_client_that_is_far_in_most_of_the_last_rounds_is_an_outlier():
     (found,) = outliers(state)
     assert (found.client.name, found.far, found.measured) == ("e", 5, 5)
     assert found.typical == found.last == pytest.approx(9.0 / 1.1)
-    assert farthest(state) == pytest.approx(9.0 / 1.1)
+    assert farthest(courses(state)) == pytest.approx(9.0 / 1.1)
 
 
 def test_a_few_far_rounds_make_no_outlier():
@@ -89,7 +89,7 @@ def test_krums_own_update_is_at_distance_0_and_does_not_move_the_median():
 def test_a_distance_that_is_too_large_to_be_written_is_far():
     state = begun(*rounds(range(1, 4), 1.0, 1.0, 1.0, 1.0, math.nan))  # null in the journal
     assert [(each.client.name, each.typical) for each in outliers(state)] == [("e", math.inf)]
-    assert farthest(state) == math.inf
+    assert farthest(courses(state)) == math.inf
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_of_two_updates_none_is_far():
     two = ("a", "b")
     entries = [each for n in range(1, 9) for each in (*replies(n, two), measured(n, (1.0, 50.0), two))]
     assert outliers(begun(*entries)) == []
-    assert farthest(begun(*entries)) is None
+    assert farthest(courses(begun(*entries))) is None
 
 
 def test_the_median_is_that_of_the_round_where_it_takes_several_events():
@@ -158,6 +158,16 @@ def test_a_client_that_comes_back_under_another_id_stays_an_outlier():
     back = entry("client_named", client="f", name="edge", partition=4)
     (found,) = outliers(begun(*here, *rounds(range(1, 6), *FAR_E), *away, back))
     assert (found.client.name, found.client.shown, found.far) == ("f", "edge", 5)
+
+
+def test_a_client_that_was_not_there_in_the_last_rounds_is_not_listed():
+    others = CLIENTS[:4]
+    entries = [
+        each
+        for number in range(2, 2 + STRIP_ROUNDS)
+        for each in (*replies(number, others), measured(number, (1, 1, 1, 1), others))
+    ]
+    assert sorted(names(courses(begun(*rounds(range(1, 2), *FAR_E), *entries)))) == sorted(others)
 
 
 def test_names_that_never_replied_are_not_kept_and_neither_is_a_long_past():

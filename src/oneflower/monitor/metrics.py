@@ -12,7 +12,8 @@ from prometheus_client.registry import Collector
 from oneflower.codes import LeftOutCode, Phase, RefusalCode
 from oneflower.foreign_text import printable
 from oneflower.journal import TrainingState
-from oneflower.journal.state import farthest, outliers
+from oneflower.journal.state import courses, farthest
+from oneflower.journal.state.outliers import WINDOW
 from oneflower.monitor.state.safety import Proof, Safety
 from oneflower.monitor.state.standing import Standing, standing
 
@@ -75,7 +76,7 @@ class TrainingCollector(Collector):
         for stand in Standing:
             states.add_metric([stand.name.lower()], stands.count(stand))
         yield states
-        found = outliers(view)
+        found = courses(view, rounds=WINDOW)
         odd = GaugeMetricFamily(
             f"{PREFIX}_client_outliers", "Clients that stand out, by why.", labels=["why"]
         )
@@ -83,7 +84,7 @@ class TrainingCollector(Collector):
         odd.add_metric(["never_used"], sum(each.is_never_used for each in found))
         yield odd
         text = "The largest distance of an update to the new model in the last round, in medians."
-        yield _gauge("update_distance_largest", text, farthest(view))
+        yield _gauge("update_distance_largest", text, farthest(found))
         yield _by_reason("client_failures", "Clients that gave no update, by reason.", view.failures)
         yield _by_reason("client_quarantines", "Updates that were left out, by reason.", view.quarantines)
         text = "SuperNodes that were not let in, by reason."

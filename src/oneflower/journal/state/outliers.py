@@ -1,13 +1,13 @@
 """Who is always far from the model, or never used: the one definition of an outlier (decision 240)."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite, nan
 from statistics import median_low
 from typing import TYPE_CHECKING, Final
 
-from oneflower.journal.state.records import Client
+from oneflower.journal.state.records import STRIP_ROUNDS, Client, Measured
 
 if TYPE_CHECKING:
     from oneflower.journal.state.training import TrainingState
@@ -84,19 +84,21 @@ class Course:
         return {number: ratio for number, ratio in self.ratios.items() if number in self.window}
 
 
-def courses(state: "TrainingState") -> list[Course]:
-    """Return how each client's updates went, outliers first, then by distance and by name."""
-    medians, choosing = _medians(state), _choosing(state)
-    window = _window(sorted(medians))
+def courses(state: "TrainingState", *, rounds: int = STRIP_ROUNDS) -> list[Course]:
+    """Return how each client's updates of the last rounds went, outliers first, then by distance."""
+    numbers = _last_rounds(state, rounds)
+    shown = [(client, _measured(client, numbers)) for client in state.roster.values()]
+    medians, choosing = _medians(each for _, each in shown), _choosing(each for _, each in shown)
+    window = range(numbers[-WINDOW:][0], numbers[-1] + 1) if numbers else range(0)
     found = []
-    for client in state.roster.values():
-        unused = frozenset(number for number, each in client.measured.items() if each.used is False)
+    for client, measured in shown:
+        unused = frozenset(number for number, each in measured.items() if each.used is False)
         ratios = {
-            number: client.measured[number].distance / medians[number]
-            for number in sorted(client.measured)
-            if number in medians and client.measured[number].distance >= 0
+            number: each.distance / medians[number]
+            for number, each in measured.items()
+            if number in medians and each.distance >= 0
         }
-        if client.measured:
+        if measured:
             found.append(
                 Course(
                     client=client, ratios=ratios, unused=unused, passed_over=unused & choosing, window=window
@@ -107,21 +109,32 @@ def courses(state: "TrainingState") -> list[Course]:
 
 def outliers(state: "TrainingState") -> list[Course]:
     """Return the clients that an operator should look at, the farthest first."""
-    return [each for each in courses(state) if each.is_outlier]
+    return [each for each in courses(state, rounds=WINDOW) if each.is_outlier]
 
 
-def farthest(state: "TrainingState") -> float | None:
+def farthest(found: Sequence[Course]) -> float | None:
     """Return the largest distance of the last round in medians, None where there is none."""
-    found = courses(state)
     last = max((number for each in found for number in each.ratios), default=None)
-    return max((each.ratios.get(last, 0.0) for each in found), default=None) if last is not None else None
+    return max(each.ratios.get(last, 0.0) for each in found) if last is not None else None
 
 
-def _medians(state: "TrainingState") -> dict[int, float]:
+def _last_rounds(state: "TrainingState", most: int) -> list[int]:
+    """Return the numbers of the last rounds in which anything was measured."""
+    numbers: set[int] = set()
+    for client in state.roster.values():
+        numbers.update(client.measured)
+    return sorted(numbers)[-most:]
+
+
+def _measured(client: Client, numbers: Sequence[int]) -> dict[int, Measured]:
+    return {number: client.measured[number] for number in numbers if number in client.measured}
+
+
+def _medians(shown: Iterable[Mapping[int, Measured]]) -> dict[int, float]:
     """Return for each round the median distance of those above 0: Krum's model is one of the updates."""
     by_round: dict[int, list[float]] = {}
-    for client in state.roster.values():
-        for number, each in client.measured.items():
+    for measured in shown:
+        for number, each in measured.items():
             if each.distance >= 0:
                 by_round.setdefault(number, []).append(each.distance)
     found = {}
@@ -132,14 +145,10 @@ def _medians(state: "TrainingState") -> dict[int, float]:
     return found
 
 
-def _choosing(state: "TrainingState") -> frozenset[int]:
+def _choosing(shown: Iterable[Mapping[int, Measured]]) -> frozenset[int]:
     """Return the rounds whose rule has used more than half of the updates."""
     balance: Counter[int] = Counter()
-    for client in state.roster.values():
-        for number, each in client.measured.items():
+    for measured in shown:
+        for number, each in measured.items():
             balance[number] += 1 if each.used else -1
     return frozenset(number for number, surplus in balance.items() if surplus > 0)
-
-
-def _window(rounds: list[int]) -> range:
-    return range(rounds[-WINDOW:][0], rounds[-1] + 1) if rounds else range(0)

@@ -50,7 +50,8 @@ def _sentence(found: Sequence[Course]) -> str:
 
 def _row(each: Course, rounds: range) -> tuple[Html | str, ...]:
     newest = each.client.measured[max(each.client.measured)]
-    unused = f"{len(each.unused)} of {len(each.client.measured)}" if each.unused else ""
+    measured = max(len(each.ratios), len(each.unused))
+    unused = f"{len(each.unused)} of {measured}" if each.unused else ""
     return (
         who(each.client),
         medians(each.last),
