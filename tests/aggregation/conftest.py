@@ -26,8 +26,17 @@ def aggregate(name, given, model=None, number=1, **values):
 
 
 def root_of(updates):
-    """Return what the server's own training might have made: what one of the clients did."""
-    return updates[0].arrays if updates else None
+    """Return what the server's own training might have made: what one client did that is in the middle."""
+    arrays = [update.arrays for update in updates]
+    rows = [np.concatenate([np.ravel(array).astype(float) for array in each.values()]) for each in arrays]
+
+    def place(index):
+        with np.errstate(over="ignore", invalid="ignore"):
+            far = np.abs(rows[index] - np.median(rows, axis=0)).sum()
+        return np.nan_to_num(far, nan=np.inf), rows[index].tobytes()
+
+    comparable = len({row.size for row in rows}) == 1
+    return arrays[min(range(len(rows)), key=place)] if comparable else None
 
 
 RULES = {name: partial(aggregate, name) for name in SPECS_BY_NAME}

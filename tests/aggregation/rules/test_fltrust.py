@@ -5,15 +5,17 @@ import pytest
 
 from oneflower.aggregation import AggregationError, Round, ordered, spec_of
 
-from ..conftest import random_updates, stacked, updates
+from ..conftest import random_updates, same_bytes, stacked, update, updates
 
 SPEC = spec_of("FLTrust")
 
 
+def aggregate(given, root, model):
+    return SPEC.aggregate(ordered(given), model, {}, {}, Round(root=root))
+
+
 def fltrust(given, root, model=None):
-    entering = ordered(given)
-    model = {"w": np.zeros_like(entering[0].arrays["w"])} if model is None else model
-    return SPEC.aggregate(entering, model, {}, {}, Round(root=root)).model["w"]
+    return aggregate(given, root, model or {"w": np.zeros_like(given[0].arrays["w"])}).model["w"]
 
 
 def naive(values, model, root):
@@ -47,10 +49,72 @@ def test_nobody_moves_the_model_further_than_the_server_would():
     np.testing.assert_allclose(result, np.full(4, 0.1), rtol=1e-6)
 
 
-def test_without_any_trust_the_model_stays():
-    model = {"w": np.arange(4, dtype=np.float32)}
-    result = fltrust(updates(*[model["w"] - 1] * 3), {"w": model["w"] + 1}, model)
-    assert result.tobytes() == model["w"].tobytes()
+def test_without_any_trust_the_model_stays_and_no_update_has_entered_it():
+    model = {"w": np.arange(4, dtype=np.float32), "n": np.array(3)}
+    given = [update({"w": model["w"] - 1, "n": np.array(9)}, client=i) for i in range(3)]
+    made = aggregate(given, {"w": model["w"] + 1, "n": np.array(4)}, model)
+    assert same_bytes(made.model, model | {"n": np.array(4)})
+    assert made.used == ()
+
+
+@pytest.mark.parametrize("own", [0.0, 1e-200])
+def test_a_server_that_changes_nothing_trusts_nobody(own):
+    model = {"w": np.ones(4)}
+    assert fltrust(updates(*[model["w"] + 1] * 3), {"w": model["w"] + own}, model).tolist() == [1.0] * 4
+
+
+def test_only_the_metrics_of_trusted_clients_count():
+    trusted, other = update(np.ones(4), client=1, loss=0.5), update(-np.ones(4), client=2, loss=99.0)
+    assert aggregate([other, trusted], {"w": np.ones(4)}, {"w": np.zeros(4)}).used == (trusted,)
+
+
+# --- arrays that are no weights -----------------------------------------------------------------------
+
+BATCHNORM = {
+    "w": np.zeros(4, np.float32),
+    "bn.running_mean": np.zeros(2, np.float32),
+    "bn.running_var": np.ones(2, np.float32),
+    "bn.num_batches_tracked": np.array(10),
+}
+ROOT = {
+    "w": np.full(4, 2.0, np.float32),
+    "bn.running_mean": np.full(2, 3.0, np.float32),
+    "bn.running_var": np.full(2, 5.0, np.float32),
+    "bn.num_batches_tracked": np.array(15),
+}
+
+
+def client(number, w, mean=3.0, variance=5.0, batches=40):
+    values = (w, mean, variance)
+    floats = zip(list(BATCHNORM)[:3], values, strict=True)
+    arrays = {name: np.full_like(BATCHNORM[name], value) for name, value in floats}
+    return update({**arrays, "bn.num_batches_tracked": np.array(batches)}, client=number)
+
+
+def test_statistics_win_nobody_trust():
+    """A client that turns its weights around and sends the server's own statistics has no say."""
+    made = aggregate([client(1, 1.0), client(2, -1.0), client(3, -1.0)], ROOT, BATCHNORM)
+    assert [each.client for each in made.used] == [1]
+    np.testing.assert_allclose(made.model["w"], 2.0, rtol=1e-6)
+
+
+def test_a_variance_never_leaves_what_trusted_clients_and_the_model_have():
+    """The factor of the weights would bring it to 1 + 2 (0.1 - 1), below 0."""
+    given = [client(i, 1.0, mean=0.0, variance=0.1) for i in range(3)]
+    made = aggregate(given, ROOT, BATCHNORM).model
+    np.testing.assert_allclose(made["w"], 2.0, rtol=1e-6)
+    np.testing.assert_allclose(made["bn.running_var"], 0.1, rtol=1e-6)
+
+
+def test_statistics_move_no_further_than_the_servers():
+    made = aggregate([client(1, 1.0, mean=1e30, variance=1e30)], ROOT, BATCHNORM).model
+    change = np.concatenate([made["bn.running_mean"], made["bn.running_var"] - 1])
+    assert np.linalg.norm(change) == pytest.approx(np.sqrt(2 * 9 + 2 * 16), rel=1e-6)
+
+
+def test_integers_are_the_servers():
+    made = aggregate([client(1, 1.0, batches=2**62)], ROOT, BATCHNORM).model
+    assert made["bn.num_batches_tracked"] == 15
 
 
 @pytest.mark.parametrize(
