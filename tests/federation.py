@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
@@ -29,10 +30,21 @@ def local_update(message, context):
     """Move each float array towards this partition's own target: a function of seed, round and partition."""
     config = message.content["config"]
     partition = context.node_config["partition-id"]
-    rng = np.random.default_rng([config["seed"], config["server-round"], partition])
+    updated = moved(message.content["arrays"], config["seed"], config["server-round"], partition, config)
+    return updated, {"num-examples": 10 + partition, "train_loss": float(partition)}
+
+
+def root_update(server_round, arrays):
+    """Train as the first partition does: the server's own update, for FLTrust."""
+    return ArrayRecord(moved(arrays, 3, server_round, 0))
+
+
+def moved(arrays, seed, server_round, partition, config=MappingProxyType({})):
+    """Return the arrays after a training on the data of a partition."""
+    rng = np.random.default_rng([seed, server_round, partition])
     lr, mu = config.get("lr", 0.5), config.get("proximal-mu", 0.0)
     updated = {}
-    for name, array in message.content["arrays"].items():
+    for name, array in arrays.items():
         values = array.numpy()
         if values.dtype.kind == "f":
             target = np.full_like(values, partition) + rng.normal(scale=0.01, size=values.shape)
@@ -40,7 +52,7 @@ def local_update(message, context):
             updated[name] = Array((values + step).astype(values.dtype))
         else:
             updated[name] = Array(np.asarray(values + 1))
-    return updated, {"num-examples": 10 + partition, "train_loss": float(partition)}
+    return updated
 
 
 def local_loss(_server_round, arrays):
@@ -81,6 +93,7 @@ class Federation:
     settings: dict = field(default_factory=dict)
     app: ClientApp = field(default_factory=numpy_app)
     grid: object = None
+    root_update: Callable | None = root_update
 
     def run_config(self, **settings):
         base = {
@@ -101,4 +114,4 @@ class Federation:
         context = Context(run_id=1, node_id=0, node_config={}, state=RecordDict(), run_config=run_config)
         inner = grid or LocalGrid(self.app, clients=self.clients, run_config=run_config, app="test/numpy")
         quiet = RoundGrid(inner, sleep=lambda seconds: None)
-        return train(quiet, context, arrays or initial_arrays(), evaluate)
+        return train(quiet, context, arrays or initial_arrays(), evaluate, root_update=self.root_update)

@@ -18,7 +18,18 @@ FEWEST = max(spec.example_clients for spec in SPECS)
 def ours(name, **values):
     """Return a strategy with the parameters of its example, but for those given."""
     spec = spec_of(name)
-    return Strategy(spec=spec, values=spec.values(**spec.example | values))
+    root_update = root_training if spec.needs_root else None
+    return Strategy(spec=spec, values=spec.values(**spec.example | values), root_update=root_update)
+
+
+def root_training(server_round, arrays):
+    """Train on the server, for FLTrust: a small step that follows from the round and the model."""
+    rng = np.random.default_rng(server_round)
+    trained = {}
+    for name, array in numpy_of(arrays).items():
+        step = 0.001 * rng.random(array.shape) if array.dtype.kind == "f" else 0
+        trained[name] = np.asarray(array + step).astype(array.dtype)
+    return record(trained)
 
 
 def record(arrays):

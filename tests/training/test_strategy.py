@@ -12,14 +12,14 @@ from oneflower.settings import training_config
 from oneflower.training.strategy import build_strategy
 
 from ..flower_side import NodeGrid
-from .clients import NAMES, model, ours, record
+from .clients import NAMES, model, ours, record, root_training
 
 every = pytest.mark.parametrize("name", NAMES)
 
 
 def built(name, **run_config):
     keys = {key.replace("_", "-"): value for key, value in run_config.items()}
-    return build_strategy(training_config({"strategy": name, **keys}))
+    return build_strategy(training_config({"strategy": name, **keys}), root_update=root_training)
 
 
 def logged(action):

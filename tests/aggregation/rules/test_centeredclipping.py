@@ -50,3 +50,9 @@ def test_a_change_without_a_finite_length_has_no_share():
     honest = [np.ones(3), np.ones(3), np.ones(3)]
     result = clipping(updates(*honest, np.full(3, 1.5e308))).model["w"]
     np.testing.assert_allclose(result, np.full(3, 0.75))
+
+
+def test_integers_get_their_median():
+    counts = [np.array(count) for count in (10, 12, 11, 2**62, 2**62)]
+    given = updates(*[{"w": np.ones(2), "n": count} for count in counts])
+    assert clipping(given, model={"w": np.zeros(2), "n": np.array(0)}).model["n"] == 12

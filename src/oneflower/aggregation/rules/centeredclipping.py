@@ -3,8 +3,9 @@
 import numpy as np
 
 from oneflower.aggregation.comparison import lower_median
-from oneflower.aggregation.mean import mean_of, mean_rule
+from oneflower.aggregation.mean import mean_rule
 from oneflower.aggregation.parameter import Parameter, Values
+from oneflower.aggregation.rules.fedtrimmedavg import trimmed_mean
 from oneflower.aggregation.spec import Aggregate, Family, Round, State, StrategySpec
 from oneflower.aggregation.updates import Arrays, Ordered
 
@@ -23,7 +24,7 @@ def apply(updates: Ordered, model: Arrays, state: State, values: Values, this_ro
     Karimireddy et al. 2021, "Learning from History for Byzantine Robust Optimization", algorithm 2 with one
     step. The paper clips momenta around the last aggregate; here what a client sends is its whole
     local training, and the last aggregate is the model that it was sent. A length that no float64 holds
-    has no share. Integers get the plain mean.
+    has no share. Integers get their median: one of 2^62 would carry a mean away.
     """
     mixed = this_round.points(updates)
     points = mixed.beside(model)
@@ -37,7 +38,8 @@ def apply(updates: Ordered, model: Arrays, state: State, values: Values, this_ro
     moved = points.of(floats).combine(
         lambda size, dtype: mean_rule(weights, size, dtype), this_round.allocate
     )
-    counted = mixed.of(whole).combine(lambda *_: mean_of, this_round.allocate)
+    counts = mixed.of(whole)
+    counted = trimmed_mean(counts, (len(counts) - 1) // 2, this_round.allocate)
     new = {name: moved.model[name] if name in moved.model else counted.model[name] for name in model}
     return Aggregate(model=new, state=state, used=updates, shares=mixed.shares(shares))
 
