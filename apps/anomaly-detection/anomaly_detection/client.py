@@ -1,9 +1,9 @@
 """The ClientApp: sums for the standardisation, local SGD on normal rows, federated evaluation."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
-from flwr.app import Context, Message
+from flwr.app import ArrayRecord, Context, Message
 from flwr.clientapp import ClientApp
 from torch import Tensor, nn
 
@@ -33,10 +33,18 @@ def train(message: Message, context: Context) -> Message:
     """Train the global model on this node's normal rows and send it back."""
     info = RoundInfo.from_message(message, context)
     rows, _ = _rows(context, info)
+    arrays, loss = local_training(message.content.array_records["arrays"], rows, context.run_config, info)
+    return reply(message, {"num-examples": len(rows), "train_loss": loss}, arrays)
+
+
+def local_training(
+    arrays: ArrayRecord, rows: Rows, run_config: Mapping[str, object], info: RoundInfo
+) -> tuple[ArrayRecord, float]:
+    """Train the model of these arrays on rows, a client's or the server's; return it and the mean loss."""
     shuffling = set_determinism(info.seed, info.round, info.partition_id)
-    model = Autoencoder(Layers.from_run_config(context.run_config))
-    global_arrays = load_arrays(model, message.content.array_records["arrays"])
-    options = DEFAULTS.from_run_config(context.run_config)
+    model = Autoencoder(Layers.from_run_config(run_config))
+    global_arrays = load_arrays(model, arrays)
+    options = DEFAULTS.from_run_config(run_config)
     loss = fit(
         model,
         batches(rows, options, shuffling),
@@ -45,7 +53,7 @@ def train(message: Message, context: Context) -> Message:
         global_arrays=global_arrays,
         proximal_mu=info.proximal_mu,
     )
-    return reply(message, {"num-examples": len(rows), "train_loss": loss}, model_arrays(model))
+    return model_arrays(model), loss
 
 
 @app.evaluate()

@@ -61,6 +61,12 @@ def held_out_rows(source: DataSource, columns: Columns, seed: int) -> Rows:
     return rows.take(source.held_out(len(rows), seed))
 
 
+def root_rows(source: DataSource, columns: Columns, seed: int) -> Rows:
+    """Return the normal rows that the server trains on, for a strategy that compares updates with its own."""
+    rows = load_rows(source.folder, columns)
+    return rows.take(source.root(len(rows), seed)).normal()
+
+
 def client_rows(source: DataSource, columns: Columns, info: RoundInfo) -> tuple[Rows, Rows]:
     """Return this client's (training, validation) rows, both without those labelled anomalous.
 

@@ -1,6 +1,6 @@
 """The ServerApp: standardisation before round 1, central evaluation on held-out rows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from logging import INFO, WARNING
 
@@ -10,9 +10,11 @@ from flwr.common import log
 from flwr.serverapp import Grid, ServerApp
 
 from anomaly_detection import metrics
-from anomaly_detection.data import Columns, Rows, held_out_rows, shuttle_file
+from anomaly_detection.client import local_training
+from anomaly_detection.data import Columns, Rows, held_out_rows, root_rows, shuttle_file
 from anomaly_detection.model import Autoencoder, Layers, initial_model, row_errors
 from oneflower.sdk import train
+from oneflower.sdk.client import RoundInfo
 from oneflower.sdk.data_source import DataSource
 from oneflower.sdk.options import option, training_config
 from oneflower.sdk.partition import hold_out
@@ -31,17 +33,18 @@ def main(grid: Grid, context: Context) -> None:
         grid,
         context,
         model_arrays(initial_model(layers, config.seed)),
-        evaluate=evaluation(context, layers, config.seed),
+        evaluate=evaluation(context, layers, config.seed, root_half=config.rule.needs_root),
+        root_update=root_training(context.run_config, config.seed) if config.rule.needs_root else None,
         prepare=partial(standardise, strategy=config.strategy),
     )
 
 
 def evaluation(
-    context: Context, layers: Layers, seed: int
+    context: Context, layers: Layers, seed: int, *, root_half: bool = False
 ) -> Callable[[int, ArrayRecord], MetricRecord] | None:
     """Return the central evaluation, or None if this machine has no rows."""
-    source = DataSource.from_config(context.run_config)
-    if source.folder is None and shuttle_file() is None:
+    source = DataSource.from_config(context.run_config, root_half=root_half)
+    if not _has_rows(source):
         log(WARNING, "no rows on the server: there is only client evaluation")
         return None
     rows = held_out_rows(source, Columns.from_run_config(context.run_config), seed)
@@ -55,6 +58,26 @@ def evaluation(
         return MetricRecord({**score(model, validation, test, quantile)})
 
     return evaluate
+
+
+def root_training(
+    run_config: Mapping[str, object], seed: int
+) -> Callable[[int, ArrayRecord], ArrayRecord] | None:
+    """Return the server's own training for FL_STRATEGY=FLTrust, or None if this machine has no rows."""
+    columns, source = Columns.from_run_config(run_config), DataSource.from_config(run_config, root_half=True)
+    if not _has_rows(source):
+        return None
+    rows = root_rows(source, columns, seed)
+    log(INFO, "root data rows=%d from=%s", len(rows), source.folder or "the shuttle data")
+
+    def root_update(number: int, arrays: ArrayRecord) -> ArrayRecord:
+        return local_training(arrays, rows, run_config, RoundInfo.on_server(number, seed))[0]
+
+    return root_update
+
+
+def _has_rows(source: DataSource) -> bool:
+    return source.folder is not None or shuttle_file() is not None
 
 
 def score(model: Autoencoder, validation: Rows, test: Rows, quantile: float) -> dict[str, float | int]:

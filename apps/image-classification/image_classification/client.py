@@ -1,9 +1,9 @@
 """The ClientApp: local SGD on this node's images, and federated evaluation."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
-from flwr.app import Context, Message
+from flwr.app import ArrayRecord, Context, Message
 from flwr.clientapp import ClientApp
 from torch import Tensor, nn
 
@@ -27,12 +27,20 @@ def train(message: Message, context: Context) -> Message:
     """Train the global model on this node's images and send it back."""
     info = RoundInfo.from_message(message, context)
     source = DataSource.from_config(context.run_config, context.node_config)
-    shape = ImageShape.from_run_config(context.run_config)
-    images, _ = client_images(source, shape, info)
+    images, _ = client_images(source, ImageShape.from_run_config(context.run_config), info)
+    arrays, loss = local_training(message.content.array_records["arrays"], images, context.run_config, info)
+    return reply(message, {"num-examples": len(images), "train_loss": loss}, arrays)
+
+
+def local_training(
+    arrays: ArrayRecord, images: Images, run_config: Mapping[str, object], info: RoundInfo
+) -> tuple[ArrayRecord, float]:
+    """Train the model of these arrays on images, a client's or the server's; return it and the mean loss."""
+    shape = ImageShape.from_run_config(run_config)
     shuffling = set_determinism(info.seed, info.round, info.partition_id)
     model = Net(shape)
-    global_arrays = load_arrays(model, message.content.array_records["arrays"])
-    options = DEFAULTS.from_run_config(context.run_config, least_rows=2)
+    global_arrays = load_arrays(model, arrays)
+    options = DEFAULTS.from_run_config(run_config, least_rows=2)
     loss = fit(
         model,
         batches(images, options, shuffling),
@@ -41,7 +49,7 @@ def train(message: Message, context: Context) -> Message:
         global_arrays=global_arrays,
         proximal_mu=info.proximal_mu,
     )
-    return reply(message, {"num-examples": len(images), "train_loss": loss}, model_arrays(model))
+    return model_arrays(model), loss
 
 
 @app.evaluate()

@@ -41,6 +41,12 @@ def held_out_images(source: DataSource, shape: ImageShape, seed: int) -> Images:
     return images.take(source.held_out(len(images), seed))
 
 
+def root_images(source: DataSource, shape: ImageShape, seed: int) -> Images:
+    """Return the images that the server trains on, for a strategy that compares updates with its own."""
+    images = load_images(source.folder, shape)
+    return images.take(source.root(len(images), seed))
+
+
 def client_images(source: DataSource, shape: ImageShape, info: RoundInfo) -> tuple[Images, Images]:
     """Return this client's (training, validation) images."""
     images = load_images(source.folder, shape)

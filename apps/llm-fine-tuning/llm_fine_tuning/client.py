@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from flwr.app import Context, Message
+from flwr.app import ArrayRecord, Context, Message
 from flwr.clientapp import ClientApp
 from torch import nn
 
@@ -44,10 +44,24 @@ def train(message: Message, context: Context) -> Message:
     info = RoundInfo.from_message(message, context)
     pairs, _ = client_pairs(data_source(context.run_config, context.node_config), info)
     model, tokenizer = _model(message, context, info)
+    received = message.content.array_records["arrays"]
+    arrays, metrics = local_training(model, tokenizer, received, pairs, context.run_config, info)
+    return reply(message, metrics, arrays)
+
+
+def local_training(  # noqa: PLR0913, PLR0917  the base model, its adapter, data and options
+    model: nn.Module,
+    tokenizer: Any,
+    arrays: ArrayRecord,
+    pairs: list[Pair],
+    run_config: Mapping[str, object],
+    info: RoundInfo,
+) -> tuple[ArrayRecord, dict[str, int | float]]:
+    """Train the adapter of these arrays on pairs, a client's or the server's; return it and the metrics."""
     names = trained_names(model)
-    global_arrays = load_arrays(model, message.content.array_records["arrays"], names)
-    options = LocalOptions.from_run_config(context.run_config)
-    encoding = Encoding.from_run_config(context.run_config)
+    global_arrays = load_arrays(model, arrays, names)
+    options = LocalOptions.from_run_config(run_config)
+    encoding = Encoding.from_run_config(run_config)
     shuffling = set_determinism(info.seed, info.round, info.partition_id)
     chosen = list(draw(pairs, options.max_steps * options.accumulation * encoding.batch_size, shuffling))
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -60,8 +74,7 @@ def train(message: Message, context: Context) -> Message:
         proximal_mu=info.proximal_mu,
         accumulate=options.accumulation,
     )
-    metrics = {"num-examples": len(chosen), "train_loss": loss}
-    return reply(message, metrics, model_arrays(model, names))
+    return model_arrays(model, names), {"num-examples": len(chosen), "train_loss": loss}
 
 
 @app.evaluate()

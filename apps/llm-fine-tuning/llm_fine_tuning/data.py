@@ -50,10 +50,13 @@ class Encoding:
 
 
 def data_source(
-    run_config: Mapping[str, object], node_config: Mapping[str, object] | None = None
+    run_config: Mapping[str, object],
+    node_config: Mapping[str, object] | None = None,
+    *,
+    root_half: bool = False,
 ) -> DataSource:
     """Find the pairs; shared data is split by topic."""
-    return DataSource.from_config(run_config, node_config, shared="group")
+    return DataSource.from_config(run_config, node_config, shared="group", root_half=root_half)
 
 
 def held_out_pairs(source: DataSource, seed: int) -> list[Pair]:
@@ -61,6 +64,12 @@ def held_out_pairs(source: DataSource, seed: int) -> list[Pair]:
     pairs = load_pairs(source.folder)
     rows = source.held_out(len(pairs), seed)
     return [pairs[row] for row in np.random.default_rng(seed).permutation(rows)]
+
+
+def root_pairs(source: DataSource, seed: int) -> list[Pair]:
+    """Return the pairs that the server trains on, for a strategy that compares updates with its own."""
+    pairs = load_pairs(source.folder)
+    return [pairs[row] for row in source.root(len(pairs), seed)]
 
 
 def client_pairs(source: DataSource, info: RoundInfo) -> tuple[list[Pair], list[Pair]]:

@@ -1,9 +1,9 @@
 """The ClientApp: sums for the standardisation, local SGD on this node's rows, federated evaluation."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
-from flwr.app import Context, Message
+from flwr.app import ArrayRecord, Context, Message
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
@@ -32,12 +32,19 @@ def train(message: Message, context: Context) -> Message:
     """Train the global model on this node's rows and send it back."""
     info = RoundInfo.from_message(message, context)
     rows, _ = _rows(context, info)
-    options = DEFAULTS.from_run_config(context.run_config)
+    arrays, loss = local_training(message.content.array_records["arrays"], rows, context.run_config, info)
+    return reply(message, {"num-examples": len(rows), "train_loss": loss}, arrays)
+
+
+def local_training(
+    arrays: ArrayRecord, rows: Rows, run_config: Mapping[str, object], info: RoundInfo
+) -> tuple[ArrayRecord, float]:
+    """Train the model of these arrays on rows, a client's or the server's; return it and the mean loss."""
+    options = DEFAULTS.from_run_config(run_config)
     lr = info.lr or options.lr
-    layers = Layers.from_run_config(context.run_config)
-    model = Classifier(layers, message.content.array_records["arrays"], lr)
+    model = Classifier(Layers.from_run_config(run_config), arrays, lr)
     loss = model.fit(rows, batches(len(rows), options, info), lr=lr, proximal_mu=info.proximal_mu)
-    return reply(message, {"num-examples": len(rows), "train_loss": loss}, model.arrays)
+    return model.arrays, loss
 
 
 @app.evaluate()

@@ -70,6 +70,12 @@ def held_out_rows(source: DataSource, columns: Columns, seed: int) -> Rows:
     return rows.take(source.held_out(len(rows), seed))
 
 
+def root_rows(source: DataSource, columns: Columns, seed: int) -> Rows:
+    """Return the rows that the server trains on, for a strategy that compares updates with its own."""
+    rows = load_rows(source.folder, columns)
+    return rows.take(source.root(len(rows), seed))
+
+
 def client_rows(source: DataSource, columns: Columns, info: RoundInfo) -> tuple[Rows, Rows]:
     """Return this client's (training, validation) rows; the groups of a skewed split are the classes."""
     rows = load_rows(source.folder, columns)

@@ -73,6 +73,15 @@ class RoundInfo:
             )
         return info
 
+    @classmethod
+    def on_server(cls, round: int, seed: int) -> "RoundInfo":  # noqa: A002
+        """Return what a client's training needs to know where the server runs it, in `root_update`."""
+        return cls(round=round, seed=seed, lr=None, proximal_mu=0.0, partition_id=_SERVER, num_partitions=1)
+
+
+_SERVER = -1
+"""In the place of a partition: no client draws what the server draws."""
+
 
 def set_determinism(seed: int, round: int, partition: int) -> "torch.Generator":  # noqa: A002
     """Make PyTorch compute the same bits again for the same (seed, round, partition).

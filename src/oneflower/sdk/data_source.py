@@ -29,11 +29,13 @@ class DataSource:
 
     `partitioning` is "iid", "dirichlet" (groups spread by Dirichlet(`alpha`)) or "group" (each group on one
     client) where all nodes see the same data, and "none" where every node has its own.
+    With `root_half` one half of what the server holds out is its root data, for FL_STRATEGY=FLTrust.
     """
 
     folder: Path | None
     partitioning: str
     alpha: float
+    root_half: bool = False
 
     @classmethod
     def from_config(
@@ -42,6 +44,7 @@ class DataSource:
         node_config: Mapping[str, object] | None = None,
         *,
         shared: str = "iid",
+        root_half: bool = False,
     ) -> "DataSource":
         """Find the data: the node's own `data-path`, ONEFLOWER_DATA, the app's `data-path`, else None.
 
@@ -55,16 +58,43 @@ class DataSource:
         if how == "auto":
             how = "none" if folder is not None and not common else shared
         alpha = option(run_config, "dirichlet-alpha", 0.5, at_least=0.001)
-        return cls(folder=folder, partitioning=how, alpha=alpha)
+        return cls(folder=folder, partitioning=how, alpha=alpha, root_half=root_half)
 
     def held_out(self, count: int, seed: int) -> Indices:
         """Give the rows that the server evaluates on: no client of the same data trains on them.
 
-        Where every node has its own data, these are all rows that the server's machine has.
+        Where every node has its own data, these are all rows that the server's machine has. The root data
+        are none of them.
         """
+        rows = self._of_the_server(count, seed)
+        return self._halves(rows, seed)[1] if self.root_half else rows
+
+    def root(self, count: int, seed: int) -> Indices:
+        """Give the rows that the server trains on for FL_STRATEGY=FLTrust: half of those that no client has.
+
+        Raises
+        ------
+        AppError
+            There are too few.
+        """
+        rows = self._of_the_server(count, seed)
+        mine, rest = self._halves(rows, seed)
+        if len(mine) < 2 or not len(rest):
+            raise AppError(
+                f"the server has {len(rows)} rows of data; expected at least 3, to train and to evaluate "
+                "under FL_STRATEGY=FLTrust. Give it more data, or choose another strategy"
+            )
+        return mine
+
+    def _of_the_server(self, count: int, seed: int) -> Indices:
         if self.partitioning == "none":
             return np.arange(count, dtype=np.int64)
         return partition.hold_out(count, HELD_OUT, seed)[1]
+
+    @staticmethod
+    def _halves(rows: Indices, seed: int) -> tuple[Indices, Indices]:
+        root, rest = partition.hold_out(len(rows), 0.5, derived_seed(seed, "root"))
+        return rows[root], rows[rest]
 
     def local(self, groups: NDArray[np.int64], info: RoundInfo) -> tuple[Indices, Indices]:
         """Give this client's (training, validation) rows: four fifths and one fifth of its share.
