@@ -90,6 +90,13 @@ class TestCheck:
         assert "warning: FL_MIN_AVAILABLE_CLIENTS is 3" in out
         assert "raised to 7" in out
 
+    def test_what_withstands_the_malicious_clients_is_said(self, oneflower, context):
+        path = context({"FL_STRATEGY": "Bulyan", "FL_NUM_MALICIOUS": "2", "FL_MIN_AVAILABLE_CLIENTS": "7"})
+        code, out, _ = oneflower("config", "check", "--context", path)
+        assert code == 0
+        assert "For 7 clients (FL_MIN_AVAILABLE_CLIENTS) and f = 2 (FL_NUM_MALICIOUS) these" in out
+        assert "FL_STRATEGY=Bulyan is none of them: it needs 11 clients (4f+3). For uneven data" in out
+
     @pytest.mark.parametrize("role", ["SuperLink", "superlink"])
     def test_a_role_is_checked_by_its_own_rules(self, oneflower, context, role):
         pem = base64.b64encode(make_authority(datetime.now(UTC)).certificate_pem()).decode()

@@ -51,6 +51,14 @@ def test_a_robust_strategy_is_refused_for_an_own_loop(stock):
         stock(own_loop()).run(**set_by_operator(strategy="Krum"))
 
 
+def test_a_strategy_with_data_of_the_server_is_refused_for_an_app_that_starts_its_own(stock):
+    with pytest.raises(
+        SettingsError, match=r"FL_STRATEGY=FLTrust cannot replace the strategy FedAvg.*Robust"
+    ):
+        stock(starts(FedAvg)).run(**set_by_operator(strategy="FLTrust"))
+    assert SettingsError.exit_code == 2
+
+
 @pytest.mark.parametrize("name", ["update-norm-bound", "max-client-weight"])
 def test_a_bound_is_refused_for_an_own_loop_and_for_a_rule_of_the_app(stock, name):
     settings = set_by_operator(**{name: 5.0})

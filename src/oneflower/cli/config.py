@@ -70,12 +70,15 @@ def check(
 ) -> None:
     """Check every variable and report all problems at once.
 
-    Exit code 0 if the settings are valid (warnings do not count), 2 if not. Nothing is started or written.
+    With FL_NUM_MALICIOUS it says which strategies withstand so many of the clients. Exit code 0 if the
+    settings are valid (warnings do not count), 2 if not. Nothing is started or written.
     """
     resolution = _resolve(context, role)
     if resolution.settings.ssl_ca_certfile:
         _check_certificates(resolution.settings, role)
     print_notices(resolution.notices, Console(soft_wrap=True))
+    if resolution.preflight:
+        sys.stdout.write(f"{resolution.preflight}\n")
     given = sum(not each.is_default for each in resolution.provenance.values())
     warnings = sum(notice.level == "warning" for notice in resolution.notices)
     sys.stdout.write(

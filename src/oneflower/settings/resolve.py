@@ -7,6 +7,7 @@ from typing import Any
 
 from oneflower.errors import SettingsError
 from oneflower.settings.app_rules import fits
+from oneflower.settings.preflight import preflight
 from oneflower.settings.rules import advice, contradictions, raise_minimums
 from oneflower.settings.secrets import reason_shown, shown
 from oneflower.settings.settings import Settings
@@ -44,11 +45,16 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolution:
-    """The settings, where each came from (by variable name), and what the operator should know."""
+    """The settings, where each came from (by variable name), and what the operator should know.
+
+    `preflight` says which strategies withstand FL_NUM_MALICIOUS of the clients that were asked for, before
+    their number was raised; it is empty where that is 0.
+    """
 
     settings: Settings
     provenance: Mapping[str, Provenance]
     notices: tuple[Notice, ...]
+    preflight: str
 
 
 def resolve(
@@ -81,6 +87,7 @@ def resolve(
             {variable.name: _provenance(variable, collected.given, asked, settings) for variable in TABLE}
         ),
         notices=(*collected.notices, *raised, *advice(settings, collected.given)),
+        preflight=preflight(asked, asked.min_available_clients),
     )
 
 

@@ -7,6 +7,7 @@ from itertools import combinations
 from oneflower.aggregation import NUM_MALICIOUS, SPECS, PreAggregation, spec_of
 from oneflower.settings.app_rules import of_the_app
 from oneflower.settings.formats import LISTEN_ADDRESS, is_loopback, split_address
+from oneflower.settings.preflight import root_data, too_many_malicious
 from oneflower.settings.secrets import shown
 from oneflower.settings.settings import Settings
 from oneflower.settings.sources import Given, Notice
@@ -263,6 +264,8 @@ def _strategy(settings: Settings) -> Iterator[Notice]:
     text = settings.rule.advice(settings.strategy_parameters(), settings.min_fit_clients)
     if text is not None:
         yield Notice(level="warning", text=text)
+    yield from too_many_malicious(settings)
+    yield from root_data(settings, settings.use_case)
 
 
 def _without_effect(settings: Settings, given: Mapping[str, Given]) -> Iterator[Notice]:

@@ -90,6 +90,16 @@ def refused_replacement(config: TrainingConfig, name: str) -> SettingsError:
     )
 
 
+def refused_root(config: TrainingConfig, name: str) -> SettingsError:
+    """Return why a rule that needs an update of the server's own cannot replace an app's strategy."""
+    return SettingsError(
+        f"FL_STRATEGY={config.strategy} cannot replace the strategy {name} that this app starts: it compares "
+        "each update with the app's own training on data of the server, and Flower's `strategy.start` has no "
+        "place for that. Choose another strategy, such as FL_STRATEGY=Robust, or have the app call "
+        "oneflower.sdk.train(root_update=...)"
+    )
+
+
 def _robust(config: TrainingConfig) -> Iterable[str]:
     if config.strategy != APP_STRATEGY and spec_of(config.strategy).family is Family.ROBUST:
         yield f"FL_STRATEGY={config.strategy}"

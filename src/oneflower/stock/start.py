@@ -17,7 +17,7 @@ from oneflower.settings import APP_STRATEGY, TrainingConfig, training_config
 from oneflower.stock.app_sampling import AppSampling, Seed, innermost
 from oneflower.stock.app_state import AppState
 from oneflower.stock.app_strategy import GROWING, AppStrategy, name_of
-from oneflower.stock.effects import check_own_rule, refused_replacement
+from oneflower.stock.effects import check_own_rule, refused_replacement, refused_root
 from oneflower.stock.kept_state import KeptState
 from oneflower.stock.nodes import Pins
 from oneflower.stock.stable_ids import StableIds
@@ -107,6 +107,8 @@ def _driver(started: Started, config: TrainingConfig, sampling: AppSampling, sta
         return own
     if isinstance(innermost(started.strategy), GROWING):
         raise refused_replacement(config, name_of(started.strategy))
+    if config.rule.needs_root:
+        raise refused_root(config, name_of(started.strategy))
     log(
         INFO,
         "FL_STRATEGY=%s replaces the app's strategy %s; the app's chooses the clients, as it would",

@@ -206,6 +206,8 @@ class Strategy:
         aggregate = self.spec.aggregate(updates, model, state, values, this_round)
         self.state, self.shares = aggregate.state, shares(self.spec, updates, aggregate)
         metrics = median_metrics(updates) if clients_decide else weighted_metrics(aggregate.used)
+        if not aggregate.used:
+            log(WARNING, "no update entered the model round=%d: %s trusts none", server_round, self.name)
         arrays = dict(aggregate.model)
         del aggregate  # a view that lives on would force a copy
         return new.to_record(arrays, tuple(model)), MetricRecord(dict(metrics))
@@ -265,9 +267,9 @@ def build_strategy(
     """
     if config.rule.needs_root and root_update is None:
         raise SettingsError(
-            f"FL_STRATEGY is {config.strategy}, which compares each update with one that the app makes of "
-            "data on the server: expected an app that calls train(root_update=...); choose another strategy, "
-            "or have the app train there"
+            f"FL_STRATEGY is {config.strategy}, which compares each update with the app's own training on "
+            "data of the server, and this app offers none: it calls train without root_update, or found no "
+            "data on this machine. Give the server data, or choose another strategy, such as Robust"
         )
     return Strategy(
         spec=config.rule,

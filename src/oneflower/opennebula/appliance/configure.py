@@ -42,6 +42,8 @@ def configure(stage: Stage) -> None:
         resolution = stage.settings()
         for notice in resolution.notices:
             log.log(logging.WARNING if notice.level == "warning" else logging.INFO, "%s", notice.text)
+        if resolution.preflight and stage.machine is Machine.SUPERLINK:
+            log.info("%s", resolution.preflight)
         settings, layout = resolution.settings, stage.layout
         check_image(stage.machine, settings, stage.commands)
         is_superlink = stage.machine is Machine.SUPERLINK

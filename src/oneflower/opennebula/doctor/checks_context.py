@@ -70,6 +70,8 @@ def settings(host: Host) -> Iterator[Finding]:
     for notice in resolution.notices:
         if notice.level == "warning":
             yield warning(SETTINGS, notice.text, "correct it, or remove it")
+    if resolution.preflight and host.machine is Machine.SUPERLINK:
+        yield ok(SETTINGS, resolution.preflight)
     chosen = sum(not each.is_default for each in resolution.provenance.values())
     used = resolution.settings
     yield ok(
