@@ -54,6 +54,8 @@ def settings_with(row, text):
     context = {row.name: text, "FL_USE_CASE": APP_OF.get(row.name, "image-classification")}
     if row.strategies:
         context["FL_STRATEGY"] = row.strategies[0]
+    if row.name == "FL_PRE_AGGREGATION":
+        context["FL_STRATEGY"] = "Krum"
     if row.name == "FL_TARGET_METRIC_VALUE":
         context["FL_BEST_METRIC"] = "eval_acc"
     return resolve({}, context | {row.name: text})

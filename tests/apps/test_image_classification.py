@@ -95,6 +95,15 @@ def test_clients_and_server_share_out_every_image_once(folder, how):
     assert sum(map(len, parts)) == 120
 
 
+def test_the_server_trains_on_images_that_nobody_else_has(folder):
+    where = DataSource.from_config(SMALL, root_half=True)
+    parts = [numbers(data.root_images(where, SHAPE, 1)), numbers(data.held_out_images(where, SHAPE, 1))]
+    for partition_id in range(3):
+        parts += [numbers(images) for images in data.client_images(where, SHAPE, info(partition_id))]
+    assert set.union(*parts) == set(range(120))
+    assert sum(map(len, parts)) == 120
+
+
 def test_a_nodes_own_data_is_not_partitioned(folder, monkeypatch):
     """The data mounted at data-path belongs to this node, so it is used completely."""
     monkeypatch.delenv("ONEFLOWER_DATA")

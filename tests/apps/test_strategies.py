@@ -91,7 +91,7 @@ def test_an_app_trains_under_a_strategy(app, strategy, run):
     assert set(result.evaluate_metrics_clientapp) == {1, 2}
 
 
-@pytest.mark.parametrize("strategy", ["FedAvg", "FedAdam"])
+@pytest.mark.parametrize("strategy", ["FedAvg", "FedAdam", "FLTrust"])
 @pytest.mark.parametrize("app", CASES)
 def test_a_resumed_training_ends_with_the_bytes_of_one_that_was_not_interrupted(app, strategy, run, tmp_path):
     common = {"strategy": strategy, "checkpoint_enabled": True, "checkpoint_interval": 1, "server_lr": 0.01}

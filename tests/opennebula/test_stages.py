@@ -111,6 +111,13 @@ def test_all_mistakes_are_told_at_once_and_nothing_is_written(stage_of, onegate,
     assert not layout.base.exists()
 
 
+def test_what_withstands_the_malicious_clients_is_logged_at_boot(stage_of, caplog):
+    caplog.set_level("INFO")
+    expected = {"FL_STRATEGY": "Robust", "FL_NUM_MALICIOUS": "1", "FL_MIN_AVAILABLE_CLIENTS": "3"}
+    configure(stage_of("superlink", **IMAGES, **expected))
+    assert "FL_STRATEGY=Robust is one of them. For uneven data choose Robust." in caplog.text
+
+
 def test_configure_twice_changes_nothing(stage_of, layout):
     configure(stage_of("superlink", vm=10, **IMAGES))
     before = tree(layout.root)

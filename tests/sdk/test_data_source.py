@@ -69,6 +69,23 @@ def test_a_node_with_its_own_data_uses_all_of_them():
     assert len(source.held_out(300, 5)) == 300
 
 
+@pytest.mark.parametrize("how", ["iid", "none"])
+def test_the_root_data_are_half_of_what_the_server_holds_out(how):
+    whole = DataSource(folder=None, partitioning=how, alpha=0.5)
+    halved = DataSource(folder=None, partitioning=how, alpha=0.5, root_half=True)
+    root, rest = halved.root(301, 5), halved.held_out(301, 5)
+    assert sorted([*root, *rest]) == sorted(whole.held_out(301, 5))
+    assert abs(len(root) - len(rest)) <= 1
+    assert list(root) == list(halved.root(301, 5))
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2])
+def test_root_data_that_are_too_few_are_refused(rows):
+    source = DataSource(folder=None, partitioning="none", alpha=0.5, root_half=True)
+    with pytest.raises(AppError, match=f"the server has {rows} rows of data; expected at least 3"):
+        source.root(rows, 5)
+
+
 def test_by_group_every_group_is_on_one_client():
     source = DataSource(folder=None, partitioning="group", alpha=0.5)
     owners = {}

@@ -69,7 +69,6 @@ class ModelSettings(Derived):
         role=Role.SUPERLINK,
         consumers=Consumer.SERVERAPP,
         effect=Effect.MODEL,
-        in_form=True,
         help="Means in place of updates before a robust rule: of the nearest (NNM), or of two (bucketing)",
     )
     min_fit_clients: int = variable(

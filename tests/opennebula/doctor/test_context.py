@@ -99,6 +99,13 @@ def test_good_settings_are_kept_for_the_other_checks(host_of, outcome):
     assert host.facts.resolution.settings.num_rounds == 7
 
 
+def test_what_withstands_the_malicious_clients_is_a_finding(host_of):
+    found = [
+        each.found for each in checks_context.settings(host_of(FL_STRATEGY="Krum", FL_NUM_MALICIOUS="1"))
+    ]
+    assert any("FL_STRATEGY=Krum is none of them: it needs 5 clients (2f+3)" in text for text in found)
+
+
 @pytest.mark.parametrize(
     ("context", "expected"),
     [
