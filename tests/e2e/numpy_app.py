@@ -28,7 +28,16 @@ MORE = int(os.environ.get("TEST_ARRAYS", "1")) - 1
 def main(grid, context):
     more = {f"more.{i}": Array(np.full(VALUES, i, np.float32)) for i in range(MORE)}
     start = ArrayRecord({"w": Array(np.zeros(VALUES, np.float32)), "count": Array(np.array(0)), **more})
-    train(grid, context, start, evaluate=evaluate)
+    train(grid, context, start, evaluate=evaluate, root_update=root_update)
+
+
+def root_update(number, arrays):
+    rng = np.random.default_rng(number)
+    moved = {name: array.numpy() for name, array in arrays.items()}
+    for name, values in moved.items():
+        if values.ndim:
+            moved[name] = (0.9 * values + rng.normal(size=values.size)).astype(np.float32)
+    return ArrayRecord({name: Array(values) for name, values in moved.items()})
 
 
 def evaluate(_round, arrays):
