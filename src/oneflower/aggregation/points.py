@@ -17,7 +17,16 @@ from oneflower.aggregation.blocks import (
     blocks,
     combine,
 )
-from oneflower.aggregation.distances import LARGEST_PRODUCT, Distances, is_counter, squared_distances
+from oneflower.aggregation.distances import (
+    LARGEST_PRODUCT,
+    ORDINARY,
+    SHRINK,
+    STRETCH,
+    Arithmetic,
+    Distances,
+    is_counter,
+    squared_distances,
+)
 from oneflower.aggregation.mean import mean_of
 from oneflower.aggregation.updates import Arrays, NDArray, Ordered, Update
 
@@ -57,6 +66,11 @@ class Central:
         """Each point's distance to the farthest of the floor(n/2)+1 points nearest to it, itself included."""
         radii: Distances = np.sqrt(np.sort(self.distances, axis=1)[:, len(self.products) // 2])
         return radii
+
+    @property
+    def radius(self) -> float:
+        """The radius of the centre."""
+        return float(self.radii[self.centre])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,14 +156,41 @@ class Points:
 
         Differences from a point that is far from the others have lost the others' digits, but not who is
         among them: the models are read once around the first point, and again where it is not the centre.
-        """
-        first = Central(centre=0, products=self.products(0))
-        centre = int(np.argmin(first.radii))
-        return Central(centre=centre, products=self.products(centre)) if centre else first
+        From far away, a nearer attacker seems to be where the others are: the models are read again as long
+        as another point proves to be nearer to a majority.
 
-    def products(self, centre: int) -> Distances:
-        """Return the inner products of the points' differences from one of them; counters are left out."""
-        count = len(self)
+        Of float64 arrays, where the squares leave float64 for the majority, all differences are multiplied by
+        one power of two.
+        """
+        found = self._central(1.0)
+        if not self._is_wide() or 1 / ORDINARY <= found.radius**2 <= ORDINARY:
+            return found
+        scaled = self._central(SHRINK if found.radius > 1 else STRETCH)
+        if 0 < scaled.radius < np.inf:
+            return scaled
+        # A majority is at one place on that scale; where it was seen from too far away, it is found by now.
+        return self._central(1.0, scaled.centre) if found.radius == np.inf else found
+
+    def _central(self, factor: float, first: int = 0) -> Central:
+        found, least = Central(centre=first, products=self.products(first, factor)), np.inf
+        nearest = int(np.argmin(found.radii))
+        while nearest != found.centre:
+            found = Central(centre=nearest, products=self.products(nearest, factor))
+            radius, best = found.radius, int(np.argmin(found.radii))
+            if found.radii[best] < 0.5 * radius < 0.5 * least:  # the radius falls each time: it ends
+                nearest, least = best, radius
+        return found
+
+    def _is_wide(self) -> bool:
+        """Return whether an array holds numbers whose squares no float64 holds."""
+        return any(a.dtype.kind == "f" and a.dtype.itemsize > 4 for a in self.updates[0].arrays.values())
+
+    def products(self, centre: int, factor: float = 1.0) -> Distances:
+        """Return the inner products of the points' differences from one of them; counters are left out.
+
+        The differences are multiplied by the factor.
+        """
+        count, arithmetic = len(self), Arithmetic(wide=True, factor=factor)
         products = np.zeros((count, count))
         with np.errstate(over="ignore", invalid="ignore"):
             for name, array in self.updates[0].arrays.items():
@@ -158,7 +199,10 @@ class Points:
                 columns = self._columns(name)
                 for block in blocks(array.size):
                     rows = self._block(columns, block)
-                    _add_products(np.stack([row - rows[centre] for row in rows]), products)
+                    differences = np.empty((count, block.stop - block.start))
+                    for row, difference in zip(rows, differences, strict=True):
+                        arithmetic.subtract(row, rows[centre], difference)
+                    _add_products(differences, products)
         return products
 
     def _columns(self, name: str) -> Rows:

@@ -207,6 +207,20 @@ def bulyan_ties(sent: Sent) -> bool:
     return arbiter.iterated(exact, sent.malicious, count)[0] and found.excess <= arbiter.TIE
 
 
+def values_tie(sent: Sent) -> bool:
+    """Return whether, where Bulyan's results differ, two values are equally far from the median."""
+    if not sent.malicious:  # the mean of all
+        return False
+    count, exact = len(sent.rows) - 2 * sent.malicious, arbiter.squared_distances(sent.rows)
+    selected = sent.wide[arbiter.iterated(exact, sent.malicious, count)[1]]
+    apart = np.sort(np.abs(selected - np.median(selected, axis=0)), axis=0)
+    kept = count - 2 * sent.malicious
+    tied = apart[kept] - apart[kept - 1] <= rounding(sent, np.abs(selected).max(axis=0))
+    theirs = FLOWERS_BULYAN.theirs(sent).astype(np.float64)
+    differs = np.abs(FLOWERS_BULYAN.ours(sent) - theirs) > FLOWERS_BULYAN.tolerance(sent, theirs)
+    return bool(tied[differs].all())
+
+
 def neighbours_tie(sent: Sent) -> bool:
     """Return whether the distances of a row are tied, and all of our neighbours are nearest."""
     exact = arbiter.squared_distances(sent.rows)
@@ -234,6 +248,7 @@ TIE = "a tie of scores"
 KRUM_TIE = (TIE, krum_ties)
 MULTIKRUM_TIE = (TIE, multikrum_ties)
 BULYAN_TIE = (TIE, bulyan_ties)
+VALUES_TIE = ("two values equally far from the median", values_tie)
 NEIGHBOURS_TIE = ("a tie of distances", neighbours_tie)
 
 
@@ -408,7 +423,7 @@ FLOWERS_BULYAN = Comparison(
     theirs=partial(flower_rules.older_bulyan, wide=True),
     most_malicious=of_bulyan,
     tolerance=as_large_as_found,
-    reasons=(BULYAN_TIE,),
+    reasons=(BULYAN_TIE, VALUES_TIE),
 )
 FLOWER = (
     Comparison(
@@ -450,6 +465,7 @@ FLOWER = (
         reasons=(
             ("Flower ranks the updates once, the paper after each selection", selected_once_differs),
             BULYAN_TIE,
+            VALUES_TIE,
         ),
     ),
     *(
