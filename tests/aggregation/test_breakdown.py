@@ -9,7 +9,7 @@ from oneflower.aggregation import PreAggregation, Round, ordered, pre_aggregated
 
 from .conftest import ROBUST, updates
 
-quick = settings(max_examples=settings.default.max_examples * 2 // 5)
+quick = settings(max_examples=settings.default.max_examples // 5)
 seeds = st.integers(0, 2**32 - 1)
 every = pytest.mark.parametrize("name", ROBUST)
 kinds = pytest.mark.parametrize("kind", PreAggregation)

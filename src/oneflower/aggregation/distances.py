@@ -39,7 +39,8 @@ def krum_scores(distances: Distances, num_malicious: int) -> Distances:
     count = len(distances)
     neighbours = max(1, count - num_malicious - 2)
     others = distances[~np.eye(count, dtype=bool)].reshape(count, count - 1)
-    scores: Distances = np.sort(others, axis=1)[:, :neighbours].sum(axis=1)
+    with np.errstate(over="ignore"):  # infinite is the score of who is that far
+        scores: Distances = np.sort(others, axis=1)[:, :neighbours].sum(axis=1)
     return scores
 
 

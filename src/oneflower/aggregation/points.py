@@ -30,6 +30,9 @@ from oneflower.aggregation.distances import (
 from oneflower.aggregation.mean import mean_of
 from oneflower.aggregation.updates import Arrays, NDArray, Ordered, Update
 
+LEAST_SQUARE = 2.0**-900
+"""Below it the square of a shrunk difference loses digits; unshrunk, it is an ordinary number."""
+
 Groups = tuple[tuple[int, ...], ...]
 """The members of each new point, ascending: it is their plain mean."""
 
@@ -165,11 +168,12 @@ class Points:
         found = self._central(1.0)
         if not self._is_wide() or 1 / ORDINARY <= found.radius**2 <= ORDINARY:
             return found
-        scaled = self._central(SHRINK if found.radius > 1 else STRETCH)
-        if 0 < scaled.radius < np.inf:
-            return scaled
-        # A majority is at one place on that scale; where it was seen from too far away, it is found by now.
-        return self._central(1.0, scaled.centre) if found.radius == np.inf else found
+        if found.radius < 1:
+            scaled = self._central(STRETCH)
+            return scaled if 0 < scaled.radius < np.inf else found  # a majority of the points are one point
+        scaled = self._central(SHRINK)
+        # A majority that is at one place on that scale was seen from too far away, and is found by now.
+        return scaled if scaled.radius**2 > LEAST_SQUARE else self._central(1.0, scaled.centre)
 
     def _central(self, factor: float, first: int = 0) -> Central:
         found, least = Central(centre=first, products=self.products(first, factor)), np.inf

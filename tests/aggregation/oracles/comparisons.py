@@ -25,9 +25,6 @@ UNEXPLAINED = "unexplained"
 LENGTH = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-9}
 
 
-STEPPED = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-12}
-
-
 def minority(count: int) -> int:
     return (count - 1) // 2
 
@@ -285,9 +282,9 @@ def within_lengths(sent: Sent, theirs: Result) -> Result:
 
 
 def after_steps(sent: Sent, _theirs: Result) -> Result:
-    """Return what a rounding of the mean becomes in a step: Adam divides a change by its own size."""
-    kind = STEPPED[sent.rows.dtype]
-    return np.tile(rounding(sent, sent.scale) + kind * (1 + sent.scale), len(optimizers.PACES))
+    """Return what a rounding of the mean becomes in steps: tau divides it where a weight hardly changes."""
+    gain = optimizers.LR / optimizers.TAU
+    return np.tile(gain * rounding(sent, sent.scale), len(optimizers.PACES))
 
 
 KRUM = Comparison(

@@ -28,13 +28,14 @@ def ours(name: str, sent: Sent) -> np.ndarray:
 
 
 def flowers(name: str, sent: Sent) -> np.ndarray:
-    """Return those of Flower's class."""
+    """Return those of Flower's class, each from our model: a step may make a rounding 100 times as large."""
     from . import flower_rules
 
-    strategy, model, models = flower_rules.optimizer(name), sent.model, []
-    for number, rows in enumerate(rounds_of(sent), start=1):
-        model = flower_rules.aggregated(strategy, rows, model, number=number)
-        models.append(model)
+    strategy, rounds, models = flower_rules.optimizer(name), rounds_of(sent), []
+    starts = [sent.model, *trained(name, sent.model, rounds)]
+    for number, (rows, start) in enumerate(zip(rounds, starts, strict=False), start=1):
+        models.append(flower_rules.aggregated(strategy, rows, start, number=number))
+        strategy.current_arrays = None  # else FedAvgM goes on from its own
     return np.concatenate(models)
 
 
