@@ -2,7 +2,7 @@
 
 ``python benchmarks/against_flower.py [--contexts DIR] [--rounds N] [--as-it-is]``
 
-One training a context of ``examples/strategies`` and a side: the real app on its real data, its clients in
+One training a context of ``examples/strategies`` whose strategy Flower has, and a side: the real app on its real data, its clients in
 this process, everything of oneflower but the aggregation, for which one side calls Flower's own method. With
 ``--as-it-is`` it is not helped over what ends it: arrays without dimensions, counters that turn into floats.
 """
@@ -18,8 +18,9 @@ from unittest.mock import patch
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp import strategy as flower
 
-from oneflower.aggregation import Arrays, Ordered, Update
+from oneflower.aggregation import NUM_MALICIOUS, Arrays, Ordered, Update
 from oneflower.checkpoints import Checkpoint, CheckpointReader, model_digest
 from oneflower.flower.records import array_views
 from oneflower.lab import simulation
@@ -74,6 +75,9 @@ class FlowersNumbers(Strategy):
         change = np.atleast_1d if self.helped else np.asarray
         sent = record_of({name: change(array) for name, array in model.items()})
         having_sent(self.flowers, sent, server_round, len(updates))
+        if self.spec.name == "MultiKrum":
+            selected = len(updates) - NUM_MALICIOUS.of(self.values)
+            self.flowers.num_nodes_to_select = selected  # Flower's default is one; it weighs them by examples
         replies = [
             message_of(update, record_of({name: change(update.arrays[name]) for name in model}))
             for update in updates
@@ -155,6 +159,9 @@ def main() -> None:
     theirs: Builder = as_it_is if given.as_it_is else helped
     print(f"| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}")
     for context in sorted(given.contexts.glob("*.sh")):
+        if not hasattr(flower, read_context(context)["FL_STRATEGY"]):
+            print(f"{context.stem}: Flower has no class of this strategy", file=sys.stderr)
+            continue
         with tempfile.TemporaryDirectory() as folder:
             ends = {}
             for builder in (theirs, build_strategy):

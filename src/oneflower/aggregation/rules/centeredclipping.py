@@ -24,14 +24,13 @@ def apply(updates: Ordered, model: Arrays, state: State, values: Values, this_ro
     Karimireddy et al. 2021, "Learning from History for Byzantine Robust Optimization", algorithm 2 with one
     step. The paper clips momenta around the last aggregate; here what a client sends is its whole
     local training, and the last aggregate is the model that it was sent. A length that no float64 holds
-    has no share. Where a majority changes nothing the model stays. Integers get their median: one of 2^62
-    would carry a mean away.
+    has no share. Integers get their median: one of 2^62 would carry a mean away.
     """
     mixed = this_round.points(updates)
     points = mixed.beside(model)
     squares = np.diagonal(points.products(0))[1:]
     lengths = [float(length) for length in np.sqrt(np.where(np.isnan(squares), np.inf, squares))]
-    radius = CLIPPING_RADIUS.of(values) or lower_median(lengths)
+    radius = CLIPPING_RADIUS.of(values) or lower_median(lengths)  # 0 where a majority changes nothing
     shares = [(radius / length if length > radius else 1.0) / len(lengths) for length in lengths]
     weights = [1 - sum(shares), *shares]
     floats = [name for name, array in model.items() if array.dtype.kind == "f"]
