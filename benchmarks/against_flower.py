@@ -2,9 +2,10 @@
 
 ``python benchmarks/against_flower.py [--contexts DIR] [--rounds N] [--as-it-is]``
 
-One training a context of ``examples/strategies`` whose strategy Flower has, and a side: the real app on its real data, its clients in
-this process, everything of oneflower but the aggregation, for which one side calls Flower's own method. With
-``--as-it-is`` it is not helped over what ends it: arrays without dimensions, counters that turn into floats.
+One training a context of ``examples/strategies`` whose strategy Flower has, and a side: the real app on its
+real data, its clients in this process, everything of oneflower but the aggregation, for which one side calls
+Flower's own method. With ``--as-it-is`` it is not helped over what ends it: arrays without dimensions,
+counters that turn into floats.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from oneflower.checkpoints import Checkpoint, CheckpointReader, model_digest
 from oneflower.flower.records import array_views
 from oneflower.lab import simulation
 from oneflower.local_cluster.plan import make_plan
-from oneflower.settings import TrainingConfig, read_context, resolve
+from oneflower.settings import TrainingConfig, read_context, resolve, submitted
 from oneflower.training import train as training
 from oneflower.training.strategy import Strategy, build_strategy
 
@@ -125,7 +126,11 @@ def train(context: Path, builder: Builder, rounds: int, folder: Path) -> tuple[O
     with patch.object(training, "build_strategy", builder):
         try:
             simulation.simulate(
-                plan.fab, clients=clients, run_config=run_config, home=plan.folder.flwr_home, engine="local"
+                plan.fab,
+                clients=clients,
+                run_config=submitted(run_config, plan.fab.own),
+                home=plan.folder.flwr_home,
+                engine="local",
             )
         except Exception as error:  # noqa: BLE001 - whatever Flower's numbers raise is the result
             return Outcome(failure=f"{type(error).__name__}: {str(error).splitlines()[0][:60]}"), clients
