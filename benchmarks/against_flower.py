@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from flower_side import flowers, having_sent
 
 ROOT = Path(__file__).parents[1]
-Builder = Callable[[TrainingConfig], Strategy]
+Builder = Callable[..., Strategy]
 HEAD = ("strategy", "clients", "SHA-256, Flower", "ours", "largest difference", "accuracy, Flower", "ours")
 
 
@@ -90,12 +90,12 @@ class FlowersNumbers(Strategy):
         return record, metrics
 
 
-def helped(config: TrainingConfig) -> Strategy:
+def helped(config: TrainingConfig, **_of_no_class_of_flowers: object) -> Strategy:
     """Return Flower's numbers, helped over arrays without dimensions and over dtypes that change."""
     return FlowersNumbers(config)
 
 
-def as_it_is(config: TrainingConfig) -> Strategy:
+def as_it_is(config: TrainingConfig, **_of_no_class_of_flowers: object) -> Strategy:
     """Return Flower's numbers without help."""
     strategy = FlowersNumbers(config)
     strategy.helped = False
