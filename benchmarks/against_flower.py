@@ -69,10 +69,16 @@ class FlowersNumbers(Strategy):
         self.helped = True
 
     def aggregate(
-        self, server_round: int, model: Arrays, updates: Ordered, *, quarantined: int = 0
+        self,
+        server_round: int,
+        model: Arrays,
+        updates: Ordered,
+        *,
+        quarantined: int = 0,
+        clients_decide: bool = False,
     ) -> tuple[ArrayRecord, MetricRecord]:
         """Give Flower's strategy the model that was sent and messages made from the updates."""
-        del quarantined
+        del quarantined, clients_decide
         change = np.atleast_1d if self.helped else np.asarray
         sent = record_of({name: change(array) for name, array in model.items()})
         having_sent(self.flowers, sent, server_round, len(updates))

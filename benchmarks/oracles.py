@@ -72,7 +72,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--inputs", type=int, default=600, help="inputs of each comparison")
+    parser.add_argument("--inputs", type=int, default=500, help="inputs of each comparison")
     parser.add_argument("--only", default="", help="comparisons with this word in a name")
     parser.add_argument(
         "--page", action="store_true", help="write what was compared into docs/conformance.md"
