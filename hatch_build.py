@@ -21,8 +21,9 @@ except ModuleNotFoundError:  # run as a program, or by the tests: the build has 
     BuildHookInterface = object
 
 ROOT = Path(__file__).parent
-SOURCE = ROOT / "src" / "oneflower" / "aggregation" / "kernel.c"
-LIBRARY = SOURCE.with_name("libkernel.so")
+FOLDER = ROOT / "src" / "oneflower" / "aggregation"
+SOURCES = (FOLDER / "kernel.c", FOLDER / "kernel_products.h")
+LIBRARY = FOLDER / "libkernel.so"
 IN_WHEEL = "oneflower/aggregation/libkernel.so"
 LIMIT_S = 120
 # The bytes must be NumPy's: no product and sum in one rounding, nothing that -ffast-math allows.
@@ -61,9 +62,9 @@ def compile_kernel(library: Path, environ: dict[str, str] | None = None) -> str 
     compiler = shlex.split(environ.get("CC", "cc"))
     if not compiler or shutil.which(compiler[0], path=environ.get("PATH", "")) is None:
         return _without(library, f"there is no C compiler {' '.join(compiler)!r}")
-    digest = hashlib.sha256(SOURCE.read_bytes()).hexdigest()
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in SOURCES)).hexdigest()
     new = library.with_name(f".{library.name}.{os.getpid()}")
-    command = [*compiler, *FLAGS, f'-DSOURCE="{digest}"', str(SOURCE), "-o", str(new), "-lm"]
+    command = [*compiler, *FLAGS, f'-DSOURCE="{digest}"', str(SOURCES[0]), "-o", str(new), "-lm"]
     try:
         done = subprocess.run(
             command,

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 from oneflower.aggregation.kernel import Kernel
 
 HERE = Path(__file__).parent
-SOURCE, LIBRARY = HERE / "kernel.c", HERE / "libkernel.so"
+SOURCES, LIBRARY = (HERE / "kernel.c", HERE / "kernel_products.h"), HERE / "libkernel.so"
 VARIABLE = "ONEFLOWER_KERNEL"
 """For developers: NO leaves everything to NumPy."""
 
@@ -51,7 +51,7 @@ def choose(library: Path, environ: Mapping[str, str]) -> Choice:
         made = Kernel(library)
     except (OSError, AttributeError) as error:
         return Choice(None, f"the compiled kernel cannot be loaded ({error})", remark=True)
-    if made.source != digest(SOURCE):
+    if made.source != digest(SOURCES):
         return Choice(None, "the compiled kernel is of another source: install oneflower again", remark=True)
     from oneflower.aggregation.kernel_check import difference  # noqa: PLC0415 - it imports what imports this
 
@@ -60,10 +60,10 @@ def choose(library: Path, environ: Mapping[str, str]) -> Choice:
     return Choice(made)
 
 
-def digest(source: Path) -> str:
-    """Return what identifies a source; the build compiles it into the library."""
+def digest(sources: Iterable[Path]) -> str:
+    """Return what identifies the sources; the build compiles it into the library."""
     try:
-        return hashlib.sha256(source.read_bytes()).hexdigest()
+        return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
     except OSError:
         return ""
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from oneflower.aggregation.blocks import BLOCK, Rows, blocks
+from oneflower.aggregation.compiled import kernel
 from oneflower.aggregation.updates import NDArray, Update
 
 Distances = npt.NDArray[np.float64]
@@ -190,11 +191,16 @@ def _distances_around(
 
 
 def _products(column: Rows, arithmetic: Arithmetic) -> Distances:
-    """Return the inner products of the rows' differences from the first."""
+    """Return the inner products of the rows' differences from the first.
+
+    The compiled kernel's and BLAS's differ by roundings: what they decide is who is selected (decision 234).
+    """
+    compiled, work = kernel(), arithmetic.dtype(column[0].dtype)
+    if compiled and arithmetic.factor == 1 and (found := compiled.products(column, work)) is not None:
+        return found
     count, size = len(column), column[0].size
     depth = max(min(_depth(count), size), 1)
     width = depth * max(min(BLOCK // depth, 4 * LARGEST_PRODUCT // count**2), 1)
-    work = arithmetic.dtype(column[0].dtype)
     scratch = np.empty((count, min(_padded(size, depth), width)), work)
     products = np.zeros((count, count))
     for block in blocks(size, width):
@@ -203,6 +209,9 @@ def _products(column: Rows, arithmetic: Arithmetic) -> Distances:
         for row, difference in zip(column, part, strict=True):
             arithmetic.subtract(row[block], column[0][block], difference[:length])
         part[:, length:] = 0
+        if compiled and (found := compiled.products(part, work)) is not None:
+            products += found
+            continue
         # The first difference is zero. Without it the operands are two arrays, not one twice: for that
         # NumPy calls a routine of BLAS that takes threads sooner.
         tiles = part.reshape(count, -1, depth).transpose(1, 0, 2)

@@ -17,6 +17,9 @@
 
 #define STRIP 4096        /* values of a sum that stay in the nearest cache while row after row is added */
 #define ROWS_AT_ONCE 10   /* rows that one loop reads: enough streams for the memory, few enough for registers */
+#define VECTOR_BYTES 32   /* of products */
+#define DEPTH 64          /* products that a lane sums in its own type: what is packed stays in the nearest cache */
+#define TILE 3            /* rows by rows whose products are summed in registers */
 #define LARGE (4 << 20)   /* bytes of a result for which large pages are worth asking */
 #define INLINE static inline __attribute__((always_inline))
 #define EXPORT __attribute__((visibility("default")))
@@ -74,6 +77,25 @@ EXPORT const char *oneflower_source(void) { return SOURCE; }
 #define SUFFIX _f64
 #define ROOT sqrt
 #include "kernel.c"
+#undef T
+#undef B
+#undef SUFFIX
+#undef ROOT
+
+#define T float
+#define W float
+#define SUFFIX _f32
+#include "kernel_products.h"
+#undef W
+#undef SUFFIX
+#define W double
+#define SUFFIX _f32_f64
+#include "kernel_products.h"
+#undef T
+#undef SUFFIX
+#define T double
+#define SUFFIX _f64
+#include "kernel_products.h"
 
 #else
 

@@ -22,7 +22,10 @@ from oneflower.aggregation.updates import NDArray
 SUFFIXES: dict[np.dtype[Any], str] = {np.dtype(np.float32): "_f32", np.dtype(np.float64): "_f64"}
 STRIP = 128
 """Coordinates that a network sorts at a time: all wires of 50 clients stay in the nearest cache."""
+TILE, DEPTH, VECTOR_BYTES = 3, 64, 32
+"""Of kernel.c, which does nothing where these make its memory too small."""
 Int32s = npt.NDArray[np.int32]
+Float64s = npt.NDArray[np.float64]
 
 
 class Formula(IntEnum):
@@ -80,6 +83,11 @@ class Kernel:
             (name, dtype): getattr(library, name + suffix)
             for dtype, suffix in SUFFIXES.items()
             for name in names
+        }
+        self._products = {
+            (np.dtype(np.float32), np.dtype(np.float32)): library.products_f32,
+            (np.dtype(np.float32), np.dtype(np.float64)): library.products_f32_f64,
+            (np.dtype(np.float64), np.dtype(np.float64)): library.products_f64,
         }
 
     def mean(self, shares: Sequence[float]) -> Whole:
@@ -170,6 +178,32 @@ class Kernel:
 
         return whole
 
+    def products(self, rows: Rows | NDArray, work: np.dtype[Any]) -> Float64s | None:
+        """Return the inner products of the rows' differences from the first, which are taken in dtype `work`.
+
+        Shape (n, n); the first row and column are 0. None if the arrays do not suit. No rule may let these
+        numbers into a model: NumPy's have other roundings.
+        """
+        call = self._products.get((rows[0].dtype, work))
+        if call is None or not _alike(rows, rows[0]):
+            return None
+        count, lanes = len(rows), VECTOR_BYTES // work.itemsize
+        tiles = -(-(count - 1) // TILE)
+        packed = np.zeros(tiles * TILE * DEPTH * lanes, work)
+        sums = np.zeros(tiles * (tiles + 1) // 2 * TILE * TILE * lanes)
+        products = np.zeros((count, count))
+        done = call(
+            _size(count),
+            _pointers(rows),
+            _size(rows[0].size),
+            _pointer(packed),
+            _size(packed.size),
+            _pointer(sums),
+            _size(sums.size),
+            _pointer(products),
+        )
+        return products if done else None
+
     def finite(self, values: NDArray) -> bool | None:
         """Return whether every value is a finite number; None if the array does not suit."""
         if values.dtype not in SUFFIXES or not _whole(values):
@@ -218,14 +252,19 @@ def program_of(count: int, network: Sequence[Comparator]) -> Program:
 
 def _suit(read: Rows, written: NDArray) -> bool:
     """Return whether all arrays can be walked by one pointer each."""
-    dtype, size = written.dtype, written.size
     return (
-        dtype in SUFFIXES
+        written.dtype in SUFFIXES
         and bool(read)
         and written.flags.writeable
         and _whole(written)
-        and all(row.dtype == dtype and row.size == size and _whole(row) for row in read)
+        and _alike(read, written)
     )
+
+
+def _alike(rows: Rows | NDArray, other: NDArray) -> bool:
+    """Return whether all rows can be walked by one pointer each, as far as `other` goes, in its dtype."""
+    dtype, size = other.dtype, other.size
+    return all(row.dtype == dtype and row.size == size and _whole(row) for row in rows)
 
 
 def _whole(array: NDArray) -> bool:
@@ -237,7 +276,7 @@ def _pointer(array: NDArray) -> ctypes.c_void_p:
     return ctypes.c_void_p(array.__array_interface__["data"][0])
 
 
-def _pointers(arrays: Rows) -> ctypes.Array[ctypes.c_void_p]:
+def _pointers(arrays: Rows | NDArray) -> ctypes.Array[ctypes.c_void_p]:
     return (ctypes.c_void_p * len(arrays))(*(array.__array_interface__["data"][0] for array in arrays))
 
 

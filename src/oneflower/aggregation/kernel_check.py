@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from oneflower.aggregation.blocks import Rows, Whole
-from oneflower.aggregation.kernel import SUFFIXES, Kernel
+from oneflower.aggregation.kernel import DEPTH, SUFFIXES, VECTOR_BYTES, Float64s, Kernel
 from oneflower.aggregation.mean import mean_rule
 from oneflower.aggregation.optimizers import Step
 from oneflower.aggregation.rules.fedadagrad import adagrad
@@ -61,11 +61,32 @@ def _differing(kernel: Kernel, dtype: np.dtype[Any]) -> Iterator[str]:
     for step in (adam(0.1), yogi(0.1), adagrad(0.1), momentum(0.1, 0.5)):
         if not _same_step(kernel, step, rows):
             yield f"step {step.formula.name} of {dtype}"
+    for work in {dtype, np.dtype(np.float64)}:
+        found = kernel.products(rows[:6], work)
+        if found is None or not np.array_equal(found, products_in_order(rows[:6], work), equal_nan=True):
+            yield f"inner products of {dtype} in {work}"
     if (
         kernel.finite(rows[0]) is not True
         or kernel.finite(np.append(rows[0], dtype.type(np.inf))) is not False
     ):
         yield f"finite check of {dtype}"
+
+
+def products_in_order(rows: Rows, work: np.dtype[Any]) -> Float64s:
+    """Return what `Kernel.products` returns, in the order of kernel_products.h."""
+    lanes, (size,) = VECTOR_BYTES // work.itemsize, rows[0].shape
+    differences = np.zeros((len(rows), -(-size // lanes) * lanes), work)
+    for row, difference in zip(rows, differences, strict=True):
+        np.subtract(row, rows[0], out=difference[:size], dtype=work)
+    steps = differences.reshape(len(rows), -1, lanes).transpose(1, 0, 2)
+    totals = np.zeros((len(rows), len(rows), lanes))
+    for start in range(0, len(steps), DEPTH):
+        sums = np.zeros(totals.shape, work)
+        for step in steps[start : start + DEPTH]:
+            sums += step[:, None] * step[None, :]
+        totals += sums
+    products: Float64s = np.add.accumulate(totals, axis=2)[:, :, -1]
+    return products
 
 
 def _same_step(kernel: Kernel, step: Step, rows: Sequence[NDArray]) -> bool:

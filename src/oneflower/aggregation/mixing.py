@@ -10,7 +10,7 @@ import numpy as np
 
 from oneflower.aggregation.errors import AggregationError
 from oneflower.aggregation.parameter import Values
-from oneflower.aggregation.points import Points
+from oneflower.aggregation.points import Points, Use
 from oneflower.aggregation.spec import Aggregate, Bound, Round, State, StrategySpec
 from oneflower.aggregation.updates import Arrays, Ordered
 
@@ -32,7 +32,7 @@ def nearest_neighbours(points: Points, num_malicious: int) -> Points:
     Allouah et al. 2023, "Fixing by Mixing: A Recipe for Optimal Byzantine ML under Heterogeneity",
     algorithm 2 (NNM). Of two points equally far the first in the fixed order is taken.
     """
-    nearest = np.argsort(points.central().distances, axis=1, kind="stable")
+    nearest = np.argsort(points.central(Use.SELECT).distances, axis=1, kind="stable")
     kept = len(points) - num_malicious
     return points.means(tuple(tuple(sorted(int(i) for i in row[:kept])) for row in nearest))
 

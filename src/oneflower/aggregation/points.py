@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from oneflower.aggregation.blocks import (
     blocks,
     combine,
 )
+from oneflower.aggregation.compiled import kernel
 from oneflower.aggregation.distances import (
     LARGEST_PRODUCT,
     ORDINARY,
@@ -27,6 +29,7 @@ from oneflower.aggregation.distances import (
     is_counter,
     squared_distances,
 )
+from oneflower.aggregation.kernel import Kernel
 from oneflower.aggregation.mean import mean_of
 from oneflower.aggregation.updates import Arrays, NDArray, Ordered, Update
 
@@ -35,6 +38,15 @@ LEAST_SQUARE = 2.0**-900
 
 Groups = tuple[tuple[int, ...], ...]
 """The members of each new point, ascending: it is their plain mean."""
+
+FLOAT64 = np.dtype(np.float64)
+
+
+class Use(Enum):
+    """What inner products are for. The compiled kernel's have other roundings than BLAS's (decision 234)."""
+
+    SELECT = "they decide which points are taken, and ties of rounding aside both decide alike"
+    WEIGH = "they become weights, and so the bytes of the model: they are always NumPy's"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,9 +164,9 @@ class Points:
 
     def squared_distances(self) -> Distances:
         """Return the squared distances; of updates as `distances.squared_distances` does."""
-        return self.central().distances if self.stages else squared_distances(self.updates)
+        return self.central(Use.SELECT).distances if self.stages else squared_distances(self.updates)
 
-    def central(self) -> Central:
+    def central(self, use: Use) -> Central:
         """Return the inner products around the point that is nearest to a majority.
 
         Differences from a point that is far from the others have lost the others' digits, but not who is
@@ -165,21 +177,21 @@ class Points:
         Of float64 arrays, where the squares leave float64 for the majority, all differences are multiplied by
         one power of two.
         """
-        found = self._central(1.0)
+        found = self._central(use, 1.0)
         if not self._is_wide() or 1 / ORDINARY <= found.radius**2 <= ORDINARY:
             return found
         if found.radius < 1:
-            scaled = self._central(STRETCH)
+            scaled = self._central(use, STRETCH)
             return scaled if 0 < scaled.radius < np.inf else found  # a majority of the points are one point
-        scaled = self._central(SHRINK)
+        scaled = self._central(use, SHRINK)
         # A majority that is at one place on that scale was seen from too far away, and is found by now.
-        return scaled if scaled.radius**2 > LEAST_SQUARE else self._central(1.0, scaled.centre)
+        return scaled if scaled.radius**2 > LEAST_SQUARE else self._central(use, 1.0, scaled.centre)
 
-    def _central(self, factor: float, first: int = 0) -> Central:
-        found, least = Central(centre=first, products=self.products(first, factor)), np.inf
+    def _central(self, use: Use, factor: float, first: int = 0) -> Central:
+        found, least = Central(centre=first, products=self.products(first, use, factor)), np.inf
         nearest = int(np.argmin(found.radii))
         while nearest != found.centre:
-            found = Central(centre=nearest, products=self.products(nearest, factor))
+            found = Central(centre=nearest, products=self.products(nearest, use, factor))
             radius, best = found.radius, int(np.argmin(found.radii))
             if found.radii[best] < 0.5 * radius < 0.5 * least:  # the radius falls each time: it ends
                 nearest, least = best, radius
@@ -189,24 +201,31 @@ class Points:
         """Return whether an array holds numbers whose squares no float64 holds."""
         return any(a.dtype.kind == "f" and a.dtype.itemsize > 4 for a in self.updates[0].arrays.values())
 
-    def products(self, centre: int, factor: float = 1.0) -> Distances:
+    def products(self, centre: int, use: Use, factor: float = 1.0) -> Distances:
         """Return the inner products of the points' differences from one of them; counters are left out.
 
         The differences are multiplied by the factor.
         """
-        count, arithmetic = len(self), Arithmetic(wide=True, factor=factor)
+        count, compiled = len(self), kernel() if use is Use.SELECT else None
+        arithmetic = Arithmetic(wide=True, factor=factor)
         products = np.zeros((count, count))
+        order = [centre, *(i for i in range(count) if i != centre)]
         with np.errstate(over="ignore", invalid="ignore"):
             for name, array in self.updates[0].arrays.items():
                 if is_counter(name, array):
                     continue
                 columns = self._columns(name)
+                if compiled and not self.stages and factor == 1:
+                    found = compiled.products([columns[i] for i in order], FLOAT64)
+                    if found is not None:
+                        products[np.ix_(order, order)] += found
+                        continue
                 for block in blocks(array.size):
                     rows = self._block(columns, block)
                     differences = np.empty((count, block.stop - block.start))
                     for row, difference in zip(rows, differences, strict=True):
                         arithmetic.subtract(row, rows[centre], difference)
-                    _add_products(differences, products)
+                    _add_products(differences, products, compiled)
         return products
 
     def _columns(self, name: str) -> Rows:
@@ -229,8 +248,14 @@ def _means(rows: Rows, groups: Groups) -> Rows:
     return [found[group] for group in groups]
 
 
-def _add_products(differences: NDArray, products: Distances) -> None:
+def _add_products(differences: NDArray, products: Distances, compiled: Kernel | None) -> None:
     """Add the rows' inner products: small pieces, of two arrays, because BLAS starts threads for others."""
+    if compiled:
+        origin = np.zeros_like(differences[0])
+        found = compiled.products([origin, *differences], FLOAT64)
+        if found is not None:
+            products += found[1:, 1:]
+            return
     other = differences.copy()
     depth = max(LARGEST_PRODUCT // len(differences) ** 2, 64)
     for piece in blocks(differences.shape[1], min(depth, BLOCK)):

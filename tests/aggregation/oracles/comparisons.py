@@ -10,7 +10,7 @@ import numpy as np
 from oneflower.aggregation import Ordered, Round, Update, ordered, pre_aggregated, spec_of
 from oneflower.aggregation.distances import krum_scores, squared_distances
 from oneflower.aggregation.mixing import bucketing, nearest_neighbours
-from oneflower.aggregation.points import Points
+from oneflower.aggregation.points import Points, Use
 
 from ..exact import selection
 from . import arbiter, byzfl_rules, flower_rules, optimizers
@@ -193,7 +193,7 @@ def krum_ties(sent: Sent) -> bool:
 def multikrum_ties(sent: Sent) -> bool:
     """Return whether the scores are tied, and the n - f of ours are among the least."""
     scores = arbiter.scores(arbiter.squared_distances(sent.rows), sent.malicious)
-    order = np.argsort(krum_scores(Points(sent.updates).central().distances, sent.malicious), kind="stable")
+    order = np.argsort(krum_scores(Points(sent.updates).central(Use.SELECT).distances, sent.malicious), kind="stable")
     return arbiter.are_tied(scores, honest(sent)) and arbiter.is_best(scores, order[: honest(sent)])
 
 

@@ -5,6 +5,7 @@ import numpy as np
 from oneflower.aggregation.comparison import lower_median
 from oneflower.aggregation.mean import mean_rule
 from oneflower.aggregation.parameter import Parameter, Values
+from oneflower.aggregation.points import Use
 from oneflower.aggregation.rules.fedtrimmedavg import trimmed_mean
 from oneflower.aggregation.spec import Aggregate, Family, Round, State, StrategySpec
 from oneflower.aggregation.updates import Arrays, Ordered
@@ -28,7 +29,7 @@ def apply(updates: Ordered, model: Arrays, state: State, values: Values, this_ro
     """
     mixed = this_round.points(updates)
     points = mixed.beside(model)
-    squares = np.diagonal(points.products(0))[1:]
+    squares = np.diagonal(points.products(0, Use.WEIGH))[1:]
     lengths = [float(length) for length in np.sqrt(np.where(np.isnan(squares), np.inf, squares))]
     radius = CLIPPING_RADIUS.of(values) or lower_median(lengths)  # 0 where a majority changes nothing
     shares = [(radius / length if length > radius else 1.0) / len(lengths) for length in lengths]

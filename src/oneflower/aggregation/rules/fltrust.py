@@ -7,7 +7,7 @@ import numpy as np
 from oneflower.aggregation.blocks import BlockRule, Rows
 from oneflower.aggregation.norms import Kind, kinds_of
 from oneflower.aggregation.parameter import Values
-from oneflower.aggregation.points import Points
+from oneflower.aggregation.points import Points, Use
 from oneflower.aggregation.spec import Aggregate, Family, Round, State, StrategySpec
 from oneflower.aggregation.updates import Arrays, NDArray, Ordered
 
@@ -27,13 +27,13 @@ def apply(updates: Ordered, model: Arrays, state: State, _values: Values, this_r
     mixed, root, kinds = this_round.points(updates), this_round.root or {}, kinds_of(model)
     points = mixed.beside(model, root)
     weights, statistics = (points.of(kinds[kind]) for kind in (Kind.WEIGHTS, Kind.STATISTICS))
-    products = weights.products(0)
+    products = weights.products(0, Use.WEIGH)
     trust = shares_of_trust(products)
     trusted = [place for place, share in enumerate(trust) if share]
     counted = {name: root[name] for name in kinds[Kind.COUNTERS]}
     if not trusted:
         return Aggregate(model={**model, **counted}, state=state, used=())
-    capped = np.minimum(to_servers_length(statistics.products(0)), 1.0)  # beyond the mean is no variance
+    capped = np.minimum(to_servers_length(statistics.products(0, Use.WEIGH)), 1.0)  # beyond the mean is no variance
     new = {
         **counted,
         **moved(weights, trust * to_servers_length(products), this_round),

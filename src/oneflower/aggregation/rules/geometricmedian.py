@@ -4,7 +4,7 @@ import numpy as np
 
 from oneflower.aggregation.mean import mean_rule
 from oneflower.aggregation.parameter import Values
-from oneflower.aggregation.points import Central
+from oneflower.aggregation.points import Central, Use
 from oneflower.aggregation.spec import Aggregate, Family, Round, State, StrategySpec
 from oneflower.aggregation.updates import Arrays, Ordered
 
@@ -23,7 +23,7 @@ def apply(updates: Ordered, _model: Arrays, state: State, _values: Values, this_
     the same weight. The models are read two or three times: for their inner products and for the mean.
     """
     points = this_round.points(updates)
-    shares = weiszfeld(points.central())
+    shares = weiszfeld(points.central(Use.WEIGH))
     made = points.combine(lambda size, dtype: mean_rule(shares, size, dtype), this_round.allocate)
     return Aggregate(model=made.model, state=state, used=updates, shares=points.shares(shares))
 

@@ -5,6 +5,7 @@ import numpy as np
 from oneflower.aggregation.distances import krum_scores
 from oneflower.aggregation.mean import mean_of
 from oneflower.aggregation.parameter import NUM_MALICIOUS, Values
+from oneflower.aggregation.points import Use
 from oneflower.aggregation.spec import Aggregate, Bound, Family, Round, State, StrategySpec
 from oneflower.aggregation.updates import Arrays, Ordered
 
@@ -16,7 +17,7 @@ def apply(updates: Ordered, _model: Arrays, state: State, values: Values, this_r
     (m-Krum with m = n - f). Ties go to the first in the fixed order. Distances are computed in float64.
     """
     points, malicious = this_round.points(updates), NUM_MALICIOUS.of(values)
-    order = np.argsort(krum_scores(points.central().distances, malicious), kind="stable")
+    order = np.argsort(krum_scores(points.central(Use.SELECT).distances, malicious), kind="stable")
     kept = sorted(int(i) for i in order[: len(points) - malicious])
     selected = points.only(kept)
     shares = points.shares([(i in kept) / len(kept) for i in range(len(points))])
