@@ -14,8 +14,11 @@
 #include <errno.h>
 #include <math.h>
 #include <sys/mman.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
-#define STRIP 4096        /* values of a sum that stay in the nearest cache while row after row is added */
+#define STRIP_BYTES 32768 /* of a sum that stays in the nearest cache while row after row is added */
 #define ROWS_AT_ONCE 10   /* rows that one loop reads: enough streams for the memory, few enough for registers */
 #define VECTOR_BYTES 32   /* of products */
 #define DEPTH 64          /* products that a lane sums in its own type: what is packed stays in the nearest cache */
@@ -55,7 +58,30 @@ static void huge_pages(void *memory, size_t bytes)
     }
 }
 
-/* The digest of the source that this was compiled from. */
+/* Copy a strip to where it is not read again soon. A large result goes past the caches: otherwise each of its lines
+   is first read from memory, in order to be overwritten. */
+INLINE void put(void *to, const void *from, size_t bytes, int past_caches)
+{
+#ifdef __SSE2__
+    if (past_caches) {
+        for (; bytes >= sizeof(__m128i); bytes -= sizeof(__m128i), to = (__m128i *)to + 1, from = (const __m128i *)from + 1)
+            _mm_stream_si128((__m128i *)to, _mm_load_si128((const __m128i *)from));
+    }
+#endif
+    memcpy(to, from, bytes);
+}
+
+static int past_caches(const void *result, size_t bytes) { return bytes >= LARGE && (uintptr_t)result % 16 == 0; }
+
+/* What was put past the caches is seen by all threads before the call returns. */
+INLINE void settle(void)
+{
+#ifdef __SSE2__
+    _mm_sfence();
+#endif
+}
+
+/* The digest of the sources that this was compiled from. */
 EXPORT const char *oneflower_source(void) { return SOURCE; }
 
 #define JOIN_(a, b) a##b
@@ -116,16 +142,18 @@ INLINE T NAME(value)(B bits)
 
 #define LARGER(top, candidate) do { B c_ = (candidate); top = c_ > top ? c_ : top; } while (0)
 
-/* out = sum of factors[j] * rows[j]; with `more`, added to what out holds. */
+#define STRIP (STRIP_BYTES / sizeof(T))
+
+/* sum = sum of factors[j] * rows[j] from `base` on; with `more`, added to what sum holds. */
 #define ADD(j) s = s + r##j[i] * f##j;
-#define ROW(j) const T *r##j = rows[j]; const T f##j = factors[j];
+#define ROW(j) const T *r##j = rows[j] + base; const T f##j = factors[j];
 #define SUM(k, rest) \
     case k: { \
         ROWS_##k \
         if (more) { \
-            EACH { T s = out[i] + r0[i] * f0; rest out[i] = s; } \
+            EACH { T s = sum[i] + r0[i] * f0; rest sum[i] = s; } \
         } else { \
-            EACH { T s = r0[i] * f0; rest out[i] = s; } \
+            EACH { T s = r0[i] * f0; rest sum[i] = s; } \
         } \
         break; \
     }
@@ -151,65 +179,73 @@ INLINE T NAME(value)(B bits)
 #define ADD_10 ADD_9 ADD(9)
 #endif
 
-INLINE void NAME(add_rows)(const T *const *rows, const T *factors, size_t count, int more, size_t start, size_t stop,
-                           T *out)
+INLINE void NAME(add_rows)(const T *const *rows, const T *factors, size_t count, int more, size_t base, size_t stop,
+                           T *sum)
 {
+    const size_t start = 0;
     switch (count) {
         SUM(1, ) SUM(2, ADD_2) SUM(3, ADD_3) SUM(4, ADD_4) SUM(5, ADD_5)
         SUM(6, ADD_6) SUM(7, ADD_7) SUM(8, ADD_8) SUM(9, ADD_9) SUM(10, ADD_10)
     }
 }
 
-INLINE void NAME(strip)(const T *const *rows, const T *factors, size_t count, size_t start, size_t stop, T *out)
+INLINE void NAME(strip)(const T *const *rows, const T *factors, size_t count, size_t base, size_t stop, T *sum)
 {
     for (size_t first = 0; first < count; first += ROWS_AT_ONCE) {
         size_t here = count - first < ROWS_AT_ONCE ? count - first : ROWS_AT_ONCE;
-        NAME(add_rows)(rows + first, factors + first, here, first > 0, start, stop, out);
+        NAME(add_rows)(rows + first, factors + first, here, first > 0, base, stop, sum);
     }
 }
 
 /* The weighted mean. Returns whether all of it is finite. */
 EXPORT WIDEST int NAME(mean)(size_t count, const T *const *rows, const T *factors, size_t size, T *out)
 {
+    _Alignas(64) T sum[STRIP];
     B top = 0;
+    const int past = past_caches(out, size * sizeof(T));
     huge_pages(out, size * sizeof(T));
-    for (size_t start = 0; start < size; start += STRIP) {
-        size_t stop = size - start < STRIP ? size : start + STRIP;
-        NAME(strip)(rows, factors, count, start, stop, out);
-        EACH LARGER(top, NAME(bits)(out[i]));
+    for (size_t base = 0; base < size; base += STRIP) {
+        const size_t start = 0, stop = size - base < STRIP ? size - base : STRIP;
+        NAME(strip)(rows, factors, count, base, stop, sum);
+        EACH LARGER(top, NAME(bits)(sum[i]));
+        put(out + base, sum, stop * sizeof(T), past);
     }
+    settle();
     return isfinite(NAME(value)(top));
 }
 
+#define MEAN_TOPS \
+    LARGER(after, NAME(bits)(sum[i])); \
+    LARGER(before, NAME(bits)(sent[i])); \
+    LARGER(change, NAME(bits)(sum[i] - sent[i]));
+#define MOMENT_TOP(j, moment) \
+    B raw_##j; \
+    memcpy(&raw_##j, (moment) + i, sizeof raw_##j); \
+    all[j] |= raw_##j; \
+    LARGER(top[j], raw_##j & ((B)-1 >> 1));
+
 /* The weighted mean, and the largest |values| that a step from x with these moments meets:
-   tops = |mean - x|, |x|, |mean|, each moment. signs[j]: whether a value of moment j has the sign of a negative. */
+   tops = |mean - x|, |x|, |mean|, each moment, of which there are one or two. signs[j]: whether a value of moment j has the sign of a negative. */
 EXPORT WIDEST void NAME(mean_and_tops)(size_t count, const T *const *rows, const T *factors, size_t size, T *out,
                                        const T *x, size_t moment_count, const T *const *moments, T *tops,
                                        int32_t *signs)
 {
+    _Alignas(64) T sum[STRIP];
     B change = 0, before = 0, after = 0, top[2] = {0, 0}, all[2] = {0, 0};
+    const int past = past_caches(out, size * sizeof(T));
     huge_pages(out, size * sizeof(T));
-    for (size_t start = 0; start < size; start += STRIP) {
-        size_t stop = size - start < STRIP ? size : start + STRIP;
-        NAME(strip)(rows, factors, count, start, stop, out);
-        EACH {
-            LARGER(after, NAME(bits)(out[i]));
-            LARGER(before, NAME(bits)(x[i]));
-            LARGER(change, NAME(bits)(out[i] - x[i]));
+    for (size_t base = 0; base < size; base += STRIP) {
+        const size_t start = 0, stop = size - base < STRIP ? size - base : STRIP;
+        const T *sent = x + base, *first = moments[0] + base, *last = moments[moment_count - 1] + base;
+        NAME(strip)(rows, factors, count, base, stop, sum);
+        if (moment_count == 1) {
+            EACH { MEAN_TOPS MOMENT_TOP(0, first) }
+        } else {
+            EACH { MEAN_TOPS MOMENT_TOP(0, first) MOMENT_TOP(1, last) }
         }
-        for (size_t j = 0; j < moment_count; j++) {
-            const T *moment = moments[j];
-            B highest = top[j], seen = all[j];
-            EACH {
-                B raw;
-                memcpy(&raw, moment + i, sizeof raw);
-                seen |= raw;
-                LARGER(highest, raw & ((B)-1 >> 1));
-            }
-            top[j] = highest;
-            all[j] = seen;
-        }
+        put(out + base, sum, stop * sizeof(T), past);
     }
+    settle();
     tops[0] = NAME(value)(change);
     tops[1] = NAME(value)(before);
     tops[2] = NAME(value)(after);
