@@ -23,6 +23,7 @@
 #define VECTOR_BYTES 32   /* of products */
 #define DEPTH 64          /* products that a lane sums in its own type: what is packed stays in the nearest cache */
 #define TILE 3            /* rows by rows whose products are summed in registers */
+#define LINE 64           /* bytes that the processor takes from memory at a time */
 #define LARGE (4 << 20)   /* bytes of a result for which large pages are worth asking */
 #define INLINE static inline __attribute__((always_inline))
 #define EXPORT __attribute__((visibility("default")))
@@ -324,7 +325,8 @@ INLINE int NAME(mixed_zeros)(size_t count, const T *const *rows, size_t i)
 
 /* The mean of the kept wires after a network of comparators, block by block.
 
-   Wires 0 to count - 1 are the rows; the others are scratch, `strip` values each. A block is left to the caller, who
+   Wires 0 to count - 1 are the rows; the others are scratch, each `strip` values and one LINE apart, in memory that
+   has one LINE more. A block is left to the caller, who
    finds left[block] = 1, where NumPy's result depends on more than the values: the mean is not finite, a value is NaN,
    or the mean is a zero where zeros of both signs met (of two equal values a minimum may take either). */
 EXPORT WIDEST void NAME(trimmed)(size_t count, const T *const *rows, size_t size, size_t block, size_t strip,
@@ -332,6 +334,8 @@ EXPORT WIDEST void NAME(trimmed)(size_t count, const T *const *rows, size_t size
                                  T *scratch, T *out, uint8_t *left)
 {
     const T divisor = (T)kept_count;
+    T *wires = (T *)(((uintptr_t)scratch + LINE - 1) & ~(uintptr_t)(LINE - 1));
+    const size_t stride = strip + LINE / sizeof(T);
     huge_pages(out, size * sizeof(T));
     for (size_t begin = 0, number = 0; begin < size; begin += block, number++) {
         size_t end = size - begin < block ? size : begin + block;
@@ -339,7 +343,7 @@ EXPORT WIDEST void NAME(trimmed)(size_t count, const T *const *rows, size_t size
         for (size_t base = begin; base < end; base += strip) {
             const size_t start = 0, stop = end - base < strip ? end - base : strip;
             T *result = out + base;
-#define SCRATCH(id) (scratch + ((size_t)(id) - count) * strip)
+#define SCRATCH(id) (wires + ((size_t)(id) - count) * stride)
 #define WIRE(id) ((size_t)(id) < count ? rows[id] + base : SCRATCH(id))
             for (size_t j = 0; j < count; j += 2) {
                 const T *a = rows[j] + base, *b = rows[j + 1 < count ? j + 1 : j] + base;

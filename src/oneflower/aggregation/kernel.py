@@ -22,8 +22,8 @@ from oneflower.aggregation.updates import NDArray
 SUFFIXES: dict[np.dtype[Any], str] = {np.dtype(np.float32): "_f32", np.dtype(np.float64): "_f64"}
 STRIP = 128
 """Coordinates that a network sorts at a time: all wires of 50 clients stay in the nearest cache."""
-TILE, DEPTH, VECTOR_BYTES = 3, 64, 32
-"""Of kernel.c, which does nothing where these make its memory too small."""
+TILE, DEPTH, VECTOR_BYTES, LINE_BYTES = 3, 64, 32, 64
+"""Of kernel.c."""
 Int32s = npt.NDArray[np.int32]
 Float64s = npt.NDArray[np.float64]
 
@@ -157,7 +157,7 @@ class Kernel:
         def whole(_name: str, rows: Rows, out: NDArray) -> Sequence[slice]:
             if not _suit(rows, out) or len(rows) != count:
                 return tuple(blocks(out.size))
-            wires = scratch.setdefault(out.dtype, np.empty(program.scratch * STRIP, out.dtype))
+            wires = scratch.setdefault(out.dtype, _scratch(program.scratch, out.dtype))
             parts = tuple(blocks(out.size))
             left = np.zeros(len(parts), np.uint8)
             self._calls["trimmed", out.dtype](
@@ -270,6 +270,10 @@ def _alike(rows: Rows | NDArray, other: NDArray) -> bool:
 def _whole(array: NDArray) -> bool:
     flags = array.flags
     return array.ndim == 1 and flags.c_contiguous and flags.aligned
+
+
+def _scratch(wires: int, dtype: np.dtype[Any]) -> NDArray:
+    return np.empty(wires * STRIP + (wires + 1) * LINE_BYTES // dtype.itemsize, dtype)
 
 
 def _pointer(array: NDArray) -> ctypes.c_void_p:
