@@ -84,6 +84,7 @@ class Kernel:
             for dtype, suffix in SUFFIXES.items()
             for name in names
         }
+        self._means: dict[int, Whole] = {}
         self._products = {
             (np.dtype(np.float32), np.dtype(np.float32)): library.products_f32,
             (np.dtype(np.float32), np.dtype(np.float64)): library.products_f32_f64,
@@ -177,6 +178,13 @@ class Kernel:
             return tuple(part for part, here in zip(parts, left, strict=True) if here)
 
         return whole
+
+    def plain_mean(self, rows: Rows, out: NDArray) -> bool:
+        """Fill `out` with the mean of the rows; False if that is left to NumPy."""
+        count = len(rows)
+        if count not in self._means:
+            self._means[count] = self.trimmed(count, (), range(count))
+        return not self._means[count]("", rows, out)
 
     def products(self, rows: Rows | NDArray, work: np.dtype[Any]) -> Float64s | None:
         """Return the inner products of the rows' differences from the first, which are taken in dtype `work`.

@@ -30,7 +30,7 @@ from oneflower.aggregation.distances import (
     squared_distances,
 )
 from oneflower.aggregation.kernel import Kernel
-from oneflower.aggregation.mean import mean_of
+from oneflower.aggregation.mean import mean_of, mean_rule
 from oneflower.aggregation.updates import Arrays, NDArray, Ordered, Update
 
 LEAST_SQUARE = 2.0**-900
@@ -152,13 +152,19 @@ class Points:
         return rows
 
     def combine(self, make_rule: RuleFactory, allocate: Allocate, whole: Whole | None = None) -> Combined:
-        """Apply a rule of coordinates to the points, see `blocks.combine`; `whole` is for updates alone."""
+        """Apply a rule of coordinates to the points, see `blocks.combine`; of means, `whole` sees blocks."""
         if not self.stages:
             return combine(self.updates, make_rule, allocate, whole)
 
         def make(size: int, dtype: np.dtype[Any]) -> BlockRule:
             rule = make_rule(size, dtype)
-            return lambda rows, out: rule(self.mix(rows), out)
+
+            def apply(rows: Rows, out: NDArray) -> None:
+                mixed = self.mix(rows)
+                if whole is None or whole("", mixed, out):
+                    rule(mixed, out)
+
+            return apply
 
         return combine(self.updates, make, allocate)
 
@@ -235,15 +241,24 @@ class Points:
         return self.mix([column[block].astype(np.float64) for column in columns])
 
 
+def mean_of_points(points: Points, weights: Sequence[float], allocate: Allocate) -> Combined:
+    """Return the sum of the points, each times its weight."""
+    compiled = kernel()
+    whole = compiled.mean(weights) if compiled else None
+    return points.combine(lambda size, dtype: mean_rule(weights, size, dtype), allocate, whole)
+
+
 def _means(rows: Rows, groups: Groups) -> Rows:
     """Return the mean of each group of rows; of IID data many groups are the same, and share one."""
     found: dict[tuple[int, ...], NDArray] = {}
+    compiled = kernel()
     for group in groups:
         if group not in found:
             mean = rows[group[0]]
             if len(group) > 1:
-                mean = np.empty_like(mean)
-                mean_of([rows[i] for i in group], mean)
+                mean, members = np.empty_like(mean), [rows[i] for i in group]
+                if not (compiled and compiled.plain_mean(members, mean)):
+                    mean_of(members, mean)
             found[group] = mean
     return [found[group] for group in groups]
 

@@ -3,9 +3,8 @@
 import numpy as np
 
 from oneflower.aggregation.comparison import lower_median
-from oneflower.aggregation.mean import mean_rule
 from oneflower.aggregation.parameter import Parameter, Values
-from oneflower.aggregation.points import Use
+from oneflower.aggregation.points import Use, mean_of_points
 from oneflower.aggregation.rules.fedtrimmedavg import trimmed_mean
 from oneflower.aggregation.spec import Aggregate, Family, Round, State, StrategySpec
 from oneflower.aggregation.updates import Arrays, Ordered
@@ -36,9 +35,7 @@ def apply(updates: Ordered, model: Arrays, state: State, values: Values, this_ro
     weights = [1 - sum(shares), *shares]
     floats = [name for name, array in model.items() if array.dtype.kind == "f"]
     whole = [name for name in model if name not in floats]
-    moved = points.of(floats).combine(
-        lambda size, dtype: mean_rule(weights, size, dtype), this_round.allocate
-    )
+    moved = mean_of_points(points.of(floats), weights, this_round.allocate)
     counts = mixed.of(whole)
     counted = trimmed_mean(counts, (len(counts) - 1) // 2, this_round.allocate)
     new = {name: moved.model[name] if name in moved.model else counted.model[name] for name in model}

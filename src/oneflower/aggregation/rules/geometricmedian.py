@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from oneflower.aggregation.mean import mean_rule
 from oneflower.aggregation.parameter import Values
-from oneflower.aggregation.points import Central, Use
+from oneflower.aggregation.points import Central, Use, mean_of_points
 from oneflower.aggregation.spec import Aggregate, Family, Round, State, StrategySpec
 from oneflower.aggregation.updates import Arrays, Ordered
 
@@ -24,8 +23,9 @@ def apply(updates: Ordered, _model: Arrays, state: State, _values: Values, this_
     """
     points = this_round.points(updates)
     shares = weiszfeld(points.central(Use.WEIGH))
-    made = points.combine(lambda size, dtype: mean_rule(shares, size, dtype), this_round.allocate)
-    return Aggregate(model=made.model, state=state, used=updates, shares=points.shares(shares))
+    made = mean_of_points(points, shares, this_round.allocate)
+    given = points.shares(shares)
+    return Aggregate(model=made.model, state=state, used=updates, shares=given, finite=made.finite)
 
 
 def weiszfeld(central: Central) -> list[float]:

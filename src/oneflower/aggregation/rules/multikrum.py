@@ -3,9 +3,9 @@
 import numpy as np
 
 from oneflower.aggregation.distances import krum_scores
-from oneflower.aggregation.mean import mean_of
 from oneflower.aggregation.parameter import NUM_MALICIOUS, Values
 from oneflower.aggregation.points import Use
+from oneflower.aggregation.rules.fedtrimmedavg import trimmed_mean
 from oneflower.aggregation.spec import Aggregate, Bound, Family, Round, State, StrategySpec
 from oneflower.aggregation.updates import Arrays, Ordered
 
@@ -21,8 +21,8 @@ def apply(updates: Ordered, _model: Arrays, state: State, values: Values, this_r
     kept = sorted(int(i) for i in order[: len(points) - malicious])
     selected = points.only(kept)
     shares = points.shares([(i in kept) / len(kept) for i in range(len(points))])
-    made = selected.combine(lambda _size, _dtype: mean_of, this_round.allocate)
-    return Aggregate(model=made.model, state=state, used=selected.used, shares=shares)
+    made = trimmed_mean(selected, 0, this_round.allocate)
+    return Aggregate(model=made.model, state=state, used=selected.used, shares=shares, finite=made.finite)
 
 
 SPEC = StrategySpec(
