@@ -1,14 +1,16 @@
 """Each aggregation rule against Flower's own: time, peak memory, share of a memory copy's bandwidth.
 
-    python benchmarks/aggregation.py                                # the whole grid, some minutes
-    python benchmarks/aggregation.py --clients 10 --values 1e7      # one cell of it
+    python benchmarks/aggregation.py                                # the grid and the shares, some minutes
+    python benchmarks/aggregation.py --clients 10 --values 1e7      # one cell of it, and the shares
+    python benchmarks/aggregation.py --shares                       # the shares alone, of every rule
 
 Both sides turn the same replies into a new ArrayRecord, one after the other in one process; the ratio is
 that of their medians on the wall clock. On a machine with other work the ratio in processor seconds is the
 steadier one. The model has four float32 arrays. Peak memory is what is allocated beyond the replies, in
 models, in a call of its own. Bandwidth counts each update read once and the result written once, over a plain
 copy of all updates timed in the same rounds. Ours parses and checks replies as they arrive, before this; what
-that costs is a line of its own.
+that costs is a line of its own. Then `read_share.py` gives the share of the read bandwidth of every rule,
+also of those that Flower does not have, and the last line is JSON: the ratios and the shares.
 """
 
 import argparse
@@ -20,7 +22,7 @@ import platform
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,16 +34,25 @@ from flwr.common import Array, ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import strategy
 
 from oneflower.aggregation import NUM_MALICIOUS, SPECS, Values, check_together, model_schema, spec_of
+from oneflower.aggregation.compiled import summary
 from oneflower.flower.records import array_views
 from oneflower.training.replies import parse_update
 from oneflower.training.strategy import Strategy
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from read_share import Share, Timed, shares  # type: ignore[import-not-found]
+
 from flower_side import flowers, having_sent  # type: ignore[import-not-found]
 
 # FedProx is FedAvg on the server; what Flower has no strategy of has nothing to be compared with.
 RULES = tuple(spec.name for spec in SPECS if spec.name != "FedProx" and hasattr(strategy, spec.name))
+ALL_RULES = tuple(spec.name for spec in SPECS)
 FRACTIONS = (1 / 2, 1 / 4, 1 / 8)  # and what is left
+AROUND_THE_MODEL = ("CenteredClipping", "FLTrust")  # they read the model that was sent, too
+SHARES = (
+    (10, 1e7),
+    (50, 1e6),
+)  # clients and values of which the shares are measured; the first go into the JSON
 COLUMNS = {
     "flower_ms": "Flower ms",
     "ours_ms": "ours ms",
@@ -112,7 +123,11 @@ def flower_side(rule: str, this: Round) -> Aggregator:
 
 def our_side(rule: str, this: Round) -> Aggregator:
     """Return ours, which takes the updates that were parsed from the replies when they arrived."""
-    ours = Strategy(spec=spec_of(rule), values=values_of(rule, len(this.returned)))
+    ours = Strategy(
+        spec=spec_of(rule),
+        values=values_of(rule, len(this.returned)),
+        root_update=lambda _number, _sent: this.returned[0],  # of FLTrust
+    )
     model = array_views(this.sent)
     return lambda number, updates: ours.aggregate(number, model, check_together(updates).valid)
 
@@ -204,22 +219,52 @@ def check_ms(this: Round, repeats: int) -> float:
     return 1e3 * median(spent(partial(parse_update, reply, schema)).wall for _ in range(repeats + 2))
 
 
+def read_shares(clients: int, values: int, rules: Sequence[str], repeats: int) -> dict[str, Share]:
+    """Print and return how near each rule comes to reading its input."""
+    this = make_round(clients, values)
+    model = array_views(this.sent)
+    schema = model_schema(model)
+
+    def given() -> list[Any]:
+        return [parse_update(reply, schema) for reply in this.replies()]
+
+    timed = {}
+    for rule in rules:
+        state = sum(array.nbytes for array in spec_of(rule).init(model).values())
+        sent = this.size_bytes if state or rule in AROUND_THE_MODEL else 0
+        read = clients * this.size_bytes + state + sent
+        timed[rule] = Timed(aggregate=our_side(rule, this), given=given, bytes_read=read)
+    updates = [array for record in this.returned for array in array_views(record).values()]
+    found, speed = shares(timed, updates, repeats)
+    cell = f"{clients} {_short(values)}"
+    print(f"{'share of':>14}{cell:>14}  one core reads {speed}; aggregation by {summary()}")
+    for rule, each in found.items():
+        print(f"{rule:>18}{each.ms:>10.1f} ms{100 * each.share:>8.0f} %", flush=True)
+    return found
+
+
 def main() -> None:
-    """Print a line a cell, then the ratios as one line of JSON if asked."""
+    """Print a line a cell, then the shares, then ratios and shares as one line of JSON."""
     options = _options()
     logging.getLogger("flwr").setLevel(logging.ERROR)
     print(f"NumPy {np.__version__}, Python {platform.python_version()}, {platform.machine()}")
-    print(f"{'rule':>14}{'n d':>14}" + "".join(f"{title:>12}" for title in COLUMNS.values()))
+    if not options.shares:
+        print(f"{'rule':>14}{'n d':>14}" + "".join(f"{title:>12}" for title in COLUMNS.values()))
     ratios: dict[str, float] = {}
-    for clients, values in itertools.product(options.clients, options.values):
+    cells = () if options.shares else itertools.product(options.clients, options.values)
+    for clients, values in cells:
         this, cell = make_round(clients, int(values)), f"{clients} {_short(values)}"
         for rule in options.rules:
             measured = compare(rule, this, options.repeats)
             ratios[f"{rule} {cell}"] = round(measured["ratio"], 2)
             print(_line(rule, cell, measured), flush=True)
         print(f"{'one check':>14}{cell:>14}{'':>12}{check_ms(this, options.repeats):>12.2f}")
-    if options.json:
-        print(json.dumps({"ratios": ratios}))
+    tables = [
+        read_shares(clients, int(values), options.share_rules, options.share_repeats)
+        for clients, values in SHARES
+    ]
+    read_share, of_many = ({rule: round(each.share, 3) for rule, each in table.items()} for table in tables)
+    print(json.dumps({"ratios": ratios, "read_share": read_share, "read_share_of_50": of_many}))
 
 
 def _line(rule: str, cell: str, measured: dict[str, float]) -> str:
@@ -233,11 +278,15 @@ def _short(values: float) -> str:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--clients", type=int, nargs="+", default=[5, 10, 50])
+    parser.add_argument("--clients", type=int, nargs="+", default=[5, 10])
     parser.add_argument("--values", type=float, nargs="+", default=[1e5, 1e7], help="values in a model")
     parser.add_argument("--rules", nargs="+", choices=RULES, default=RULES)
-    parser.add_argument("--repeats", type=int, default=5, help="calls of each side, in turn")
-    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    parser.add_argument("--repeats", type=int, default=3, help="calls of each side, in turn")
+    parser.add_argument("--shares", action="store_true", help="only the shares of the read bandwidth")
+    parser.add_argument("--share-rules", nargs="+", choices=ALL_RULES, default=ALL_RULES)
+    parser.add_argument(
+        "--share-repeats", type=int, default=7, help="calls of each rule and each read, in turn"
+    )
     return parser.parse_args()
 
 
