@@ -1,9 +1,9 @@
 """How near to the memory's speed each rule aggregates: `aggregation.py --shares` prints it.
 
 The share of a rule is the time that reading alone would take, over what the rule takes, both measured in turn
-in processor seconds of one core, which include waiting for memory and leave out what other processes take. What
-must be read is every update, and what a server optimizer keeps: the model that was sent and the moments. Reading
-is the fastest of several ways: by NumPy, and by C at one, four and eight places at once.
+in processor seconds of one core: they include waiting for memory and leave out what other processes take.
+What must be read is every update, and what a server optimizer keeps: the model that was sent and the moments.
+Reading is the fastest of several ways: by NumPy, and by C at one, four and eight places at once.
 """
 
 import ctypes
