@@ -25,7 +25,7 @@ FOLDER = ROOT / "src" / "oneflower" / "aggregation"
 SOURCES = (FOLDER / "kernel.c", FOLDER / "kernel_products.h")
 LIBRARY = FOLDER / "libkernel.so"
 IN_WHEEL = "oneflower/aggregation/libkernel.so"
-LIMIT_S = 120
+LIMIT_S = 300
 # The bytes must be NumPy's: no product and sum in one rounding, nothing that -ffast-math allows.
 NUMPYS_BYTES = ("-ffp-contract=off", "-fno-fast-math", "-fno-math-errno", "-fno-trapping-math")
 HARDENED = ("-fstack-protector-strong", "-D_FORTIFY_SOURCE=2", "-Wl,-z,relro,-z,now,-z,noexecstack")

@@ -190,7 +190,8 @@ INLINE void NAME(add_rows)(const T *const *rows, const T *factors, size_t count,
     }
 }
 
-INLINE void NAME(strip)(const T *const *rows, const T *factors, size_t count, size_t base, size_t stop, T *sum)
+/* Compiled by itself, because its many loops take most of the compiler's time. */
+static WIDEST void NAME(strip)(const T *const *rows, const T *factors, size_t count, size_t base, size_t stop, T *sum)
 {
     for (size_t first = 0; first < count; first += ROWS_AT_ONCE) {
         size_t here = count - first < ROWS_AT_ONCE ? count - first : ROWS_AT_ONCE;
