@@ -35,12 +35,18 @@ $(TRAIN): pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(DATA_PACKAGES)
 	@touch $(TRAIN)
 
-$(DEVELOP): $(TRAIN) pyproject.toml
+# The library of the aggregation kernel, for which a compiler is optional: docs/aggregation.md.
+KERNEL := src/oneflower/aggregation/kernel
+$(VENV)/.with-kernel: $(TRAIN) $(KERNEL).c $(KERNEL)_products.h hatch_build.py
+	$(BIN)/python hatch_build.py
+	@touch $@
+
+$(DEVELOP): $(TRAIN) pyproject.toml | $(VENV)/.with-kernel
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[apps,dev]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(ORACLE)
 	@touch $(DEVELOP)
 
-demo: $(TRAIN) ## Train on MNIST images with a real cluster on this machine (five rounds, three nodes)
+demo: $(TRAIN) $(VENV)/.with-kernel ## Train on MNIST images with a real cluster on this machine (five rounds, three nodes)
 	$(BIN)/oneflower up --context examples/demo/context.sh --nodes 3 --state .demo
 
 # The unit tests keep the cores busy; the others start Flower processes, network namespaces or a browser and

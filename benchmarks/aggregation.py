@@ -2,7 +2,7 @@
 
     python benchmarks/aggregation.py                                # the grid and the shares, some minutes
     python benchmarks/aggregation.py --clients 10 --values 1e7      # one cell of it, and the shares
-    python benchmarks/aggregation.py --shares                       # the shares alone, of every rule
+    python benchmarks/aggregation.py --shares --write docs/aggregation.md    # the shares alone, into the docs
 
 Both sides turn the same replies into a new ArrayRecord, one after the other in one process; the ratio is
 that of their medians on the wall clock. On a machine with other work the ratio in processor seconds is the
@@ -40,7 +40,7 @@ from oneflower.training.replies import parse_update
 from oneflower.training.strategy import Strategy
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from read_share import Share, Timed, shares  # type: ignore[import-not-found]
+from read_share import Share, Timed, shares, table, write_table  # type: ignore[import-not-found]
 
 from flower_side import flowers, having_sent  # type: ignore[import-not-found]
 
@@ -263,6 +263,9 @@ def main() -> None:
         read_shares(clients, int(values), options.share_rules, options.share_repeats)
         for clients, values in SHARES
     ]
+    if options.write:
+        titles = [f"{clients} clients, {_short(values)} values" for clients, values in SHARES]
+        write_table(options.write, table(tables[0], tables[1], titles))
     read_share, of_many = ({rule: round(each.share, 3) for rule, each in table.items()} for table in tables)
     print(json.dumps({"ratios": ratios, "read_share": read_share, "read_share_of_50": of_many}))
 
@@ -283,6 +286,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rules", nargs="+", choices=RULES, default=RULES)
     parser.add_argument("--repeats", type=int, default=3, help="calls of each side, in turn")
     parser.add_argument("--shares", action="store_true", help="only the shares of the read bandwidth")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="write the table of shares into this page")
     parser.add_argument("--share-rules", nargs="+", choices=ALL_RULES, default=ALL_RULES)
     parser.add_argument(
         "--share-repeats", type=int, default=7, help="calls of each rule and each read, in turn"

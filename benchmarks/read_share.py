@@ -23,6 +23,7 @@ import numpy as np
 NDArray = np.ndarray[Any, np.dtype[Any]]
 Read = Callable[[NDArray], object]
 STREAMS = (1, 4, 8)
+BEGIN, END = "<!-- read shares: begin -->", "<!-- read shares: end -->"
 ENOUGH, SLOW_S = 3, 0.5
 """Repeats of a rule that takes longer than this."""
 
@@ -60,6 +61,23 @@ def ways_to_read() -> dict[str, Read]:
     for streams in STREAMS:
         ways[f"C, {streams} at once"] = _reader(getattr(loaded, f"read_{streams}"))
     return ways
+
+
+def table(of_few: Mapping[str, Share], of_many: Mapping[str, Share], titles: Sequence[str]) -> str:
+    """Return the shares as a table of Markdown."""
+    heads = [f"{title}: ms | share" for title in titles]
+    rows = [
+        f"| {rule} | {few.ms:.1f} | {100 * few.share:.0f}% | {many.ms:.1f} | {100 * many.share:.0f}% |"
+        for rule, few in of_few.items()
+        for many in [of_many[rule]]
+    ]
+    return "\n".join([f"| rule | {' | '.join(heads)} |", "|---" * 5 + "|", *rows])
+
+
+def write_table(page: Path, text: str) -> None:
+    """Replace what is between the marks of this page."""
+    before, rest = page.read_text(encoding="utf-8").split(BEGIN)
+    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}", encoding="utf-8")
 
 
 def _reader(call: Callable[..., object]) -> Read:

@@ -26,6 +26,7 @@ from oneflower.aggregation import (
     shares,
     weighted_metrics,
 )
+from oneflower.aggregation.compiled import summary as compiled_summary
 from oneflower.errors import CheckpointError, SettingsError
 from oneflower.flower.api import ArrayRecord, ConfigRecord, Grid, Message, MetricRecord, log, strategy
 from oneflower.flower.records import NewModel, array_views, to_array
@@ -86,7 +87,8 @@ class Strategy:
         log(INFO, "\t├──> Strategy: %s", self.spec.name)
         for parameter in self.spec.parameters:
             log(INFO, "\t│\t├── %s: %s", parameter.key, parameter.of(self.values))
-        log(INFO, "\t│\t└── minimum valid updates: %d", self.spec.minimum_updates(self.values))
+        log(INFO, "\t│\t├── minimum valid updates: %d", self.spec.minimum_updates(self.values))
+        log(INFO, "\t│\t└── aggregated by: %s", compiled_summary())
         self.sampling.summary()
 
     # --- state ------------------------------------------------------------------------------------

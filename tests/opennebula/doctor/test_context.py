@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from oneflower.aggregation.compiled import Choice
 from oneflower.errors import FlowerVersionError, SettingsError
 from oneflower.opennebula.doctor import checks_context, find_context, find_machine
 from oneflower.opennebula.roles import Machine
@@ -130,6 +131,18 @@ def test_a_token_of_another_boot_is_reported(host_of, layout, outcome):
     assert outcome(checks_context.token(host_of(vm=10, **context)))[0] == "ok"
     write(layout, CURRENT, render_context({**context, "TOKENTXT": "new"}))
     assert outcome(checks_context.token(host_of(vm=10, **context)))[0] == "problem"
+
+
+def test_what_aggregates_is_named_and_a_kernel_that_is_broken_is_a_warning(monkeypatch):
+    (fine,) = checks_context.aggregation(None)
+    assert (fine.check, fine.outcome.value) == ("aggregation", "ok")
+    assert fine.found.startswith(("the compiled kernel", "NumPy"))
+
+    broken = Choice(None, "the compiled kernel cannot be loaded (no library)", remark=True)
+    monkeypatch.setattr(checks_context, "choice", lambda: broken)
+    (found,) = checks_context.aggregation(None)
+    assert found.outcome.value == "warning"
+    assert "cannot be loaded" in found.found
 
 
 def test_a_flower_that_is_not_supported_is_named_and_nothing_else_fails_for_it(monkeypatch):

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterator
 
+from oneflower.aggregation.compiled import choice, summary
 from oneflower.errors import FlowerVersionError, SettingsError
 from oneflower.findings import Finding, ok, problem, warning
 from oneflower.flower.version import DEPLOYED, require_deployed
@@ -12,7 +13,8 @@ from oneflower.opennebula.roles import Machine
 from oneflower.settings import PEM_VARIABLES, TABLE, resolve
 from oneflower.words import counted
 
-CONTEXT, FLOWER, SETTINGS, TOKEN = "context", "flower", "settings", "token"
+AGGREGATION, CONTEXT, FLOWER = "aggregation", "context", "flower"
+SETTINGS, TOKEN = "settings", "token"
 
 _NUMBERED = re.compile(r"[0-9]+\. ")
 _ADD = 'add TOKEN = "YES" to CONTEXT of the VM template and create another VM, which then gets a token'
@@ -56,6 +58,15 @@ def flower(_host: Host) -> Iterator[Finding]:
         yield problem(FLOWER, str(error), f"install it as said, {RUN_AGAIN}")
         return
     yield ok(FLOWER, f"Flower {DEPLOYED}")
+
+
+def aggregation(_host: Host) -> Iterator[Finding]:
+    """Report what this installation aggregates with; the containers are built from the same wheel."""
+    used = choice()
+    if used.remark:
+        yield warning(AGGREGATION, f"NumPy, which is slower: {used.reason}", "build the image again")
+        return
+    yield ok(AGGREGATION, summary())
 
 
 def settings(host: Host) -> Iterator[Finding]:

@@ -47,6 +47,7 @@ def _folder(name: str, *, writable: bool = False) -> Check:
 # In this order, because a check uses what earlier ones have found out.
 CHECKS: Final[Sequence[Check]] = (
     Check(checks_context.FLOWER, checks_context.flower),
+    Check(checks_context.AGGREGATION, checks_context.aggregation),
     Check(checks_context.CONTEXT, checks_context.context),
     Check(checks_context.SETTINGS, checks_context.settings),
     Check(checks_context.TOKEN, checks_context.token),
