@@ -15,6 +15,7 @@ from oneflower.aggregation.checks import (
 )
 from oneflower.aggregation.comparison import LONGEST_REASON, Checked, Remark, check_together
 from oneflower.aggregation.errors import AggregationError
+from oneflower.aggregation.folding import Folding, folded_bytes
 from oneflower.aggregation.inspection import Inspected, Shares, inspect, shares
 from oneflower.aggregation.metrics import median_metrics, weighted_metrics
 from oneflower.aggregation.mixing import PreAggregation, pre_aggregated
@@ -40,6 +41,7 @@ __all__ = [
     "Bounded",
     "Checked",
     "Family",
+    "Folding",
     "Form",
     "Inspected",
     "NDArray",
@@ -59,6 +61,7 @@ __all__ = [
     "check_names",
     "check_num_examples",
     "check_together",
+    "folded_bytes",
     "form_of",
     "inspect",
     "is_finite",

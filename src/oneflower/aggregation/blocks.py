@@ -4,6 +4,7 @@ A rule for one block of coordinates takes rows (one 1-D array a client, all of o
 `out`. It never stacks whole models, so what a round needs beyond its updates is the result and a few blocks.
 """
 
+import mmap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,9 @@ from oneflower.aggregation.updates import Arrays, NDArray, Update, form_of
 
 BLOCK = 32_768
 """Coordinates in a block: large enough to hide the cost of a NumPy call, small enough for the L2 cache."""
+
+PIECE = 32 * BLOCK
+"""Values after which the pages of a file are given back."""
 
 Rows = Sequence[NDArray]
 BlockRule = Callable[[Rows, NDArray], None]
@@ -46,6 +50,40 @@ def blocks(size: int, block: int = BLOCK) -> Iterator[slice]:
     """Yield the slices that cut `size` coordinates into blocks."""
     for start in range(0, size, block):
         yield slice(start, min(start + block, size))
+
+
+class FileMap(mmap.mmap):
+    """A file in the address space. Its pages can leave the process at any time: the file has them."""
+
+
+def walk(flat: NDArray, block: int = BLOCK) -> Iterator[slice]:
+    """Yield the slices of a 1-D array, at most `PIECE` long; passed parts of a `FileMap` leave memory."""
+    mapped = _file_of(flat)
+    for start in range(0, flat.size, PIECE):
+        stop = min(start + PIECE, flat.size)
+        for part in blocks(stop - start, block):
+            yield slice(start + part.start, start + part.stop)
+        if mapped is not None:
+            _give_back(mapped, flat[start:stop])
+
+
+def _file_of(array: NDArray) -> FileMap | None:
+    owner: object = array
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    owner = owner.obj if isinstance(owner, memoryview) else owner
+    return owner if isinstance(owner, FileMap) else None
+
+
+def _give_back(mapped: FileMap, piece: NDArray) -> None:
+    start = _address(piece) - _address(np.frombuffer(mapped, np.uint8))
+    first = start - start % mmap.PAGESIZE
+    mapped.madvise(mmap.MADV_DONTNEED, first, start + piece.nbytes - first)
+
+
+def _address(array: NDArray) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address
 
 
 def combine(

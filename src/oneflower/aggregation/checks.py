@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from oneflower.aggregation.blocks import blocks
+from oneflower.aggregation.blocks import PIECE, walk
 from oneflower.aggregation.compiled import kernel
 from oneflower.aggregation.errors import AggregationError
 from oneflower.aggregation.updates import Arrays, NDArray
@@ -85,10 +85,13 @@ def is_finite(array: NDArray) -> bool:
     if array.dtype.kind != "f":
         return True
     flat = array.reshape(-1)
+    return all(_all_finite(flat[part]) for part in walk(flat, PIECE))
+
+
+def _all_finite(values: NDArray) -> bool:
     compiled = kernel()
-    if compiled and (finite := compiled.finite(flat)) is not None:
-        return finite
-    return all(bool(np.isfinite(flat[block]).all()) for block in blocks(flat.size))
+    found = compiled.finite(values) if compiled else None
+    return bool(np.isfinite(values).all()) if found is None else found
 
 
 def check_num_examples(value: object) -> str | None:

@@ -124,6 +124,41 @@ EXPORT const char *oneflower_source(void) { return SOURCE; }
 #define SUFFIX _f64
 #include "kernel_products.h"
 
+/* The streaming mean: the largest |value|, the sums in fixed point, and the mean of them; aggregation/folding.py.
+   rint(y) is taken in two halves, because no vector has an instruction for 64 bits: |y| is at most 2^57, so the
+   rest below 2^32 is exact, and adding 1.5 * 2^52 rounds it to the nearest integer, half to even. */
+#define ROUNDER 0x1.8p52
+
+INLINE int64_t rounded(double y)
+{
+    double high = y * 0x1p-32 + ROUNDER, low = y - (high - ROUNDER) * 0x1p32 + ROUNDER, zero = ROUNDER;
+    int64_t upper, lower, none;
+    memcpy(&upper, &high, sizeof upper);
+    memcpy(&lower, &low, sizeof lower);
+    memcpy(&none, &zero, sizeof none);
+    return (int64_t)((uint64_t)(upper - none) << 32) + (lower - none);
+}
+
+EXPORT WIDEST float oneflower_largest(size_t stop, const float *values)
+{
+    const size_t start = 0;
+    uint32_t top = 0;
+    EACH { uint32_t raw = bits_f32(values[i]); top = raw > top ? raw : top; }
+    return value_f32(top);
+}
+
+EXPORT WIDEST void oneflower_fold(size_t stop, const float *values, double factor, int64_t *sums)
+{
+    const size_t start = 0;
+    EACH sums[i] = (int64_t)((uint64_t)sums[i] + (uint64_t)rounded((double)values[i] * factor));
+}
+
+EXPORT WIDEST void oneflower_settle(size_t stop, const int64_t *sums, double scale, double total, float *out)
+{
+    const size_t start = 0;
+    EACH out[i] = (float)((double)sums[i] * scale / total);
+}
+
 #else
 
 /* Bits of |value|: they are ordered as the values are, infinity and NaN above all numbers. */

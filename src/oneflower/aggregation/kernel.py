@@ -90,6 +90,8 @@ class Kernel:
             (np.dtype(np.float32), np.dtype(np.float64)): library.products_f32_f64,
             (np.dtype(np.float64), np.dtype(np.float64)): library.products_f64,
         }
+        self._largest, self._fold = library.oneflower_largest, library.oneflower_fold
+        self._largest.restype, self._settle = ctypes.c_float, library.oneflower_settle
 
     def mean(self, shares: Sequence[float]) -> Whole:
         """Return the weighted mean of whole arrays."""
@@ -218,6 +220,27 @@ class Kernel:
             return None
         return bool(self._calls["finite", values.dtype](_size(values.size), _pointer(values)))
 
+    def largest(self, values: NDArray) -> float | None:
+        """Return the largest absolute value of finite float32 values; None if the array does not suit."""
+        if values.dtype != np.float32 or not _whole(values):
+            return None
+        return float(self._largest(_size(values.size), _pointer(values)))
+
+    def fold(self, values: NDArray, factor: float, sums: NDArray) -> bool:
+        """Add rint(values * factor), at most 2^57 each, to int64 sums; False if the arrays do not suit."""
+        if not _paired(values, sums) or not sums.flags.writeable:
+            return False
+        self._fold(_size(values.size), _pointer(values), ctypes.c_double(factor), _pointer(sums))
+        return True
+
+    def settle(self, sums: NDArray, scale: float, total: float, out: NDArray) -> bool:
+        """Set out = sums * scale / total in float64, rounded once more; False if the arrays do not suit."""
+        if not _paired(out, sums) or not out.flags.writeable:
+            return False
+        numbers = ctypes.c_double(scale), ctypes.c_double(total)
+        self._settle(_size(out.size), _pointer(sums), *numbers, _pointer(out))
+        return True
+
 
 @dataclass(frozen=True, slots=True)
 class Program:
@@ -273,6 +296,12 @@ def _alike(rows: Rows | NDArray, other: NDArray) -> bool:
     """Return whether all rows can be walked by one pointer each, as far as `other` goes, in its dtype."""
     dtype, size = other.dtype, other.size
     return all(row.dtype == dtype and row.size == size and _whole(row) for row in rows)
+
+
+def _paired(values: NDArray, sums: NDArray) -> bool:
+    """Return whether these are float32 values and as many int64 sums, each in one piece."""
+    right = values.dtype == np.float32 and sums.dtype == np.int64 and values.size == sums.size
+    return right and _whole(values) and _whole(sums)
 
 
 def _whole(array: NDArray) -> bool:

@@ -1,11 +1,13 @@
 """Whether the compiled kernel gives NumPy's bytes on this machine, tried on awkward values."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from oneflower.aggregation.blocks import Rows, Whole
+from oneflower.aggregation.folding import fold, settle
 from oneflower.aggregation.kernel import DEPTH, SUFFIXES, VECTOR_BYTES, Float64s, Kernel
 from oneflower.aggregation.mean import mean_rule
 from oneflower.aggregation.optimizers import Step
@@ -25,7 +27,8 @@ COUNT = 12
 def difference(kernel: Kernel) -> str:
     """Return which of the kernel's results differs from NumPy's by a bit, or an empty text."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
-        return next((what for dtype in SUFFIXES for what in _differing(kernel, dtype)), "")
+        found = (what for dtype in SUFFIXES for what in _differing(kernel, dtype))
+        return next(found, "") or next(_differing_sums(kernel), "")
 
 
 def awkward_rows(count: int, size: int, dtype: np.dtype[Any]) -> list[NDArray]:
@@ -87,6 +90,23 @@ def products_in_order(rows: Rows, work: np.dtype[Any]) -> Float64s:
         totals += sums
     products: Float64s = np.add.accumulate(totals, axis=2)[:, :, -1]
     return products
+
+
+def _differing_sums(kernel: Kernel) -> Iterator[str]:
+    """Yield what differs in the streaming mean: rows up to 2^57 of the quantum, of either sign."""
+    ours, theirs = np.zeros((2, SIZE), np.int64)
+    for row in awkward_rows(COUNT, SIZE, np.dtype(np.float32)):
+        largest = float(np.abs(row).max())
+        factor = math.ldexp(0.9, 57 - math.frexp(largest)[1])
+        fold(row, factor, ours)
+        if not kernel.fold(row, factor, theirs) or ours.tobytes() != theirs.tobytes():
+            yield "sum in fixed point"
+        if kernel.largest(row) != largest:
+            yield "largest value"
+    mean, compiled = np.empty((2, SIZE), np.float32)
+    settle([ours], [2.0**-50], 0.7, mean)
+    if not kernel.settle(theirs, 2.0**-50, 0.7, compiled) or not _same(mean, compiled):
+        yield "mean of sums in fixed point"
 
 
 def _same_step(kernel: Kernel, step: Step, rows: Sequence[NDArray]) -> bool:

@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from oneflower.aggregation.blocks import BLOCK, blocks
+from oneflower.aggregation.blocks import BLOCK, blocks, walk
 from oneflower.aggregation.comparison import Remark, lower_median
 from oneflower.aggregation.optimizers import is_trained
 from oneflower.aggregation.updates import Arrays, NDArray, Ordered, Update
@@ -38,7 +38,13 @@ class Bounded:
     remarks: tuple[Remark, ...] = ()
 
 
-def bound_changes(updates: Ordered, model: Arrays, factor: float, counter_factor: float = 0.0) -> Bounded:
+def bound_changes(
+    updates: Ordered,
+    model: Arrays,
+    factor: float,
+    counter_factor: float = 0.0,
+    norm_of: Callable[[Update, Kind], float] | None = None,
+) -> Bounded:
     """Scale down each change that is more than `factor` times as long as the median change of the round.
 
     The change is the update minus the model that was sent; its norm is taken over all weights, over all
@@ -48,13 +54,14 @@ def bound_changes(updates: Ordered, model: Arrays, factor: float, counter_factor
     nothing does not count for it. A factor of 0 is no bound; `counter_factor` is that of the integers.
 
     An update within the bound is returned as the same object: its bytes are those without the bound.
+    `norm_of` returns norms that were taken before, else they are taken here.
     """
     factors = {Kind.WEIGHTS: factor, Kind.STATISTICS: factor, Kind.COUNTERS: counter_factor}
     bounded, remarks = list(updates), []
     for kind, names in kinds_of(model).items():
         if not factors[kind]:
             continue
-        norms = [change_norm(update, model, names) for update in updates]
+        norms = [norm_of(each, kind) if norm_of else change_norm(each, model, names) for each in updates]
         median = lower_median(norm for norm in norms if norm > 0)
         for i, norm in enumerate(norms):
             if norm > factors[kind] * median or median < norm == math.inf:
@@ -87,7 +94,7 @@ def _square(pairs: Sequence[tuple[NDArray, NDArray]], unit: float) -> float:
     """Return the sum of the squares of all changes in this unit, a power of two."""
     square, difference = 0.0, np.empty(BLOCK)
     for ours, theirs in pairs:
-        for block in blocks(ours.size):
+        for block in walk(theirs):
             part = difference[: block.stop - block.start]
             _subtract(theirs[block], ours[block], part)
             if unit != 1:
@@ -99,7 +106,7 @@ def _square(pairs: Sequence[tuple[NDArray, NDArray]], unit: float) -> float:
 def _largest_change(pairs: Sequence[tuple[NDArray, NDArray]]) -> float:
     largest, difference = 0.0, np.empty(BLOCK)
     for ours, theirs in pairs:
-        for block in blocks(ours.size):
+        for block in walk(theirs):
             part = difference[: block.stop - block.start]
             _subtract(theirs[block], ours[block], part)
             largest = max(largest, float(np.abs(part, out=part).max()))

@@ -13,7 +13,7 @@ from oneflower.aggregation.blocks import Rows, Whole, blocks
 from oneflower.aggregation.compiled import kernel
 from oneflower.aggregation.errors import AggregationError
 from oneflower.aggregation.kernel import Formula, Tops
-from oneflower.aggregation.mean import shares_of, weighted_mean
+from oneflower.aggregation.mean import shares_of
 from oneflower.aggregation.parameter import Parameter
 from oneflower.aggregation.spec import Aggregate, Init, Round, State, require_finite
 from oneflower.aggregation.updates import Arrays, Form, NDArray, Ordered, form_of
@@ -105,7 +105,7 @@ def server_step(  # noqa: PLR0913, PLR0917 what a rule is given, and what makes 
         )
     tops: dict[str, Tops] = {}
     whole = _measuring(updates, model, state, moments, tops)
-    mean = weighted_mean(updates, this_round.allocate, whole)
+    mean = this_round.mean(updates, whole)
     require_finite(mean.model, mean.finite)
     trained = {
         name: [x.reshape(-1), mean.model[name].reshape(-1), *_moments_of(name, state, moments)]

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
-from oneflower.aggregation.blocks import Allocate, new_array, require_one_form
+from oneflower.aggregation.blocks import Allocate, Combined, Whole, new_array, require_one_form
 from oneflower.aggregation.checks import is_finite
 from oneflower.aggregation.errors import AggregationError
+from oneflower.aggregation.mean import weighted_mean
 from oneflower.aggregation.parameter import NUM_MALICIOUS, AnyParameter, Values
 from oneflower.aggregation.points import Points
 from oneflower.aggregation.updates import Arrays, NDArray, Ordered, Update, form_of
@@ -64,6 +65,8 @@ class Round:
         Puts means in the place of the updates (FL_PRE_AGGREGATION).
     root
         What the app's own training on data that it trusts made of the model that the clients were sent.
+    folded
+        Returns the mean of the updates where they were summed when they came, see `folding.Folding.mean`.
     """
 
     number: int = 1
@@ -71,6 +74,13 @@ class Round:
     allocate: Allocate = new_array
     mix: Callable[[Points], Points] = unmixed
     root: Arrays | None = None
+    folded: Callable[[Ordered, Allocate], Combined] | None = None
+
+    def mean(self, updates: Ordered, whole: Whole | None = None) -> Combined:
+        """Return the mean weighted by examples; `whole` as `mean.weighted_mean` takes it."""
+        if self.folded is not None:
+            return self.folded(updates, self.allocate)
+        return weighted_mean(updates, self.allocate, whole)
 
     def points(self, updates: Ordered) -> Points:
         """Return what a rule that weighs all alike aggregates."""
@@ -193,6 +203,11 @@ class StrategySpec:
     example_values: Values = field(default_factory=dict)
     differs_from_flower: str = ""
     needs_root: bool = False
+
+    @property
+    def streams(self) -> bool:
+        """Whether the rule needs no more of the updates than `Round.mean`, which is summed as they come."""
+        return self.family in {Family.MEAN, Family.SERVER_OPTIMIZER}
 
     @property
     def example(self) -> dict[str, float]:

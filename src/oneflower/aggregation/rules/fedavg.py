@@ -1,6 +1,5 @@
 """FedAvg: the mean weighted by examples."""
 
-from oneflower.aggregation.mean import weighted_mean
 from oneflower.aggregation.parameter import Values
 from oneflower.aggregation.spec import Aggregate, Family, Round, State, StrategySpec
 from oneflower.aggregation.updates import Arrays, Ordered
@@ -8,7 +7,7 @@ from oneflower.aggregation.updates import Arrays, Ordered
 
 def apply(updates: Ordered, _model: Arrays, state: State, _values: Values, this_round: Round) -> Aggregate:
     """Average the updates (McMahan et al. 2017, algorithm 1)."""
-    mean = weighted_mean(updates, this_round.allocate)
+    mean = this_round.mean(updates)
     return Aggregate(model=mean.model, state=state, used=updates, finite=mean.finite)
 
 

@@ -33,7 +33,9 @@ def apply(updates: Ordered, model: Arrays, state: State, _values: Values, this_r
     counted = {name: root[name] for name in kinds[Kind.COUNTERS]}
     if not trusted:
         return Aggregate(model={**model, **counted}, state=state, used=())
-    capped = np.minimum(to_servers_length(statistics.products(0, Use.WEIGH)), 1.0)  # beyond the mean is no variance
+    capped = np.minimum(
+        to_servers_length(statistics.products(0, Use.WEIGH)), 1.0
+    )  # beyond the mean is no variance
     new = {
         **counted,
         **moved(weights, trust * to_servers_length(products), this_round),
