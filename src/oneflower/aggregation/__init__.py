@@ -3,7 +3,7 @@
 A strategy is a `StrategySpec` in `oneflower.aggregation.rules`; `SPECS` holds them all.
 """
 
-from oneflower.aggregation.blocks import Allocate
+from oneflower.aggregation.blocks import Allocate, Combined
 from oneflower.aggregation.checks import (
     ArraySpec,
     Schema,
@@ -16,10 +16,10 @@ from oneflower.aggregation.checks import (
 from oneflower.aggregation.comparison import LONGEST_REASON, Checked, Remark, check_together
 from oneflower.aggregation.errors import AggregationError
 from oneflower.aggregation.folding import Folding, folded_bytes
-from oneflower.aggregation.inspection import Inspected, Shares, inspect, shares
+from oneflower.aggregation.inspection import Inspected, Shares, inspect, inspect_changes, shares
 from oneflower.aggregation.metrics import median_metrics, weighted_metrics
 from oneflower.aggregation.mixing import PreAggregation, pre_aggregated
-from oneflower.aggregation.norms import Bounded, bound_changes
+from oneflower.aggregation.norms import Bounded, Kind, bound_changes
 from oneflower.aggregation.parameter import NUM_MALICIOUS, AnyParameter, Parameter, Values
 from oneflower.aggregation.registry import PARAMETERS, SPECS, readers, spec_of
 from oneflower.aggregation.spec import Aggregate, Bound, Family, Round, State, StrategySpec
@@ -40,10 +40,12 @@ __all__ = [
     "Bound",
     "Bounded",
     "Checked",
+    "Combined",
     "Family",
     "Folding",
     "Form",
     "Inspected",
+    "Kind",
     "NDArray",
     "Ordered",
     "Parameter",
@@ -64,6 +66,7 @@ __all__ = [
     "folded_bytes",
     "form_of",
     "inspect",
+    "inspect_changes",
     "is_finite",
     "median_metrics",
     "model_schema",

@@ -66,6 +66,12 @@ def inspect(updates: Ordered, sent: Arrays, new: Arrays) -> Inspected:
     )
 
 
+def inspect_changes(updates: Ordered, norms: Mapping[int, float]) -> Inspected:
+    """Return what norms that were taken as the updates came show; the updates are not read."""
+    clients = tuple(update.client for update in updates)
+    return Inspected(clients=clients, changes=_in_medians([norms[client] for client in clients]))
+
+
 def shares(spec: StrategySpec, updates: Ordered, aggregate: Aggregate) -> dict[int, float | None]:
     """Return the weights of the updates that a rule used: its own, by their examples, or none.
 

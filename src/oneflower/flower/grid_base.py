@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from oneflower.flower.api import Grid, Message, RecordDict, Run
+from oneflower.flower.spool import Spool
 
 
 class DelegatingGrid(Grid):
@@ -11,6 +12,11 @@ class DelegatingGrid(Grid):
 
     def __init__(self, inner: Grid) -> None:
         self._inner = inner
+
+    def keep_replies_in(self, spool: Spool) -> None:
+        """Put what is pulled into this file as long as it is open, where the innermost grid can."""
+        if isinstance(self._inner, DelegatingGrid):
+            self._inner.keep_replies_in(spool)
 
     def set_run(self, run_id: int) -> None:
         """Set the run of the inner Grid."""

@@ -64,7 +64,7 @@ def array_view(array: Array) -> NDArray:
         ) from error
 
 
-def _view(data: bytes) -> NDArray:
+def _view(data: bytes | memoryview) -> NDArray:
     header = _header_of(data)
     shape, fortran_order, dtype = _form_of(header)
     count = math.prod(shape)  # Python integers: NumPy's product would overflow silently
@@ -75,15 +75,16 @@ def _view(data: bytes) -> NDArray:
     return np.ascontiguousarray(view).reshape(shape)
 
 
-def _header_of(data: bytes) -> bytes:
-    version = data[6:8] if data.startswith(npy.MAGIC_PREFIX) else b""
+def _header_of(data: bytes | memoryview) -> bytes:
+    begin = bytes(data[:8])
+    version = begin[6:] if begin.startswith(npy.MAGIC_PREFIX) else b""
     if version not in LENGTHS:
-        raise ValueError(f"it begins with {data[:8]!r}")
+        raise ValueError(f"it begins with {begin!r}")
     form, start = LENGTHS[version]
     length: int = start + struct.unpack_from(form, data, 8)[0]
     if length > LONGEST_HEADER:
         raise ValueError(f"its header has {length} bytes; at most {LONGEST_HEADER} are read")
-    return data[:length]
+    return bytes(data[:length])
 
 
 def _form_of(header: bytes) -> Form:

@@ -7,6 +7,7 @@ from oneflower.flower.api import Error, GrpcGrid, Message, Metadata, RecordDict
 from oneflower.flower.door import port
 from oneflower.flower.grid_base import DelegatingGrid
 from oneflower.flower.refusals import Limits, limits_for
+from oneflower.flower.spool import Spool
 
 
 class ReplyGrid(DelegatingGrid):
@@ -25,6 +26,11 @@ class ReplyGrid(DelegatingGrid):
         self._grid, self._replies = inner, replies
         self._max_update_bytes = max_update_bytes
         self._sent: dict[str, tuple[Metadata, Limits]] = {}
+        self._spool: Spool | None = None
+
+    def keep_replies_in(self, spool: Spool) -> None:
+        """Put the arrays of replies into this file as long as it is open."""
+        self._spool = spool
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Push messages, and keep what a reply to each may hold."""
@@ -39,7 +45,8 @@ class ReplyGrid(DelegatingGrid):
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterator[Message]:
         """Pull the replies that have come, each by itself, one after the other."""
-        for message_id, content in self._replies.pull(self._grid, list(message_ids), self._limits_of):
+        store = self._spool.put if self._spool is not None and self._spool.is_open else None
+        for message_id, content in self._replies.pull(self._grid, list(message_ids), self._limits_of, store):
             sent, _ = self._sent.pop(message_id)
             yield new_reply(content, sent=sent, message_id=message_id)
 

@@ -71,6 +71,16 @@ class ModelSettings(Derived):
         effect=Effect.MODEL,
         help="Means in place of updates before a robust rule: of the nearest (NNM), or of two (bucketing)",
     )
+    streaming_mean: str = variable(
+        name="FL_STREAMING_MEAN",
+        label="Sum updates as they come",
+        kind=Choice(("auto", "YES", "NO")),
+        default="auto",
+        role=Role.SUPERLINK,
+        consumers=Consumer.SERVERAPP,
+        effect=Effect.MODEL,
+        help="Add each update to sums when it comes, not all at the end; auto does from 64 MB of weights",
+    )
     min_fit_clients: int = variable(
         name="FL_MIN_FIT_CLIENTS",
         label="Minimum clients per training round",

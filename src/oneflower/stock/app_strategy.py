@@ -33,6 +33,7 @@ from oneflower.stock.app_state import AppState
 from oneflower.stock.growing import Growing
 from oneflower.training.phases import Parse
 from oneflower.training.replies import ReplyError
+from oneflower.training.streaming import Streaming
 
 GROWING = strategy.FedXgbBagging | strategy.FedXgbCyclic
 """Flower's strategies whose model changes its shape."""
@@ -101,6 +102,14 @@ class AppStrategy:
         return weight_name(self.inner)
 
     # --- state ------------------------------------------------------------------------------------
+
+    def stream(self, streaming: Streaming) -> str | None:  # noqa: ARG002 - part of `Driver`
+        """Return why updates are kept until all have come."""
+        return "the app's own strategy aggregates them"
+
+    @property
+    def changes(self) -> None:
+        """Nothing is measured as updates come."""
 
     def state_arrays(self) -> dict[str, NDArray]:
         """Return what the strategy has changed of itself."""

@@ -8,6 +8,7 @@ from oneflower.flower.api import ArrayRecord, MetricRecord
 from oneflower.training.phases import Parse
 from oneflower.training.replies import ReplyError
 from oneflower.training.sampling import Sampling
+from oneflower.training.streaming import Streaming
 
 
 class Driver(Sampling, Protocol):
@@ -33,6 +34,13 @@ class Driver(Sampling, Protocol):
 
     def load_state(self, state: Mapping[str, NDArray], model: Arrays) -> None:
         """Take up the state of a checkpoint of this model; CheckpointError where it cannot be one."""
+
+    def stream(self, streaming: Streaming) -> str | None:
+        """Sum updates as they come from now on; return why that cannot be, or None."""
+
+    @property
+    def changes(self) -> Mapping[int, float] | None:
+        """Norms of the changes of this round's updates that were taken as they came, by client."""
 
     def snapshot(self) -> Callable[[], None]:
         """Return what puts the state back as it is now, before a round is attempted again."""

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from logging import WARNING
 from typing import Any
 
+from oneflower.aggregation import Form
 from oneflower.checkpoints import Checkpoint, CheckpointStore
 from oneflower.errors import CheckpointError, SettingsError
 from oneflower.flower.api import log
@@ -88,3 +89,19 @@ def settings_changed(
             f"FL_RESUME=never, or raise FL_NUM_ROUNDS above {checkpoint.round} to train this model further"
         )
     return changed
+
+
+def form_difference(found: Form, expected: Form) -> str | None:
+    """Return the first array that is missing, unknown or of another form, or None."""
+    for name in (*expected, *found):
+        if found.get(name) != expected.get(name):
+            there, here = (_form_text(name, forms) for forms in (found, expected))
+            return f"its array {name!r} is {there}; expected {here}"
+    return None
+
+
+def _form_text(name: str, forms: Form) -> str:
+    if name not in forms:
+        return "absent"
+    shape, dtype = forms[name]
+    return f"{dtype} {list(shape)}"

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Final
 
-from oneflower.aggregation import Arrays, Ordered, Shares, Update, inspect
+from oneflower.aggregation import Arrays, Ordered, Update, inspect, inspect_changes
 from oneflower.journal.events import UpdatesMeasured
+from oneflower.training.driver import Driver
 from oneflower.training.phases import Phases
 
 MOST_CLIENTS: Final = 500
@@ -16,14 +17,19 @@ def record_measured(  # noqa: PLR0913 - one for each thing that is compared
     server_round: int,
     updates: Ordered,
     came: Sequence[Update],
-    shares: Shares | None,
+    driver: Driver,
     *,
     sent: Arrays,
     new: Arrays,
 ) -> None:
-    """Measure the updates as they came, before any bound, in the order in which the rule took them."""
+    """Measure the updates as they came, before any bound, in the order in which the rule took them.
+
+    Where their changes were taken as they came, the updates are not read again: there are no distances.
+    """
+    shares, changes = driver.shares, driver.changes
     by_client = {update.client: update for update in came}
-    found = inspect(Ordered(tuple(by_client[update.client] for update in updates)), sent, new)
+    ordered = Ordered(tuple(by_client[update.client] for update in updates))
+    found = inspect(ordered, sent, new) if changes is None else inspect_changes(ordered, changes)
     weights: list[float] = []
     if shares is not None and None not in shares.values():
         weights = [_short(shares.get(client) or 0.0) for client in found.clients]

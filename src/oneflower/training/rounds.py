@@ -238,8 +238,8 @@ class RoundLoop:
         seconds = time.monotonic() - started
         self._record(RoundAggregated, server_round, valid=valid, seconds=seconds)
         if arrays is not None:
-            came, shares, new = collected.valid, self.strategy.shares, array_views(arrays)
-            record_measured(self.phases, server_round, updates, came, shares, sent=model, new=new)
+            came, driver, new = collected.valid, self.strategy, array_views(arrays)
+            record_measured(self.phases, server_round, updates, came, driver, sent=model, new=new)
             result.arrays = arrays
         if metrics is not None:
             result.train_metrics_clientapp[server_round] = metrics

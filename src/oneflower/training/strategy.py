@@ -10,7 +10,6 @@ from oneflower.aggregation import (
     WEIGHT,
     Arrays,
     Bounded,
-    Form,
     NDArray,
     Ordered,
     Round,
@@ -29,11 +28,14 @@ from oneflower.aggregation import (
 from oneflower.aggregation.compiled import summary as compiled_summary
 from oneflower.errors import CheckpointError, SettingsError
 from oneflower.flower.api import ArrayRecord, ConfigRecord, Grid, Message, MetricRecord, log, strategy
+from oneflower.flower.grid import Reply
 from oneflower.flower.records import NewModel, array_views, to_array
 from oneflower.settings import TrainingConfig
+from oneflower.training.fitting import form_difference
 from oneflower.training.phases import Parse
 from oneflower.training.replies import ReplyError, parse_evaluation, parse_update
 from oneflower.training.sampling import APP_STATE, Sampling, SamplingState, without_waiting
+from oneflower.training.streaming import Streaming
 
 RootUpdate = Callable[[int, ArrayRecord], ArrayRecord]
 """(round, the model that the clients were sent) to what a training on trusted data makes of it."""
@@ -63,6 +65,8 @@ class Strategy:
         FL_SEED.
     root_update
         The app's own training on data that it trusts, (round, arrays) to arrays.
+    streaming
+        What sums updates as they come, or keeps them until all have come.
     """
 
     spec: StrategySpec
@@ -76,6 +80,7 @@ class Strategy:
     sampling_state: SamplingState | None = None
     state: State | None = None
     shares: Shares | None = None
+    streaming: Streaming = field(default_factory=Streaming)
 
     @property
     def name(self) -> str:
@@ -119,13 +124,25 @@ class Strategy:
         if not expected:
             log(WARNING, "%s keeps no state: %d arrays are ignored", self.spec.name, len(state))
             return
-        reason = _differs(form_of(state), expected) or self.spec.check_state(state)
+        reason = form_difference(form_of(state), expected) or self.spec.check_state(state)
         if reason is not None:
             raise CheckpointError(
                 f"the checkpoint's state of {self.spec.name} cannot be used: {reason}; "
                 "restore an older checkpoint"
             )
         self.state = {name: np.array(array) for name, array in state.items()}
+
+    def stream(self, streaming: Streaming) -> str | None:
+        """Sum updates as they come, where the rule is a mean."""
+        if not self.spec.streams:
+            return f"{self.name} compares all updates of a round"
+        self.streaming = streaming
+        return None
+
+    @property
+    def changes(self) -> Mapping[int, float] | None:
+        """Norms of the changes of this round's updates, by client, where they were taken as they came."""
+        return self.streaming.changes
 
     def snapshot(self) -> Callable[[], None]:
         """Return what puts the state back as it is now: a rule replaces its own with the new model alone."""
@@ -154,10 +171,14 @@ class Strategy:
 
     def update_parser(self, model: Arrays) -> Parse[Update]:
         """Return what reads an update of the model's form."""
-        schema = model_schema(model)
-        return lambda reply: parse_update(
-            reply.message, schema, client=reply.node_id, weighted_by=self.weighted_by
-        )
+        schema, take = model_schema(model), self.streaming.begin(model)
+
+        def parse(reply: Reply) -> Update:
+            message = reply.message
+            update = parse_update(message, schema, client=reply.node_id, weighted_by=self.weighted_by)
+            return take(update, message)
+
+        return parse
 
     def evaluation_parser(self) -> Parse[Update]:
         """Return what reads an evaluation."""
@@ -178,7 +199,8 @@ class Strategy:
         values = self.spec.after_quarantine(self.values, quarantined, len(updates))
         if self.spec.withstands(values, len(updates)):
             return Bounded(updates=updates)
-        return bound_changes(updates, model, self.norm_bound, self.norm_bound * self.max_weight)
+        of_counters, norm_of = self.norm_bound * self.max_weight, self.streaming.norm
+        return bound_changes(updates, model, self.norm_bound, of_counters, norm_of)
 
     def aggregate(
         self,
@@ -203,14 +225,17 @@ class Strategy:
         """
         new, values = NewModel(), self.spec.after_quarantine(self.values, quarantined, len(updates))
         state = self.spec.init(model) if self.state is None else self.state
-        root = self._root(server_round, model)
-        this_round = Round(number=server_round, seed=self.seed, allocate=new.allocate, root=root)
+        root, folded = self._root(server_round, model), self.streaming.mean
+        this_round = Round(
+            number=server_round, seed=self.seed, allocate=new.allocate, root=root, folded=folded
+        )
         aggregate = self.spec.aggregate(updates, model, state, values, this_round)
         self.state, self.shares = aggregate.state, shares(self.spec, updates, aggregate)
         metrics = median_metrics(updates) if clients_decide else weighted_metrics(aggregate.used)
         if not aggregate.used:
             log(WARNING, "no update entered the model round=%d: %s trusts none", server_round, self.name)
         arrays = dict(aggregate.model)
+        self.streaming.end()
         del aggregate  # a view that lives on would force a copy
         return new.to_record(arrays, tuple(model)), MetricRecord(dict(metrics))
 
@@ -230,22 +255,6 @@ class Strategy:
         """Return the mean of the clients' metrics; their median where it decides something."""
         metrics = median_metrics(updates) if clients_decide else weighted_metrics(updates)
         return MetricRecord(dict(metrics))
-
-
-def _differs(found: Form, expected: Form) -> str | None:
-    """Return the first array that is missing, unknown or of another form, or None."""
-    for name in (*expected, *found):
-        if found.get(name) != expected.get(name):
-            there, here = (_form_text(name, forms) for forms in (found, expected))
-            return f"its array {name!r} is {there}; expected {here}"
-    return None
-
-
-def _form_text(name: str, forms: Form) -> str:
-    if name not in forms:
-        return "absent"
-    shape, dtype = forms[name]
-    return f"{dtype} {list(shape)}"
 
 
 def build_strategy(

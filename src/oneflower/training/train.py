@@ -39,6 +39,7 @@ from oneflower.training.rounds import Ending, EvaluateFn, RoundLoop
 from oneflower.training.start import EVALUATED, BadModelError
 from oneflower.training.stopping import Stopping, StopRule
 from oneflower.training.strategy import RootUpdate, build_strategy
+from oneflower.training.streaming import begin_streaming, decide
 
 CLIENTS_VARIABLE = "ONEFLOWER_CLIENTS"
 """The same for how many clients there are, where that is known: it decides how data are divided."""
@@ -227,6 +228,10 @@ def _run(loop: RoundLoop, work: Work, app: str) -> Result:
                 result.arrays = with_initial_model(config, result.arrays, loop.keeper.notes)
             if done == 0 and prepare is not None:
                 result.arrays = prepare(result.arrays, partial(ask_clients, phases, config))
+            model = array_views(result.arrays)
+            if decide(config.streaming_mean, model, loop.keeper.notes, done):
+                begin_streaming(config, loop.strategy.stream, model, work.grid)
+            del model  # it is replaced in each round
             try:
                 ending = loop.run(
                     result,

@@ -7,7 +7,7 @@ which is read here level by level. Sizes are compared with the limits before any
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
@@ -16,10 +16,13 @@ from flwr.proto.message_pb2 import Message as ProtoMessage
 from flwr.proto.message_pb2 import ObjectTree
 
 from oneflower.codes import LeftOutCode
+from oneflower.flower.api import SType
 from oneflower.flower.private import PrivateUse
 from oneflower.flower.refusals import LONGEST_NAME, MOST_METRICS, MOST_NUMBERS, Limits, ReplyRefusedError
 
 Record = ArrayRecord | MetricRecord | ConfigRecord
+Store = Callable[[Iterable[memoryview], int], bytes | memoryview]
+"""Takes the parts of an array one after the other, and about how many bytes; returns them as one."""
 RECORDS: Final = ("ArrayRecord", "MetricRecord", "ConfigRecord")
 
 DEEPEST: Final = 5
@@ -28,6 +31,8 @@ _DIVIDER: Final = b"\0"
 _ID_LENGTH: Final = 64
 _MOST_RECORDS: Final = 64
 _MOST_DIMENSIONS: Final = 64
+CHUNK_BYTES: Final = 20 << 20
+"""As large as Flower's clients make the chunks of an array."""
 _ARRAY_BYTES: Final = 64 << 10
 
 
@@ -64,13 +69,25 @@ def object_ids(tree: ObjectTree, limits: Limits) -> list[str]:
     )
 
 
-def inflate(message_id: str, contents: MutableMapping[str, bytes], limits: Limits) -> RecordDict | Error:
+def chunk_ids(tree: ObjectTree) -> list[str]:
+    """Return the ids of the chunks of arrays, each once, in the order of the tree that `object_ids` read."""
+    level = [tree]
+    for _ in range(DEEPEST - 1):
+        level = [child for node in level for child in node.children]
+    return list(dict.fromkeys(node.object_id for node in level))
+
+
+def inflate(
+    message_id: str, contents: MutableMapping[str, bytes], limits: Limits, store: Store | None = None
+) -> RecordDict | Error:
     """Return the content of a reply, or the error that its client has sent.
 
     Parameters
     ----------
     contents
         Every object by its id. What has been read is taken out, so that its memory is free.
+    store
+        Where the bytes of arrays go; None for memory.
 
     Raises
     ------
@@ -81,12 +98,13 @@ def inflate(message_id: str, contents: MutableMapping[str, bytes], limits: Limit
     sizes = sum(map(len, contents.values()))
     if sizes > limits.num_bytes:
         _too_large("bytes", sizes, limits.num_bytes)
-    return _Inflation(contents, limits).message(message_id)
+    return _Inflation(contents, limits, store).message(message_id)
 
 
 class _Inflation:
-    def __init__(self, contents: MutableMapping[str, bytes], limits: Limits) -> None:
+    def __init__(self, contents: MutableMapping[str, bytes], limits: Limits, store: Store | None) -> None:
         self._contents = contents
+        self._store = store
         self._limits = limits
         self._array_bytes = 0
         self._listed = 0
@@ -139,6 +157,11 @@ class _Inflation:
             raise ReplyRefusedError("an array is not described by a dtype, a shape and a serialisation")
         if not _is_counts(order) or any(number >= len(part.children) for number in order):
             raise ReplyRefusedError(f"an array of {len(part.children)} chunks lists others")
+        if self._store is not None and stype == SType.NUMPY and order:
+            array = Array(dtype=dtype, shape=tuple(shape), stype=stype, data=b"")
+            size = len(set(order)) * CHUNK_BYTES
+            array.data = self._store(self._listed_chunks(part, order), size)  # type: ignore[assignment]
+            return array
         chunks = {each: self._part(each, "ArrayChunk").body for each in part.children}
         listed = [chunks[part.children[number]] for number in order]
         self._array_bytes += sum(map(len, listed))
@@ -147,6 +170,17 @@ class _Inflation:
         data = b"".join(listed)
         self._release(chunks, users)
         return Array(dtype=dtype, shape=tuple(shape), stype=stype, data=data)
+
+    def _listed_chunks(self, part: _Part, order: Sequence[int]) -> Iterator[memoryview]:
+        """Yield the chunks of an array one after the other; one that comes twice in a row is read once."""
+        for number, following in zip(order, [*order[1:], -1], strict=True):
+            body = self._part(part.children[number], "ArrayChunk").body
+            self._array_bytes += len(body)
+            if self._array_bytes > self._limits.num_bytes:
+                _too_large("bytes of arrays", self._array_bytes, self._limits.num_bytes)
+            yield body
+            if following != number:
+                self._contents.pop(part.children[number], None)
 
     def _release(self, chunks: dict[str, memoryview], users: Counter[str]) -> None:
         """Give up the chunks that no other array shares; a large model is not held twice."""

@@ -23,7 +23,7 @@ from flwr.server.grid.grpc_grid import GrpcGrid
 from oneflower.codes import LeftOutCode
 from oneflower.flower.private import PrivateUse
 from oneflower.flower.refusals import LIMIT_VARIABLE, Limits, Refusal, ReplyRefusedError, words_of
-from oneflower.flower.v1_25.inflating import inflate, object_ids
+from oneflower.flower.v1_25.inflating import Store, chunk_ids, inflate, object_ids
 
 Content = RecordDict | Error
 
@@ -45,7 +45,10 @@ _OF_ONE_REPLY: Final = frozenset(
 
 
 def pull(
-    grid: GrpcGrid, message_ids: Sequence[str], limits_of: Callable[[str], Limits | None]
+    grid: GrpcGrid,
+    message_ids: Sequence[str],
+    limits_of: Callable[[str], Limits | None],
+    store: Store | None = None,
 ) -> Iterator[tuple[str, Content]]:
     """Yield for each message whose reply has come its id, with the reply's content or the error in its place.
 
@@ -53,13 +56,15 @@ def pull(
     ----------
     limits_of
         Returns what a reply to a message may hold; None for a message that was not sent.
+    store
+        Where the bytes of arrays go; without, all objects of a reply are in memory at once.
 
     Raises
     ------
     grpc.RpcError
         The SuperLink cannot be reached, or has ended the run.
     """
-    puller = _Puller(grid)
+    puller = _Puller(grid, store)
     for head in puller.heads(message_ids):
         limits = limits_of(head.message_id)
         if limits is None:  # another reply to the same message
@@ -78,8 +83,8 @@ class _Head:
 
 
 class _Puller:
-    def __init__(self, grid: GrpcGrid) -> None:
-        self._grid = grid
+    def __init__(self, grid: GrpcGrid, store: Store | None) -> None:
+        self._grid, self._store = grid, store
         self._stub: Any = grid._stub  # noqa: SLF001 - its connection, with its retries
         self._run_id = grid.run.run_id
 
@@ -116,8 +121,9 @@ class _Puller:
 
     def _content(self, reply_id: str, tree: ObjectTree, limits: Limits) -> Content:
         try:
-            contents = self._objects(object_ids(tree, limits), limits)
-            return inflate(reply_id, contents, limits)
+            ids = object_ids(tree, limits)
+            contents = self._objects(ids, limits, [] if self._store is None else chunk_ids(tree))
+            return inflate(reply_id, contents, limits, self._store)
         except ReplyRefusedError as error:
             return Refusal(str(error), error.why)
         except ObjectUnavailableError:
@@ -129,8 +135,11 @@ class _Puller:
         except Exception as error:  # noqa: BLE001 - whatever a client can cause is that client's
             return Refusal(f"the reply cannot be read ({words_of(error)})", LeftOutCode.UNREADABLE)
 
-    def _objects(self, ids: list[str], limits: Limits) -> dict[str, bytes]:
-        """Pull all objects of a reply, and stop as soon as they are more than the limit."""
+    def _objects(self, ids: list[str], limits: Limits, later: list[str]) -> dict[str, bytes]:
+        """Pull the objects of a reply, and stop as soon as they are more than the limit.
+
+        Those in `later` are pulled when they are read.
+        """
         pull_object = make_pull_object_fn_protobuf(self._stub.PullObject, self._grid.node, self._run_id)
         lock, total, latest = Lock(), 0, time.monotonic()
 
@@ -152,7 +161,11 @@ class _Puller:
                     )
             return content
 
-        return pull_objects(ids, pull_one, initial_backoff=FIRST_PAUSE_S)
+        def pull(wanted: list[str]) -> dict[str, bytes]:
+            return pull_objects(wanted, pull_one, initial_backoff=FIRST_PAUSE_S)
+
+        postponed = set(later)
+        return _Objects(pull, pull([each for each in ids if each not in postponed]), later)
 
     def drop(self, head: _Head) -> None:
         """Let the SuperLink drop a reply's objects, whether it was used or not."""
@@ -165,6 +178,23 @@ class _Puller:
             if error.code() not in _OF_ONE_REPLY:
                 raise
             log(WARNING, "reply not dropped at the SuperLink reply=%s code=%s", head.reply_id, error.code())
+
+
+class _Objects(dict[str, bytes]):
+    """The objects of a reply by their ids; the later ones are pulled two at a time, when one is read."""
+
+    def __init__(
+        self, pull: Callable[[list[str]], dict[str, bytes]], here: dict[str, bytes], later: list[str]
+    ) -> None:
+        super().__init__(here)
+        self._pull = pull
+        self._next = dict(zip(later, [*later[1:], ""], strict=True))
+
+    def get(self, key: str, default: Any = None) -> Any:
+        if key in self._next and key not in self:
+            following = self._next[key]
+            self.update(self._pull([key, following] if following and following not in self else [key]))
+        return super().get(key, default)
 
 
 USE = PrivateUse(
