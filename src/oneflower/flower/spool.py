@@ -60,6 +60,10 @@ class Spool:
             self._file.close()
         self._file, self._map, self._end = None, None, 0
 
+    def __del__(self) -> None:
+        """Close the file of a training that has failed."""
+        self.close()
+
     def put(self, parts: Iterable[Stored], size_bytes: int = 0) -> Stored:
         """Write parts one after the other; return a view of them, or their bytes where the disk has no room.
 
