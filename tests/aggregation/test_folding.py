@@ -65,7 +65,11 @@ def test_the_error_is_half_a_unit_and_a_small_share_of_the_largest_summand(given
     )
     for i, value in enumerate(result):
         exact = exact_mean(arrivals, i)
-        unit = Fraction(float(np.spacing(np.abs(np.float32(exact))))) if abs(exact) < 3e38 else Fraction(2) ** 104
+        unit = (
+            Fraction(float(np.spacing(np.abs(np.float32(exact)))))
+            if abs(exact) < 3e38
+            else Fraction(2) ** 104
+        )
         assert abs(Fraction(float(value)) - exact) <= unit * Fraction(501, 1000) + largest / total / 2**25
 
 
@@ -124,7 +128,11 @@ def test_other_dtypes_have_the_mean_that_they_have_without_streaming():
     }
     rng = np.random.default_rng(1)
     arrivals = [
-        update({name: (100 * rng.random(each.shape)).astype(each.dtype) for name, each in sent.items()}, i, 3.0 + i)
+        update(
+            {name: (100 * rng.random(each.shape)).astype(each.dtype) for name, each in sent.items()},
+            i,
+            3.0 + i,
+        )
         for i in range(4)
     ]
     ours, theirs = folded(sent, arrivals), weighted_mean(ordered(arrivals)).model
@@ -169,7 +177,9 @@ def test_robust_rules_do_not_stream():
     from oneflower.aggregation import SPECS
 
     assert {spec.name for spec in SPECS if spec.streams} == {
-        name for name in RULES if not any(spec.name == name and not spec.weights_by_examples for spec in SPECS)
+        name
+        for name in RULES
+        if not any(spec.name == name and not spec.weights_by_examples for spec in SPECS)
     }
 
 

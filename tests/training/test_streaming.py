@@ -49,7 +49,9 @@ def test_streaming_is_the_mean_to_a_rounding_and_not_always_its_bytes(tmp_path):
     ours = federation(tmp_path / "a").train()
     plain = federation(tmp_path / "b", **{"streaming-mean": "NO"}).train()
     for name in ours.arrays:
-        np.testing.assert_allclose(ours.arrays[name].numpy(), plain.arrays[name].numpy(), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            ours.arrays[name].numpy(), plain.arrays[name].numpy(), rtol=1e-5, atol=1e-6
+        )
 
 
 def test_auto_does_not_stream_a_small_model(tmp_path):

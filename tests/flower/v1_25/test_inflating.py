@@ -19,7 +19,9 @@ from oneflower.flower.refusals import (
     limits_for,
     words_of,
 )
-from oneflower.flower.v1_25.inflating import inflate, object_ids
+from oneflower.flower.records import array_view
+from oneflower.flower.spool import Spool
+from oneflower.flower.v1_25.inflating import chunk_ids, inflate, object_ids
 
 from ...attacks.attacker import Made, array, chunk, metrics, record
 
@@ -186,3 +188,39 @@ def test_any_body_is_read_or_raises_an_ordinary_exception(body, kind):
         read(made)
     except Exception as error:  # noqa: BLE001 - any is caught
         words_of(error)
+
+
+@SHORT
+@given(contents)
+def test_a_reply_with_its_arrays_in_a_file_reads_as_in_memory(tmp_path_factory, content):
+    reply, objects = honest(content)
+    spool = Spool(folder=tmp_path_factory.getbasetemp())
+    spool.begin(1 << 20)
+    found = inflate(reply.object_id, objects, Limits(), spool.put)
+    assert set(found.array_records) == set(content.array_records)
+    for name, record in content.array_records.items():
+        for key, each in record.items():
+            np.testing.assert_array_equal(array_view(found[name][key]), array_view(each))
+            assert isinstance(found[name][key].data, memoryview)
+
+
+def test_a_chunk_that_is_listed_too_often_is_refused_with_a_file_too(tmp_path):
+    piece = chunk(b"x" * 1000)
+    form = {"dtype": "float32", "shape": [2], "stype": "numpy.ndarray", "arraychunk_ids": [0] * 400}
+    made = Made("Array", [piece], json.dumps(form).encode())
+    listed = head(Made("RecordDict", [record(made), GOOD], b'{"a": "%s", "m": "%s"}'))
+    spool = Spool(folder=tmp_path)
+    spool.begin(1 << 20)
+    with pytest.raises(ReplyRefusedError):
+        inflate(listed.id, listed.all(), Limits(num_bytes=100_000), spool.put)
+
+
+def test_chunks_are_the_leaves_of_arrays(tmp_path):
+    content = RecordDict(
+        {"a": ArrayRecord([np.arange(9), np.arange(9), np.arange(5)]), "m": MetricRecord({"x": 1})}
+    )
+    reply, objects = honest(content)
+    tree = get_object_tree(reply)
+    chunks = chunk_ids(tree)
+    assert {objects[each].split(b" ")[0] for each in chunks} == {b"ArrayChunk"}
+    assert set(chunks) == {each for each, data in objects.items() if data.startswith(b"ArrayChunk")}

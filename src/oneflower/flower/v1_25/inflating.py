@@ -31,8 +31,7 @@ _DIVIDER: Final = b"\0"
 _ID_LENGTH: Final = 64
 _MOST_RECORDS: Final = 64
 _MOST_DIMENSIONS: Final = 64
-CHUNK_BYTES: Final = 20 << 20
-"""As large as Flower's clients make the chunks of an array."""
+CHUNK_BYTES: Final = 20 << 20  # as large as Flower's clients make them
 _ARRAY_BYTES: Final = 64 << 10
 
 
@@ -129,7 +128,7 @@ class _Inflation:
         }
         arrays = self._arrays(of_arrays.values())
         records: dict[str, Record] = {
-            each: ArrayRecord({name: arrays[key] for name, key in of_arrays[each].items()})
+            each: _record({name: arrays[key] for name, key in of_arrays[each].items()})
             if each in of_arrays
             else self._values(each, record)
             for each, record in parts.items()
@@ -221,6 +220,12 @@ class _Inflation:
         if len(body) > most:
             _too_large(f"bytes in one {what}", len(body), most)
         return body
+
+
+def _record(arrays: Mapping[str, Array]) -> ArrayRecord:
+    record = ArrayRecord()
+    record.update(arrays)  # Flower's constructor takes none that is in a file
+    return record
 
 
 def _too_large(what: str, given: int, most: int) -> NoReturn:
