@@ -13,10 +13,9 @@ class DelegatingGrid(Grid):
     def __init__(self, inner: Grid) -> None:
         self._inner = inner
 
-    def keep_replies_in(self, spool: Spool) -> None:
-        """Put what is pulled into this file as long as it is open, where the innermost grid can."""
-        if isinstance(self._inner, DelegatingGrid):
-            self._inner.keep_replies_in(spool)
+    def keep_replies_in(self, spool: Spool) -> bool:
+        """Put what is pulled into this file as long as it is open; return whether the innermost grid can."""
+        return isinstance(self._inner, DelegatingGrid) and self._inner.keep_replies_in(spool)
 
     def set_run(self, run_id: int) -> None:
         """Set the run of the inner Grid."""

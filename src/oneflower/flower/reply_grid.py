@@ -28,9 +28,10 @@ class ReplyGrid(DelegatingGrid):
         self._sent: dict[str, tuple[Metadata, Limits]] = {}
         self._spool: Spool | None = None
 
-    def keep_replies_in(self, spool: Spool) -> None:
+    def keep_replies_in(self, spool: Spool) -> bool:
         """Put the arrays of replies into this file as long as it is open."""
         self._spool = spool
+        return True
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Push messages, and keep what a reply to each may hold."""

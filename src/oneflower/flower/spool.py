@@ -4,21 +4,26 @@ It has no name in the folder: a crash leaves nothing behind. It is written with 
 the disk is full, and read through the address space.
 """
 
+import ctypes
 import mmap
 import os
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from logging import INFO
 from pathlib import Path
 from typing import IO, Final
 
 from oneflower.aggregation.blocks import FileMap
-from oneflower.flower.api import log
+from oneflower.flower.api import ArrayRecord, log
 
 RESERVE_BYTES: Final = 2 << 30
 """What the disk keeps free: checkpoints and the SuperLink's database are written there, too."""
 _ALIGNMENT: Final = 64
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_LARGE_BYTES: Final = 1 << 20
 
 Stored = bytes | memoryview
 
@@ -59,6 +64,11 @@ class Spool:
         if self._file is not None:
             self._file.close()
         self._file, self._map, self._end = None, None, 0
+
+    def let_go(self) -> None:
+        """Let what was read leave the memory of this process; the file has it."""
+        if self._map is not None:
+            self._map.madvise(mmap.MADV_DONTNEED)
 
     def __del__(self) -> None:
         """Close the file of a training that has failed."""
@@ -106,3 +116,23 @@ class Spool:
         if reason not in self._told:
             self._told.add(reason)
             log(INFO, "replies stay in memory, not in a file folder=%s reason=%s", self.folder, reason)
+
+
+def laid_aside(record: ArrayRecord, folder: Path) -> Spool:
+    """Move the bytes of a record that is rarely read into a file; the record stays what it is."""
+    spool = Spool(folder=folder)
+    spool.begin(sum(len(array.data) + _ALIGNMENT for array in record.values()))
+    for array in record.values():
+        array.data = spool.put([array.data], len(array.data))  # type: ignore[assignment] - any buffer will do
+    return spool
+
+
+def return_large_blocks() -> None:
+    """Have the C library give large blocks back to the system when they are freed.
+
+    Otherwise glibc keeps some of them, and more for each thread that has pulled a reply: 100 MB and more.
+    """
+    with suppress(OSError, AttributeError):
+        library = ctypes.CDLL(None)
+        library.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+        library.mallopt(_M_TRIM_THRESHOLD, _LARGE_BYTES)

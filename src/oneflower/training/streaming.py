@@ -21,9 +21,10 @@ from oneflower.aggregation import (
     Update,
     folded_bytes,
 )
-from oneflower.flower.api import Message, log
+from oneflower.flower.api import ArrayRecord, Message, log
 from oneflower.flower.grid import RoundGrid
-from oneflower.flower.spool import Spool
+from oneflower.flower.records import array_views
+from oneflower.flower.spool import Spool, laid_aside, return_large_blocks
 from oneflower.settings import TrainingConfig
 
 NOTE: Final = "streaming_mean"
@@ -45,11 +46,12 @@ Take = Callable[[Update, Message], Update]
 class Streaming:
     """The sums of the round, and the file that keeps its updates in case that one is bounded at the end.
 
-    Without a `spool` nothing is summed: updates are kept until all have come. `changes` are the norms of the
-    updates' changes by client, which were taken as they came.
+    Without a `spool` nothing is summed: updates are kept until all have come. `initial` holds the model
+    that the app began with. `changes` are the norms of the updates' changes by client, taken as they came.
     """
 
     spool: Spool | None = None
+    initial: Spool | None = None
     changes: Mapping[int, float] | None = None
     _folding: Folding | None = None
 
@@ -76,6 +78,8 @@ class Streaming:
         if self._folding is not None and self.spool is not None:
             self.changes, self._folding = self._folding.changes, None
             self.spool.close()
+        if self.initial is not None:
+            self.initial.let_go()
 
     @staticmethod
     def _take(folding: Folding, spool: Spool, update: Update, message: Message) -> Update:
@@ -117,13 +121,17 @@ def decide(setting: str, model: Arrays, notes: MutableMapping[str, Any], done: i
 def begin_streaming(
     config: TrainingConfig,
     stream: Callable[[Streaming], str | None],
-    model: Arrays,
+    initial: ArrayRecord,
     grid: RoundGrid,
 ) -> None:
-    """Have a strategy stream; `stream` takes it up, or returns why it cannot."""
+    """Have a strategy stream; `stream` takes it up, or returns why it cannot.
+
+    `initial` is the model that the app began with, which it may look at for as long as the training takes.
+    """
+    model = array_views(initial)
     folder = Path(config.checkpoint_path if config.checkpoint_enabled else tempfile.gettempdir())
-    spool = Spool(folder=folder)
-    reason = stream(Streaming(spool=spool))
+    streaming = Streaming(spool=Spool(folder=folder))
+    reason = stream(streaming)
     if reason is None and not folded_bytes(model):
         reason = "the model has no array of float32 or float16"
     if reason is not None:
@@ -131,4 +139,7 @@ def begin_streaming(
         log(level, "updates are kept until all have come, and not summed as they come: %s", reason)
         return
     log(INFO, "updates are summed as they come folder=%s size_mb=%d", folder, folded_bytes(model) >> 20)
-    grid.keep_replies_in(spool)
+    del model
+    if streaming.spool is not None and grid.keep_replies_in(streaming.spool):
+        return_large_blocks()
+        streaming.initial = laid_aside(initial, folder)

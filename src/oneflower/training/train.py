@@ -228,10 +228,8 @@ def _run(loop: RoundLoop, work: Work, app: str) -> Result:
                 result.arrays = with_initial_model(config, result.arrays, loop.keeper.notes)
             if done == 0 and prepare is not None:
                 result.arrays = prepare(result.arrays, partial(ask_clients, phases, config))
-            model = array_views(result.arrays)
-            if decide(config.streaming_mean, model, loop.keeper.notes, done):
-                begin_streaming(config, loop.strategy.stream, model, work.grid)
-            del model  # it is replaced in each round
+            if decide(config.streaming_mean, array_views(work.arrays), loop.keeper.notes, done):
+                begin_streaming(config, loop.strategy.stream, work.arrays, work.grid)
             try:
                 ending = loop.run(
                     result,

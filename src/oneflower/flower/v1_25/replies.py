@@ -181,19 +181,18 @@ class _Puller:
 
 
 class _Objects(dict[str, bytes]):
-    """The objects of a reply by their ids; the later ones are pulled two at a time, when one is read."""
+    """The objects of a reply by their ids; the later ones are pulled when they are read."""
 
     def __init__(
         self, pull: Callable[[list[str]], dict[str, bytes]], here: dict[str, bytes], later: list[str]
     ) -> None:
         super().__init__(here)
         self._pull = pull
-        self._next = dict(zip(later, [*later[1:], ""], strict=True))
+        self._later = frozenset(later)
 
     def get(self, key: str, default: Any = None) -> Any:
-        if key in self._next and key not in self:
-            following = self._next[key]
-            self.update(self._pull([key, following] if following and following not in self else [key]))
+        if key in self._later and key not in self:
+            self.update(self._pull([key]))
         return super().get(key, default)
 
 
