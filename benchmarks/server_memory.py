@@ -1,4 +1,4 @@
-"""Measure the peak memory of the ServerApp under `oneflower up`, in models: with the streaming mean and without.
+"""Measure the peak memory of the ServerApp under `oneflower up`, in models: with the streaming mean or not.
 
 ``python benchmarks/server_memory.py``                        10 clients, a model of 50 MB in arrays of 10 MB
 ``python benchmarks/server_memory.py --model-mb 500 --array-mb 50 --only YES``
@@ -143,7 +143,8 @@ def main() -> None:
         results[streaming] = {**found, "models_beyond_200_mb": round(beyond, 2)}
         print(
             f"FL_STREAMING_MEAN={streaming}: {given.clients} clients of {given.model_mb} MB: peak "
-            f"{found['peak_mb']:.0f} MB, {found['before_mb']:.0f} MB before the model; {beyond:.2f} models + 200 MB"
+            f"{found['peak_mb']:.0f} MB, {found['before_mb']:.0f} MB before the model; "
+            f"{beyond:.2f} models + 200 MB"
         )
     print(json.dumps({"server_memory": results, "clients": given.clients, "model_mb": given.model_mb}))
 

@@ -8,6 +8,7 @@ are kept as they came, and their mean is that of `mean.weighted_mean`.
 import math
 import mmap
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -221,6 +222,8 @@ def _zeros(size: int) -> Sums:
     if size < BLOCK:
         return np.zeros(size, np.int64)
     memory = mmap.mmap(-1, 8 * size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with suppress(OSError, AttributeError):  # a system without them
+        memory.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(memory, np.int64)
 
 

@@ -156,6 +156,7 @@ EXPORT WIDEST void oneflower_fold(size_t stop, const float *values, double facto
 EXPORT WIDEST void oneflower_settle(size_t stop, const int64_t *sums, double scale, double total, float *out)
 {
     const size_t start = 0;
+    huge_pages(out, stop * sizeof(float));
     EACH out[i] = (float)((double)sums[i] * scale / total);
 }
 
