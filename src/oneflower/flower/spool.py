@@ -87,6 +87,7 @@ class Spool:
             if at + len(part) > len(self._map) or not self._write(part, at):
                 return b"".join([self._map[start:at], part, *left])
             at += len(part)
+            del part  # the next one need not be beside it in memory
         self._end = at
         return memoryview(self._map)[start:at]
 

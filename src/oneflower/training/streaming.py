@@ -86,6 +86,7 @@ class Streaming:
         """Add an update; return it with its arrays in the file, and empty the reply that it came in."""
         kept = replace(update, arrays={name: _kept(spool, array) for name, array in update.arrays.items()})
         folding.add(kept)
+        spool.let_go()
         for name in list(message.content):
             del message.content[name]
         return kept

@@ -31,7 +31,7 @@ _DIVIDER: Final = b"\0"
 _ID_LENGTH: Final = 64
 _MOST_RECORDS: Final = 64
 _MOST_DIMENSIONS: Final = 64
-CHUNK_BYTES: Final = 20 << 20  # as large as Flower's clients make them
+CHUNK_BYTES: Final = 20 << 20  # as large as Flower makes them
 _ARRAY_BYTES: Final = 64 << 10
 
 
@@ -158,8 +158,7 @@ class _Inflation:
             raise ReplyRefusedError(f"an array of {len(part.children)} chunks lists others")
         if self._store is not None and stype == SType.NUMPY and order:
             array = Array(dtype=dtype, shape=tuple(shape), stype=stype, data=b"")
-            size = len(set(order)) * CHUNK_BYTES
-            array.data = self._store(self._listed_chunks(part, order), size)  # type: ignore[assignment]
+            array.data = self._store(self._listed_chunks(part, order), len(order) * CHUNK_BYTES)  # type: ignore
             return array
         chunks = {each: self._part(each, "ArrayChunk").body for each in part.children}
         listed = [chunks[part.children[number]] for number in order]
@@ -178,6 +177,7 @@ class _Inflation:
             if self._array_bytes > self._limits.num_bytes:
                 _too_large("bytes of arrays", self._array_bytes, self._limits.num_bytes)
             yield body
+            del body
             if following != number:
                 self._contents.pop(part.children[number], None)
 
