@@ -21,7 +21,7 @@ from oneflower.flower.private import PrivateUse
 from oneflower.flower.refusals import LONGEST_NAME, MOST_METRICS, MOST_NUMBERS, Limits, ReplyRefusedError
 
 Record = ArrayRecord | MetricRecord | ConfigRecord
-Store = Callable[[Iterable[memoryview], int], bytes | memoryview]
+Store = Callable[[Iterable[memoryview], int], Any]
 """Takes the parts of an array one after the other, and about how many bytes; returns them as one."""
 RECORDS: Final = ("ArrayRecord", "MetricRecord", "ConfigRecord")
 
@@ -158,7 +158,7 @@ class _Inflation:
             raise ReplyRefusedError(f"an array of {len(part.children)} chunks lists others")
         if self._store is not None and stype == SType.NUMPY and order:
             array = Array(dtype=dtype, shape=tuple(shape), stype=stype, data=b"")
-            array.data = self._store(self._listed_chunks(part, order), len(order) * CHUNK_BYTES)  # type: ignore
+            array.data = self._store(self._listed_chunks(part, order), len(order) * CHUNK_BYTES)
             return array
         chunks = {each: self._part(each, "ArrayChunk").body for each in part.children}
         listed = [chunks[part.children[number]] for number in order]
