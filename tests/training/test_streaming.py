@@ -1,4 +1,4 @@
-"""A training that sums updates as they come: one model whatever happens on the way, and no trace of failures."""
+"""A training that sums updates as they come: one model whatever happens, and no trace of failures."""
 
 import os
 
@@ -14,7 +14,7 @@ from oneflower.lab.localgrid import LocalGrid
 from oneflower.training import streaming
 from oneflower.training.streaming import NOTE, decide
 
-from ..federation import Federation, initial_arrays, local_update, numpy_app
+from ..federation import Federation, local_update, numpy_app
 
 MEANS = ("FedAvg", "FedProx", "FedAdam", "FedYogi", "FedAdagrad", "FedAvgM")
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from logging import INFO
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
 
 from oneflower.aggregation.blocks import FileMap
 from oneflower.flower.api import ArrayRecord, log
@@ -124,7 +124,8 @@ def laid_aside(record: ArrayRecord, folder: Path) -> Spool:
     spool = Spool(folder=folder)
     spool.begin(sum(len(array.data) + _ALIGNMENT for array in record.values()))
     for array in record.values():
-        array.data = spool.put([array.data], len(array.data))  # type: ignore[assignment] - any buffer will do
+        stored: Any = spool.put([array.data], len(array.data))  # any buffer will do
+        array.data = stored
     return spool
 
 

@@ -95,7 +95,7 @@ class Streaming:
 def _kept(spool: Spool, array: NDArray) -> NDArray:
     if array.nbytes < SMALL_ARRAY_BYTES or isinstance(_memory_of(array), memoryview):
         return array
-    data = spool.put([memoryview(array.reshape(-1).view(np.uint8))], array.nbytes)
+    data = spool.put([array.reshape(-1).view(np.uint8).data], array.nbytes)
     return np.frombuffer(data, array.dtype).reshape(array.shape)
 
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oneflower.codes import LeftOutCode
+from oneflower.flower.records import array_view
 from oneflower.flower.refusals import (
     FREE_OBJECTS,
     MOST_METRICS,
@@ -19,7 +20,6 @@ from oneflower.flower.refusals import (
     limits_for,
     words_of,
 )
-from oneflower.flower.records import array_view
 from oneflower.flower.spool import Spool
 from oneflower.flower.v1_25.inflating import chunk_ids, inflate, object_ids
 
@@ -198,8 +198,8 @@ def test_a_reply_with_its_arrays_in_a_file_reads_as_in_memory(tmp_path_factory, 
     spool.begin(1 << 20)
     found = inflate(reply.object_id, objects, Limits(), spool.put)
     assert set(found.array_records) == set(content.array_records)
-    for name, record in content.array_records.items():
-        for key, each in record.items():
+    for name, expected in content.array_records.items():
+        for key, each in expected.items():
             np.testing.assert_array_equal(array_view(found[name][key]), array_view(each))
             assert isinstance(found[name][key].data, memoryview)
 
