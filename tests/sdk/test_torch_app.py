@@ -1,5 +1,8 @@
 """The shared PyTorch parts: arrays in and out of a model, local training, replies."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +11,7 @@ from torch import nn
 
 from oneflower.errors import AppError
 from oneflower.sdk.options import LocalOptions
-from oneflower.sdk.torch_app import fit, load_arrays, model_arrays, reply, shuffled, trained_names
+from oneflower.sdk.torch_app import PlainSGD, fit, load_arrays, model_arrays, reply, shuffled, trained_names
 
 
 def model():
@@ -40,6 +43,32 @@ def test_arrays_survive_the_way_out_and_in_with_their_dtypes():
     for name, value in source.state_dict().items():
         torch.testing.assert_close(target.state_dict()[name], value, rtol=0, atol=0)
     assert model_arrays(target)["1.num_batches_tracked"].numpy().dtype == np.int64
+
+
+def test_plain_sgd_trains_the_bits_of_pytorchs_sgd_also_where_parameters_have_no_gradient():
+    bits = []
+    for optimizer in (PlainSGD, torch.optim.SGD):
+        net = model()
+        net[0].bias.requires_grad_(requires_grad=False)
+        arrays = load_arrays(net, model_arrays(net))
+        given = optimizer(net.parameters(), lr=0.1)
+        fit(net, batches(20), squared_error, given, global_arrays=arrays, proximal_mu=0.5, accumulate=2)
+        bits.append({name: value.numpy().tobytes() for name, value in net.state_dict().items()})
+    assert bits[0] == bits[1]
+
+
+def test_a_step_of_plain_sgd_does_not_import_pytorchs_compiler():
+    code = (
+        "import sys, torch\n"
+        "from oneflower.sdk.torch_app import PlainSGD\n"
+        "net = torch.nn.Linear(2, 1)\n"
+        "optimizer = PlainSGD(net.parameters(), lr=0.1)\n"
+        "optimizer.zero_grad()\n"
+        "net(torch.ones(3, 2)).sum().backward()\n"
+        "optimizer.step()\n"
+        "sys.exit('torch._dynamo' in sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
 
 
 def test_arrays_of_another_model_are_refused_with_every_difference():

@@ -13,7 +13,7 @@ from oneflower.sdk.client import RoundInfo, set_determinism
 from oneflower.sdk.data_source import DataSource
 from oneflower.sdk.options import LocalOptions
 from oneflower.sdk.standardise import sums_of
-from oneflower.sdk.torch_app import fit, load_arrays, model_arrays, reply, shuffled
+from oneflower.sdk.torch_app import PlainSGD, fit, load_arrays, model_arrays, reply, shuffled
 
 app = ClientApp()
 
@@ -49,7 +49,7 @@ def local_training(
         model,
         batches(rows, options, shuffling),
         batch_loss,
-        torch.optim.SGD(model.parameters(), lr=info.lr or options.lr),
+        PlainSGD(model.parameters(), lr=info.lr or options.lr),
         global_arrays=global_arrays,
         proximal_mu=info.proximal_mu,
     )

@@ -12,7 +12,7 @@ from image_classification.model import ImageShape, Net, score
 from oneflower.sdk.client import RoundInfo, set_determinism
 from oneflower.sdk.data_source import DataSource
 from oneflower.sdk.options import LocalOptions
-from oneflower.sdk.torch_app import fit, load_arrays, model_arrays, reply, shuffled
+from oneflower.sdk.torch_app import PlainSGD, fit, load_arrays, model_arrays, reply, shuffled
 
 app = ClientApp()
 
@@ -45,7 +45,7 @@ def local_training(
         model,
         batches(images, options, shuffling),
         batch_loss,
-        torch.optim.SGD(model.parameters(), lr=info.lr or options.lr),
+        PlainSGD(model.parameters(), lr=info.lr or options.lr),
         global_arrays=global_arrays,
         proximal_mu=info.proximal_mu,
     )

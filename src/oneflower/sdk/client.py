@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from oneflower.errors import AppError
 from oneflower.flower.api import Array, Context, Message
 from oneflower.flower.calls.proximal import app_adds_term, unwatched
-from oneflower.flower.calls.seeds import derived_seed
+from oneflower.flower.calls.seeds import choose_deterministic_algorithms, derived_seed
 from oneflower.flower.parts import config_of, handed_part, with_part
 
 __all__ = ["RoundInfo", "derived_seed", "proximal_term", "set_determinism"]
@@ -93,7 +93,7 @@ def set_determinism(seed: int, round: int, partition: int) -> "torch.Generator":
 
     # cuBLAS reads this at its first call and is not deterministic without it.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
+    choose_deterministic_algorithms(torch, "error")
     torch.set_num_threads(1)
     number = derived_seed(seed, round, partition)
     torch.manual_seed(number)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import islice
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from oneflower.sdk.client import proximal_term
 from oneflower.sdk.options import LocalOptions
 from oneflower.sdk.replies import reply
 
-__all__ = ["fit", "load_arrays", "model_arrays", "reply", "shuffled", "trained_names"]
+__all__ = ["PlainSGD", "fit", "load_arrays", "model_arrays", "reply", "shuffled", "trained_names"]
 
 Batch = TypeVar("Batch")
 
@@ -77,11 +77,44 @@ def shuffled(
         yield from torch.split(torch.randperm(count, generator=generator)[:used], size)
 
 
+class Optimizer(Protocol):
+    """What `fit` needs of an optimizer; all of `torch.optim` have it."""
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+
+    def step(self) -> object:
+        """Change the parameters by their gradients."""
+
+
+class PlainSGD:
+    """Gradient descent without momentum or decay: the same bits as `torch.optim.SGD` with these arguments.
+
+    An optimizer of `torch.optim` imports PyTorch's compiler at its first step: 840 modules, which take each
+    client as long as PyTorch itself.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], lr: float) -> None:
+        self._parameters, self._lr = list(parameters), lr
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for parameter in self._parameters:
+            parameter.grad = None
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Subtract `lr` times its gradient from each parameter that has one."""
+        for parameter in self._parameters:
+            if parameter.grad is not None:
+                parameter.add_(parameter.grad, alpha=-self._lr)
+
+
 def fit(  # noqa: PLR0913  one local training is made of these seven
     model: nn.Module,
     batches: Iterable[Batch],
     loss_of: Callable[[nn.Module, Batch], Tensor],
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     *,
     global_arrays: Mapping[str, Tensor],
     proximal_mu: float,

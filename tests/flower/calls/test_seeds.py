@@ -1,5 +1,6 @@
 """The same seed, round and partition give the same numbers, whatever the process has imported before."""
 
+import os
 import random
 import subprocess
 import sys
@@ -65,6 +66,27 @@ def test_deterministic_algorithms_are_preferred_and_what_an_app_forbids_stays_fo
     torch.use_deterministic_algorithms(True)
     seed_everything(1)
     assert not torch.is_deterministic_algorithms_warn_only_enabled()
+
+
+LIGHT = """
+import sys, torch
+from oneflower.flower.calls.seeds import seed_everything
+from oneflower.sdk.client import set_determinism
+seed_everything(1)
+set_determinism(1, 1, 0)
+assert torch.get_deterministic_debug_mode() == 2
+assert "torch._dynamo" not in sys.modules and "torch._inductor" not in sys.modules
+import torch._inductor.config
+assert torch._inductor.config.deterministic
+torch._inductor.config.deterministic = False
+set_determinism(1, 1, 0)
+assert torch._inductor.config.deterministic
+"""
+
+
+def test_deterministic_algorithms_are_chosen_without_importing_the_compiler_which_takes_them_when_it_comes():
+    environ = {name: value for name, value in os.environ.items() if "INDUCTOR" not in name}
+    subprocess.run([sys.executable, "-c", LIGHT], check=True, timeout=300, env=environ)
 
 
 # --- messages ---------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 NUMPY_SEEDS: Final = 2**32
 TENSORFLOW_SEEDS: Final = 2**31
@@ -87,7 +87,20 @@ def _seed_torch(torch: Any, number: int) -> None:
     # cuBLAS reads this at its first call and is not deterministic without it.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if not torch.are_deterministic_algorithms_enabled():
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        choose_deterministic_algorithms(torch, "warn")
+
+
+def choose_deterministic_algorithms(torch: Any, mode: Literal["warn", "error"]) -> None:
+    """Do as `torch.use_deterministic_algorithms(True)`, without importing PyTorch's compiler.
+
+    That imports 840 modules in each process, which takes as long as PyTorch itself, to set one variable of
+    the compiler's configuration. Where the compiler is imported later, it takes it from the environment.
+    """
+    os.environ.setdefault("TORCHINDUCTOR_DETERMINISTIC", "1")
+    compiler = sys.modules.get("torch._inductor.config")
+    if compiler is not None:
+        compiler.deterministic = True  # type: ignore[attr-defined]
+    torch.set_deterministic_debug_mode(mode)
 
 
 _SEEDERS: Final[dict[str, Callable[[Any, int], None]]] = {
