@@ -1,7 +1,7 @@
-"""The training that all peers of `peers.py` do: the network, the data and the steps of our image-classification app.
+"""The training that all peers of `peers.py` do: network, data and steps of our image-classification app.
 
-It imports none of the frameworks. `PEERS_ROWS` names a folder with the row numbers of each client and of the server,
-and the file with the images: every peer trains on the same rows.
+It imports none of the frameworks. `PEERS_ROWS` names a folder with the row numbers of each client and of the
+server, and the file with the images: every peer trains on the same rows.
 """
 
 import gzip
