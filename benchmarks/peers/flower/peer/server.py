@@ -28,3 +28,4 @@ def main(grid: Grid, context: Context) -> None:
         evaluate_fn=evaluate,
     )
     torch.save(result.arrays.to_torch_state_dict(), folder() / "model.pt")
+    (folder() / "finished").touch()
