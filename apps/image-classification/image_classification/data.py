@@ -95,7 +95,7 @@ def _mnist() -> Path:
 
 
 def _decode_mnist(packed: Path) -> dict[str, NDArray[np.generic]]:
-    text = gzip.decompress(packed.read_bytes()).decode().replace("\n", ",")
+    text = gzip.decompress(packed.read_bytes()).replace(b"\n", b",")
     table = np.fromstring(text, dtype=np.float32, sep=",").reshape(-1, 785)
     return {"x": (table[:, :-1] / 255).reshape(-1, 28, 28), "y": table[:, -1].astype(np.int64)}
 
