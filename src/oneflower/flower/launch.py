@@ -13,6 +13,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from oneflower.errors import OneflowerError, SettingsError
@@ -32,6 +33,7 @@ from oneflower.flower.programs import (
     value_of,
 )
 from oneflower.flower.sockets import SOCKETS, folder_of, prepare, with_socket
+from oneflower.flower.uncollected import uncollected
 from oneflower.flower.version import require_deployed
 from oneflower.flower.watch import keep_running, look_after_parent
 from oneflower.node_keys import KEYS_VARIABLE, keys_of_pem
@@ -80,6 +82,13 @@ def main(argv: Sequence[str], prepare: Callable[[], object] = lambda: None) -> N
 
 def start(program: str, arguments: Sequence[str], environ: Mapping[str, str]) -> None:
     """Apply the settings of the environment and call Flower's entry point, which does not return."""
+    with uncollected():
+        run = _prepared(program, list(arguments), environ)
+    run()
+
+
+def _prepared(program: str, arguments: list[str], environ: Mapping[str, str]) -> Callable[[], object]:
+    """Import Flower, apply the settings of the environment, and return what runs the program."""
     # Imported here: Flower reads the environment when it is imported.
     from oneflower.flower.door import entry_points, warm_executor  # noqa: PLC0415
     from oneflower.flower.logs import log_through_flower  # noqa: PLC0415
@@ -88,10 +97,9 @@ def start(program: str, arguments: Sequence[str], environ: Mapping[str, str]) ->
     settings = resolve_for(CONSUMERS, environ)
     _find_packages(program, environ)
     if program == WARM_EXECUTOR:
-        warm_executor.run(
-            _with_sockets(program, arguments, environ) if settings.flower_workarounds else arguments
-        )
-        return
+        if settings.flower_workarounds:
+            arguments = _with_sockets(program, arguments, environ)
+        return partial(warm_executor.run, arguments)
     arguments = with_loopback(program, arguments)
     if settings.flower_workarounds:
         arguments = _with_sockets(program, arguments, environ)
@@ -112,10 +120,7 @@ def start(program: str, arguments: Sequence[str], environ: Mapping[str, str]) ->
         warm_executor.keep_running(value_of("--clientappio-api-address", arguments) or "")
         arguments += ["--isolation", "process"]
     sys.argv = [entry_point.command, *arguments, *_token()]
-    if settings.flower_workarounds:
-        run_to_the_end(function)
-    else:
-        function()
+    return partial(run_to_the_end, function) if settings.flower_workarounds else function
 
 
 def _find_packages(program: str, environ: Mapping[str, str]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from oneflower.flower import watch
 from oneflower.flower.private import PrivateUse, check
 from oneflower.flower.programs import LAUNCHER, WARM_EXECUTOR
+from oneflower.flower.uncollected import uncollected
 
 EVERY_INTERFACE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - it is what is avoided
 
@@ -46,9 +47,10 @@ def run(argv: Sequence[str]) -> None:
     else:
         watch.die_with_parent(arguments.parent_pid)
         watch.look_after_parent(arguments.parent_pid)
-    from flwr.common.config import get_flwr_dir  # noqa: PLC0415 - a SuperNode that starts it needs neither
+    with uncollected():
+        from flwr.common.config import get_flwr_dir  # noqa: PLC0415 - a SuperNode that starts it needs neither
 
-    from oneflower.flower.v1_25.warm.executor import Executor  # noqa: PLC0415 - the same
+        from oneflower.flower.v1_25.warm.executor import Executor  # noqa: PLC0415 - the same
 
     Executor(arguments.clientappio_api_address, get_flwr_dir(arguments.flwr_dir)).serve()
 

@@ -26,6 +26,7 @@ from typing import Any, NoReturn
 from flwr.clientapp.client_app import ClientApp
 
 from oneflower.flower.app_packages import use_packages
+from oneflower.flower.uncollected import uncollected
 from oneflower.flower.v1_25.warm import exchange
 from oneflower.flower.v1_25.warm.app import error_of, load_app, run_app
 from oneflower.flower.v1_25.warm.exchange import Parcel, ParcelWriter
@@ -78,13 +79,14 @@ class Zygote:
         self._learns = app["learns"]
         self._before = RandomStates.now()
         try:
-            self._app = load_app(
-                fab,
-                fab_id=app["fab_id"],
-                fab_version=app["fab_version"],
-                fab_hash=app["fab_hash"],
-                flwr_dir=Path(app["flwr_dir"]),
-            )
+            with uncollected():
+                self._app = load_app(
+                    fab,
+                    fab_id=app["fab_id"],
+                    fab_version=app["fab_version"],
+                    fab_hash=app["fab_hash"],
+                    flwr_dir=Path(app["flwr_dir"]),
+                )
         except (Exception, SystemExit) as failure:  # noqa: BLE001 - what the app raises becomes an error reply
             error = error_of(failure)
             exchange.send(self._channel, {"loaded": False, "code": error.code, "reason": error.reason})

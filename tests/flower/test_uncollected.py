@@ -1,0 +1,24 @@
+"""Nothing is collected while Flower is imported; afterwards it is as it was."""
+
+import gc
+
+import pytest
+
+from oneflower.flower.uncollected import uncollected
+
+
+def test_nothing_is_collected_during_the_block_and_afterwards_it_is_again_also_after_an_error():
+    with pytest.raises(ValueError, match="stop"), uncollected():
+        assert not gc.isenabled()
+        raise ValueError("stop")
+    assert gc.isenabled()
+
+
+def test_who_has_switched_collection_off_finds_it_off():
+    gc.disable()
+    try:
+        with uncollected():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
