@@ -180,7 +180,7 @@ def run(peer: str) -> Result:
         with (folder / "output.log").open("wb") as log:
             subprocess.run(
                 [*measure, PEERS[peer].server, *command_of(peer, folder)],
-                env=environ, cwd=folder, stdout=log, stderr=subprocess.STDOUT, check=True, timeout=LONGEST_S + 90
+                env=environ, cwd=folder, stdout=log, stderr=log, check=True, timeout=LONGEST_S + 90,
             )  # fmt: skip
         found = json.loads(out.read_text())
         model = folder / "model.pt"
