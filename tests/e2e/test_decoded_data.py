@@ -8,7 +8,12 @@ from .recovery.simulated import simulate
 
 pytestmark = pytest.mark.e2e
 
-GIVEN = {"FL_USE_CASE": "image-classification", "FL_SEED": "42", "FL_MIN_AVAILABLE_CLIENTS": "2"}
+GIVEN = {
+    "FL_USE_CASE": "image-classification",
+    "FL_SEED": "42",
+    "FL_MIN_AVAILABLE_CLIENTS": "2",
+    "FL_NUM_ROUNDS": "1",
+}
 
 
 def finish(up, tmp_path, **variables):
@@ -20,20 +25,22 @@ def finish(up, tmp_path, **variables):
     return up.events("training_finished")[-1].sha256
 
 
-def test_what_is_kept_and_what_was_damaged_give_the_model_of_decoding_each_time(up, tmp_path):
-    finish(up, tmp_path, FL_NUM_ROUNDS="1")
-    (kept,) = (up.state / "decoded-data").glob("*.arrays")
-    content = bytearray(kept.read_bytes())
+def test_a_damaged_file_is_decoded_again_and_the_model_is_that_of_decoding_each_time(up, tmp_path):
+    kept = tmp_path / "kept"
+    model = simulate(tmp_path / "one", clients=2, environ={**GIVEN, "ONEFLOWER_DATA_CACHE": str(kept)})
+    (file,) = kept.glob("*.arrays")
+    content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
-    kept.write_bytes(content)
-    model = finish(up, tmp_path, FL_NUM_ROUNDS="2")
-    assert "thrown away" in "".join(log.read_text() for log in (up.state / "logs").glob("**/*.log"))
-    (again,) = (up.state / "decoded-data").glob("*.arrays")
-    assert again.read_bytes() != bytes(content)
-    # A simulation keeps nothing: it decodes in its own process.
-    assert model == simulate(tmp_path / "simulated", clients=2, environ={**GIVEN, "FL_NUM_ROUNDS": "2"})
+    planted = up.state / "decoded-data" / file.name
+    planted.parent.mkdir(parents=True, mode=0o700)
+    planted.write_bytes(content)
+    planted.chmod(0o600)
+    assert finish(up, tmp_path) == model
+    assert f"{planted.name} was thrown away" in (up.state / "logs" / "superlink.log").read_text()
+    assert planted.read_bytes() == file.read_bytes()
 
 
-def test_without_it_nothing_is_written(up, tmp_path):
-    finish(up, tmp_path, FL_NUM_ROUNDS="1", FL_DATA_CACHE="NO")
+def test_without_it_nothing_is_written_and_the_model_is_the_same(up, tmp_path):
+    model = simulate(tmp_path / "one", clients=2, environ=GIVEN)
+    assert finish(up, tmp_path, FL_DATA_CACHE="NO") == model
     assert not (up.state / "decoded-data").exists()
