@@ -193,7 +193,9 @@ def krum_ties(sent: Sent) -> bool:
 def multikrum_ties(sent: Sent) -> bool:
     """Return whether the scores are tied, and the n - f of ours are among the least."""
     scores = arbiter.scores(arbiter.squared_distances(sent.rows), sent.malicious)
-    order = np.argsort(krum_scores(Points(sent.updates).central(Use.SELECT).distances, sent.malicious), kind="stable")
+    order = np.argsort(
+        krum_scores(Points(sent.updates).central(Use.SELECT).distances, sent.malicious), kind="stable"
+    )
     return arbiter.are_tied(scores, honest(sent)) and arbiter.is_best(scores, order[: honest(sent)])
 
 
