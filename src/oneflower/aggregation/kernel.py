@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from oneflower.aggregation.blocks import BLOCK, Rows, Whole, blocks
-from oneflower.aggregation.networks import Comparator
+from oneflower.aggregation.networks import Comparator, program_of
 from oneflower.aggregation.updates import NDArray
 
 SUFFIXES: dict[np.dtype[Any], str] = {np.dtype(np.float32): "_f32", np.dtype(np.float64): "_f64"}
@@ -24,7 +24,6 @@ STRIP = 128
 """Coordinates that a network sorts at a time: all wires of 50 clients stay in the nearest cache."""
 TILE, DEPTH, VECTOR_BYTES, LINE_BYTES = 3, 64, 32, 64
 """Of kernel.c."""
-Int32s = npt.NDArray[np.int32]
 Float64s = npt.NDArray[np.float64]
 
 
@@ -240,45 +239,6 @@ class Kernel:
         numbers = ctypes.c_double(scale), ctypes.c_double(total)
         self._settle(_size(out.size), _pointer(sums), *numbers, _pointer(out))
         return True
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """A network as the kernel runs it.
-
-    Attributes
-    ----------
-    steps
-        One comparator a row: the two wires that are read, and those that are written, -1 for neither. Wires
-        below the number of clients are the clients' own, which are only read.
-    wires
-        Where each wire of the network is at the end.
-    scratch
-        How many wires of scratch memory it needs.
-    """
-
-    steps: Int32s
-    wires: Int32s
-    scratch: int
-
-
-def program_of(count: int, network: Sequence[Comparator]) -> Program:
-    """Return the program of a network of `count` wires; scratch is used again as `Wires.run` does."""
-    wires, free, steps = list(range(count)), list(range(2 * count, count - 1, -1)), []
-    for step in network:
-        left, right = wires[step.low], wires[step.high]
-        low = free.pop() if step.keep_low else -1
-        high = -1
-        if step.keep_high:
-            high = right if right >= count else free.pop()
-            wires[step.high] = high
-        elif right >= count:
-            free.append(right)
-        if left >= count:
-            free.append(left)
-        wires[step.low] = low if step.keep_low else left
-        steps.append((left, right, low, high))
-    return Program(np.array(steps, np.int32).reshape(-1, 4), np.array(wires, np.int32), count + 1)
 
 
 def _suit(read: Rows, written: NDArray) -> bool:

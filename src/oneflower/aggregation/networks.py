@@ -11,8 +11,11 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from oneflower.aggregation.updates import NDArray
+
+Int32s = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,3 +109,42 @@ class Wires:
             wires[i] = left if low is None else low
             owned[i], owned[j] = step.keep_low, step.keep_high
         return wires
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A network as the compiled kernel runs it.
+
+    Attributes
+    ----------
+    steps
+        One comparator a row: the two wires that are read, and those that are written, -1 for neither. Wires
+        below the number of clients are the clients' own, which are only read.
+    wires
+        Where each wire of the network is at the end.
+    scratch
+        How many wires of scratch memory it needs.
+    """
+
+    steps: Int32s
+    wires: Int32s
+    scratch: int
+
+
+def program_of(count: int, network: Sequence[Comparator]) -> Program:
+    """Return the program of a network of `count` wires; scratch is used again as `Wires.run` does."""
+    wires, free, steps = list(range(count)), list(range(2 * count, count - 1, -1)), []
+    for step in network:
+        left, right = wires[step.low], wires[step.high]
+        low = free.pop() if step.keep_low else -1
+        high = -1
+        if step.keep_high:
+            high = right if right >= count else free.pop()
+            wires[step.high] = high
+        elif right >= count:
+            free.append(right)
+        if left >= count:
+            free.append(left)
+        wires[step.low] = low if step.keep_low else left
+        steps.append((left, right, low, high))
+    return Program(np.array(steps, np.int32).reshape(-1, 4), np.array(wires, np.int32), count + 1)
