@@ -99,6 +99,16 @@ def test_an_update_that_is_taken_out_leaves_no_trace(given_round, data):
     assert folded(sent, arrivals, kept)["w"].tobytes() == folded(sent, kept)["w"].tobytes()
 
 
+def test_the_scale_of_an_update_that_is_taken_out_is_forgotten():
+    """Its sums, divided by the few examples that are left, are beyond float64."""
+    sent = {"w": np.ones(3, np.float32)}
+    arrivals = [
+        update(np.full(3, 3e38, np.float32), 1, 2.0**53),
+        update(np.full(3, 0.5, np.float32), 2, 1e-300),
+    ]
+    assert folded(sent, arrivals, arrivals[1:])["w"].tolist() == [0.5] * 3
+
+
 def test_a_bounded_update_takes_the_place_of_the_one_that_came():
     sent = {"w": np.zeros(500, np.float32)}
     arrivals = random_updates(5, 500, scale=0.01)

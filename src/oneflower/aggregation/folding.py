@@ -84,7 +84,9 @@ class _Accumulator:
     def mean_into(self, out: NDArray, total: float) -> None:
         """Fill `out` with the sums divided by `total`; the memory of the sums is given back on the way."""
         mantissa, exponent = math.frexp(total)
-        tops = sorted(self.sums, reverse=True)
+        tops = sorted(
+            (top for top in self.sums if self.bounds[top]), reverse=True
+        )  # of the others all is taken out
         if not tops:
             out.fill(0)
             return
