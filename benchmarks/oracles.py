@@ -9,6 +9,7 @@ optimizers depart from their paper by, and a line of JSON; ends with 1 where a d
 
 import argparse
 import json
+import logging
 import sys
 import time
 import warnings
@@ -69,6 +70,7 @@ def key_of(line: str) -> tuple[str, ...]:
 
 def main() -> int:
     """Compare, and print a row a comparison as soon as it is there."""
+    logging.getLogger("flwr").setLevel(logging.CRITICAL)
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,7 +1,6 @@
 """Flower 1.25.0's own classes and functions on the same inputs, as they are and in float64."""
 
 import gc
-import logging
 
 import numpy as np
 from flwr.common import Array, ArrayRecord, Message, MetricRecord, RecordDict
@@ -11,8 +10,6 @@ from flwr.serverapp import strategy as classes
 from oneflower.aggregation import spec_of
 
 from ...flower_side import flowers, having_sent
-
-logging.getLogger("flwr").setLevel(logging.CRITICAL)
 
 
 def replies(rows, weights):

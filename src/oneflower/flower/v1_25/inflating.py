@@ -285,14 +285,13 @@ USE = PrivateUse(
         "flwr.common.record.recorddict": {
             "RecordDict.inflate": "cbd183d3820a",
         },
-        "flwr.common.record.arraychunk": {
-            "ArrayChunk.inflate": "60afa91e51f7",
-        },
+        "flwr.common.record.arraychunk": {"ArrayChunk.inflate": "60afa91e51f7"},
         "flwr.common.inflatable": {
             "add_header_to_object_body": "1f676c89981c",
             "get_object_id": "1c9d6716beb1",
         },
         "flwr.common.constant": {
+            "SType": "8e395c3827e6",
             "HEAD_BODY_DIVIDER": "a2370e003d41",
             "HEAD_VALUE_DIVIDER": "36a9e7f1c95b",
         },
