@@ -37,7 +37,7 @@ $(TRAIN): pyproject.toml
 
 # The library of the aggregation kernel, for which a compiler is optional: docs/aggregation.md.
 KERNEL := src/oneflower/aggregation/kernel
-$(VENV)/.with-kernel: $(TRAIN) $(KERNEL).c $(KERNEL)_products.h hatch_build.py
+$(VENV)/.with-kernel: $(TRAIN) $(wildcard $(KERNEL)*.c $(KERNEL)*.h) hatch_build.py
 	$(BIN)/python hatch_build.py
 	@touch $@
 

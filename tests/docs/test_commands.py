@@ -40,7 +40,7 @@ DEMO_SHA256 = {
     "AVX2 AuthenticAMD": "740570b691a12269909599bd36a036fa06cda7ba9787f0c94539afe7e496fb2f",
 }
 BLOCK_TIMEOUT_S = 600
-NEEDED = ("Makefile", "pyproject.toml", "apps", "examples")
+NEEDED = ("Makefile", "pyproject.toml", "hatch_build.py", "apps", "examples")
 # Settings that make the trainings of a page short. The environment wins over context files.
 SHORT = {
     "bring-your-own-app.md": {"FL_NUM_ROUNDS": "1"},
@@ -176,7 +176,7 @@ def after_demo(tmp_path_factory):
     shutil.copytree(ROOT / "tests" / "data" / "stock-app", folder / "tests" / "data" / "stock-app")
     (folder / ".venv").mkdir()
     (folder / ".venv" / "bin").symlink_to(ROOT / ".venv" / "bin")
-    for mark in (".for-training", ".for-development"):
+    for mark in (".for-training", ".with-kernel", ".for-development"):
         (folder / ".venv" / mark).touch()
     code, output = run("make demo", folder, environment(folder))
     assert code == 0, output
