@@ -73,6 +73,8 @@ def in_groups(cells: Iterable[Cell]) -> list[list[Cell]]:
 
 def run(cells: Iterable[Cell], *, until: float, results: Path | None) -> list[Cell]:
     """Run trainings on as many processes as there are cores; begin none after `until`."""
+    # A worker has one core: threads of the linear algebra that wait for one another would take the others'.
+    os.environ |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     with multiprocessing.get_context("spawn").Pool(os.cpu_count(), maxtasksperchild=3) as pool:
         work = partial(run_group, until=until, results=results)
         return [cell for group in pool.imap_unordered(work, in_groups(cells)) for cell in group]

@@ -2,12 +2,17 @@
 
 import importlib
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from oneflower.errors import AppError
+from oneflower.sdk.client import RoundInfo
+
 FOLDER = Path(__file__).parents[2] / "benchmarks"
+APP = FOLDER.parent / "apps" / "image-classification"
 
 
 @pytest.fixture
@@ -104,3 +109,70 @@ def test_a_table_shows_mean_and_range_and_what_ended(load):
     assert "| *attackers removed* | 94.0 (93-95) |" in table
     assert "| **Krum** | 91.0 | 90.0 |" in table
     assert "ended" in table
+
+
+class Trainings:
+    """The app's local training and the compiled one, of the same images."""
+
+    def __init__(self, load):
+        self.torch = pytest.importorskip("torch")
+        self.arrays_of = load("oneflower.sdk.torch_app").model_arrays
+        self.client = load("image_classification.client")
+        self.model = load("image_classification.model")
+        self.data = load("image_classification.data")
+        self.net = load("robustness_net")
+        self.own_calls = 0
+
+    def own(self, *arguments):
+        self.own_calls += 1
+        return self.client.local_training(*arguments)
+
+    def run(self, train, *, images=70, size=28, lr=0.05, scale=1.0):
+        """Return what a training makes of one model and random images: arrays as NumPy, and the loss."""
+        torch, run_config = self.torch, {"image-size": size, "local-epochs": 2, "batch-size": 16}
+        torch.manual_seed(3)
+        pixels = scale * torch.rand(images, 1, size, size)
+        made = self.data.Images(pixels=pixels, labels=torch.randint(0, 10, (images,)))
+        info = RoundInfo(round=2, seed=7, lr=lr, proximal_mu=0.0, partition_id=1, num_partitions=3)
+        initial = self.model.initial_model(self.model.ImageShape.from_run_config(run_config), 5)
+        trained, loss = train(self.arrays_of(initial), made, run_config, info)
+        return {name: each.numpy() for name, each in trained.items()}, loss
+
+    @property
+    def compiled(self):
+        """The training that the benchmark puts in the app's place."""
+        return self.net.compiled_training(self.client, self.own)
+
+
+@pytest.fixture
+def trainings(load, monkeypatch):
+    monkeypatch.syspath_prepend(str(APP))
+    return Trainings(load)
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+@pytest.mark.parametrize("images", [70, 9, 2])
+def test_the_compiled_training_is_the_apps_but_for_the_last_digits(trainings, images):
+    compiled, its_loss = trainings.run(trainings.compiled, images=images)
+    assert trainings.own_calls == 0
+    own, loss = trainings.run(trainings.own, images=images)
+    assert its_loss == pytest.approx(loss, rel=1e-5)
+    assert list(own) == list(compiled)
+    for name, values in own.items():
+        assert compiled[name].dtype == values.dtype, name
+        assert compiled[name].shape == values.shape, name
+        assert np.allclose(compiled[name], values, rtol=1e-4, atol=2e-5), name
+
+
+def test_other_images_are_trained_by_the_app(trainings):
+    compiled, _ = trainings.run(trainings.compiled, size=12)
+    assert trainings.own_calls == 1
+    own, _ = trainings.run(trainings.own, size=12)
+    assert all(np.array_equal(compiled[name], values) for name, values in own.items())
+
+
+@pytest.mark.parametrize("wrong", [{"lr": 1e30}, {"scale": float("nan")}])
+def test_a_loss_that_is_not_finite_is_the_apps_to_judge(trainings, wrong):
+    with pytest.raises(AppError, match="loss"):
+        trainings.run(trainings.compiled, **wrong)
+    assert trainings.own_calls == 1
