@@ -9,7 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oneflower.aggregation import AggregationError
-from oneflower.flower.records import NewModel, array_view, to_array, to_record
+from oneflower.flower.records import (
+    HUGE_PAGE,
+    LEAST_FOR_HUGE_PAGES,
+    NewModel,
+    array_view,
+    ask_for_huge_pages,
+    to_array,
+    to_record,
+)
 
 ARRAYS = {
     "float32": np.arange(12, dtype=np.float32).reshape(3, 4),
@@ -145,6 +153,23 @@ def test_arrays_from_elsewhere_and_without_values_are_written_too():
     assert list(result) == ["empty", "other"]
     assert result["empty"].numpy().shape == (0, 3)
     np.testing.assert_array_equal(result["other"].numpy(), ARRAYS["strided"])
+
+
+def test_a_large_array_from_elsewhere_is_copied_once_and_stays_as_it_was():
+    given = np.arange(3 << 20, dtype=np.float32).reshape(3, -1)
+    result = NewModel().to_record({"w": given}, ("w",))
+    assert result["w"].data == Array(given).data
+    given[...] = 0
+    np.testing.assert_array_equal(result["w"].numpy()[0, :3], [0, 1, 2])
+
+
+@pytest.mark.parametrize("size", [1, LEAST_FOR_HUGE_PAGES // 4, (LEAST_FOR_HUGE_PAGES + HUGE_PAGE) // 4 + 7])
+def test_memory_with_huge_pages_keeps_what_is_written_before_and_after(size):
+    values = np.full(size, 3, np.float32)
+    ask_for_huge_pages(values)
+    assert (values == 3).all()
+    values[...] = 4
+    assert (values == 4).all()
 
 
 def test_a_model_is_serialised_in_the_order_asked_for():
