@@ -51,9 +51,9 @@ def test_what_float64_cannot_hold_is_infinite_and_never_nan():
     assert sorted(found.changes) == [1.0, 1.0, math.inf]
 
 
-def shares_under(name, updates, pre_aggregation="none", **values):
+def shares_under(name, updates, pre_aggregation="none", root=None, **values):
     spec = pre_aggregated(spec_of(name), pre_aggregation)
-    used = spec.aggregate(updates, SENT, spec.init(SENT), spec.values(**values), Round())
+    used = spec.aggregate(updates, SENT, spec.init(SENT), spec.values(**values), Round(root=root))
     return shares(spec, updates, used)
 
 
@@ -78,6 +78,15 @@ def test_a_rule_that_finds_weights_reports_them():
     clipped = shares_under("CenteredClipping", ROUND)
     assert clipped[1] == pytest.approx(1 / 5)
     assert clipped[5] == pytest.approx(1.2 / 90 / 5)
+
+
+def test_trust_is_the_weight_under_fltrust_and_without_any_there_is_none():
+    trusted = shares_under("FLTrust", ROUND, root=update(0, 2.0).arrays)
+    assert trusted == dict.fromkeys((1, 2, 3, 4), pytest.approx(0.25))
+    behind_means = shares_under("FLTrust", ROUND, "bucketing", root=update(0, 2.0).arrays)
+    assert math.fsum(behind_means.values()) == pytest.approx(1)
+    turned_away = ordered(update(client, -1.0) for client in (1, 2))
+    assert shares_under("FLTrust", turned_away, root=update(0, 2.0).arrays) == {}
 
 
 def test_under_means_the_weight_of_a_mean_is_split_among_its_members():

@@ -29,10 +29,11 @@ def apply(updates: Ordered, model: Arrays, state: State, _values: Values, this_r
     weights, statistics = (points.of(kinds[kind]) for kind in (Kind.WEIGHTS, Kind.STATISTICS))
     products = weights.products(0, Use.WEIGH)
     trust = shares_of_trust(products)
+    shares = mixed.shares(tuple(map(float, trust)))
     trusted = [place for place, share in enumerate(trust) if share]
     counted = {name: root[name] for name in kinds[Kind.COUNTERS]}
     if not trusted:
-        return Aggregate(model={**model, **counted}, state=state, used=())
+        return Aggregate(model={**model, **counted}, state=state, used=(), shares=shares)
     capped = np.minimum(
         to_servers_length(statistics.products(0, Use.WEIGH)), 1.0
     )  # beyond the mean is no variance
@@ -42,7 +43,7 @@ def apply(updates: Ordered, model: Arrays, state: State, _values: Values, this_r
         **moved(statistics, trust * capped, this_round),
     }
     used = mixed.only(trusted).used
-    return Aggregate(model={name: new[name] for name in model}, state=state, used=used)
+    return Aggregate(model={name: new[name] for name in model}, state=state, used=used, shares=shares)
 
 
 def shares_of_trust(products: NDArray) -> NDArray:
