@@ -36,14 +36,14 @@ class Images:
 
 
 def held_out_images(source: DataSource, shape: ImageShape, seed: int) -> Images:
-    """Return the images that the server evaluates on."""
-    images = load_images(source.folder, shape)
+    """Return the images that the server evaluates on; the others are not kept in memory."""
+    images = read_images(source.folder, shape)
     return images.take(source.held_out(len(images), seed))
 
 
 def root_images(source: DataSource, shape: ImageShape, seed: int) -> Images:
     """Return the images that the server trains on, for a strategy that compares updates with its own."""
-    images = load_images(source.folder, shape)
+    images = read_images(source.folder, shape)
     return images.take(source.root(len(images), seed))
 
 
@@ -56,6 +56,11 @@ def client_images(source: DataSource, shape: ImageShape, info: RoundInfo) -> tup
 
 @lru_cache(maxsize=2)
 def load_images(folder: Path | None, shape: ImageShape) -> Images:
+    """Return what `read_images` does; a client's process reads them once."""
+    return read_images(folder, shape)
+
+
+def read_images(folder: Path | None, shape: ImageShape) -> Images:
     """Read all images of a folder, or MNIST-5k without one, and check that they fit the model.
 
     Raises
@@ -95,9 +100,16 @@ def _mnist() -> Path:
 
 
 def _decode_mnist(packed: Path) -> dict[str, NDArray[np.generic]]:
-    text = gzip.decompress(packed.read_bytes()).replace(b"\n", b",")
-    table = np.fromstring(text, dtype=np.float32, sep=",").reshape(-1, 785)
-    return {"x": (table[:, :-1] / 255).reshape(-1, 28, 28), "y": table[:, -1].astype(np.int64)}
+    with gzip.open(packed) as lines:  # some at a time: the whole text and its numbers take 70 MB
+        parts = [_bytes_of(some) for some in iter(lambda: lines.readlines(1 << 20), [])]
+    table = np.concatenate(parts)
+    images = np.divide(table[:, :-1], np.float32(255), dtype=np.float32)
+    return {"x": images.reshape(-1, 28, 28), "y": table[:, -1].astype(np.int64)}
+
+
+def _bytes_of(lines: list[bytes]) -> NDArray[np.uint8]:
+    text = b",".join(lines)
+    return np.fromstring(text, dtype=np.uint8, sep=",").reshape(-1, 785)
 
 
 def _read_npz(path: Path) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
