@@ -40,7 +40,14 @@ from oneflower.training.replies import parse_update
 from oneflower.training.strategy import Strategy
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from read_share import Share, Timed, shares, table, write_table  # type: ignore[import-not-found]
+from read_share import (  # type: ignore[import-not-found]
+    Share,
+    Timed,
+    shares,
+    start_as_a_serverapp,
+    table,
+    write_table,
+)
 
 from flower_side import flowers, having_sent  # type: ignore[import-not-found]
 
@@ -246,6 +253,7 @@ def read_shares(clients: int, values: int, rules: Sequence[str], repeats: int) -
 def main() -> None:
     """Print a line a cell, then the shares, then ratios and shares as one line of JSON."""
     options = _options()
+    start_as_a_serverapp()
     logging.getLogger("flwr").setLevel(logging.ERROR)
     print(f"NumPy {np.__version__}, Python {platform.python_version()}, {platform.machine()}")
     if not options.shares:

@@ -8,8 +8,10 @@ Reading is the fastest of several ways: by NumPy, and by C at one, four and eigh
 
 import ctypes
 import gc
+import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +21,8 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+
+from oneflower.flower.memory import keep_freed_memory, share_arenas, with_huge_pages
 
 NDArray = np.ndarray[Any, np.dtype[Any]]
 Read = Callable[[NDArray], object]
@@ -43,6 +47,15 @@ class Share:
 
     ms: float
     share: float
+
+
+def start_as_a_serverapp() -> None:
+    """Take memory as a ServerApp does; where the environment is another, start this program again."""
+    wanted = with_huge_pages(os.environ)
+    if wanted != dict(os.environ):
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], wanted)  # noqa: S606 - no shell
+    share_arenas()
+    keep_freed_memory()
 
 
 def ways_to_read() -> dict[str, Read]:

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
+from read_share import start_as_a_serverapp
 
 from oneflower.aggregation import NDArray, check_together, spec_of
 from oneflower.flower.grid import Reply
@@ -72,6 +73,7 @@ def main() -> None:
     parser.add_argument("--strategy", default="FedAvg")
     parser.add_argument("--repeats", type=int, default=3)
     given = parser.parse_args()
+    start_as_a_serverapp()
     size, rng = int(given.values) // ARRAYS, np.random.default_rng(0)
     noise = rng.standard_normal(size + 1, np.float32)
     sent = {f"w{i}": rng.standard_normal(size, np.float32) * np.float32(0.05) for i in range(ARRAYS)}

@@ -10,11 +10,8 @@ from hypothesis import strategies as st
 
 from oneflower.aggregation import AggregationError
 from oneflower.flower.records import (
-    HUGE_PAGE,
-    LEAST_FOR_HUGE_PAGES,
     NewModel,
     array_view,
-    ask_for_huge_pages,
     to_array,
     to_record,
 )
@@ -161,15 +158,6 @@ def test_a_large_array_from_elsewhere_is_copied_once_and_stays_as_it_was():
     assert result["w"].data == Array(given).data
     given[...] = 0
     np.testing.assert_array_equal(result["w"].numpy()[0, :3], [0, 1, 2])
-
-
-@pytest.mark.parametrize("size", [1, LEAST_FOR_HUGE_PAGES // 4, (LEAST_FOR_HUGE_PAGES + HUGE_PAGE) // 4 + 7])
-def test_memory_with_huge_pages_keeps_what_is_written_before_and_after(size):
-    values = np.full(size, 3, np.float32)
-    ask_for_huge_pages(values)
-    assert (values == 3).all()
-    values[...] = 4
-    assert (values == 4).all()
 
 
 def test_a_model_is_serialised_in_the_order_asked_for():

@@ -24,7 +24,7 @@
 #define DEPTH 64          /* products that a lane sums in its own type: what is packed stays in the nearest cache */
 #define TILE 3            /* rows by rows whose products are summed in registers */
 #define LINE 64           /* bytes that the processor takes from memory at a time */
-#define LARGE (4 << 20)   /* bytes of a result for which large pages are worth asking */
+#define LARGE (4 << 20)   /* bytes of a result that goes past the caches */
 #define INLINE static inline __attribute__((always_inline))
 #define EXPORT __attribute__((visibility("default")))
 #define EACH _Pragma("GCC ivdep") for (size_t i = start; i < stop; i++)
@@ -46,18 +46,6 @@ enum { RATE, DECAY_1, TAKEN_1, DECAY_2, TAKEN_2, TAU }; /* of `constants` */
 typedef struct { /* comparator: the smaller value of two wires to `low`, the larger to `high`; -1 for neither */
     int32_t left, right, low, high;
 } Step;
-
-/* Fresh memory of the system comes in pages of 4 KiB, each at the price of a trap: for a large result they take as
-   long as the mean itself. Ask for pages of 2 MiB; where there are none, nothing changes. */
-static void huge_pages(void *memory, size_t bytes)
-{
-    uintptr_t start = ((uintptr_t)memory + 4095) & ~(uintptr_t)4095, stop = ((uintptr_t)memory + bytes) & ~(uintptr_t)4095;
-    if (bytes >= LARGE && start < stop) {
-        int before = errno;
-        madvise((void *)start, stop - start, MADV_HUGEPAGE);
-        errno = before;
-    }
-}
 
 /* Copy a strip to where it is not read again soon. A large result goes past the caches: otherwise each of its lines
    is first read from memory, in order to be overwritten. */
@@ -156,7 +144,6 @@ EXPORT WIDEST void oneflower_fold(size_t stop, const float *values, double facto
 EXPORT WIDEST void oneflower_settle(size_t stop, const int64_t *sums, double scale, double total, float *out)
 {
     const size_t start = 0;
-    huge_pages(out, stop * sizeof(float));
     EACH out[i] = (float)((double)sums[i] * scale / total);
 }
 
@@ -241,7 +228,6 @@ EXPORT WIDEST int NAME(mean)(size_t count, const T *const *rows, const T *factor
     _Alignas(64) T sum[STRIP];
     B top = 0;
     const int past = past_caches(out, size * sizeof(T));
-    huge_pages(out, size * sizeof(T));
     for (size_t base = 0; base < size; base += STRIP) {
         const size_t start = 0, stop = size - base < STRIP ? size - base : STRIP;
         NAME(strip)(rows, factors, count, base, stop, sum);
@@ -271,7 +257,6 @@ EXPORT WIDEST void NAME(mean_and_tops)(size_t count, const T *const *rows, const
     _Alignas(64) T sum[STRIP];
     B change = 0, before = 0, after = 0, top[2] = {0, 0}, all[2] = {0, 0};
     const int past = past_caches(out, size * sizeof(T));
-    huge_pages(out, size * sizeof(T));
     for (size_t base = 0; base < size; base += STRIP) {
         const size_t start = 0, stop = size - base < STRIP ? size - base : STRIP;
         const T *sent = x + base, *first = moments[0] + base, *last = moments[moment_count - 1] + base;
@@ -373,7 +358,6 @@ EXPORT WIDEST void NAME(trimmed)(size_t count, const T *const *rows, size_t size
     const T divisor = (T)kept_count;
     T *wires = (T *)(((uintptr_t)scratch + LINE - 1) & ~(uintptr_t)(LINE - 1));
     const size_t stride = strip + LINE / sizeof(T);
-    huge_pages(out, size * sizeof(T));
     for (size_t begin = 0, number = 0; begin < size; begin += block, number++) {
         size_t end = size - begin < block ? size : begin + block;
         B top = 0, least = (B)-1, odd = 0;

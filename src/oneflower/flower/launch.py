@@ -8,13 +8,11 @@ forked children of one warm process. The programs that Flower starts itself are 
 A Flower that oneflower does not support is refused with exit code 4 before anything of it is imported.
 """
 
-import ctypes
 import logging
 import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +23,7 @@ from oneflower.flower.database import set_aside_damaged
 from oneflower.flower.guard import GUARDED
 from oneflower.flower.join_refusals import of_this_process
 from oneflower.flower.members import Members
+from oneflower.flower.memory import keep_freed_memory, share_arenas, with_huge_pages
 from oneflower.flower.programs import (
     FLOWER_NAMES,
     GRPC_FORKS,
@@ -62,7 +61,6 @@ APP_PROGRAMS = frozenset({"serverapp", "clientapp", WARM_EXECUTOR})
 GUARDED_PROGRAMS = frozenset({"superlink", "supernode", "superexec"})
 NODE_AUTH = "--enable-supernode-auth"
 CONSUMERS = Consumer.SUPERLINK | Consumer.SUPERNODE
-M_ARENA_MAX = -8  # malloc.h
 USAGE = f"usage: python -m oneflower.flower.launch {'|'.join(PROGRAMS)} ARGS... (Flower's own flags)"
 
 
@@ -103,6 +101,8 @@ def _prepared(program: str, arguments: list[str], environ: Mapping[str, str]) ->
         if settings.flower_workarounds:
             arguments = _with_sockets(program, arguments, environ)
         return partial(warm_executor.run, arguments)
+    if value_of("--plugin-type", arguments) == "serverapp":
+        os.environ.update(with_huge_pages(os.environ))  # of the ServerApps that it starts
     arguments = with_loopback(program, arguments)
     if settings.flower_workarounds:
         arguments = _with_sockets(program, arguments, environ)
@@ -160,7 +160,9 @@ def run_to_the_end(function: Callable[[], object]) -> None:
 def prepare_environment(program: str) -> None:
     """Set what a Flower process needs before flwr is imported; its files are this user's alone."""
     os.umask(PRIVATE_UMASK)
-    _share_arenas()
+    share_arenas()
+    if program == "serverapp":
+        keep_freed_memory()
     name, value = GRPC_FORKS
     if program in LOOPS:
         os.environ.setdefault(name, value)
@@ -173,13 +175,6 @@ def prepare_environment(program: str) -> None:
     scripts = str(Path(sys.executable).parent)
     if scripts not in os.environ.get("PATH", "").split(os.pathsep):
         os.environ["PATH"] = os.pathsep.join(filter(None, [scripts, os.environ.get("PATH", "")]))
-
-
-def _share_arenas() -> None:
-    """Let glibc keep two heaps for all threads, not eight for each core: each holds what was freed there."""
-    if sys.platform == "linux":
-        with suppress(AttributeError):  # another C library
-            ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
 
 
 def with_loopback(program: str, arguments: Sequence[str]) -> list[str]:

@@ -1,11 +1,8 @@
 """Between Flower's serialised arrays and NumPy, without copying a model more often than must be."""
 
-import ctypes
 import math
-import mmap
 import re
 import struct
-import sys
 from functools import lru_cache
 from io import BytesIO
 from typing import Any
@@ -15,6 +12,7 @@ from numpy.lib import format as npy
 
 from oneflower.aggregation import AggregationError, NDArray
 from oneflower.flower.api import Array, ArrayRecord, SType
+from oneflower.flower.memory import LEAST_FOR_HUGE_PAGES, ask_for_huge_pages, unwritten_bytes
 
 HEADER = re.compile(
     rb"\{'descr': '([<>|=][biuf][0-9]{1,2})', 'fortran_order': (True|False), "
@@ -37,7 +35,6 @@ REMEDIES = {
 LONGEST_HEADER = 4096
 """NumPy pads a header to 64 bytes; no array of numbers needs more than a few hundred."""
 CACHED_HEADER = 512
-HUGE_PAGE, LEAST_FOR_HUGE_PAGES = 1 << 21, 1 << 22
 
 Form = tuple[tuple[int, ...], bool, np.dtype[Any]]
 
@@ -151,7 +148,7 @@ class NewModel:
         if not like.size:
             return np.empty(like.shape, like.dtype)
         header = _header_for(like)
-        stream = BytesIO(_unwritten_bytes(len(header) + like.nbytes))
+        stream = BytesIO(unwritten_bytes(len(header) + like.nbytes))
         stream.write(header)
         self._streams[name] = stream
         values = np.frombuffer(stream.getbuffer(), like.dtype, offset=len(header)).reshape(like.shape)
@@ -175,29 +172,6 @@ class NewModel:
         dtype, shape = str(values.dtype), tuple(values.shape)
         del values  # as long as a view exists, getvalue copies
         return Array(dtype=dtype, shape=shape, stype=SType.NUMPY, data=stream.getvalue())
-
-
-def _unwritten_bytes(size: int) -> bytes:
-    """Return bytes whose values are yet to be set: `bytes(size)` would write zeros first."""
-    make = ctypes.pythonapi.PyBytes_FromStringAndSize
-    make.restype = ctypes.py_object
-    made: bytes = make(None, ctypes.c_ssize_t(size))
-    return made
-
-
-def ask_for_huge_pages(values: NDArray) -> None:
-    """Let Linux back memory that nobody has written yet by pages of 2 MiB, as NumPy does for its own arrays.
-
-    Ten million fresh weights are 10,000 small pages, whose first writes cost more than the weights' mean.
-    Where the kernel does not offer such pages, nothing changes. The neighbours' memory up to the next border
-    of such a page is asked for too: it may be the model's next array.
-    """
-    if sys.platform != "linux" or values.nbytes < LEAST_FOR_HUGE_PAGES:
-        return
-    start = values.__array_interface__["data"][0]
-    first = start // HUGE_PAGE * HUGE_PAGE
-    length = -(-(start + values.nbytes) // HUGE_PAGE) * HUGE_PAGE - first
-    ctypes.CDLL(None).madvise(ctypes.c_void_p(first), ctypes.c_size_t(length), mmap.MADV_HUGEPAGE)
 
 
 def _header_for(values: NDArray) -> bytes:

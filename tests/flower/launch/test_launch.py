@@ -168,6 +168,22 @@ def test_grpc_is_not_stopped_for_forks_except_where_an_app_forks(monkeypatch, pr
         assert os.environ.get("GRPC_ENABLE_FORK_SUPPORT") == expected
 
 
+def test_only_a_serverapp_keeps_what_a_model_has_freed(monkeypatch):
+    monkeypatch.setattr(os, "environ", {})
+    kept = []
+    monkeypatch.setattr(launch, "keep_freed_memory", lambda: kept.append(program))
+    for program in ("superlink", "superexec", "serverapp", "clientapp"):
+        launch.prepare_environment(program)
+    assert kept == ["serverapp"]
+
+
+def test_the_superexec_of_serverapps_starts_them_with_huge_pages(started, monkeypatch):
+    for plugin, expected in (("serverapp", "glibc.malloc.hugetlb=1"), ("clientapp", None)):
+        monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+        started("superexec", "--plugin-type", plugin)
+        assert os.environ.get("GLIBC_TUNABLES") == expected
+
+
 def test_a_program_reaches_its_machine_without_a_proxy(monkeypatch):
     monkeypatch.setattr(os, "environ", {"http_proxy": "http://proxy:1", "no_proxy": "a.org"})
     launch.prepare_environment("supernode")
