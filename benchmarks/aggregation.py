@@ -253,7 +253,7 @@ def read_shares(clients: int, values: int, rules: Sequence[str], repeats: int) -
 def main() -> None:
     """Print a line a cell, then the shares, then ratios and shares as one line of JSON."""
     options = _options()
-    start_as_a_serverapp()
+    start_as_a_serverapp(int(4 * max(options.values)))
     logging.getLogger("flwr").setLevel(logging.ERROR)
     print(f"NumPy {np.__version__}, Python {platform.python_version()}, {platform.machine()}")
     if not options.shares:

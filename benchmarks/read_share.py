@@ -49,13 +49,13 @@ class Share:
     share: float
 
 
-def start_as_a_serverapp() -> None:
-    """Take memory as a ServerApp does; where the environment is another, start this program again."""
+def start_as_a_serverapp(model_bytes: int) -> None:
+    """Take memory as the ServerApp of such a model does; where its environment is missing, start again."""
     wanted = with_huge_pages(os.environ)
     if wanted != dict(os.environ):
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], wanted)  # noqa: S606 - no shell
     share_arenas()
-    keep_freed_memory()
+    keep_freed_memory(model_bytes)
 
 
 def ways_to_read() -> dict[str, Read]:

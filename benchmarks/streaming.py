@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--strategy", default="FedAvg")
     parser.add_argument("--repeats", type=int, default=3)
     given = parser.parse_args()
-    start_as_a_serverapp()
+    start_as_a_serverapp(int(4 * given.values))
     size, rng = int(given.values) // ARRAYS, np.random.default_rng(0)
     noise = rng.standard_normal(size + 1, np.float32)
     sent = {f"w{i}": rng.standard_normal(size, np.float32) * np.float32(0.05) for i in range(ARRAYS)}

@@ -23,7 +23,7 @@ from oneflower.flower.database import set_aside_damaged
 from oneflower.flower.guard import GUARDED
 from oneflower.flower.join_refusals import of_this_process
 from oneflower.flower.members import Members
-from oneflower.flower.memory import keep_freed_memory, share_arenas, with_huge_pages
+from oneflower.flower.memory import share_arenas, with_huge_pages
 from oneflower.flower.programs import (
     FLOWER_NAMES,
     GRPC_FORKS,
@@ -161,8 +161,6 @@ def prepare_environment(program: str) -> None:
     """Set what a Flower process needs before flwr is imported; its files are this user's alone."""
     os.umask(PRIVATE_UMASK)
     share_arenas()
-    if program == "serverapp":
-        keep_freed_memory()
     name, value = GRPC_FORKS
     if program in LOOPS:
         os.environ.setdefault(name, value)

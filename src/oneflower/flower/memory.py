@@ -14,7 +14,7 @@ HUGE_PAGES: Final = "glibc.malloc.hugetlb"
 """At 1, glibc from 2.35 on asks for pages of 2 MiB for all memory that it takes from Linux."""
 HUGE_PAGE, LEAST_FOR_HUGE_PAGES = 1 << 21, 1 << 22
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -2, -3, -8  # malloc.h
-KEPT, TAKEN, LARGEST_IN_HEAP = 64 << 20, 48 << 20, 16 << 20
+KEPT, TAKEN, LARGEST_IN_HEAP, RETURNED = 64 << 20, 48 << 20, 16 << 20, 1 << 20
 
 
 def share_arenas() -> None:
@@ -22,12 +22,21 @@ def share_arenas() -> None:
     _set({M_ARENA_MAX: 2})
 
 
-def keep_freed_memory() -> None:
+def keep_freed_memory(model_bytes: int) -> None:
     """Let glibc keep up to 64 MiB that were freed, for the next model: Linux writes zeros into fresh memory.
 
-    Arrays above 16 MiB always come from Linux and go back to it.
+    Arrays above 16 MiB always come from Linux and go back to it. Small models are left to glibc's defaults.
     """
-    _set({M_MMAP_THRESHOLD: LARGEST_IN_HEAP, M_TRIM_THRESHOLD: KEPT, M_TOP_PAD: TAKEN})
+    if model_bytes >= LEAST_FOR_HUGE_PAGES:
+        _set({M_MMAP_THRESHOLD: LARGEST_IN_HEAP, M_TRIM_THRESHOLD: KEPT, M_TOP_PAD: TAKEN})
+
+
+def return_freed_memory() -> None:
+    """Let glibc give blocks of 1 MiB and more back when they are freed: a training streams large models.
+
+    Otherwise it keeps some of them, and more for each thread that has pulled a reply: 100 MB and more.
+    """
+    _set({M_MMAP_THRESHOLD: RETURNED, M_TRIM_THRESHOLD: RETURNED, M_TOP_PAD: 0})
 
 
 def _set(options: Mapping[int, int]) -> None:

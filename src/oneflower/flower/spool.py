@@ -4,12 +4,10 @@ It has no name in the folder: a crash leaves nothing behind. It is written with 
 the disk is full, and read through the address space.
 """
 
-import ctypes
 import mmap
 import os
 import tempfile
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from logging import INFO
 from pathlib import Path
@@ -22,8 +20,6 @@ RESERVE_BYTES: Final = 2 << 30
 """What the disk keeps free: checkpoints and the SuperLink's database are written there, too."""
 _ALIGNMENT: Final = 64
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_LARGE_BYTES: Final = 1 << 20
 
 Stored = bytes | memoryview
 
@@ -127,14 +123,3 @@ def laid_aside(record: ArrayRecord, folder: Path) -> Spool:
         stored: Any = spool.put([array.data], len(array.data))  # any buffer will do
         array.data = stored
     return spool
-
-
-def return_large_blocks() -> None:
-    """Have the C library give large blocks back to the system when they are freed.
-
-    Otherwise glibc keeps some of them, and more for each thread that has pulled a reply: 100 MB and more.
-    """
-    with suppress(OSError, AttributeError):
-        library = ctypes.CDLL(None)
-        library.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
-        library.mallopt(_M_TRIM_THRESHOLD, _LARGE_BYTES)

@@ -23,8 +23,9 @@ from oneflower.aggregation import (
 )
 from oneflower.flower.api import ArrayRecord, Message, log
 from oneflower.flower.grid import RoundGrid
+from oneflower.flower.memory import return_freed_memory
 from oneflower.flower.records import array_views
-from oneflower.flower.spool import Spool, laid_aside, return_large_blocks
+from oneflower.flower.spool import Spool, laid_aside
 from oneflower.settings import TrainingConfig
 
 NOTE: Final = "streaming_mean"
@@ -142,5 +143,5 @@ def begin_streaming(
     log(INFO, "updates are summed as they come folder=%s size_mb=%d", folder, folded_bytes(model) >> 20)
     del model
     if streaming.spool is not None and grid.keep_replies_in(streaming.spool):
-        return_large_blocks()
+        return_freed_memory()
         streaming.initial = laid_aside(initial, folder)

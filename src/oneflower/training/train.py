@@ -12,6 +12,7 @@ from oneflower.flower.api import ArrayRecord, ConfigRecord, Context, Grid, Resul
 from oneflower.flower.failures import facts_of, named_path, open_journal, tell_known
 from oneflower.flower.grid import RoundGrid
 from oneflower.flower.logs import log_through_flower
+from oneflower.flower.memory import keep_freed_memory
 from oneflower.flower.outer_grid import round_grid
 from oneflower.flower.parts import PARTS_VARIABLE, PartTable
 from oneflower.flower.records import array_views
@@ -230,6 +231,8 @@ def _run(loop: RoundLoop, work: Work, app: str) -> Result:
                 result.arrays = prepare(result.arrays, partial(ask_clients, phases, config))
             if decide(config.streaming_mean, array_views(work.arrays), loop.keeper.notes, done):
                 begin_streaming(config, loop.strategy.stream, work.arrays, work.grid)
+            else:
+                keep_freed_memory(sum(len(array.data) for array in work.arrays.values()))
             try:
                 ending = loop.run(
                     result,

@@ -168,15 +168,6 @@ def test_grpc_is_not_stopped_for_forks_except_where_an_app_forks(monkeypatch, pr
         assert os.environ.get("GRPC_ENABLE_FORK_SUPPORT") == expected
 
 
-def test_only_a_serverapp_keeps_what_a_model_has_freed(monkeypatch):
-    monkeypatch.setattr(os, "environ", {})
-    kept = []
-    monkeypatch.setattr(launch, "keep_freed_memory", lambda: kept.append(program))
-    for program in ("superlink", "superexec", "serverapp", "clientapp"):
-        launch.prepare_environment(program)
-    assert kept == ["serverapp"]
-
-
 def test_the_superexec_of_serverapps_starts_them_with_huge_pages(started, monkeypatch):
     for plugin, expected in (("serverapp", "glibc.malloc.hugetlb=1"), ("clientapp", None)):
         monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
