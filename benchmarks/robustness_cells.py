@@ -21,6 +21,7 @@ from robustness_net import compiled_training
 
 from oneflower.aggregation import SPECS, StrategySpec
 from oneflower.aggregation.optimizers import CLIENT_LR
+from oneflower.flower.records import array_views
 from oneflower.journal import read_journal, reduce
 from oneflower.lab.localgrid import LocalGrid
 from oneflower.quality import Measure, Origin
@@ -162,13 +163,16 @@ class AttackedGrid(LocalGrid):
         updates = {reply.metadata.src_node_id: floats(reply.content["arrays"]) for reply in replies}
         team = {node: arrays for node, arrays in updates.items() if node in self.malicious}
         good = [arrays for node, arrays in updates.items() if node not in self.malicious]
+        sent: Arrays | None = None
         for reply in replies:
             own = team.get(reply.metadata.src_node_id)
             if own is None:
                 continue
             scene = Scene(rng=self._rng, model=floats(model), honest=good, own=own, team=list(team.values()))
+            if sent is None or self._cell.attack in TRAINED:  # the others send what all of them know
+                sent = attack(scene)
             record = reply.content["arrays"]
-            for name, values in attack(scene).items():
+            for name, values in sent.items():
                 record[name] = Array(np.asarray(values, dtype=record[name].dtype))
 
 
@@ -182,7 +186,7 @@ def digest(record: ArrayRecord) -> bytes:
 
 def floats(record: ArrayRecord) -> Arrays:
     """Return the float arrays of a record; counters are left as they are."""
-    arrays = {name: array.numpy() for name, array in record.items()}
+    arrays = array_views(record)
     return {name: values for name, values in arrays.items() if values.dtype.kind == "f"}
 
 
@@ -263,6 +267,8 @@ def import_client(attack: str) -> Any:
     from image_classification import client, data
 
     torch.set_num_threads(1)
+    # There are none; yet each seed would be noted for them, with a traceback.
+    torch.cuda.manual_seed_all = torch.xpu.manual_seed_all = torch.mtia.manual_seed_all = lambda _seed: None
     client.local_training = compiled_training(client, own_training(client))
     change = flipped if attack in FLIPPED else half_triggered if attack in TRIGGERED else None
 

@@ -19,7 +19,7 @@ typedef int32_t i8 __attribute__((vector_size(32), aligned(4)));
 enum { A = 28, B = 14, C = 7, CA = 16, CB = 32, FLAT = C * C * CB, HIDDEN = 64, CLASSES = 10, MOST = 256 };
 
 typedef struct {
-    float w1[9][CA], w2[9][CA][CB], back2[9][CB][CA], w3[HIDDEN][FLAT], w4[CLASSES][HIDDEN];
+    float w1[9][CA], w2[9][CA][CB], back2[9][CB][CA], u2[16][CA][CB], v2[16][CB][CA], w3[HIDDEN][FLAT], w4[CLASSES][HIDDEN];
     float gamma1[CA], beta1[CA], gamma2[CB], beta2[CB], b1[CA], b2[CB], b3[HIDDEN], b4[CLASSES];
 } Weights;
 
@@ -45,48 +45,126 @@ INLINE i8 choose(i8 mask, i8 a, i8 b) { return (mask & a) | (~mask & b); }
 INLINE v8 pick(i8 mask, v8 a, v8 b) { return (v8)choose(mask, (i8)a, (i8)b); }
 INLINE float total(v8 x) { return ((x[0] + x[4]) + (x[1] + x[5])) + ((x[2] + x[6]) + (x[3] + x[7])); }
 
-/* --- convolutions, 3 x 3 with a border ------------------------------------------------------------------- */
+/* --- the first convolution, 3 x 3 with a border ------------------------------------------------------------- */
 
-/* Sixteen output channels of `count` pixels of a row. */
-INLINE void pixels(const float *in, int row, int ic, const float *w, int oc, const float *bias, float *out, int to,
-                   const int count)
+/* The sixteen output channels of four pixels of a row. */
+INLINE void pixels(const float *in, const float *w, const float *bias, float *out)
 {
-    v8 sum[6][2];
-    for (int p = 0; p < count; p++) {
-        sum[p][0] = bias ? load(bias) : all(0);
-        sum[p][1] = bias ? load(bias + 8) : all(0);
+    v8 sum[4][2];
+    for (int p = 0; p < 4; p++) {
+        sum[p][0] = load(bias);
+        sum[p][1] = load(bias + 8);
     }
     for (int k = 0; k < 9; k++) {
-        const float *from = in + (k / 3) * row + (k % 3) * ic, *weights = w + (size_t)k * ic * oc;
-        for (int c = 0; c < ic; c++) {
-            v8 low = load(weights + c * oc), high = load(weights + c * oc + 8);
-            for (int p = 0; p < count; p++) {
-                v8 x = all(from[p * ic + c]);
-                sum[p][0] += x * low;
-                sum[p][1] += x * high;
-            }
+        const float *from = in + (k / 3) * (A + 2) + k % 3;
+        v8 low = load(w + k * CA), high = load(w + k * CA + 8);
+        for (int p = 0; p < 4; p++) {
+            v8 x = all(from[p]);
+            sum[p][0] += x * low;
+            sum[p][1] += x * high;
         }
     }
-    for (int p = 0; p < count; p++) {
-        *(v8 *)(out + p * to) = sum[p][0];
-        *(v8 *)(out + p * to + 8) = sum[p][1];
+    for (int p = 0; p < 4; p++) {
+        *(v8 *)(out + p * CA) = sum[p][0];
+        *(v8 *)(out + p * CA + 8) = sum[p][1];
     }
 }
 
-INLINE void convolve(const float *in, const float *w, const float *bias, float *out, const int size, const int ic,
-                     const int oc)
+INLINE void convolve(const float *in, const float *w, const float *bias, float *out)
 {
-    int row = (size + 2) * ic;
-    for (int o = 0; o < oc; o += 16) {
-        const float *b = bias ? bias + o : NULL;
-        for (int y = 0; y < size; y++) {
-            const float *from = in + y * row;
-            float *to = out + (y * size) * oc + o;
-            int x = 0;
-            for (; x + 5 <= size; x += 5) pixels(from + x * ic, row, ic, w + o, oc, b, to + x * oc, oc, 5);
-            if (size - x == 4) pixels(from + x * ic, row, ic, w + o, oc, b, to + x * oc, oc, 4);
-            if (size - x == 3) pixels(from + x * ic, row, ic, w + o, oc, b, to + x * oc, oc, 3);
+    for (int y = 0; y < A; y++)
+        for (int x = 0; x < A; x += 4) pixels(in + y * (A + 2) + x, w, bias, out + (y * A + x) * CA);
+}
+
+/* --- the same, for the second layer, with 4/9 of the products: Winograd's F(2 x 2, 3 x 3), Lavin and Gray 2016 --- */
+
+/* The weights of one layer, transformed: G g G^T. */
+INLINE void transform(const float *w, float *u, const int ic, const int oc)
+{
+    for (int at = 0; at < ic * oc; at += 8) {
+        v8 half[4][3];
+        for (int j = 0; j < 3; j++) {
+            v8 a = load(w + j * ic * oc + at), b = load(w + (3 + j) * ic * oc + at), c = load(w + (6 + j) * ic * oc + at);
+            half[0][j] = a;
+            half[1][j] = (a + b + c) * 0.5f;
+            half[2][j] = (a - b + c) * 0.5f;
+            half[3][j] = c;
         }
+        for (int i = 0; i < 4; i++) {
+            v8 *h = half[i];
+            float *to = u + (size_t)4 * i * ic * oc + at;
+            *(v8 *)to = h[0];
+            *(v8 *)(to + ic * oc) = (h[0] + h[1] + h[2]) * 0.5f;
+            *(v8 *)(to + 2 * ic * oc) = (h[0] - h[1] + h[2]) * 0.5f;
+            *(v8 *)(to + 3 * ic * oc) = h[2];
+        }
+    }
+}
+
+/* Sixteen output channels of `count` tiles at one of the sixteen places. */
+INLINE void tiles(const float *v, const float *u, float *m, const int ic, const int oc, const int count)
+{
+    v8 sum[4][2];
+    for (int t = 0; t < count; t++) sum[t][0] = sum[t][1] = all(0);
+    for (int c = 0; c < ic; c++) {
+        v8 low = load(u + c * oc), high = load(u + c * oc + 8);
+        for (int t = 0; t < count; t++) {
+            v8 x = all(v[t * ic + c]);
+            sum[t][0] += x * low;
+            sum[t][1] += x * high;
+        }
+    }
+    for (int t = 0; t < count; t++) {
+        *(v8 *)(m + t * oc) = sum[t][0];
+        *(v8 *)(m + t * oc + 8) = sum[t][1];
+    }
+}
+
+INLINE void convolve_tiles(const float *in, const float *u, const float *bias, float *out, const int ic, const int oc)
+{
+    float v[16 * C * CB], m[16 * C * CB];
+    const int row = (B + 2) * ic;
+    for (int y = 0; y < C; y++) {
+        for (int x = 0; x < C; x++)
+            for (int c = 0; c < ic; c += 8) {
+                v8 d[4][4];
+                for (int j = 0; j < 4; j++) {
+                    const float *from = in + 2 * y * row + (2 * x + j) * ic + c;
+                    v8 a = load(from), b = load(from + row), e = load(from + 2 * row), f = load(from + 3 * row);
+                    d[0][j] = a - e;
+                    d[1][j] = b + e;
+                    d[2][j] = e - b;
+                    d[3][j] = b - f;
+                }
+                for (int i = 0; i < 4; i++) {
+                    float *to = v + (4 * i * C + x) * ic + c;
+                    *(v8 *)to = d[i][0] - d[i][2];
+                    *(v8 *)(to + C * ic) = d[i][1] + d[i][2];
+                    *(v8 *)(to + 2 * C * ic) = d[i][2] - d[i][1];
+                    *(v8 *)(to + 3 * C * ic) = d[i][1] - d[i][3];
+                }
+            }
+        for (int p = 0; p < 16; p++)
+            for (int o = 0; o < oc; o += 16) {
+                const float *from = v + p * C * ic, *weights = u + (size_t)p * ic * oc + o;
+                tiles(from, weights, m + p * C * oc + o, ic, oc, 4);
+                tiles(from + 4 * ic, weights, m + (p * C + 4) * oc + o, ic, oc, 3);
+            }
+        for (int x = 0; x < C; x++)
+            for (int o = 0; o < oc; o += 8) {
+                v8 s[2][4], b = bias ? load(bias + o) : all(0);
+                for (int j = 0; j < 4; j++) {
+                    const float *from = m + (j * C + x) * oc + o;
+                    v8 a0 = load(from), a1 = load(from + 4 * C * oc), a2 = load(from + 8 * C * oc), a3 = load(from + 12 * C * oc);
+                    s[0][j] = a0 + a1 + a2;
+                    s[1][j] = a1 - a2 - a3;
+                }
+                for (int i = 0; i < 2; i++) {
+                    float *to = out + ((2 * y + i) * B + 2 * x) * oc + o;
+                    *(v8 *)to = s[i][0] + s[i][1] + s[i][2] + b;
+                    *(v8 *)(to + oc) = s[i][1] - s[i][2] - s[i][3] + b;
+                }
+            }
     }
 }
 
@@ -355,12 +433,13 @@ static double step(Weights *w, Work *work, float *running1, float *running2, con
 {
     Norm first, second;
     float constant[CB], linear[CB];
-    for (int n = 0; n < batch; n++) convolve(&work->x[n][0][0], &w->w1[0][0], w->b1, &work->z1[n][0][0][0], A, 1, CA);
+    transform(&w->w2[0][0][0], &w->u2[0][0][0], CA, CB);
+    for (int n = 0; n < batch; n++) convolve(&work->x[n][0][0], &w->w1[0][0], w->b1, &work->z1[n][0][0][0]);
     if (!normalisation(&work->z1[0][0][0][0], batch * A * A, CA, w->gamma1, w->beta1, running1, &first)) return NAN;
     for (int n = 0; n < batch; n++) {
         pool(&work->z1[n][0][0][0], &first, &work->p1[n][1][1][0], (B + 2) * CA, &work->top1[n][0][0][0],
              &work->at1[n][0][0][0], B, CA);
-        convolve(&work->p1[n][0][0][0], &w->w2[0][0][0], w->b2, &work->z2[n][0][0][0], B, CA, CB);
+        convolve_tiles(&work->p1[n][0][0][0], &w->u2[0][0][0], w->b2, &work->z2[n][0][0][0], CA, CB);
     }
     if (!normalisation(&work->z2[0][0][0][0], batch * B * B, CB, w->gamma2, w->beta2, running2, &second)) return NAN;
     for (int n = 0; n < batch; n++)
@@ -376,6 +455,7 @@ static double step(Weights *w, Work *work, float *running1, float *running2, con
     for (int k = 0; k < 9; k++)
         for (int i = 0; i < CA; i++)
             for (int o = 0; o < CB; o++) w->back2[8 - k][o][i] = w->w2[k][i][o];
+    transform(&w->back2[0][0][0], &w->v2[0][0][0], CB, CA);
     close_norm(&work->d2[0][0][0][0], &work->top2[0][0][0][0], &work->at2[0][0][0][0], batch * C * C, batch * B * B,
                CB, &second, work->g.gamma2, work->g.beta2, constant, linear);
     for (int n = 0; n < batch; n++) {
@@ -383,7 +463,7 @@ static double step(Weights *w, Work *work, float *running1, float *running2, con
             open_rows(&work->z2[n][2 * y][0][0], &work->d2[n][y][0][0], &work->at2[n][y][0][0], &second, constant,
                       linear, &work->dz2[2 * y + 1][1][0], (B + 2) * CB, C, CB);
         gradient2(work, n);
-        convolve(&work->dz2[0][0][0], &w->back2[0][0][0], NULL, &work->d1[n][0][0][0], B, CB, CA);
+        convolve_tiles(&work->dz2[0][0][0], &w->v2[0][0][0], NULL, &work->d1[n][0][0][0], CB, CA);
     }
     close_norm(&work->d1[0][0][0][0], &work->top1[0][0][0][0], &work->at1[0][0][0][0], batch * B * B, batch * A * A,
                CA, &first, work->g.gamma1, work->g.beta1, constant, linear);

@@ -54,6 +54,7 @@ def compiled_training(client: Any, own: Training) -> Training:
     from image_classification.model import ImageShape
 
     from oneflower.flower.api import ArrayRecord
+    from oneflower.flower.records import array_view
     from oneflower.sdk.client import set_determinism
     from oneflower.sdk.torch_app import shuffled
 
@@ -67,7 +68,7 @@ def compiled_training(client: Any, own: Training) -> Training:
             return own(arrays, images, run_config, info)
         shuffling = set_determinism(info.seed, info.round, info.partition_id)
         rows = torch.stack(list(shuffled(len(images), options, shuffling, whole_batches=True)))
-        weights = {name: array.numpy().copy() for name, array in arrays.items()}
+        weights = {name: array_view(array).copy() for name, array in arrays.items()}
         loss = _call(weights, images, rows.numpy(), info.lr or options.lr)
         if not math.isfinite(loss):
             return own(arrays, images, run_config, info)
