@@ -241,7 +241,7 @@ def evaluate_last(rounds: int) -> None:
     """Leave out the server's evaluations of the models before the last one, which nobody reads."""
     from image_classification import server
 
-    held_out = own_evaluation(server)
+    held_out = own(server, "evaluation")
 
     def evaluation(*arguments: Any) -> Any:
         evaluate = held_out(*arguments)
@@ -251,9 +251,9 @@ def evaluate_last(rounds: int) -> None:
 
 
 @functools.cache
-def own_evaluation(server: Any) -> Any:
-    """Return the app's evaluation, as it was before anything stood in its place."""
-    return server.evaluation
+def own(module: Any, name: str) -> Any:
+    """Return what the app has by this name, as it was before anything stood in its place."""
+    return getattr(module, name)
 
 
 # --- the clients' data --------------------------------------------------------------------------------------
@@ -269,7 +269,7 @@ def import_client(attack: str) -> Any:
     torch.set_num_threads(1)
     # There are none; yet each seed would be noted for them, with a traceback.
     torch.cuda.manual_seed_all = torch.xpu.manual_seed_all = torch.mtia.manual_seed_all = lambda _seed: None
-    client.local_training = compiled_training(client, own_training(client))
+    client.local_training = compiled_training(client, own(client, "local_training"))
     change = flipped if attack in FLIPPED else half_triggered if attack in TRIGGERED else None
 
     def client_images(source: Any, shape: Any, info: Any) -> Any:
@@ -279,12 +279,6 @@ def import_client(attack: str) -> Any:
 
     client.client_images = client_images
     return client
-
-
-@functools.cache
-def own_training(client: Any) -> Any:
-    """Return the app's local training, as it was before anything stood in its place."""
-    return client.local_training
 
 
 def flipped(images: Any, shape: Any) -> Any:

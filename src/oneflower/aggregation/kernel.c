@@ -11,9 +11,7 @@
 
 #include <stdint.h>
 #include <string.h>
-#include <errno.h>
 #include <math.h>
-#include <sys/mman.h>
 #ifdef __SSE2__
 #include <emmintrin.h>
 #endif
