@@ -1,5 +1,6 @@
 """The journal: whole lines in, whole events out, whatever a crash or a full disk leaves behind."""
 
+import fcntl
 import logging
 import os
 import threading
@@ -125,6 +126,27 @@ def test_a_full_disk_warns_and_what_was_cut_is_written_again(path, caplog, monke
     assert "free space on the disk" in caplog.text
     journal.append(joined("c"))
     assert clients(read_journal(path)) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(("module", "name"), [(fcntl, "flock"), (os, "write"), (os, "fstat"), (os, "close")])
+@pytest.mark.parametrize("size", [0, 150])
+def test_an_interruption_neither_loses_nor_repeats_an_event(path, monkeypatch, module, name, size):
+    """Ctrl-C is raised after any call; the lock of a file that stays open would refuse the last events."""
+    first, last = Journal(path, max_bytes=size or 10_000), Journal(path)
+    first.append(joined(1))
+    original = getattr(module, name)
+
+    def interrupted(*args):
+        monkeypatch.setattr(module, name, original)
+        original(*args)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, name, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        first.append(joined(2))
+    assert first.flush()
+    last.append(joined(3))
+    assert [each.event.client for each in read_journal(path)] == ["1", "2", "3"]
 
 
 def test_threads_that_append_and_rotate_at_once_lose_no_event(path):

@@ -92,6 +92,7 @@ class Journal:
         self._heartbeat = heartbeat
         self._patience_s = LOCK_S
         self._held: deque[bytes] = deque(maxlen=MOST_HELD)
+        self._in_doubt = False
         self._lock = threading.Lock()
         self._max_bytes = max_bytes
         self._old_files = old_files
@@ -137,16 +138,21 @@ class Journal:
                 self._write(self._held[0])
             except OSError as error:
                 return error
+            except BaseException:  # Ctrl-C: nobody knows whether the line is there
+                self._in_doubt = True
+                raise
+            self._in_doubt = False
             self._held.popleft()
         return None
 
     def _write(self, line: bytes) -> None:
         descriptor = self._open_locked()
         try:
+            if self._in_doubt and _is_last(descriptor, line):
+                return
             if os.fstat(descriptor).st_size + len(line) > self._max_bytes:
-                fresh = self._rotate()
-                os.close(descriptor)
-                descriptor = fresh
+                full, descriptor = descriptor, self._rotate()
+                os.close(full)
             _append(descriptor, line)
         finally:
             os.close(descriptor)
@@ -159,7 +165,7 @@ class Journal:
                 self._lock_file(descriptor)
                 if _still_named(descriptor, self.path):
                     return descriptor
-            except OSError:
+            except BaseException:  # Ctrl-C too: a lock that is left would refuse this process's last events
                 os.close(descriptor)
                 raise
             os.close(descriptor)
@@ -194,6 +200,10 @@ def _still_named(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.lstat())
     except FileNotFoundError:
         return False
+
+
+def _is_last(descriptor: int, line: bytes) -> bool:
+    return os.pread(descriptor, len(line), max(0, os.fstat(descriptor).st_size - len(line))) == line
 
 
 def _append(descriptor: int, line: bytes) -> None:
