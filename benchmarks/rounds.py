@@ -27,6 +27,7 @@ from oneflower.local_cluster.folder import StateFolder
 from oneflower.local_cluster.local import ClusterOptions, LocalCluster
 from oneflower.sdk.data_source import package_file
 from oneflower.settings import resolve
+from oneflower.settings.namespace import submitted
 
 HERE = Path(__file__).parent
 LOOPS = ("stock", "ours")
@@ -159,10 +160,10 @@ def train(running: LocalCluster, case: Case, loop: str, root: Path) -> None:
         "partitioning": "iid",
         "local-epochs": 1,
     }
-    app = build_fab(make_app(root / "app", case.model)).content
+    app = build_fab(make_app(root / "app", case.model))
     if case.model == "cnn":
         write_images(root / "data" / "images.npz")
-    run_id = running.control.submit(app, config)
+    run_id = running.control.submit(app.content, submitted(config, app.own))
     deadline = time.monotonic() + RUN_TIMEOUT_S
     while not (state := running.control.status(run_id)).finished:
         if time.monotonic() > deadline:

@@ -107,7 +107,7 @@ def environment(
 
 def threads(nodes: int, cores: int) -> int:
     """Return the number of threads per process: all nodes train at the same time on these cores."""
-    return max(1, cores // nodes)
+    return max(1, cores // max(1, nodes))
 
 
 def hosts() -> Sequence[str]:
