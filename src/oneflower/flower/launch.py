@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from oneflower.errors import OneflowerError, SettingsError
-from oneflower.files import PRIVATE_UMASK, allow_open_files
+from oneflower.files import MOST_OPEN, PRIVATE_UMASK, allow_open_files, most_open_files
 from oneflower.flower.app_packages import prepare_packages, use_packages
 from oneflower.flower.database import set_aside_damaged
 from oneflower.flower.guard import GUARDED
@@ -56,6 +56,7 @@ LOOPBACK_FLAGS = {
     "supernode": {"--clientappio-api-address": "127.0.0.1:9094"},
 }
 OLD_NAMES = {"--control-api-address": "--exec-api-address"}  # Flower refuses both together
+FEW_FILES = 4096
 SERVING = frozenset({"superlink", "supernode"})
 APP_PROGRAMS = frozenset({"serverapp", "clientapp", WARM_EXECUTOR})
 GUARDED_PROGRAMS = frozenset({"superlink", "supernode", "superexec"})
@@ -111,7 +112,7 @@ def _prepared(program: str, arguments: list[str], environ: Mapping[str, str]) ->
     function = entry_point.load()
     if settings.flower_workarounds:
         if program == "superlink":
-            allow_open_files()  # each connection is one, and 1,024 is the usual limit
+            _allow_connections()
         _apply_workarounds(program, settings, known_keys=NODE_AUTH in arguments)
         _look_after(program, arguments, environ)
     if program == "superlink" and NODE_AUTH in arguments:
@@ -124,6 +125,19 @@ def _prepared(program: str, arguments: list[str], environ: Mapping[str, str]) ->
         arguments += ["--isolation", "process"]
     sys.argv = [entry_point.command, *arguments, *_token()]
     return partial(run_to_the_end, function) if settings.flower_workarounds else function
+
+
+def _allow_connections() -> None:
+    """Raise the limit of open files: each connection is one, and 1,024 is the usual limit."""
+    allow_open_files()
+    files = most_open_files()
+    if files < FEW_FILES:
+        log.warning(
+            "open files limit=%d wanted=%d: half of them may be connections of SuperNodes. Raise the hard "
+            "limit: LimitNOFILE=%d in a systemd unit, --ulimit=nofile=%d:%d for docker run; see `ulimit -Hn`",
+            files,
+            *[MOST_OPEN] * 4,
+        )
 
 
 def _find_packages(program: str, environ: Mapping[str, str]) -> None:

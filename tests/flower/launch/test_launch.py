@@ -56,6 +56,16 @@ def test_a_superlink_knows_whether_keys_are_known_and_has_files_for_connections(
     assert started("supernode", "--insecure").files == 2
 
 
+@pytest.mark.parametrize(("files", "told"), [(1024, True), (20_000, False)])
+def test_a_superlink_that_may_have_few_files_open_says_how_to_raise_that(
+    started, monkeypatch, caplog, files, told
+):
+    monkeypatch.setattr(launch, "most_open_files", lambda: files)
+    started("superlink", "--insecure")
+    said = "open files limit=1024 wanted=65536: half of them may be connections of SuperNodes" in caplog.text
+    assert said is told
+
+
 def test_apis_for_this_machine_only_listen_on_loopback(started):
     """Flower's default is every interface, without TLS."""
     argv = started("superlink", "--insecure").argv

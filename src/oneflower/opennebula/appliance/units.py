@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from oneflower.errors import ClusterError
+from oneflower.files import MOST_OPEN
 from oneflower.opennebula.appliance.commands import Commands
 from oneflower.opennebula.rendering import render
 from oneflower.opennebula.roles import CONTAINER_UID, Machine
@@ -19,6 +20,8 @@ RESTRICTIONS = (
     "--read-only",
     "--tmpfs=/tmp:rw,size=1g,mode=1777",
     "--shm-size=1g",
+    # Each connection of a SuperNode is a file.
+    f"--ulimit=nofile={MOST_OPEN}:{MOST_OPEN}",
     # systemd's journal already has every line.
     "--log-driver=none",
 )
