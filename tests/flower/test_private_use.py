@@ -304,7 +304,9 @@ KINDS = [
     socket.socket,
     sqlite3.Cursor,
     subprocess.Popen,
+    threading.Condition,
     threading.Event,
+    type(threading.Lock()),
     threading.Thread,
     type(hashlib.sha256()),
     FieldDescriptor,
@@ -314,6 +316,7 @@ KINDS = [
 ]
 OTHERS = {
     *("get_rng_state", "get_state", "cuda", "is_initialized"),  # NumPy's and PyTorch's, in the warm executor
+    *("experimental_non_blocking", "experimental_thread_pool"),  # gRPC's, of what answers a call
     *("fields", "full_name"),  # of a protocol message's descriptor, in `private.py`
     "signed",  # of a threading.local() of ours, in `clock.py`
 }

@@ -9,7 +9,9 @@ from oneflower.flower.waiting import (
     LATEST,
     Durations,
     Pacing,
+    Polls,
     patience_s,
+    pause_s,
     phase_ends_s,
     typical_s,
     usual_s,
@@ -146,3 +148,47 @@ def test_whatever_a_minority_does_a_phase_ends_soon_after_the_honest_have_replie
                 accepted.add(reply.node_id)
         bound = max(PACING.grace_floor_s, PACING.grace_factor * (max(honest) + SLACK_S))
         assert world.now - begin <= bound + SLACK_S
+
+
+class Clock:
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+class Grid:
+    """Answers a poll after some seconds, with so many replies."""
+
+    def __init__(self, clock):
+        self.clock, self.seconds, self.replies = clock, 0.0, 0
+
+    def pull_messages(self, message_ids):
+        self.clock.now += self.seconds
+        return ["reply"] * self.replies
+
+
+@pytest.mark.parametrize(
+    ("polls", "holds"),
+    [
+        ([], True),
+        ([(0.01, 0)], False),  # Flower's own
+        ([(1.0, 0)], True),
+        ([(0.01, 2)], True),  # a reply was there: it says nothing
+        ([(0.01, 0), (0.01, 2)], False),
+        ([(0.01, 0), (1.0, 0)], True),
+    ],
+)
+def test_a_poll_that_took_long_for_nothing_was_held(polls, holds):
+    clock = Clock()
+    grid, found = Grid(clock), Polls(Pacing(), clock)
+    for grid.seconds, grid.replies in polls:
+        assert len(list(found.replies(grid, {"id": 1}))) == grid.replies
+    assert found.holds is holds
+
+
+def test_a_superlink_that_holds_is_asked_again_at_once():
+    assert pause_s(100.0, 2, 600.0, Pacing(), holds=True) == pytest.approx(0.001)
+    assert pause_s(100.0, 1000, 600.0, Pacing(), holds=True) == pytest.approx(0.5)
+    assert pause_s(599.9, 1000, 600.0, Pacing(), holds=True) == pytest.approx(0.1)

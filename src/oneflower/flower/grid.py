@@ -14,7 +14,7 @@ from oneflower.flower.api import Grid, Message, log
 from oneflower.flower.grid_base import DelegatingGrid, Owed, Phase, Reply
 from oneflower.flower.packing_grid import PackingGrid
 from oneflower.flower.refusals import refusal_of
-from oneflower.flower.waiting import Durations, Pacing, patience_s, pause_s, phase_ends_s
+from oneflower.flower.waiting import Durations, Pacing, Polls, patience_s, pause_s, phase_ends_s
 
 __all__ = ["Pacing", "Reply", "RoundGrid"]
 
@@ -53,6 +53,7 @@ class RoundGrid(DelegatingGrid):
         self._at_work_since: dict[int, float] = {}
         self._suspect_until: dict[int, float] = {}
         self._durations = Durations()
+        self._polls = Polls(self._pacing, clock)
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
@@ -170,8 +171,8 @@ class RoundGrid(DelegatingGrid):
             if last_poll or not (phase.pending or phase.held):
                 break
             self._resend_to_silent(phase)
-            elapsed = self._clock() - phase.started
-            self._sleep(pause_s(elapsed, len(phase.messages), timeout_s, self._pacing))
+            elapsed, nodes = self._clock() - phase.started, len(phase.messages)
+            self._sleep(pause_s(elapsed, nodes, timeout_s, self._pacing, holds=self._polls.holds))
         self._give_up(phase)
 
     def _send(self, messages: list[Message], timeout_s: float, work: str) -> Phase:
@@ -216,7 +217,7 @@ class RoundGrid(DelegatingGrid):
 
     def _poll(self, phase: Phase) -> Iterator[tuple[Reply, float]]:
         """Yield the nodes' first replies that have come, and how long the message of each was away."""
-        for message in self._inner.pull_messages(list(phase.pending)) if phase.pending else ():
+        for message in self._polls.replies(self._inner, phase.pending):
             owed = phase.pending.get(message.metadata.reply_to_message_id)
             if owed is None:
                 continue

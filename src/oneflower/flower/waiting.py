@@ -1,4 +1,4 @@
-"""How long a phase waits for whom: pure functions of how long valid replies took.
+"""How long a phase waits for whom, by how long valid replies took.
 
 Nobody who is slow, silent or sends rubbish may set these times, so each rests on a median of the valid
 replies, or on the moment at which the quorum was in. Fewer than half of the nodes move neither beyond what
@@ -6,10 +6,11 @@ the honest ones took.
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median_high, median_low
 
+from oneflower.flower.api import Grid, Message
 from oneflower.newest import MOST, Newest
 
 
@@ -21,6 +22,10 @@ class Pacing:
     """The SuperLink's database serves 65 to 130 pulls a second: never ask faster than this."""
     poll_per_node_s: float = 1 / 50
     """With many nodes each pull is heavier: never ask faster than this times the nodes."""
+    held_s: float = 0.5
+    """A poll without a reply that takes this long was held: the next, too, is answered when there is one."""
+    held_poll_per_node_s: float = 1 / 2000
+    """The pause after a held poll, for each node: with many, a poll brings several replies."""
     max_poll_s: float = 3.0
     slowdown: float = 0.05
     """The pause between two polls as a fraction of the time that the phase has taken so far."""
@@ -64,15 +69,43 @@ class Durations:
         return {node: usual_s(known) for node in nodes if (known := self.of(kind, node))}
 
 
+class Polls:
+    """Asks for replies, and learns whether the SuperLink answers when one is there.
+
+    Attributes
+    ----------
+    holds
+        Whether it does; assumed before the first poll without a reply.
+    """
+
+    def __init__(self, pacing: Pacing, clock: Callable[[], float]) -> None:
+        self._pacing, self._clock = pacing, clock
+        self.holds = True
+
+    def replies(self, grid: Grid, message_ids: Collection[str]) -> Iterator[Message]:
+        """Yield the replies that are there."""
+        began, empty = self._clock(), True
+        for message in grid.pull_messages(list(message_ids)) if message_ids else ():
+            empty = False
+            yield message
+        if message_ids and empty:
+            self.holds = self._clock() - began >= self._pacing.held_s
+
+
 def usual_s(durations: Sequence[float]) -> float:
     """Return what a node usually takes: the median of its last valid replies, of two the longer one."""
     return median_high(durations)
 
 
-def pause_s(elapsed: float, nodes: int, timeout_s: float, pacing: Pacing) -> float:
-    """Return how long to pause before the next poll of a phase with so many nodes, at most until its end."""
+def pause_s(elapsed: float, nodes: int, timeout_s: float, pacing: Pacing, *, holds: bool = False) -> float:
+    """Return how long to pause before the next poll of a phase with so many nodes, at most until its end.
+
+    With `holds` the SuperLink itself waits for a reply.
+    """
     fastest = max(pacing.min_poll_s, nodes * pacing.poll_per_node_s)
     pause = max(fastest, min(pacing.max_poll_s, elapsed * pacing.slowdown))
+    if holds:
+        pause = nodes * pacing.held_poll_per_node_s
     return max(0.0, min(pause, timeout_s - elapsed))
 
 

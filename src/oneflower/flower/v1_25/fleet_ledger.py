@@ -11,6 +11,7 @@ from typing import Final
 
 from oneflower.flower.v1_25.fleet_limits import MAX_HEAD_BYTES, MB, RUN_POOL_BYTES, Limits, RefusedError
 from oneflower.flower.v1_25.fleet_sizes import Size
+from oneflower.flower.v1_25.questions import REPLIES
 
 HANDED_A_NODE: Final = 8
 """A SuperNode handles one message at a time."""
@@ -131,6 +132,8 @@ class Ledger:
             self._uploads[upload.reply_id] = upload
             self._of_node[upload.node_id].append(upload)
             self._handed_to(upload.node_id).pop(upload.message_id, None)
+        if not upload.missing:
+            REPLIES.came()
 
     def upload(self, node_id: int, reply_id: str) -> Upload | None:
         """Return a reply of a node that the ServerApp has not taken yet."""
@@ -161,7 +164,9 @@ class Ledger:
             upload.received += size
             for each in uploads:
                 each.missing.discard(object_id)
-            return upload, True
+        if not upload.missing:
+            REPLIES.came()  # the object is stored before this call gives up the lane
+        return upload, True
 
     def forget(self, reply_id: str) -> Upload | None:
         """Note that a reply was taken or dropped; return it."""

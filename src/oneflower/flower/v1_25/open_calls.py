@@ -1,6 +1,6 @@
 """How many calls each SuperNode has open: those that are read, worked on, held, or whose answer it leaves.
 
-Flower has 1,000 threads for calls, and a call takes one as soon as its headers are there. The headers are
+A call takes a thread as soon as its headers are there. The headers are
 signed, so whose a call is is known before a thread waits for its request.
 """
 
@@ -11,8 +11,8 @@ from typing import Final
 
 from oneflower.flower.v1_25.fleet_limits import RefusedError
 
-MOST_CALLS: Final = 900
-"""Of 1,000 threads (grpc.py:104); a call that is refused needs one for a moment."""
+MOST_CALLS: Final = 3000
+"""Of 3,300 threads (`fleet_calls.THREADS`); a call that is refused needs one for a moment."""
 MOST_OF_ONE: Final = 10
 """Flower's SuperNode has four: two objects (constant.py:165), a question for work, a heartbeat. After a
 broken connection the old ones stay until they are noticed."""

@@ -20,9 +20,9 @@ READ_S: Final = 120.0
 WHOLE_S: Final = 300.0
 """A call, from its headers until its response has been read."""
 LOOK_S: Final = 5.0
-MOST_UNREAD: Final = 760
-"""Of the 1,000 threads, where anybody may make a key. One network has half of them at most, and 500 calls are
-held at most: together they leave some."""
+MOST_UNREAD: Final = 2500
+"""Of the 3,300 threads, where anybody may make a key. One network has half of them at most: the others have
+the rest."""
 
 
 @dataclass(slots=True)

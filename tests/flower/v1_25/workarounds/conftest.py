@@ -34,6 +34,7 @@ class Call:
     def __init__(self):
         self.active = True
         self.callbacks = []
+        self.code = self.details = None
 
     def is_active(self):
         return self.active
@@ -44,6 +45,12 @@ class Call:
 
     def abort(self, code, details):
         raise AbortedError(code, details)
+
+    def set_code(self, code):
+        self.code = code
+
+    def set_details(self, details):
+        self.details = details
 
     def hang_up(self):
         self.active = False

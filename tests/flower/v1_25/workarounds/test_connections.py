@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from oneflower.flower.v1_25.lane import LANE, Rank
 from oneflower.flower.v1_25.workarounds import connections
 from oneflower.flower.v1_25.workarounds.connections import WORKAROUND
 
@@ -55,6 +56,42 @@ def test_threads_do_not_share_a_connection(superlink, apply):
     state, _ = one_call(superlink)
     assert in_a_thread(lambda: superlink.states.state() is not state)
     assert in_a_thread(lambda: superlink.states.state().get_run(superlink.run_id).run_id) == superlink.run_id
+
+
+def test_threads_that_have_the_lane_share_its_connections(superlink, opened, apply):
+    """Thousands of calls of hundreds of threads need two connections, and few files."""
+    apply(WORKAROUND)
+    message_ids = []
+
+    def call():
+        with LANE.turn(Rank.MESSAGE):
+            one_call(superlink)
+            message_ids.append(superlink.push(superlink.message(values=(len(message_ids),))))
+
+    for _ in range(20):
+        in_a_thread(call)
+    assert len(opened) == 2
+    assert len(set(message_ids)) == 20
+
+
+def test_a_locked_database_is_waited_for(superlink, apply):
+    apply(WORKAROUND)
+    assert superlink.states.state().query("PRAGMA busy_timeout") == [{"timeout": 60_000}]
+
+
+def test_rows_are_found_by_an_index(superlink, apply):
+    """Each question for work would read all messages, and each object that goes all objects."""
+    apply(WORKAROUND)
+    state = superlink.states.state()
+    for table, column in (
+        ("message_ins", "dst_node_id"),
+        ("message_res", "reply_to_message_id"),
+        ("message_res", "src_node_id"),
+        ("object_children", "child_id"),
+        ("run_objects", "object_id"),
+    ):
+        (row, *_) = state.query(f"EXPLAIN QUERY PLAN SELECT * FROM {table} WHERE {column} = 1")
+        assert "USING INDEX oneflower" in row["detail"]
 
 
 def test_two_superlinks_do_not_share_a_connection(superlink, apply, tmp_path):

@@ -1,8 +1,8 @@
 """Questions for work that are held until there is some."""
 
 import threading
-import time
 
+import grpc
 import pytest
 from flwr.proto.appio_pb2 import ListAppsToLaunchRequest
 from flwr.proto.fleet_pb2 import PullMessagesRequest
@@ -11,7 +11,33 @@ from flwr.supercore.object_store import ObjectStoreFactory
 from flwr.supernode.nodestate import NodeStateFactory
 from flwr.supernode.servicer.clientappio.clientappio_servicer import ClientAppIoServicer
 
+from oneflower.flower.v1_25 import questions
+from oneflower.flower.v1_25.held import Held as Question
+from oneflower.flower.v1_25.questions import QUESTIONS
 from oneflower.flower.v1_25.workarounds import held_calls
+
+
+class Asked:
+    """A question for work, as gRPC hands it on, and what was sent for it."""
+
+    def __init__(self, answer, call):
+        self._sent = []
+        self._ended = threading.Event()
+        Question(answer, call, self._send).ask()
+
+    def _send(self, response):
+        self._sent.append(response)
+        if response is None:
+            self._ended.set()
+
+    def is_waiting(self):
+        return not self._ended.wait(0.3)
+
+    def result(self):
+        assert self._ended.wait(20)
+        response, end = self._sent
+        assert end is None
+        return response
 
 
 class Held:
@@ -39,46 +65,75 @@ class Held:
 def long_hold(monkeypatch):
     """Long enough that a call which comes back early was woken."""
     monkeypatch.setattr(held_calls, "HOLD_S", 60.0)
+    monkeypatch.setattr(questions, "SHORTEST_S", 60.0)
+    monkeypatch.setattr(questions, "LONGEST_S", 60.0)
 
 
 @pytest.fixture
 def pull(superlink, call):
+    """Ask for work in the name of a node, the first one by default."""
     fleet = superlink.fleet()
-    request = PullMessagesRequest(node=Node(node_id=superlink.node_id))
-    return lambda: fleet.PullMessages(request, call)
+
+    def ask(node_id=None):
+        request = PullMessagesRequest(node=Node(node_id=node_id or superlink.node_id))
+        return Asked(lambda context: fleet.PullMessages(request, context), call)
+
+    return ask
 
 
 class TestSuperLink:
     def test_flower_answers_at_once_that_there_is_nothing(self, pull):
-        assert not Held(pull).is_waiting()
+        assert not pull().result().messages_list
 
     def test_the_call_is_held_until_a_message_comes(self, superlink, pull, apply):
         apply(held_calls.SUPERLINK)
-        held = Held(pull)
-        assert held.is_waiting()
+        asked = pull()
+        assert asked.is_waiting()
         message_id = superlink.push(superlink.message())
-        assert [message.metadata.message_id for message in held.result().messages_list] == [message_id]
+        assert [message.metadata.message_id for message in asked.result().messages_list] == [message_id]
+
+    def test_a_call_that_may_not_wait_is_answered_at_once(self, superlink, call, apply):
+        """Such as one of another server than the Fleet API's: a thread would have to wait for it."""
+        apply(held_calls.SUPERLINK)
+        request = PullMessagesRequest(node=Node(node_id=superlink.node_id))
+        assert not superlink.fleet().PullMessages(request, call).messages_list
 
     def test_a_message_that_is_there_already_is_handed_out_at_once(self, superlink, pull, apply):
         apply(held_calls.SUPERLINK)
         superlink.push(superlink.message())
-        assert len(Held(pull).result().messages_list) == 1
+        assert len(pull().result().messages_list) == 1
+
+    def test_a_message_that_comes_while_the_question_is_looked_at_is_not_missed(
+        self, superlink, pull, apply, monkeypatch
+    ):
+        apply(held_calls.SUPERLINK)
+        look = held_calls._has_work
+
+        def late(state, node_id):
+            found = look(state, node_id)
+            if not found:
+                superlink.push(superlink.message())
+            return found
+
+        monkeypatch.setattr(held_calls, "_has_work", late)
+        assert len(pull().result().messages_list) == 1
 
     def test_a_message_for_another_node_wakes_nobody(self, superlink, pull, call, apply):
         apply(held_calls.SUPERLINK)
-        held = Held(pull)
+        asked = pull()
         superlink.node_id = superlink.add_node(b"other key")
         superlink.push(superlink.message())
-        assert held.is_waiting()
+        assert asked.is_waiting()
         call.hang_up()
-        assert not held.result().messages_list
 
     def test_who_hangs_up_takes_no_message_along(self, superlink, pull, call, apply):
         """A message that is handed to a connection which is gone counts as delivered."""
         apply(held_calls.SUPERLINK)
-        held = Held(pull)
+        before = len(QUESTIONS)
+        pull()
+        assert len(QUESTIONS) == before + 1
         call.hang_up()
-        held.result()
+        assert len(QUESTIONS) == before, "it is forgotten"
         superlink.push(superlink.message())
         assert len(superlink.states.state().get_message_ins(superlink.node_id, 1)) == 1
 
@@ -89,29 +144,22 @@ class TestSuperLink:
         superlink.push(superlink.message())
         superlink.states.state().get_message_ins(superlink.node_id, 1)
         superlink.finish()
-        held = Held(pull)
-        assert held.is_waiting()
+        assert pull().is_waiting()
         call.hang_up()
-        held.result()
 
     def test_the_call_comes_back_empty_after_the_hold(self, pull, apply, monkeypatch):
         apply(held_calls.SUPERLINK)
-        monkeypatch.setattr(held_calls, "HOLD_S", 0.2)
-        started = time.monotonic()
-        assert not pull().messages_list
-        assert time.monotonic() - started >= 0.2
-
-    def test_no_more_calls_are_held_than_leave_threads_for_the_others(self, pull, apply, monkeypatch):
-        apply(held_calls.SUPERLINK)
-        monkeypatch.setattr(held_calls, "MAX_HELD", 0)
-        assert not Held(pull).is_waiting()
+        monkeypatch.setattr(questions, "SHORTEST_S", 0.4)
+        asked = pull()
+        assert asked.is_waiting()
+        assert not asked.result().messages_list
 
     def test_a_node_that_asks_again_is_held_once(self, superlink, pull, apply):
-        """Its first connection is gone, or it takes up threads: the first call ends, without a message."""
+        """Its first connection is gone: the first call ends, without a message."""
         apply(held_calls.SUPERLINK)
-        first = Held(pull)
+        first = pull()
         assert first.is_waiting()
-        second = Held(pull)
+        second = pull()
         assert not first.result().messages_list
         assert second.is_waiting()
         superlink.push(superlink.message())
@@ -119,15 +167,50 @@ class TestSuperLink:
 
     def test_another_node_that_asks_ends_no_wait(self, superlink, pull, call, apply):
         apply(held_calls.SUPERLINK)
-        first = Held(pull)
-        assert first.is_waiting()
-        request = PullMessagesRequest(node=Node(node_id=superlink.add_node(b"other key")))
-        other = Held(lambda: superlink.fleet().PullMessages(request, call))
+        first = pull()
+        other = pull(superlink.add_node(b"other key"))
         assert other.is_waiting()
         assert first.is_waiting()
         call.hang_up()
-        first.result()
-        other.result()
+
+    def test_a_thousand_questions_take_no_thread(self, superlink, pull, call, apply):
+        apply(held_calls.SUPERLINK)
+        pull()
+        before = threading.active_count()
+        asked = [pull(superlink.add_node(str(number).encode())) for number in range(100)]
+        assert threading.active_count() == before
+        assert asked[0].is_waiting()
+        call.hang_up()
+
+    def test_a_question_that_is_refused_later_ends_with_the_status(self, call):
+        """The node was removed meanwhile: what answers it runs in another thread than gRPC's."""
+
+        def answer(context):
+            if answer.asked:
+                context.abort(grpc.StatusCode.UNAUTHENTICATED, "gone")
+            answer.asked = True
+            raise questions.HeldError(1)
+
+        answer.asked = False
+        asked = Asked(answer, call)
+        QUESTIONS.wake(1)
+        assert asked._ended.wait(20)
+        assert asked._sent == [None]
+        assert (call.code, call.details) == (grpc.StatusCode.UNAUTHENTICATED, "gone")
+
+    def test_a_question_that_fails_later_ends_alone(self, call, caplog):
+        def answer(_context):
+            if answer.asked:
+                raise OSError("the disk is full")
+            answer.asked = True
+            raise questions.HeldError(2)
+
+        answer.asked = False
+        asked = Asked(answer, call)
+        QUESTIONS.wake(2)
+        assert asked._ended.wait(20)
+        assert call.code == grpc.StatusCode.UNKNOWN
+        assert "the disk is full" in caplog.text
 
 
 class TestSuperNode:

@@ -15,6 +15,7 @@ from oneflower.flower.v1_25.workarounds import (
     delivery,
     fleet_calls,
     held_calls,
+    held_replies,
     node_limits,
     object_trees,
     objects,
@@ -24,6 +25,7 @@ from oneflower.flower.v1_25.workarounds import (
     private_sockets,
     reply_limits,
     serverapp_end,
+    signatures,
     takeover,
 )
 from oneflower.flower.v1_25.workarounds.registry import (
@@ -66,6 +68,9 @@ WORKAROUNDS: tuple[Workaround, ...] = (
     connections.WORKAROUND,
     held_calls.SUPERLINK,
     held_calls.SUPERNODE,
+    held_replies.WORKAROUND,
+    signatures.SUPERNODE,
+    signatures.SUPERLINK,
     pauses.SUPERNODE,
     pauses.SUPEREXEC,
     pauses.OBJECTS,

@@ -1,35 +1,70 @@
-"""The SuperLink keeps its database connections instead of opening five for each call."""
+"""The SuperLink keeps its database connections instead of opening five for each call.
 
+It looks rows up by an index, adds up what is counted, and copies the write-ahead log where no call waits.
+"""
+
+import sqlite3
 import threading
 from functools import wraps
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from flwr.common.date import now
 from flwr.server.superlink.linkstate.linkstate_factory import LinkStateFactory
 from flwr.server.superlink.linkstate.sqlite_linkstate import SqliteLinkState
+from flwr.supercore import sqlite_mixin
 from flwr.supercore.corestate.sqlite_corestate import SqliteCoreState
 from flwr.supercore.object_store.object_store_factory import ObjectStoreFactory
+from flwr.supercore.object_store.sqlite_object_store import SqliteObjectStore
 from flwr.supercore.sqlite_mixin import SqliteMixin
 
+from oneflower.flower.v1_25.lane import LANE
+from oneflower.flower.v1_25.upkeep import Upkeep
 from oneflower.flower.v1_25.workarounds.registry import Patch, Program, Purpose, Workaround
 
-MAX_THREADS = 48
-"""A thread keeps two connections with three open files each; the usual limit is 1024 files."""
-CACHE_KIB = 2048
+MAX_THREADS: Final = 48
+"""A thread outside the lane keeps two connections with three open files each."""
+CACHE_KIB: Final = 2048
 """Flower gives a connection 64 MiB, which it frees when it closes it; these are not closed."""
+BUSY_S: Final = 60.0
+"""SQLite's own is 5 s: a message is lost where the database is locked for longer."""
+INDEXES: Final = {
+    SqliteObjectStore: ("object_children(child_id)", "run_objects(object_id)"),
+    SqliteLinkState: (
+        "message_ins(dst_node_id)",
+        "message_res(reply_to_message_id)",
+        "message_res(src_node_id)",
+    ),
+}
+"""Flower has none of these: each question for work reads all messages, each object that goes all objects."""
+
+
+class Databases:
+    """The module ``sqlite3``, whose connections wait longer and may be handed from thread to thread."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Return whatever else the module has."""
+        return getattr(sqlite3, name)
+
+    def connect(self, path: str) -> sqlite3.Connection:
+        """Open a database; the caller sees that one thread at a time uses the connection."""
+        return sqlite3.connect(path, timeout=BUSY_S, check_same_thread=False)
 
 
 class Kept:
-    """The states and stores that the factories made, by thread: a SQLite connection belongs to its thread."""
+    """The states and stores that the factories made: those of the lane, and of a few threads outside it."""
 
     def __init__(self) -> None:
+        self._of_lane: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
         self._local = threading.local()
         self._lock = threading.Lock()
         self._threads: set[int] = set()
 
     def of_this_thread(self) -> "WeakKeyDictionary[Any, Any] | None":
-        """Return what this thread keeps, by factory; None where too many threads keep something already."""
+        """Return what this thread may use, by factory; None where too many threads keep something already."""
+        if LANE.is_mine():
+            return self._of_lane
         kept: WeakKeyDictionary[Any, Any] | None = getattr(self._local, "kept", None)
         if kept is None and self._admit():
             kept = self._local.kept = WeakKeyDictionary()
@@ -47,9 +82,10 @@ class Kept:
 
 def apply(patch: Patch) -> None:
     """Keep link states and object stores, and write to the database only where there is something to do."""
-    kept = Kept()
-    patch(ObjectStoreFactory, "store", _keeping(ObjectStoreFactory.store, kept))
-    patch(LinkStateFactory, "state", _keeping(LinkStateFactory.state, kept))
+    kept, upkeep = Kept(), Upkeep()
+    patch(sqlite_mixin, "sqlite3", Databases())
+    patch(ObjectStoreFactory, "store", _keeping(ObjectStoreFactory.store, kept, upkeep))
+    patch(LinkStateFactory, "state", _keeping(LinkStateFactory.state, kept, upkeep))
     cleanup = SqliteCoreState._cleanup_expired_tokens  # noqa: SLF001 - it is what is mended
 
     @wraps(cleanup)
@@ -59,9 +95,11 @@ def apply(patch: Patch) -> None:
             cleanup(self)
 
     patch(SqliteCoreState, "_cleanup_expired_tokens", cleanup_expired_tokens)
+    for name in ("store_traffic", "add_clientapp_runtime"):
+        patch(SqliteLinkState, name, upkeep.adding_up(getattr(SqliteLinkState, name)))
 
 
-def _keeping(make: Any, kept: Kept) -> Any:
+def _keeping(make: Any, kept: Kept, upkeep: Upkeep) -> Any:
     @wraps(make)
     def keep(self: Any) -> Any:
         mine = kept.of_this_thread()
@@ -70,7 +108,8 @@ def _keeping(make: Any, kept: Kept) -> Any:
         if self not in mine:
             mine[self] = made = make(self)
             if isinstance(made, SqliteMixin):
-                made.conn.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+                _prepare(made)
+                upkeep.watch(Path(made.database_path), self)
         found = mine[self]
         if isinstance(found, SqliteLinkState):
             found.federation_manager.linkstate = (
@@ -81,6 +120,16 @@ def _keeping(make: Any, kept: Kept) -> Any:
     return keep
 
 
+def _prepare(made: Any) -> None:
+    """Give a connection that stays open a small cache and no copying of the log; add the indexes."""
+    made.conn.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    made.conn.execute("PRAGMA wal_autocheckpoint = 0")
+    for kind, columns in INDEXES.items():
+        for each in columns if isinstance(made, kind) else ():
+            name = "oneflower_" + each.replace("(", "_").rstrip(")")
+            made.conn.execute(f"CREATE INDEX IF NOT EXISTS {name} ON {each}")
+
+
 WORKAROUND = Workaround(
     name="kept-connections",
     purpose=Purpose.SPEED,
@@ -89,6 +138,7 @@ WORKAROUND = Workaround(
     cause="connections that are opened for each call: linkstate_factory.py:73, object_store_factory.py:61, "
     "node_auth_server_interceptor.py:128; a write: sqlite_corestate.py:138",
     programs=frozenset({Program.SUPERLINK}),
+    after=("zero-byte-traffic",),
     sources={
         "flwr.server.superlink.linkstate.linkstate_factory": {"LinkStateFactory.state": "a685e27c974c"},
         "flwr.supercore.object_store.object_store_factory": {"ObjectStoreFactory.store": "7990ab871e5c"},
@@ -96,8 +146,22 @@ WORKAROUND = Workaround(
             "SqliteCoreState._cleanup_expired_tokens": "21fc93c538f1",
             "SQL_CREATE_TABLE_TOKEN_STORE": "8673dd3b3f91",
         },
-        "flwr.supercore.sqlite_mixin": {"SqliteMixin": "70e4c64db746"},
-        "flwr.server.superlink.linkstate.sqlite_linkstate": {"SqliteLinkState.__init__": "5aa214b12c03"},
+        "flwr.supercore.sqlite_mixin": {
+            "SqliteMixin": "70e4c64db746",
+            "sqlite3": "af328599ee6b",
+        },
+        "flwr.supercore.object_store.sqlite_object_store": {
+            "SqliteObjectStore.get_sql_statements": "4673955ed132",
+            "SQL_CREATE_OBJECT_CHILDREN": "097edb20b7a5",
+            "SQL_CREATE_RUN_OBJECTS": "fa6f32058775",
+        },
+        "flwr.server.superlink.linkstate.sqlite_linkstate": {
+            "SqliteLinkState.__init__": "5aa214b12c03",
+            "SqliteLinkState.store_traffic": "af0874f0f4bc",
+            "SqliteLinkState.add_clientapp_runtime": "e06ebb032f7c",
+            "SQL_CREATE_TABLE_MESSAGE_INS": "076e067c500f",
+            "SQL_CREATE_TABLE_MESSAGE_RES": "315ccfab44d0",
+        },
         "flwr.common.date": {"now": "3bbbf9bb2c01"},
     },
     apply=apply,

@@ -1,19 +1,25 @@
 """A call to the Fleet API that is refused costs little, and one that is never finished ends."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial, wraps
 from typing import Any, Final
 
 import grpc
 from flwr.common import grpc as flower_grpc
+from flwr.proto.fleet_pb2 import PullMessagesRequest
+from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
+from flwr.proto.message_pb2 import PullObjectRequest, PushObjectRequest
 from flwr.server import app
 from flwr.server.superlink.fleet.grpc_rere import node_auth_server_interceptor
 from flwr.server.superlink.fleet.grpc_rere.node_auth_server_interceptor import NodeAuthServerInterceptor
 
 from oneflower.files import most_open_files
 from oneflower.flower.v1_25.fleet_limits import MAX_REQUEST_BYTES, RefusedError
+from oneflower.flower.v1_25.held import Held
+from oneflower.flower.v1_25.lane import LANE, Rank
 from oneflower.flower.v1_25.open_calls import OpenCalls
 from oneflower.flower.v1_25.refusals import MALFORMED, Refusals, refusing
 from oneflower.flower.v1_25.requests import Requests
@@ -23,18 +29,24 @@ UNKNOWN_NODE: Final = grpc.StatusCode["UNAUTHENTICATED"]
 MOST_CONNECTIONS: Final = 12_000
 """More than the SuperNodes that may register."""
 OTHER_FILES: Final = 400
-"""What the database takes at most: 48 threads that keep six files each, and calls of threads beyond them."""
+"""What the database takes at most: the lane and 48 threads keep six files each."""
 HANDSHAKE_S: Final = 20.0
 """gRPC's own is two minutes."""
 IDLE_S: Final = 120.0
 """A SuperNode calls at least each 30 s: it sends heartbeats."""
+THREADS: Final = 3300
+"""Flower has 1,000. A thread reads a request and waits for its turn; a SuperNode has up to three calls."""
+BEATING: Final = 8
+"""Threads of heartbeats alone."""
 BUSY: Final = grpc.StatusCode["UNAVAILABLE"]
+_OBJECTS: Final = (PushObjectRequest.FromString, PullObjectRequest.FromString)
 RECEIVED: Final = "grpc.max_receive_message_length"
 
 
 def bound_calls(patch: Patch, *, known_keys: bool = False) -> None:
     """Refuse before a request is read, bound its size, and end those that do not arrive."""
-    refusals, requests, calls = Refusals(), Requests(by_network=not known_keys), OpenCalls()
+    refusals, calls = Refusals(), OpenCalls()
+    shared = _Calls(requests=Requests(by_network=not known_keys), refusals=refusals, open=calls)
     intercept = NodeAuthServerInterceptor.intercept_service
     wrap = NodeAuthServerInterceptor._wrap_method_handler  # noqa: SLF001 - it is what is mended
     create = app.generic_create_grpc_server  # type: ignore[attr-defined]
@@ -57,12 +69,12 @@ def bound_calls(patch: Patch, *, known_keys: bool = False) -> None:
             calls.begin(key)
         except RefusedError as error:
             return refusing(BUSY, str(error), refusals, "open calls")
-        return _reading_first(answered, requests, refusals, calls, key)
+        return shared.reading_first(answered, key)
 
     @wraps(create)
     def create_server(*args: Any, **kwargs: Any) -> Any:
         with _receiving_at_most(MAX_REQUEST_BYTES):
-            return create(*args, **kwargs)
+            return create(*args, **{**kwargs, "max_concurrent_workers": THREADS})
 
     patch(node_auth_server_interceptor, "_unary_unary_rpc_terminator", terminator)
     patch(NodeAuthServerInterceptor, "intercept_service", intercept_service)
@@ -70,24 +82,54 @@ def bound_calls(patch: Patch, *, known_keys: bool = False) -> None:
     patch(app, "generic_create_grpc_server", create_server)
 
 
-def _reading_first(
-    handler: Any, under_way: Requests, refusals: Refusals, calls: OpenCalls, key: bytes
-) -> Any:
-    """Return a handler that reads the request itself, and counts the call; the caller sees no difference."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Calls:
+    """What the calls of all nodes share."""
 
-    def read_and_answer(requests: Any, context: Any) -> Any:
-        try:
-            under_way.begin(context, partial(calls.end, key))
-            request = _read(requests, context, under_way, refusals)
-            return _answer(handler.unary_unary, request, context, refusals)
-        finally:
-            calls.answered()
-
-    return grpc.stream_unary_rpc_method_handler(
-        read_and_answer,
-        request_deserializer=handler.request_deserializer,
-        response_serializer=handler.response_serializer,
+    requests: Requests
+    refusals: Refusals
+    open: OpenCalls
+    beats: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(BEATING, thread_name_prefix="heartbeats")
     )
+
+    def reading_first(self, handler: Any, key: bytes) -> Any:
+        """Return a handler that reads the request itself and counts the call; no caller sees a difference."""
+        kind = handler.request_deserializer
+        asks = kind == PullMessagesRequest.FromString
+        rank = Rank.OBJECT if kind in _OBJECTS else Rank.MESSAGE
+
+        def answer(request: Any, context: Any) -> Any:
+            with LANE.turn(rank):
+                return _answer(handler.unary_unary, request, context, self.refusals)
+
+        def read_and_answer(requests: Any, context: Any) -> Any:
+            try:
+                return answer(self._begin(requests, context, key), context)
+            finally:
+                self.open.answered()
+
+        def read_and_hold(requests: Any, context: Any, send: Callable[[Any], None]) -> None:
+            try:
+                request = self._begin(requests, context, key)
+                Held(partial(answer, request), context, send).ask()
+            finally:
+                self.open.answered()
+
+        if kind == SendNodeHeartbeatRequest.FromString:
+            rank = Rank.HEARTBEAT
+            read_and_answer.experimental_thread_pool = self.beats  # type: ignore[attr-defined]
+        read_and_hold.experimental_non_blocking = True  # type: ignore[attr-defined]
+        form = grpc.stream_stream_rpc_method_handler if asks else grpc.stream_unary_rpc_method_handler
+        return form(
+            read_and_hold if asks else read_and_answer,
+            request_deserializer=kind,
+            response_serializer=handler.response_serializer,
+        )
+
+    def _begin(self, requests: Any, context: Any, key: bytes) -> Any:
+        self.requests.begin(context, partial(self.open.end, key))
+        return _read(requests, context, self.requests, self.refusals)
 
 
 def _read(requests: Any, context: Any, under_way: Requests, refusals: Refusals) -> Any:
@@ -180,6 +222,16 @@ WORKAROUND = Workaround(
         },
         "flwr.server.superlink.linkstate.sqlite_linkstate": {
             "SqliteLinkState.get_node_public_key": "550e3c98664f",
+        },
+        "flwr.proto.fleet_pb2": {
+            "PullMessagesRequest": "818523c80c28",
+        },
+        "flwr.proto.heartbeat_pb2": {
+            "SendNodeHeartbeatRequest": "dfd96c8f7162",
+        },
+        "flwr.proto.message_pb2": {
+            "PullObjectRequest": "b5fa546ba3b9",
+            "PushObjectRequest": "430bd51b8f9d",
         },
         "flwr.server.app": {
             "generic_create_grpc_server": "44cb1a5e5d70",

@@ -1,4 +1,4 @@
-"""A call that asks for work is answered when there is work, or after three seconds, instead of at once.
+"""A call that asks for work is answered when there is work, or after some seconds, instead of at once.
 
 Polling is quick or cheap, never both. With the call held at the server a message is delivered within
 milliseconds, and an idle SuperNode asks no more often than Flower's own does. A stock SuperNode works with
@@ -21,13 +21,11 @@ from flwr.supercore.utils import uint64_to_int64
 from flwr.supernode.nodestate.in_memory_nodestate import InMemoryNodeState
 from flwr.supernode.servicer.clientappio.clientappio_servicer import ClientAppIoServicer
 
+from oneflower.flower.v1_25.questions import QUESTIONS, HeldError
 from oneflower.flower.v1_25.workarounds.registry import Patch, Program, Purpose, Workaround
 
 HOLD_S = 3.0
 """Flower's own pause between two calls: start_client_internal.py:264."""
-MAX_HELD = 500
-"""Each held call takes one of the server's 1000 threads: grpc.py:112."""
-
 HAS_WORK = """
 SELECT 1 FROM message_ins JOIN run USING (run_id)
 WHERE dst_node_id = ? AND finished_at = ''
@@ -68,59 +66,33 @@ class Arrivals:
                 if not self._events[key]:
                     del self._events[key]
 
-    def is_newest(self, key: Hashable, event: threading.Event) -> bool:
-        """Whether nobody has come to wait for `key` after the owner of an event."""
-        with self._lock:
-            return self._events[key][-1] is event
-
-    def wait_until(  # noqa: PLR0913
-        self,
-        ready: Callable[[], bool],
-        key: Hashable,
-        *,
-        timeout_s: float,
-        on_start: Callable[[threading.Event], object] = bool,
-        given_up: Callable[[], bool] = lambda: False,
-        alone: bool = False,
-    ) -> bool:
-        """Wait until `ready()`, `given_up()`, or the timeout; both are asked again at each arrival.
-
-        `on_start` gets the event, for others who have a reason to end the wait. With `alone`, whoever comes
-        to wait for the same key ends it, too; False is returned then.
-        """
+    def wait_until(self, ready: Callable[[], bool], key: Hashable, *, timeout_s: float, context: Any) -> None:
+        """Wait until `ready()`, which is asked again at each arrival, the caller's end, or the timeout."""
         deadline = time.monotonic() + timeout_s
         with self.expecting(key) as event:
-            on_start(event)
-            if alone:
-                self.wake(key)
-            while not alone or self.is_newest(key, event):
-                left = deadline - time.monotonic()
-                if ready() or given_up() or left <= 0:
-                    return True
+            context.add_callback(event.set)
+            while (left := deadline - time.monotonic()) > 0 and context.is_active() and not ready():
                 event.wait(left)
                 event.clear()
-        return False
 
 
 def hold_pulls(patch: Patch) -> None:
     """Hold `Fleet.PullMessages` until there is a message for the node."""
-    arrivals = Arrivals()
     store_message, pull_messages = SqliteLinkState.store_message_ins, FleetServicer.PullMessages
 
     @wraps(store_message)
     def store_message_ins(self: Any, message: Any) -> Any:
         stored = store_message(self, message)
-        arrivals.wake(message.metadata.dst_node_id)
+        QUESTIONS.wake(message.metadata.dst_node_id)
         return stored
 
     @wraps(pull_messages)
     def hold_pull_messages(self: Any, request: Any, context: Any) -> Any:
-        # A node has one question: whoever asks twice has lost the first connection, or takes up threads.
-        is_last = _hold(arrivals, _work_for(self.state_factory, request.node.node_id), context, alone=True)
+        node_id = request.node.node_id
+        if QUESTIONS.may_wait() and not _has_work(self.state_factory.state(), node_id):
+            raise HeldError(node_id)
         # A caller that hung up meanwhile would not get the message, which counts as delivered all the same.
-        if is_last and context.is_active():
-            return pull_messages(self, request, context)
-        return PullMessagesResponse()
+        return pull_messages(self, request, context) if context.is_active() else PullMessagesResponse()
 
     patch(SqliteLinkState, "store_message_ins", store_message_ins)
     patch(FleetServicer, "PullMessages", hold_pull_messages)
@@ -146,7 +118,9 @@ def hold_launches(patch: Patch) -> None:
     @wraps(list_apps)
     def hold_list_apps(self: Any, request: Any, context: Any) -> Any:
         state = self.state_factory.state()
-        _hold(arrivals, (None, lambda: bool(state.get_run_ids_with_pending_messages())), context)
+        arrivals.wait_until(
+            lambda: bool(state.get_run_ids_with_pending_messages()), None, timeout_s=HOLD_S, context=context
+        )
         return list_apps(self, request, context) if context.is_active() else ListAppsToLaunchResponse()
 
     patch(InMemoryNodeState, "store_message", wake_store_message)
@@ -154,36 +128,9 @@ def hold_launches(patch: Patch) -> None:
     patch(ClientAppIoServicer, "ListAppsToLaunch", hold_list_apps)
 
 
-def _hold(
-    arrivals: Arrivals, work: tuple[Any, Callable[[], bool]], context: Any, *, alone: bool = False
-) -> bool:
-    """Wait for work; return whether the caller still waits for it."""
-    if len(arrivals) >= MAX_HELD:
-        return True
-    key, ready = work
-    return arrivals.wait_until(
-        ready,
-        key,
-        timeout_s=HOLD_S,
-        on_start=lambda event: context.add_callback(event.set),
-        given_up=lambda: not context.is_active(),
-        alone=alone,
-    )
-
-
-def _work_for(states: Any, node_id: int) -> tuple[int, Callable[[], bool]]:
-    """Return the key of a node and a function that says whether there is work for it.
-
-    No connection is held meanwhile: with many nodes the open files would run out.
-    """
-
-    def ready() -> bool:
-        state = states.state()
-        if not isinstance(state, SqliteLinkState):
-            return True  # a state in memory is not watched: the call is not held
-        return bool(state.query(HAS_WORK, (uint64_to_int64(node_id),)))
-
-    return node_id, ready
+def _has_work(state: Any, node_id: int) -> bool:
+    # A state in memory is not watched: the question is answered at once.
+    return not isinstance(state, SqliteLinkState) or bool(state.query(HAS_WORK, (uint64_to_int64(node_id),)))
 
 
 SUPERLINK = Workaround(
