@@ -2,16 +2,22 @@
 
 import hashlib
 import importlib.util
+import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from oneflower.checkpoints import CheckpointReader
+from oneflower.local_cluster.ports import free_ports
 from oneflower.settings import render_context
 
 from ..making import events_in
@@ -167,6 +173,47 @@ def test_flowers_ray_engine_gives_the_same_bytes(simulate, tmp_path, app):
     assert done.returncode == 0, done.stderr
     assert "client-0, partition 0" in done.stdout
     assert digest(tmp_path / "ray") == digest(tmp_path / "here")
+
+
+@pytest.fixture
+def ray_cluster(tmp_path):
+    """Start a Ray cluster of one machine, and return its address."""
+    (port,) = free_ports(1)
+    sessions = tempfile.mkdtemp(prefix="oneflower-ray-")  # a path of sockets must be short
+    ray = Path(sys.executable).with_name("ray")
+    command = [str(ray), "start", "--head", "--block", "--port", str(port), "--num-cpus", "2"]
+    command += ["--node-ip-address", "127.0.0.1", "--include-dashboard", "false", "--temp-dir", sessions]
+    log = (tmp_path / "ray.log").open("w")
+    process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    try:
+        deadline = time.monotonic() + WAIT_S
+        while "Ray runtime started" not in (tmp_path / "ray.log").read_text():
+            assert process.poll() is None, (tmp_path / "ray.log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        yield f"127.0.0.1:{port}"
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(WAIT_S)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        shutil.rmtree(sessions, ignore_errors=True)
+
+
+@pytest.mark.e2e
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra `simulation` is not installed")
+def test_a_ray_cluster_that_runs_already_gives_the_same_bytes(simulate, tmp_path, ray_cluster):
+    assert simulate("--clients", "2", state="here").returncode == 0
+    done = simulate("--clients", "2", "--engine", "ray", "--ray-address", ray_cluster, state="ray")
+    assert done.returncode == 0, done.stderr
+    assert digest(tmp_path / "ray") == digest(tmp_path / "here")
+
+
+def test_the_address_of_a_cluster_needs_its_engine(simulate, tmp_path):
+    done = simulate("--clients", "2", "--ray-address", "127.0.0.1:6379")
+    assert done.returncode == 2
+    assert "--ray-address 127.0.0.1:6379: it is for --engine ray; given: local" in done.stderr
+    assert not (tmp_path / "state").exists()
 
 
 def test_an_unknown_engine_is_refused_before_anything_is_written(simulate, tmp_path):

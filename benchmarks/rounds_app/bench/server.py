@@ -1,6 +1,6 @@
 """A ServerApp that trains with Flower's own loop or with oneflower's, and records what the Grid does."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,10 @@ class LostMessageError(Exception):
 def main(grid: Grid, context: Context) -> None:
     """Train `num-server-rounds` rounds with the loop named in the run-config."""
     config = context.run_config
-    watch(grid, str(config["trace-path"]))
+    watched = grid
+    if config["loop"] != "stock":
+        from oneflower.flower.reply_grid import ReplyGrid as watched
+    watch(watched, str(config["trace-path"]))
     note(str(config["trace-path"]), "server_started")
     arrays = initial_arrays(str(config["model"]), int(config["megabytes"]))
     if config["loop"] == "stock":
@@ -56,28 +59,28 @@ def initial_arrays(model: str, megabytes: int) -> ArrayRecord:
 
 
 def watch(grid: Any, path: str) -> None:
-    """Record each pushed message and each pulled reply; stop when one was lost."""
+    """Record each pushed message and each pulled reply of a Grid, or of a class of Grids."""
     push, pull = grid.push_messages, grid.pull_messages
     pending: dict[str, tuple[str, object]] = {}
 
-    def push_messages(messages: Iterable[Message]) -> Iterable[str]:
+    def push_messages(*arguments: Any) -> Iterable[str]:
+        *grids, messages = arguments
         sent = list(messages)
         phases = {phase_of(message) for message in sent}
         if any(phase not in phases for phase in pending.values()):
             note(path, "lost", messages=len(pending))
             raise LostMessageError(f"{len(pending)} messages were not answered")
-        message_ids = list(push(sent))
+        message_ids = list(push(*grids, sent))
         for message, message_id in zip(sent, message_ids, strict=True):
             kind, number = pending[message_id] = phase_of(message)
             note(path, "pushed", message=message_id, kind=kind, round=number)
         return message_ids
 
-    def pull_messages(message_ids: Iterable[str]) -> Iterable[Message]:
-        replies = list(pull(message_ids))
-        for reply in replies:
+    def pull_messages(*arguments: Any) -> Iterator[Message]:
+        for reply in pull(*arguments):
             pending.pop(reply.metadata.reply_to_message_id, None)
             note(path, "pulled", message=reply.metadata.reply_to_message_id, error=reply.has_error())
-        return replies
+            yield reply
 
     grid.push_messages, grid.pull_messages = push_messages, pull_messages
 

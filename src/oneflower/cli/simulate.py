@@ -65,6 +65,15 @@ def simulate(  # noqa: PLR0913 - one parameter per option
         str,
         typer.Option(help="local: in this process. ray: Flower's Ray engine (extra `simulation`)."),
     ] = "local",
+    ray_address: Annotated[
+        str,
+        typer.Option(
+            "--ray-address",
+            metavar="HOST:PORT",
+            show_default=False,
+            help="With --engine ray: a Ray cluster that runs already, whose machines run the clients.",
+        ),
+    ] = "",
     quiet: Annotated[bool, typer.Option("--quiet", help="Print only warnings and the result.")] = False,
 ) -> None:
     """Train with simulated clients in this process, with the same settings, rounds and checkpoints.
@@ -78,7 +87,7 @@ def simulate(  # noqa: PLR0913 - one parameter per option
     steady_output()
     private_files()
     console = Console()
-    simulation.check_engine(engine)
+    simulation.check_engine(engine, ray_address)
     resolution = resolve(os.environ, read_context(context) if context else None)
     plan = make_plan(
         resolution, state=state, nodes=clients, app=app, options=run_config or (), counted_by="--clients"
@@ -117,6 +126,7 @@ def simulate(  # noqa: PLR0913 - one parameter per option
                         run_config=submitted(plan.run_config(), plan.fab.own),
                         home=plan.folder.flwr_home,
                         engine=engine,
+                        ray_address=ray_address,
                     )
                 except KeyboardInterrupt:
                     journal = Journal(plan.folder.journal, owner=Owner(process=this_process()))

@@ -57,8 +57,11 @@ def simulate_with_ray(  # noqa: PLR0913 - what a simulation is made of
     clients: int,
     context: Context,
     run_config: Mapping[str, Any],
+    address: str = "",
 ) -> None:
     """Run an app on Flower's simulation engine, whose processes call its ClientApp as a SuperNode does.
+
+    With an `address` the processes are those of a Ray cluster that runs already.
 
     Raises
     ------
@@ -74,4 +77,5 @@ def simulate_with_ray(  # noqa: PLR0913 - what a simulation is made of
         simulated=simulated,
         clients=clients,
         context=context,
+        address=address,
     )

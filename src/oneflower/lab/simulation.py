@@ -3,6 +3,7 @@
 import importlib.util
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from logging import ERROR
 from pathlib import Path
 from typing import Any, Final
@@ -26,8 +27,8 @@ def set_log_level(level: str) -> None:
     apps.set_log_level(level)
 
 
-def check_engine(engine: str) -> None:
-    """Raise SettingsError for an engine that does not exist or is not installed."""
+def check_engine(engine: str, ray_address: str = "") -> None:
+    """Raise SettingsError for an engine that does not exist, is not installed, or has no address."""
     if engine not in ENGINES:
         raise SettingsError(f"--engine {engine}: expected one of {', '.join(ENGINES)}")
     if engine == RAY and importlib.util.find_spec("ray") is None:
@@ -35,10 +36,18 @@ def check_engine(engine: str) -> None:
             "--engine ray: Flower's Ray engine is not installed. Install oneflower with its extra "
             "`simulation`, or use --engine local"
         )
+    if ray_address and engine != RAY:
+        raise SettingsError(f"--ray-address {ray_address}: it is for --engine ray; given: {engine}")
 
 
-def simulate(
-    fab: Fab, *, clients: int, run_config: Mapping[str, Any], home: Path, engine: str = LOCAL
+def simulate(  # noqa: PLR0913 - what a simulation is made of
+    fab: Fab,
+    *,
+    clients: int,
+    run_config: Mapping[str, Any],
+    home: Path,
+    engine: str = LOCAL,
+    ray_address: str = "",
 ) -> None:
     """Run an app's ServerApp against `clients` simulated clients; client `i` holds partition `i`.
 
@@ -48,6 +57,8 @@ def simulate(
         The app; it is unpacked below `home`, as a SuperLink does.
     engine : str
         "local": one client after another, in this process. "ray": several worker processes.
+    ray_address : str
+        Where a Ray cluster runs whose workers are used; without, Ray is started on this machine.
 
     Raises
     ------
@@ -55,10 +66,10 @@ def simulate(
         Whatever the app's training raises, AppError for an exception of the app's own; with "ray" a
         TrainingError, for the engine swallows the cause.
     """
-    check_engine(engine)
+    check_engine(engine, ray_address)
     folder = unpack(fab, home)
     context = server_context(folder, run_config)
-    run = _simulate_with_ray if engine == RAY else _simulate_here
+    run = partial(_simulate_with_ray, address=ray_address) if engine == RAY else _simulate_here
     with hooks.installed():
         run(fab, folder, clients, context)
 
@@ -108,7 +119,7 @@ def _failures_reported(fab: Fab, folder: Path, context: Context) -> Iterator[Non
         raise AppError(f"{reported}. Fix that and run the same command again") from error
 
 
-def _simulate_with_ray(fab: Fab, folder: Path, clients: int, context: Context) -> None:
+def _simulate_with_ray(fab: Fab, folder: Path, clients: int, context: Context, *, address: str) -> None:
     server, client = bundles.unpacked_components(folder)
     try:
         apps.simulate_with_ray(
@@ -120,6 +131,9 @@ def _simulate_with_ray(fab: Fab, folder: Path, clients: int, context: Context) -
             clients=clients,
             context=context,
             run_config=context.run_config,
+            address=address,
         )
+    except ConnectionError as error:
+        raise SettingsError(f"--ray-address {address}: no Ray cluster answers there: {error}") from error
     except RuntimeError as error:
         raise TrainingError(f"Flower's Ray engine ended: {error}. Its messages above say why") from error

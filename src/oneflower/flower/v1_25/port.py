@@ -107,7 +107,14 @@ def install_fab(fab: bytes, home: Path) -> Path:
 
 
 def simulate_with_ray(  # noqa: PLR0913 - what a simulation is made of
-    *, server: str, client: Any, folder: Path, simulated: Run, clients: int, context: Context
+    *,
+    server: str,
+    client: Any,
+    folder: Path,
+    simulated: Run,
+    clients: int,
+    context: Context,
+    address: str = "",
 ) -> None:
     """Run an app on Flower's simulation engine; RuntimeError where the app or the engine failed."""
     check(RAY)
@@ -122,6 +129,7 @@ def simulate_with_ray(  # noqa: PLR0913 - what a simulation is made of
         client_app=client,
         server_app_context=context,
         app_dir=str(folder),
+        backend_config={"init_args": {"address": address}} if address else None,
         run=simulated,
         is_app=True,
     )
