@@ -62,7 +62,6 @@ from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 app = ClientApp()
-BLOCK = np.arange(1 << 20, dtype=np.float32) / (1 << 20)
 
 
 @app.train()
@@ -74,9 +73,10 @@ def train(message, context):
     with open(os.environ["MEMORY_FILE"] + ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         made = {}
-        for i, (name, shape) in enumerate(shapes.items()):
-            values = np.resize(BLOCK, shape)
-            values += i + partition
+        rng = np.random.default_rng(partition)  # equal chunks would travel once
+        for name, shape in shapes.items():
+            values = np.empty(shape, np.float32)
+            rng.random(out=values, dtype=np.float32)
             made[name] = Array(values)
             del values
     metrics = MetricRecord({"num-examples": 100 + partition})
