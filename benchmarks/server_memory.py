@@ -62,21 +62,22 @@ from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 app = ClientApp()
+CLEARS = "MEMORY_SIMULATED" not in os.environ  # in a simulation clients share the message
 
 
 @app.train()
 def train(message, context):
     arrays = message.content["arrays"]
-    shapes = {name: array.shape for name, array in arrays.items()}
-    arrays.clear()
     partition = context.node_config["partition-id"]
     with open(os.environ["MEMORY_FILE"] + ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         made = {}
-        rng = np.random.default_rng(partition)  # equal chunks would travel once
-        for name, shape in shapes.items():
-            values = np.empty(shape, np.float32)
-            rng.random(out=values, dtype=np.float32)
+        rng = np.random.default_rng([partition, message.content["config"]["server-round"]])
+        for name in list(arrays):
+            before = arrays.pop(name).numpy() if CLEARS else arrays[name].numpy()
+            values = rng.random(before.shape, np.float32)  # equal chunks would travel once
+            values += before
+            del before
             made[name] = Array(values)
             del values
     metrics = MetricRecord({"num-examples": 100 + partition})

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from oneflower.capacity import (
     Load,
     checkpoints_bytes,
-    clientapp_bytes,
     database_bytes,
     growth_bytes,
     replies_bytes,
@@ -23,7 +22,6 @@ FORMULAS = (
     serverapp_bytes,
     superlink_bytes,
     supernode_bytes,
-    clientapp_bytes,
     database_bytes,
     replies_bytes,
 )

@@ -11,8 +11,7 @@ from typing import Final
 MB: Final = 1_000_000
 SERVERAPP_BASE: Final = 130 * MB
 SUPERLINK_BASE: Final = 280 * MB
-SUPERNODE_BASE: Final = 180 * MB
-CLIENTAPP_BASE: Final = 250 * MB
+SUPERNODE_BASE: Final = 300 * MB
 SPARE_REPLIES: Final = 2 << 30
 """What the file of a round's replies leaves free of a disk; with less, replies stay in memory."""
 
@@ -78,16 +77,12 @@ def superlink_bytes(load: Load) -> int:
 
 
 def supernode_bytes(load: Load) -> int:
-    """Return the most memory of a SuperNode: it holds the message, and then the reply."""
-    return SUPERNODE_BASE + round(1.1 * load.model_bytes)
+    """Return the most memory of a SuperNode with its executor and its ClientApp, without the app's training.
 
-
-def clientapp_bytes(load: Load) -> int:
-    """Return the memory in which a client's app is handed its message and hands its reply over.
-
-    It is that of the executor and of the ClientApp together; what the app trains in comes on top.
+    The message is in the SuperNode, in the memory that the executor shares with the ClientApp, and in the
+    ClientApp itself; and so is the reply. Each child of the warm executor is one client at a time.
     """
-    return CLIENTAPP_BASE + 5 * load.model_bytes + load.piece_bytes
+    return SUPERNODE_BASE + 4 * load.model_bytes + load.piece_bytes
 
 
 def growth_bytes(load: Load, *, nodes: int = 0) -> dict[str, int]:
@@ -97,8 +92,7 @@ def growth_bytes(load: Load, *, nodes: int = 0) -> dict[str, int]:
     """
     grown = {"SuperLink": superlink_bytes(load) - SUPERLINK_BASE}
     if nodes:
-        a_node = supernode_bytes(load) - SUPERNODE_BASE + clientapp_bytes(load) - CLIENTAPP_BASE
-        grown[f"{nodes} SuperNodes"] = nodes * a_node
+        grown[f"{nodes} SuperNodes"] = nodes * (supernode_bytes(load) - SUPERNODE_BASE)
     return grown
 
 

@@ -15,7 +15,6 @@ from oneflower.capacity import (
     SPARE_REPLIES,
     Load,
     checkpoints_bytes,
-    clientapp_bytes,
     database_bytes,
     disk_free,
     growth_bytes,
@@ -155,7 +154,7 @@ def tell_resources(
     about = f"model {_size(load.model_bytes)}, {counted(clients, 'client')}"
     log(INFO, "this training needs about (%s): %s", about, "; ".join(map(str, (memory, *disks))))
     if cluster:
-        each = _size(supernode_bytes(load) + clientapp_bytes(load))
+        each = _size(supernode_bytes(load))
         log(INFO, "each SuperNode needs about %s of memory, and what its app trains in", each)
     if not short:
         return
