@@ -5,8 +5,9 @@
 ``python benchmarks/large_models.py --model-mb 1000 --kill``       kill the server in a checkpoint
 
 Each training runs under `oneflower up`: two rounds, then one more after a resume. The memory of a process is
-VmHWM, the pages that it has had at once, those of files among them; of a node (the SuperNode with its
-executor and ClientApp) it is the proportional set size. The disk is the largest size that a file has had.
+VmHWM, the pages that it has had at once, those of files among them; of the SuperLink it is the memory without
+files, because its database is mapped many times; of a node (the SuperNode with its executor and ClientApp) it
+is the proportional set size. The disk is the largest size that a file has had.
 The clients' training takes one array beside the model and the reply. The last line is JSON.
 
 With --kill two rounds are trained under `oneflower up`, whose ServerApp and SuperLink get SIGKILL when a
@@ -91,11 +92,12 @@ class Watch:
         roles = {pid: role_of(pid) for pid in pids}
         nodes, together = Counter[int](), 0
         for pid, role in roles.items():
-            shared = proportional(pid)
+            shared = field_of(pid, "Pss", "smaps_rollup")
             together += shared
             if (node := node_of(pid, roles)) is not None:
                 nodes[node] += shared
-            self.memory[role] = max(self.memory[role], peak_of(pid))
+            found = field_of(pid, "RssAnon" if role == "superlink" else "VmHWM")
+            self.memory[role] = max(self.memory[role], found)
             if role == "serverapp":
                 self.disk["replies"] = max(self.disk["replies"], unnamed_files(pid))
         self.memory["node"] = max(self.memory["node"], *nodes.values(), 0)
@@ -127,18 +129,10 @@ def node_of(pid: int, roles: Mapping[int, str]) -> int | None:
     return None
 
 
-def peak_of(pid: int) -> int:
-    """Return the most memory that a process has had, in bytes."""
+def field_of(pid: int, name: str, file: str = "status") -> int:
+    """Return a number of kB from a file in /proc of a process, in bytes; 0 where there is none."""
     with suppress(OSError):
-        found = re.search(r"^VmHWM:\s+(\d+)", (PROC / str(pid) / "status").read_text(), re.MULTILINE)
-        return int(found[1]) * 1024 if found else 0
-    return 0
-
-
-def proportional(pid: int) -> int:
-    """Return the memory of a process, where what it shares with others is counted in parts, in bytes."""
-    with suppress(OSError):
-        found = re.search(r"^Pss:\s+(\d+)", (PROC / str(pid) / "smaps_rollup").read_text(), re.MULTILINE)
+        found = re.search(rf"^{name}:\s+(\d+)", (PROC / str(pid) / file).read_text(), re.MULTILINE)
         return int(found[1]) * 1024 if found else 0
     return 0
 
