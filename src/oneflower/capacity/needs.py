@@ -1,6 +1,6 @@
 """How much memory and disk each program takes in a training of a large model: formulas, fitted.
 
-`benchmarks/large_models.py` prints what was measured beside them, and docs/limits.md has the table. They hold
+`benchmarks/large_models.py` prints what was measured beside them; docs/large-models.md has the table. They are
 for processes that have nothing else to do: what an app needs for its own training or evaluation comes on top.
 All sizes are in bytes; a model counts with the bytes of its arrays.
 """
@@ -10,7 +10,11 @@ from typing import Final
 
 MB: Final = 1_000_000
 SERVERAPP_BASE: Final = 130 * MB
-SUPERLINK_BASE: Final = 280 * MB
+SUPERLINK_BASE: Final = 130 * MB
+SUPERLINK_CLIENT: Final = 45 * MB
+"""What the chunks and the database's pages take for each client whose model is on its way."""
+SUPERLINK_CLIENTS: Final = 48
+"""So many threads of the SuperLink keep a connection to its database."""
 SUPERNODE_BASE: Final = 300 * MB
 SPARE_REPLIES: Final = 2 << 30
 """What the file of a round's replies leaves free of a disk; with less, replies stay in memory."""
@@ -62,7 +66,7 @@ def _round_bytes(load: Load) -> int:
     if load.streaming:
         models = 3.0 + 2 * load.moments
         return round(models * load.model_bytes) + load.piece_bytes
-    models = 2.0 + load.clients + 2 * load.moments + 2 * load.root
+    models = 3.5 + load.clients + 2 * load.moments + 2 * load.root
     return round(models * load.model_bytes) + load.piece_bytes
 
 
@@ -73,7 +77,8 @@ def _resume_bytes(load: Load) -> int:
 
 def superlink_bytes(load: Load) -> int:
     """Return the most memory of the SuperLink: it holds pieces of messages, and its database has the rest."""
-    return SUPERLINK_BASE + load.model_bytes
+    a_client = min(SUPERLINK_CLIENT, load.model_bytes // 2)
+    return SUPERLINK_BASE + min(load.clients, SUPERLINK_CLIENTS) * a_client
 
 
 def supernode_bytes(load: Load) -> int:
@@ -101,7 +106,7 @@ def database_bytes(load: Load) -> int:
 
     Clients are sent the same arrays, which are in it once; every reply is in it until it was taken.
     """
-    return round(1.6 * (1 + load.clients) * load.model_bytes) + 20 * MB
+    return round((1 + 1.6 * load.clients) * load.model_bytes) + 20 * MB
 
 
 def replies_bytes(load: Load) -> int:
