@@ -45,6 +45,7 @@ LAYERS = {
     "words": 0,
     "newest": 0,
     "quality": 1,
+    "capacity": 1,
     "errors": 0,
     "__init__": 1,
 }

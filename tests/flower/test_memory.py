@@ -1,5 +1,8 @@
 """Memory in large pieces: what is written there stays, and the environment's own word counts."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -8,6 +11,7 @@ from oneflower.flower.memory import (
     LEAST_FOR_HUGE_PAGES,
     TUNABLES,
     ask_for_huge_pages,
+    return_freed_memory,
     unwritten_bytes,
     with_huge_pages,
 )
@@ -33,3 +37,32 @@ def test_a_serverapp_asks_for_huge_pages_unless_its_environment_says_something_o
     }
     chosen = {TUNABLES: "glibc.malloc.hugetlb=0", "OTHER": "x"}
     assert with_huge_pages(chosen) == chosen
+
+
+HELD = """
+import re, sys
+from pathlib import Path
+import numpy as np
+from oneflower.flower.memory import return_freed_memory
+
+def held():
+    found = re.search(r"VmRSS:\\s+(\\d+)", Path("/proc/self/status").read_text())
+    return int(found[1]) * 1024
+
+return_freed_memory(int(sys.argv[1]))
+np.ones(3_000_000, np.float32)  # from here on glibc would take such arrays from its heap
+before = held()
+first, second = [], []
+for _ in range(20):
+    first.append(np.ones(2_000_000, np.float32))
+    second.append(np.ones(2_000_000, np.float32))
+del first
+print((held() - before) / 8_000_000)
+"""
+
+
+def test_what_lies_freed_between_other_arrays_goes_back_to_linux():
+    """As after a resume: the arrays of the file are freed, and those of the record made of them stay."""
+    done = subprocess.run([sys.executable, "-c", HELD, "8000000"], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 25
+    assert return_freed_memory(0) is None

@@ -6,7 +6,7 @@ import pytest
 
 from oneflower.codes import LeftOutCode, Phase, StopReason
 from oneflower.journal import reduce
-from oneflower.journal.events import SettingsChanged, TrainingSaving, TrainingWentBack
+from oneflower.journal.events import ResourcesShort, SettingsChanged, TrainingSaving, TrainingWentBack
 from oneflower.monitor.export import short_document
 from oneflower.monitor.html.headline import headline
 from oneflower.monitor.html.panels.attention import concerns
@@ -117,6 +117,25 @@ def test_changed_settings_are_a_warning_with_each_change():
     changed = entry("settings_changed", round=2, changes=("seed was 1, is 2",))
     assert describe(changed, reduce([])) == "settings changed since round 2 was saved: seed was 1, is 2"
     assert SettingsChanged in WARNINGS
+
+
+def test_a_server_that_is_too_small_is_said_everywhere_until_the_training_starts_again():
+    reason = "model 4.0 GB, 10 clients: about 13.2 GB of memory (ServerApp 13.2 GB); free: 7.8 GB."
+    short = entry("resources_short", at=TIME, round=0, rounds=9, reason=reason)
+    view = reduce([*TRAINED, short])
+    assert describe(short, view) == f"the training needs more than this machine has: {reason}"
+    assert reason in status(view)
+    (concern,) = concerns(view, from_journal(view), TIME)
+    assert (concern.style, concern.what, concern.advice) == (
+        "warn",
+        "The training needs more memory or disk than there is.",
+        reason,
+    )
+    assert ResourcesShort in WARNINGS
+    assert short_document(view, NOW)["resources_short"]["reason"] == reason
+    assert [moment.entry for moment in view.moments].count(short) == 1
+    resumed = entry("training_resumed", at=TIME, round=1, rounds=9)
+    assert reason not in status(reduce([*TRAINED, short, resumed]))
 
 
 def test_a_training_that_went_back_says_so_everywhere_and_shows_the_rounds_that_count():

@@ -7,6 +7,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
+DATABASE_VARIABLE: Final = "ONEFLOWER_DATABASE"
+"""Names the database for the ServerApps that a SuperLink starts: they say what it will take of the disk."""
 CHECK_S: Final = 5.0
 STEPS: Final = 10_000
 DAMAGED: Final = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from oneflower.flower.api import Grid, Message, RecordDict, Run
+from oneflower.flower.api import Grid, GrpcGrid, Message, RecordDict, Run
 from oneflower.flower.spool import Spool
 
 
@@ -16,6 +16,12 @@ class DelegatingGrid(Grid):
     def keep_replies_in(self, spool: Spool) -> bool:
         """Put what is pulled into this file as long as it is open; return whether the innermost grid can."""
         return isinstance(self._inner, DelegatingGrid) and self._inner.keep_replies_in(spool)
+
+    @property
+    def is_of_cluster(self) -> bool:
+        """Whether messages go to a SuperLink, and not to clients in this process."""
+        inner = self._inner
+        return inner.is_of_cluster if isinstance(inner, DelegatingGrid) else isinstance(inner, GrpcGrid)
 
     def set_run(self, run_id: int) -> None:
         """Set the run of the inner Grid."""

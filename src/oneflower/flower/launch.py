@@ -19,7 +19,7 @@ from pathlib import Path
 from oneflower.errors import OneflowerError, SettingsError
 from oneflower.files import MOST_OPEN, PRIVATE_UMASK, allow_open_files, most_open_files
 from oneflower.flower.app_packages import prepare_packages, use_packages
-from oneflower.flower.database import set_aside_damaged
+from oneflower.flower.database import DATABASE_VARIABLE, set_aside_damaged
 from oneflower.flower.guard import GUARDED
 from oneflower.flower.join_refusals import of_this_process
 from oneflower.flower.members import Members
@@ -104,6 +104,7 @@ def _prepared(program: str, arguments: list[str], environ: Mapping[str, str]) ->
         return partial(warm_executor.run, arguments)
     if value_of("--plugin-type", arguments) == "serverapp":
         os.environ.update(with_huge_pages(os.environ))  # of the ServerApps that it starts
+    _name_database(program, arguments)
     arguments = with_loopback(program, arguments)
     if settings.flower_workarounds:
         arguments = _with_sockets(program, arguments, environ)
@@ -273,6 +274,13 @@ def _look_after(program: str, arguments: Sequence[str], environ: Mapping[str, st
         guard = [sys.executable, "-P", "-m", "oneflower.flower.guard", str(os.getpid())]
         keep_running(guard, name="guard")
         os.environ[GUARDED] = "YES"  # the programs that it starts are looked after, too
+
+
+def _name_database(program: str, arguments: Sequence[str]) -> None:
+    """Tell the ServerApps of a SuperLink where its database is."""
+    database = value_of("--database", arguments)
+    if program == "superlink" and database:
+        os.environ[DATABASE_VARIABLE] = str(Path(database).absolute())
 
 
 def _name_proxy(address: str) -> None:

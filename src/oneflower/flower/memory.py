@@ -31,12 +31,14 @@ def keep_freed_memory(model_bytes: int) -> None:
         _set({M_MMAP_THRESHOLD: LARGEST_IN_HEAP, M_TRIM_THRESHOLD: KEPT, M_TOP_PAD: TAKEN})
 
 
-def return_freed_memory() -> None:
-    """Let glibc give blocks of 1 MiB and more back when they are freed: a training streams large models.
+def return_freed_memory(model_bytes: int) -> None:
+    """Let glibc give blocks of 1 MiB and more back when they are freed: models are read, or streamed.
 
-    Otherwise it keeps some of them, and more for each thread that has pulled a reply: 100 MB and more.
+    Otherwise it keeps some of them, and more for each thread that has pulled a reply: 100 MB and more. By
+    default glibc also keeps arrays below 32 MiB that are freed between others: two models after a resume.
     """
-    _set({M_MMAP_THRESHOLD: RETURNED, M_TRIM_THRESHOLD: RETURNED, M_TOP_PAD: 0})
+    if model_bytes >= LEAST_FOR_HUGE_PAGES:
+        _set({M_MMAP_THRESHOLD: RETURNED, M_TRIM_THRESHOLD: RETURNED, M_TOP_PAD: 0})
 
 
 def _set(options: Mapping[int, int]) -> None:

@@ -121,6 +121,11 @@ def array_views(record: ArrayRecord) -> dict[str, NDArray]:
     return views
 
 
+def bytes_of(record: ArrayRecord) -> int:
+    """Return how many bytes the arrays of a record have, serialised."""
+    return sum(len(array.data) for array in record.values())
+
+
 def to_array(values: NDArray) -> Array:
     """Serialise an array with one copy; the bytes are those that Flower itself would write."""
     contiguous = np.ascontiguousarray(values)

@@ -74,6 +74,7 @@ def _short(
             "bounded": state.bounded.total(),
             "refused_joins": {code.value: count for code, count in state.refused.items()},
         },
+        "resources_short": state.short and asdict(state.short),
         "went_back": back and {"round": back.round, "to": back.to, "reason": back.reason},
         "connected": [client.shown for client in connected(state)],
         "parts": state.parts,

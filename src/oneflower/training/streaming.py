@@ -23,8 +23,8 @@ from oneflower.aggregation import (
 )
 from oneflower.flower.api import ArrayRecord, Message, log
 from oneflower.flower.grid import RoundGrid
-from oneflower.flower.memory import return_freed_memory
-from oneflower.flower.records import array_views
+from oneflower.flower.memory import keep_freed_memory, return_freed_memory
+from oneflower.flower.records import array_views, bytes_of
 from oneflower.flower.spool import Spool, laid_aside
 from oneflower.settings import TrainingConfig
 
@@ -120,17 +120,24 @@ def decide(setting: str, model: Arrays, notes: MutableMapping[str, Any], done: i
     return bool(notes[NOTE])
 
 
-def begin_streaming(
+def begin_streaming(  # noqa: PLR0913 - the settings, the strategy, the model, and where replies come from
     config: TrainingConfig,
     stream: Callable[[Streaming], str | None],
     initial: ArrayRecord,
     grid: RoundGrid,
-) -> None:
-    """Have a strategy stream; `stream` takes it up, or returns why it cannot.
+    *,
+    notes: MutableMapping[str, Any],
+    done: int,
+) -> bool:
+    """Have a strategy stream where the training does, and take memory accordingly; return whether it does.
 
-    `initial` is the model that the app began with, which it may look at for as long as the training takes.
+    `stream` takes the sums up, or returns why it cannot. `initial` is the model that the app began with,
+    which it may look at for as long as the training takes. `notes` and `done` are as for `decide`.
     """
-    model = array_views(initial)
+    model, model_bytes = array_views(initial), bytes_of(initial)
+    if not decide(config.streaming_mean, model, notes, done):
+        keep_freed_memory(model_bytes)
+        return False
     folder = Path(config.checkpoint_path if config.checkpoint_enabled else tempfile.gettempdir())
     streaming = Streaming(spool=Spool(folder=folder))
     reason = stream(streaming)
@@ -139,9 +146,13 @@ def begin_streaming(
     if reason is not None:
         level = WARNING if config.streaming_mean == "YES" else INFO
         log(level, "updates are kept until all have come, and not summed as they come: %s", reason)
-        return
+        keep_freed_memory(model_bytes)
+        return False
     log(INFO, "updates are summed as they come folder=%s size_mb=%d", folder, folded_bytes(model) >> 20)
     del model
     if streaming.spool is not None and grid.keep_replies_in(streaming.spool):
-        return_freed_memory()
+        return_freed_memory(model_bytes)
         streaming.initial = laid_aside(initial, folder)
+    else:
+        keep_freed_memory(model_bytes)
+    return True

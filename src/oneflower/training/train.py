@@ -1,6 +1,5 @@
 """What an app's `@app.main()` calls: strategy, checkpoints, resume and quorum, all from the run-config."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -12,10 +11,10 @@ from oneflower.flower.api import ArrayRecord, ConfigRecord, Context, Grid, Resul
 from oneflower.flower.failures import facts_of, named_path, open_journal, tell_known
 from oneflower.flower.grid import RoundGrid
 from oneflower.flower.logs import log_through_flower
-from oneflower.flower.memory import keep_freed_memory
+from oneflower.flower.memory import return_freed_memory
 from oneflower.flower.outer_grid import round_grid
 from oneflower.flower.parts import PARTS_VARIABLE, PartTable
-from oneflower.flower.records import array_views
+from oneflower.flower.records import array_views, bytes_of
 from oneflower.flower.refusals import MB
 from oneflower.journal import LAST_WORDS_S
 from oneflower.journal.events import TrainingFinished, TrainingResumed, TrainingStarted, TrainingWentBack
@@ -36,14 +35,12 @@ from oneflower.training.initial_model import with_initial_model
 from oneflower.training.kept import Kept
 from oneflower.training.phases import Phases
 from oneflower.training.remarks import Remarks
+from oneflower.training.resources import known_clients, tell_resources
 from oneflower.training.rounds import Ending, EvaluateFn, RoundLoop
 from oneflower.training.start import EVALUATED, BadModelError
 from oneflower.training.stopping import Stopping, StopRule
 from oneflower.training.strategy import RootUpdate, build_strategy
-from oneflower.training.streaming import begin_streaming, decide
-
-CLIENTS_VARIABLE = "ONEFLOWER_CLIENTS"
-"""The same for how many clients there are, where that is known: it decides how data are divided."""
+from oneflower.training.streaming import begin_streaming
 
 
 def train(  # noqa: PLR0913 what Flower hands over, the model, and options
@@ -179,11 +176,11 @@ def _of_this_app(config: TrainingConfig) -> TrainingConfig:
 
 def _decisive(run_config: Mapping[str, object], strategy: str) -> dict[str, object]:
     """Return what decides the model, the app's own keys and the number of clients among them."""
-    clients = os.environ.get(CLIENTS_VARIABLE, "")
+    clients = known_clients()
     return {
         **without_operational(run_config),
         STRATEGY: strategy,
-        **({"clients": int(clients)} if clients.isdecimal() else {}),
+        **({} if clients is None else {"clients": clients}),
     }
 
 
@@ -216,11 +213,13 @@ def _run(loop: RoundLoop, work: Work, app: str) -> Result:
     done, bad, ending = 0, None, None
     try:
         while ending is None:
+            return_freed_memory(bytes_of(work.arrays))
             result = new_result(work.arrays)
             start = loop.keeper.restore(result) if bad is None else loop.keeper.go_back(bad.round, result)
             done = start.round
             phases.controls.begin(done)
             loop.strategy.load_state(start.state, array_views(result.arrays))
+            start = replace(start, state={})  # the strategy has its own copy
             if bad is None:
                 _announce(loop, facts, done, work.replaces)
             else:
@@ -229,10 +228,12 @@ def _run(loop: RoundLoop, work: Work, app: str) -> Result:
                 result.arrays = with_initial_model(config, result.arrays, loop.keeper.notes)
             if done == 0 and prepare is not None:
                 result.arrays = prepare(result.arrays, partial(ask_clients, phases, config))
-            if decide(config.streaming_mean, array_views(work.arrays), loop.keeper.notes, done):
-                begin_streaming(config, loop.strategy.stream, work.arrays, work.grid)
-            else:
-                keep_freed_memory(sum(len(array.data) for array in work.arrays.values()))
+            notes, model = loop.keeper.notes, array_views(result.arrays)
+            streams = begin_streaming(
+                config, loop.strategy.stream, work.arrays, work.grid, notes=notes, done=done
+            )
+            tell_resources(config, model, phases, done=done, streams=streams)
+            del model
             try:
                 ending = loop.run(
                     result,

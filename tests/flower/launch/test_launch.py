@@ -155,6 +155,15 @@ def test_a_flower_that_does_not_fit_ends_with_the_code_of_the_cluster(monkeypatc
     assert "written for another Flower" in capsys.readouterr().err
 
 
+def test_the_serverapps_of_a_superlink_know_where_its_database_is(started, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    started("superlink", "--insecure", "--database", "state.db")
+    assert os.environ["ONEFLOWER_DATABASE"] == str(tmp_path / "state.db")
+    del os.environ["ONEFLOWER_DATABASE"]
+    started("superlink", "--insecure")
+    assert "ONEFLOWER_DATABASE" not in os.environ
+
+
 def test_telemetry_is_off_whatever_the_environment_says(monkeypatch):
     monkeypatch.setattr(os, "environ", {"FLWR_TELEMETRY_ENABLED": "1", "PATH": "/bin"})
     launch.prepare_environment("supernode")

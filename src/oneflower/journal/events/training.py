@@ -63,6 +63,24 @@ class SettingsChanged(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ResourcesShort(Event):
+    """Before the first round after `round`: the server has less memory or disk than the training needs.
+
+    The numbers come from formulas ([memory and disk](large-models.md)); a free number is null where it is not
+    known. The training goes on.
+    """
+
+    round: int
+    rounds: int = 0
+    memory_bytes: int = 0
+    memory_free_bytes: int | None = None
+    disk_bytes: int = 0
+    disk_free_bytes: int | None = None
+    reason: str
+    tag: ClassVar[str] = "resources_short"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SettingsUsed(Event):
     """`oneflower up` or `oneflower supervise` starts: with these settings and versions of the software."""
 

@@ -6,6 +6,7 @@ from oneflower.codes import Phase
 from oneflower.journal.events import (
     AppFailed,
     Entry,
+    ResourcesShort,
     SettingsUsed,
     TrainingBegun,
     TrainingFailed,
@@ -82,7 +83,7 @@ def _undo(state: "TrainingState", after: int) -> None:
 def _begin(state: "TrainingState", event: TrainingBegun, entry: Entry) -> None:
     state.strategy, state.app, state.parameters = event.strategy, event.app, event.parameters
     state.total = event.rounds
-    state.waiting, state.failure, state.saving, state.finish = None, None, None, None
+    state.waiting, state.failure, state.saving, state.finish, state.short = None, None, None, None, None
     state.finished_before = False
     state.began, state.has_begun, state.phase = entry.time, True, Phase.STARTING
     state.started_round, state.clients, state.replies = 0, 0, 0
@@ -102,6 +103,12 @@ def _rank(state: "TrainingState", wanted: Wanted) -> None:
 def settings_used(state: "TrainingState", event: SettingsUsed, _entry: Entry) -> None:
     """Keep what the training was set to."""
     state.settings, state.environment = event.settings, event.environment
+
+
+def short(state: "TrainingState", event: ResourcesShort, entry: Entry) -> None:
+    """Keep what the server lacks, for as long as this run lasts."""
+    state.short = event
+    mark(state, entry)
 
 
 def saving(state: "TrainingState", event: TrainingSaving, entry: Entry) -> None:

@@ -31,6 +31,7 @@ REDUCERS: Final[Mapping[type[e.Event], Reducer]] = {
     e.TrainingWentBack: course.went_back,
     e.SettingsUsed: course.settings_used,
     e.SettingsChanged: mark_only,
+    e.ResourcesShort: course.short,
     e.TrainingSaving: course.saving,
     e.TrainingFinished: course.finished,
     e.TrainingFailed: course.failed,

@@ -14,6 +14,7 @@ from oneflower.journal.events import (
     CheckpointFailed,
     Entry,
     JoinRefused,
+    ResourcesShort,
     Scalar,
     SettingRow,
     TrainingFailed,
@@ -111,6 +112,7 @@ class TrainingState:
     has_begun: bool = False
     waiting: WaitingForClients | None = None
     saving: TrainingSaving | None = None
+    short: ResourcesShort | None = None
     failure: Failure | None = None
     finish: TrainingFinished | None = None
     finished_before: bool = False

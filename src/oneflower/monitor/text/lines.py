@@ -38,6 +38,7 @@ WARNINGS: Final[frozenset[type[Event]]] = frozenset(
         e.CheckpointFailed,
         e.TrainingSaving,
         e.SettingsChanged,
+        e.ResourcesShort,
         e.EvaluationUnavailable,
         e.MetricMissing,
         e.ClientStateKept,
@@ -248,9 +249,8 @@ _WRITERS: Final[Mapping[type[Event], Callable[[Any, Entry, TrainingState], str]]
     e.SettingsChanged: lambda event, _entry, _state: (
         f"settings changed since round {event.round} was saved: {'; '.join(event.changes)}"
     ),
-    e.EvaluationUnavailable: _fields(
-        "round {event.round}: the clients are not asked to evaluate again: {event.reason}"
-    ),
+    e.ResourcesShort: _fields("the training needs more than this machine has: {event.reason}"),
+    e.EvaluationUnavailable: _fields("round {event.round}: no client evaluates any more: {event.reason}"),
     e.ClientStateKept: lambda event, _entry, _state: (
         f"clients keep state of their own (context.state: {', '.join(event.records)})"
         + (

@@ -84,6 +84,8 @@ def _lines(state: TrainingState, now: datetime) -> Iterator[tuple[str, str]]:
         yield "result", f"{metrics_text(metrics)} after round {state.done}"
     if best := state.best():
         yield "best", f"{best_name(state, best.metric)} {metric_text(best.value)} after round {best.round}"
+    if state.short and state.phase not in STOPPED:
+        yield "too small", state.short.reason
     yield "connected", _names([name_and_partition(client) for client in connected(state)])
     if state.parts:
         yield "parts", f"{_names([str(part) for part in state.parts])} (VM ids, from part 0 on)"

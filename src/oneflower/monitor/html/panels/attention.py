@@ -92,6 +92,8 @@ def _of_work(view: TrainingState, safety: Safety) -> Iterator[Concern]:
         start = "round 1" if view.own_loop is None else "the beginning"
         advice = f"After a crash it starts from {start}. With FL_CHECKPOINT_ENABLED=YES it resumes."
         yield Concern("warn", "This training keeps no checkpoints.", advice)
+    if view.short:
+        yield Concern("warn", "The training needs more memory or disk than there is.", view.short.reason)
     newest = safety.newest
     if newest and safety.free_bytes is not None and safety.free_bytes < CHECKPOINTS_AHEAD * newest.size_bytes:
         advice = f"A checkpoint takes {size(newest.size_bytes)}: free some space in {safety.folder}."
