@@ -100,8 +100,9 @@ For information: parameters of a strategy that is not selected are ignored, and 
 checkpoints if FL_CHECKPOINT_ENABLED is NO, and FL_BASE_MODEL for an app that does not use it. An app of your
 own gets FL_BASE_MODEL, as `base-model`, if you set it. FL_STRATEGY=FLTrust needs an app with data on the
 server, which is not known of an app of your own. FL_OVERSAMPLING has no effect without FL_CLIENTS_PER_ROUND,
-nor FL_EVALUATE_CLIENTS_PER_ROUND with FL_MIN_EVALUATE_CLIENTS=0. A round that draws its clients should wait for
-all of them (FL_MIN_AVAILABLE_CLIENTS), and over-sampling is of little use without FL_ROUND_DEADLINE. `oneflower up` says that it listens on loopback only,
+and is of little use without FL_ROUND_DEADLINE. FL_EVALUATE_CLIENTS_PER_ROUND has none with
+FL_MIN_EVALUATE_CLIENTS=0. A round that draws its clients should wait for all of them
+(FL_MIN_AVAILABLE_CLIENTS). `oneflower up` says that it listens on loopback only,
 and that FL_CONTROL_TOKEN has no effect there.
 """
 

@@ -8,6 +8,7 @@ from oneflower.settings.sources import Notice
 from oneflower.settings.strategy_rows import rule_of
 from oneflower.settings.training import TrainingConfig
 from oneflower.settings.values import Value
+from oneflower.words import counted
 
 _READ = (
     "clients_per_round",
@@ -46,14 +47,14 @@ def require_sample(config: TrainingConfig) -> None:
 
 def _problems(drawn: int, evaluating: int, fit: int, evaluate: int) -> Iterator[str]:
     for name, number, minimum, needed, what in (
-        ("FL_CLIENTS_PER_ROUND", drawn, "FL_MIN_FIT_CLIENTS", fit, "train"),
-        ("FL_EVALUATE_CLIENTS_PER_ROUND", evaluating, "FL_MIN_EVALUATE_CLIENTS", evaluate, "evaluate"),
+        ("FL_CLIENTS_PER_ROUND", drawn, "FL_MIN_FIT_CLIENTS", fit, "updates"),
+        ("FL_EVALUATE_CLIENTS_PER_ROUND", evaluating, "FL_MIN_EVALUATE_CLIENTS", evaluate, "evaluations"),
     ):
         if 0 < number < needed:
+            give = f"{counted(number, 'client')} never {'gives' if number == 1 else 'give'} {needed} {what}"
             yield (
-                f"{name} is {number} and {minimum} is {needed}: a round in which {number} clients {what} "
-                f"never has {needed}; expected {name}={needed} or more, or 0 for all clients; or set "
-                f"{minimum}={number}"
+                f"{name} is {number} and {minimum} is {needed}: {give}; expected {name}={needed} or more, or "
+                f"0 for all clients; or set {minimum}={number}"
             )
 
 
