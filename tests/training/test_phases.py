@@ -4,9 +4,11 @@ import pytest
 
 from oneflower.flower.client_mark import ClientMark
 from oneflower.flower.grid import RoundGrid
+from oneflower.flower.parts import PartTable
 from oneflower.journal import Journal
 from oneflower.newest import MOST
-from oneflower.training.draw import Draw
+from oneflower.parts import table_text
+from oneflower.training.draw import Draw, Sampler
 from oneflower.training.members import FAILURES, LET_BACK_S, Members
 from oneflower.training.phases import Phases
 
@@ -218,3 +220,24 @@ def test_a_drawn_client_that_is_late_is_named_and_a_spare_counts(tmp_path):
     assert 12.0 <= world.now < 13.0
     (failed,) = [each for each in events_in(tmp_path / "journal.jsonl") if each.tag == "client_failed"]
     assert failed.client == "2"
+
+
+def test_clients_are_asked_who_they_are_again_when_the_table_of_partitions_changes(tmp_path):
+    forgotten = []
+
+    class Roll:
+        def forget(self):
+            forgotten.append(True)
+
+    table = tmp_path / "parts.json"
+    phases = Phases(
+        grid=Nodes(),
+        journal=None,
+        round_timeout_s=1.0,
+        parts=PartTable(path=table),
+        sampler=Sampler(seed=1, roll=Roll()),
+    )
+    for members, times in (((10, 11), 1), ((10, 11), 1), ((11, 12), 2)):
+        table.write_text(table_text(members))
+        phases.assign_parts(1)
+        assert len(forgotten) == times

@@ -5,6 +5,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from flwr.app import MetricRecord
+from flwr.common import Array
 
 from oneflower.errors import AppError, SettingsError, TrainingError
 from oneflower.lab.localgrid import LocalGrid
@@ -339,3 +341,35 @@ def test_a_metric_of_few_clients_is_that_of_those_that_evaluate(tmp_path):
     few.app = numpy_app(evaluation=evaluation)
     few.train()
     assert Counter(seen) == {1: 2, 2: 2}
+
+
+# --- state that clients keep ----------------------------------------------------------------------
+
+
+def test_a_client_finds_its_own_state_when_it_is_drawn_again(tmp_path, monkeypatch):
+    """Each counts the rounds that it has trained; a resume gives the counts of its round back."""
+
+    def update(message, context):
+        before = context.state["own"]["trained"] if "own" in context.state else 0
+        context.state["own"] = MetricRecord({"trained": before + 1})
+        arrays, metrics = local_update(message, context)
+        arrays["bias"] = Array(np.full(4, before + 1, np.float32))
+        return arrays, metrics
+
+    def dies(number, arrays):
+        if number == 5:
+            raise Killed
+        return central_loss(number, arrays)
+
+    monkeypatch.setenv("ONEFLOWER_CLIENT_STATE", str(tmp_path / "one"))
+    whole = a_federation(tmp_path / "whole", num_server_rounds=8)
+    whole.app = numpy_app(update)
+    expected = weights(whole.train())
+    monkeypatch.setenv("ONEFLOWER_CLIENT_STATE", str(tmp_path / "two"))
+    killed = a_federation(tmp_path / "killed", num_server_rounds=8, checkpoint_interval=3)
+    killed.app = numpy_app(update)
+    with pytest.raises(Killed):
+        killed.train(evaluate=dies)
+    assert weights(killed.train()) == expected
+    assert [each.round for each in events(killed, "training_resumed")] == [3]
+    assert not events(killed, "client_state_lost")
