@@ -314,3 +314,44 @@ def test_most_nodes_are_waited_for_where_a_few_reply_at_once():
     seen = []
     seen.extend(grid.exchange(messages(1, 2, 3, 4, 5), timeout_s=3600, enough=lambda: len(seen) >= 2))
     assert answered(seen) == [1, 2, 3, 4, 5]
+
+
+def test_after_a_deadline_nobody_is_waited_for():
+    """The grace period is a minute at least; a deadline counts from the quorum."""
+    world = World(nodes=[1, 2, 3], delays={1: [1.0], 2: [2.0], 3: [30.0]})
+    seen = set()
+    exchange = grid_of(world).exchange(
+        messages(1, 2, 3), timeout_s=3600, enough=lambda: len(seen) >= 2, deadline_s=5.0
+    )
+    for reply in exchange:
+        seen.add(reply.node_id)
+    assert seen == {1, 2}
+    assert 7.0 <= world.now < 8.0
+
+
+def test_a_deadline_ends_no_phase_without_a_quorum():
+    world = World(nodes=[1, 2], delays={1: [1.0], 2: [30.0]})
+    replies = grid_of(world).exchange(messages(1, 2), timeout_s=3600, deadline_s=5.0)
+    assert answered(replies) == [1, 2]
+
+
+def test_a_node_that_is_late_is_drained_and_asked_again():
+    world = World(nodes=[1, 2], delays={1: [1.0, 1.0], 2: [20.0, 20.0]})
+    grid = grid_of(world)
+    late = grid.exchange(messages(1, 2), timeout_s=3600, enough=lambda: True, deadline_s=5.0)
+    assert answered(late) == [1]
+    assert grid.available() == [1]
+    world.now = 30.0
+    assert answered(grid.exchange(messages(1), timeout_s=100)) == [1]
+    assert grid.available() == [1, 2]
+    assert not world.ready
+
+
+def test_a_node_whose_reply_is_not_needed_is_neither_waited_for_nor_suspected():
+    world = World(nodes=[1, 2, 3], delays={1: [1.0], 2: [2.0], 3: [30.0]})
+    grid, seen = grid_of(world), set()
+    for reply in grid.exchange(messages(1, 2, 3), timeout_s=3600, done=lambda: len(seen) == 2):
+        seen.add(reply.node_id)
+    assert seen == {1, 2}
+    assert world.now < 3.0
+    assert grid.available() == [1, 2, 3]

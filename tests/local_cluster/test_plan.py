@@ -47,6 +47,17 @@ def test_too_few_nodes_are_refused_with_both_numbers(plan):
     assert caught.value.exit_code == 2
 
 
+def test_a_round_that_draws_its_clients_waits_for_all_of_them(plan):
+    """All are started here: a draw from those that a crash has left would be another one."""
+    drawn = plan(nodes=6, FL_CLIENTS_PER_ROUND="2")
+    assert drawn.settings.min_available_clients == 6
+    assert drawn.run_config()["min-available-clients"] == 6
+    assert "FL_MIN_AVAILABLE_CLIENTS" in drawn.run_config()["operator-set"]
+    given = plan(nodes=6, FL_CLIENTS_PER_ROUND="2", FL_MIN_AVAILABLE_CLIENTS="4")
+    assert given.settings.min_available_clients == 4
+    assert plan(nodes=6).settings.min_available_clients == 2
+
+
 def test_checkpoints_go_into_the_state_folder_by_default(plan, tmp_path):
     assert plan().settings.checkpoint_path == str(tmp_path / "state" / "checkpoints")
     assert plan(FL_CHECKPOINT_PATH="/data/c").settings.checkpoint_path == "/data/c"

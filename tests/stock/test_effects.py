@@ -88,6 +88,11 @@ def test_another_setting_without_effect_is_warned_of(stock, caplog):
     )
 
 
+def test_clients_that_shall_be_drawn_are_the_own_loops_choice(stock, caplog):
+    stock(own_loop()).run(**set_by_operator(**{"clients-per-round": 2, "round-deadline": 5}))
+    assert "sends its messages itself: FL_CLIENTS_PER_ROUND, FL_ROUND_DEADLINE" in caplog.text
+
+
 def test_a_round_to_resume_from_and_what_keeps_checkpoints_are_warned_of(stock, caplog):
     """F34: a recording is repeated as a whole; there are no rounds and no checkpoints in it."""
     caplog.set_level("INFO")

@@ -4,8 +4,11 @@ import pytest
 
 from oneflower.flower.client_mark import ClientMark
 from oneflower.flower.grid import RoundGrid
+from oneflower.flower.parts import PartTable
 from oneflower.journal import Journal
 from oneflower.newest import MOST
+from oneflower.parts import table_text
+from oneflower.training.draw import Draw, Sampler
 from oneflower.training.members import FAILURES, LET_BACK_S, Members
 from oneflower.training.phases import Phases
 
@@ -182,3 +185,59 @@ def test_clients_that_join_again_and_again_do_not_fill_the_memory():
         members.attempted([0, node + 1], [0], passed=True)
     assert len(members.failures) == MOST
     assert 0 in members.failures, "who is asked in each round is not forgotten"
+
+
+# --- clients that were drawn in addition --------------------------------------------------------------
+
+
+def test_a_spare_that_is_not_needed_has_not_failed(tmp_path):
+    world = World(nodes=[1, 2, 3], delays={1: [1.0], 2: [2.0], 3: [500.0]})
+    journal = Journal(tmp_path / "journal.jsonl")
+    grid = RoundGrid(world, clock=world.clock, sleep=world.sleep)
+    phases = Phases(grid=grid, journal=journal, round_timeout_s=3600.0)
+    draw = Draw(order=(2, 1, 3), slots=(0, 1, 2), wanted=2)
+    collected = phases.collect(
+        "train", 1, messages(1, 2, 3), quorum=lambda _: 2, parse=lambda reply: reply.node_id, draw=draw
+    )
+    assert sorted(collected.valid) == [1, 2]
+    assert collected.nodes == {1, 2}
+    assert world.now < 3.0
+    assert {event.tag for event in events_in(tmp_path / "journal.jsonl")} == {"reply_received"}
+
+
+def test_a_drawn_client_that_is_late_is_named_and_a_spare_counts(tmp_path):
+    world = World(nodes=[1, 2, 3], delays={1: [1.0], 2: [500.0], 3: [2.0]})
+    grid = RoundGrid(world, clock=world.clock, sleep=world.sleep)
+    journal = Journal(tmp_path / "journal.jsonl")
+    phases = Phases(grid=grid, journal=journal, round_timeout_s=3600.0, deadline_s=10.0)
+    draw = Draw(order=(2, 1, 3), slots=(0, 1, 2), wanted=2)
+    collected = phases.collect(
+        "train", 1, messages(1, 2, 3), quorum=lambda _: 2, parse=lambda reply: reply.node_id, draw=draw
+    )
+    assert sorted(collected.valid) == [1, 3]
+    assert draw.counted(collected.valid) == {1, 3}
+    assert collected.nodes == {1, 2, 3}
+    assert 12.0 <= world.now < 13.0
+    (failed,) = [each for each in events_in(tmp_path / "journal.jsonl") if each.tag == "client_failed"]
+    assert failed.client == "2"
+
+
+def test_clients_are_asked_who_they_are_again_when_the_table_of_partitions_changes(tmp_path):
+    forgotten = []
+
+    class Roll:
+        def forget(self):
+            forgotten.append(True)
+
+    table = tmp_path / "parts.json"
+    phases = Phases(
+        grid=Nodes(),
+        journal=None,
+        round_timeout_s=1.0,
+        parts=PartTable(path=table),
+        sampler=Sampler(seed=1, roll=Roll()),
+    )
+    for members, times in (((10, 11), 1), ((10, 11), 1), ((11, 12), 2)):
+        table.write_text(table_text(members))
+        phases.assign_parts(1)
+        assert len(forgotten) == times

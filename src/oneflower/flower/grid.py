@@ -8,13 +8,18 @@ delivery, and replies for a dead node only when its lease of 60 s ends.
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from logging import INFO, WARNING
 
 from oneflower.flower.api import Grid, Message, log
 from oneflower.flower.grid_base import DelegatingGrid, Owed, Phase, Reply
 from oneflower.flower.packing_grid import PackingGrid
 from oneflower.flower.refusals import refusal_of
+<<<<<<< HEAD
 from oneflower.flower.waiting import Durations, Pacing, Polls, patience_s, pause_s, phase_ends_s
+=======
+from oneflower.flower.waiting import Durations, Pacing, patience_s, pause_s
+>>>>>>> x-sampling
 
 __all__ = ["Pacing", "Reply", "RoundGrid"]
 
@@ -127,13 +132,15 @@ class RoundGrid(DelegatingGrid):
 
     # --- one phase of a round ---------------------------------------------------------------------
 
-    def exchange(
+    def exchange(  # noqa: PLR0913 - by name only
         self,
         messages: Iterable[Message],
         *,
         timeout_s: float,
         enough: Callable[[], bool] = lambda: False,
         is_valid: Callable[[Reply], bool] = lambda reply: not reply.message.has_error(),
+        done: Callable[[], bool] = lambda: False,
+        deadline_s: float = 0.0,
         work: str = "",
     ) -> Iterator[Reply]:
         """Send messages, one per node, and yield each node's first reply as it comes.
@@ -141,13 +148,15 @@ class RoundGrid(DelegatingGrid):
         Parameters
         ----------
         messages : Iterable[Message]
-            At most one for each node, all of one type.
-        timeout_s : float
-            The phase ends after this many seconds, with one last poll.
+            At most one for each node, all of one type. After `timeout_s` seconds there is one last poll.
         enough : callable
             True once the replies so far are a quorum; the others then have a grace period only.
         is_valid : callable
             Asked once the caller has taken a reply: only valid ones say how long the work takes.
+        done : callable
+            True once the missing replies are of no use: nobody waits for them.
+        deadline_s : float
+            How long the others have once there is a quorum; 0 for a grace period that is measured.
         work : str
             What the messages ask for. A node whose reply to the same work is outstanding is not asked again:
             that reply counts when it comes. Empty: replies to earlier messages are of no use.
@@ -158,6 +167,7 @@ class RoundGrid(DelegatingGrid):
             An error reply counts as a node's reply when no other message to it is outstanding.
         """
         phase = self._send(list(messages), timeout_s, work)
+        phase.done, phase.deadline_s = done, deadline_s
         while phase.pending or phase.held:
             last_poll = self._is_over(phase)
             self._push_held(phase)
@@ -168,7 +178,7 @@ class RoundGrid(DelegatingGrid):
                     self._measured(phase, reply.node_id, came, duration)
                 if phase.quorum_s is None and phase.took and enough():
                     phase.quorum_s = came
-            if last_poll or not (phase.pending or phase.held):
+            if last_poll or done() or not (phase.pending or phase.held):
                 break
             self._resend_to_silent(phase)
             elapsed, nodes = self._clock() - phase.started, len(phase.messages)
@@ -245,13 +255,8 @@ class RoundGrid(DelegatingGrid):
         self._durations.note(phase.message_type, node_id, duration)
 
     def _is_over(self, phase: Phase) -> bool:
-        elapsed = self._clock() - phase.started
-        if elapsed >= phase.timeout_s:
-            return True
-        if phase.quorum_s is None:
-            return False
-        usual = self._durations.usual(phase.message_type, phase.messages)
-        return elapsed >= phase_ends_s(phase.quorum_s, phase.took, usual, self._pacing)
+        usual = partial(self._durations.usual, phase.message_type, phase.messages)
+        return phase.is_over(self._clock() - phase.started, usual, self._pacing)
 
     # --- silence ----------------------------------------------------------------------------------
 
@@ -279,9 +284,10 @@ class RoundGrid(DelegatingGrid):
 
     def _give_up(self, phase: Phase) -> None:
         for node in phase.silent():
-            self._suspect_until[node] = self._clock() + self._pacing.suspicion_s
             self._at_work_since.setdefault(node, phase.asked(node))
-            log(WARNING, "no answer node=%d message=%s", node, phase.message_type)
+            if not phase.done():
+                self._suspect_until[node] = self._clock() + self._pacing.suspicion_s
+                log(WARNING, "no answer node=%d message=%s", node, phase.message_type)
         self._late.update(phase.pending)
         self._expected = phase.work
 

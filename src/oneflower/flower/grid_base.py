@@ -1,10 +1,11 @@
 """What oneflower's grids are made of: a Grid that delegates to another one, and the state of one phase."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from oneflower.flower.api import Grid, GrpcGrid, Message, RecordDict, Run
 from oneflower.flower.spool import Spool
+from oneflower.flower.waiting import Pacing, phase_ends_s
 
 
 class DelegatingGrid(Grid):
@@ -100,6 +101,10 @@ class Phase:
         Of the valid replies: at which second of the phase each came, and how long its message was away.
     quorum_s
         At which second the valid replies were a quorum; None before.
+    deadline_s
+        How long the others have from then on; 0 for a grace period that is measured.
+    done
+        Whether the replies that are still missing are of no use.
     """
 
     started: float
@@ -114,6 +119,18 @@ class Phase:
     took: dict[int, float] = field(default_factory=dict)
     seconds: dict[int, float] = field(default_factory=dict)
     quorum_s: float | None = None
+    deadline_s: float = 0.0
+    done: Callable[[], bool] = lambda: False
+
+    def is_over(self, elapsed: float, usual: Callable[[], Mapping[int, float]], pacing: Pacing) -> bool:
+        """Return whether nobody is waited for any longer; `usual` returns what nodes usually take."""
+        if elapsed >= self.timeout_s:
+            return True
+        if self.quorum_s is None:
+            return False
+        if self.deadline_s:
+            return elapsed >= self.quorum_s + self.deadline_s
+        return elapsed >= phase_ends_s(self.quorum_s, self.took, usual(), pacing)
 
     def silent(self) -> set[int]:
         """Return the nodes that were asked and have not answered."""

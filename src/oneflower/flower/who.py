@@ -137,7 +137,7 @@ class Roll:
         self._clock = clock
         self._sleep = sleep
         self._known: Newest[int, Identity] = Newest()
-        self._asked: Newest[str, tuple[int, float]] = Newest()
+        self._asked: Newest[str, tuple[int | None, float]] = Newest()
         """By the question's id: whom it asks, and since when."""
         self._questions: Newest[int, int] = Newest()
 
@@ -172,6 +172,13 @@ class Roll:
                 timeout_s,
             )
         return {node: self._known.get(node, UNKNOWN) for node in nodes}
+
+    def forget(self) -> None:
+        """Ask every node again: partitions were assigned to others. Earlier answers count no more."""
+        self._known.clear()
+        self._questions.clear()
+        for message_id, (_, since) in list(self._asked.items()):
+            self._asked[message_id] = None, since
 
     def _ask(self, nodes: Iterable[int]) -> list[int]:
         """Ask those that are unknown; return those that are asked for the first time."""

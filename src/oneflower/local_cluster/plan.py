@@ -21,6 +21,7 @@ from oneflower.settings import (
     Value,
     app_values,
     keys_of_texts,
+    require_sample,
     run_config,
     strategy_rows,
     with_the_authors,
@@ -106,7 +107,9 @@ def make_plan(  # noqa: PLR0913 - what the command line says
     fab = build_fab(app)
     values = app_values(keys_of_texts(resolution.settings.app_config, options), fab.own)
     resolution = replace(resolution, settings=with_the_authors(resolution.settings, fab.own))
+    require_sample(resolution.settings)
     needed = check_nodes(resolution.settings, nodes, counted_by)
+    resolution = replace(resolution, settings=_drawn_from_all(resolution.settings, nodes or needed))
     tls = _needs_tls(resolution)
     if tls and certificates_given(resolution.settings):
         check_certificates(resolution.settings, [LOOPBACK])
@@ -144,6 +147,18 @@ def check_nodes(settings: Settings, nodes: int | None, counted_by: str = "--node
             f"{counted_by} {needed} or more, or lower the variables."
         )
     return needed
+
+
+def _drawn_from_all(settings: Settings, nodes: int) -> Settings:
+    """Have a round that draws its clients wait for all of them, unless the operator says for how many.
+
+    All of them are started here. After a crash a draw from those that are back first would be another one.
+    """
+    name = "FL_MIN_AVAILABLE_CLIENTS"
+    draws = settings.clients_per_round or settings.evaluate_clients_per_round
+    if not draws or settings.is_set(name):
+        return settings
+    return replace(settings, min_available_clients=nodes, operator_set=settings.operator_set | {name})
 
 
 def certificates_given(settings: Settings) -> bool:

@@ -18,6 +18,7 @@ from oneflower.settings.runconfig import (
     training_config,
     without_operational,
 )
+from oneflower.settings.sample_rules import require_sample
 from oneflower.settings.settings import Settings
 from oneflower.settings.sources import Notice, Source
 from oneflower.settings.strategy_rows import APP_STRATEGY, STRATEGIES, rule_of
@@ -81,6 +82,7 @@ __all__ = [
     "read_context",
     "render_context",
     "render_run_config",
+    "require_sample",
     "resolve",
     "resolve_for",
     "rule_of",

@@ -66,6 +66,8 @@ Errors, which prevent the start:
   the parts of a container mount. FL_BASE_MODEL must not contain `'` either, which ends a value of a node
   config.
 - FL_TARGET_METRIC_VALUE needs FL_BEST_METRIC.
+- FL_CLIENTS_PER_ROUND, if not 0, must not be below FL_MIN_FIT_CLIENTS and the minimum of the strategy, and
+  FL_EVALUATE_CLIENTS_PER_ROUND not below FL_MIN_EVALUATE_CLIENTS.
 - FL_PRE_AGGREGATION must be none with a strategy that weighs updates by their examples.
 - An app of FL_USE_CASE decides the framework. ML_FRAMEWORK must be that framework, `any`, or the default,
   which gives way. The error shows the table of apps and frameworks. `oneflower up` and `simulate` refuse an
@@ -78,7 +80,8 @@ Warnings, which do not prevent it:
   FL_NUM_MALICIOUS. If FL_MIN_AVAILABLE_CLIENTS or FL_MIN_FIT_CLIENTS is lower, it is RAISED to that number,
   so that the guarantee applies in every round. The warning states both numbers. With FL_NUM_MALICIOUS
   above 0, `oneflower config check`, `oneflower appliance doctor` and the log of the boot say which strategies
-  withstand so many of FL_MIN_AVAILABLE_CLIENTS clients, and which to choose for uneven data.
+  withstand so many of FL_MIN_AVAILABLE_CLIENTS clients (or of FL_CLIENTS_PER_ROUND), and which to choose for
+  uneven data.
 - FL_NUM_MALICIOUS is more than a robust strategy that does not read it withstands.
 - FL_MIN_FIT_CLIENTS or FL_MIN_EVALUATE_CLIENTS is greater than FL_MIN_AVAILABLE_CLIENTS: a round waits for
   the larger number.
@@ -96,7 +99,10 @@ Warnings, which do not prevent it:
 For information: parameters of a strategy that is not selected are ignored, and so are the settings of
 checkpoints if FL_CHECKPOINT_ENABLED is NO, and FL_BASE_MODEL for an app that does not use it. An app of your
 own gets FL_BASE_MODEL, as `base-model`, if you set it. FL_STRATEGY=FLTrust needs an app with data on the
-server, which is not known of an app of your own. `oneflower up` says that it listens on loopback only,
+server, which is not known of an app of your own. FL_OVERSAMPLING has no effect without FL_CLIENTS_PER_ROUND,
+and is of little use without FL_ROUND_DEADLINE. FL_EVALUATE_CLIENTS_PER_ROUND has none with
+FL_MIN_EVALUATE_CLIENTS=0. A round that draws its clients should wait for all of them
+(FL_MIN_AVAILABLE_CLIENTS). `oneflower up` says that it listens on loopback only,
 and that FL_CONTROL_TOKEN has no effect there.
 """
 

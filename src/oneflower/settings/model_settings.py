@@ -114,6 +114,36 @@ class ModelSettings(Derived):
         in_form=True,
         help="Clients that must be connected before a round starts",
     )
+    clients_per_round: int = variable(
+        name="FL_CLIENTS_PER_ROUND",
+        label="Clients drawn per round",
+        kind=Integer(unit="clients"),
+        default=0,
+        role=Role.SUPERLINK,
+        consumers=Consumer.SERVERAPP,
+        effect=Effect.MODEL,
+        help="Clients drawn by seed and round to train in it; 0 trains all that are connected",
+    )
+    evaluate_clients_per_round: int = variable(
+        name="FL_EVALUATE_CLIENTS_PER_ROUND",
+        label="Clients drawn per evaluation",
+        kind=Integer(unit="clients"),
+        default=0,
+        role=Role.SUPERLINK,
+        consumers=Consumer.SERVERAPP,
+        effect=Effect.MODEL,
+        help="Clients drawn by seed and round to evaluate its model; 0 asks all that are connected",
+    )
+    oversampling: float = variable(
+        name="FL_OVERSAMPLING",
+        label="Share drawn in addition",
+        kind=Decimal(maximum=10.0),
+        default=0.0,
+        role=Role.SUPERLINK,
+        consumers=Consumer.SERVERAPP,
+        effect=Effect.MODEL,
+        help="Clients drawn to train beyond FL_CLIENTS_PER_ROUND, as a share of it, in case some are late",
+    )
     parameters: Mapping[str, float] = field(default_factory=default_parameters)
     """The parameters of all strategies, numbers by the field of their rows (`strategy_rows`)."""
     operator_set: frozenset[str] = field(default=frozenset(), compare=False)

@@ -24,7 +24,7 @@ def preflight(settings: Derived, clients: int) -> str:
     chosen = settings.strategy
     verdict = "is one of them" if chosen in names else f"is none of them: {_why_not(settings, clients)}"
     return (
-        f"For {counted(clients, 'client')} (FL_MIN_AVAILABLE_CLIENTS) and f = {_malicious(settings)} "
+        f"For {counted(clients, 'client')} ({settings.most_updates_by}) and f = {_malicious(settings)} "
         f"({NUM_MALICIOUS.variable}) these strategies hold their bound: {', '.join(names)}. "
         f"FL_STRATEGY={chosen} {verdict}. {_for_uneven_data(settings, names)}."
     )
@@ -38,7 +38,7 @@ def holding(settings: Derived, clients: int) -> tuple[str, ...]:
 
 def too_many_malicious(settings: Derived) -> Iterator[Notice]:
     """Warn where the operator expects more malicious clients than the chosen rule withstands."""
-    clients, spec = settings.min_available_clients, spec_of(rule_of(settings.strategy))
+    clients, spec = settings.most_updates, spec_of(rule_of(settings.strategy))
     if spec.family is not Family.ROBUST:
         return  # FL_NUM_MALICIOUS is then said to be ignored
     names = holding(settings, clients)

@@ -16,6 +16,7 @@ class Quorum(Protocol):
     min_fit_clients: int
     min_evaluate_clients: int
     min_available_clients: int
+    clients_per_round: int
 
     def strategy_parameters(self) -> dict[str, float | int]:
         """Return the parameters of the selected strategy by field name."""
@@ -46,6 +47,21 @@ class Quorum(Protocol):
             return self.min_fit_clients
         spec = self.rule
         return spec.minimum_updates(spec.after_quarantine(self.strategy_parameters(), quarantined))
+
+    @property
+    def most_updates(self) -> int:
+        """How many clients a round has at least: those that are drawn, or those that must be connected."""
+        return self.clients_per_round or self.min_available_clients
+
+    @property
+    def most_updates_by(self) -> str:
+        """The variable that says so."""
+        return "FL_CLIENTS_PER_ROUND" if self.clients_per_round else "FL_MIN_AVAILABLE_CLIENTS"
+
+    @property
+    def shown_clients(self) -> int:
+        """Clients that a strategy waits for before it chooses: of a draw, as many as its quorum."""
+        return self.quorum if self.clients_per_round else max(self.min_available_clients, self.quorum)
 
     @property
     def clients_needed(self) -> dict[str, int]:

@@ -87,7 +87,7 @@ def resolve(
             {variable.name: _provenance(variable, collected.given, asked, settings) for variable in TABLE}
         ),
         notices=(*collected.notices, *raised, *advice(settings, collected.given)),
-        preflight=preflight(asked, asked.min_available_clients),
+        preflight=preflight(asked, asked.most_updates),
     )
 
 

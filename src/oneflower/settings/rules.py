@@ -8,6 +8,7 @@ from oneflower.aggregation import NUM_MALICIOUS, SPECS, PreAggregation, spec_of
 from oneflower.settings.app_rules import of_the_app
 from oneflower.settings.formats import LISTEN_ADDRESS, is_loopback, split_address
 from oneflower.settings.preflight import root_data, too_many_malicious
+from oneflower.settings.sample_rules import of_the_sample, sample_advice
 from oneflower.settings.secrets import shown
 from oneflower.settings.settings import Settings
 from oneflower.settings.sources import Given, Notice
@@ -36,6 +37,7 @@ def contradictions(given: Mapping[str, Given], values: Mapping[str, Value], role
     yield from of_the_app(values)
     yield from _target(given)
     yield from _mixing(values)
+    yield from of_the_sample(values)
 
 
 def _mixing(values: Mapping[str, Value]) -> Iterator[str]:
@@ -171,6 +173,7 @@ def advice(settings: Settings, given: Mapping[str, Given]) -> Iterator[Notice]:
     yield from _local_users(settings)
     yield from _strategy(settings)
     yield from _timeout(settings)
+    yield from sample_advice(settings)
     yield from _stopping(settings)
     yield from _best_metric(settings)
     yield from _joining(settings, given)

@@ -101,6 +101,16 @@ class TrainingConfig(ModelSettings):
         effect=Effect.OPERATION,
         help="Longest time that a phase of a round waits for its clients",
     )
+    round_deadline: int = variable(
+        name="FL_ROUND_DEADLINE",
+        label="Deadline after the quorum (seconds)",
+        kind=Integer(unit="seconds"),
+        default=0,
+        role=Role.SUPERLINK,
+        consumers=Consumer.SERVERAPP,
+        effect=Effect.OPERATION,
+        help="Time that a phase of a round waits for more replies after its quorum; 0 measures what is usual",
+    )
     round_retries: int = variable(
         name="FL_ROUND_RETRIES",
         label="Further attempts per round",

@@ -1,6 +1,7 @@
 """How an app's own strategy chooses clients: a seeded choice, of ids that a restart does not change."""
 
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from oneflower.flower.api import ArrayRecord, ConfigRecord, Grid, Message, strategy
@@ -30,6 +31,8 @@ class AppSampling:
         Called before anything of the app's that may draw random numbers.
     train_config, evaluate_config
         The records that the app gave for its messages: a strategy may change them from round to round.
+    drawn
+        Whether it sees only clients that were drawn before (FL_CLIENTS_PER_ROUND).
     """
 
     inner: strategy.Strategy
@@ -37,6 +40,7 @@ class AppSampling:
     seed: Seed
     train_config: ConfigRecord
     evaluate_config: ConfigRecord
+    drawn: bool = False
     _tries: tuple[int, int] = (0, 0)
     _asked: list[frozenset[int]] = field(default_factory=list)
     _hidden: frozenset[int] = frozenset()
@@ -56,14 +60,17 @@ class AppSampling:
         if self._tries[1] == 1:
             self._asked, self._hidden = [], frozenset()
         shown, own = self.ids.of(grid, hidden=self._failed()), _with(self.train_config, config)
-        returned = self.inner.configure_train(server_round, arrays, own, shown)
-        chosen = self.ids.to_nodes(messages(self.inner, "configure_train", returned))
+        with without_waiting(innermost(self.inner)) if self.drawn else nullcontext():
+            returned = self.inner.configure_train(server_round, arrays, own, shown)
+            chosen = self.ids.to_nodes(messages(self.inner, "configure_train", returned))
         self._asked.append(frozenset(message.metadata.dst_node_id for message in chosen))
         return chosen
 
     def _failed(self) -> frozenset[int]:
         """Return whom to leave out: the clients that a rule without chance takes in each try of a round."""
         last = self._asked[-SAME_SAMPLE_TRIES:]
+        if self.drawn:  # whoever draws leaves them out
+            return frozenset()
         if len(last) == SAME_SAMPLE_TRIES and len(set(last)) == 1:
             self._hidden |= last[0]
         return self._hidden

@@ -31,7 +31,7 @@ from oneflower.stock.app_replies import Forms, merged_model, read_reply, require
 from oneflower.stock.app_sampling import AppSampling, innermost
 from oneflower.stock.app_state import AppState
 from oneflower.stock.growing import Growing
-from oneflower.training.phases import Parse
+from oneflower.training.collected import Parse
 from oneflower.training.replies import ReplyError
 from oneflower.training.streaming import Streaming
 

@@ -70,9 +70,11 @@ def run_started(started: Started, context: Context, seed: Seed) -> Result:
         seed(*parts)
         seed_noise(str(noise["noise-key"]), *parts)
 
+    roll = Roll(grid, parts=parts)
     sampling = AppSampling(
         inner=started.strategy,
-        ids=StableIds(Roll(grid, parts=parts), pins),
+        ids=StableIds(roll, pins),
+        drawn=config.clients_per_round > 0,
         seed=seed_all,
         train_config=configs["train_config"],
         evaluate_config=configs["evaluate_config"],
@@ -86,6 +88,7 @@ def run_started(started: Started, context: Context, seed: Seed) -> Result:
             arrays=started.initial_arrays,
             evaluate=started.evaluate_fn,
             parts=parts,
+            roll=roll,
             replaces="" if config.strategy == APP_STRATEGY else name_of(started.strategy),
             train_config=configs["train_config"],
             evaluate_config=configs["evaluate_config"],
@@ -121,6 +124,12 @@ def _driver(started: Started, config: TrainingConfig, sampling: AppSampling, sta
 def _with_authors(started: Started, config: TrainingConfig) -> TrainingConfig:
     """Return the settings with the app's own values in place of those that the operator did not set."""
     own = innermost(started.strategy)
+    for share, drawn in (
+        ("fraction_train", config.clients_per_round),
+        ("fraction_evaluate", config.evaluate_clients_per_round),
+    ):
+        if drawn and getattr(own, share, 0):  # of the clients that were drawn it takes all; 0 takes none
+            setattr(own, share, 1.0)
     values: dict[str, Any] = {}
     if not config.is_set("FL_NUM_ROUNDS"):
         values["num_rounds"] = max(0, int(started.num_rounds))  # 0 evaluates centrally, as in Flower

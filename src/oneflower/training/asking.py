@@ -10,7 +10,8 @@ from oneflower.flower.api import ArrayRecord, ConfigRecord, Message, MessageType
 from oneflower.flower.grid import Reply
 from oneflower.journal.events import RoundFailed
 from oneflower.settings import TrainingConfig
-from oneflower.training.phases import Collected, Parse, Phases
+from oneflower.training.collected import Collected, Parse
+from oneflower.training.phases import Phases
 from oneflower.training.replies import ReplyError
 from oneflower.words import counted
 

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from oneflower.aggregation import Arrays, Bounded, NDArray, Ordered, Shares, Update
 from oneflower.flower.api import ArrayRecord, MetricRecord
-from oneflower.training.phases import Parse
+from oneflower.training.collected import Parse
 from oneflower.training.replies import ReplyError
 from oneflower.training.sampling import Sampling
 from oneflower.training.streaming import Streaming

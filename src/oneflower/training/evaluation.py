@@ -4,11 +4,13 @@ from logging import WARNING
 from typing import Protocol
 
 from oneflower.aggregation import check_together
+from oneflower.codes import Task
 from oneflower.flower.api import ConfigRecord, Result, log
 from oneflower.journal.events import ClientQuarantined
 from oneflower.settings import TrainingConfig
 from oneflower.training.blame import lacks_evaluate
 from oneflower.training.driver import Driver
+from oneflower.training.gathering import asked_of_draw, draw_clients
 from oneflower.training.history import clients_decide
 from oneflower.training.phases import Phases
 from oneflower.training.remarks import Remarks
@@ -33,22 +35,25 @@ def evaluate_on_clients(loop: Evaluating, server_round: int, result: Result) -> 
     """Evaluate on the clients; too few answers leave the round without these metrics, and say so."""
     if loop.config.min_evaluate_clients == 0 or loop.remarks.no_evaluate:
         return
-    cohort = loop.phases.gather_cohort(loop.config.min_evaluate_clients)
+    phases, drawn = loop.phases, loop.config.evaluate_clients_per_round
+    least = loop.config.min_available_clients if drawn else 0  # who draws needs all to draw from
+    cohort = phases.gather_cohort(max(least, loop.config.min_evaluate_clients))
     if len(cohort) < loop.config.min_evaluate_clients:
         log(WARNING, "evaluation skipped round=%d connected=%d", server_round, len(cohort))
         return
-    config = loop.phases.parts.into(loop.evaluate_config)
-    grid = loop.phases.grid
-    messages = list(loop.strategy.configure_evaluate(server_round, result.arrays, config, grid))
+    draw = draw_clients(loop, cohort, server_round, Task.EVALUATE)
+    config = phases.parts.into(loop.evaluate_config)
+    messages = list(loop.strategy.configure_evaluate(server_round, result.arrays, config, phases.grid))
     needed = min(loop.config.min_evaluate_clients, len(messages))
     if not messages:  # the app's strategy evaluates on no client in this round
         return
-    collected = loop.phases.collect(
+    collected = phases.collect(
         "evaluate",
         server_round,
         messages,
         quorum=lambda _: needed,
         parse=loop.strategy.evaluation_parser(),
+        draw=asked_of_draw(phases, draw, server_round, Task.EVALUATE, messages),
     )
     alone = collected.asked == 1 < len(cohort)  # what one of several says proves nothing
     if not collected.valid and not alone and lacks_evaluate(collected.raised):
@@ -56,7 +61,7 @@ def evaluate_on_clients(loop: Evaluating, server_round: int, result: Result) -> 
         return
     odd = loop.strategy.odd(collected.valid)
     for client, error in odd.items():
-        loop.phases.leave_out(ClientQuarantined, server_round, client, error.code, str(error))
+        phases.leave_out(ClientQuarantined, server_round, client, error.code, str(error))
     valid = [update for update in collected.valid if update.client not in odd]
     checked = check_together(valid, loop.strategy.max_weight)
     for remark in checked.remarks:

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from logging import INFO, WARNING
-from typing import Generic, TypeVar
 
 from oneflower.codes import LeftOutCode, Task
 from oneflower.flower.api import Message, log
@@ -26,8 +25,10 @@ from oneflower.journal.events import (
     WaitingForClients,
 )
 from oneflower.newest import Newest
-from oneflower.training.blame import MALFORMED, RAISED, code_of, lacks_evaluate, passes
+from oneflower.training.blame import MALFORMED, RAISED, code_of, lacks_evaluate
+from oneflower.training.collected import Collected, Parse, Parsed
 from oneflower.training.controls import Controls
+from oneflower.training.draw import Draw, Sampler
 from oneflower.training.members import Members
 from oneflower.training.replies import ReplyError
 from oneflower.training.shown import Shown
@@ -35,37 +36,6 @@ from oneflower.training.shown import Shown
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
 NO_REASON = "no reason given"
-
-Parsed = TypeVar("Parsed")
-Parse = Callable[[Reply], Parsed]
-"""Returns what a reply says; raises ReplyError where it cannot be used."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Collected(Generic[Parsed]):
-    """What the valid replies of a phase say, and how many others were quarantined.
-
-    `nodes` are those that were asked.
-    `raised` holds what the clients said whose apps raised an exception, `malformed` what is wrong with the
-    replies that have another form than the task asks for. `silent` counts the clients that are connected and
-    have not answered in time, `not_finite` those of the quarantined that sent NaN or infinity, `too_large`
-    those whose reply was larger than what is read.
-    """
-
-    valid: list[Parsed]
-    quarantined: int
-    asked: int = 0
-    nodes: frozenset[int] = frozenset()
-    raised: tuple[str, ...] = ()
-    malformed: tuple[str, ...] = ()
-    silent: int = 0
-    not_finite: int = 0
-    too_large: int = 0
-
-    @property
-    def broken(self) -> int:
-        """How many clients could not train: they sent NaN or infinity, or raised what will not pass."""
-        return self.not_finite + sum(not passes(reason) for reason in self.raised)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +58,10 @@ class Phases:
         Who has given valid updates, and who fails again and again.
     controls : Controls
         Tells the clients' processes, with each message, which training and round it belongs to.
+    sampler : Sampler, optional
+        Draws the clients of a phase where not all are asked.
+    deadline_s : float
+        How long a phase waits for more replies after its quorum; 0 measures what is usual.
     """
 
     grid: RoundGrid
@@ -99,6 +73,8 @@ class Phases:
     shown: Shown = field(default_factory=Shown)
     members: Members = field(default_factory=Members)
     controls: Controls = field(default_factory=Controls)
+    sampler: Sampler | None = None
+    deadline_s: float = 0.0
 
     def record(self, event: Event) -> None:
         """Write an event to the journal, where the training has one."""
@@ -138,6 +114,8 @@ class Phases:
     def assign_parts(self, server_round: int) -> None:
         """Take up the table of parts as it is now, for all messages until the next call; tell a change."""
         if self.parts.look():
+            if self.sampler is not None:
+                self.sampler.roll.forget()
             members = list(self.parts.members)
             log(INFO, "parts assigned round=%d members=%s", server_round, members)
             self.record(PartsAssigned(round=server_round, members=tuple(members)))
@@ -153,7 +131,7 @@ class Phases:
         self.connected.clear()
         self.connected.update(now)
 
-    def collect(
+    def collect(  # noqa: PLR0913 - by name only
         self,
         phase: str,
         server_round: int,
@@ -161,25 +139,28 @@ class Phases:
         *,
         quorum: Callable[[int], int],
         parse: Parse[Parsed],
+        draw: Draw | None = None,
     ) -> Collected[Parsed]:
         """Exchange the messages of one phase and parse every reply when it arrives.
 
-        `quorum` returns how many valid replies are enough, given the number of quarantined ones.
+        `quorum` returns how many valid replies are enough, given the number of quarantined ones. With a
+        `draw` the phase is over once no missing reply can count.
         """
         started = time.monotonic()
         valid: list[Parsed] = []
         refused: list[ReplyError] = []
         too_large, raised = 0, []
-        asked, accepted = list(messages), set[int]()
+        asked, accepted, answered = list(messages), set[int](), set[int]()
         work = _work(phase, server_round, asked)
         replies = self.grid.exchange(
             self.controls.into(asked, server_round, self.parts.members),
             timeout_s=self.round_timeout_s,
             enough=lambda: len(valid) >= quorum(len(refused)),
             is_valid=lambda reply: reply.node_id in accepted,
+            done=lambda: draw is not None and draw.settled(accepted, answered - accepted),
+            deadline_s=self.deadline_s,
             work=work,
         )
-        answered = set()
         for reply in replies:
             answered.add(reply.node_id)
             try:
@@ -202,18 +183,22 @@ class Phases:
                     round=server_round, phase=Task(phase), client=str(reply.node_id), seconds=reply.seconds
                 )
             )
-        missing = sorted({message.metadata.dst_node_id for message in asked} - answered)
+        nodes = {message.metadata.dst_node_id for message in asked}
+        if draw is not None and draw.settled(accepted, answered - accepted):
+            nodes &= answered
+        missing = sorted(nodes - answered)
         silent = self._leave_out_silent(phase, server_round, missing, time.monotonic() - started)
         return Collected(
             valid=valid,
             quarantined=len(refused),
             asked=len(asked),
-            nodes=frozenset(message.metadata.dst_node_id for message in asked),
+            nodes=frozenset(nodes),
             raised=tuple(raised),
             malformed=tuple(shown(str(error)) for error in refused if error.code in MALFORMED),
             silent=silent,
             not_finite=sum(error.code is LeftOutCode.NOT_FINITE for error in refused),
             too_large=too_large + sum(error.code is LeftOutCode.TOO_LARGE for error in refused),
+            draw=draw,
         )
 
     def _take_mark(self, reply: Reply) -> None:

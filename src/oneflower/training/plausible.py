@@ -6,8 +6,9 @@ from oneflower.aggregation import Arrays, Ordered, Remark, Update, check_togethe
 from oneflower.codes import LeftOutCode
 from oneflower.flower.api import log
 from oneflower.journal.events import ClientBounded
+from oneflower.training.collected import Collected
 from oneflower.training.driver import Driver
-from oneflower.training.phases import Collected, Phases
+from oneflower.training.phases import Phases
 
 
 def plausible_updates(

@@ -1,15 +1,13 @@
 """The round loop: Flower's strategy hooks, with true round numbers, a quorum, and nothing lost on the way."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from logging import INFO, WARNING
 
 from oneflower.aggregation import (
     AggregationError,
-    Arrays,
-    Update,
 )
 from oneflower.checkpoints import normalised
 from oneflower.codes import RoundFailure
@@ -18,23 +16,27 @@ from oneflower.flower.api import ArrayRecord, ConfigRecord, MetricRecord, Result
 from oneflower.flower.records import array_views
 from oneflower.journal import Event
 from oneflower.journal.events import (
-    ClientQuarantined,
     RoundAggregated,
     RoundCompleted,
     RoundFailed,
-    RoundStarted,
 )
 from oneflower.quality import as_metrics
 from oneflower.settings import TrainingConfig
 from oneflower.training.advice import advice
 from oneflower.training.attempt import Try
-from oneflower.training.blame import shared_fault
 from oneflower.training.checkpoint_keeping import CheckpointKeeper
+from oneflower.training.draw import SAME_DRAW_TRIES
 from oneflower.training.driver import Driver
 from oneflower.training.evaluation import evaluate_on_clients
+from oneflower.training.gathering import (
+    collect_updates,
+    counted_updates,
+    drawn_of,
+    shared_by_all,
+)
 from oneflower.training.history import clients_decide, round_metrics
 from oneflower.training.measuring import record_measured
-from oneflower.training.phases import Collected, Phases
+from oneflower.training.phases import Phases
 from oneflower.training.plausible import plausible_updates
 from oneflower.training.remarks import Remarks
 from oneflower.training.stopping import Stop, Stopping
@@ -160,13 +162,15 @@ class RoundLoop:
     def _train_until_quorum(self, server_round: int, result: Result) -> int:
         """Try one round until enough updates are valid; return their number. The model changes only then."""
         before: Try | None = None
+        failures: Counter[int] = Counter()
         put_back = self.strategy.snapshot() if self.config.round_retries else None
         for attempt in range(1, self.config.round_retries + 2):
-            tried = self._attempt(server_round, result)
+            tried = self._attempt(server_round, result, failures)
             if tried.reason is None:
                 return tried.valid
             left = self.config.round_retries + 1 - attempt
-            same = tried.shared if before and before.shared == tried.shared else None
+            again = before if tried.confirms(before) else None
+            same = tried.shared if again and again.shared == tried.shared else None
             log(WARNING, "round failed round=%d attempt=%d reason=%s", server_round, attempt, tried.reason)
             self._record(
                 RoundFailed,
@@ -178,12 +182,12 @@ class RoundLoop:
                 needed=tried.needed,
                 tries_left=0 if same else left,
             )
-            if tried.blames_model and (not left or (before and before.blames_model)):
+            if tried.blames_model and (not left or (again and again.blames_model)):
                 self.keeper.require_no_way_back(server_round - 1, tried.reason)
             if same:
                 raise AppError(
-                    f"in two tries of round {server_round}, {same}. Mend the app; `oneflower app check` "
-                    "runs it on one client"
+                    f"in two tries of round {server_round}{', with other clients' if tried.drawn else ''}, "
+                    f"{same}. Mend the app; `oneflower app check` runs it on one client"
                 )
             before = tried
             if left and put_back is not None:
@@ -197,7 +201,8 @@ class RoundLoop:
             f"or raise FL_ROUND_RETRIES (now {self.config.round_retries})"
         )
 
-    def _attempt(self, server_round: int, result: Result) -> Try:
+    def _attempt(self, server_round: int, result: Result, failures: Counter[int]) -> Try:
+        """Try a round once; ``failures`` counts whose updates it has missed, over all tries of the round."""
         needed = max(self.config.min_available_clients, self.config.quorum)
         cohort = self.phases.gather_cohort(needed, counted=True)
         if len(cohort) < needed:
@@ -205,11 +210,15 @@ class RoundLoop:
             return Try(reason=reason, valid=0, needed=needed, code=RoundFailure.FEW_CLIENTS)
         self.phases.assign_parts(server_round)
         model = array_views(result.arrays)
-        collected = self._collect_updates(server_round, result.arrays, model, len(cohort))
+        failing = {node for node, times in failures.items() if times >= SAME_DRAW_TRIES}
+        collected = collect_updates(
+            self, server_round, arrays=result.arrays, model=model, cohort=cohort, failing=failing
+        )
         quarantined, valid = collected.quarantined, len(collected.valid)
         quorum = min(self.config.quorum_after(quarantined), collected.asked)
         senders = [update.client for update in collected.valid]
         self.phases.members.attempted(collected.nodes, senders, passed=valid >= quorum)
+        failures.update(collected.nodes.difference(senders))
         if valid < quorum:
             at_work = f", {counted(collected.silent, 'client')} still at work" if collected.silent else ""
             return Try(
@@ -219,9 +228,12 @@ class RoundLoop:
                 code=RoundFailure.FEW_UPDATES,
                 silent=collected.silent,
                 too_large=collected.too_large,
-                shared=self._shared(collected, len(cohort)),
+                shared=shared_by_all(collected, len(cohort)),
                 blames_model=2 * collected.broken > collected.asked,
+                drawn=drawn_of(collected, len(cohort)),
             )
+        collected = counted_updates(collected)
+        valid = len(collected.valid)
         updates = plausible_updates(self.phases, self.strategy, server_round, model, collected)
         started = time.monotonic()
         try:
@@ -244,42 +256,6 @@ class RoundLoop:
         if metrics is not None:
             result.train_metrics_clientapp[server_round] = metrics
         return Try(reason=None, valid=valid, needed=quorum)
-
-    @staticmethod
-    def _shared(collected: Collected[Update], connected: int) -> str | None:
-        """Return the fault that every client has; one of several that was asked alone proves nothing."""
-        if collected.asked == 1 < connected:
-            return None
-        return shared_fault(collected.raised, collected.malformed, collected.asked)
-
-    def _collect_updates(
-        self, server_round: int, arrays: ArrayRecord, model: Arrays, clients: int
-    ) -> Collected[Update]:
-        config = self.phases.parts.into(self.train_config)
-        parse = self.strategy.update_parser(model)
-        messages = list(self.strategy.configure_train(server_round, arrays, config, self.phases.grid))
-        asked = len({message.metadata.dst_node_id for message in messages})
-        self._record(RoundStarted, server_round, clients=clients, asked=asked)
-        collected = self.phases.collect(
-            "train",
-            server_round,
-            messages,
-            quorum=partial(self._enough, len(messages)),
-            parse=parse,
-        )
-        odd = self.strategy.odd(collected.valid)
-        for client, error in odd.items():
-            self.phases.leave_out(ClientQuarantined, server_round, client, error.code, str(error))
-        return replace(
-            collected,
-            valid=[update for update in collected.valid if update.client not in odd],
-            quarantined=collected.quarantined + len(odd),
-        )
-
-    def _enough(self, asked: int, quarantined: int) -> int:
-        """Return how many valid updates end the wait for others: those quarantined do not make it shorter."""
-        quorum = max(self.config.quorum_after(quarantined), min(self.config.quorum, asked - quarantined))
-        return min(quorum, asked)
 
     # --- evaluation -------------------------------------------------------------------------------
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from oneflower.codes import StopReason
+from oneflower.errors import SettingsError
 from oneflower.quality import ORIGINS, Measure, RoundMetrics, Wanted, flat, measure
+from oneflower.settings import TrainingConfig
 from oneflower.words import counted
 
 
@@ -104,3 +106,25 @@ class Stopping:
 
     def _reaches(self, name: Measure, value: float, target: float) -> bool:
         return value >= target if self.rule.wanted.higher_is_better(name) else value <= target
+
+
+def stop_rule(config: TrainingConfig, *, evaluates: bool) -> StopRule:
+    """Return when the training ends early; SettingsError where nothing could tell."""
+    rule = StopRule(
+        wanted=config.quality,
+        patience=config.early_stop_rounds,
+        delta=config.early_stop_delta,
+        target=config.target,
+    )
+    if rule.target is not None and not config.best_metric:
+        raise SettingsError(
+            f"FL_TARGET_METRIC_VALUE is {config.target_metric_value} and FL_BEST_METRIC is empty: expected "
+            "the metric that shall reach it; set FL_BEST_METRIC"
+        )
+    if rule.active and not (evaluates or config.min_evaluate_clients or config.best_metric):
+        raise SettingsError(
+            "FL_EARLY_STOP_ROUNDS is set, the app does not evaluate centrally and FL_MIN_EVALUATE_CLIENTS is "
+            "0: nothing says how good a model is; have the clients evaluate, name a metric of their training "
+            "with FL_BEST_METRIC, or set FL_EARLY_STOP_ROUNDS=0"
+        )
+    return rule

@@ -31,8 +31,8 @@ from oneflower.flower.api import ArrayRecord, ConfigRecord, Grid, Message, Metri
 from oneflower.flower.grid import Reply
 from oneflower.flower.records import NewModel, array_views, to_array
 from oneflower.settings import TrainingConfig
+from oneflower.training.collected import Parse
 from oneflower.training.fitting import form_difference
-from oneflower.training.phases import Parse
 from oneflower.training.replies import ReplyError, parse_evaluation, parse_update
 from oneflower.training.sampling import APP_STATE, Sampling, SamplingState, without_waiting
 from oneflower.training.streaming import Streaming
@@ -295,6 +295,6 @@ def build_strategy(
         or strategy.FedAvg(
             min_train_nodes=config.quorum,
             min_evaluate_nodes=config.min_evaluate_clients,
-            min_available_nodes=max(config.min_available_clients, config.quorum),
+            min_available_nodes=config.shown_clients,
         ),
     )

@@ -6,7 +6,7 @@ from functools import partial
 from logging import INFO, WARNING
 from typing import Any
 
-from oneflower.errors import OneflowerError, SettingsError
+from oneflower.errors import OneflowerError
 from oneflower.flower.api import ArrayRecord, ConfigRecord, Context, Grid, Result, log
 from oneflower.flower.failures import facts_of, named_path, open_journal, tell_known
 from oneflower.flower.grid import RoundGrid
@@ -16,11 +16,13 @@ from oneflower.flower.outer_grid import round_grid
 from oneflower.flower.parts import PARTS_VARIABLE, PartTable
 from oneflower.flower.records import array_views, bytes_of
 from oneflower.flower.refusals import MB
+from oneflower.flower.who import Roll
 from oneflower.journal import LAST_WORDS_S
 from oneflower.journal.events import TrainingFinished, TrainingResumed, TrainingStarted, TrainingWentBack
 from oneflower.settings import (
     STRATEGY,
     TrainingConfig,
+    require_sample,
     rule_of,
     training_config,
     without_operational,
@@ -29,6 +31,7 @@ from oneflower.training.asking import Prepare, ask_clients
 from oneflower.training.checkpoint_keeping import CheckpointKeeper
 from oneflower.training.controls import Controls
 from oneflower.training.defaults import warn_of_defaults
+from oneflower.training.draw import Sampler
 from oneflower.training.driver import Driver
 from oneflower.training.history import new_result
 from oneflower.training.initial_model import with_initial_model
@@ -38,7 +41,7 @@ from oneflower.training.remarks import Remarks
 from oneflower.training.resources import known_clients, tell_resources
 from oneflower.training.rounds import Ending, EvaluateFn, RoundLoop
 from oneflower.training.start import EVALUATED, BadModelError
-from oneflower.training.stopping import Stopping, StopRule
+from oneflower.training.stopping import Stopping, stop_rule
 from oneflower.training.strategy import RootUpdate, build_strategy
 from oneflower.training.streaming import begin_streaming
 
@@ -117,7 +120,8 @@ def train(  # noqa: PLR0913 what Flower hands over, the model, and options
 class Work:
     """What one training is made of: what the app gives, and what the settings say.
 
-    `replaces` names the app's own strategy where FL_STRATEGY stands in its place.
+    `replaces` names the app's own strategy where FL_STRATEGY stands in its place. `roll` asks the clients who
+    they are; None for a new one.
     """
 
     grid: RoundGrid
@@ -131,15 +135,17 @@ class Work:
     prepare: Prepare | None = None
     versions: Mapping[str, str] | None = None
     replaces: str = ""
+    roll: Roll | None = None
     parts: PartTable = field(default_factory=lambda: PartTable(path=named_path(PARTS_VARIABLE)))
 
 
 def conduct(work: Work) -> Result:
     """Run a training from the newest checkpoint to its end; see `train`."""
     config, context = work.config, work.context
+    require_sample(config)
     journal = open_journal(config, context.run_id)
     app = str(work.grid.run.fab_id) or config.use_case
-    rule = _stop_rule(config, evaluates=work.evaluate is not None)
+    rule = stop_rule(config, evaluates=work.evaluate is not None)
     with CheckpointKeeper(
         config,
         strategy=work.strategy.name,
@@ -154,6 +160,8 @@ def conduct(work: Work) -> Result:
             round_timeout_s=config.round_timeout,
             parts=work.parts,
             controls=Controls.of(config, keeper),
+            sampler=_sampler(work),
+            deadline_s=config.round_deadline,
         )
         loop = RoundLoop(
             config=config,
@@ -169,6 +177,14 @@ def conduct(work: Work) -> Result:
         return _run(loop, work, app)
 
 
+def _sampler(work: Work) -> Sampler | None:
+    """Return what draws the clients of a phase; None where all clients take part in both."""
+    config = work.config
+    if not (config.clients_per_round or config.evaluate_clients_per_round):
+        return None
+    return Sampler(seed=config.seed, roll=work.roll or Roll(work.grid, parts=work.parts))
+
+
 def _of_this_app(config: TrainingConfig) -> TrainingConfig:
     """Return what FL_STRATEGY=app means for an app that builds no strategy: FedAvg."""
     return replace(config, strategy=rule_of(config.strategy))
@@ -182,28 +198,6 @@ def _decisive(run_config: Mapping[str, object], strategy: str) -> dict[str, obje
         STRATEGY: strategy,
         **({} if clients is None else {"clients": clients}),
     }
-
-
-def _stop_rule(config: TrainingConfig, *, evaluates: bool) -> StopRule:
-    """Return when the training ends early; SettingsError where nothing could tell."""
-    rule = StopRule(
-        wanted=config.quality,
-        patience=config.early_stop_rounds,
-        delta=config.early_stop_delta,
-        target=config.target,
-    )
-    if rule.target is not None and not config.best_metric:
-        raise SettingsError(
-            f"FL_TARGET_METRIC_VALUE is {config.target_metric_value} and FL_BEST_METRIC is empty: expected "
-            "the metric that shall reach it; set FL_BEST_METRIC"
-        )
-    if rule.active and not (evaluates or config.min_evaluate_clients or config.best_metric):
-        raise SettingsError(
-            "FL_EARLY_STOP_ROUNDS is set, the app does not evaluate centrally and FL_MIN_EVALUATE_CLIENTS is "
-            "0: nothing says how good a model is; have the clients evaluate, name a metric of their training "
-            "with FL_BEST_METRIC, or set FL_EARLY_STOP_ROUNDS=0"
-        )
-    return rule
 
 
 def _run(loop: RoundLoop, work: Work, app: str) -> Result:

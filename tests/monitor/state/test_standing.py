@@ -90,3 +90,30 @@ def test_a_client_remembers_only_its_last_rounds(rounds):
     view = reduce([reply(1, number, "a") for number in range(1, rounds + 1)])
     assert len(view.roster["a"].rounds) == min(rounds, 40)
     assert max(view.roster["a"].rounds) == rounds
+
+
+def test_a_connected_client_that_the_round_has_not_drawn_is_not_waited_for():
+    """One that failed when it took part last is still shown so."""
+    joined = [at(6, "client_joined", client=client, connected=5) for client in "abcde"]
+    later = [
+        *joined,
+        at(7, "round_completed", round=2, rounds=5, valid=1, seconds=1.0),
+        at(8, "round_started", round=3, rounds=5, clients=5, asked=2),
+        at(8, "clients_sampled", round=3, phase=Task.TRAIN, wanted=2, clients=("d", "a"), slots=(3, 0)),
+        reply(9, 3, "a"),
+    ]
+    drawn = {
+        "a": Standing.ANSWERED,
+        "b": Standing.QUARANTINED,
+        "c": Standing.FAILED,
+        "d": Standing.WAITED_FOR,
+        "e": Standing.NOT_DRAWN,
+    }
+    assert stands(*later) == drawn
+    evaluated = at(9, "clients_sampled", round=3, phase=Task.EVALUATE, wanted=1, clients=("e",))
+    assert stands(*later, evaluated) == drawn
+    again = [
+        at(10, "round_completed", round=3, rounds=5, valid=2, seconds=1.0),
+        at(11, "round_started", round=4, rounds=5, clients=5, asked=5),
+    ]
+    assert stands(*later, *again)["e"] is Standing.WAITED_FOR

@@ -50,6 +50,7 @@ from oneflower.journal.events.processes import (
     TrainingInterrupted,
 )
 from oneflower.journal.events.rounds import (
+    ClientsSampled,
     EvaluationUnavailable,
     MetricMissing,
     RoundAggregated,
@@ -89,6 +90,7 @@ EVENTS: Final[Mapping[str, type[Event]]] = {
         ClientLeft,
         ClientNamed,
         RoundStarted,
+        ClientsSampled,
         ReplyReceived,
         ClientQuarantined,
         ClientBounded,
@@ -144,6 +146,7 @@ __all__ = [
     "ClientQuarantined",
     "ClientStateKept",
     "ClientStateLost",
+    "ClientsSampled",
     "ClusterStarted",
     "Entry",
     "EvaluationUnavailable",

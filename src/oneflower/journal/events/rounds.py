@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from oneflower.codes import RoundFailure
+from oneflower.codes import RoundFailure, Task
 from oneflower.journal.events.base import Event
 from oneflower.quality import Metric
 
@@ -17,6 +17,22 @@ class RoundStarted(Event):
     clients: int
     asked: int = 0
     tag: ClassVar[str] = "round_started"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientsSampled(Event):
+    """Who was drawn for `phase`, in the order of the draw; 500 clients at most an event.
+
+    `slots` are the numbers by which they were drawn: their partitions, as far as the clients say them. The
+    first `wanted` clients whose replies are valid count. Not written where all clients take part.
+    """
+
+    round: int
+    phase: Task = Task.TRAIN
+    wanted: int
+    clients: tuple[str, ...]
+    slots: tuple[int, ...] = ()
+    tag: ClassVar[str] = "clients_sampled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

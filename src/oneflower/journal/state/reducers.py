@@ -37,6 +37,7 @@ REDUCERS: Final[Mapping[type[e.Event], Reducer]] = {
     e.TrainingFailed: course.failed,
     e.AppFailed: course.app_failed,
     e.RoundStarted: rounds.started,
+    e.ClientsSampled: rounds.sampled,
     e.RoundFailed: rounds.failed,
     e.RoundAggregated: rounds.aggregated,
     e.UpdatesMeasured: measured,

@@ -2,10 +2,11 @@
 
 from typing import TYPE_CHECKING, TypeVar
 
-from oneflower.codes import Phase, SupervisorState
+from oneflower.codes import Phase, SupervisorState, Task
 from oneflower.journal.events import (
     CheckpointFailed,
     CheckpointSaved,
+    ClientsSampled,
     Entry,
     RoundAggregated,
     RoundCompleted,
@@ -31,6 +32,13 @@ def started(state: "TrainingState", event: RoundStarted, entry: Entry) -> None:
     state.round_began = entry.time
     state.answered.clear()
     state.evaluated.clear()
+    state.drawn.clear()
+
+
+def sampled(state: "TrainingState", event: ClientsSampled, _entry: Entry) -> None:
+    """Note who was drawn to train."""
+    if event.phase is Task.TRAIN:
+        state.drawn.update(event.clients)
 
 
 def failed(state: "TrainingState", _event: RoundFailed, entry: Entry) -> None:

@@ -73,8 +73,9 @@ class TrainingState:
         For a round the clients that are not in its model, with how that came.
     aggregated
         Rounds that were aggregated and are not logged as completed.
-    answered, evaluated
-        Of the round that runs: who has trained, in how many seconds, and who has evaluated.
+    answered, evaluated, drawn
+        Of the round that runs: who has trained, in how many seconds, who has evaluated, and who was drawn to
+        train; nobody where all are asked.
     refused, key_alarms
         SuperNodes that were not let in, by the reason; of those that may mean a stolen key the last, by VM
         or key.
@@ -124,6 +125,7 @@ class TrainingState:
     replies: int = 0
     answered: dict[str, float] = field(default_factory=dict)
     evaluated: set[str] = field(default_factory=set)
+    drawn: set[str] = field(default_factory=set)
     aggregated: dict[int, Aggregated] = field(default_factory=dict)
     aggregation_s: float | None = None
     failed_rounds: int = 0

@@ -16,6 +16,7 @@ class Standing(StrEnum):
     ABSENT = "absent"
     WAITED_FOR = "not yet"
     ANSWERED = "answered"
+    NOT_DRAWN = "not drawn"
     GONE = "gone"
 
 
@@ -26,9 +27,12 @@ SIGNS: Final = {
     Standing.ABSENT: "◌",
     Standing.WAITED_FOR: "…",
     Standing.ANSWERED: "✓",
+    Standing.NOT_DRAWN: "·",
     Standing.GONE: "○",
 }
-HERE: Final = frozenset({Standing.ANSWERED, Standing.WAITED_FOR, Standing.QUARANTINED})
+HERE: Final = frozenset({Standing.ANSWERED, Standing.WAITED_FOR, Standing.QUARANTINED, Standing.NOT_DRAWN})
+_QUIET: Final = frozenset({Standing.ABSENT, Standing.WAITED_FOR, Standing.ANSWERED})
+"""How a client stands that may not have been asked in the round; one that was in trouble stays so."""
 TROUBLED: Final = frozenset({Standing.QUARANTINED, Standing.FAILED, Standing.ABSENT})
 
 
@@ -37,7 +41,11 @@ def standing(view: TrainingState, client: Client) -> Standing:
     if view.own_loop is not None and (client.rounds or client.last_seen):
         # Its id is the same in each run, and replies of before are given again.
         return Standing(next(reversed(client.rounds.values()), Outcome.ANSWERED).value)
-    return _in_rounds(view, client)
+    stands = _in_rounds(view, client)
+    if not (view.drawn and client.connected and client.name not in view.drawn and stands in _QUIET):
+        return stands
+    last = next(reversed(client.rounds.values()), Outcome.ANSWERED)
+    return Standing.NOT_DRAWN if last is Outcome.ANSWERED else Standing(last.value)
 
 
 def _in_rounds(view: TrainingState, client: Client) -> Standing:
