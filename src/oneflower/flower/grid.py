@@ -15,11 +15,7 @@ from oneflower.flower.api import Grid, Message, log
 from oneflower.flower.grid_base import DelegatingGrid, Owed, Phase, Reply
 from oneflower.flower.packing_grid import PackingGrid
 from oneflower.flower.refusals import refusal_of
-<<<<<<< HEAD
-from oneflower.flower.waiting import Durations, Pacing, Polls, patience_s, pause_s, phase_ends_s
-=======
-from oneflower.flower.waiting import Durations, Pacing, patience_s, pause_s
->>>>>>> x-sampling
+from oneflower.flower.waiting import Durations, Pacing, Polls, patience_s, pause_s
 
 __all__ = ["Pacing", "Reply", "RoundGrid"]
 
@@ -107,8 +103,7 @@ class RoundGrid(DelegatingGrid):
 
         Where only silent nodes make up the number, they are asked again: a round without clients shows
         nothing. `uncounted` says which of those that are online do not make up the number after so many
-        seconds. While waiting, `on_wait` is called every few seconds with the number of connected nodes, and
-        with the uncounted ones.
+        seconds. `on_wait` is called every few seconds with the number of connected nodes, and the uncounted.
         """
         began = next_report = self._clock()
         deadline = began + timeout_s
