@@ -23,10 +23,13 @@ class LostMessageError(Exception):
 def main(grid: Grid, context: Context) -> None:
     """Train `num-server-rounds` rounds with the loop named in the run-config."""
     config = context.run_config
-    watched = grid
-    if config["loop"] != "stock":
-        from oneflower.flower.reply_grid import ReplyGrid as watched
-    watch(watched, str(config["trace-path"]))
+    trace = str(config["trace-path"])
+    if config["loop"] == "stock":
+        watch(grid, trace)
+    else:
+        from oneflower.flower.reply_grid import ReplyGrid
+
+        watch(ReplyGrid, trace)
     note(str(config["trace-path"]), "server_started")
     arrays = initial_arrays(str(config["model"]), int(config["megabytes"]))
     if config["loop"] == "stock":

@@ -12,18 +12,32 @@ from oneflower.capacity.needs import (
     supernode_bytes,
 )
 from oneflower.capacity.room import disk_free, memory_free, own_memory
+from oneflower.capacity.rounds import (
+    Federation,
+    RoundCost,
+    open_files,
+    round_cost,
+    superlink_memory_mb,
+    through_sites,
+)
 
 __all__ = [
     "SPARE_REPLIES",
+    "Federation",
     "Load",
+    "RoundCost",
     "checkpoints_bytes",
     "database_bytes",
     "disk_free",
     "growth_bytes",
     "memory_free",
+    "open_files",
     "own_memory",
     "replies_bytes",
+    "round_cost",
     "serverapp_bytes",
     "superlink_bytes",
+    "superlink_memory_mb",
     "supernode_bytes",
+    "through_sites",
 ]

@@ -55,6 +55,11 @@ COMMANDS: Final[Mapping[str, Listed]] = {
         "metrics",
         "Print a training's metrics once, for a look or for node_exporter's textfile folder.",
     ),
+    "capacity": Listed(
+        "capacity",
+        "capacity",
+        "Show the seconds, memory, disk and network that a round takes, by formulas fitted to measurements.",
+    ),
     "track": Listed("track", "track", "Hand a training to TensorBoard or MLflow."),
     "simulate": Listed(
         "simulate",

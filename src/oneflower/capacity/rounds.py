@@ -1,0 +1,143 @@
+"""What a round costs one SuperLink, by the calls that it takes: a model that is fitted to measurements.
+
+`benchmarks/scale.py` measures it with light nodes, and docs/scale.md has the table. A call is one request of
+a SuperNode, as Flower 1.25.0 makes them: a question for work, each object of a message, its receipt, a reply,
+each object of that. An array is an object, and so is each piece of 5 MiB of it.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Final
+
+from oneflower.capacity.needs import MB
+
+PIECE_BYTES: Final = 5 << 20
+PACKED: Final = 16
+"""So many small arrays and more travel as one."""
+SMALL_BYTES: Final = 1_000_000
+DOWN_RECORDS: Final = 5
+"""The message, its content, and the records of arrays, of the app's settings and of oneflower's."""
+UP_RECORDS: Final = 3
+"""The reply, its content and the record of its metrics; a trained model has one record more."""
+FIXED_CALLS: Final = 3
+"""The question for work, the receipt of the message, the reply."""
+CPU_S_A_CALL: Final = 0.0025
+CPU_S_A_MB: Final = 0.004
+"""A call that moves bytes takes so much longer for each megabyte of them: hashing, writing, reading."""
+CPU_S_A_NODE: Final = 0.02
+"""The ServerApp's part for each node and phase: its message, its reply, the journal."""
+SUPERLINK_MB: Final = 120.0
+MB_A_NODE: Final = 0.7
+"""A connection, its threads and its calls."""
+FILES: Final = 60
+MOST_MEASURED: Final = 1000
+"""Nodes; above that the numbers are extrapolated."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Federation:
+    """A federation whose nodes all take part in each round.
+
+    Parameters
+    ----------
+    nodes
+        The SuperNodes that are connected.
+    sampled
+        How many of them train in a round (FL_CLIENTS_PER_ROUND); 0: all.
+    model_bytes, arrays
+        The model, in arrays of the same size.
+    network_bytes_s
+        What the SuperLink's network moves each way, in bytes a second.
+    """
+
+    nodes: int
+    model_bytes: float
+    arrays: int = 4
+    sampled: int = 0
+    network_bytes_s: float = 125e6
+
+    @property
+    def at_work(self) -> int:
+        """How many nodes train in a round."""
+        return min(self.sampled or self.nodes, self.nodes)
+
+    @property
+    def objects(self) -> int:
+        """How many objects the arrays of the model are: themselves, and their pieces."""
+        arrays, each = self.arrays, self.model_bytes / self.arrays
+        if arrays >= PACKED and each < SMALL_BYTES:
+            arrays, each = 1, self.model_bytes
+        return arrays * (1 + math.ceil(each / PIECE_BYTES))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundCost:
+    """What one round of training and evaluation takes, beside what clients need for their own work.
+
+    `seconds` is the longer of what the SuperLink and the ServerApp compute one after the other, and what the
+    network takes each way.
+    """
+
+    calls: int
+    superlink_cpu_s: float
+    serverapp_cpu_s: float
+    bytes_down: float
+    bytes_up: float
+    network_s: float
+    seconds: float
+
+
+def calls_a_node(federation: Federation) -> int:
+    """Return how many calls a node makes in a round: it trains and evaluates."""
+    down = DOWN_RECORDS + federation.objects
+    train = FIXED_CALLS + down + UP_RECORDS + 1 + federation.objects
+    evaluate = FIXED_CALLS + down + UP_RECORDS
+    return train + evaluate
+
+
+def round_cost(federation: Federation) -> RoundCost:
+    """Return what a round takes."""
+    nodes = federation.at_work
+    calls = nodes * calls_a_node(federation)
+    down, up = 2 * nodes * federation.model_bytes, nodes * federation.model_bytes
+    superlink = calls * CPU_S_A_CALL + (down + up) / MB * CPU_S_A_MB
+    serverapp = 2 * nodes * CPU_S_A_NODE
+    network = max(down, up) / federation.network_bytes_s
+    return RoundCost(
+        calls=calls,
+        superlink_cpu_s=superlink,
+        serverapp_cpu_s=serverapp,
+        bytes_down=down,
+        bytes_up=up,
+        network_s=network,
+        seconds=max(superlink + serverapp, network),
+    )
+
+
+def superlink_memory_mb(federation: Federation) -> float:
+    """Return the megabytes of the SuperLink's process."""
+    return SUPERLINK_MB + MB_A_NODE * federation.nodes + federation.model_bytes / MB
+
+
+def open_files(federation: Federation) -> int:
+    """Return how many files the SuperLink has open: each node is a connection."""
+    return FILES + federation.nodes
+
+
+def through_sites(federation: Federation, sites: int) -> RoundCost:
+    """Return what a round takes where each site has a SuperLink of its own, and sends its mean to one above.
+
+    The sites work side by side; the one above has a node for each of them. Flower has no such node: it would
+    be a SuperNode whose app trains the site.
+    """
+    here = round_cost(replace(federation, nodes=math.ceil(federation.at_work / sites), sampled=0))
+    above = round_cost(replace(federation, nodes=sites, sampled=0))
+    return RoundCost(
+        calls=sites * here.calls + above.calls,
+        superlink_cpu_s=here.superlink_cpu_s + above.superlink_cpu_s,
+        serverapp_cpu_s=here.serverapp_cpu_s + above.serverapp_cpu_s,
+        bytes_down=above.bytes_down,
+        bytes_up=above.bytes_up,
+        network_s=here.network_s + above.network_s,
+        seconds=here.seconds + above.seconds,
+    )
