@@ -1,7 +1,7 @@
 """How much memory and disk each program takes in a training of a large model: formulas, fitted.
 
-`benchmarks/large_models.py` prints what was measured beside them; docs/large-models.md has the table. They
-are for processes that have nothing else to do: what an app needs to train or to evaluate comes on top.
+`benchmarks/large_models.py` prints what was measured beside them, docs/large-models.md has both. They hold
+for processes that have nothing else to do: what an app needs for its own training or evaluation comes on top.
 All sizes are in bytes; a model counts with the bytes of its arrays.
 """
 

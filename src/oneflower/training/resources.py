@@ -1,5 +1,6 @@
 """What the training needs of memory and disk on the server, said before its first round."""
 
+import math
 import os
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -147,6 +148,8 @@ def tell_resources(
         return
     here, cluster = known_clients(), phases.grid.is_of_cluster
     clients = here or max(config.quorum, config.min_available_clients, len(phases.grid.online()))
+    if config.clients_per_round:  # with the spare ones
+        clients = min(clients, math.ceil(config.clients_per_round * (1 + config.oversampling)))
     load = load_of(config, model, clients=clients, streams=streams)
     memory = memory_bill(load, nodes_here=here or 0, cluster=cluster)
     disks = disk_bills(load, config, done=done, cluster=cluster)
