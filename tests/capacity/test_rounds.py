@@ -11,7 +11,7 @@ def federation(**values):
 
 
 def test_calls_are_those_of_the_fleet_api():
-    """Question, receipt and reply; message and records; two objects for each of four arrays, down twice and up."""
+    """Question, receipt and reply; message and records; two objects for each of four arrays."""
     train = 3 + (5 + 8) + (3 + 1 + 8)
     evaluate = 3 + (5 + 8) + 3
     assert calls_a_node(federation()) == train + evaluate
