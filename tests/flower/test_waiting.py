@@ -10,6 +10,7 @@ from oneflower.flower.waiting import (
     Durations,
     Pacing,
     Polls,
+    Typical,
     patience_s,
     pause_s,
     phase_ends_s,
@@ -78,7 +79,7 @@ def test_the_end_of_a_phase(quorum_s, took, usual, end):
     ],
 )
 def test_the_patience_with_a_node(own, others, patience):
-    assert patience_s(own, others, TIMEOUT_S, PACING) == pytest.approx(patience)
+    assert patience_s(own, typical_s(others), TIMEOUT_S, PACING) == pytest.approx(patience)
 
 
 def test_only_the_last_durations_count():
@@ -106,7 +107,13 @@ def test_patience_with_an_honest_node_is_bounded_by_what_the_honest_took(honest,
     others = data.draw(st.lists(hostile_seconds, max_size=len(honest)))
     own = data.draw(st.lists(st.sampled_from(honest), max_size=LATEST))
     bound = max(PACING.resend_floor_s, PACING.resend_factor * max(honest))
-    assert patience_s(own, [*others, *honest], TIMEOUT_S, PACING) <= bound
+    assert patience_s(own, typical_s([*others, *honest]), TIMEOUT_S, PACING) <= bound
+
+
+@given(st.dictionaries(st.integers(0, 9), seconds, max_size=10), st.integers(0, 9))
+def test_what_the_others_typically_take_is_their_lower_median(durations, node):
+    others = [spent for other, spent in durations.items() if other != node]
+    assert Typical(durations).without(node) == typical_s(others)
 
 
 @given(st.lists(hostile_seconds, min_size=1, max_size=LATEST))

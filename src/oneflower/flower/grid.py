@@ -15,7 +15,7 @@ from oneflower.flower.api import Grid, Message, log
 from oneflower.flower.grid_base import DelegatingGrid, Owed, Phase, Reply
 from oneflower.flower.packing_grid import PackingGrid
 from oneflower.flower.refusals import refusal_of
-from oneflower.flower.waiting import Durations, Pacing, Polls, patience_s, pause_s
+from oneflower.flower.waiting import Durations, Pacing, Polls, Typical, patience_s, pause_s
 
 __all__ = ["Pacing", "Reply", "RoundGrid"]
 
@@ -258,12 +258,11 @@ class RoundGrid(DelegatingGrid):
     def _overdue(self, phase: Phase) -> set[int]:
         """Return the nodes that are silent for longer than their work can take."""
         kind, now = phase.message_type, self._clock()
-        expected = {**self._durations.usual(kind, phase.messages), **phase.seconds}
+        others = Typical({**self._durations.usual(kind, phase.messages), **phase.seconds})
         found = set()
         for node in phase.silent() - phase.resent:
-            others = [seconds for other, seconds in expected.items() if other != node]
-            own = self._durations.of(kind, node)
-            if now - phase.sent[node] >= patience_s(own, others, phase.timeout_s, self._pacing):
+            own, typical = self._durations.of(kind, node), others.without(node)
+            if now - phase.sent[node] >= patience_s(own, typical, phase.timeout_s, self._pacing):
                 found.add(node)
         return found
 

@@ -5,6 +5,7 @@ replies, or on the moment at which the quorum was in. Fewer than half of the nod
 the honest ones took.
 """
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -137,18 +138,35 @@ def phase_ends_s(
     return max(pacing.grace_floor_s, pacing.grace_factor * max(quorum_s, typical or 0.0))
 
 
-def patience_s(own: Sequence[float], others: Iterable[float], timeout_s: float, pacing: Pacing) -> float:
+class Typical:
+    """What the other nodes take, for each of many nodes: `typical_s` of all durations but one."""
+
+    def __init__(self, durations: Mapping[int, float]) -> None:
+        self._durations, self._sorted = durations, sorted(durations.values())
+
+    def without(self, node_id: int) -> float | None:
+        """Return the lower median of all durations but this node's; None of none."""
+        own = self._durations.get(node_id)
+        count = len(self._sorted) - (own is not None)
+        if count == 0:
+            return None
+        middle = (count - 1) // 2
+        if own is not None and middle >= bisect_left(self._sorted, own):
+            middle += 1
+        return self._sorted[middle]
+
+
+def patience_s(own: Sequence[float], typical: float | None, timeout_s: float, pacing: Pacing) -> float:
     """Return the seconds after which a node counts as silent and is sent its work once more.
 
     Parameters
     ----------
     own
         The node's last durations: a slow node is not given its work twice in each round.
-    others
-        What the other nodes took in this phase, or usually take.
+    typical
+        What the other nodes typically took in this phase, or usually take; None where that is not known.
     """
     unknown = pacing.unknown_fraction * timeout_s
-    typical = typical_s(others)
     if typical is None and not own:
         return unknown
     by_others = 0.0 if typical is None else min(pacing.resend_factor * typical, unknown)
