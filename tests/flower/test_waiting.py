@@ -165,17 +165,6 @@ class Clock:
         return self.now
 
 
-class Grid:
-    """Answers a poll after some seconds, with so many replies."""
-
-    def __init__(self, clock):
-        self.clock, self.seconds, self.replies = clock, 0.0, 0
-
-    def pull_messages(self, message_ids):
-        self.clock.now += self.seconds
-        return ["reply"] * self.replies
-
-
 @pytest.mark.parametrize(
     ("polls", "holds"),
     [
@@ -189,10 +178,25 @@ class Grid:
 )
 def test_a_poll_that_took_long_for_nothing_was_held(polls, holds):
     clock = Clock()
-    grid, found = Grid(clock), Polls(Pacing(), clock)
-    for grid.seconds, grid.replies in polls:
-        assert len(list(found.replies(grid, {"id": 1}))) == grid.replies
+    found = Polls(Pacing(), clock)
+    for seconds_, replies in polls:
+
+        def pull(message_ids, hold_s, seconds_=seconds_, replies=replies):
+            assert (message_ids, hold_s) == (["id"], Pacing().hold_s)
+            clock.now += seconds_
+            return ["reply"] * replies
+
+        assert len(list(found.replies(pull, {"id": 1}, 600.0))) == replies
     assert found.holds is holds
+
+
+@pytest.mark.parametrize(("left_s", "hold_s"), [(0.2, 0.2), (-1.0, 0.0)])
+def test_a_poll_at_the_end_of_a_phase_is_not_held_beyond_it_and_says_nothing(left_s, hold_s):
+    asked = []
+    found = Polls(Pacing(), Clock())
+    list(found.replies(lambda _, hold_s: asked.append(hold_s) or [], {"id": 1}, left_s))
+    assert asked == [hold_s]
+    assert found.holds
 
 
 def test_a_superlink_that_holds_is_asked_again_at_once():

@@ -222,7 +222,8 @@ class RoundGrid(DelegatingGrid):
 
     def _poll(self, phase: Phase) -> Iterator[tuple[Reply, float]]:
         """Yield the nodes' first replies that have come, and how long the message of each was away."""
-        for message in self._polls.replies(self._inner, phase.pending):
+        left_s = 0.0 if phase.held else phase.started + phase.timeout_s - self._clock()
+        for message in self._polls.replies(self.wait_for_replies, phase.pending, left_s):
             owed = phase.pending.get(message.metadata.reply_to_message_id)
             if owed is None:
                 continue

@@ -56,6 +56,13 @@ class DelegatingGrid(Grid):
         """Pull replies through the inner Grid."""
         return self._inner.pull_messages(message_ids)
 
+    def wait_for_replies(self, message_ids: Iterable[str], hold_s: float) -> Iterable[Message]:
+        """Pull replies; where none is there, let the SuperLink wait for one, if it can."""
+        inner = self._inner
+        if isinstance(inner, DelegatingGrid):
+            return inner.wait_for_replies(message_ids, hold_s)
+        return inner.pull_messages(message_ids)
+
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:

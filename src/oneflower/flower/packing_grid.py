@@ -80,7 +80,14 @@ class PackingGrid(DelegatingGrid):
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterator[Message]:
         """Pull replies and unpack them; one that cannot be unpacked is refused."""
-        for message in self._inner.pull_messages(message_ids):
+        return self._unpacked(self._inner.pull_messages(message_ids))
+
+    def wait_for_replies(self, message_ids: Iterable[str], hold_s: float) -> Iterator[Message]:
+        """Wait for replies, and unpack them as `pull_messages` does."""
+        return self._unpacked(super().wait_for_replies(message_ids, hold_s))
+
+    def _unpacked(self, replies: Iterable[Message]) -> Iterator[Message]:
+        for message in replies:
             if message.has_content():
                 try:
                     if unpack(message.content, longest_index=FREE_INDEX_BYTES + 2 * self._longest_index):

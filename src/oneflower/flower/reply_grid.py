@@ -46,8 +46,13 @@ class ReplyGrid(DelegatingGrid):
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterator[Message]:
         """Pull the replies that have come, each by itself, one after the other."""
+        return self.wait_for_replies(message_ids, 0.0)
+
+    def wait_for_replies(self, message_ids: Iterable[str], hold_s: float) -> Iterator[Message]:
+        """Pull replies; the SuperLink waits for so long for the first one."""
         store = self._spool.put if self._spool is not None and self._spool.is_open else None
-        for message_id, content in self._replies.pull(self._grid, list(message_ids), self._limits_of, store):
+        pulled = self._replies.pull(self._grid, list(message_ids), self._limits_of, store, hold_s=hold_s)
+        for message_id, content in pulled:
             sent, _ = self._sent.pop(message_id)
             yield new_reply(content, sent=sent, message_id=message_id)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from statistics import median_high, median_low
 
-from oneflower.flower.api import Grid, Message
+from oneflower.flower.api import Message
 from oneflower.newest import MOST, Newest
 
 
@@ -23,6 +23,8 @@ class Pacing:
     """The SuperLink's database serves 65 to 130 pulls a second: never ask faster than this."""
     poll_per_node_s: float = 1 / 50
     """With many nodes each pull is heavier: never ask faster than this times the nodes."""
+    hold_s: float = 1.0
+    """How long the SuperLink may hold a poll: a phase may end so much later than its deadline."""
     held_s: float = 0.5
     """A poll without a reply that takes this long was held: the next, too, is answered when there is one."""
     held_poll_per_node_s: float = 1 / 2000
@@ -70,6 +72,10 @@ class Durations:
         return {node: usual_s(known) for node in nodes if (known := self.of(kind, node))}
 
 
+Pull = Callable[[list[str], float], Iterable[Message]]
+"""Returns the replies to messages that are there; may wait for one for so many seconds."""
+
+
 class Polls:
     """Asks for replies, and learns whether the SuperLink answers when one is there.
 
@@ -83,13 +89,14 @@ class Polls:
         self._pacing, self._clock = pacing, clock
         self.holds = True
 
-    def replies(self, grid: Grid, message_ids: Collection[str]) -> Iterator[Message]:
-        """Yield the replies that are there."""
+    def replies(self, pull: Pull, message_ids: Collection[str], left_s: float) -> Iterator[Message]:
+        """Yield the replies that `pull` returns, which may be held for so many seconds."""
+        hold_s = max(0.0, min(self._pacing.hold_s, left_s))
         began, empty = self._clock(), True
-        for message in grid.pull_messages(list(message_ids)) if message_ids else ():
+        for message in pull(list(message_ids), hold_s) if message_ids else ():
             empty = False
             yield message
-        if message_ids and empty:
+        if message_ids and empty and hold_s >= self._pacing.held_s:
             self.holds = self._clock() - began >= self._pacing.held_s
 
 

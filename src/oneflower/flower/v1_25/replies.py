@@ -27,6 +27,9 @@ from oneflower.flower.v1_25.inflating import Store, chunk_ids, inflate, object_i
 
 Content = RecordDict | Error
 
+HOLD_HEADER: Final = "oneflower-hold-s"
+"""Says with a question for replies for how many seconds the SuperLink may hold it."""
+
 NO_PROGRESS_S: Final = 60.0
 """An object that the SuperLink lacks is waited for this long after the last one came."""
 FIRST_PAUSE_S: Final = 0.2
@@ -49,6 +52,8 @@ def pull(
     message_ids: Sequence[str],
     limits_of: Callable[[str], Limits | None],
     store: Store | None = None,
+    *,
+    hold_s: float = 0.0,
 ) -> Iterator[tuple[str, Content]]:
     """Yield for each message whose reply has come its id, with the reply's content or the error in its place.
 
@@ -58,13 +63,15 @@ def pull(
         Returns what a reply to a message may hold; None for a message that was not sent.
     store
         Where the bytes of arrays go; without, all objects of a reply are in memory at once.
+    hold_s
+        How long the SuperLink may wait for a reply where none is there.
 
     Raises
     ------
     grpc.RpcError
         The SuperLink cannot be reached, or has ended the run.
     """
-    puller = _Puller(grid, store)
+    puller = _Puller(grid, store, hold_s)
     for head in puller.heads(message_ids):
         limits = limits_of(head.message_id)
         if limits is None:  # another reply to the same message
@@ -83,8 +90,9 @@ class _Head:
 
 
 class _Puller:
-    def __init__(self, grid: GrpcGrid, store: Store | None) -> None:
+    def __init__(self, grid: GrpcGrid, store: Store | None, hold_s: float) -> None:
         self._grid, self._store = grid, store
+        self._options = {"metadata": ((HOLD_HEADER, f"{hold_s:.3f}"),)} if hold_s > 0 else {}
         self._stub: Any = grid._stub  # noqa: SLF001 - its connection, with its retries
         self._run_id = grid.run.run_id
 
@@ -92,7 +100,7 @@ class _Puller:
         """Yield the head of each reply that has come; one that the SuperLink fails on harms no other."""
         request = PullAppMessagesRequest(message_ids=message_ids, run_id=self._run_id)
         try:
-            found = self._stub.PullMessages(request)
+            found = self._stub.PullMessages(request, **self._options)
         except grpc.RpcError as error:
             if error.code() not in _OF_ONE_REPLY:
                 raise

@@ -35,6 +35,7 @@ class Call:
         self.active = True
         self.callbacks = []
         self.code = self.details = None
+        self.metadata = ()
 
     def is_active(self):
         return self.active
@@ -45,6 +46,9 @@ class Call:
 
     def abort(self, code, details):
         raise AbortedError(code, details)
+
+    def invocation_metadata(self):
+        return self.metadata
 
     def set_code(self, code):
         self.code = code

@@ -10,14 +10,16 @@ from flwr.server.superlink.serverappio.serverappio_servicer import ServerAppIoSe
 from flwr.supercore.ffs import FfsFactory
 
 from oneflower.flower.v1_25.lane import LANE, Rank
+from oneflower.flower.v1_25.replies import HOLD_HEADER
 from oneflower.flower.v1_25.stored_messages import answer
 from oneflower.flower.v1_25.workarounds import delivery, held_replies
 
 
 @pytest.fixture
 def ask(superlink, call, tmp_path, monkeypatch):
-    """Ask for the replies to some messages in a thread."""
+    """Ask for the replies to some messages in a thread; the question may be held for 20 s."""
     monkeypatch.setattr(held_replies, "HOLD_S", 20.0)
+    call.metadata = ((HOLD_HEADER, "20.0"),)
     servicer = ServerAppIoServicer(superlink.states, FfsFactory(str(tmp_path / "ffs")), superlink.objects)
     found, threads = [], []
 
@@ -57,8 +59,19 @@ def test_an_error_reply_ends_the_wait(superlink, ask, apply):
     assert reply.metadata.reply_to_message_id == message.metadata.message_id
 
 
-def test_it_is_answered_after_the_hold(superlink, ask, apply, monkeypatch):
-    monkeypatch.setattr(held_replies, "HOLD_S", 0.4)
+@pytest.mark.parametrize("metadata", [(), ((HOLD_HEADER, "soon"),), ((HOLD_HEADER, "-1"),)])
+def test_a_question_that_does_not_say_how_long_is_answered_at_once(superlink, ask, call, apply, metadata):
+    """As a ServerApp of stock Flower asks, or who has something else to do meanwhile."""
+    apply(held_replies.WORKAROUND)
+    call.metadata = metadata
+    ask(superlink.push(superlink.message()))
+    assert not ask.is_waiting()
+
+
+@pytest.mark.parametrize(("most", "asked"), [(0.4, "20.0"), (20.0, "0.4")])
+def test_it_is_answered_after_the_hold(superlink, ask, call, apply, monkeypatch, most, asked):
+    monkeypatch.setattr(held_replies, "HOLD_S", most)
+    call.metadata = ((HOLD_HEADER, asked),)
     apply(held_replies.WORKAROUND)
     ask(superlink.push(superlink.message()))
     assert ask.is_waiting()

@@ -10,10 +10,11 @@ from flwr.server.superlink.serverappio.serverappio_servicer import ServerAppIoSe
 
 from oneflower.flower.v1_25.lane import LANE, Rank
 from oneflower.flower.v1_25.questions import REPLIES
+from oneflower.flower.v1_25.replies import HOLD_HEADER
 from oneflower.flower.v1_25.workarounds.registry import Patch, Program, Purpose, Workaround
 
-HOLD_S: Final = 1.0
-"""A phase may end so much later than its timeout."""
+HOLD_S: Final = 5.0
+"""At most, whatever is asked for."""
 CALLS: Final = (
     "ConfirmMessageReceived",
     "GetFab",
@@ -36,7 +37,7 @@ WHERE created_at + ttl > ? AND online_until > ? AND status != 'unregistered'
 
 
 def hold_replies(patch: Patch) -> None:
-    """Hold `ServerAppIo.PullMessages` until a reply is there, and look for those that there are."""
+    """Hold `ServerAppIo.PullMessages` where that is asked for, and look for the replies that there are."""
     for name in CALLS:
         patch(ServerAppIoServicer, name, _in_lane(getattr(ServerAppIoServicer, name)))
     pull_messages, get_res = ServerAppIoServicer.PullMessages, SqliteLinkState.get_message_res
@@ -51,7 +52,7 @@ def hold_replies(patch: Patch) -> None:
 
     @wraps(pull_messages)
     def hold_pull_messages(self: Any, request: Any, context: Any) -> Any:
-        ends = time.monotonic() + HOLD_S
+        ends = time.monotonic() + _hold_s(context)
         while True:
             since = REPLIES.number
             response = pull_messages(self, request, context)
@@ -71,6 +72,15 @@ def hold_replies(patch: Patch) -> None:
     patch(SqliteLinkState, "store_message_res", store_message_res)
     patch(ServerAppIoServicer, "PullMessages", hold_pull_messages)
     patch(SqliteLinkState, "get_message_res", get_message_res)
+
+
+def _hold_s(context: Any) -> float:
+    """Return for how many seconds a ServerApp lets its question be held; stock Flower asks again itself."""
+    given = dict(context.invocation_metadata() or ()).get(HOLD_HEADER, "0")
+    try:
+        return min(HOLD_S, float(given))
+    except ValueError:
+        return 0.0
 
 
 def _in_lane(original: Any) -> Any:
