@@ -15,7 +15,7 @@ from oneflower.flower.api import ErrorCode, Grid, Message, log
 from oneflower.flower.grid import CLOCK_SLACK_S
 from oneflower.flower.packing_grid import PackingGrid
 from oneflower.flower.refusals import refusal_of, was_too_large
-from oneflower.flower.waiting import Durations, Pacing, patience_s
+from oneflower.flower.waiting import Durations, Pacing, patience_s, typical_s
 from oneflower.flower.who import Roll
 from oneflower.newest import Newest
 from oneflower.stock.nodes import Pins, StableNodes
@@ -245,7 +245,7 @@ class Delivery:
                 continue
             own = self._durations.of(parcel.kind, parcel.node)
             usual = self._durations.usual(parcel.kind, self._nodes.there() - {parcel.node})
-            if now - parcel.sent < patience_s(own, usual.values(), self._patience_s, self.pacing):
+            if now - parcel.sent < patience_s(own, typical_s(usual.values()), self._patience_s, self.pacing):
                 continue
             real = self._nodes.real(parcel.node)
             if real is not None and real in set(self._grid.get_node_ids()):
