@@ -191,11 +191,14 @@ def test_a_poll_that_took_long_for_nothing_was_held(polls, holds):
 
 
 @pytest.mark.parametrize(("left_s", "hold_s"), [(0.2, 0.2), (-1.0, 0.0)])
-def test_a_poll_at_the_end_of_a_phase_is_not_held_beyond_it_and_says_nothing(left_s, hold_s):
+def test_a_poll_at_the_end_of_a_phase_is_not_held_beyond_it_and_teaches_nothing(left_s, hold_s):
     asked = []
     found = Polls(Pacing(), Clock())
-    list(found.replies(lambda _, hold_s: asked.append(hold_s) or [], {"id": 1}, left_s))
+    pull = lambda _, hold_s: asked.append(hold_s) or []  # noqa: E731
+    list(found.replies(pull, {"id": 1}, left_s))
     assert asked == [hold_s]
+    assert found.holds is (hold_s > 0), "one that may not be held is followed by a pause"
+    list(found.replies(lambda *_: ["reply"], {"id": 1}, 600.0))
     assert found.holds
 
 

@@ -77,27 +77,27 @@ Pull = Callable[[list[str], float], Iterable[Message]]
 
 
 class Polls:
-    """Asks for replies, and learns whether the SuperLink answers when one is there.
-
-    Attributes
-    ----------
-    holds
-        Whether it does; assumed before the first poll without a reply.
-    """
+    """Asks for replies, and learns whether the SuperLink answers when one is there."""
 
     def __init__(self, pacing: Pacing, clock: Callable[[], float]) -> None:
         self._pacing, self._clock = pacing, clock
-        self.holds = True
+        self._holds = self._may_hold = True
+
+    @property
+    def holds(self) -> bool:
+        """Whether the last poll waited for a reply where it could; assumed before the first one without."""
+        return self._holds and self._may_hold
 
     def replies(self, pull: Pull, message_ids: Collection[str], left_s: float) -> Iterator[Message]:
         """Yield the replies that `pull` returns, which may be held for so many seconds."""
         hold_s = max(0.0, min(self._pacing.hold_s, left_s))
+        self._may_hold = hold_s > 0
         began, empty = self._clock(), True
         for message in pull(list(message_ids), hold_s) if message_ids else ():
             empty = False
             yield message
         if message_ids and empty and hold_s >= self._pacing.held_s:
-            self.holds = self._clock() - began >= self._pacing.held_s
+            self._holds = self._clock() - began >= self._pacing.held_s
 
 
 def usual_s(durations: Sequence[float]) -> float:
