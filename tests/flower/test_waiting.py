@@ -1,5 +1,7 @@
 """How long a phase waits: whatever fewer than half of the nodes do, not much longer than the others took."""
 
+import math
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -113,7 +115,23 @@ def test_patience_with_an_honest_node_is_bounded_by_what_the_honest_took(honest,
 @given(st.dictionaries(st.integers(0, 9), seconds, max_size=10), st.integers(0, 9))
 def test_what_the_others_typically_take_is_their_lower_median(durations, node):
     others = [spent for other, spent in durations.items() if other != node]
-    assert Typical(durations).without(node) == typical_s(others)
+    assert Typical(durations, 10).without(node) == typical_s(others)
+
+
+@given(st.integers(2, 1000), st.floats(0.01, 10.0), st.data())
+def test_nodes_that_wait_for_their_turn_are_not_silent(nodes, apart_s, data):
+    """Replies come one after the other; a node whose turn has not come is not sent its work again."""
+    replied = data.draw(st.integers(1, nodes - 1))
+    known = {node: apart_s * (node + 1) for node in range(replied)}
+    expected = Typical(known, nodes).expected(nodes - 1)
+    assert expected is not None
+    assert patience_s((), expected, math.inf, PACING) >= apart_s * replied
+
+
+@given(st.dictionaries(st.integers(0, 9), seconds, min_size=1, max_size=10))
+def test_where_all_others_have_replied_only_the_median_counts(durations):
+    node, everyone = 10, len(durations) + 1
+    assert Typical(durations, everyone).expected(node) == typical_s(durations.values())
 
 
 @given(st.lists(hostile_seconds, min_size=1, max_size=LATEST))

@@ -259,10 +259,11 @@ class RoundGrid(DelegatingGrid):
     def _overdue(self, phase: Phase) -> set[int]:
         """Return the nodes that are silent for longer than their work can take."""
         kind, now = phase.message_type, self._clock()
-        others = Typical({**self._durations.usual(kind, phase.messages), **phase.seconds})
+        known = {**self._durations.usual(kind, phase.messages), **phase.seconds}
+        others = Typical(known, len(phase.messages))
         found = set()
         for node in phase.silent() - phase.resent:
-            own, typical = self._durations.of(kind, node), others.without(node)
+            own, typical = self._durations.of(kind, node), others.expected(node)
             if now - phase.sent[node] >= patience_s(own, typical, phase.timeout_s, self._pacing):
                 found.add(node)
         return found
@@ -271,8 +272,13 @@ class RoundGrid(DelegatingGrid):
         overdue = self._overdue(phase)
         for node in sorted(overdue & set(self._inner.get_node_ids())) if overdue else ():
             lost, silent_s = phase.messages[node], self._clock() - phase.sent[node]
-            kind = phase.message_type
-            log(WARNING, "work sent again node=%d message=%s silent_s=%.0f", node, kind, silent_s)
+            log(
+                WARNING,
+                "work sent again node=%d message=%s silent_s=%.0f",
+                node,
+                phase.message_type,
+                silent_s,
+            )
             phase.resent.add(node)
             again = Message(lost.content, node, phase.message_type, group_id=lost.metadata.group_id)
             self._push(phase, again)

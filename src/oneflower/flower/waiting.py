@@ -146,10 +146,19 @@ def phase_ends_s(
 
 
 class Typical:
-    """What the other nodes take, for each of many nodes: `typical_s` of all durations but one."""
+    """What the other nodes take, for each of many nodes, by the durations that are known.
 
-    def __init__(self, durations: Mapping[int, float]) -> None:
+    Parameters
+    ----------
+    durations
+        By node, in seconds.
+    nodes
+        How many nodes there are, those without a duration among them.
+    """
+
+    def __init__(self, durations: Mapping[int, float], nodes: int) -> None:
         self._durations, self._sorted = durations, sorted(durations.values())
+        self._nodes = nodes
 
     def without(self, node_id: int) -> float | None:
         """Return the lower median of all durations but this node's; None of none."""
@@ -162,6 +171,17 @@ class Typical:
             middle += 1
         return self._sorted[middle]
 
+    def expected(self, node_id: int) -> float | None:
+        """Return `without`, and more of it the more of the others have no duration yet.
+
+        Many nodes take turns at the SuperLink. Where replies come one after the other at an even pace, their
+        median is half of the time that has passed, and the last reply comes when that time has grown by as
+        much as there are nodes for each reply.
+        """
+        typical = self.without(node_id)
+        known = len(self._sorted) - (node_id in self._durations)
+        return typical if typical is None else typical * (1 + 2 * max(0, self._nodes - 1 - known) / known)
+
 
 def patience_s(own: Sequence[float], typical: float | None, timeout_s: float, pacing: Pacing) -> float:
     """Return the seconds after which a node counts as silent and is sent its work once more.
@@ -171,7 +191,7 @@ def patience_s(own: Sequence[float], typical: float | None, timeout_s: float, pa
     own
         The node's last durations: a slow node is not given its work twice in each round.
     typical
-        What the other nodes typically took in this phase, or usually take; None where that is not known.
+        What the other nodes are expected to take, `Typical.expected`; None where that is not known.
     """
     unknown = pacing.unknown_fraction * timeout_s
     if typical is None and not own:
