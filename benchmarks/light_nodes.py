@@ -44,6 +44,11 @@ AT_ONCE = 2
 STARTING = 20
 """Nodes that register at a time."""
 PATIENCE_S = 600.0
+TEMPORARY = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED,
+}
 MOST_BYTES = 512 << 20
 
 
@@ -216,7 +221,7 @@ class LightNode:
             try:
                 return await self._call(name, request)
             except grpc.RpcError as error:
-                if error.code() not in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
+                if error.code() not in TEMPORARY:
                     raise
             await asyncio.sleep(pause_s * random.uniform(0.0, 1.0))  # noqa: S311
             pause_s = min(2 * pause_s, 20.0)

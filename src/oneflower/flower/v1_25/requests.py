@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Final
 
 from oneflower.flower.peers import network_of
@@ -17,8 +18,8 @@ from oneflower.flower.v1_25.fleet_limits import RefusedError
 
 READ_S: Final = 120.0
 """A chunk of 5 MB at 350 kbit/s."""
-WHOLE_S: Final = 300.0
-"""A call, from its headers until its response has been read."""
+TAKE_S: Final = 180.0
+"""For the response of a call that is answered; a question for work is held for 30 s of them."""
 LOOK_S: Final = 5.0
 MOST_UNREAD: Final = 2500
 """Of the 3,300 threads, where anybody may make a key. One network has half of them at most: the others have
@@ -27,11 +28,10 @@ the rest."""
 
 @dataclass(slots=True)
 class _Begun:
-    """A call that has begun."""
+    """A call that has begun; while it waits for its turn and is worked on, it has no end."""
 
     context: Any
-    since: float
-    is_reading: bool = False
+    ends: float
 
 
 @dataclass(slots=True)
@@ -56,7 +56,7 @@ class Requests:
         """Watch a call; call `end` when it is over: its response was read, or the caller is gone."""
         key = id(context)
         with self._lock:
-            self._begun[key] = _Begun(context, self.clock())
+            self._begun[key] = _Begun(context, self.clock() + READ_S)
             self._watch()
 
         def over() -> None:
@@ -82,27 +82,27 @@ class Requests:
             if self.by_network and self._unread[network] >= most:
                 raise RefusedError(f"{most} requests of this network have not arrived yet; try again")
             self._unread[network] += 1
-        if begun is not None:
-            begun.is_reading = True
         try:
             yield
         finally:
             if begun is not None:
-                begun.is_reading = False
+                begun.ends = inf
             with self._lock:
                 self._unread[network] -= 1
                 if not self._unread[network]:
                     del self._unread[network]
 
+    def answered(self, context: Any) -> None:
+        """Count the time in which the caller takes the response of a call, from now."""
+        begun = self._begun.get(id(context))
+        if begun is not None:
+            begun.ends = self.clock() + TAKE_S
+
     def cancel_slow(self) -> int:
         """Cancel the calls that have not come to their end in time; return how many."""
         now = self.clock()
         with self._lock:
-            slow = [
-                begun.context
-                for begun in self._begun.values()
-                if now - begun.since > (READ_S if begun.is_reading else WHOLE_S)
-            ]
+            slow = [begun.context for begun in self._begun.values() if begun.ends < now]
         for context in slow:
             context.cancel()
         return len(slow)

@@ -26,6 +26,8 @@ class Server:
     def _answer(self, request, context):
         if request == b"large":
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "Received message larger than max (2 vs. 1)")
+        if request == b"cancelled" and not self.release.is_set():
+            context.cancel()
         if request == b"held":
             self.held.set()
             self.release.wait(20)
@@ -78,3 +80,18 @@ def test_a_message_that_is_too_large_is_not_sent_again(server, call, apply):
     apply(busy_superlink.WORKAROUND)
     with pytest.raises(grpc.RpcError, match="larger than max"):
         invoker(server).invoke(call, b"large", timeout=20)
+
+
+def test_a_call_that_the_server_cancels_is_repeated(server, call, apply):
+    with pytest.raises(grpc.RpcError, match="CANCELLED"):
+        invoker(server).invoke(call, b"cancelled", timeout=20)
+    apply(busy_superlink.WORKAROUND)
+    assert invoker(server).invoke(call, b"cancelled", timeout=20) == b"done"
+
+
+def test_a_call_that_was_cancelled_here_is_not_repeated(server, call):
+    held = busy(server, call)
+    held.cancel()
+    with pytest.raises(grpc.FutureCancelledError):
+        held.result()
+    assert not busy_superlink.is_busy(held)

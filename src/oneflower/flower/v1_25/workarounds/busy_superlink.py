@@ -9,12 +9,15 @@ from flwr.supernode import start_client_internal
 from oneflower.flower.v1_25.workarounds.registry import Patch, Program, Purpose, Workaround
 
 EXHAUSTED: Final = grpc.StatusCode["RESOURCE_EXHAUSTED"]
+CANCELLED: Final = grpc.StatusCode["CANCELLED"]
+CANCELLED_BY_SERVER: Final = "CANCELLED"
+"""gRPC's words for a call that the other side has cancelled: nobody took it for 30 s, or it took too long."""
 TOO_MANY_CALLS: Final = "Concurrent RPC limit exceeded"
 """gRPC's words: grpc/_server.py:1104. With other words the status is for a message that is too large."""
 
 
 def retry_when_busy(patch: Patch) -> None:
-    """Let Flower's pauses between two attempts follow a refusal for too many calls, too."""
+    """Let Flower's pauses between two attempts follow a call that a busy server refused or cancelled."""
     make = start_client_internal._make_fleet_connection_retry_invoker  # noqa: SLF001 - it is what is mended
 
     @wraps(make)
@@ -32,15 +35,18 @@ def _never(_error: Exception) -> bool:
 
 
 def is_busy(error: Any) -> bool:
-    """Whether a SuperLink refused a call because it had too many."""
-    return error.code() is EXHAUSTED and TOO_MANY_CALLS in (error.details() or "")
+    """Whether a SuperLink refused a call because it had too many, or cancelled it for want of time."""
+    words = error.details() or ""
+    if error.code() is CANCELLED:
+        return words == CANCELLED_BY_SERVER
+    return error.code() is EXHAUSTED and TOO_MANY_CALLS in words
 
 
 WORKAROUND = Workaround(
     name="busy-superlink",
     purpose=Purpose.SAFETY,
     effect="A SuperNode ends when a SuperLink of stock Flower has 1,000 calls at once, from whomever, and "
-    "refuses the next.",
+    "refuses the next; or when it takes no call for 30 s, and gRPC cancels those that wait.",
     cause="it tries again on UNAVAILABLE alone: retry_invoker.py:353",
     programs=frozenset({Program.SUPERNODE}),
     # Both change what the same function returns: one its pauses, the other when it gives up.

@@ -32,6 +32,8 @@ OTHER_FILES: Final = 400
 """What the database takes at most: the lane and 48 threads keep six files each."""
 HANDSHAKE_S: Final = 20.0
 """gRPC's own is two minutes."""
+UNTAKEN_S: Final = 300
+"""A call for which no thread of Python's has had time; gRPC cancels it after 30 s, and a SuperNode ends."""
 IDLE_S: Final = 120.0
 """A SuperNode calls at least each 30 s: it sends heartbeats."""
 THREADS: Final = 3300
@@ -107,14 +109,14 @@ class _Calls:
             try:
                 return answer(self._begin(requests, context, key), context)
             finally:
-                self.open.answered()
+                self._answered(context)
 
         def read_and_hold(requests: Any, context: Any, send: Callable[[Any], None]) -> None:
             try:
                 request = self._begin(requests, context, key)
                 Held(partial(answer, request), context, send).ask()
             finally:
-                self.open.answered()
+                self._answered(context)
 
         if kind == SendNodeHeartbeatRequest.FromString:
             rank = Rank.HEARTBEAT
@@ -130,6 +132,10 @@ class _Calls:
     def _begin(self, requests: Any, context: Any, key: bytes) -> Any:
         self.requests.begin(context, partial(self.open.end, key))
         return _read(requests, context, self.requests, self.refusals)
+
+    def _answered(self, context: Any) -> None:
+        self.open.answered()
+        self.requests.answered(context)
 
 
 def _read(requests: Any, context: Any, under_way: Requests, refusals: Refusals) -> Any:
@@ -187,6 +193,7 @@ def connection_options(files: int) -> list[tuple[str, int]]:
         ("grpc.max_allowed_incoming_connections", min(MOST_CONNECTIONS, most)),
         ("grpc.server_handshake_timeout_ms", round(1000 * HANDSHAKE_S)),
         ("grpc.max_connection_idle_ms", round(1000 * IDLE_S)),
+        ("grpc.server_max_unrequested_time_in_server", UNTAKEN_S),
     ]
 
 
