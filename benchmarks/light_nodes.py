@@ -61,6 +61,7 @@ class Report:
         self.calls: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
         self.slowest: dict[str, float] = {}
+        self.staying: list[str] = []
 
     def took(self, call: str, seconds: float) -> None:
         """Count a call."""
@@ -74,6 +75,7 @@ class Report:
             "calls": self.calls,
             "errors": dict(self.errors.most_common(10)),
             "slowest": self.slowest,
+            "staying": self.staying,
             "cpu_s": time.process_time(),
         }
         fresh = self._path.with_suffix(".new")
@@ -87,6 +89,7 @@ class LightNode:
     def __init__(self, options: argparse.Namespace, number: int, report: Report) -> None:
         self._options = options
         self._number = number
+        self.stays = number % 10 != 0 or not options.churn
         self._report = report
         self._private, public = generate_key_pairs()
         self._key = public_key_to_bytes(public)
@@ -108,6 +111,8 @@ class LightNode:
         request = fleet_pb2.ActivateNodeRequest(public_key=self._key, heartbeat_interval=HEARTBEAT_S)
         self._node = Node(node_id=(await self._call("ActivateNode", request)).node_id)
         self._report.counts["active"] += 1
+        if self.stays:
+            self._report.staying.append(str(self._node.node_id))
 
     async def leave(self) -> None:
         """Deactivate this node and close its connection, as a SuperNode that is stopped."""
@@ -256,14 +261,14 @@ def _words(error: Any) -> str:
     return f"{type(error).__name__}: {error}"[:160]
 
 
-async def live(node: LightNode, gate: asyncio.Semaphore, away: float) -> None:
-    """Join and work; with `away`, leave now and then for so many seconds and join again as a new node."""
+async def live(node: LightNode, gate: asyncio.Semaphore, there_s: float) -> None:
+    """Join and work; with `there_s`, leave after so many seconds."""
     async with gate:
         await node.join()
     beating = asyncio.create_task(node.beat())
     working = asyncio.create_task(node.work())
     try:
-        await asyncio.wait([working], timeout=away or None)
+        await asyncio.wait([working], timeout=there_s or None)
         if working.done():
             working.result()
     finally:
@@ -281,10 +286,10 @@ async def main() -> None:
     report, gate = Report(options.report), asyncio.Semaphore(STARTING)
 
     async def keep(number: int) -> None:
-        comes_and_goes = number % 10 == 0 and options.churn
         while True:
-            away = options.churn * random.uniform(0.5, 1.5) if comes_and_goes else 0.0  # noqa: S311
-            await live(LightNode(options, number, report), gate, away)
+            node = LightNode(options, number, report)
+            there_s = 0.0 if node.stays else options.churn * random.uniform(0.5, 1.5)  # noqa: S311
+            await live(node, gate, there_s)
 
     tasks = [asyncio.create_task(keep(options.first + each)) for each in range(options.nodes)]
     while not stop.is_set():

@@ -1,8 +1,8 @@
-"""Measure the cost of many small arrays, compared with one array of the same bytes, under `oneflower up`.
+"""Measure what a round costs by the number of arrays that hold the same model, under `oneflower up`.
 
-``python benchmarks/many_arrays.py``                           300 arrays of 1,000 floats, 2 nodes
-``python benchmarks/many_arrays.py --arrays 2000 --size 1``
-``python benchmarks/many_arrays.py --plain``                   both on stock Flower too, which packs nothing
+``python benchmarks/many_arrays.py``                           2, 300 and 2,000 arrays: 600,000 floats
+``python benchmarks/many_arrays.py --arrays 1,2000 --values 2000``
+``python benchmarks/many_arrays.py --plain``                   on stock Flower too, which packs nothing
 
 Trainings alternate on one machine. Each counts with its median round, and the ratio is the result.
 """
@@ -47,44 +47,41 @@ def seconds_a_round(
 def main() -> None:
     """Train alternately and print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--arrays", type=int, default=300)
-    parser.add_argument("--size", type=int, default=1000, help="floats in each")
+    parser.add_argument("--arrays", default="2,300,2000", help="numbers of arrays; ratios are to the first")
+    parser.add_argument("--values", type=int, default=600_000, help="floats in all arrays together")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--turns", type=int, default=2)
     parser.add_argument("--plain", action="store_true")
     given = parser.parse_args()
     from numpy_app import write_numpy_app
 
-    whole, many = (1, given.arrays * given.size), (given.arrays, given.size)
+    counts = [int(each) for each in given.arrays.split(",")]
     stock = {"FL_FLOWER_WORKAROUNDS": "NO", "FL_WARM_EXECUTOR": "NO"}
-    kinds: dict[str, tuple[tuple[int, int], dict[str, str]]] = {
-        "one array": (whole, {}),
-        "packed": (many, {}),
-    }
+    kinds = [(f"{count} arrays", count, {}) for count in counts]
     if given.plain:
-        kinds |= {"one array, stock Flower": (whole, stock), "stock Flower": (many, stock)}
-    found: dict[str, list[float]] = {name: [] for name in kinds}
-    first: dict[str, list[float]] = {name: [] for name in kinds}
+        kinds += [(f"{count} arrays, stock Flower", count, stock) for count in counts]
+    found: dict[str, list[float]] = {name: [] for name, _, _ in kinds}
+    first: dict[str, list[float]] = {name: [] for name, _, _ in kinds}
     with tempfile.TemporaryDirectory() as folder:
         app = write_numpy_app(Path(folder) / "numpy-app")
         for turn in range(given.turns):
-            for name, ((arrays, size), variables) in kinds.items():
+            for name, count, variables in kinds:
                 rounds = seconds_a_round(
                     Path(folder) / f"{turn}-{name}",
                     app,
-                    arrays=arrays,
-                    size=size,
+                    arrays=count,
+                    size=given.values // count,
                     rounds=given.rounds,
                     **variables,
                 )
                 first[name].append(rounds[0])
                 found[name] += rounds[1:]
-    base = median(found["one array"]), median(first["one array"])
-    print(f"{given.arrays} arrays of {given.size} floats, {NODES} nodes; relative to one array:")
-    for name in kinds:
+    base = kinds[0][0]
+    print(f"{given.values} floats, {NODES} nodes; relative to {base}, {median(found[base]):.2f} s a round:")
+    for name, _, _ in kinds:
         print(
-            f"  {name:24} x{median(found[name]) / base[0]:.2f} a round, "
-            f"x{median(first[name]) / base[1]:.2f} the first"
+            f"  {name:28} x{median(found[name]) / median(found[base]):.2f} a round, "
+            f"x{median(first[name]) / median(first[base]):.2f} the first"
         )
 
 

@@ -25,9 +25,11 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, Final
 
+from oneflower.codes import Task
 from oneflower.errors import OneflowerError
 from oneflower.flower.fab import build_fab
 from oneflower.journal import read_journal
@@ -62,7 +64,7 @@ IDLE_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One case. Seconds and megabytes; `lost` counts messages without a valid reply."""
+    """One case. Seconds and megabytes; `lost` counts messages to nodes that stay without a valid reply."""
 
     nodes: int
     lost: int
@@ -80,6 +82,7 @@ class Result:
     serverapp_mb: float
     slowest_heartbeat_s: float
     rss_mb_after_each_tenth: tuple[int, ...] = ()
+    serverapp_mb_after_each_tenth: tuple[int, ...] = ()
 
 
 def main() -> None:
@@ -144,12 +147,12 @@ def _train(
     calls, began = read_reports(reports)["calls"], cpu_s(superlink)
     app = build_fab(write_app(folder.root / "app"))
     run = cluster.control.submit(app.content, submitted(run_config(nodes, options), app.own))
-    peak, watched = Counter[str](), list[int]()
+    peak, watched = Counter[str](), list[dict[str, int]]()
     ended = time.monotonic() + options.limit
     while not (state := cluster.control.status(run)).finished and time.monotonic() < ended:
-        for key, value in sample(superlink, database).items():
+        watched.append(sample(superlink, database))
+        for key, value in watched[-1].items():
             peak[key] = max(peak[key], value)
-        watched.append(sample(superlink, database)["rss"] >> 20)
         if options.minutes and time.monotonic() > ended - options.limit + 60 * options.minutes:
             break
         time.sleep(1.0)
@@ -158,10 +161,12 @@ def _train(
     entries = [each.event for each in read_journal(folder.journal)] if folder.journal.exists() else []
     rounds = [each for each in entries if isinstance(each, RoundCompleted) and each.round > 0]
     report = read_reports(reports)
-    replies = sum(isinstance(each, ReplyReceived) and each.round > 0 for each in entries)
     if options.stock:
-        rounds, replies = [None] * (options.rounds * state.finished), report["counts"]["replies"]
-    asked = 2 * nodes * (len(rounds) if options.minutes else options.rounds)
+        rounds = [None] * (options.rounds * state.finished)
+        lost = max(0, 2 * nodes * options.rounds - report["counts"]["replies"])
+    else:
+        counted = {each.round for each in rounds} if options.minutes else set(range(1, options.rounds + 1))
+        lost = without_reply(entries, counted, report["staying"])
     told = [seconds.seconds for seconds in rounds if seconds is not None]
     if report["errors"]:
         print(f"  errors: {dict(report['errors'].most_common(6))}", file=sys.stderr)
@@ -171,7 +176,7 @@ def _train(
     done = max(1, len(rounds))
     return Result(
         nodes=nodes,
-        lost=max(0, asked - replies),
+        lost=lost,
         rounds=len(rounds),
         seconds_a_round=sum(told) / len(told) if told else 0.0,
         cpu_seconds_a_round=used / done,
@@ -185,8 +190,21 @@ def _train(
         serverapp_cpu_seconds_a_round=peak["serverapp_cpu"] / TICKS / done,
         serverapp_mb=peak["serverapp_rss"] / 2**20,
         slowest_heartbeat_s=report["slowest"].get("SendNodeHeartbeat", 0.0),
-        rss_mb_after_each_tenth=tuple(watched[:: max(1, len(watched) // 10)]) if options.minutes else (),
+        rss_mb_after_each_tenth=each_tenth(watched, "rss") if options.minutes else (),
+        serverapp_mb_after_each_tenth=each_tenth(watched, "serverapp_rss") if options.minutes else (),
     )
+
+
+def without_reply(events: list[Any], rounds: set[int], staying: list[str]) -> int:
+    """Return how many messages of these rounds to nodes that stay have no valid reply."""
+    replied = {(each.round, each.phase, each.client) for each in events if isinstance(each, ReplyReceived)}
+    wanted = product(rounds, (Task.TRAIN, Task.EVALUATE), staying)
+    return sum(each not in replied for each in wanted)
+
+
+def each_tenth(watched: list[dict[str, int]], name: str) -> tuple[int, ...]:
+    """Return the megabytes after each tenth of the time."""
+    return tuple(each[name] >> 20 for each in watched[:: max(1, len(watched) // 10)])
 
 
 @contextmanager
@@ -225,6 +243,7 @@ def read_reports(reports: list[Path]) -> dict[str, Any]:
     """Return the sums of the reports of all processes."""
     found: dict[str, Any] = {name: Counter() for name in ("counts", "calls", "errors")}
     slowest: dict[str, float] = {}
+    staying: list[str] = []
     for path in reports:
         if path.exists():
             read = json.loads(path.read_text(encoding="utf-8"))
@@ -232,7 +251,8 @@ def read_reports(reports: list[Path]) -> dict[str, Any]:
                 counter.update(read[name])
             for name, seconds in read["slowest"].items():
                 slowest[name] = max(seconds, slowest.get(name, 0.0))
-    return {**found, "slowest": slowest}
+            staying += read["staying"]
+    return {**found, "slowest": slowest, "staying": staying}
 
 
 def write_app(folder: Path) -> Path:

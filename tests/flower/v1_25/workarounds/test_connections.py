@@ -4,6 +4,10 @@ import sqlite3
 import threading
 
 import pytest
+from flwr.common.constant import Status, SubStatus
+from flwr.common.inflatable import get_object_tree, no_object_id_recompute
+from flwr.common.typing import RunStatus
+from flwr.server.superlink.utils import check_abort
 
 from oneflower.flower.v1_25.lane import LANE, Rank
 from oneflower.flower.v1_25.workarounds import connections
@@ -165,3 +169,78 @@ def test_flower_takes_the_write_lock_for_it(superlink):
             state.get_run_status({superlink.run_id})
     finally:
         writer.close()
+
+
+def statements(connection, function):
+    """Return the statements that a function executes."""
+    found = []
+    connection.set_trace_callback(found.append)
+    try:
+        function()
+    finally:
+        connection.set_trace_callback(None)
+    return found
+
+
+def tree_of(message):
+    with no_object_id_recompute():
+        return get_object_tree(message)
+
+
+@pytest.mark.parametrize(("mended", "times"), [(False, 5), (True, 1)])
+def test_the_objects_of_a_message_are_registered_in_one_transaction(superlink, apply, mended, times):
+    if mended:
+        apply(WORKAROUND)
+    store, tree = superlink.objects.store(), tree_of(superlink.message())
+    done = statements(store.conn, lambda: store.preregister(superlink.run_id, tree))
+    assert done.count("COMMIT") == times == done.count("BEGIN ")
+    assert len(store) == 5
+    gone = statements(store.conn, lambda: store.delete(tree.object_id))
+    assert len(store) == 0
+    if mended:
+        assert gone.count("COMMIT") == 1
+
+
+def test_of_a_tree_that_is_refused_nothing_is_registered(superlink, apply):
+    apply(WORKAROUND)
+    store, tree = superlink.objects.store(), tree_of(superlink.message())
+    tree.children.add(object_id="no hash").children.add(object_id="0" * 64)
+    with pytest.raises(ValueError, match="Invalid object ID"):
+        store.preregister(superlink.run_id, tree)
+    assert len(store) == 0
+    assert not store.conn.in_transaction
+    store.preregister(superlink.run_id, tree_of(superlink.message()))
+    assert len(store) == 5
+
+
+@pytest.mark.parametrize("mended", [False, True])
+def test_a_call_does_not_count_the_objects(superlink, apply, mended):
+    if mended:
+        apply(WORKAROUND)
+    state, store = one_call(superlink)
+    done = statements(store.conn, lambda: check_abort(superlink.run_id, [], state, store))
+    assert any("COUNT(*)" in each for each in done) is not mended
+
+
+def test_the_objects_of_a_run_that_is_over_still_go(superlink, apply):
+    apply(WORKAROUND)
+    state, store = one_call(superlink)
+    store.preregister(superlink.run_id, tree_of(superlink.message()))
+    state.update_run_status(superlink.run_id, RunStatus(Status.FINISHED, SubStatus.COMPLETED, ""))
+    check_abort(superlink.run_id, [], state, store)
+    assert len(store) == 0
+
+
+def test_tokens_are_looked_for_once_a_second(superlink, apply, monkeypatch):
+    apply(WORKAROUND)
+    now = [0.0]
+    monkeypatch.setattr(connections.time, "monotonic", lambda: now[0])
+    state = superlink.states.state()
+
+    def looked():
+        done = statements(state.conn, lambda: state.get_run_status({superlink.run_id}))
+        return any("token_store" in each for each in done)
+
+    assert [looked(), looked()] == [True, False]
+    now[0] = connections.CLEANUP_S
+    assert looked()

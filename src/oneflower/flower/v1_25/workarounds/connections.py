@@ -5,6 +5,9 @@ It looks rows up by an index, adds up what is counted, and copies the write-ahea
 
 import sqlite3
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +18,7 @@ from flwr.server.superlink.linkstate.linkstate_factory import LinkStateFactory
 from flwr.server.superlink.linkstate.sqlite_linkstate import SqliteLinkState
 from flwr.supercore import sqlite_mixin
 from flwr.supercore.corestate.sqlite_corestate import SqliteCoreState
+from flwr.supercore.object_store import object_store_factory
 from flwr.supercore.object_store.object_store_factory import ObjectStoreFactory
 from flwr.supercore.object_store.sqlite_object_store import SqliteObjectStore
 from flwr.supercore.sqlite_mixin import SqliteMixin
@@ -40,6 +44,59 @@ INDEXES: Final = {
 """Flower has none of these: each question for work reads all messages, each object that goes all objects."""
 
 
+CLEANUP_S: Final = 1.0
+"""Flower looks for expired tokens with each call; one is of use for so much longer at most."""
+
+
+class Connection(sqlite3.Connection):
+    """A connection on which several transactions can be one."""
+
+    _is_whole = False
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Commit what is written meanwhile once, at the end, or none of it."""
+        if self._is_whole:
+            yield
+            return
+        with self:
+            self._is_whole = True
+            try:
+                yield
+            finally:
+                self._is_whole = False
+
+    def __exit__(self, *error: Any) -> Any:  # noqa: PYI036 - as three arguments
+        """End a transaction, unless it is part of a larger one."""
+        return None if self._is_whole else super().__exit__(*error)
+
+
+class Store(SqliteObjectStore):
+    """Flower's store, where what goes through many objects is one transaction: each is committed there."""
+
+    def __bool__(self) -> bool:
+        """Say that there is a store; Python would count its objects, with each call of a node."""
+        return True
+
+    def _whole(self) -> AbstractContextManager[None]:
+        return self.conn.whole()  # type: ignore[attr-defined,no-any-return]  # Databases made it
+
+    def preregister(self, run_id: int, object_tree: Any) -> list[str]:
+        """Register the objects of a tree, or none."""
+        with self._whole():
+            return super().preregister(run_id, object_tree)
+
+    def delete(self, object_id: str) -> None:
+        """Delete an object, and what no other refers to."""
+        with self._whole():
+            super().delete(object_id)
+
+    def delete_objects_in_run(self, run_id: int) -> None:
+        """Delete the objects of a run."""
+        with self._whole():
+            super().delete_objects_in_run(run_id)
+
+
 class Databases:
     """The module ``sqlite3``, whose connections wait longer and may be handed from thread to thread."""
 
@@ -49,7 +106,7 @@ class Databases:
 
     def connect(self, path: str) -> sqlite3.Connection:
         """Open a database; the caller sees that one thread at a time uses the connection."""
-        return sqlite3.connect(path, timeout=BUSY_S, check_same_thread=False)
+        return sqlite3.connect(path, timeout=BUSY_S, check_same_thread=False, factory=Connection)
 
 
 class Kept:
@@ -84,12 +141,17 @@ def apply(patch: Patch) -> None:
     """Keep link states and object stores, and write to the database only where there is something to do."""
     kept, upkeep = Kept(), Upkeep()
     patch(sqlite_mixin, "sqlite3", Databases())
+    patch(object_store_factory, "SqliteObjectStore", Store)
     patch(ObjectStoreFactory, "store", _keeping(ObjectStoreFactory.store, kept, upkeep))
     patch(LinkStateFactory, "state", _keeping(LinkStateFactory.state, kept, upkeep))
     cleanup = SqliteCoreState._cleanup_expired_tokens  # noqa: SLF001 - it is what is mended
+    next_cleanup: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
 
     @wraps(cleanup)
     def cleanup_expired_tokens(self: Any) -> None:
+        if time.monotonic() < next_cleanup.get(self, 0.0):
+            return
+        next_cleanup[self] = time.monotonic() + CLEANUP_S
         query = "SELECT 1 FROM token_store WHERE active_until < ? LIMIT 1"
         if self.conn.execute(query, (now().timestamp(),)).fetchone():
             cleanup(self)
@@ -134,14 +196,19 @@ WORKAROUND = Workaround(
     name="kept-connections",
     purpose=Purpose.SPEED,
     effect="Each call opens the database up to five times and takes its write lock to delete expired "
-    "tokens: 2.5 of the 4 ms that a call takes.",
+    "tokens: 2.5 of the 4 ms that a call takes; and it counts all objects, so that each takes longer the "
+    "more there are.",
     cause="connections that are opened for each call: linkstate_factory.py:73, object_store_factory.py:61, "
-    "node_auth_server_interceptor.py:128; a write: sqlite_corestate.py:138",
+    "node_auth_server_interceptor.py:128; a write: sqlite_corestate.py:138; the truth of a store is its "
+    "number of objects: superlink/utils.py:49; a transaction for each: sqlite_object_store.py:83",
     programs=frozenset({Program.SUPERLINK}),
     after=("zero-byte-traffic",),
     sources={
         "flwr.server.superlink.linkstate.linkstate_factory": {"LinkStateFactory.state": "a685e27c974c"},
-        "flwr.supercore.object_store.object_store_factory": {"ObjectStoreFactory.store": "7990ab871e5c"},
+        "flwr.supercore.object_store.object_store_factory": {
+            "ObjectStoreFactory.store": "7990ab871e5c",
+            "SqliteObjectStore": "fbb06e485428",
+        },
         "flwr.supercore.corestate.sqlite_corestate": {
             "SqliteCoreState._cleanup_expired_tokens": "21fc93c538f1",
             "SQL_CREATE_TABLE_TOKEN_STORE": "8673dd3b3f91",
@@ -150,7 +217,13 @@ WORKAROUND = Workaround(
             "SqliteMixin": "70e4c64db746",
             "sqlite3": "af328599ee6b",
         },
+        "flwr.server.superlink.utils": {"check_abort": "56036869c534"},
         "flwr.supercore.object_store.sqlite_object_store": {
+            "SqliteObjectStore": "fbb06e485428",
+            "SqliteObjectStore.preregister": "a9d5168debb8",
+            "SqliteObjectStore.delete": "e27309f36184",
+            "SqliteObjectStore.delete_objects_in_run": "f8870bb1a76b",
+            "SqliteObjectStore.__len__": "2c0aa8507d07",
             "SqliteObjectStore.get_sql_statements": "4673955ed132",
             "SQL_CREATE_OBJECT_CHILDREN": "097edb20b7a5",
             "SQL_CREATE_RUN_OBJECTS": "fa6f32058775",

@@ -20,6 +20,7 @@ from flwr.server.superlink.serverappio.serverappio_servicer import ServerAppIoSe
 from flwr.supercore.object_store import NoObjectInStoreError
 from flwr.supercore.object_store.sqlite_object_store import SqliteObjectStore
 
+from oneflower.flower.v1_25.lane import LANE
 from oneflower.flower.v1_25.workarounds.objects import CHANGING
 from oneflower.flower.v1_25.workarounds.registry import Patch, Program, Purpose, Workaround
 
@@ -76,11 +77,12 @@ class Trees:
     def put(self, store: Any, object_id: str, object_content: bytes) -> None:
         """Take a content, and make its object's children what it says, if possible before it is here."""
         true = set(get_object_children_ids_from_object_content(object_content))
-        if true != _children(store, object_id) and get_object_id(object_content) == object_id:
+        was_right = true == _children(store, object_id)
+        if not was_right and get_object_id(object_content) == object_id:
             with CHANGING:
                 _set_children(store, object_id, true)
         self._put(store, object_id, object_content)  # it compares the content with the id
-        if true != _children(store, object_id):
+        if not (was_right and LANE.is_mine()) and true != _children(store, object_id):
             with CHANGING:  # another has named others just now; or it was fetched and deleted since
                 _set_children(store, object_id, true)
         self._of_messages.discard(object_id)
