@@ -15,7 +15,7 @@ from oneflower.flower.api import Grid, Message, log
 from oneflower.flower.grid_base import DelegatingGrid, Owed, Phase, Reply
 from oneflower.flower.packing_grid import PackingGrid
 from oneflower.flower.refusals import refusal_of
-from oneflower.flower.waiting import Durations, Pacing, Polls, Typical, patience_s, pause_s
+from oneflower.flower.waiting import Durations, Pacing, Polls, pause_s
 
 __all__ = ["Pacing", "Reply", "RoundGrid"]
 
@@ -258,27 +258,18 @@ class RoundGrid(DelegatingGrid):
 
     def _overdue(self, phase: Phase) -> set[int]:
         """Return the nodes that are silent for longer than their work can take."""
-        kind, now = phase.message_type, self._clock()
-        known = {**self._durations.usual(kind, phase.messages), **phase.seconds}
-        others = Typical(known, len(phase.messages))
-        found = set()
-        for node in phase.silent() - phase.resent:
-            own, typical = self._durations.of(kind, node), others.expected(node)
-            if now - phase.sent[node] >= patience_s(own, typical, phase.timeout_s, self._pacing):
-                found.add(node)
-        return found
+        patience = self._durations.patience(
+            phase.message_type, phase.messages, phase.seconds, phase.timeout_s, self._pacing
+        )
+        now = self._clock()
+        return {node for node in phase.silent() - phase.resent if now - phase.sent[node] >= patience(node)}
 
     def _resend_to_silent(self, phase: Phase) -> None:
         overdue = self._overdue(phase)
         for node in sorted(overdue & set(self._inner.get_node_ids())) if overdue else ():
             lost, silent_s = phase.messages[node], self._clock() - phase.sent[node]
-            log(
-                WARNING,
-                "work sent again node=%d message=%s silent_s=%.0f",
-                node,
-                phase.message_type,
-                silent_s,
-            )
+            told = "work sent again node=%d message=%s silent_s=%.0f"
+            log(WARNING, told, node, phase.message_type, silent_s)
             phase.resent.add(node)
             again = Message(lost.content, node, phase.message_type, group_id=lost.metadata.group_id)
             self._push(phase, again)

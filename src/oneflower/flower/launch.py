@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from oneflower.errors import OneflowerError, SettingsError
-from oneflower.files import MOST_OPEN, PRIVATE_UMASK, allow_open_files, most_open_files
+from oneflower.files import PRIVATE_UMASK
 from oneflower.flower.app_packages import prepare_packages, use_packages
 from oneflower.flower.database import DATABASE_VARIABLE, set_aside_damaged
 from oneflower.flower.guard import GUARDED
@@ -33,6 +33,7 @@ from oneflower.flower.programs import (
     WARM_EXECUTOR,
     value_of,
 )
+from oneflower.flower.resources import allow_connections, stay_on_one, use_all
 from oneflower.flower.sockets import SOCKETS, folder_of, prepare, with_socket
 from oneflower.flower.uncollected import uncollected
 from oneflower.flower.version import require_deployed
@@ -56,7 +57,6 @@ LOOPBACK_FLAGS = {
     "supernode": {"--clientappio-api-address": "127.0.0.1:9094"},
 }
 OLD_NAMES = {"--control-api-address": "--exec-api-address"}  # Flower refuses both together
-FEW_FILES = 4096
 SERVING = frozenset({"superlink", "supernode"})
 APP_PROGRAMS = frozenset({"serverapp", "clientapp", WARM_EXECUTOR})
 GUARDED_PROGRAMS = frozenset({"superlink", "supernode", "superexec"})
@@ -113,11 +113,11 @@ def _prepared(program: str, arguments: list[str], environ: Mapping[str, str]) ->
     function = entry_point.load()
     if settings.flower_workarounds:
         if program == "superlink":
-            _allow_connections()
+            allow_connections()
         _apply_workarounds(program, settings, known_keys=NODE_AUTH in arguments)
         _look_after(program, arguments, environ)
-    if program == "superlink" and NODE_AUTH in arguments:
-        _admit_members(settings.node_keys, environ)
+    if program == "superlink":
+        _prepare_superlink(arguments, settings, environ)
     if program == "supernode":
         _name_proxy(value_of("--superlink", arguments) or "")
     # A SuperNode with --isolation process has an executor that somebody else runs.
@@ -126,19 +126,6 @@ def _prepared(program: str, arguments: list[str], environ: Mapping[str, str]) ->
         arguments += ["--isolation", "process"]
     sys.argv = [entry_point.command, *arguments, *_token()]
     return partial(run_to_the_end, function) if settings.flower_workarounds else function
-
-
-def _allow_connections() -> None:
-    """Raise the limit of open files: each connection is one, and 1,024 is the usual limit."""
-    allow_open_files()
-    files = most_open_files()
-    if files < FEW_FILES:
-        log.warning(
-            "open files limit=%d wanted=%d: half of them may be connections of SuperNodes. Raise the hard "
-            "limit: LimitNOFILE=%d in a systemd unit, --ulimit=nofile=%d:%d for docker run; see `ulimit -Hn`",
-            files,
-            *[MOST_OPEN] * 4,
-        )
 
 
 def _find_packages(program: str, environ: Mapping[str, str]) -> None:
@@ -175,6 +162,7 @@ def run_to_the_end(function: Callable[[], object]) -> None:
 def prepare_environment(program: str) -> None:
     """Set what a Flower process needs before flwr is imported; its files are this user's alone."""
     os.umask(PRIVATE_UMASK)
+    use_all(os.environ)
     share_arenas()
     name, value = GRPC_FORKS
     if program in LOOPS:
@@ -248,6 +236,13 @@ def _apply_workarounds(program: str, settings: Settings, *, known_keys: bool) ->
     needed = workarounds.configured(max_update_mb=settings.max_update_mb, known_keys=known_keys)
     names = workarounds.apply(needed, workarounds.Program(program), speedups=settings.flower_speedups)
     log.info("workarounds applied program=%s names=%s", program, ",".join(names))
+
+
+def _prepare_superlink(arguments: Sequence[str], settings: Settings, environ: Mapping[str, str]) -> None:
+    if settings.flower_workarounds and settings.flower_speedups:
+        stay_on_one(os.environ)
+    if NODE_AUTH in arguments:
+        _admit_members(settings.node_keys, environ)
 
 
 def _admit_members(node_keys: str, environ: Mapping[str, str]) -> None:

@@ -71,6 +71,21 @@ class Durations:
         """Return what each of these nodes usually takes, where that is known."""
         return {node: usual_s(known) for node in nodes if (known := self.of(kind, node))}
 
+    def patience(
+        self,
+        kind: str,
+        nodes: Collection[int],
+        seconds: Mapping[int, float],
+        timeout_s: float,
+        pacing: Pacing,
+    ) -> Callable[[int], float]:
+        """Return what says for how long a node may be silent, `patience_s`, in a phase with these nodes.
+
+        `seconds` are those of the valid replies that have come.
+        """
+        others = Typical({**self.usual(kind, nodes), **seconds}, len(nodes))
+        return lambda node: patience_s(self.of(kind, node), others.expected(node), timeout_s, pacing)
+
 
 Pull = Callable[[list[str], float], Iterable[Message]]
 """Returns the replies to messages that are there; may wait for one for so many seconds."""

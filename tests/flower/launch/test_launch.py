@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from oneflower.errors import ClusterError, SettingsError
-from oneflower.flower import launch
+from oneflower.flower import launch, resources
 from oneflower.flower.programs import TOKEN_VARIABLE
 from oneflower.flower.sockets import SOCKETS
 from oneflower.flower.v1_25.entry_points import EntryPoint
@@ -19,7 +19,9 @@ from oneflower.flower.v1_25.entry_points import EntryPoint
 @pytest.fixture
 def started(monkeypatch, tmp_path):
     """Start programs whose entry point only notes how it was called."""
-    calls = SimpleNamespace(argv=None, workarounds=[], speedups=None, executor=[], known_keys=None, files=0)
+    calls = SimpleNamespace(
+        argv=None, workarounds=[], speedups=None, executor=[], known_keys=None, files=0, pinned=[]
+    )
     monkeypatch.setattr(sys, "argv", ["before"])
 
     def entry_point():
@@ -34,7 +36,8 @@ def started(monkeypatch, tmp_path):
     monkeypatch.setattr(launch, "_apply_workarounds", apply)
     monkeypatch.setattr(launch, "_look_after", lambda *_: None)
     monkeypatch.setattr(launch, "_admit_members", lambda *_: None)
-    monkeypatch.setattr(launch, "allow_open_files", lambda: vars(calls).update(files=calls.files + 1))
+    monkeypatch.setattr(resources, "allow_open_files", lambda: vars(calls).update(files=calls.files + 1))
+    monkeypatch.setattr(launch, "stay_on_one", lambda _: calls.pinned.append(True))
     monkeypatch.setattr("oneflower.flower.v1_25.warm.start.keep_running", calls.executor.append)
 
     monkeypatch.setattr(os, "environ", dict(os.environ))
@@ -56,11 +59,24 @@ def test_a_superlink_knows_whether_keys_are_known_and_has_files_for_connections(
     assert started("supernode", "--insecure").files == 2
 
 
+@pytest.mark.parametrize(
+    ("program", "environ", "pinned"),
+    [
+        ("superlink", {}, [True]),
+        ("superlink", {"FL_FLOWER_SPEEDUPS": "NO"}, []),
+        ("superlink", {"FL_FLOWER_WORKAROUNDS": "NO"}, []),
+        ("supernode", {}, []),
+    ],
+)
+def test_a_superlink_alone_stays_on_one_processor(started, program, environ, pinned):
+    assert started(program, "--insecure", **environ).pinned == pinned
+
+
 @pytest.mark.parametrize(("files", "told"), [(1024, True), (20_000, False)])
 def test_a_superlink_that_may_have_few_files_open_says_how_to_raise_that(
     started, monkeypatch, caplog, files, told
 ):
-    monkeypatch.setattr(launch, "most_open_files", lambda: files)
+    monkeypatch.setattr(resources, "most_open_files", lambda: files)
     started("superlink", "--insecure")
     said = "open files limit=1024 wanted=65536: half of them may be connections of SuperNodes" in caplog.text
     assert said is told
