@@ -160,20 +160,23 @@ def test_the_journal_has_the_changes_and_no_distances(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("setting", "megabytes", "notes", "done", "streams"),
+    ("setting", "megabytes", "clients", "notes", "done", "streams"),
     [
-        ("auto", 64, {}, 0, True),
-        ("auto", 63, {}, 0, False),
-        ("auto", 64, {}, 3, False),  # a checkpoint of a release without streaming
-        ("auto", 1, {NOTE: True}, 3, True),
-        ("auto", 64, {NOTE: False}, 3, False),
-        ("YES", 1, {NOTE: False}, 3, True),
-        ("NO", 64, {NOTE: True}, 3, False),
+        ("auto", 64, 2, {}, 0, True),
+        ("auto", 63, 2, {}, 0, False),
+        ("auto", 1, 255, {}, 0, False),
+        ("auto", 1, 256, {}, 0, True),  # the updates of all clients together are large
+        ("auto", 64, 2, {}, 3, False),  # a checkpoint of a release without streaming
+        ("auto", 1, 256, {NOTE: False}, 3, False),
+        ("auto", 1, 2, {NOTE: True}, 3, True),
+        ("auto", 64, 2, {NOTE: False}, 3, False),
+        ("YES", 1, 2, {NOTE: False}, 3, True),
+        ("NO", 64, 2, {NOTE: True}, 3, False),
     ],
 )
-def test_a_resume_goes_on_as_the_training_began(setting, megabytes, notes, done, streams):
+def test_a_resume_goes_on_as_the_training_began(setting, megabytes, clients, notes, done, streams):
     model = {"w": np.broadcast_to(np.float32(0), (megabytes << 18,)), "n": np.zeros(9 << 20, np.int8)}
-    assert decide(setting, model, notes, done) is streams
+    assert decide(setting, model, notes, done=done, clients=clients) is streams
     assert notes[NOTE] is streams
 
 

@@ -63,32 +63,39 @@ def initial_arrays(model: str, megabytes: int) -> ArrayRecord:
 
 def watch(grid: Any, path: str) -> None:
     """Record each pushed message and each pulled reply of a Grid, or of a class of Grids."""
-    push, pull = grid.push_messages, grid.pull_messages
+    pulls = "wait_for_replies" if hasattr(grid, "wait_for_replies") else "pull_messages"  # ours
+    push, pull = grid.push_messages, getattr(grid, pulls)
     pending: dict[str, tuple[str, object]] = {}
 
     def push_messages(*arguments: Any) -> Iterable[str]:
         *grids, messages = arguments
         sent = list(messages)
-        phases = {phase_of(message) for message in sent}
-        if any(phase not in phases for phase in pending.values()):
+        phases = {phase_of(message) for message in sent} - {None}
+        if phases and any(phase not in phases for phase in pending.values()):
             note(path, "lost", messages=len(pending))
             raise LostMessageError(f"{len(pending)} messages were not answered")
         message_ids = list(push(*grids, sent))
         for message, message_id in zip(sent, message_ids, strict=True):
-            kind, number = pending[message_id] = phase_of(message)
+            phase = phase_of(message)
+            if phase is None:
+                continue
+            pending[message_id] = phase
+            kind, number = phase
             note(path, "pushed", message=message_id, kind=kind, round=number)
         return message_ids
 
-    def pull_messages(*arguments: Any) -> Iterator[Message]:
+    def pull_replies(*arguments: Any) -> Iterator[Message]:
         for reply in pull(*arguments):
             pending.pop(reply.metadata.reply_to_message_id, None)
             note(path, "pulled", message=reply.metadata.reply_to_message_id, error=reply.has_error())
             yield reply
 
-    grid.push_messages, grid.pull_messages = push_messages, pull_messages
+    grid.push_messages = push_messages
+    setattr(grid, pulls, pull_replies)
 
 
-def phase_of(message: Message) -> tuple[str, object]:
-    """Return the phase (train or evaluate) and the round of a message."""
-    number = message.content.config_records["config"]["server-round"]
-    return message.metadata.message_type, number
+def phase_of(message: Message) -> tuple[str, object] | None:
+    """Return the phase (train or evaluate) and the round of a message; None of what is asked before."""
+    records = message.content.config_records
+    number = records["config"].get("server-round") if "config" in records else None
+    return None if number is None else (message.metadata.message_type, number)

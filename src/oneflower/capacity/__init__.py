@@ -10,6 +10,7 @@ from oneflower.capacity.needs import (
     serverapp_bytes,
     superlink_bytes,
     supernode_bytes,
+    worth_streaming,
 )
 from oneflower.capacity.room import disk_free, memory_free, own_memory
 from oneflower.capacity.rounds import (
@@ -40,4 +41,5 @@ __all__ = [
     "superlink_memory_mb",
     "supernode_bytes",
     "through_sites",
+    "worth_streaming",
 ]

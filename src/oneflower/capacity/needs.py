@@ -18,6 +18,15 @@ SUPERLINK_CLIENTS: Final = 48
 SUPERNODE_BASE: Final = 300 * MB
 SPARE_REPLIES: Final = 2 << 30
 """What the file of a round's replies leaves free of a disk; with less, replies stay in memory."""
+LARGE_MODEL: Final = 64 << 20
+LARGE_ROUND: Final = 256 << 20
+"""With FL_STREAMING_MEAN=auto updates are summed as they come from this size of a model on, or of all updates
+of a round together; below both they are kept until all have come, and cost little."""
+
+
+def worth_streaming(model_bytes: float, clients: int) -> bool:
+    """Return whether the updates of so many clients are too large to lie in memory together."""
+    return model_bytes >= LARGE_MODEL or clients * model_bytes >= LARGE_ROUND
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from oneflower.capacity import (
     superlink_memory_mb,
     supernode_bytes,
     through_sites,
+    worth_streaming,
 )
 from oneflower.capacity.rounds import MOST_MEASURED
 from oneflower.cli.tables import print_table
@@ -73,7 +74,7 @@ def _rows(federation: Federation, *, mean: bool, sites: int) -> list[tuple[str, 
         model_bytes=round(federation.model_bytes),
         clients=federation.at_work,
         largest_array_bytes=round(federation.model_bytes / federation.arrays),
-        streaming=mean,
+        streaming=mean and worth_streaming(federation.model_bytes, federation.at_work),
     )
     seconds = f"{cost.seconds:.1f}"
     if federation.nodes > MOST_MEASURED:

@@ -79,7 +79,7 @@ class ModelSettings(Derived):
         role=Role.SUPERLINK,
         consumers=Consumer.SERVERAPP,
         effect=Effect.MODEL,
-        help="Add each update to sums when it comes, not all at the end; auto does from 64 MB of weights",
+        help="Add each update to sums when it comes, not all at the end; auto does where updates are large",
     )
     min_fit_clients: int = variable(
         name="FL_MIN_FIT_CLIENTS",

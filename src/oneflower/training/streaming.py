@@ -21,6 +21,7 @@ from oneflower.aggregation import (
     Update,
     folded_bytes,
 )
+from oneflower.capacity import worth_streaming
 from oneflower.flower.api import ArrayRecord, Message, log
 from oneflower.flower.grid import RoundGrid
 from oneflower.flower.memory import keep_freed_memory, return_freed_memory
@@ -30,9 +31,7 @@ from oneflower.settings import TrainingConfig
 
 NOTE: Final = "streaming_mean"
 """Whether the training streams, in a checkpoint's notes: a resume never changes it."""
-LARGE_BYTES: Final = 64 << 20
-"""Below this size of a model, its updates are kept until the round's end: they cost little."""
-MOST_CLIENTS: Final = 4096
+MOST_CLIENTS: Final = 16_384
 LARGEST_FILE: Final = 8 << 40
 """The file takes no more of the disk than is written, and ext4 has no larger ones than 16 TB."""
 SMALL_ARRAY_BYTES: Final = 4096
@@ -108,15 +107,16 @@ def _memory_of(array: NDArray) -> object:
     return owner
 
 
-def decide(setting: str, model: Arrays, notes: MutableMapping[str, Any], done: int) -> bool:
+def decide(setting: str, model: Arrays, notes: MutableMapping[str, Any], *, done: int, clients: int) -> bool:
     """Return whether a training streams, and note it: a resume goes on as the training began.
 
-    A checkpoint of a release that did not stream has no note, and its training does not.
+    `clients` is how many train in a round by the settings, and not how many there happen to be. A checkpoint
+    of a release that did not stream has no note, and its training does not.
     """
     if setting != "auto":
         notes[NOTE] = setting == "YES"
     elif NOTE not in notes:
-        notes[NOTE] = done == 0 and folded_bytes(model) >= LARGE_BYTES
+        notes[NOTE] = done == 0 and worth_streaming(folded_bytes(model), clients)
     return bool(notes[NOTE])
 
 
@@ -135,7 +135,7 @@ def begin_streaming(  # noqa: PLR0913 - the settings, the strategy, the model, a
     which it may look at for as long as the training takes. `notes` and `done` are as for `decide`.
     """
     model, model_bytes = array_views(initial), bytes_of(initial)
-    if not decide(config.streaming_mean, model, notes, done):
+    if not decide(config.streaming_mean, model, notes, done=done, clients=config.most_updates):
         keep_freed_memory(model_bytes)
         return False
     folder = Path(config.checkpoint_path if config.checkpoint_enabled else tempfile.gettempdir())
