@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -161,33 +161,32 @@ def _train(
     entries = [each.event for each in read_journal(folder.journal)] if folder.journal.exists() else []
     rounds = [each for each in entries if isinstance(each, RoundCompleted) and each.round > 0]
     report = read_reports(reports)
+    told, done = [each.seconds for each in rounds], len(rounds)
     if options.stock:
-        rounds = [None] * (options.rounds * state.finished)
+        done = options.rounds * state.finished
         lost = max(0, 2 * nodes * options.rounds - report["counts"]["replies"])
     else:
         counted = {each.round for each in rounds} if options.minutes else set(range(1, options.rounds + 1))
         lost = without_reply(entries, counted, report["staying"])
-    told = [seconds.seconds for seconds in rounds if seconds is not None]
     if report["errors"]:
         print(f"  errors: {dict(report['errors'].most_common(6))}", file=sys.stderr)
     if state.finished and state.outcome != "completed":
         print(f"  the run ended: {state}\n{cluster.tails()[-2000:]}", file=sys.stderr)
     made = sum(report["calls"].values()) - sum(calls.values())
-    done = max(1, len(rounds))
     return Result(
         nodes=nodes,
         lost=lost,
-        rounds=len(rounds),
+        rounds=done,
         seconds_a_round=sum(told) / len(told) if told else 0.0,
-        cpu_seconds_a_round=used / done,
+        cpu_seconds_a_round=used / max(1, done),
         ms_a_call=1000 * used / max(1, made),
-        calls_a_round=made // done,
+        calls_a_round=made // max(1, done),
         rss_mb=peak["rss"] / 2**20,
         descriptors=peak["files"],
         threads=peak["threads"],
         database_mb=peak["database"] / 2**20,
         idle_cpu=idle,
-        serverapp_cpu_seconds_a_round=peak["serverapp_cpu"] / TICKS / done,
+        serverapp_cpu_seconds_a_round=peak["serverapp_cpu"] / TICKS / max(1, done),
         serverapp_mb=peak["serverapp_rss"] / 2**20,
         slowest_heartbeat_s=report["slowest"].get("SendNodeHeartbeat", 0.0),
         rss_mb_after_each_tenth=each_tenth(watched, "rss") if options.minutes else (),
@@ -328,8 +327,8 @@ def _descendants(pid: int) -> list[int]:
     return sorted(found - {pid})
 
 
-def parse() -> argparse.Namespace:
-    """Read the command line."""
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line, or other arguments."""
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("--nodes", default="10,50,100")
@@ -345,7 +344,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--stock-nodes", action="store_true", help="nodes that sign each call by itself")
     parser.add_argument("--keep", type=Path, help="copy the processes' logs to this folder")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ ONE_SERVICE_PARAMS=(
     'FL_NUM_ROUNDS' 'configure' 'Rounds of the whole training, including those before a resume' 'O|number'
     'FL_STRATEGY' 'configure' 'Strategy that aggregates the updates; app keeps the one that the app builds, else FedAvg' 'O|list'
     'FL_PRE_AGGREGATION' 'configure' 'Means in place of updates before a robust rule: of the nearest (NNM), or of two (bucketing)' 'O|list'
-    'FL_STREAMING_MEAN' 'configure' 'Add each update to sums when it comes, not all at the end; auto does from 64 MB of weights' 'O|list'
+    'FL_STREAMING_MEAN' 'configure' 'Add each update to sums when it comes, not all at the end; auto does where updates are large' 'O|list'
     'FL_MIN_FIT_CLIENTS' 'configure' 'Valid updates that a round needs (its quorum)' 'O|number'
     'FL_MIN_EVALUATE_CLIENTS' 'configure' 'Clients that must evaluate the model of a round; 0 switches client evaluation off' 'O|number'
     'FL_MIN_AVAILABLE_CLIENTS' 'configure' 'Clients that must be connected before a round starts' 'O|number'

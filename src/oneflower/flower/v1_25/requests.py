@@ -20,6 +20,8 @@ READ_S: Final = 120.0
 """A chunk of 5 MB at 350 kbit/s."""
 TAKE_S: Final = 180.0
 """For the response of a call that is answered; a question for work is held for 30 s of them."""
+LATE_S: Final = 10.0
+"""After that a caller holds up no other any longer, as long as it has to itself."""
 LOOK_S: Final = 5.0
 MOST_UNREAD: Final = 2500
 """Of the 3,300 threads, where anybody may make a key. One network has half of them at most: the others have
@@ -28,10 +30,12 @@ the rest."""
 
 @dataclass(slots=True)
 class _Begun:
-    """A call that has begun; while it waits for its turn and is worked on, it has no end."""
+    """A call that has begun, and since when its caller is waited for: not while it waits for its turn."""
 
     context: Any
-    ends: float
+    late: Callable[[], object]
+    since: float
+    patience_s: float
 
 
 @dataclass(slots=True)
@@ -52,11 +56,16 @@ class Requests:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _watched: bool = False
 
-    def begin(self, context: Any, end: Callable[[], object]) -> None:
-        """Watch a call; call `end` when it is over: its response was read, or the caller is gone."""
+    def begin(
+        self, context: Any, end: Callable[[], object], *, late: Callable[[], object] = lambda: None
+    ) -> None:
+        """Watch a call; call `end` when it is over: its response was read, or the caller is gone.
+
+        `late` is called, perhaps several times, when its caller has been waited for for `LATE_S` seconds.
+        """
         key = id(context)
         with self._lock:
-            self._begun[key] = _Begun(context, self.clock() + READ_S)
+            self._begun[key] = _Begun(context, late, self.clock(), READ_S)
             self._watch()
 
         def over() -> None:
@@ -86,7 +95,7 @@ class Requests:
             yield
         finally:
             if begun is not None:
-                begun.ends = inf
+                begun.since = inf
             with self._lock:
                 self._unread[network] -= 1
                 if not self._unread[network]:
@@ -96,13 +105,17 @@ class Requests:
         """Count the time in which the caller takes the response of a call, from now."""
         begun = self._begun.get(id(context))
         if begun is not None:
-            begun.ends = self.clock() + TAKE_S
+            begun.since, begun.patience_s = self.clock(), TAKE_S
 
     def cancel_slow(self) -> int:
         """Cancel the calls that have not come to their end in time; return how many."""
         now = self.clock()
         with self._lock:
-            slow = [begun.context for begun in self._begun.values() if begun.ends < now]
+            waited = [(now - begun.since, begun) for begun in self._begun.values()]
+        slow = [begun.context for seconds, begun in waited if seconds > begun.patience_s]
+        for seconds, begun in waited:
+            if seconds > LATE_S:
+                begun.late()
         for context in slow:
             context.cancel()
         return len(slow)

@@ -4,7 +4,7 @@ import logging
 import socket
 import threading
 import time
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime
 
@@ -291,6 +291,39 @@ def test_connections_leave_files_to_the_database():
     assert most == fleet_calls.MOST_CONNECTIONS > node_limits.MOST_NODES
 
 
+class Busy(grpc.ServerInterceptor):
+    """The thread that takes calls has no time until `free` is set."""
+
+    def __init__(self):
+        self.free = threading.Event()
+
+    def intercept_service(self, continuation, details):
+        assert self.free.wait(CALL_S)
+        return continuation(details)
+
+
+@pytest.mark.parametrize("mended", [False, True])
+def test_thousands_of_calls_wait_until_the_thread_that_takes_them_has_time(mended):
+    """gRPC cancels some where 1,000 and more wait, and a SuperNode of stock Flower ends on that."""
+    busy = Busy()
+    options = fleet_calls.connection_options(65_536) if mended else []
+    server = grpc.server(ThreadPoolExecutor(4), interceptors=[busy], options=options)
+    handlers = {"call": grpc.unary_unary_rpc_method_handler(lambda *_: b"")}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test", handlers),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            call = channel.unary_unary("/test/call")
+            begun = [call.future(b"", timeout=6 * CALL_S) for _ in range(4000)]
+            time.sleep(1.0)  # until all are there
+            busy.free.set()
+            assert all(each.code() is grpc.StatusCode.OK for each in begun) is mended
+    finally:
+        busy.free.set()
+        server.stop(None).wait(CALL_S)
+
+
 class TestOpenCalls:
     def test_keys_with_many_leave_some_for_a_key_with_none(self):
         calls = OpenCalls()
@@ -374,6 +407,20 @@ class TestRequests:
             with under_way.reading(quick):
                 assert under_way.cancel_slow() == 1
         assert (slow.cancelled, quick.cancelled) == (True, False)
+
+    def test_a_caller_that_is_waited_for_holds_up_others_for_seconds(self):
+        now, late = [0.0], []
+        under_way, call = Requests(clock=lambda: now[0]), self.Slow()
+        under_way.begin(call, list, late=lambda: late.append(now[0]))
+        with under_way.reading(call):
+            for now[0] in (requests.LATE_S - 1, requests.LATE_S + 1):
+                assert under_way.cancel_slow() == 0
+        now[0] = 1000.0
+        under_way.cancel_slow()
+        under_way.answered(call)
+        for now[0] in (1001.0, 1001.0 + requests.LATE_S):
+            assert under_way.cancel_slow() == 0
+        assert late == [requests.LATE_S + 1, 1001.0 + requests.LATE_S]
 
     def test_a_call_whose_answer_is_not_read_ends(self):
         now, ended = [0.0], []

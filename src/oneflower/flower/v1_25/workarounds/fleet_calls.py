@@ -1,6 +1,6 @@
 """A call to the Fleet API that is refused costs little, and one that is never finished ends."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -23,6 +23,7 @@ from oneflower.flower.v1_25.lane import LANE, Rank
 from oneflower.flower.v1_25.open_calls import OpenCalls
 from oneflower.flower.v1_25.refusals import MALFORMED, Refusals, refusing
 from oneflower.flower.v1_25.requests import Requests
+from oneflower.flower.v1_25.room import Room, Taken
 from oneflower.flower.v1_25.workarounds.registry import Patch, Program, Purpose, Workaround
 
 UNKNOWN_NODE: Final = grpc.StatusCode["UNAUTHENTICATED"]
@@ -34,6 +35,9 @@ HANDSHAKE_S: Final = 20.0
 """gRPC's own is two minutes."""
 UNTAKEN_S: Final = 300
 """A call for which no thread of Python's has had time; gRPC cancels it after 30 s, and a SuperNode ends."""
+PENDING: Final = 10_000
+MOST_PENDING: Final = 12_000
+"""Calls that wait for that; from the first number on gRPC cancels some. Its own is 1,000."""
 IDLE_S: Final = 120.0
 """A SuperNode calls at least each 30 s: it sends heartbeats."""
 THREADS: Final = 3300
@@ -41,7 +45,7 @@ THREADS: Final = 3300
 BEATING: Final = 8
 """Threads of heartbeats alone."""
 BUSY: Final = grpc.StatusCode["UNAVAILABLE"]
-_OBJECTS: Final = (PushObjectRequest.FromString, PullObjectRequest.FromString)
+_PUSH, _PULL = PushObjectRequest.FromString, PullObjectRequest.FromString
 RECEIVED: Final = "grpc.max_receive_message_length"
 
 
@@ -95,25 +99,32 @@ class _Calls:
         default_factory=lambda: ThreadPoolExecutor(BEATING, thread_name_prefix="heartbeats")
     )
 
+    rooms: Mapping[Any, Room] = field(default_factory=lambda: {_PUSH: Room(), _PULL: Room()})
+
     def reading_first(self, handler: Any, key: bytes) -> Any:
         """Return a handler that reads the request itself and counts the call; no caller sees a difference."""
         kind = handler.request_deserializer
         asks = kind == PullMessagesRequest.FromString
-        rank = Rank.OBJECT if kind in _OBJECTS else Rank.MESSAGE
+        room = self.rooms.get(kind)
+        rank = Rank.OBJECT if room else Rank.MESSAGE
 
         def answer(request: Any, context: Any) -> Any:
             with LANE.turn(rank):
                 return _answer(handler.unary_unary, request, context, self.refusals)
 
         def read_and_answer(requests: Any, context: Any) -> Any:
+            taken = room.take() if room else None
             try:
-                return answer(self._begin(requests, context, key), context)
+                response = answer(self._begin(requests, context, key, taken), context)
+                if taken:
+                    taken.shrink_to(response.ByteSize())
+                return response
             finally:
                 self._answered(context)
 
         def read_and_hold(requests: Any, context: Any, send: Callable[[Any], None]) -> None:
             try:
-                request = self._begin(requests, context, key)
+                request = self._begin(requests, context, key, None)
                 Held(partial(answer, request), context, send).ask()
             finally:
                 self._answered(context)
@@ -129,13 +140,23 @@ class _Calls:
             response_serializer=handler.response_serializer,
         )
 
-    def _begin(self, requests: Any, context: Any, key: bytes) -> Any:
-        self.requests.begin(context, partial(self.open.end, key))
+    def _begin(self, requests: Any, context: Any, key: bytes, taken: Taken | None) -> Any:
+        leave = partial(taken.shrink_to, 0) if taken else _nothing
+
+        def end() -> None:
+            self.open.end(key)
+            leave()
+
+        self.requests.begin(context, end, late=leave)
         return _read(requests, context, self.requests, self.refusals)
 
     def _answered(self, context: Any) -> None:
         self.open.answered()
         self.requests.answered(context)
+
+
+def _nothing() -> None:
+    pass
 
 
 def _read(requests: Any, context: Any, under_way: Requests, refusals: Refusals) -> Any:
@@ -194,6 +215,8 @@ def connection_options(files: int) -> list[tuple[str, int]]:
         ("grpc.server_handshake_timeout_ms", round(1000 * HANDSHAKE_S)),
         ("grpc.max_connection_idle_ms", round(1000 * IDLE_S)),
         ("grpc.server_max_unrequested_time_in_server", UNTAKEN_S),
+        ("grpc.server.max_pending_requests", PENDING),
+        ("grpc.server.max_pending_requests_hard_limit", MOST_PENDING),
     ]
 
 

@@ -1,0 +1,55 @@
+"""How many bytes of arrays the SuperLink's calls may hold at once: those that wait are in memory, too.
+
+A thousand nodes send and fetch two chunks of 5 MiB each at a time. A caller that is waited for keeps its room
+for `requests.LATE_S` seconds, so that those who do not go on hold up no others.
+"""
+
+import threading
+from collections.abc import Callable
+from typing import Final
+
+CHUNK_BYTES: Final = 5 << 20
+"""Flower's largest piece of an array: constant.py:153."""
+MOST_BYTES: Final = 512 << 20
+"""Each way."""
+
+
+class Room:
+    """Bytes that are counted before they are there; whoever finds no room waits.
+
+    Parameters
+    ----------
+    most : int
+        Bytes. One call is let in however large it is.
+    """
+
+    def __init__(self, most: int = MOST_BYTES) -> None:
+        self._most = most
+        self._changed = threading.Condition()
+        self.used = 0
+
+    def take(self) -> "Taken":
+        """Wait until there is room for one piece, and have it."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self.used or self.used + CHUNK_BYTES <= self._most)
+            self.used += CHUNK_BYTES
+        return Taken(self._give)
+
+    def _give(self, num_bytes: int) -> None:
+        with self._changed:
+            self.used -= num_bytes
+            self._changed.notify()
+
+
+class Taken:
+    """The room of one call."""
+
+    def __init__(self, give: Callable[[int], None]) -> None:
+        self._give, self._bytes, self._lock = give, CHUNK_BYTES, threading.Lock()
+
+    def shrink_to(self, num_bytes: int) -> None:
+        """Give back what is above so many bytes; it never grows again."""
+        with self._lock:
+            given = max(0, self._bytes - num_bytes)
+            self._bytes -= given
+        self._give(given)
