@@ -137,3 +137,23 @@ def test_where_the_pieces_lie_follows_from_the_new_model():
         ]
     assert True in found
     assert False in found
+
+
+@given(st.lists(st.integers(0, 3 * inspection.BLOCK), min_size=1, max_size=30), st.floats(1e-6, 2.0))
+def test_small_arrays_are_measured_together_and_each_once(sizes, share):
+    named = {f"a{number}": size for number, size in enumerate(sizes)}
+    groups = list(inspection.together(named, share))
+    assert [name for group in groups for name in group] == list(named)
+    for group in groups:
+        assert len(group) == 1 or sum(named[name] for name in group) <= inspection.BLOCK
+
+
+def test_a_thousand_arrays_have_the_norm_of_one():
+    rng = np.random.default_rng(1)
+    values, sent = (rng.normal(size=100_000).astype(np.float32) for _ in range(2))
+    parts = np.sort(rng.integers(0, values.size, 999))
+    many, before = (
+        {f"{number}": part for number, part in enumerate(np.split(whole, parts))} for whole in (values, sent)
+    )
+    (found,) = inspect(ordered([Update(client=1, arrays=many)]), before, before).distances
+    assert found == pytest.approx(float(np.linalg.norm(values.astype(float) - sent)))

@@ -31,17 +31,31 @@ def test_the_objects_of_a_model(model_bytes, arrays, objects):
     assert federation(model_bytes=model_bytes, arrays=arrays).objects == objects
 
 
-def test_twice_the_nodes_cost_twice_as_much():
+def test_twice_the_nodes_cost_more_than_twice_as_much():
     one, two = round_cost(federation()), round_cost(federation(nodes=200))
     assert two.calls == 2 * one.calls
-    assert two.seconds == pytest.approx(2 * one.seconds)
+    assert 2 * one.seconds < two.seconds < 3 * one.seconds
 
 
-def test_a_round_costs_what_its_clients_do():
-    all_nodes, drawn = federation(nodes=10_000), federation(nodes=10_000, sampled=100)
-    assert round_cost(drawn) == round_cost(federation(nodes=100))
-    assert superlink_memory_mb(drawn) == superlink_memory_mb(all_nodes)
-    assert open_files(drawn) > 10_000
+# As docs/scale.md has them, of `python benchmarks/scale.py --nodes 10,50,100,300,1000`.
+@pytest.mark.parametrize(
+    ("nodes", "seconds", "superlink_mb"),
+    [(10, 1.0, 103), (50, 6.4, 121), (100, 11.0, 153), (300, 42.4, 242), (1000, 151.6, 377)],
+)
+def test_the_formulas_are_near_what_was_measured(nodes, seconds, superlink_mb):
+    case = federation(nodes=nodes)
+    assert round_cost(case).seconds == pytest.approx(seconds, rel=0.2)
+    assert superlink_memory_mb(case) == pytest.approx(superlink_mb, rel=0.2)
+
+
+def test_a_round_costs_what_its_clients_do_and_the_others_slow_it_down():
+    all_nodes, drawn = federation(nodes=6000), federation(nodes=6000, sampled=100)
+    few = round_cost(federation(nodes=100))
+    assert round_cost(drawn).superlink_cpu_s == few.superlink_cpu_s
+    assert few.seconds < round_cost(drawn).seconds < 3 * few.seconds
+    assert superlink_memory_mb(drawn) <= superlink_memory_mb(all_nodes)
+    assert open_files(drawn) > 6000
+    assert round_cost(federation(nodes=13_000, sampled=1)).seconds == float("inf")
     assert federation(nodes=5, sampled=100).at_work == 5
 
 

@@ -6,7 +6,7 @@ large models over a sample of blocks, so that a round does not wait for it.
 
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,10 +106,11 @@ def _norms(updates: Ordered, models: Sequence[Arrays], names: Sequence[str]) -> 
     share = MOST_VALUES / len(updates) / sum(models[0][name].size for name in names)
     place = _place(models[0], names)
     with np.errstate(over="ignore", invalid="ignore"):
-        for name in names:
-            rows = [update.arrays[name].reshape(-1) for update in updates]
-            flat = [model[name].reshape(-1) for model in models]
-            sampled = pieces(rows[0].size, share, place)
+        for group in together({name: models[0][name].size for name in names}, share):
+            rows = [_flat(update.arrays, group) for update in updates]
+            flat = [_flat(model, group) for model in models]
+            whole = [slice(0, rows[0].size)]
+            sampled = pieces(rows[0].size, share, place) if len(group) == 1 else whole
             found = np.zeros_like(squares)
             for piece in sampled:
                 part = scratch[:, : piece.stop - piece.start]
@@ -118,6 +119,33 @@ def _norms(updates: Ordered, models: Sequence[Arrays], names: Sequence[str]) -> 
         norms = np.sqrt(squares)
     norms[np.isnan(norms)] = np.inf
     return [tuple(map(float, each)) for each in norms]
+
+
+def together(sizes: Mapping[str, int], share: float) -> Iterator[list[str]]:
+    """Yield the names of arrays that are measured as one: small ones, which a sample takes whole.
+
+    A model of thousands of arrays would take longer to walk through than to measure.
+    """
+    group: list[str] = []
+    taken = 0
+    for name, size in sizes.items():
+        small = size <= max(math.ceil(size * share), LEAST) and size <= BLOCK
+        if group and (not small or taken + size > BLOCK):
+            yield group
+            group, taken = [], 0
+        if not small:
+            yield [name]
+            continue
+        group.append(name)
+        taken += size
+    if group:
+        yield group
+
+
+def _flat(arrays: Arrays, names: Sequence[str]) -> NDArray:
+    """Return one array as it lies there, or several one behind the other."""
+    flat = [arrays[name].reshape(-1) for name in names]
+    return flat[0] if len(flat) == 1 else np.concatenate(flat)
 
 
 def pieces(size: int, share: float, place: float) -> list[slice]:

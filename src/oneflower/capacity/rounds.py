@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Final
 
-from oneflower.capacity.needs import MB
+from oneflower.capacity.needs import MB, SUPERLINK_BASE, Load, superlink_bytes
 
 PIECE_BYTES: Final = 5 << 20
 PACKED: Final = 16
@@ -21,15 +21,21 @@ UP_RECORDS: Final = 3
 """The reply, its content and the record of its metrics; a trained model has one record more."""
 FIXED_CALLS: Final = 3
 """The question for work, the receipt of the message, the reply."""
-CPU_S_A_CALL: Final = 0.0025
-CPU_S_A_MB: Final = 0.004
+CPU_S_A_CALL: Final = 0.00185
+CPU_S_A_CALL_AND_NODE: Final = 0.8e-6
+"""A call takes more of the processor the more nodes are at work: each wakes a thread of its own."""
+CPU_S_A_MB: Final = 0.008
 """A call that moves bytes takes so much longer for each megabyte of them: hashing, writing, reading."""
-CPU_S_A_NODE: Final = 0.02
-"""The ServerApp's part for each node and phase: its message, its reply, the journal."""
-SUPERLINK_MB: Final = 120.0
-MB_A_NODE: Final = 0.7
+IDLE_A_NODE: Final = 7.9e-5
+"""The share of a processor that the heartbeats and questions of a node take."""
+WAITS: Final = 1.1
+"""Seconds of a round for each second that the SuperLink computes: it waits at times."""
+SERVERAPP_S_A_NODE: Final = 0.014
+"""The ServerApp's part for each node and phase, on another processor: its message, its reply, the journal."""
+SUPERLINK_MB: Final = 115.0
+MB_A_NODE: Final = 0.3
 """A connection, its threads and its calls."""
-FILES: Final = 60
+FILES: Final = 35
 MOST_MEASURED: Final = 1000
 """Nodes; above that the numbers are extrapolated."""
 
@@ -74,8 +80,8 @@ class Federation:
 class RoundCost:
     """What one round of training and evaluation takes, beside what clients need for their own work.
 
-    `seconds` is the longer of what the SuperLink and the ServerApp compute one after the other, and what the
-    network takes each way.
+    `seconds` is the longest of what the SuperLink and the ServerApp compute, side by side, and what the
+    network takes each way; infinite where heartbeats alone take all of a processor.
     """
 
     calls: int
@@ -100,9 +106,12 @@ def round_cost(federation: Federation) -> RoundCost:
     nodes = federation.at_work
     calls = nodes * calls_a_node(federation)
     down, up = 2 * nodes * federation.model_bytes, nodes * federation.model_bytes
-    superlink = calls * CPU_S_A_CALL + (down + up) / MB * CPU_S_A_MB
-    serverapp = 2 * nodes * CPU_S_A_NODE
+    a_call = CPU_S_A_CALL + nodes * CPU_S_A_CALL_AND_NODE
+    superlink = calls * a_call + (down + up) / MB * CPU_S_A_MB
+    serverapp = 2 * nodes * SERVERAPP_S_A_NODE
     network = max(down, up) / federation.network_bytes_s
+    idle = IDLE_A_NODE * federation.nodes
+    computing = WAITS * superlink / (1 - idle) if idle < 1 else math.inf
     return RoundCost(
         calls=calls,
         superlink_cpu_s=superlink,
@@ -110,13 +119,14 @@ def round_cost(federation: Federation) -> RoundCost:
         bytes_down=down,
         bytes_up=up,
         network_s=network,
-        seconds=max(superlink + serverapp, network),
+        seconds=max(computing, serverapp, network),
     )
 
 
 def superlink_memory_mb(federation: Federation) -> float:
     """Return the megabytes of the SuperLink's process."""
-    return SUPERLINK_MB + MB_A_NODE * federation.nodes + federation.model_bytes / MB
+    pieces = superlink_bytes(Load(model_bytes=round(federation.model_bytes), clients=federation.at_work))
+    return SUPERLINK_MB + MB_A_NODE * federation.nodes + (pieces - SUPERLINK_BASE) / MB
 
 
 def open_files(federation: Federation) -> int:

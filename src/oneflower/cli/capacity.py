@@ -1,5 +1,6 @@
 """`oneflower capacity`: what a federation of some size takes of one SuperLink, before anybody builds it."""
 
+import math
 from typing import Annotated
 
 import typer
@@ -77,6 +78,8 @@ def _rows(federation: Federation, *, mean: bool, sites: int) -> list[tuple[str, 
         streaming=mean and worth_streaming(federation.model_bytes, federation.at_work),
     )
     seconds = f"{cost.seconds:.1f}"
+    if math.isinf(cost.seconds):
+        seconds = "never ends: heartbeats alone take the SuperLink's processor"
     if federation.nodes > MOST_MEASURED:
         seconds += f" (extrapolated: up to {MOST_MEASURED} nodes were measured)"
     parts = f"SuperLink {cost.superlink_cpu_s:.1f}, ServerApp {cost.serverapp_cpu_s:.1f}"

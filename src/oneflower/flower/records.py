@@ -65,6 +65,18 @@ def array_view(array: Array) -> NDArray:
         ) from error
 
 
+def ordinary_view(data: bytes) -> NDArray | None:
+    """Return a view of what `numpy.save` wrote; None of an array in Fortran's order.
+
+    Raises
+    ------
+    ValueError, TypeError, struct.error
+        It is none of an ordinary dtype.
+    """
+    _, fortran_order, _ = _form_of(_header_of(data))
+    return None if fortran_order else _view(data)
+
+
 def _view(data: bytes | memoryview) -> NDArray:
     header = _header_of(data)
     shape, fortran_order, dtype = _form_of(header)
@@ -129,7 +141,7 @@ def bytes_of(record: ArrayRecord) -> int:
 def to_array(values: NDArray) -> Array:
     """Serialise an array with one copy; the bytes are those that Flower itself would write."""
     contiguous = np.ascontiguousarray(values)
-    data = b"".join((_header_for(values), contiguous.reshape(-1).view(np.uint8).data))
+    data = b"".join((_header(values.dtype, values.shape), contiguous.reshape(-1).view(np.uint8).data))
     return Array(dtype=str(values.dtype), shape=tuple(values.shape), stype=SType.NUMPY, data=data)
 
 
@@ -152,7 +164,7 @@ class NewModel:
         """Return memory of this shape and dtype for the array of this name; its values are yet to be set."""
         if not like.size:
             return np.empty(like.shape, like.dtype)
-        header = _header_for(like)
+        header = _header(like.dtype, like.shape)
         stream = BytesIO(unwritten_bytes(len(header) + like.nbytes))
         stream.write(header)
         self._streams[name] = stream
@@ -179,8 +191,9 @@ class NewModel:
         return Array(dtype=dtype, shape=shape, stype=SType.NUMPY, data=stream.getvalue())
 
 
-def _header_for(values: NDArray) -> bytes:
+@lru_cache(maxsize=4096)
+def _header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
     stream = BytesIO()
-    fields = {"descr": npy.dtype_to_descr(values.dtype), "fortran_order": False, "shape": values.shape}
+    fields = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     npy.write_array_header_1_0(stream, fields)
     return stream.getvalue()

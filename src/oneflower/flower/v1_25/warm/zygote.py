@@ -31,6 +31,7 @@ from oneflower.flower.v1_25.warm import exchange
 from oneflower.flower.v1_25.warm.app import error_of, load_app, run_app
 from oneflower.flower.v1_25.warm.exchange import Parcel, ParcelWriter
 from oneflower.flower.v1_25.warm.fresh_child import LateImports, RandomStates, enter_child, import_all
+from oneflower.flower.v1_25.workarounds.quick_arrays import make_quickly
 from oneflower.flower.watch import die_with_parent
 from oneflower.output import steady_output
 
@@ -178,6 +179,7 @@ def main(argv: list[str]) -> None:
     """Serve the executor at the other end of the socket."""
     steady_output()
     use_packages(os.environ)
+    make_quickly(setattr)
     descriptor, parent_pid = map(int, argv)
     die_with_parent(parent_pid)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the SuperNode decides

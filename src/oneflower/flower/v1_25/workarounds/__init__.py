@@ -23,6 +23,7 @@ from oneflower.flower.v1_25.workarounds import (
     own_programs,
     pauses,
     private_sockets,
+    quick_arrays,
     reply_limits,
     serverapp_end,
     signatures,
@@ -75,6 +76,7 @@ WORKAROUNDS: tuple[Workaround, ...] = (
     pauses.SUPEREXEC,
     pauses.OBJECTS,
     pauses.RECONNECTION,
+    quick_arrays.WORKAROUND,
 )
 """Safety first, then speed; the order in which they are applied is declared by their `after`."""
 
