@@ -104,7 +104,9 @@ def _arrays(record: ArrayRecord, schema: Schema) -> dict[str, NDArray]:
             arrays[name] = array_view(record[name])
         except AggregationError as error:
             raise ReplyError(f"array {name!r}: {error}") from error
-        _refuse(check_array(name, arrays[name], spec), _array_code(arrays[name], spec))
+        wrong = check_array(name, arrays[name], spec)
+        if wrong is not None:
+            raise ReplyError(wrong, _array_code(arrays[name], spec))
     return arrays
 
 
