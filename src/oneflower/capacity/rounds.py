@@ -140,7 +140,8 @@ def through_sites(federation: Federation, sites: int) -> RoundCost:
     The sites work side by side; the one above has a node for each of them. Flower has no such node: it would
     be a SuperNode whose app trains the site.
     """
-    here = round_cost(replace(federation, nodes=math.ceil(federation.at_work / sites), sampled=0))
+    nodes, at_work = (math.ceil(each / sites) for each in (federation.nodes, federation.at_work))
+    here = round_cost(replace(federation, nodes=nodes, sampled=at_work))
     above = round_cost(replace(federation, nodes=sites, sampled=0))
     return RoundCost(
         calls=sites * here.calls + above.calls,
