@@ -27,6 +27,7 @@ USUAL = {
     "members": (11, 12),
     "records": ("state",),
     "nodes": 3,
+    "wanted": 2,
     "exchange": 1,
     "exchanges": 2,
     "messages": 3,
@@ -50,7 +51,7 @@ def event(tag, **fields):
         for codes in (hint, *get_args(hint)):
             if isinstance(codes, type) and issubclass(codes, StrEnum) and isinstance(fields.get(name), str):
                 fields[name] = codes(fields[name])
-    if tag == "updates_measured":
+    if tag in {"updates_measured", "clients_sampled"}:
         fields.setdefault("clients", ("a",))
     required = {
         name: USUAL[name]

@@ -14,7 +14,7 @@ from flwr.common.inflatable import get_all_nested_objects, get_object_tree, no_o
 
 from oneflower.checkpoints import Checkpoint, CheckpointStore
 from oneflower.flower.api import SType
-from oneflower.flower.records import _header_for, array_view
+from oneflower.flower.records import _header, array_view
 from oneflower.flower.refusals import Limits
 from oneflower.flower.spool import Spool
 from oneflower.flower.v1_25.fleet_limits import MAX_REQUEST_BYTES, ids_of
@@ -49,7 +49,7 @@ def huge(tmp_path):
     """Return the serialised array, in a sparse file; each of its chunks is another."""
     if shutil.disk_usage(tmp_path).free < NEEDED_BYTES:
         pytest.skip("less than 12 GB of disk are free")
-    header = _header_for(np.broadcast_to(np.float32(0), VALUES))
+    header = _header(np.dtype(np.float32), (VALUES,))
     path = tmp_path / "huge"
     with path.open("w+b") as file:
         file.truncate(len(header) + 4 * VALUES)

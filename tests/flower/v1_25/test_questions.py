@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from oneflower.flower.v1_25 import questions
-from oneflower.flower.v1_25.questions import LONGEST_S, SHORTEST_S, Questions, Replies
+from oneflower.flower.v1_25.questions import LONGEST_S, SHORTEST_S, Questions, Replies, Why
 
 
 class Clock:
@@ -44,7 +44,7 @@ def test_an_arrival_wakes_its_node_alone_and_once(waiting):
     (first, _), (second, _) = hold(waiting, 1), hold(waiting, 2)
     waiting.wake(1)
     waiting.wake(1)
-    assert (first, second) == ([True], [])
+    assert (first, second) == ([Why.FOUND], [])
     assert len(waiting) == 1
 
 
@@ -56,12 +56,12 @@ def test_an_arrival_before_the_question_was_asked_wakes_nobody_after_it_does(wai
     with waiting.patient() as since:
         pass
     early, _ = hold(waiting, 1, since=since)
-    assert (late, early) == ([True], [])
+    assert (late, early) == ([Why.FOUND], [])
 
 
 def test_the_newest_question_of_a_node_waits(waiting):
     (first, _), (second, _) = hold(waiting, 1), hold(waiting, 1)
-    assert (first, second) == ([False], [])
+    assert (first, second) == ([Why.REPLACED], [])
     assert len(waiting) == 1
 
 
@@ -70,10 +70,10 @@ def test_a_question_ends_with_its_time(waiting, clock):
     assert waiting.end_due() == pytest.approx(5.0)
     clock.now = 105.0
     assert waiting.end_due() == pytest.approx(5.0)
-    assert (long, short) == ([], [False])
+    assert (long, short) == ([], [Why.ENDED])
     clock.now = 110.0
     assert waiting.end_due() is None
-    assert long == [False]
+    assert long == [Why.ENDED]
 
 
 def test_who_is_gone_gets_no_answer(waiting, clock):
@@ -91,7 +91,7 @@ def test_to_forget_an_old_question_leaves_the_new_one(waiting):
     answers, _ = hold(waiting, 1)
     forget()
     waiting.wake(1)
-    assert answers == [True]
+    assert answers == [Why.FOUND]
 
 
 def test_many_nodes_ask_less_often(waiting, clock):
@@ -130,4 +130,4 @@ def test_a_server_app_waits_until_a_reply_comes():
 
 def test_no_more_server_apps_wait_than_have_threads(monkeypatch):
     monkeypatch.setattr(questions, "MOST_WAITING", 0)
-    Replies().wait(0, 60.0)
+    assert not Replies().wait(0, 60.0)

@@ -8,11 +8,13 @@ import grpc
 from flwr.proto.fleet_pb2 import PullMessagesResponse
 
 from oneflower.flower.private import PrivateUse
-from oneflower.flower.v1_25.questions import QUESTIONS, HeldError
+from oneflower.flower.v1_25.questions import QUESTIONS, HeldError, Why
 
 log = logging.getLogger(__name__)
 
 FAILED: Final = grpc.StatusCode["UNKNOWN"]
+BUSY: Final = grpc.StatusCode["UNAVAILABLE"]
+"""A SuperNode tries again."""
 
 
 class _AbortedError(Exception):
@@ -46,10 +48,18 @@ class Held:
         gRPC's context of the call.
     send : callable
         Sends a response, and with None ends the call; it waits until the caller takes it.
+    sending : callable
+        Called before a response is sent.
     """
 
-    def __init__(self, answer: Callable[[Any], Any], context: Any, send: Callable[[Any], None]) -> None:
-        self._answer, self._context, self._send = answer, context, send
+    def __init__(
+        self,
+        answer: Callable[[Any], Any],
+        context: Any,
+        send: Callable[[Any], None],
+        sending: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._answer, self._context, self._send, self._sending = answer, context, send, sending
         self._ends = QUESTIONS.ends()
 
     def ask(self) -> None:
@@ -67,11 +77,17 @@ class Held:
         if not self._context.add_callback(forget):
             forget()  # the caller is gone already
 
-    def _resume(self, found: bool) -> None:
+    def _resume(self, why: Why) -> None:
         if not self._context.is_active():
             return
         try:
-            if not found:
+            if why is Why.REPLACED:
+                # Without a response nobody waits until it is taken: a node may leave all but one.
+                self._context.set_code(BUSY)
+                self._context.set_details("this SuperNode has asked again")
+                self._send(None)
+                return
+            if why is Why.ENDED:
                 self._end(PullMessagesResponse())
                 return
             with QUESTIONS.patient() as since:
@@ -89,6 +105,7 @@ class Held:
             self._send(None)
 
     def _end(self, response: Any) -> None:
+        self._sending()
         self._send(response)
         self._send(None)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Final
 
 from oneflower.newest import Newest
@@ -25,6 +26,14 @@ MOST_ANSWERED: Final = 200
 """How many are answered at once: a thread waits until the node has taken its answer."""
 MOST_WAITING: Final = 32
 """ServerApps that wait for replies, each in a thread; there is one a run."""
+
+
+class Why(Enum):
+    """Why a question is answered now."""
+
+    FOUND = "something has arrived"
+    ENDED = "the time is up"
+    REPLACED = "the node has asked again"
 
 
 class HeldError(Exception):
@@ -45,7 +54,7 @@ class HeldError(Exception):
 class _Held:
     node_id: int
     ends: float
-    resume: Callable[[bool], object]
+    resume: Callable[[Why], object]
     is_over: bool = False
 
 
@@ -90,15 +99,14 @@ class Questions:
         return self.clock() + min(LONGEST_S, max(SHORTEST_S, len(self._held) / A_SECOND))
 
     def hold(
-        self, node_id: int, *, since: int, ends: float, resume: Callable[[bool], object]
+        self, node_id: int, *, since: int, ends: float, resume: Callable[[Why], object]
     ) -> Callable[[], None]:
         """Let a question wait until something arrives for its node after `since`, or until `ends`.
 
         Parameters
         ----------
         resume : callable
-            Called once, in a thread that may wait: with True where something has arrived, with False where
-            the time is up or the node has asked again.
+            Called once, in a thread that may wait.
 
         Returns
         -------
@@ -108,12 +116,12 @@ class Questions:
         held = _Held(node_id, ends, resume)
         with self._changed:
             self._start()
-            self._take(node_id, found=False)
+            self._take(node_id, Why.REPLACED)
             self._held[node_id] = held
             self._arrivals += 1
             heapq.heappush(self._by_end, (ends, self._arrivals, held))
             if self._arrived.get(node_id, 0) > since:
-                self._take(node_id, found=True)
+                self._take(node_id, Why.FOUND)
             if self._by_end[0][2] is held:
                 self._changed.notify()
 
@@ -130,7 +138,7 @@ class Questions:
         with self._changed:
             self._arrivals += 1
             self._arrived[node_id] = self._arrivals
-            self._take(node_id, found=True)
+            self._take(node_id, Why.FOUND)
 
     def end_due(self) -> float | None:
         """Answer the questions whose time is up; return for how many seconds none will be, None for ever."""
@@ -141,15 +149,15 @@ class Questions:
                     return ends - self.clock()
                 heapq.heappop(self._by_end)
                 if not held.is_over:
-                    self._take(held.node_id, found=False)
+                    self._take(held.node_id, Why.ENDED)
         return None
 
-    def _take(self, node_id: int, *, found: bool) -> None:
+    def _take(self, node_id: int, why: Why) -> None:
         """Answer the question of a node, if there is one."""
         held = self._held.pop(node_id, None)
         if held is not None and self._pool is not None:
             held.is_over = True
-            self._pool.submit(held.resume, found)
+            self._pool.submit(held.resume, why)
 
     def _start(self) -> None:
         if self._pool is None:
@@ -177,16 +185,17 @@ class Replies:
             if self._waiting:
                 self._changed.notify_all()
 
-    def wait(self, since: int, timeout_s: float) -> None:
-        """Wait until something has come after `since`; at once where too many wait."""
+    def wait(self, since: int, timeout_s: float) -> bool:
+        """Wait until something has come after `since`; return False at once where too many wait."""
         with self._changed:
             if self._waiting >= MOST_WAITING:
-                return
+                return False
             self._waiting += 1
             try:
                 self._changed.wait_for(lambda: self.number > since, timeout_s)
             finally:
                 self._waiting -= 1
+        return True
 
 
 QUESTIONS: Final = Questions()

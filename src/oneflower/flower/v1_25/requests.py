@@ -19,7 +19,7 @@ from oneflower.flower.v1_25.fleet_limits import RefusedError
 READ_S: Final = 120.0
 """A chunk of 5 MB at 350 kbit/s."""
 TAKE_S: Final = 180.0
-"""For the response of a call that is answered; a question for work is held for 30 s of them."""
+"""For the response of a call that is answered; that of a question for work is small, and has `LATE_S`."""
 LATE_S: Final = 10.0
 """After that a caller holds up no other any longer, as long as it has to itself."""
 LOOK_S: Final = 5.0
@@ -101,11 +101,11 @@ class Requests:
                 if not self._unread[network]:
                     del self._unread[network]
 
-    def answered(self, context: Any) -> None:
+    def answered(self, context: Any, patience_s: float = TAKE_S) -> None:
         """Count the time in which the caller takes the response of a call, from now."""
         begun = self._begun.get(id(context))
         if begun is not None:
-            begun.since, begun.patience_s = self.clock(), TAKE_S
+            begun.since, begun.patience_s = self.clock(), patience_s
 
     def cancel_slow(self) -> int:
         """Cancel the calls that have not come to their end in time; return how many."""

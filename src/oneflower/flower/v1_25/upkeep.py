@@ -73,7 +73,7 @@ class Upkeep:
             for database, factory in list(self._factories.items()):
                 try:
                     self._keep_up(database, factory())
-                except (sqlite3.Error, OSError) as error:
+                except Exception as error:  # noqa: BLE001 - it is for all that follows
                     log.warning("database not kept up path=%s reason=%s", database, error)
 
     def _keep_up(self, database: Path, factory: Any) -> None:

@@ -231,6 +231,28 @@ def test_the_objects_of_a_run_that_is_over_still_go(superlink, apply):
     assert len(store) == 0
 
 
+def test_the_objects_of_a_run_go_a_few_at_a_time(superlink, apply, monkeypatch):
+    """A call that has the lane does not wait for them, and others go on in between."""
+    apply(WORKAROUND)
+    monkeypatch.setattr(connections, "OF_RUN", connections.OF_RUN.replace("200", "2"))
+    with LANE.turn(Rank.MESSAGE):
+        store = superlink.objects.store()
+        for number in range(3):
+            store.preregister(superlink.run_id, tree_of(superlink.message(values=(number,))))
+        kept = superlink.message(values=(7,))
+        store.preregister(superlink.run_id + 1, tree_of(kept))
+        store.delete_objects_in_run(superlink.run_id)
+        cleaner = connections.CLEARED[superlink.run_id]
+        assert len(store) > 5
+    cleaner.join(20)
+    assert not cleaner.is_alive()
+    with LANE.turn(Rank.MESSAGE):
+        assert kept.object_id in store
+        assert not store.query("SELECT * FROM run_objects WHERE run_id = ?", (superlink.run_id,))
+        assert len(store) == 5
+    assert superlink.run_id not in connections.CLEARED
+
+
 def test_tokens_are_looked_for_once_a_second(superlink, apply, monkeypatch):
     apply(WORKAROUND)
     now = [0.0]

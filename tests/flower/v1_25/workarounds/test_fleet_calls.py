@@ -15,6 +15,7 @@ from flwr.client.grpc_rere_client.node_auth_client_interceptor import NodeAuthCl
 from flwr.common.constant import PUBLIC_KEY_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER
 from flwr.proto.fleet_pb2 import PullMessagesRequest, PullMessagesResponse, RegisterNodeFleetRequest
 from flwr.proto.fleet_pb2_grpc import FleetStub
+from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
 from flwr.proto.message_pb2 import Message, Metadata, PushObjectRequest
 from flwr.proto.node_pb2 import Node
 from flwr.server import app
@@ -32,6 +33,8 @@ from oneflower.flower.v1_25.workarounds import fleet_calls, node_limits
 CALL_S = 20.0
 CONNECTIONS = 8
 PULL = "/flwr.proto.Fleet/PullMessages"
+HEARTBEAT = "/flwr.proto.Fleet/SendNodeHeartbeat"
+PUSH = "/flwr.proto.Fleet/PushObject"
 
 
 @pytest.fixture
@@ -171,10 +174,10 @@ def test_a_call_whose_request_never_comes_is_cancelled(caller, monkeypatch):
 class HalfSent:
     """Calls whose headers are there and whose requests are not."""
 
-    def __init__(self, callers, number):
+    def __init__(self, callers, number, method=PULL):
         self.never = threading.Event()
         self.calls = [
-            caller.channel.stream_unary(PULL).future(
+            caller.channel.stream_unary(method).future(
                 self._nothing(), metadata=caller.headers(), timeout=CALL_S
             )
             for caller in callers
@@ -289,6 +292,27 @@ def test_connections_leave_files_to_the_database():
     assert dict(fleet_calls.connection_options(512))["grpc.max_allowed_incoming_connections"] == 128
     most = dict(fleet_calls.connection_options(10**9))["grpc.max_allowed_incoming_connections"]
     assert most == fleet_calls.MOST_CONNECTIONS > node_limits.MOST_NODES
+
+
+@pytest.mark.parametrize("method", [HEARTBEAT, PUSH])
+def test_half_sent_calls_of_one_key_hold_up_no_others(address, caller, method):
+    node_id = caller.register()
+    hostile = Caller(address)
+    half = HalfSent([hostile], 10, method)
+    try:
+        time.sleep(1.0)  # until all are there
+        request = SendNodeHeartbeatRequest(node=Node(node_id=node_id), heartbeat_interval=30.0)
+        caller.fleet.SendNodeHeartbeat(request, timeout=CALL_S)
+        request = PushObjectRequest(node=Node(node_id=node_id), run_id=1, object_id="x")
+        with pytest.raises(grpc.RpcError) as raised:  # there is no such object
+            caller.fleet.PushObject(request, timeout=CALL_S)
+        assert raised.value.code() not in {
+            grpc.StatusCode.DEADLINE_EXCEEDED,
+            grpc.StatusCode.UNAVAILABLE,
+        }
+    finally:
+        half.never.set()
+        hostile.channel.close()
 
 
 class Busy(grpc.ServerInterceptor):

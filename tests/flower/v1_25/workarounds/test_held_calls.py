@@ -33,6 +33,9 @@ class Asked:
     def is_waiting(self):
         return not self._ended.wait(0.3)
 
+    def ends_without_a_response(self):
+        return self._ended.wait(20) and self._sent == [None]
+
     def result(self):
         assert self._ended.wait(20)
         response, end = self._sent
@@ -154,13 +157,14 @@ class TestSuperLink:
         assert asked.is_waiting()
         assert not asked.result().messages_list
 
-    def test_a_node_that_asks_again_is_held_once(self, superlink, pull, apply):
-        """Its first connection is gone: the first call ends, without a message."""
+    def test_a_node_that_asks_again_is_held_once(self, superlink, pull, call, apply):
+        """Its first connection is gone: the first call ends, and nobody waits until a response is taken."""
         apply(held_calls.SUPERLINK)
         first = pull()
         assert first.is_waiting()
         second = pull()
-        assert not first.result().messages_list
+        assert first.ends_without_a_response()
+        assert call.code == grpc.StatusCode.UNAVAILABLE
         assert second.is_waiting()
         superlink.push(superlink.message())
         assert len(second.result().messages_list) == 1

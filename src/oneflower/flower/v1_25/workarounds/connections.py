@@ -22,9 +22,11 @@ from flwr.supercore.object_store import object_store_factory
 from flwr.supercore.object_store.object_store_factory import ObjectStoreFactory
 from flwr.supercore.object_store.sqlite_object_store import SqliteObjectStore
 from flwr.supercore.sqlite_mixin import SqliteMixin
+from flwr.supercore.utils import uint64_to_int64
 
-from oneflower.flower.v1_25.lane import LANE
+from oneflower.flower.v1_25.lane import LANE, Rank
 from oneflower.flower.v1_25.upkeep import Upkeep
+from oneflower.flower.v1_25.workarounds.objects import CHANGING
 from oneflower.flower.v1_25.workarounds.registry import Patch, Program, Purpose, Workaround
 
 MAX_THREADS: Final = 48
@@ -44,6 +46,10 @@ INDEXES: Final = {
 """Flower has none of these: each question for work reads all messages, each object that goes all objects."""
 
 
+OF_RUN: Final = "SELECT object_id FROM run_objects WHERE run_id = ? LIMIT 200"
+FORGET: Final = "DELETE FROM run_objects WHERE run_id = ? AND object_id = ?"
+CLEARED: Final[dict[int, threading.Thread]] = {}
+"""Runs whose objects are being deleted by a thread, because a call that has the lane has asked for it."""
 CLEANUP_S: Final = 1.0
 """Flower looks for expired tokens with each call; one is of use for so much longer at most."""
 
@@ -83,18 +89,36 @@ class Store(SqliteObjectStore):
 
     def preregister(self, run_id: int, object_tree: Any) -> list[str]:
         """Register the objects of a tree, or none."""
-        with self._whole():
+        with CHANGING, self._whole():
             return super().preregister(run_id, object_tree)
 
     def delete(self, object_id: str) -> None:
         """Delete an object, and what no other refers to."""
-        with self._whole():
+        with CHANGING, self._whole():
             super().delete(object_id)
 
     def delete_objects_in_run(self, run_id: int) -> None:
-        """Delete the objects of a run."""
-        with self._whole():
-            super().delete_objects_in_run(run_id)
+        """Delete the objects of a run, a few at a time: other calls go on in between."""
+        if not LANE.is_mine():
+            self._clear(run_id)
+        elif run_id not in CLEARED:
+            CLEARED[run_id] = threading.Thread(target=self._clear, args=(run_id,), daemon=True)
+            CLEARED[run_id].start()
+
+    def _clear(self, run_id: int) -> None:
+        try:
+            while self._clear_some(uint64_to_int64(run_id)):
+                pass
+        finally:
+            CLEARED.pop(run_id, None)
+
+    def _clear_some(self, run: int) -> bool:
+        with LANE.turn(Rank.OBJECT), CHANGING, self._whole():
+            found = [row["object_id"] for row in self.query(OF_RUN, (run,))]
+            for object_id in found:
+                super().delete(object_id)
+                self.conn.execute(FORGET, (run, object_id))
+        return bool(found)
 
 
 class Databases:
@@ -173,7 +197,7 @@ def _keeping(make: Any, kept: Kept, upkeep: Upkeep) -> Any:
                 _prepare(made)
                 upkeep.watch(Path(made.database_path), self)
         found = mine[self]
-        if isinstance(found, SqliteLinkState):
+        if isinstance(found, SqliteLinkState) and not LANE.is_mine():
             found.federation_manager.linkstate = (
                 found  # as its constructor does: the last one that was asked for
             )
@@ -236,6 +260,7 @@ WORKAROUND = Workaround(
             "SQL_CREATE_TABLE_MESSAGE_RES": "315ccfab44d0",
         },
         "flwr.common.date": {"now": "3bbbf9bb2c01"},
+        "flwr.supercore.utils": {"uint64_to_int64": "25954f49d88d"},
     },
     apply=apply,
 )

@@ -1,7 +1,6 @@
 """A call to the Fleet API that is refused costs little, and one that is never finished ends."""
 
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial, wraps
@@ -22,7 +21,7 @@ from oneflower.flower.v1_25.held import Held
 from oneflower.flower.v1_25.lane import LANE, Rank
 from oneflower.flower.v1_25.open_calls import OpenCalls
 from oneflower.flower.v1_25.refusals import MALFORMED, Refusals, refusing
-from oneflower.flower.v1_25.requests import Requests
+from oneflower.flower.v1_25.requests import LATE_S, Requests
 from oneflower.flower.v1_25.room import Room, Taken
 from oneflower.flower.v1_25.workarounds.registry import Patch, Program, Purpose, Workaround
 
@@ -42,8 +41,6 @@ IDLE_S: Final = 120.0
 """A SuperNode calls at least each 30 s: it sends heartbeats."""
 THREADS: Final = 3300
 """Flower has 1,000. A thread reads a request and waits for its turn; a SuperNode has up to three calls."""
-BEATING: Final = 8
-"""Threads of heartbeats alone."""
 BUSY: Final = grpc.StatusCode["UNAVAILABLE"]
 _PUSH, _PULL = PushObjectRequest.FromString, PullObjectRequest.FromString
 RECEIVED: Final = "grpc.max_receive_message_length"
@@ -95,9 +92,6 @@ class _Calls:
     requests: Requests
     refusals: Refusals
     open: OpenCalls
-    beats: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(BEATING, thread_name_prefix="heartbeats")
-    )
 
     rooms: Mapping[Any, Room] = field(default_factory=lambda: {_PUSH: Room(), _PULL: Room()})
 
@@ -113,25 +107,26 @@ class _Calls:
                 return _answer(handler.unary_unary, request, context, self.refusals)
 
         def read_and_answer(requests: Any, context: Any) -> Any:
-            taken = room.take() if room else None
             try:
+                taken = self._room(room, context, key)
                 response = answer(self._begin(requests, context, key, taken), context)
                 if taken:
                     taken.shrink_to(response.ByteSize())
                 return response
             finally:
-                self._answered(context)
+                self.open.answered()
+                self.requests.answered(context)
 
         def read_and_hold(requests: Any, context: Any, send: Callable[[Any], None]) -> None:
             try:
                 request = self._begin(requests, context, key, None)
-                Held(partial(answer, request), context, send).ask()
+                sending = partial(self.requests.answered, context, LATE_S)
+                Held(partial(answer, request), context, send, sending).ask()
             finally:
-                self._answered(context)
+                self.open.answered()
 
         if kind == SendNodeHeartbeatRequest.FromString:
             rank = Rank.HEARTBEAT
-            read_and_answer.experimental_thread_pool = self.beats  # type: ignore[attr-defined]
         read_and_hold.experimental_non_blocking = True  # type: ignore[attr-defined]
         form = grpc.stream_stream_rpc_method_handler if asks else grpc.stream_unary_rpc_method_handler
         return form(
@@ -150,9 +145,13 @@ class _Calls:
         self.requests.begin(context, end, late=leave)
         return _read(requests, context, self.requests, self.refusals)
 
-    def _answered(self, context: Any) -> None:
-        self.open.answered()
-        self.requests.answered(context)
+    def _room(self, room: Room | None, context: Any, key: bytes) -> Taken | None:
+        try:
+            return room.take(key) if room else None
+        except RefusedError as error:
+            self.open.end(key)
+            self.refusals.refuse(context, BUSY, "room", 0, str(error))
+        return None
 
 
 def _nothing() -> None:

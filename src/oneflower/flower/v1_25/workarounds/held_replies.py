@@ -59,7 +59,8 @@ def hold_replies(patch: Patch) -> None:
             left = ends - time.monotonic()
             if response.messages_list or left <= 0 or not context.is_active():
                 return response
-            REPLIES.wait(since, left)
+            if not REPLIES.wait(since, left):
+                return response
 
     @wraps(get_res)
     def get_message_res(self: Any, message_ids: set[str]) -> Any:

@@ -1,7 +1,7 @@
 """An Array is made from a NumPy array, and back, in microseconds: a model may have thousands.
 
-The bytes are those of `numpy.save`, and errors are Flower's: whatever is not an ordinary array goes Flower's
-own way.
+The bytes are those of `numpy.save`. What is not an ordinary array goes Flower's own way, with its errors; but
+a header that no NumPy writes, such as the shape `(02,)`, may be read where Flower refuses it.
 """
 
 import struct
