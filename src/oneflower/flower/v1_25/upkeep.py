@@ -88,12 +88,15 @@ class Upkeep:
 
 
 def _copy_log(database: Path) -> None:
-    """Copy the log while calls go on, then what has come meanwhile; the next write then begins it again."""
+    """Copy the log while calls go on, then what has come meanwhile, and give its disk back.
+
+    Where another process reads the database just then, the log stays until the next time.
+    """
     with closing(sqlite3.connect(database, timeout=0.0)) as connection:
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
         with LANE.turn(Rank.SERVERAPP):
-            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def _size(path: Path) -> int:
