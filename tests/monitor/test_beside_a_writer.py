@@ -187,6 +187,26 @@ def test_one_that_is_cut_replaced_or_shorter_is_read_anew_and_nothing_counts_twi
             assert view.failed_rounds == 4
 
 
+def test_a_journal_that_is_begun_while_it_is_asked_for_is_waited_for(path, monkeypatch):
+    with Following(path) as following:
+        assert following.is_read()
+        following.stop.set()
+        following._thread.join()
+        whole, asked = following._whole, []
+
+        def begun_between():
+            asked.append(1)
+            if len(asked) == 1:
+                following._is_read.clear()
+                threading.Timer(0.1, following._is_read.set).start()
+            return whole()
+
+        monkeypatch.setattr(following, "_whole", begun_between)
+        with following.view() as view:
+            assert not view.trouble
+        assert len(asked) == 2
+
+
 def test_one_that_cannot_be_read_is_said_and_nothing_else_is_claimed(path, nowhere):
     journal = Journal(path)
     journal.append(event("training_started", round=0, rounds=9, strategy="FedAvg", parameters={}, app="a/b"))

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,20 +66,15 @@ class Following:
     def require_read(self) -> None:
         """Wait for the journal; StateError where nothing is known of the training yet."""
         if not self.is_read():
-            trouble = self._follower.trouble or UNREAD
-            raise StateError(f"the journal is not known yet ({trouble}): ask again in a moment")
+            raise self._unread()
 
     def known(self) -> TrainingState:
         """Return what is known; to be called with the lock held.
 
         Where the journal has not been read to its end since it was begun, that is nothing but the reason.
         """
-        trouble = self._follower.trouble
-        if not self._is_read.is_set():
-            return TrainingState(trouble=trouble or UNREAD)
-        self._training.trouble = trouble
-        note_lost_files(self._training)
-        return interrupted(self._training) if is_left(self._journal) else self._training
+        whole = self._whole()
+        return TrainingState(trouble=self._follower.trouble or UNREAD) if whole is None else whole
 
     @contextmanager
     def view(self) -> Iterator[TrainingState]:
@@ -89,12 +85,26 @@ class Following:
         StateError
             The journal has not been read to its end: nothing is known of the training yet.
         """
-        self.is_read()
-        with self.lock:
-            view = self.known()
-            if not self._is_read.is_set():
-                raise StateError(f"the journal is not known yet ({view.trouble}): ask again in a moment")
-            yield view
+        deadline = time.monotonic() + READ_TIMEOUT_S
+        while self.is_read(timeout_s=deadline - time.monotonic()):
+            with self.lock:
+                whole = self._whole()  # None where another journal was begun since
+                if whole is not None:
+                    yield whole
+                    return
+        raise self._unread()
+
+    def _whole(self) -> TrainingState | None:
+        """Return the training, or None where its journal has not been read to its end since it was begun."""
+        if not self._is_read.is_set():
+            return None
+        self._training.trouble = self._follower.trouble
+        note_lost_files(self._training)
+        return interrupted(self._training) if is_left(self._journal) else self._training
+
+    def _unread(self) -> StateError:
+        trouble = self._follower.trouble or UNREAD
+        return StateError(f"the journal is not known yet ({trouble}): ask again in a moment")
 
     def _fold(self) -> None:
         for block in self._follower.blocks(self.stop, self._is_read):
