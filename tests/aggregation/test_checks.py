@@ -6,6 +6,7 @@ import pytest
 from oneflower.aggregation import (
     AggregationError,
     ArraySpec,
+    are_finite,
     check_array,
     check_names,
     check_num_examples,
@@ -109,3 +110,13 @@ def test_a_model_that_no_rule_can_average_is_refused_before_round_one(array):
 def test_a_model_without_arrays_is_refused():
     with pytest.raises(AggregationError, match="no arrays"):
         model_schema({})
+
+
+@pytest.mark.parametrize("bad", [None, "weight", "scale"])
+def test_small_arrays_are_looked_at_together(bad):
+    arrays = {**{name: array.copy() for name, array in MODEL.items()}, "large": np.ones(5_000)}
+    if bad:
+        arrays[bad].flat[-1] = np.inf
+    assert are_finite(arrays) == (frozenset() if bad else {"weight", "scale"})
+    arrays["large"][3] = np.nan  # not one of them
+    assert "large" not in are_finite(arrays)

@@ -198,3 +198,21 @@ def test_a_change_that_float64_does_not_hold_is_what_was_sent():
     result = bound_changes(ordered([*near, update({"w": np.full(4, 1.7e308)}, 3)]), model, 10.0)
     assert (by_client(result)[3].arrays["w"] == model["w"]).all()
     assert [remark.client for remark in result.remarks] == [3]
+
+
+SIZES = st.lists(st.sampled_from([0, 1, 7, 129, 4_096, 4_097, 40_000]), min_size=1, max_size=30)
+
+
+@given(sizes=SIZES, seed=st.integers(0, 99), dtypes=st.lists(st.sampled_from("efdd"), min_size=1, max_size=4))
+@settings(max_examples=60, deadline=None)
+def test_small_arrays_that_are_subtracted_together_have_the_norm_of_each_by_itself(sizes, seed, dtypes):
+    rng = np.random.default_rng(seed)
+    model, moved_to, square = {}, {}, 0.0
+    for i, size in enumerate(sizes):
+        dtype = np.dtype(dtypes[i % len(dtypes)])
+        model[f"w{i}"], moved_to[f"w{i}"] = (rng.normal(size=size).astype(dtype) for _ in range(2))
+        change = moved_to[f"w{i}"].astype(float) - model[f"w{i}"].astype(float)
+        for begin in range(0, size, 32_768):
+            part = change[begin : begin + 32_768]
+            square += float((part * part).sum())
+    assert change_norm(update(moved_to), model, list(model)) == math.sqrt(square)

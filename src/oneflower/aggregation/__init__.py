@@ -7,6 +7,7 @@ from oneflower.aggregation.blocks import Allocate, Combined
 from oneflower.aggregation.checks import (
     ArraySpec,
     Schema,
+    are_finite,
     check_array,
     check_names,
     check_num_examples,
@@ -58,6 +59,7 @@ __all__ = [
     "StrategySpec",
     "Update",
     "Values",
+    "are_finite",
     "bound_changes",
     "check_array",
     "check_names",

@@ -20,6 +20,9 @@ BLOCK = 32_768
 PIECE = 32 * BLOCK
 """Values after which the pages of a file are given back."""
 
+SMALL = 4_096
+"""Coordinates below which the calls for an array cost more than its values."""
+
 Rows = Sequence[NDArray]
 BlockRule = Callable[[Rows, NDArray], None]
 RuleFactory = Callable[[int, np.dtype[Any]], BlockRule]
@@ -87,13 +90,20 @@ def _address(array: NDArray) -> int:
 
 
 def combine(
-    updates: Sequence[Update], make_rule: RuleFactory, allocate: Allocate, whole: Whole | None = None
+    updates: Sequence[Update],
+    make_rule: RuleFactory,
+    allocate: Allocate,
+    whole: Whole | None = None,
+    *,
+    joined: bool = False,
 ) -> Combined:
     """Apply a rule of coordinates to every array of updates of one form; shapes and dtypes are kept.
 
     float32 and float64 are computed as they are, float16 in float32 and rounded once, anything wider in
     float64. Integers and bools are computed in float64 as offsets from the least of the clients' values,
     so that equal counters stay equal however large they are, and rounded to the nearest (half to even).
+    `joined` computes small arrays of one dtype as one, which takes a tenth of the time: for a rule, and a
+    `whole`, to which neither the name nor the other coordinates of an array matter.
 
     Raises
     ------
@@ -101,17 +111,50 @@ def combine(
         A dtype is neither float, integer nor bool.
     """
     rules = _reused(make_rule)
-    finite = set()
+    finite: set[str] = set()
     result = {name: allocate(name, array) for name, array in updates[0].arrays.items()}
     with np.errstate(over="ignore", invalid="ignore"):
-        for name, out in result.items():
-            flat = [update.arrays[name].reshape(-1) for update in updates]
-            left = whole(name, flat, out.reshape(-1)) if whole else tuple(blocks(out.size))
+        for names in _groups(result) if joined else ([name] for name in result):
+            flat = [join(update.arrays, names) for update in updates]
+            out = result[names[0]].reshape(-1) if len(names) == 1 else np.empty_like(flat[0])
+            left = whole(names[0], flat, out) if whole else tuple(blocks(out.size))
             if left:
-                _combine_blocks(flat, out.reshape(-1), rules, left)
+                _combine_blocks(flat, out, rules, left)
             elif out.size:
-                finite.add(name)
+                finite.update(name for name in names if result[name].size)
+            if len(names) > 1:
+                _part(out, [result[name] for name in names])
     return Combined(result, frozenset(finite))
+
+
+def _groups(model: Arrays) -> Iterator[list[str]]:
+    """Yield the names of small arrays of one dtype together, as far as they fit into a block."""
+    groups: dict[np.dtype[Any], list[str]] = {}
+    sizes: dict[np.dtype[Any], int] = {}
+    for name, array in model.items():
+        if array.size > SMALL:
+            yield [name]
+            continue
+        group, size = groups.setdefault(array.dtype, []), sizes.get(array.dtype, 0) + array.size
+        if size > BLOCK:
+            yield group
+            group, size = [], array.size
+        group.append(name)
+        groups[array.dtype], sizes[array.dtype] = group, size
+    yield from groups.values()
+
+
+def join(arrays: Arrays, names: Sequence[str]) -> NDArray:
+    """Return one array as it lies there, or copies of several, one behind the other: of one dtype, 1-D."""
+    flat = [arrays[name].reshape(-1) for name in names]
+    return flat[0] if len(flat) == 1 else np.concatenate(flat)
+
+
+def _part(flat: NDArray, arrays: Sequence[NDArray]) -> None:
+    at = 0
+    for array in arrays:
+        array.reshape(-1)[...] = flat[at : at + array.size]
+        at += array.size
 
 
 def _reused(make_rule: RuleFactory) -> RuleFactory:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from oneflower.aggregation.blocks import blocks
+from oneflower.aggregation.blocks import blocks, join
 from oneflower.aggregation.comparison import lower_median
 from oneflower.aggregation.optimizers import is_trained
 from oneflower.aggregation.spec import Aggregate, StrategySpec
@@ -107,8 +107,8 @@ def _norms(updates: Ordered, models: Sequence[Arrays], names: Sequence[str]) -> 
     place = _place(models[0], names)
     with np.errstate(over="ignore", invalid="ignore"):
         for group in together({name: models[0][name].size for name in names}, share):
-            rows = [_flat(update.arrays, group) for update in updates]
-            flat = [_flat(model, group) for model in models]
+            rows = [join(update.arrays, group) for update in updates]
+            flat = [join(model, group) for model in models]
             whole = [slice(0, rows[0].size)]
             sampled = pieces(rows[0].size, share, place) if len(group) == 1 else whole
             found = np.zeros_like(squares)
@@ -140,12 +140,6 @@ def together(sizes: Mapping[str, int], share: float) -> Iterator[list[str]]:
         taken += size
     if group:
         yield group
-
-
-def _flat(arrays: Arrays, names: Sequence[str]) -> NDArray:
-    """Return one array as it lies there, or several one behind the other."""
-    flat = [arrays[name].reshape(-1) for name in names]
-    return flat[0] if len(flat) == 1 else np.concatenate(flat)
 
 
 def pieces(size: int, share: float, place: float) -> list[slice]:

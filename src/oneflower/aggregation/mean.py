@@ -18,10 +18,12 @@ def weighted_mean(updates: Ordered, allocate: Allocate = new_array, whole: Whole
     arrays' own dtype: no partial sum exceeds the largest of the clients' values by more than a rounding.
     `whole` does more than the mean in one pass of the compiled kernel.
     """
-    shares = shares_of(updates)
+    shares, joined = shares_of(updates), whole is None
     if whole is None and (compiled := kernel()):
         whole = compiled.mean(shares)
-    return combine(updates, lambda size, dtype: mean_rule(shares, size, dtype), allocate, whole)
+    return combine(
+        updates, lambda size, dtype: mean_rule(shares, size, dtype), allocate, whole, joined=joined
+    )
 
 
 def shares_of(updates: Ordered) -> list[float]:

@@ -5,19 +5,22 @@ change by a constant. Here the bound follows the round: a multiple of the median
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
+from itertools import accumulate, pairwise
 
 import numpy as np
 
-from oneflower.aggregation.blocks import BLOCK, blocks, walk
+from oneflower.aggregation.blocks import BLOCK, SMALL, blocks, walk
 from oneflower.aggregation.comparison import Remark, lower_median
 from oneflower.aggregation.optimizers import is_trained
 from oneflower.aggregation.updates import Arrays, NDArray, Ordered, Update
 from oneflower.codes import LeftOutCode
 
+Pair = tuple[NDArray, NDArray]
+"""One array of the model and of an update, 1-D and of one size."""
 LEAST_SQUARE = 2.0**-960
 """A sum of squares below it may have lost digits to underflow."""
 
@@ -90,17 +93,54 @@ def change_norm(update: Update, model: Arrays, names: Iterable[str]) -> float:
         return math.sqrt(_square(pairs, unit)) * unit
 
 
-def _square(pairs: Sequence[tuple[NDArray, NDArray]], unit: float) -> float:
-    """Return the sum of the squares of all changes in this unit, a power of two."""
-    square, difference = 0.0, np.empty(BLOCK)
-    for ours, theirs in pairs:
-        for block in walk(theirs):
-            part = difference[: block.stop - block.start]
-            _subtract(theirs[block], ours[block], part)
+def _square(pairs: Sequence[Pair], unit: float) -> float:
+    """Return the sum of the squares of all changes in this unit, a power of two.
+
+    Small arrays are subtracted together, and each is summed by itself: the sum has the same bytes.
+    """
+    square, squares = 0.0, np.empty(BLOCK)
+    for group in _runs(pairs):
+        ends = list(accumulate(theirs.size for _, theirs in group))
+        for part, (ours, theirs) in _parts(group, ends[-1]):
+            change = squares[: part.stop - part.start]
+            _subtract(theirs[part], ours[part], change)
             if unit != 1:
-                np.multiply(part, 1 / unit, out=part)
-            square += float(np.multiply(part, part, out=part).sum())
+                np.multiply(change, 1 / unit, out=change)
+            np.multiply(change, change, out=change)
+            if len(group) == 1:
+                square += float(np.add.reduce(change))
+            else:
+                for begin, end in pairwise([0, *ends]):
+                    square += float(np.add.reduce(change[begin:end]))
     return square
+
+
+def _runs(pairs: Sequence[Pair]) -> Iterator[list[Pair]]:
+    """Yield neighbours of one dtype that are small and fit into a block, and others alone."""
+    run: list[Pair] = []
+    size = 0
+    for pair in pairs:
+        ours, theirs = pair
+        alike = run and (ours.dtype, theirs.dtype) == (run[0][0].dtype, run[0][1].dtype)
+        if run and not (alike and theirs.size <= SMALL and size + theirs.size <= BLOCK):
+            yield run
+            run, size = [], 0
+        if theirs.size > SMALL:
+            yield [pair]
+            continue
+        run.append(pair)
+        size += theirs.size
+    if run:
+        yield run
+
+
+def _parts(group: Sequence[Pair], size: int) -> Iterator[tuple[slice, Pair]]:
+    """Yield the blocks of one large array, or several small ones as one block."""
+    if len(group) == 1:
+        yield from ((part, group[0]) for part in walk(group[0][1]))
+    else:
+        ours, theirs = (np.concatenate(side) for side in zip(*group, strict=True))
+        yield slice(0, size), (ours, theirs)
 
 
 def _largest_change(pairs: Sequence[tuple[NDArray, NDArray]]) -> float:

@@ -10,6 +10,7 @@ from oneflower.aggregation import (
     NDArray,
     Schema,
     Update,
+    are_finite,
     check_array,
     check_names,
     check_num_examples,
@@ -99,12 +100,14 @@ def _metrics(content: RecordDict, weighted_by: str) -> MetricRecord:
 def _arrays(record: ArrayRecord, schema: Schema) -> dict[str, NDArray]:
     _refuse(check_names(record, schema), LeftOutCode.ARRAY_NAMES)
     arrays = {}
-    for name, spec in schema.items():
+    for name in schema:
         try:
             arrays[name] = array_view(record[name])
         except AggregationError as error:
             raise ReplyError(f"array {name!r}: {error}") from error
-        wrong = check_array(name, arrays[name], spec)
+    finite = are_finite(arrays)
+    for name, spec in schema.items():
+        wrong = check_array(name, arrays[name], spec, is_known_finite=name in finite)
         if wrong is not None:
             raise ReplyError(wrong, _array_code(arrays[name], spec))
     return arrays

@@ -104,3 +104,44 @@ def test_a_record_is_made_of_them(apply):
     record = ArrayRecord({name: Array(each) for name, each in values.items()})
     for name, each in values.items():
         np.testing.assert_array_equal(record[name].numpy(), each)
+
+
+def test_a_record_holds_arrays_of_its_own(apply):
+    given = {"a": Array(np.ones(3)), "b": Array(np.array(2, np.int8))}
+    expected = ArrayRecord(given)
+    apply(WORKAROUND)
+    made = ArrayRecord(given)
+    assert made == expected
+    assert made.object_id == expected.object_id
+    assert vars(made).keys() == vars(expected).keys()
+    made["a"].data = b"x"
+    assert given["a"] == expected["a"]
+    made["c"] = given["a"]
+    assert list(made) == ["a", "b", "c"]
+    with pytest.raises(TypeError):
+        made["d"] = 3
+
+
+@pytest.mark.parametrize(
+    "given", [{"a": 3}, {3: Array(np.ones(1))}, {"a": Array(np.ones(1)), "b": np.ones(1)}, 7, [3]], ids=repr
+)
+def test_what_is_no_record_is_refused_in_flowers_words(given, apply):
+    with pytest.raises(TypeError) as expected:
+        ArrayRecord(given)
+    apply(WORKAROUND)
+    with pytest.raises(TypeError) as found:
+        ArrayRecord(given)
+    assert str(found.value) == str(expected.value)
+
+
+def test_other_ways_to_make_a_record_are_flowers(apply):
+    apply(WORKAROUND)
+    values = [np.ones(2), np.zeros(1, np.int8)]
+    assert [each.numpy().tolist() for each in ArrayRecord(values).values()] == [[1, 1], [0]]
+    arrays = {"a": Array(values[0])}
+    assert list(ArrayRecord(array_dict=dict(arrays))) == ["a"]
+    given = dict(arrays)
+    assert list(ArrayRecord(given, keep_input=False)) == ["a"]
+    assert not given
+    assert not ArrayRecord()
+    assert not ArrayRecord({})
