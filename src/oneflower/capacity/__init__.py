@@ -16,6 +16,7 @@ from oneflower.capacity.room import disk_free, memory_free, own_memory
 from oneflower.capacity.rounds import (
     Federation,
     RoundCost,
+    is_extrapolated,
     open_files,
     round_cost,
     superlink_memory_mb,
@@ -31,6 +32,7 @@ __all__ = [
     "database_bytes",
     "disk_free",
     "growth_bytes",
+    "is_extrapolated",
     "memory_free",
     "open_files",
     "own_memory",

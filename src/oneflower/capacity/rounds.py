@@ -38,6 +38,10 @@ MB_A_NODE: Final = 0.3
 FILES: Final = 35
 MOST_MEASURED: Final = 1000
 """Nodes; above that the numbers are extrapolated."""
+MOST_MEASURED_BYTES: Final = 1_000_000_000
+"""Bytes of the model times the nodes of a round; above that, too."""
+MOST_NODES: Final = 10_000
+"""What a SuperLink admits: docs/limits.md."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +95,12 @@ class RoundCost:
     bytes_up: float
     network_s: float
     seconds: float
+
+
+def is_extrapolated(federation: Federation) -> bool:
+    """Return whether more nodes, or more bytes in a round, were asked about than were ever measured."""
+    sent = federation.at_work * federation.model_bytes
+    return federation.nodes > MOST_MEASURED or sent > MOST_MEASURED_BYTES
 
 
 def calls_a_node(federation: Federation) -> int:
