@@ -37,13 +37,16 @@ def test_small_arrays_that_are_computed_together_have_the_bytes_of_each_by_itsel
     if not compiled:
         monkeypatch.setattr(mean, "kernel", lambda: None)
     rng = np.random.default_rng(5)
-    sizes, dtypes = [0, 1, 7, 129, 4_096, 4_097, 40_000, 3, 3_000], ["f4", "f8", "f2", "i8", "?", "u1"]
+    sizes, dtypes = (
+        [0, 1, 7, 129, 4_096, 4_097, 40_000, 3, 3_000],
+        ["f4", "f8", "f2", "i8", "?", "u1", ">f4", ">i4"],
+    )
 
     def model():
         values = [rng.normal(scale=3, size=size) for size in sizes * 20]
         made = {f"a{i}": each.astype(dtypes[i % len(dtypes)]) for i, each in enumerate(values)}
         if huge:
-            made["a6"][:1] = np.finfo("f4").max
+            made["a8"][:1] = np.finfo("f4").max
         return {**made, "scalar": np.array(rng.normal())}
 
     given = ordered([update(model(), client=i, num_examples=3.0 + i) for i in range(3)])

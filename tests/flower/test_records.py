@@ -162,3 +162,12 @@ def test_a_large_array_from_elsewhere_is_copied_once_and_stays_as_it_was():
 
 def test_a_model_is_serialised_in_the_order_asked_for():
     assert list(to_record(dict(ARRAYS), tuple(reversed(ARRAYS)))) == list(reversed(ARRAYS))
+
+
+@pytest.mark.parametrize("length", [64, 117, 119, 128, 3_000, 4_086])
+def test_a_header_that_is_not_as_long_as_it_says_is_refused(length):
+    data = bytearray(Array(np.arange(100, dtype=np.float32)).data)
+    array_view(array_of(bytes(data)))  # the right one is known from here on
+    data[8:10] = length.to_bytes(2, "little")
+    with pytest.raises(AggregationError):
+        array_view(array_of(bytes(data)))

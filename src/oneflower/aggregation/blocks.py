@@ -132,7 +132,7 @@ def _groups(model: Arrays) -> Iterator[list[str]]:
     groups: dict[np.dtype[Any], list[str]] = {}
     sizes: dict[np.dtype[Any], int] = {}
     for name, array in model.items():
-        if array.size > SMALL:
+        if array.size > SMALL or not array.dtype.isnative:  # to be joined changes the order of bytes
             yield [name]
             continue
         group, size = groups.setdefault(array.dtype, []), sizes.get(array.dtype, 0) + array.size

@@ -112,12 +112,12 @@ def _usual_view(data: bytes | memoryview) -> NDArray | None:
 def _usual_form(header: bytes) -> tuple[tuple[int, ...], np.dtype[Any], int, int] | None:
     """Return shape, dtype, the number of values and of bytes with the header, of values in C order."""
     try:
-        shape, fortran_order, dtype = _parsed(_header_of(header))
-        whole = len(_header_of(header)) == len(header) == USUAL_HEADER
+        whole = _header_of(header)
+        shape, fortran_order, dtype = _parsed(whole)
     except (ValueError, TypeError, struct.error):
         return None  # who reads it in full says why
     count = math.prod(shape)
-    if fortran_order or not count or not whole:
+    if fortran_order or not count or len(whole) != USUAL_HEADER:
         return None
     return shape, dtype, count, USUAL_HEADER + count * dtype.itemsize
 
@@ -131,6 +131,8 @@ def _header_of(data: bytes | memoryview) -> bytes:
     length: int = start + struct.unpack_from(form, data, 8)[0]
     if length > LONGEST_HEADER:
         raise ValueError(f"its header has {length} bytes; at most {LONGEST_HEADER} are read")
+    if length > len(data):
+        raise ValueError(f"its header has {length} bytes, of which {len(data)} are there")
     return bytes(data[:length])
 
 
