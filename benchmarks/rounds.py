@@ -1,6 +1,7 @@
 """Compare the seconds per round of stock Flower and oneflower: same machine, same app, alternating.
 
 ``python benchmarks/rounds.py [--models noop,cnn] [--nodes 2,6] [--rounds 6] [--repeats 2] [--json]``
+``python benchmarks/rounds.py --ours``  oneflower alone, without a ratio
 
 Both use Flower's own SuperLink and SuperNodes as processes on this machine. Stock means: no workaround, a
 new process for each message, Flower's own round loop. A round is training and evaluation on all nodes. The
@@ -90,7 +91,11 @@ def main() -> None:
     for model in arguments.models.split(","):
         for nodes in map(int, arguments.nodes.split(",")):
             case = Case(model=model, nodes=nodes, rounds=arguments.rounds)
-            ratios[case.name] = compare(case, arguments.repeats)
+            if arguments.ours:
+                for _ in range(arguments.repeats):
+                    print(f"{case.name:14} {_line(measure(case, 'ours'))}", flush=True)
+            else:
+                ratios[case.name] = compare(case, arguments.repeats)
     if arguments.json:
         print(json.dumps({"ratios": ratios}))
 
@@ -271,6 +276,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--json", action="store_true", help="end with one line of ratios")
+    parser.add_argument("--ours", action="store_true", help="oneflower alone, without a ratio")
     return parser.parse_args()
 
 

@@ -3,7 +3,8 @@
 import pytest
 
 from oneflower.capacity import Federation, open_files, round_cost, superlink_memory_mb, through_sites
-from oneflower.capacity.rounds import calls_a_node
+from oneflower.capacity.rounds import MOST_NODES, calls_a_node
+from oneflower.flower.v1_25.workarounds import node_limits
 
 
 def federation(**values):
@@ -15,6 +16,10 @@ def test_calls_are_those_of_the_fleet_api():
     train = 3 + (5 + 8) + (3 + 1 + 8)
     evaluate = 3 + (5 + 8) + 3
     assert calls_a_node(federation()) == train + evaluate
+
+
+def test_the_most_nodes_are_those_that_a_superlink_admits():
+    assert MOST_NODES == node_limits.MOST_NODES
 
 
 @pytest.mark.parametrize(

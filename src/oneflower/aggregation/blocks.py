@@ -102,8 +102,8 @@ def combine(
     float32 and float64 are computed as they are, float16 in float32 and rounded once, anything wider in
     float64. Integers and bools are computed in float64 as offsets from the least of the clients' values,
     so that equal counters stay equal however large they are, and rounded to the nearest (half to even).
-    `joined` computes small arrays of one dtype as one, which takes a tenth of the time: for a rule, and a
-    `whole`, to which neither the name nor the other coordinates of an array matter.
+    `joined` computes small arrays of one dtype as one, in fewer calls: for a rule, and a `whole`, to which
+    neither the name nor the other coordinates of an array matter.
 
     Raises
     ------

@@ -28,6 +28,7 @@ from oneflower.capacity.needs import LARGE_MODEL
 from oneflower.capacity.rounds import MOST_MEASURED, MOST_MEASURED_BYTES, MOST_NODES
 from oneflower.cli.tables import print_table
 from oneflower.errors import SettingsError
+from oneflower.opennebula.templates.vm import DISK_MIB
 from oneflower.settings import BY_NAME
 from oneflower.words import counted
 
@@ -152,7 +153,7 @@ def _notes(federation: Federation, load: Load, cost: RoundCost) -> Iterator[str]
     if disk > SMALL_DISK:
         yield (
             f"the SuperLink's disk needs {_size(disk)} beside the system and what FL_CHECKPOINT_KEEP keeps: "
-            "the VM template has 20 GiB"
+            f"the VM template has {DISK_MIB // 1024} GiB"
         )
 
 
