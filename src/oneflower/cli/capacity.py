@@ -38,7 +38,7 @@ MBIT_S: Final = 125_000
 MOST, LEAST_SIZE = 1_000_000, 0.0001
 """Of nodes, arrays, megabytes and megabits a second: beyond them a typing error is likelier than a plan."""
 SMALL_DISK: Final = 8 << 30
-FL_ROUND_TIMEOUT_S: Final = int(BY_NAME["FL_ROUND_TIMEOUT"].default)
+DEFAULT_TIMEOUT_S: Final = int(BY_NAME["FL_ROUND_TIMEOUT"].default)
 
 
 def capacity(  # noqa: PLR0913 - what a federation is made of
@@ -144,10 +144,10 @@ def _notes(federation: Federation, load: Load, cost: RoundCost) -> Iterator[str]
             f"FL_MIN_AVAILABLE_CLIENTS={federation.nodes}, or FL_STREAMING_MEAN=YES; else it keeps them, "
             f"{_size(serverapp_bytes(replace(load, streaming=False)))}"
         )
-    if FL_ROUND_TIMEOUT_S < cost.seconds / 2 < math.inf:
+    if DEFAULT_TIMEOUT_S < cost.seconds / 2 < math.inf:
         yield (
             f"a phase takes {cost.seconds / 2:.0f} s: set FL_ROUND_TIMEOUT to more than that (it is "
-            f"{FL_ROUND_TIMEOUT_S} by default)"
+            f"{DEFAULT_TIMEOUT_S} by default)"
         )
     disk = database_bytes(load) + replies_bytes(load)
     if disk > SMALL_DISK:
