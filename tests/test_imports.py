@@ -46,6 +46,7 @@ LAYERS = {
     "newest": 0,
     "quality": 1,
     "capacity": 1,
+    "gpu": 1,
     "errors": 0,
     "__init__": 1,
 }

@@ -29,6 +29,10 @@ ONE_SERVICE_PARAMS=(
     'FL_NODE_CONFIG' 'configure' 'Pairs key=value for the ClientApp; without partition-id and num-partitions, both are assigned' 'O|text'
     'FL_MAX_RETRIES' 'configure' 'Failed connections to the SuperLink after which the SuperNode exits; 0 for no limit' 'O|number'
     'FL_MAX_WAIT_TIME' 'configure' 'Time without a connection to the SuperLink after which the SuperNode exits; 0 for no limit' 'O|number'
+    'FL_GPU_ENABLED' 'configure' 'Give the NVIDIA GPUs of the machine to the ClientApps; with NO they see none' 'O|boolean'
+    'FL_CUDA_VISIBLE_DEVICES' 'configure' 'GPUs that ClientApps may use: all, numbers in PCI bus order, or UUIDs of GPUs or MIG devices' 'O|text'
+    'FL_GPU_MEMORY_FRACTION' 'configure' 'Share of the memory of a GPU that PyTorch may reserve in one ClientApp' 'O|number-float'
+    'FL_GPU_REQUIRED' 'configure' 'Where no GPU can be used, stop with an error; with NO a warning is logged and processors train' 'O|boolean'
 )
 
 readonly ONEFLOWER=/opt/oneflower/venv/bin/oneflower

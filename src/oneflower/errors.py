@@ -13,6 +13,7 @@
     +-- TrainingError         6  the training failed: no quorum, or it gave up after its restarts
     +-- StateError            7  a folder cannot be written, or its disk is full
     +-- MachineError          8  `oneflower appliance doctor` has found a problem on a VM
+        +-- GpuError          8  FL_GPU_REQUIRED=YES, and no GPU can be used
 
 Exit code 130 is an interruption by the operator (Ctrl-C), 0 is success.
 """
@@ -95,6 +96,10 @@ class MachineError(OneflowerError):
     """A check of a virtual machine found a problem."""
 
     exit_code = 8
+
+
+class GpuError(MachineError):
+    """No GPU can be used, and FL_GPU_REQUIRED=YES forbids to train without one."""
 
 
 def named_class(cls: type[OneflowerError]) -> type[OneflowerError]:

@@ -77,6 +77,10 @@ DEFAULTS = {
     "FL_NODE_CONFIG": "",
     "FL_MAX_RETRIES": "0",
     "FL_MAX_WAIT_TIME": "0",
+    "FL_GPU_ENABLED": "NO",
+    "FL_CUDA_VISIBLE_DEVICES": "all",
+    "FL_GPU_MEMORY_FRACTION": "0.8",
+    "FL_GPU_REQUIRED": "NO",
 }
 
 

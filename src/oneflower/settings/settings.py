@@ -1,116 +1,23 @@
-"""The settings of a machine: those of the training, and how processes, addresses and TLS are set up."""
+"""The settings of a machine: those of the training, and how processes, addresses, TLS and GPUs are set up."""
 
 from dataclasses import dataclass
 
-from oneflower.settings.app_config import APP_CONFIG
-from oneflower.settings.formats import (
-    APP_SOURCE,
-    CONNECT_ADDRESS,
-    FLOWER_VERSION,
-    LISTEN_ADDRESS,
-    NODE_CONFIG,
-    RELATIVE_PATH,
-    VERSION,
-)
+from oneflower.settings.cuda_devices import ALL_DEVICES, CUDA_DEVICES
+from oneflower.settings.formats import CONNECT_ADDRESS, LISTEN_ADDRESS, NODE_CONFIG, RELATIVE_PATH
 from oneflower.settings.pem import CERTIFICATE, PRIVATE_KEY, PUBLIC_KEYS
+from oneflower.settings.programs import ProgramSettings
 from oneflower.settings.tokens import KEY, TOKEN
-from oneflower.settings.training import TrainingConfig
-from oneflower.settings.use_cases import DEFAULT_FRAMEWORK, FRAMEWORKS, framework_of
-from oneflower.settings.values import Boolean, Choice, Integer, Password, Text, Text64
+from oneflower.settings.values import Boolean, Choice, Decimal, Integer, Password, Text, Text64
 from oneflower.settings.variable import Consumer, Role, variable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings(TrainingConfig):
-    """All settings, and their rows. What an app reads is declared in TrainingConfig, the rest here.
+class Settings(ProgramSettings):
+    """All settings, and their rows. What an app reads is declared in TrainingConfig.
 
     The `ssl_` fields are base64 of PEM on one line, or empty, in whatever form they were given.
     """
 
-    flower_version: str = variable(
-        name="FLOWER_VERSION",
-        label="Flower version",
-        kind=Text(VERSION),
-        default=FLOWER_VERSION,
-        role=Role.BOTH,
-        consumers=Consumer.NONE,
-        help="Flower version of the cluster",
-    )
-    ml_framework: str = variable(
-        name="ML_FRAMEWORK",
-        label="Machine learning framework",
-        kind=Choice(FRAMEWORKS),
-        default=DEFAULT_FRAMEWORK,
-        role=Role.BOTH,
-        consumers=Consumer.NONE,
-        in_form=True,
-        help="Machine learning framework of the app; an app of FL_USE_CASE has its own; any for none",
-    )
-    app: str = variable(
-        name="FL_APP",
-        label="Own app (folder, FAB, URL)",
-        kind=Text(APP_SOURCE),
-        default="",
-        role=Role.SUPERLINK,
-        consumers=Consumer.SUPERVISOR | Consumer.CONTAINER,
-        in_form=True,
-        help="App of your own: a folder or FAB below /opt/flower/apps, or https://HOST/NAME.fab#sha256=HEX",
-    )
-    warm_executor: bool = variable(
-        name="FL_WARM_EXECUTOR",
-        label="Warm executor",
-        kind=Boolean(),
-        default=True,
-        role=Role.SUPERNODE,
-        consumers=Consumer.SUPERNODE,
-        help="Run each ClientApp in a forked child of one warm process, not in a new process",
-    )
-    data_cache: bool = variable(
-        name="FL_DATA_CACHE",
-        label="Cache of decoded data",
-        kind=Boolean(),
-        default=True,
-        role=Role.SUPERNODE,
-        consumers=Consumer.CONTAINER,
-        help="Keep decoded data on the SuperNode's own disk; with NO each message decodes them again",
-    )
-    flower_workarounds: bool = variable(
-        name="FL_FLOWER_WORKAROUNDS",
-        label="Workarounds for Flower defects",
-        kind=Boolean(),
-        default=True,
-        role=Role.BOTH,
-        consumers=Consumer.SUPERLINK | Consumer.SUPERNODE | Consumer.SUPERVISOR | Consumer.CONTAINER,
-        help=f"Apply the workarounds for known defects of Flower {FLOWER_VERSION}",
-    )
-    flower_speedups: bool = variable(
-        name="FL_FLOWER_SPEEDUPS",
-        label="Speed-ups for Flower",
-        kind=Boolean(),
-        default=True,
-        role=Role.BOTH,
-        consumers=Consumer.SUPERLINK | Consumer.SUPERNODE | Consumer.SUPERVISOR,
-        needs="FL_FLOWER_WORKAROUNDS",
-        help="Apply the workarounds that only save time; the others stay",
-    )
-    app_config: str = variable(
-        name="FL_APP_CONFIG",
-        label="Settings of the app",
-        kind=Text(APP_CONFIG),
-        default="",
-        role=Role.SUPERLINK,
-        consumers=Consumer.SUPERVISOR,
-        help="Values of the run-config keys that the app declares itself: pairs key=value, or TOML",
-    )
-    max_restarts: int = variable(
-        name="FL_MAX_RESTARTS",
-        label="Consecutive restarts tolerated",
-        kind=Integer(unit="restarts"),
-        default=10,
-        role=Role.SUPERLINK,
-        consumers=Consumer.SUPERVISOR,
-        help="Restarts in a row without a completed round after which the training has failed",
-    )
     fleet_api_address: str = variable(
         name="FL_FLEET_API_ADDRESS",
         label="Fleet API address (host:port)",
@@ -284,10 +191,45 @@ class Settings(TrainingConfig):
         help="Time without a connection to the SuperLink after which the SuperNode exits; 0 for no limit",
     )
 
-    @property
-    def framework(self) -> str:
-        """What the image contains: the framework of the pre-built app, else the one that was chosen."""
-        return framework_of(self.use_case, self.ml_framework)
+    gpu_enabled: bool = variable(
+        name="FL_GPU_ENABLED",
+        label="Train on GPUs",
+        kind=Boolean(),
+        default=False,
+        role=Role.SUPERNODE,
+        consumers=Consumer.SUPERNODE | Consumer.CONTAINER,
+        help="Give the NVIDIA GPUs of the machine to the ClientApps; with NO they see none",
+    )
+    cuda_visible_devices: str = variable(
+        name="FL_CUDA_VISIBLE_DEVICES",
+        label="GPUs to use",
+        kind=Text(CUDA_DEVICES),
+        default=ALL_DEVICES,
+        role=Role.SUPERNODE,
+        consumers=Consumer.SUPERNODE | Consumer.CONTAINER,
+        needs="FL_GPU_ENABLED",
+        help="GPUs that ClientApps may use: all, numbers in PCI bus order, or UUIDs of GPUs or MIG devices",
+    )
+    gpu_memory_fraction: float = variable(
+        name="FL_GPU_MEMORY_FRACTION",
+        label="GPU memory per client",
+        kind=Decimal(minimum=0.0, maximum=1.0, above_minimum=True),
+        default=0.8,
+        role=Role.SUPERNODE,
+        consumers=Consumer.SUPERNODE | Consumer.CONTAINER,
+        needs="FL_GPU_ENABLED",
+        help="Share of the memory of a GPU that PyTorch may reserve in one ClientApp",
+    )
+    gpu_required: bool = variable(
+        name="FL_GPU_REQUIRED",
+        label="Never train without a GPU",
+        kind=Boolean(),
+        default=False,
+        role=Role.SUPERNODE,
+        consumers=Consumer.SUPERNODE | Consumer.CONTAINER,
+        needs="FL_GPU_ENABLED",
+        help="Where no GPU can be used, stop with an error; with NO a warning is logged and processors train",
+    )
 
     @property
     def authenticates_nodes(self) -> bool:

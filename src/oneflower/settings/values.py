@@ -127,18 +127,31 @@ class Integer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decimal:
-    """A finite number; the bounds are accepted unless `exclusive`, and those in `also` below the minimum."""
+    """A finite number.
+
+    Attributes
+    ----------
+    minimum, maximum
+        Bounds, included. Without a maximum there is none.
+    exclusive, above_minimum
+        Neither bound is accepted; the minimum alone is not.
+    also
+        Numbers accepted below the minimum.
+    """
 
     input_type: ClassVar[str] = "number-float"
 
     minimum: float = 0.0
     maximum: float | None = None
     exclusive: bool = False
+    above_minimum: bool = False
     also: tuple[float, ...] = ()
 
     @property
     def accepted(self) -> str:
         """What is accepted, in words."""
+        if self.above_minimum and self.maximum is not None:
+            return f"a finite number above {self.minimum:g}, at most {self.maximum:g}"
         if self.maximum is not None:
             words = ("strictly between", "and") if self.exclusive else ("from", "to")
             return f"a finite number, {words[0]} {self.minimum:g} {words[1]} {self.maximum:g}"
@@ -163,6 +176,8 @@ class Decimal:
             raise ValueError("it is not a finite number")
         if number in self.also:
             return number
+        if self.above_minimum and number == self.minimum:
+            raise ValueError("it is too small")
         return _in_bounds(number, self.minimum, self.maximum, exclusive=self.exclusive)
 
 
