@@ -108,11 +108,7 @@ def _parsed(out: str) -> Mapping[str, Any] | None:
 
 def _judged(said: Mapping[str, Any], gpus: Sequence[Gpu], *, needs_torch: bool) -> str | Failed:
     if said["torch"] is None:
-        if not needs_torch:
-            return "the container starts with the GPU; its framework is not PyTorch, and was not tried"
-        return _failed(
-            "the container image has no PyTorch", "use the image of ML_FRAMEWORK=pytorch of this release"
-        )
+        return _without_torch(needs_torch=needs_torch)
     version, cuda, error = _text(said["torch"]), said.get("cuda"), _text(said.get("error"))
     if cuda is None and not error:
         return _failed(
@@ -133,6 +129,14 @@ def _judged(said: Mapping[str, Any], gpus: Sequence[Gpu], *, needs_torch: bool) 
             "`nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml`",
         )
     return f"PyTorch {version} for CUDA {_text(cuda)} computes on {count} of {count} GPUs"
+
+
+def _without_torch(*, needs_torch: bool) -> str | Failed:
+    if needs_torch:
+        return _failed(
+            "the container image has no PyTorch", "use the image of ML_FRAMEWORK=pytorch of this release"
+        )
+    return "the container starts with the GPU; its framework is not PyTorch, and was not tried"
 
 
 def _no_cuda(build: str, error: str) -> Failed:

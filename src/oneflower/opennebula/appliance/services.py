@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from oneflower.flower import arguments
 from oneflower.flower.app_packages import APPS_VARIABLE, PACKAGES_VARIABLE
@@ -115,7 +116,7 @@ class _Host:
     mounts: tuple[Mount, ...]
 
     def container(
-        self, name: str, description: str, args: Sequence[str], *, after: str = "", **kind: bool
+        self, name: str, description: str, args: Sequence[str], *, after: str = "", **kind: Any
     ) -> Container:
         return Container(
             name=name,
