@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from oneflower.gpu import Ran
 from oneflower.gpu.container import engine_of, is_argument
 
-from .conftest import INFO, PODMAN, UUIDS, cdi
+from .machine import INFO, PODMAN, UUIDS, cdi
 
 RUNTIME = {"ServerVersion": "24.0.7", "Runtimes": {"nvidia": {"path": "nvidia-container-runtime"}}}
 

@@ -6,7 +6,7 @@ import pytest
 
 from oneflower.gpu import Layer, Ran
 
-from .conftest import INFO, MIG, TORCH, UUIDS, cdi, csv, denied, missing, timed_out
+from .machine import INFO, MIG, TORCH, UUIDS, cdi, csv, denied, missing, timed_out
 
 GIB = 1 << 30
 

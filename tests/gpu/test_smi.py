@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from oneflower.gpu import Found, Layer, Ran
 from oneflower.gpu.smi import mig_devices, rows
 
-from .conftest import UUIDS, Machine, csv
+from .machine import UUIDS, Machine, csv
 
 TEXTS = st.text(max_size=400) | st.lists(
     st.lists(
