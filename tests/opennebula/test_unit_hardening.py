@@ -25,7 +25,7 @@ BOUNDS = {
     "flower-dashboard.service": 1.0,
     "flower-report.service": 2.5,
     "flower-again.service": 3.0,
-    "flower-again-gpu.service": 3.5,
+    "flower-again-gpu.service": 3.2,
     "oneflower-after-power-cut.service": 1.0,
     "oneflower-mount-disks.service": 4.1,
     "oneflower-dashboard.service": 1.5,
