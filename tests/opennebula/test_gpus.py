@@ -17,7 +17,7 @@ from oneflower.opennebula.appliance.again import AGAIN, schedule
 from oneflower.opennebula.appliance.bootstrap import bootstrap
 from oneflower.opennebula.appliance.configure import configure
 from oneflower.opennebula.appliance.publisher import OWN_KEYS, Publisher
-from oneflower.opennebula.appliance.report import look
+from oneflower.opennebula.appliance.report import LOOKS_WITHOUT_NODE, look, look_at_gpus
 from oneflower.opennebula.appliance.units import DOCKER, RESTRICTIONS, again_unit
 from oneflower.opennebula.onegate.encoding import decode
 from oneflower.opennebula.roles import Machine
@@ -264,3 +264,23 @@ def test_stages_that_run_again_see_the_gpus_and_end_with_one_that_is_required(bo
     plain = again_unit(Machine.SUPERNODE)
     assert {"PrivateDevices=yes", "RestartPreventExitStatus=2 5 6"} < {*plain.splitlines()}
     assert "nvidia" not in plain
+
+
+def test_a_supernode_that_cannot_start_with_its_gpu_gets_another_look(boot, layout, commands, machine):
+    """A GPU that fails after the boot does not end the node: the stages look at it, and leave it out."""
+    stage = boot(**ON)
+    assert look_at_gpus(stage, LOOKS_WITHOUT_NODE - 1) == 0
+    assert AGAIN not in commands.active
+    commands.active.discard(NODE)
+    down = 0
+    for expected in (1, 2, 3, 0):
+        assert AGAIN not in commands.active
+        down = look_at_gpus(stage, down)
+        assert down == expected
+    assert AGAIN in commands.active
+    machine.smi = timed_out
+    boot(**ON)
+    assert "nvidia" not in (layout.units / NODE).read_text()
+    commands.active.clear()
+    assert look_at_gpus(stage, LOOKS_WITHOUT_NODE - 1) == 0
+    assert commands.active == set()

@@ -93,6 +93,11 @@ def devices(layout: Layout, settings: Settings) -> Devices | None:
     return Devices(arguments=found.arguments, visible=visible)
 
 
+def are_given(layout: Layout) -> bool:
+    """Whether the last boot gave GPUs to the containers."""
+    return bool(read_json(layout.gpus).get("arguments"))
+
+
 def kept(layout: Layout, settings: Settings) -> Found | None:
     """Return what the last boot found; None for a file that is missing, damaged or for other devices."""
     content = read_json(layout.gpus)
