@@ -53,8 +53,9 @@ def doctor(
     """Find out what is wrong with this VM and how to fix it.
 
     Checks the installed Flower, the context, the token, OneGate, the clock, names, the route to the SuperLink
-    and its TLS, disks, folders, Docker, the units and the training. Run it as root, at any time, even before
-    the stages. It publishes and erases a key FL_DOCTOR through OneGate, creates and removes test files, and
+    and its TLS, disks, folders, Docker, the units, the training and GPUs. Run it as root, at any time, even
+    before the stages. It publishes and erases a key FL_DOCTOR through OneGate, creates and removes test files
+    and, with FL_GPU_ENABLED=YES, a container that tries PyTorch on the GPUs, and
     changes nothing else. It takes up to a minute and a half, and a minute more for a bundle.
 
     Exit code 0: no problem (there may be warnings); 8: a problem; 2: wrong usage.

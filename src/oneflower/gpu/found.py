@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
+
+GIB: Final = 1 << 30
 
 
 class Layer(StrEnum):
@@ -15,12 +18,12 @@ class Layer(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
-    """One GPU as the driver lists it.
+    """One GPU, or one MIG device, as the driver lists it.
 
     Attributes
     ----------
     index
-        Its number in the order of the PCI bus.
+        Its number in the order of the PCI bus; of a MIG device that of its GPU.
     memory_bytes
         All of its memory.
     """
@@ -30,17 +33,53 @@ class Gpu:
     name: str
     memory_bytes: int
 
+    @property
+    def is_mig(self) -> bool:
+        """Whether it is a part of a GPU."""
+        return self.uuid.startswith("MIG-")
+
+    @property
+    def text(self) -> str:
+        """Name and memory, for people."""
+        return f"{self.name}, {self.memory_bytes / GIB:.0f} GiB"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """Why a layer does not work, and how to mend it."""
+
+    layer: Layer
+    reason: str
+    remedy: str
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """The GPUs that ClientApps can use, or the layer that fails, why, and how to mend it."""
+    """The GPUs that ClientApps can use, or the layer that fails, why, and how to mend it.
+
+    Attributes
+    ----------
+    seen
+        What was seen of each layer that works, in order.
+    arguments
+        What gives the GPUs to a container, as arguments of ``docker run``; empty unless every layer works.
+    """
 
     gpus: tuple[Gpu, ...] = ()
     failed: Layer | None = None
     reason: str = ""
     remedy: str = ""
+    seen: tuple[tuple[Layer, str], ...] = ()
+    arguments: tuple[str, ...] = ()
 
     @property
     def usable(self) -> bool:
         """Whether every layer works."""
         return self.failed is None and bool(self.gpus)
+
+    @property
+    def text(self) -> str:
+        """The GPUs with their memory, or the layer that fails and why."""
+        if self.failed is not None:
+            return f"{self.failed} failed: {self.reason}"
+        return "; ".join(gpu.text for gpu in self.gpus)

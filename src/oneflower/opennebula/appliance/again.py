@@ -54,12 +54,19 @@ def schedule(stage: Stage, error: OneflowerError) -> None:
     if not may_pass(error):
         return
     try:
-        stage.systemd.write([Unit(name=AGAIN, text=again_unit(stage.machine))])
+        stage.systemd.write([Unit(name=AGAIN, text=again_unit(stage.machine, gpu=_uses_gpu(stage)))])
         stage.commands.run(SYSTEMCTL, "start", "--no-block", AGAIN)
     except OneflowerError as problem:
         log.warning("the stages will not be run again reason=%s", problem)
         return
     log.info("the stages will be run again unit=%s", AGAIN)
+
+
+def _uses_gpu(stage: Stage) -> bool:
+    try:
+        return stage.settings().settings.gpu_enabled
+    except SettingsError:
+        return False
 
 
 def call_off(stage: Stage) -> None:

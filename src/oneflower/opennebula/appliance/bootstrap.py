@@ -6,8 +6,8 @@ import logging
 from pathlib import Path
 
 from oneflower.errors import OneflowerError, StateError
+from oneflower.opennebula.appliance import gpus, services
 from oneflower.opennebula.appliance import join as joining
-from oneflower.opennebula.appliance import services
 from oneflower.opennebula.appliance.addresses import endpoint, own_addresses
 from oneflower.opennebula.appliance.certificates import published_ca
 from oneflower.opennebula.appliance.configure import REPORT, report_service, write_units
@@ -32,8 +32,8 @@ def bootstrap(stage: Stage) -> None:
     Raises
     ------
     OneflowerError
-        The services are not healthy in time, no SuperLink is found, or OneGate cannot be reached. The reason
-        is published if possible.
+        The services are not healthy in time, no SuperLink is found, no GPU can be used although
+        FL_GPU_REQUIRED=YES, or OneGate cannot be reached. The reason is published if possible.
     """
     with stage.reporting_failure():
         resolution = stage.settings()
@@ -101,6 +101,7 @@ def superlink_values(stage: Stage, settings: Settings) -> dict[str, str]:
 
 
 def _start_supernode(stage: Stage, resolution: Resolution) -> dict[str, str]:
+    of_gpus = gpus.look(stage, resolution.settings)
     found = joining.wait_for(stage, resolution)
     units = joining.prepare(stage, resolution, found)
     stage.systemd.start(units)
@@ -111,7 +112,7 @@ def _start_supernode(stage: Stage, resolution: Resolution) -> dict[str, str]:
         f"the SuperLink at {found.address} has not registered this SuperNode",
         HEALTH_TIMEOUT_S,
     )
-    return joining.endpoint_values(found)
+    return {**joining.endpoint_values(found), **of_gpus}
 
 
 def _publish_ready(stage: Stage, values: dict[str, str]) -> None:
@@ -120,7 +121,7 @@ def _publish_ready(stage: Stage, values: dict[str, str]) -> None:
     if onegate is None:
         return
     # An erase rewrites everything that OneGate shows, so it must not follow READY.
-    obsolete = ["FL_ERROR", *({"FL_CA_CERT", "FL_ENDPOINT"} - values.keys())]
+    obsolete = ["FL_ERROR", *({"FL_CA_CERT", "FL_ENDPOINT", gpus.KEY} - values.keys())]
     try:
         onegate.erase(obsolete)
     except OneGateError as error:

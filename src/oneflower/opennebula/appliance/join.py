@@ -14,6 +14,7 @@ from oneflower.flower.arguments import NAME, client_name
 from oneflower.opennebula.appliance import services
 from oneflower.opennebula.appliance.certificates import ensure_supernode_ca
 from oneflower.opennebula.appliance.configure import write_units
+from oneflower.opennebula.appliance.gpus import devices
 from oneflower.opennebula.appliance.identity import own_key_values
 from oneflower.opennebula.appliance.stage import Stage
 from oneflower.opennebula.appliance.systemd import Unit
@@ -219,6 +220,7 @@ def prepare(stage: Stage, resolution: Resolution, join: Join) -> list[Unit]:
         stage.layout,
         superlink=join.address,
         pairs=node_config(resolution, join.assignment, _vm_id(stage)),
+        devices=devices(stage.layout, resolution.settings),
     )
     return write_units(stage, resolution, containers)
 

@@ -102,6 +102,11 @@ class Layout:
         return self.config / "join.json"
 
     @property
+    def gpus(self) -> Path:
+        """What the last boot found of a SuperNode's GPUs, and the arguments that its containers got."""
+        return self.config / "gpus.json"
+
+    @property
     def trusted_ca(self) -> Path:
         """The authority of the SuperLink that a SuperNode trusted first; remove it to trust another one."""
         return self.config / "superlink-ca.pem"

@@ -21,6 +21,7 @@ OWN_KEYS = frozenset(
         "FL_CLIENTS",
         "FL_ENDPOINT",
         "FL_ERROR",
+        "FL_GPU",
         "FL_LOSS",
         "FL_NODE_KEY",
         "FL_PART",

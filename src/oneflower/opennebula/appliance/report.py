@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
-from oneflower.errors import OneflowerError, SettingsError
+from oneflower.errors import ClusterError, OneflowerError, SettingsError
 from oneflower.journal import TrainingState, follow
+from oneflower.opennebula.appliance import gpus, services
 from oneflower.opennebula.appliance import join as joining
-from oneflower.opennebula.appliance import services
+from oneflower.opennebula.appliance.again import schedule
 from oneflower.opennebula.appliance.bootstrap import superlink_values
 from oneflower.opennebula.appliance.configure import ensure_certificates, write_units
 from oneflower.opennebula.appliance.identity import alarm, own_key_values
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 POLL_S = 1.0
 LOOK_EVERY_S = 30.0
 RENEW_EVERY_S = 6 * 3600.0
+# A container that cannot be started with its GPU is tried every ten seconds.
+LOOKS_WITHOUT_NODE = 4
 
 
 def report(stage: Stage, stop: threading.Event) -> None:
@@ -120,10 +123,25 @@ def following(stage: Stage, stop: threading.Event) -> Iterator[Callable[[], dict
 
 
 def _report_supernode(stage: Stage, onegate: OneGate, stop: threading.Event) -> None:
-    publisher = _publisher(onegate)
+    publisher, down = _publisher(onegate), 0
     while not stop.is_set():
+        down = look_at_gpus(stage, down)
         _hold_up(stage, publisher, {**look(stage), **joining.partition_values(stage)})
         stop.wait(LOOK_EVERY_S * jitter())
+
+
+def look_at_gpus(stage: Stage, down: int) -> int:
+    """Count the looks in a row at which a SuperNode with a GPU does not run; then have its stages run again.
+
+    They look at the GPUs, which this service may not open: one that has failed since the boot is left out.
+    """
+    if not gpus.are_given(stage.layout) or stage.systemd.is_active(f"{services.SUPERNODE_NAME}.service"):
+        return 0
+    if down + 1 < LOOKS_WITHOUT_NODE:
+        return down + 1
+    log.warning("supernode with a gpu does not run looks=%d", down + 1)
+    schedule(stage, ClusterError("the SuperNode does not run; its GPU may have failed"))
+    return 0
 
 
 def look(stage: Stage) -> dict[str, str]:

@@ -1,8 +1,9 @@
 """The containers of a machine with their arguments, mounts and env-files, computed from the settings."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from oneflower.flower import arguments
 from oneflower.flower.app_packages import APPS_VARIABLE, PACKAGES_VARIABLE
@@ -12,7 +13,7 @@ from oneflower.flower.sockets import SOCKETS
 from oneflower.journal import JOURNAL_VARIABLE
 from oneflower.node_keys import KEYS_VARIABLE
 from oneflower.opennebula.appliance.layout import Layout
-from oneflower.opennebula.appliance.units import Container, Mount
+from oneflower.opennebula.appliance.units import Container, Devices, Mount
 from oneflower.opennebula.rendering import env_value
 from oneflower.opennebula.roles import Machine
 from oneflower.settings import NO_USE_CASE, Consumer, Resolution, Settings, read_by
@@ -45,6 +46,8 @@ _SERVER_APP = {
     KEYS_VARIABLE: str(SERVICE / "node-keys.json"),
     RUN_CONFIG_VARIABLE: str(SERVICE / "run-config.json"),
 }
+_GPU_ENABLED, _GPU_VISIBLE = "FL_GPU_ENABLED", "FL_CUDA_VISIBLE_DEVICES"
+_GPU_VARIABLES = frozenset({_GPU_ENABLED, _GPU_VISIBLE, "FL_GPU_MEMORY_FRACTION", "FL_GPU_REQUIRED"})
 # `oneflower dashboard` reads its token from this variable.
 DASHBOARD_TOKEN = "ONEFLOWER_DASHBOARD_TOKEN"  # noqa: S105 - the name of a variable
 
@@ -74,7 +77,18 @@ def environment(container: Container, resolution: Resolution) -> str:
         PACKAGES_VARIABLE: str(STATE / "packages"),
         **(_SERVER_APP if machine is Machine.SUPERLINK else _client_app(resolution.settings)),
     }
-    return _lines({**given, **own})
+    return _lines({**_with_devices(given, container.devices), **own})
+
+
+def _with_devices(given: Mapping[str, str], devices: Devices | None) -> Mapping[str, str]:
+    """Return the variables as they are true inside of a container with these GPUs."""
+    if devices is None:
+        return given
+    if not devices.arguments:
+        return {name: text for name, text in given.items() if name not in _GPU_VARIABLES} | {
+            _GPU_ENABLED: "NO"
+        }
+    return {**given, **({_GPU_VISIBLE: devices.visible} if devices.visible else {})}
 
 
 def _client_app(settings: Settings) -> dict[str, str]:
@@ -102,7 +116,7 @@ class _Host:
     mounts: tuple[Mount, ...]
 
     def container(
-        self, name: str, description: str, args: Sequence[str], *, after: str = "", **kind: bool
+        self, name: str, description: str, args: Sequence[str], *, after: str = "", **kind: Any
     ) -> Container:
         return Container(
             name=name,
@@ -165,9 +179,14 @@ def _dashboard(settings: Settings, layout: Layout) -> Container:
 
 
 def supernode_containers(
-    settings: Settings, layout: Layout, *, superlink: str, pairs: Mapping[str, object]
+    settings: Settings,
+    layout: Layout,
+    *,
+    superlink: str,
+    pairs: Mapping[str, object],
+    devices: Devices | None = None,
 ) -> list[Container]:
-    """Return the SuperNode that joins a SuperLink (``host:port``), with its node config."""
+    """Return the SuperNode that joins a SuperLink (``host:port``), with its node config and its GPUs."""
     folders = (_state(layout), _sockets(layout), _certs(layout), _data(layout), _apps(layout))
     mounts = (*folders, _models(settings, layout))
     host = _host(Machine.SUPERNODE, settings, layout, mounts)
@@ -183,7 +202,7 @@ def supernode_containers(
     # The launcher runs the executor, unless the operator wants it as a separate service.
     if settings.isolation == "process":
         containers.append(host.superexec("clientapp", CLIENTAPPIO, after=SUPERNODE_NAME))
-    return containers
+    return [replace(container, devices=devices) for container in containers]
 
 
 def _supervisor(settings: Settings) -> list[str]:

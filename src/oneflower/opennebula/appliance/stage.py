@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from oneflower.errors import ClusterError, OneflowerError, SettingsError
 from oneflower.files import read_json
+from oneflower.gpu import Run, run_program
 from oneflower.kinds import may_pass
 from oneflower.opennebula.appliance.certificates import given_problems
 from oneflower.opennebula.appliance.commands import Commands, SystemCommands
@@ -33,13 +34,17 @@ class UnreportedFailureError(ClusterError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """One stage of a machine's boot; ``onegate`` is None on a machine without a token."""
+    """One stage of a machine's boot; ``onegate`` is None on a machine without a token.
+
+    ``programs`` runs what looks at GPUs, which may fail in any way.
+    """
 
     machine: Machine
     environ: Mapping[str, str]
     onegate: OneGate | None
     layout: Layout = field(default_factory=Layout)
     commands: Commands = field(default_factory=SystemCommands)
+    programs: Run = run_program
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     @property

@@ -1,5 +1,6 @@
 """The systemd units: each runs a container in the foreground, by an argument list without a shell."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from oneflower.errors import ClusterError
@@ -42,6 +43,22 @@ class Mount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Devices:
+    """What a container gets of the machine's GPUs, where the operator wants them used.
+
+    Attributes
+    ----------
+    arguments
+        The arguments of ``docker run``; empty where no GPU can be used.
+    visible
+        FL_CUDA_VISIBLE_DEVICES inside of the container, which numbers the GPUs that it has from 0.
+    """
+
+    arguments: tuple[str, ...] = ()
+    visible: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Container:
     """One container that a unit keeps running.
 
@@ -53,6 +70,8 @@ class Container:
         Whether it ends by itself, and sees the processes of the other containers to end those that hang.
     expendable
         Whether the machine is READY without it, and the kernel ends it first when memory runs out.
+    devices
+        Its GPUs; None where the operator wants none.
     """
 
     name: str
@@ -66,6 +85,12 @@ class Container:
     runs_oneflower: bool = False
     supervises: bool = False
     expendable: bool = False
+    devices: Devices | None = None
+
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether it gets a GPU."""
+        return self.devices is not None and bool(self.devices.arguments)
 
     @property
     def unit(self) -> str:
@@ -83,7 +108,16 @@ class Container:
         options += ["--pid=host"] if self.supervises else ["--init"]
         options += ["--entrypoint=oneflower"] if self.runs_oneflower else []
         options += ["--oom-score-adj=500"] if self.expendable else []
+        options += self.devices.arguments if self.devices else ()
         return [DOCKER, "run", "--rm", *RESTRICTIONS, *options, self.image, *self.arguments]
+
+
+def script_command(name: str, image: str, arguments: Sequence[str], script: str) -> list[str]:
+    """Return the ``docker run`` command of a Python script, in a container as bound as the others are."""
+    bound = [option for option in RESTRICTIONS if not option.startswith("--network=")]
+    user = f"--user={CONTAINER_UID}:{CONTAINER_UID}"
+    options = [*bound, "--network=none", f"--name={name}", user, "--init", "--env=HOME=/tmp", *arguments]
+    return [DOCKER, "run", "--rm", *options, "--entrypoint=python", image, "-P", "-c", script]
 
 
 def has_daemon(commands: Commands) -> bool:
@@ -110,6 +144,7 @@ def container_unit(container: Container, *, daemon: bool = True) -> str:
         docker=DOCKER,
         daemon=daemon,
         stop_s=STOP_S,
+        gpu=container.uses_gpu,
     )
 
 
@@ -118,6 +153,6 @@ def report_unit(machine: Machine) -> str:
     return render("units/report.service", label=machine.label, role=machine, oneflower=ONEFLOWER)
 
 
-def again_unit(machine: Machine) -> str:
-    """Return the unit that repeats failed stages."""
-    return render("units/again.service", label=machine.label, role=machine, oneflower=ONEFLOWER)
+def again_unit(machine: Machine, *, gpu: bool = False) -> str:
+    """Return the unit that repeats failed stages; with `gpu` it may open the devices of NVIDIA's driver."""
+    return render("units/again.service", label=machine.label, role=machine, oneflower=ONEFLOWER, gpu=gpu)

@@ -9,6 +9,8 @@ from pathlib import Path
 from cryptography import x509
 
 from oneflower.errors import ClusterError, SettingsError
+from oneflower.gpu import pci_gpus
+from oneflower.gpu.driver import VERSION_FILE
 from oneflower.opennebula.appliance import services
 from oneflower.opennebula.appliance.addresses import CONTEXT_ADDRESS
 from oneflower.opennebula.appliance.again import AGAIN
@@ -49,6 +51,13 @@ NETWORK = (
     ("ss", "-tlnp"),
     ("cat", "/etc/resolv.conf"),
 )
+GPU = (
+    ("nvidia-smi",),
+    ("nvidia-smi", "-q"),
+    ("nvidia-ctk", "cdi", "list"),
+    (JOURNALCTL, "--dmesg", "--no-pager", "--grep=nvrm|nvidia|nouveau|vfio", "--lines=200"),
+)
+GPU_S = 8.0
 DISKS = (("df", "-h"), ("df", "-i"), ("findmnt", "--real"))
 _SHOWN_OF_CONTEXT = ("ONEGATE_ENDPOINT", "VMID", "TOKEN", "REPORT_READY", "NETWORK")
 
@@ -95,6 +104,8 @@ def _makers(host: Host) -> Iterator[tuple[str, Callable[[], str]]]:
     yield "one-apps/status", lambda: f"{status_of(host)}\n"
     yield "network.txt", lambda: "".join(_output(host, *command) for command in NETWORK)
     yield "folders.txt", lambda: "".join(_output(host, *command) for command in (*DISKS, _list_of(host)))
+    if pci_gpus(layout.root):
+        yield "gpu.txt", lambda: _gpu(host)
     for unit in UNITS:
         yield f"units/{unit}.txt", lambda unit=unit: _unit(host, unit)  # type: ignore[misc]
     yield "units/one-context.log", lambda: _output(host, *_journal("one-context*"))
@@ -159,6 +170,22 @@ def _names(folder: Path) -> str:
         return "".join(f"{each.lstat().st_size:>14} {each.name}\n" for each in entries)
     except OSError as error:
         return f"{folder}: {error.strerror}\n"
+
+
+def _gpu(host: Host) -> str:
+    """Return what the last boot found, and what the driver says now."""
+    files = (host.layout.gpus, host.path(VERSION_FILE))
+    kept = "".join(f"{path}:\n{end_of(path, MEMBER_BYTES)}\n" for path in files)
+    return kept + "".join(_printed(host, command) for command in GPU)
+
+
+def _printed(host: Host, command: tuple[str, ...]) -> str:
+    try:
+        ran = host.programs(command, GPU_S)
+    except OSError as error:
+        return f"$ {' '.join(command)}\n{error}\n\n"
+    ending = "" if ran.code == 0 else f"exit code {ran.code}\n"
+    return f"$ {' '.join(command)}\n{ran.said}\n{ending}\n"
 
 
 def _list_of(host: Host) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from oneflower.gpu import Run, run_program
 from oneflower.opennebula.appliance.commands import Commands
 from oneflower.opennebula.appliance.layout import Layout
 from oneflower.opennebula.appliance.stage import Stage
@@ -53,6 +54,7 @@ class Host:
     onegate: OneGate | None
     layout: Layout
     commands: Commands
+    programs: Run = run_program
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     facts: Facts = field(default_factory=Facts)
 
@@ -70,6 +72,7 @@ class Host:
             onegate=self.onegate,
             layout=self.layout,
             commands=self.commands,
+            programs=self.programs,
             now=self.now,
         )
 

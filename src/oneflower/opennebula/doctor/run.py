@@ -13,6 +13,7 @@ from oneflower.opennebula.doctor import (
     checks_context,
     checks_disk,
     checks_docker,
+    checks_gpu,
     checks_identity,
     checks_network,
     checks_onegate,
@@ -86,6 +87,7 @@ CHECKS: Final[Sequence[Check]] = (
     Check(checks_units.UNITS, checks_units.units, 20.0),
     Check(checks_units.REGISTERED, checks_units.registered),
     Check(checks_training.JOURNAL, checks_training.training),
+    Check(checks_gpu.GPU, checks_gpu.gpu, 60.0, "`dmesg | grep -i -e nvrm -e xid` may have the reason"),
 )
 
 

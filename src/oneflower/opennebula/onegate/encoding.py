@@ -9,7 +9,7 @@ import binascii
 import re
 from collections.abc import Mapping
 
-BASE64_KEYS = frozenset({"FL_CA_CERT", "FL_ERROR"})
+BASE64_KEYS = frozenset({"FL_CA_CERT", "FL_ERROR", "FL_GPU"})
 MAX_ERROR_CHARACTERS = 3000
 
 _KEY = re.compile(r"[A-Z][A-Z0-9_]*")
