@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oneflower.flower import arguments
+from oneflower.flower.app_gpus import CHOSEN_VARIABLE, ON
 from oneflower.flower.app_packages import APPS_VARIABLE, PACKAGES_VARIABLE
 from oneflower.flower.arguments import DATA_CACHE_VARIABLE, STATE_VARIABLE
 from oneflower.flower.operator_config import RUN_CONFIG_VARIABLE
@@ -79,6 +80,8 @@ def environment(container: Container, resolution: Resolution) -> str:
 
 def _client_app(settings: Settings) -> dict[str, str]:
     kept = {STATE_VARIABLE: str(STATE / "client-state")}
+    if settings.gpu_enabled:  # the container has the chosen GPUs alone, with numbers from 0
+        kept[CHOSEN_VARIABLE] = ON
     return {**kept, DATA_CACHE_VARIABLE: str(DECODED_DATA)} if settings.data_cache else kept
 
 
