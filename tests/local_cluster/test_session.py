@@ -44,6 +44,7 @@ def ended_by(tmp_path, monkeypatch):
         monkeypatch.setattr(session, "LocalCluster", Cluster)
         monkeypatch.setattr(session, "Supervisor", supervise)
         monkeypatch.setattr(session.Session, "_prepare", lambda *_: None)
+        monkeypatch.setattr(session.Session, "_look_for_gpus", lambda _: None)
         monkeypatch.setattr(session.Session, "_certificates", lambda _: None)
         monkeypatch.setattr(session.Session, "_job", lambda _: SimpleNamespace(describe=dict, max_restarts=1))
         folder = StateFolder(tmp_path)

@@ -1,4 +1,4 @@
-"""Which GPUs PyTorch sees with an environment: asked in a process of its own, which ends before anything forks.
+"""Which GPUs PyTorch sees in an environment, asked in a process of its own: this one may fork later.
 
 ``python -m oneflower.gpu.seen_by_torch`` prints one JSON object.
 """

@@ -1,6 +1,5 @@
 """Why PyTorch uses no GPU of this machine, and how to mend it: one sentence for each cause."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,8 +21,8 @@ OTHER_BUILD: Final = (
     "https://download.pytorch.org/whl/cu130 (or the one for your driver: https://pytorch.org/get-started)"
 )
 NO_DRIVER: Final = (
-    "run nvidia-smi: if it fails, install NVIDIA's driver; if it works, the driver is older than this PyTorch "
-    "needs: update it or install another build of PyTorch"
+    "run nvidia-smi: if it fails, install NVIDIA's driver; if it works, the driver is older than this "
+    "PyTorch needs: update it or install another build of PyTorch"
 )
 
 
@@ -72,13 +71,11 @@ def has_gpu(root: Path = Path("/")) -> bool:
     if (root / _WSL).exists():
         return True
     try:
-        folders = sorted(os.listdir(root / _PCI))[:_MOST_DEVICES]
+        folders = sorted((root / _PCI).iterdir())[:_MOST_DEVICES]
     except OSError:
         return (root / "proc/driver/nvidia").exists()
     return any(
-        _word(root / _PCI / each / "vendor") == _NVIDIA
-        and _word(root / _PCI / each / "class").startswith(_DISPLAY)
-        for each in folders
+        _word(each / "vendor") == _NVIDIA and _word(each / "class").startswith(_DISPLAY) for each in folders
     )
 
 

@@ -1,7 +1,7 @@
 """Look before round 1 whether the GPUs that FL_GPU_ENABLED asks for can be used on this machine."""
 
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,15 +9,15 @@ from oneflower.errors import GpuError
 from oneflower.flower.app_gpus import VISIBLE, gpu_environment
 from oneflower.foreign_text import shown
 from oneflower.gpu.seen_by_torch import Seen, seen_by_torch
-from oneflower.gpu.unusable import NO_DRIVER, NO_GPU, Unusable, has_gpu, why_unusable
+from oneflower.gpu.unusable import NO_GPU, Unusable, has_gpu, why_unusable
 from oneflower.settings import Settings
 from oneflower.settings.cuda_devices import device_list
 from oneflower.words import counted
 
 Look = Callable[[Mapping[str, str]], Seen]
-HOW_TO_CHOOSE: Final = (
-    "correct FL_CUDA_VISIBLE_DEVICES (nvidia-smi -L lists the GPUs), or leave it out for all"
-)
+HOW_TO_CHOOSE: Final = "correct FL_CUDA_VISIBLE_DEVICES (nvidia-smi -L lists the GPUs), or leave it out"
+HOW_TO_ASK: Final = "run `python -m oneflower.gpu.seen_by_torch`, which prints what PyTorch says"
+_LONGEST: Final = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class GpuCheck:
 
 
 def check_gpus(settings: Settings, environ: Mapping[str, str], check: GpuCheck | None = None) -> str:
-    """Return a warning where ClientApps would train without the GPUs that were asked for; else an empty text.
+    """Return a warning where ClientApps lack GPUs that were asked for; else an empty text.
 
     Nothing is looked at with FL_GPU_ENABLED=NO.
 
@@ -41,54 +41,49 @@ def check_gpus(settings: Settings, environ: Mapping[str, str], check: GpuCheck |
     """
     if not settings.gpu_enabled:
         return ""
-    found = _unusable(settings, environ, check or GpuCheck())
-    if found is None:
+    used, why = _looked(settings, environ, check or GpuCheck())
+    if why is None:
         return ""
+    mend = f"To mend it: {why.remedy}"
     if settings.gpu_required:
-        raise GpuError(
-            f"FL_GPU_REQUIRED=YES and {found.reason}; nothing was started. To mend it: {found.remedy}"
-        )
-    return f"FL_GPU_ENABLED=YES and {found.reason}. To mend it: {found.remedy}"
+        lack = "only some of the GPUs" if used else "no GPU"
+        raise GpuError(f"FL_GPU_REQUIRED=YES, and {lack} can be used: {why.reason}. {mend}")
+    train = f"only {counted(used, 'GPU')} can be used" if used else "processors train"
+    return f"FL_GPU_ENABLED=YES, and {train}: {why.reason}. {mend}"
 
 
-def _unusable(settings: Settings, environ: Mapping[str, str], check: GpuCheck) -> Unusable | None:
-    if not check.has_torch():
-        return _without_torch(check)
+def _looked(settings: Settings, environ: Mapping[str, str], check: GpuCheck) -> tuple[int, Unusable | None]:
+    """Return how many GPUs can be used, and why not all of them."""
+    if not check.has_torch():  # another framework finds its GPUs itself: the bus has to do
+        nothing = Unusable(reason="this machine has no NVIDIA GPU", remedy=NO_GPU)
+        return 0, None if check.has_gpu() else nothing
     child = {**environ, **gpu_environment(settings, environ)}
     wanted = device_list(settings.cuda_visible_devices)
     seen = check.look(child)
-    if len(seen.names) >= (len(wanted) or 1):
-        return None
+    used = len(seen.names)
+    if used >= (len(wanted) or 1):
+        return used, None
     if wanted and seen.cuda is not None:
         everything = check.look({name: value for name, value in child.items() if name != VISIBLE})
         if everything.names:
-            return _not_there(wanted, seen, everything)
+            return used, _not_there(wanted, used, len(everything.names))
     if not seen.torch:
-        said = shown(seen.error, 300) or "PyTorch does not answer"
-        return Unusable(reason=f"processors train: {said}", remedy=NO_DRIVER)
+        said = shown(seen.error, _LONGEST) or "PyTorch does not answer"
+        return 0, Unusable(reason=said, remedy=HOW_TO_ASK)
+    return 0, why_unusable(torch=seen.torch, cuda=seen.cuda, error=seen.error or _hidden(environ, wanted))
+
+
+def _hidden(environ: Mapping[str, str], wanted: Sequence[str]) -> str:
+    """Say that the operator's own environment hides GPUs."""
     given = environ.get(VISIBLE)
-    error = seen.error or (
-        f"{VISIBLE} is {given!r} in this environment" if given is not None and not wanted else ""
-    )
-    why = why_unusable(torch=seen.torch, cuda=seen.cuda, error=error)
-    return Unusable(reason=f"processors train: {why.reason}", remedy=why.remedy)
+    return "" if wanted or given is None else f"{VISIBLE} is {given!r} in this environment"
 
 
-def _without_torch(check: GpuCheck) -> Unusable | None:
-    """Look at the bus alone: another framework finds its GPUs itself."""
-    if check.has_gpu():
-        return None
-    return Unusable(reason="processors train: this machine has no NVIDIA GPU", remedy=NO_GPU)
-
-
-def _not_there(wanted: tuple[str, ...], seen: Seen, everything: Seen) -> Unusable:
+def _not_there(wanted: Sequence[str], used: int, count: int) -> Unusable:
     """Name the first device that does not exist: CUDA drops it and all that stand after it."""
-    there = counted(len(everything.names), "GPU")
-    last = len(everything.names) - 1
-    numbers = "0" if last == 0 else f"0 to {last}"
-    used = f"{counted(len(seen.names), 'GPU')} of the list are used" if seen.names else "processors train"
+    numbers = "number 0" if count == 1 else f"numbers 0 to {count - 1}"
     return Unusable(
-        reason=f"FL_CUDA_VISIBLE_DEVICES={','.join(wanted)} names {wanted[len(seen.names)]}, which is not there "
-        f"(this machine has {there}, number {numbers}): {used}",
+        reason=f"FL_CUDA_VISIBLE_DEVICES={','.join(wanted)} names {wanted[used]}, which is not there (this "
+        f"machine has {counted(count, 'GPU')}, {numbers})",
         remedy=HOW_TO_CHOOSE,
     )

@@ -83,7 +83,7 @@ def dtype_of(precision: str, on: torch.device) -> torch.dtype:
     name = torch.cuda.get_device_name(on) if on.type == "cuda" else "a processor"
     _warn(
         _Told.NO_BF16,
-        f"precision bf16 needs a GPU with bfloat16 (Ampere or later): float32 is used on {name}",
+        f"precision bf16 needs a GPU of Ampere or later: float32 is used on {name}",
     )
     return torch.float32
 
@@ -109,11 +109,9 @@ def _prepare(chosen: torch.device, asked: AppGpus) -> None:
 def _without_gpu(asked: AppGpus, why: Unusable) -> torch.device:
     """Return the processor, with a warning; GpuError where a GPU is required."""
     if asked.required:
-        raise GpuError(f"FL_GPU_REQUIRED=YES and no GPU can be used: {why.reason}. To mend it: {why.remedy}")
-    _warn(
-        _Told.NO_GPU,
-        f"FL_GPU_ENABLED=YES and no GPU can be used: {why.reason}; the processor trains. To mend it: {why.remedy}",
-    )
+        raise GpuError(f"FL_GPU_REQUIRED=YES, and no GPU can be used: {why.reason}. To mend it: {why.remedy}")
+    said = f"FL_GPU_ENABLED=YES, and the processor trains: {why.reason}. To mend it: {why.remedy}"
+    _warn(_Told.NO_GPU, said)
     note_device(PROCESSOR.type)
     return PROCESSOR
 

@@ -31,8 +31,8 @@ _RESERVED: Final = re.compile(rf"this process has {_SIZE} memory in use")
 _GIB: Final = 1 << 30
 
 REMEDY: Final = (
-    "Lower batch-size (or the app's key for it), set a larger FL_GPU_MEMORY_FRACTION on this SuperNode if the "
-    "GPU has memory left, or let fewer SuperNodes share this GPU"
+    "Lower batch-size (or the app's key for it), set a larger FL_GPU_MEMORY_FRACTION on this SuperNode if "
+    "the GPU has memory left, or let fewer SuperNodes share this GPU"
 )
 
 

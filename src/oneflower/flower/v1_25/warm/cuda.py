@@ -3,7 +3,6 @@
 Nothing here starts it: PyTorch is asked only where the app has imported it, and for what it remembers.
 """
 
-import os
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -35,7 +34,7 @@ def is_poisoned() -> bool:
 
 def _targets(descriptors: Path) -> set[str]:
     found = set()
-    for name in os.listdir(descriptors):
+    for each in descriptors.iterdir():
         with suppress(OSError):  # that of the listing itself is closed by now
-            found.add(os.readlink(descriptors / name))
+            found.add(str(each.readlink()))
     return found
