@@ -61,10 +61,9 @@ def check(  # noqa: PLR0913 - one parameter per option
     it is a Flower app, what of its folder is packed, which Flower it asks for, that its run-config keys are
     declared, that replies are complete (including num-examples), that the same seed, round and partition
     give the same bytes, that proximal-mu (0 compared with a large mu) and lr change what the client trains,
-    and where the noise of differential privacy comes from; with FL_GPU_ENABLED=YES on a GPU, and what is not
-    deterministic there. An app that hangs is ended at the deadline, with
-    the findings so far and the step that hung. The verdict says what the app gets and what it needs for the
-    rest.
+    and where the noise of differential privacy comes from; with FL_GPU_ENABLED=YES the client trains on a
+    GPU, and what is not deterministic there is named. An app that hangs is ended at the deadline, with the
+    findings so far and the step that hung. The verdict says what the app gets and what it needs for the rest.
 
     The server runs twice, each time in a temporary working directory, where the files of the current one are
     found. The app gets the keys of FL_APP_CONFIG and --run-config, as under `up` and `simulate`.

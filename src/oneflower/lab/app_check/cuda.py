@@ -22,8 +22,8 @@ from oneflower.lab.app_check.sources import loaded_files
 
 GPU, DEVICE = "gpu", "device"
 HOW_TO_CHOOSE: Final = (
-    "Put the model and its batches on oneflower.sdk.device.device(), called in the functions of the ClientApp: "
-    "it is the processor where there is no GPU, and keeps FL_GPU_MEMORY_FRACTION"
+    "Put the model and its batches on oneflower.sdk.device.device(), called in the functions of the "
+    "ClientApp: it is the processor where there is no GPU, and keeps FL_GPU_MEMORY_FRACTION"
 )
 HOW_TO_REPLACE: Final = (
     "Replace the operation by one that PyTorch lists as deterministic "
