@@ -89,9 +89,10 @@ def _asked() -> dict[str, Any]:
         return said
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        cuda: Any = torch.cuda
         try:
-            torch.cuda.init()
-            said["names"] = [torch.cuda.get_device_name(each) for each in range(torch.cuda.device_count())]
+            cuda.init()
+            said["names"] = [cuda.get_device_name(each) for each in range(cuda.device_count())]
         except (RuntimeError, AssertionError) as error:
             said["error"] = str(error)[:_LONGEST]
     return said

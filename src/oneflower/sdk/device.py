@@ -92,8 +92,9 @@ def _usable() -> int:
     """Return how many of the visible GPUs PyTorch can use; RuntimeError where CUDA does not start."""
     if not torch.cuda.is_available():
         return 0
-    torch.cuda.init()
-    return torch.cuda.device_count()
+    cuda: Any = torch.cuda
+    cuda.init()  # what fails here says why; is_available() asks without starting CUDA
+    return int(cuda.device_count())
 
 
 def _prepare(chosen: torch.device, asked: AppGpus) -> None:
