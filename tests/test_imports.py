@@ -51,7 +51,12 @@ LAYERS = {
     "__init__": 1,
 }
 # Torch takes a second and 200 MB; only apps import these modules.
-TORCH_MODULES = {"oneflower.sdk.client", "oneflower.sdk.torch_app", "oneflower.flower.calls.torch_term"}
+TORCH_MODULES = {
+    "oneflower.sdk.client",
+    "oneflower.sdk.device",
+    "oneflower.sdk.torch_app",
+    "oneflower.flower.calls.torch_term",
+}
 MOST_LINES = 300
 LONG_MODULES: dict[str, str] = {  # path below src/oneflower -> why it is one subject
 }

@@ -77,6 +77,24 @@ def test_the_apps_own_keys_are_declared_with_the_defaults_in_the_code():
     assert data.Encoding.from_run_config(declared) == data.Encoding.from_run_config({})
     assert client.LocalOptions.from_run_config(declared) == client.LocalOptions.from_run_config({})
     assert data.data_source(declared) == data.data_source({})
+    assert model.precision(declared) == model.precision({}) == "float32"
+
+
+def test_a_precision_that_does_not_exist_is_refused_before_round_1(config):
+    with pytest.raises(AppError, match=r"precision is 'fp8'; expected float32 or bf16"):
+        run(config | {"precision": "fp8"})
+
+
+def test_in_bf16_the_frozen_base_is_in_it_and_what_is_trained_and_sent_in_float32(config):
+    adapter = model.Adapter.from_run_config(config)
+    net = model.adapted_model(Path(config["base-model"]), adapter, 1, dtype=torch.bfloat16)
+    names = trained_names(net)
+    kinds = {name in names: parameter.dtype for name, parameter in net.named_parameters()}
+    assert kinds == {True: torch.float32, False: torch.bfloat16}
+
+
+def test_on_a_processor_bf16_trains_as_float32_does(config):
+    assert digest(train_once(config | {"precision": "bf16"})) == digest(train_once(config))
 
 
 # --- data ------------------------------------------------------------------------------------------

@@ -163,6 +163,26 @@ def test_a_finished_or_stopped_training_with_a_key_that_did_not_sign_it_is_refus
     assert "Set the key that it was signed with" in done.stderr
 
 
+def test_without_a_usable_gpu_processors_train_the_same_bytes_with_one_warning(simulate, tmp_path):
+    hidden = {"FL_GPU_ENABLED": "YES", "FL_CUDA_VISIBLE_DEVICES": "63"}
+    given = simulate("--clients", "2", "--quiet", state="asked", **IMAGES, **hidden)
+    assert given.returncode == 0, given.stderr
+    (said,) = [line for line in given.stdout.splitlines() if "FL_GPU_ENABLED" in line]
+    assert said.startswith("warning: FL_GPU_ENABLED=YES, and processors train: ")
+    assert "To mend it: " in said
+    simulate("--clients", "2", state="plain", **IMAGES)
+    assert digest(tmp_path / "asked") == digest(tmp_path / "plain")
+
+
+def test_a_gpu_that_is_required_and_not_there_ends_it_before_round_1_in_one_line(simulate, tmp_path):
+    given = {"FL_GPU_ENABLED": "YES", "FL_GPU_REQUIRED": "YES", "FL_CUDA_VISIBLE_DEVICES": "63"}
+    failed = simulate("--clients", "2", **given)
+    assert failed.returncode == 8
+    (said,) = failed.stderr.splitlines()
+    assert "FL_GPU_REQUIRED=YES, and no GPU can be used: " in said
+    assert not (tmp_path / "state" / "journal.jsonl").exists()
+
+
 @pytest.mark.e2e
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra `simulation` is not installed")
 @pytest.mark.parametrize("app", [{}, IMAGES], ids=["stock app", "images"])

@@ -38,6 +38,22 @@ def test_with_executors_of_their_own_the_processes_train_as_well(up, simulated):
     assert sha256(output) == simulated(2, NUM_ROUNDS="1")
 
 
+def test_without_a_usable_gpu_processors_train_the_same_bytes_with_one_warning(up, simulated):
+    code, output = up.run("--quiet", NUM_ROUNDS="1", GPU_ENABLED="YES", CUDA_VISIBLE_DEVICES="63")
+    assert code == 0, output
+    assert output.count("warning: FL_GPU_ENABLED=YES, and processors train: ") == 1
+    assert sha256(output) == simulated(2, NUM_ROUNDS="1")
+
+
+def test_a_gpu_that_is_required_and_not_there_ends_it_before_anything_starts(up):
+    given = {"GPU_ENABLED": "YES", "GPU_REQUIRED": "YES", "CUDA_VISIBLE_DEVICES": "63"}
+    code, output = up.run("--quiet", **given)
+    assert code == 8
+    (said,) = output.splitlines()
+    assert "FL_GPU_REQUIRED=YES, and no GPU can be used: " in said
+    assert not (up.state / "journal.jsonl").exists()
+
+
 def test_a_second_up_is_refused_while_the_first_runs(up):
     first = up.start(environ={"TEST_PAUSE_S": "30"})
     up.wait_for("round_started")

@@ -316,6 +316,7 @@ KINDS = [
 ]
 OTHERS = {
     *("get_rng_state", "get_state", "cuda", "is_initialized"),  # NumPy's and PyTorch's, in the warm executor
+    "_is_in_bad_fork",  # PyTorch's, in the warm executor; where it is missing, the others still decide
     *("experimental_non_blocking", "experimental_thread_pool"),  # gRPC's, of what answers a call
     *("fields", "full_name"),  # of a protocol message's descriptor, in `private.py`
     "signed",  # of a threading.local() of ours, in `clock.py`

@@ -44,11 +44,12 @@ def ended_by(tmp_path, monkeypatch):
         monkeypatch.setattr(session, "LocalCluster", Cluster)
         monkeypatch.setattr(session, "Supervisor", supervise)
         monkeypatch.setattr(session.Session, "_prepare", lambda *_: None)
+        monkeypatch.setattr(session.Session, "_look_for_gpus", lambda _: None)
         monkeypatch.setattr(session.Session, "_certificates", lambda _: None)
         monkeypatch.setattr(session.Session, "_job", lambda _: SimpleNamespace(describe=dict, max_restarts=1))
         folder = StateFolder(tmp_path)
         plan = SimpleNamespace(folder=folder, nodes=2, settings=None, fleet_port=0, control_port=0)
-        tried = session.Session(plan=plan, environ={}, say=str, on_event=id)
+        tried = session.Session(plan=plan, environ={}, say=str, warn=str, on_event=id)
         with pytest.raises(type(error)):
             tried._train(Interrupts())
         return events_in(folder.journal) if Path(folder.journal).exists() else []

@@ -231,6 +231,15 @@ def test_telemetry_is_off_everywhere():
         assert environment(container)["FLWR_TELEMETRY_ENABLED"] == "0"
 
 
+def test_a_supernode_with_gpus_knows_that_it_has_the_chosen_ones_alone():
+    """They have numbers from 0 in its container."""
+    line = "ONEFLOWER_GPUS_CHOSEN=YES"
+    with_gpus = resolve({"FL_GPU_ENABLED": "YES", "FL_CUDA_VISIBLE_DEVICES": "3"}, {})
+    assert line in services.environment(supernode()[0], with_gpus).splitlines()
+    assert line not in services.environment(supernode()[0], resolve({}, {})).splitlines()
+    assert line not in services.environment(superlink()[0], with_gpus).splitlines()
+
+
 @pytest.mark.parametrize("machine", list(Machine))
 def test_the_report_has_no_token_in_its_unit(machine):
     text = report_unit(machine)

@@ -11,6 +11,7 @@ from anomaly_detection.data import Columns, Rows, client_rows
 from anomaly_detection.model import Autoencoder, Layers, row_errors
 from oneflower.sdk.client import RoundInfo, set_determinism
 from oneflower.sdk.data_source import DataSource
+from oneflower.sdk.device import PROCESSOR, device
 from oneflower.sdk.options import LocalOptions
 from oneflower.sdk.standardise import sums_of
 from oneflower.sdk.torch_app import PlainSGD, fit, load_arrays, model_arrays, reply, shuffled
@@ -33,16 +34,21 @@ def train(message: Message, context: Context) -> Message:
     """Train the global model on this node's normal rows and send it back."""
     info = RoundInfo.from_message(message, context)
     rows, _ = _rows(context, info)
-    arrays, loss = local_training(message.content.array_records["arrays"], rows, context.run_config, info)
+    received = message.content.array_records["arrays"]
+    arrays, loss = local_training(received, rows, context.run_config, info, on=device())
     return reply(message, {"num-examples": len(rows), "train_loss": loss}, arrays)
 
 
 def local_training(
-    arrays: ArrayRecord, rows: Rows, run_config: Mapping[str, object], info: RoundInfo
+    arrays: ArrayRecord,
+    rows: Rows,
+    run_config: Mapping[str, object],
+    info: RoundInfo,
+    on: torch.device = PROCESSOR,
 ) -> tuple[ArrayRecord, float]:
     """Train the model of these arrays on rows, a client's or the server's; return it and the mean loss."""
     shuffling = set_determinism(info.seed, info.round, info.partition_id)
-    model = Autoencoder(Layers.from_run_config(run_config))
+    model = Autoencoder(Layers.from_run_config(run_config)).to(on)
     global_arrays = load_arrays(model, arrays)
     options = DEFAULTS.from_run_config(run_config)
     loss = fit(
@@ -62,7 +68,7 @@ def evaluate(message: Message, context: Context) -> Message:
     info = RoundInfo.from_message(message, context)
     _, rows = _rows(context, info)
     set_determinism(info.seed, info.round, info.partition_id)
-    model = Autoencoder(Layers.from_run_config(context.run_config))
+    model = Autoencoder(Layers.from_run_config(context.run_config)).to(device())
     load_arrays(model, message.content.array_records["arrays"])
     loss = float(row_errors(model, rows.values).mean())
     return reply(message, {"num-examples": len(rows), "eval_loss": loss})

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from oneflower.sdk.client import set_determinism
 from oneflower.sdk.options import option
+from oneflower.sdk.torch_app import beside
 
 CLIP = 10.0
 """In standard deviations. Normal shuttle rows reach 120, whose square would dominate the loss."""
@@ -68,4 +69,4 @@ def initial_model(layers: Layers, seed: int) -> Autoencoder:
 def row_errors(model: nn.Module, rows: Tensor) -> Tensor:
     """Return the reconstruction error (N,) of every row."""
     model.eval()
-    return torch.cat([model(some) for some in torch.split(rows, 4096)])
+    return torch.cat([model(beside(model, some)).cpu() for some in torch.split(rows, 4096)])

@@ -11,6 +11,7 @@ from image_classification.data import Images, client_images
 from image_classification.model import ImageShape, Net, score
 from oneflower.sdk.client import RoundInfo, set_determinism
 from oneflower.sdk.data_source import DataSource
+from oneflower.sdk.device import PROCESSOR, device
 from oneflower.sdk.options import LocalOptions
 from oneflower.sdk.torch_app import PlainSGD, fit, load_arrays, model_arrays, reply, shuffled
 
@@ -28,17 +29,22 @@ def train(message: Message, context: Context) -> Message:
     info = RoundInfo.from_message(message, context)
     source = DataSource.from_config(context.run_config, context.node_config)
     images, _ = client_images(source, ImageShape.from_run_config(context.run_config), info)
-    arrays, loss = local_training(message.content.array_records["arrays"], images, context.run_config, info)
+    received = message.content.array_records["arrays"]
+    arrays, loss = local_training(received, images, context.run_config, info, on=device())
     return reply(message, {"num-examples": len(images), "train_loss": loss}, arrays)
 
 
 def local_training(
-    arrays: ArrayRecord, images: Images, run_config: Mapping[str, object], info: RoundInfo
+    arrays: ArrayRecord,
+    images: Images,
+    run_config: Mapping[str, object],
+    info: RoundInfo,
+    on: torch.device = PROCESSOR,
 ) -> tuple[ArrayRecord, float]:
     """Train the model of these arrays on images, a client's or the server's; return it and the mean loss."""
     shape = ImageShape.from_run_config(run_config)
     shuffling = set_determinism(info.seed, info.round, info.partition_id)
-    model = Net(shape)
+    model = Net(shape).to(on)
     global_arrays = load_arrays(model, arrays)
     options = DEFAULTS.from_run_config(run_config, least_rows=2)
     loss = fit(
@@ -60,7 +66,7 @@ def evaluate(message: Message, context: Context) -> Message:
     shape = ImageShape.from_run_config(context.run_config)
     _, images = client_images(source, shape, info)
     set_determinism(info.seed, info.round, info.partition_id)
-    model = Net(shape)
+    model = Net(shape).to(device())
     load_arrays(model, message.content.array_records["arrays"])
     loss, accuracy = score(model, images.pixels, images.labels)
     return reply(message, {"num-examples": len(images), "eval_loss": loss, "eval_acc": accuracy})

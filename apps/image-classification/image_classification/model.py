@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from oneflower.sdk.client import set_determinism
 from oneflower.sdk.options import option
+from oneflower.sdk.torch_app import beside
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +70,7 @@ def score(model: nn.Module, pixels: Tensor, labels: Tensor) -> tuple[float, floa
     A few images at a time: the layers of 500 need 75 MB, on the server as well, and take longer.
     """
     model.eval()
-    logits = torch.cat([model(some) for some in torch.split(pixels, 50)])
+    logits = torch.cat([model(beside(model, some)).cpu() for some in torch.split(pixels, 50)])
     loss = nn.functional.cross_entropy(logits, labels)
     correct = int((logits.argmax(1) == labels).sum())
     return float(loss), correct / len(labels)

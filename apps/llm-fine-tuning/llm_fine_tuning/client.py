@@ -10,10 +10,19 @@ from flwr.clientapp import ClientApp
 from torch import nn
 
 from llm_fine_tuning.data import Encoding, Pair, client_pairs, data_source, to_batches
-from llm_fine_tuning.model import Adapter, adapted_model, base_folder, batch_loss, mean_loss, tokenizer_of
+from llm_fine_tuning.model import (
+    Adapter,
+    adapted_model,
+    base_folder,
+    batch_loss,
+    mean_loss,
+    precision,
+    tokenizer_of,
+)
 from oneflower.errors import AppError
 from oneflower.language_models import fingerprint
 from oneflower.sdk.client import RoundInfo, set_determinism
+from oneflower.sdk.device import device, dtype_of
 from oneflower.sdk.options import option
 from oneflower.sdk.torch_app import fit, load_arrays, model_arrays, reply, trained_names
 
@@ -108,4 +117,6 @@ def _model(message: Message, context: Context, info: RoundInfo) -> tuple[nn.Modu
             f"the base model in {folder} has SHA-256 {found}; the server's has {expected!r}. Expected the "
             f"same model: mount the same folder on the server and on every node"
         )
-    return adapted_model(folder, Adapter.from_run_config(context.run_config), info.seed), tokenizer_of(folder)
+    on, adapter = device(), Adapter.from_run_config(context.run_config)
+    dtype = dtype_of(precision(context.run_config), on)
+    return adapted_model(folder, adapter, info.seed, on, dtype), tokenizer_of(folder)

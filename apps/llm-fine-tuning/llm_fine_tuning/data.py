@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from llm_fine_tuning.model import IGNORED, Batch, device
+from llm_fine_tuning.model import IGNORED, Batch
 from oneflower.errors import AppError
 from oneflower.sdk.client import RoundInfo
 from oneflower.sdk.data_source import DataSource, package_file
@@ -204,4 +204,4 @@ def to_batches(tokenizer: Any, pairs: Sequence[Pair], encoding: Encoding) -> Ite
 
 
 def _padded(rows: list[list[int]], length: int, filling: int) -> torch.Tensor:
-    return torch.tensor([row + [filling] * (length - len(row)) for row in rows], device=device())
+    return torch.tensor([row + [filling] * (length - len(row)) for row in rows])

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from oneflower.errors import AppError
 from oneflower.language_models import base_model_folder
 from oneflower.sdk.client import set_determinism
+from oneflower.sdk.device import BF16, FLOAT32, PROCESSOR
 from oneflower.sdk.options import option, training_config
 
 # No model hub at run time: a model is a folder, and a mistyped name must not cause a download.
@@ -57,6 +58,10 @@ class Batch:
     mask: Tensor
     labels: Tensor
 
+    def to(self, on: torch.device) -> "Batch":
+        """Return the batch on a device."""
+        return Batch(tokens=self.tokens.to(on), mask=self.mask.to(on), labels=self.labels.to(on))
+
 
 def base_folder(run_config: Mapping[str, object], node_config: Mapping[str, object] | None = None) -> Path:
     """Return the base model's folder: the node's `base-model`, the run's (FL_BASE_MODEL), or the cache."""
@@ -64,20 +69,24 @@ def base_folder(run_config: Mapping[str, object], node_config: Mapping[str, obje
     return base_model_folder(Path(own or training_config(run_config).base_model))
 
 
-def device() -> torch.device:
-    """Return the GPU if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def precision(run_config: Mapping[str, object]) -> str:
+    """Read `precision`: float32, or bf16 for a base model in bfloat16 where the GPU has it."""
+    return option(run_config, "precision", FLOAT32, choices=(FLOAT32, BF16))
 
 
-def adapted_model(folder: Path, adapter: Adapter, seed: int) -> nn.Module:
+def adapted_model(
+    folder: Path,
+    adapter: Adapter,
+    seed: int,
+    on: torch.device = PROCESSOR,
+    dtype: torch.dtype = torch.float32,
+) -> nn.Module:
     """Load the base model, freeze it, and add an adapter with initial weights from the run's seed.
 
-    The base is float32 on a CPU, whose bfloat16 is unusably slow, and bfloat16 on a GPU; the adapter is
-    float32 on both.
+    The base has the `dtype`; the adapter, which is trained and sent, is always float32.
     """
     peft, transformers = _libraries()
     set_determinism(seed, 0, 0)
-    dtype = torch.bfloat16 if device().type == "cuda" else torch.float32
     try:
         base = transformers.AutoModelForCausalLM.from_pretrained(str(folder), dtype=dtype)
         config = peft.LoraConfig(
@@ -93,7 +102,7 @@ def adapted_model(folder: Path, adapter: Adapter, seed: int) -> nn.Module:
             f"{folder} with LoRA on {', '.join(adapter.targets)} cannot be built: {error}. Expected a causal "
             f"language model that has these modules: fix base-model or lora-targets"
         ) from error
-    return model.to(device())
+    return model.to(on)
 
 
 def tokenizer_of(folder: Path) -> Any:
@@ -113,6 +122,7 @@ def tokenizer_of(folder: Path) -> Any:
 
 def batch_loss(model: nn.Module, batch: Batch) -> Tensor:
     """Return the mean cross-entropy over the tokens of the replies."""
+    batch = batch.to(next(model.parameters()).device)
     logits = model(input_ids=batch.tokens, attention_mask=batch.mask).logits
     return nn.functional.cross_entropy(
         logits[:, :-1].float().flatten(0, 1), batch.labels[:, 1:].flatten(), ignore_index=IGNORED

@@ -19,7 +19,7 @@ from llm_fine_tuning.data import (
     root_pairs,
     to_batches,
 )
-from llm_fine_tuning.model import Adapter, adapted_model, base_folder, mean_loss, tokenizer_of
+from llm_fine_tuning.model import Adapter, adapted_model, base_folder, mean_loss, precision, tokenizer_of
 from oneflower.language_models import fingerprint
 from oneflower.sdk import train
 from oneflower.sdk.client import RoundInfo
@@ -37,6 +37,7 @@ def main(grid: Grid, context: Context) -> None:
     seed, needs_root = config.seed, config.rule.needs_root
     folder = base_folder(context.run_config)
     adapter = Adapter.from_run_config(context.run_config)
+    precision(context.run_config)  # a wrong word ends the run here, not in every client
     model = adapted_model(folder, adapter, seed)
     base = {"base-model": folder.name, "base-model-sha256": fingerprint(folder)}
     log(INFO, "base model name=%s sha256=%s", base["base-model"], base["base-model-sha256"])

@@ -8,6 +8,7 @@ from my_app.data import Batch, load
 from my_app.model import loss_of, new_model, score
 from oneflower.sdk.client import RoundInfo, set_determinism
 from oneflower.sdk.data_source import DataSource
+from oneflower.sdk.device import device
 from oneflower.sdk.options import LocalOptions
 from oneflower.sdk.torch_app import fit, load_arrays, model_arrays, reply, shuffled
 
@@ -23,7 +24,7 @@ def train(message: Message, context: Context) -> Message:
     (rows, labels), _ = my_rows(context, info)
     options = DEFAULTS.from_run_config(context.run_config)
     generator = set_determinism(info.seed, info.round, info.partition_id)
-    model = new_model()
+    model = new_model().to(device())  # a GPU with FL_GPU_ENABLED=YES, else the processor
     global_arrays = load_arrays(model, message.content.array_records["arrays"])
     loss = fit(
         model,
@@ -41,7 +42,7 @@ def evaluate(message: Message, context: Context) -> Message:
     """Evaluate the global model on this node's validation rows."""
     info = RoundInfo.from_message(message, context)
     _, validation = my_rows(context, info)
-    model = new_model()
+    model = new_model().to(device())
     load_arrays(model, message.content.array_records["arrays"])
     loss, accuracy = score(model, validation)
     return reply(message, {"num-examples": len(validation[1]), "eval_loss": loss, "eval_acc": accuracy})

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from my_app.data import CLASSES, FEATURES, Batch
+from oneflower.sdk.torch_app import beside
 
 
 def new_model() -> nn.Module:
@@ -21,5 +22,6 @@ def loss_of(model: nn.Module, batch: Batch) -> Tensor:
 def score(model: nn.Module, batch: Batch) -> tuple[float, float]:
     """Return (loss, accuracy)."""
     model.eval()
-    correct = (model(batch[0]).argmax(1) == batch[1]).float().mean()
-    return float(loss_of(model, batch)), float(correct)
+    rows, labels = beside(model, batch)  # on a GPU where the model is on one
+    correct = (model(rows).argmax(1) == labels).float().mean()
+    return float(loss_of(model, (rows, labels))), float(correct)

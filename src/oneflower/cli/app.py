@@ -61,9 +61,9 @@ def check(  # noqa: PLR0913 - one parameter per option
     it is a Flower app, what of its folder is packed, which Flower it asks for, that its run-config keys are
     declared, that replies are complete (including num-examples), that the same seed, round and partition
     give the same bytes, that proximal-mu (0 compared with a large mu) and lr change what the client trains,
-    and where the noise of differential privacy comes from. An app that hangs is ended at the deadline, with
-    the findings so far and the step that hung. The verdict says what the app gets and what it needs for the
-    rest.
+    and where the noise of differential privacy comes from; with FL_GPU_ENABLED=YES the client trains on a
+    GPU, and what is not deterministic there is named. An app that hangs is ended at the deadline, with the
+    findings so far and the step that hung. The verdict says what the app gets and what it needs for the rest.
 
     The server runs twice, each time in a temporary working directory, where the files of the current one are
     found. The app gets the keys of FL_APP_CONFIG and --run-config, as under `up` and `simulate`.
@@ -71,6 +71,7 @@ def check(  # noqa: PLR0913 - one parameter per option
     Exit code 0 without a problem (warnings do not count), 5 with one, 2 for wrong settings.
     """
     # Imported here: it loads Flower's engine, and the app.
+    from oneflower.flower.app_gpus import gpu_environment  # noqa: PLC0415
     from oneflower.lab.app_check.child import check_within  # noqa: PLC0415
 
     resolution = resolve(os.environ, read_context(context) if context else None)
@@ -85,6 +86,7 @@ def check(  # noqa: PLR0913 - one parameter per option
             home=Path(home),
             deadline_s=deadline,
             log_level=settings.log_level if chosen else "CRITICAL",
+            variables=gpu_environment(settings, os.environ),
         )
     unfit = has_problem(findings)
     if as_json:

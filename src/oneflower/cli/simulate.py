@@ -13,6 +13,7 @@ from rich.text import Text
 
 from oneflower.cli.config import ContextOption, RunConfigOption
 from oneflower.files import private_files
+from oneflower.flower.app_gpus import gpu_environment
 from oneflower.flower.arguments import STATE_VARIABLE
 from oneflower.foreign_text import printable
 from oneflower.journal import (
@@ -26,6 +27,7 @@ from oneflower.journal import (
 )
 from oneflower.journal.events import TrainingInterrupted
 from oneflower.local_cluster.commands import THREAD_VARIABLES, threads
+from oneflower.local_cluster.gpu_check import check_gpus
 from oneflower.local_cluster.interrupts import Interrupts
 from oneflower.local_cluster.plan import Plan, make_plan
 from oneflower.monitor.text.own_loop import loop_rows
@@ -41,6 +43,10 @@ from oneflower.training.initial_model import check_initial_model_of
 from oneflower.training.signing import signer_with
 
 DEFAULT_STATE = Path("oneflower-simulation")
+RAY_DECIDES = (
+    "--engine ray: its workers see the GPUs that Ray gives them, by default none; --engine local uses those "
+    "of FL_CUDA_VISIBLE_DEVICES"
+)
 # The progress lines need the last rounds only; a simulation may have many thousands.
 _SHOWN_ROUNDS = 100
 
@@ -115,6 +121,7 @@ def simulate(  # noqa: PLR0913 - one parameter per option
         finished = _finished(plan, job, progress)
         finish = None if finished is None else finished.event
         if finished is None:
+            _look_for_gpus(plan, engine, progress)
             check_initial_model_of(plan.settings)
             fresh = Memory.fresh(job.describe(), max_restarts=job.max_restarts)
             fresh.save(plan.folder.training)
@@ -157,6 +164,16 @@ def _finished(plan: Plan, job: Job, progress: PlainProgress) -> Finished | None:
             progress.say(f"this training has finished already{how}; nothing was run", "bold")
             return finished
     return None
+
+
+def _look_for_gpus(plan: Plan, engine: str, progress: PlainProgress) -> None:
+    """Warn where the clients cannot use the GPUs that they should; then set the environment of their GPUs."""
+    found = check_gpus(plan.settings, os.environ)
+    if not found and plan.settings.gpu_enabled and engine != "local":
+        found = RAY_DECIDES
+    if found:
+        progress.say(f"warning: {found}", "yellow")
+    os.environ.update(gpu_environment(plan.settings, os.environ))
 
 
 def _warn_with(progress: PlainProgress) -> Callable[[str], None]:

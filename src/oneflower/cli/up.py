@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -98,7 +99,13 @@ def _run(plan: Plan, progress: PlainProgress, companion: Companion, *, fresh: bo
         companion.event(entry)
         progress.event(entry)
 
-    session = Session(plan=plan, environ=os.environ, say=progress.say, on_event=on_event)
+    session = Session(
+        plan=plan,
+        environ=os.environ,
+        say=progress.say,
+        warn=partial(progress.say, style="yellow"),
+        on_event=on_event,
+    )
     try:
         with progress:
             outcome = session.run(fresh=fresh)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from oneflower.errors import OneflowerError, SettingsError
 from oneflower.files import PRIVATE_UMASK
+from oneflower.flower.app_gpus import give_gpus
 from oneflower.flower.app_packages import prepare_packages, use_packages
 from oneflower.flower.database import DATABASE_VARIABLE, set_aside_damaged
 from oneflower.flower.guard import GUARDED
@@ -97,6 +98,7 @@ def _prepared(program: str, arguments: list[str], environ: Mapping[str, str]) ->
 
     log_through_flower()
     settings = resolve_for(CONSUMERS, environ)
+    give_gpus(program, arguments, settings, os.environ)
     _find_packages(program, environ)
     if program == WARM_EXECUTOR:
         if settings.flower_workarounds:

@@ -10,6 +10,7 @@ from oneflower.journal import Entry, Journal, Owner, read_patiently
 from oneflower.journal.events import TrainingFinished, TrainingInterrupted
 from oneflower.local_cluster import commands
 from oneflower.local_cluster.folder import set_aside
+from oneflower.local_cluster.gpu_check import check_gpus
 from oneflower.local_cluster.interrupts import Interrupts
 from oneflower.local_cluster.local import ClusterOptions, LocalCluster
 from oneflower.local_cluster.place import ClusterPlace
@@ -38,7 +39,7 @@ class Outcome:
 
 @dataclass(slots=True, kw_only=True)
 class Session:
-    """Runs a plan. ``say`` receives lines of text, ``on_event`` the journal's events.
+    """Runs a plan. ``say`` and ``warn`` receive lines of text, ``on_event`` the journal's events.
 
     ``began``: after a failure, whether the folder holds this plan's training, or still an earlier one.
     """
@@ -47,6 +48,7 @@ class Session:
     environ: Mapping[str, str]
     say: Callable[[str], None]
     on_event: Callable[[Entry], None]
+    warn: Callable[[str], None]
     began: bool = False
 
     def run(self, *, fresh: bool = False) -> Outcome:
@@ -118,6 +120,7 @@ class Session:
 
     def _train(self, interrupts: Interrupts) -> TrainingFinished | None:
         plan, job = self.plan, self._job()
+        self._look_for_gpus()
         cluster = LocalCluster(
             plan.folder,
             ClusterOptions(
@@ -158,6 +161,11 @@ class Session:
             cluster.stop(hurry=interrupts.hurry)
             if interrupted:  # the last event: no process of the cluster writes another
                 journal.append(TrainingInterrupted())
+
+    def _look_for_gpus(self) -> None:
+        found = check_gpus(self.plan.settings, self.environ)
+        if found:
+            self.warn(f"warning: {found}")
 
     def _prepare(self, job: Job) -> None:
         """Test that the folders can be written, before anything starts."""

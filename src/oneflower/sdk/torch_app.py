@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,16 @@ from oneflower.sdk.client import proximal_term
 from oneflower.sdk.options import LocalOptions
 from oneflower.sdk.replies import reply
 
-__all__ = ["PlainSGD", "fit", "load_arrays", "model_arrays", "reply", "shuffled", "trained_names"]
+__all__ = [
+    "PlainSGD",
+    "beside",
+    "fit",
+    "load_arrays",
+    "model_arrays",
+    "reply",
+    "shuffled",
+    "trained_names",
+]
 
 Batch = TypeVar("Batch")
 
@@ -33,7 +42,7 @@ def model_arrays(model: nn.Module, names: Collection[str] | None = None) -> Arra
 def load_arrays(
     model: nn.Module, arrays: ArrayRecord, names: Collection[str] | None = None
 ) -> dict[str, Tensor]:
-    """Put the arrays into the model and give them back as tensors by name, for the proximal term.
+    """Put the arrays into the model; give them back as tensors on its device, by name, for the proximal term.
 
     Raises
     ------
@@ -56,7 +65,24 @@ def load_arrays(
             f"Server and clients must run the same version of the app with the same model keys"
         )
     model.load_state_dict(given, strict=names is None)
-    return given
+    return {name: value.to(expected[name].device) for name, value in given.items()}
+
+
+def beside(model: nn.Module, batch: Batch) -> Batch:
+    """Give a batch on the model's device: a tensor, or a tuple, list or dict of them; all else as it is."""
+    first = next(iter(model.parameters()), None)
+    return batch if first is None or first.device.type == "cpu" else _moved(batch, first.device)
+
+
+def _moved(value: Any, to: torch.device) -> Any:
+    match value:
+        case Tensor():
+            return value.to(to)
+        case dict():
+            return {name: _moved(each, to) for name, each in value.items()}
+        case tuple() | list() if type(value) in {tuple, list}:
+            return type(value)(_moved(each, to) for each in value)
+    return value
 
 
 def _state(model: nn.Module, names: Collection[str] | None) -> dict[str, Tensor]:
@@ -122,6 +148,8 @@ def fit(  # noqa: PLR0913  one local training is made of these seven
 ) -> float:
     """Train one step every `accumulate` batches; give the mean loss of the data, without the proximal term.
 
+    Batches are moved to the model's device.
+
     Raises
     ------
     AppError
@@ -133,7 +161,7 @@ def fit(  # noqa: PLR0913  one local training is made of these seven
     while group := list(islice(remaining, accumulate)):
         optimizer.zero_grad()
         for batch in group:
-            loss = loss_of(model, batch)
+            loss = loss_of(model, beside(model, batch))
             losses.append(_finite(loss, len(losses) + 1))
             (loss / len(group)).backward()  # type: ignore[no-untyped-call]
         if proximal_mu:

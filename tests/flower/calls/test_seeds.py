@@ -59,6 +59,19 @@ def test_after_a_block_the_generators_go_on_where_they_were():
     assert drawn() == expected
 
 
+def test_seeding_does_not_start_cuda(monkeypatch):
+    """PyTorch seeds its GPUs when it starts them: a process that seeds can still be forked."""
+
+    def fail(*_):
+        raise AssertionError("CUDA was asked")
+
+    for name in ("init", "_lazy_init", "is_available", "device_count", "get_rng_state_all"):
+        monkeypatch.setattr(torch.cuda, name, fail)
+    with seeded(1, 2, 3):
+        torch.rand(1)
+    assert not torch.cuda.is_initialized()
+
+
 def test_deterministic_algorithms_are_preferred_and_what_an_app_forbids_stays_forbidden():
     seed_everything(1)
     assert torch.are_deterministic_algorithms_enabled()

@@ -311,3 +311,25 @@ def test_what_a_program_writes_is_for_its_user_alone(monkeypatch):
         assert os.umask(0o022) == 0o077
     finally:
         os.umask(before)
+
+
+def test_clientapps_see_no_gpu_unless_it_is_asked_for(started, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    started("superlink", "--insecure")
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"
+    started("supernode", "--insecure")
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
+
+
+@pytest.mark.parametrize("workarounds", ["YES", "NO"])
+def test_clientapps_see_the_gpus_that_are_asked_for(started, workarounds):
+    started(
+        "supernode",
+        "--insecure",
+        FL_GPU_ENABLED="YES",
+        FL_CUDA_VISIBLE_DEVICES="1",
+        FL_GPU_MEMORY_FRACTION="0.4",
+        FL_FLOWER_WORKAROUNDS=workarounds,
+    )
+    seen = {name: os.environ[name] for name in ("CUDA_VISIBLE_DEVICES", "ONEFLOWER_GPU_FRACTION")}
+    assert seen == {"CUDA_VISIBLE_DEVICES": "1", "ONEFLOWER_GPU_FRACTION": "0.4"}

@@ -20,6 +20,7 @@ from oneflower.flower.records import array_views
 from oneflower.journal import JOURNAL_VARIABLE, read_journal
 from oneflower.journal.events import TrainingStarted
 from oneflower.lab.app_check.client import ClientCheck, check_client
+from oneflower.lab.app_check.cuda import check_cuda, watched
 from oneflower.lab.app_check.packed import files_left_out, flower_version, left_out, named
 from oneflower.lab.app_check.privacy import check_noise
 from oneflower.lab.app_check.probe import (
@@ -185,7 +186,9 @@ class _Run:
             adds_term=self.given.get("proximal-term", AUTO) == AUTO,
             begin=self.progress.begin,
         )
-        self.progress.add(map(self._named, check_client(check)))
+        with watched() as seen:
+            self.progress.add(map(self._named, check_client(check)))
+        self.progress.add(check_cuda(self.folder, seen, os.environ))
         noise = check_noise(
             loaded_sources(self.folder), probe.way, strategy=self.given.get("strategy"), environ=os.environ
         )

@@ -39,8 +39,12 @@ def check_within(  # noqa: PLR0913 - the inputs of a check, and its bounds
     home: Path,
     deadline_s: float,
     log_level: str,
+    variables: Mapping[str, str] | None = None,
 ) -> list[Finding]:
-    """Check an app as `check_app` does; one that takes longer is ended, with all that it has started."""
+    """Check an app as `check_app` does; one that takes longer is ended, with all that it has started.
+
+    The `variables` are set in the environment of its process.
+    """
     asked = {
         "app": str(app_dir),
         "run_config": dict(run_config),
@@ -52,6 +56,7 @@ def check_within(  # noqa: PLR0913 - the inputs of a check, and its bounds
     result = home / "findings.json"
     child = subprocess.Popen(
         [sys.executable, "-P", "-m", __name__, str(result)],
+        env={**os.environ, **(variables or {})},
         stdin=subprocess.PIPE,
         stdout=sys.stderr.fileno() if _has_descriptor() else subprocess.DEVNULL,
         start_new_session=True,

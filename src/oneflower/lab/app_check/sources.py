@@ -56,7 +56,7 @@ def loaded_sources(folder: Path) -> Sources:
     Imports within functions count, too: they may not have run.
     """
     packages, names = set(), set()
-    for path in _loaded(folder.resolve()):
+    for path in loaded_files(folder):
         try:
             tree = ast.parse(path.read_bytes())
         except (OSError, SyntaxError, ValueError):
@@ -67,7 +67,9 @@ def loaded_sources(folder: Path) -> Sources:
     return Sources(packages=frozenset(packages - {""}), names=frozenset(names))
 
 
-def _loaded(folder: Path) -> Iterator[Path]:
+def loaded_files(folder: Path) -> Iterator[Path]:
+    """Yield the source files below a folder of the modules that this process has loaded."""
+    folder = folder.resolve()
     for module in list(sys.modules.values()):
         file = getattr(module, "__file__", None)
         if isinstance(file, str) and file.endswith(".py") and Path(file).resolve().is_relative_to(folder):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from oneflower.flower import arguments
+from oneflower.flower.app_gpus import CHOSEN_VARIABLE, ON
 from oneflower.flower.app_packages import APPS_VARIABLE, PACKAGES_VARIABLE
 from oneflower.flower.arguments import DATA_CACHE_VARIABLE, STATE_VARIABLE
 from oneflower.flower.operator_config import RUN_CONFIG_VARIABLE
@@ -93,6 +94,8 @@ def _with_devices(given: Mapping[str, str], devices: Devices | None) -> Mapping[
 
 def _client_app(settings: Settings) -> dict[str, str]:
     kept = {STATE_VARIABLE: str(STATE / "client-state")}
+    if settings.gpu_enabled:  # the container has the chosen GPUs alone, with numbers from 0
+        kept[CHOSEN_VARIABLE] = ON
     return {**kept, DATA_CACHE_VARIABLE: str(DECODED_DATA)} if settings.data_cache else kept
 
 

@@ -29,6 +29,7 @@ from oneflower.flower.app_packages import use_packages
 from oneflower.flower.uncollected import uncollected
 from oneflower.flower.v1_25.warm import exchange
 from oneflower.flower.v1_25.warm.app import error_of, load_app, run_app
+from oneflower.flower.v1_25.warm.cuda import ASKED, is_poisoned, uses_cuda
 from oneflower.flower.v1_25.warm.exchange import Parcel, ParcelWriter
 from oneflower.flower.v1_25.warm.fresh_child import LateImports, RandomStates, enter_child, import_all
 from oneflower.flower.v1_25.workarounds.quick_arrays import make_quickly
@@ -164,13 +165,15 @@ def unforkable() -> str:
     if threading.active_count() > 1:
         names = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
         return f"the app starts threads when it is imported: {', '.join(names)}"
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        return "the app initialises CUDA when it is imported"
+    cuda = uses_cuda()
+    if cuda:
+        return cuda
     probe = os.fork()
     if probe == 0:
-        os._exit(0)
-    os.waitpid(probe, 0)
+        os._exit(int(is_poisoned()))
+    _, status = os.waitpid(probe, 0)
+    if os.waitstatus_to_exitcode(status) == 1:
+        return ASKED
     threads = sum(1 for _ in Path("/proc/self/task").iterdir())
     return f"the app starts {threads - 1} native threads when it is imported" if threads > 1 else ""
 
