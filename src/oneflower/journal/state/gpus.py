@@ -53,16 +53,18 @@ class ClientGpus:
                 xids[each.place] = _added(xids.get(each.place, {}), each.xids)
         return replace(
             self,
-            device=event.device,
+            device=event.device or self.device,
             readings=_measured(self.readings, event.gpus),
             xids=xids,
             round=event.round,
         )
 
-    def after(self, before: "ClientGpus | None") -> "ClientGpus":
+    def before_any_reading(self) -> Self:
+        """Return what stays of it when its client is started again: it may have no GPU any more."""
+        return replace(self, device="", readings={})
+
+    def after(self, before: Self) -> Self:
         """Return it as that of the client which was `before` this one under another id of Flower's."""
-        if before is None:
-            return self
         xids = {place: dict(found) for place, found in before.xids.items()}
         for place, found in self.xids.items():
             xids[place] = _added(xids.get(place, {}), found)
@@ -84,11 +86,8 @@ def _series(state: "TrainingState", client: Client) -> str:
     taken = {each.gpus.series for each in state.roster.values() if each.gpus is not None}
     if client.shown not in taken:
         return client.shown
-    return next(
-        name
-        for name in (f"{client.shown}/{client.name[-6:]}", f"{client.shown}/{client.name}")
-        if name not in taken or name.endswith(client.name)
-    )
+    short = f"{client.shown}/{client.name[-6:]}"
+    return short if short not in taken else f"{client.shown}/{client.name}"
 
 
 def _added(before: Mapping[int, int], new: Mapping[int, int]) -> dict[int, int]:
@@ -102,7 +101,7 @@ def _added(before: Mapping[int, int], new: Mapping[int, int]) -> dict[int, int]:
 
 def _measured(before: Mapping[str, Reading], new: tuple[Reading, ...]) -> dict[str, Reading]:
     """Return the readings of a reply; the numbers of before where it has none of a GPU."""
-    found = dict(before) if all(_is_empty(each) for each in new) else {}
+    found = dict(before) if new and all(_is_empty(each) for each in new) else {}
     for each in new:
         if each.place not in found or not _is_empty(each):
             found[each.place] = each

@@ -199,7 +199,9 @@ class Client:
         own, other.rounds = other.rounds, dict(self.rounds)
         for number, outcome in own.items():
             other.note(number, outcome)
-        other.gpus = self.gpus if other.gpus is None else other.gpus.after(self.gpus)
+        if self.gpus is not None:
+            gone = self.gpus.before_any_reading()
+            other.gpus = gone if other.gpus is None else other.gpus.after(gone)
         shown, other.measured = other.measured, dict(self.measured)
         for number, measured in shown.items():
             other.measure(number, measured)
