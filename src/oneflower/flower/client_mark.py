@@ -8,9 +8,9 @@ labels texts and decides nothing.
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from logging import ERROR
-from typing import Final
+from typing import Any, Final
 
 from oneflower.bounded_json import parse_json
 from oneflower.flower.api import ConfigRecord, Context, Error, ErrorCode, Message, log
@@ -72,16 +72,16 @@ class Report:
     state_problem: str = ""
     device: str = ""
     gpus: str = ""
-    xids: str = ""
-    """As `gpus`, for an error reply, which has less room."""
+    failed_gpus: list[dict[str, Any]] = field(default_factory=list)
+    """For an error reply, which has little room: the GPUs that have reported errors."""
 
 
 def mark_reply(reply: Message, context: Context, report: Report) -> None:
     """Mark a reply that has content."""
     if not reply.has_error() and reply.has_content():
         record = ConfigRecord({"state": sorted(map(str, context.state))})
-        said = {name: value for name, value in asdict(report).items() if value != "" and name != "xids"}
-        record.update(said)
+        said = {name: value for name, value in asdict(report).items() if name != "failed_gpus"}
+        record.update({name: value for name, value in said.items() if value != ""})
         record.update(own_identity(context.node_config))
         reply.content[_RECORD] = record
 
@@ -93,7 +93,7 @@ def raised_reply(
     log(ERROR, "ClientApp raised an exception", exc_info=error)
     reason = cut(f"{type(error)}:<'{error}'>", MOST_RAISED)  # run_clientapp.py:139
     if ours:
-        watched = {"device": report.device, "gpus": report.xids}
+        watched = {"device": report.device, "gpus": report.failed_gpus}
         said = {name: value for name, value in watched.items() if value}
         reason += _LINE + json.dumps({**own_identity(context.node_config), **said})
     return Message(Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=reason), reply_to=message)

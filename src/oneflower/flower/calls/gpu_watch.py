@@ -10,7 +10,7 @@ from typing import Final
 from oneflower.flower.calls.used_device import forget_device, used_device
 from oneflower.flower.client_mark import Report
 from oneflower.gpu.nvml import Nvml, visible_devices
-from oneflower.gpu.readings import GPU_VARIABLE, Reading, short_name, text_of
+from oneflower.gpu.readings import GPU_VARIABLE, Reading, record_of, short_name, text_of
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def watched_gpus(report: Report, opened: Open | None = None) -> Iterator[None]:
     finally:
         found = watch.end()
         report.device = short_name(used_device())
-        report.gpus, report.xids = text_of(found), text_of(_with_errors(found))
+        report.gpus, report.failed_gpus = text_of(found), list(map(record_of, _with_errors(found)))
 
 
 class GpuWatch:
