@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oneflower.codes import LeftOutCode, SupervisorState
+from oneflower.gpu.readings import Reading
 from oneflower.journal import EVENTS, JOURNAL_SCHEMA, BrokenEvent, Entry, Event, UnknownEvent
 from oneflower.journal.codec import entries_of, entry_of, entry_of_line, line_of, record_of
 from oneflower.journal.events import (
@@ -36,6 +37,20 @@ METRICS = st.builds(
     NUMBERS | st.just(math.nan) | st.lists(NUMBERS, max_size=3).map(tuple),
 )
 SCALARS = st.booleans() | NUMBERS | st.text(max_size=5)
+READINGS = st.builds(
+    Reading,
+    index=st.integers(0, 9),
+    instance=st.none() | st.integers(0, 9),
+    name=st.just("") | st.just("NVIDIA H200"),
+    uuid=st.just(""),
+    utilisation=st.none() | st.floats(0, 1),
+    memory_used_bytes=st.none() | st.integers(0, 2**40),
+    memory_total_bytes=st.none(),
+    temperature_c=st.none() | st.floats(0, 99),
+    power_w=st.none(),
+    ecc_errors=st.none() | st.integers(0, 9),
+    xids=st.dictionaries(st.integers(1, 99), st.integers(1, 9), max_size=2),
+)
 FIELDS = {
     int: st.integers(0, 2**53),
     float: st.floats(-LONGEST_S, LONGEST_S, allow_nan=False),
@@ -46,6 +61,7 @@ FIELDS = {
     tuple[SettingRow, ...]: st.lists(
         st.builds(SettingRow, variable=st.text(), value=st.text(), source=st.text()), max_size=2
     ).map(tuple),
+    tuple[Reading, ...]: st.lists(READINGS, max_size=2).map(tuple),
     tuple[Metric, ...]: st.lists(METRICS, max_size=4, unique_by=lambda each: each.measure).map(tuple),
 }
 

@@ -8,9 +8,9 @@ labels texts and decides nothing.
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from logging import ERROR
-from typing import Final
+from typing import Any, Final
 
 from oneflower.bounded_json import parse_json
 from oneflower.flower.api import ConfigRecord, Context, Error, ErrorCode, Message, log
@@ -18,6 +18,7 @@ from oneflower.flower.arguments import LONGEST_NAME
 from oneflower.flower.calls.control import RECORD
 from oneflower.flower.who import checked_identity, own_identity
 from oneflower.foreign_text import LONGEST_REASON, cut
+from oneflower.gpu.readings import Reading, readings_of, short_name
 
 _RECORD: Final = "oneflower-client"
 _LINE: Final = "\noneflower-client "
@@ -44,7 +45,8 @@ class ClientMark:
     ``state`` are the names of the records that its app keeps in `context.state`, which no checkpoint holds.
     Where its process `keeps_state` on its disk, `state_of` is the round of the state that the app got, and
     `state_problem` names a state that could not be used. `proximal` says whose FedProx's term was, and
-    `left_out` the shapes of what was trained without it.
+    `left_out` the shapes of what was trained without it. `device` is what its app trains on, as the app says,
+    and `gpus` what its GPUs have measured; both are empty where FL_GPU_ENABLED is NO.
     """
 
     name: str = ""
@@ -55,6 +57,8 @@ class ClientMark:
     keeps_state: bool = False
     state_of: int = NOTHING
     state_problem: str = ""
+    device: str = ""
+    gpus: tuple[Reading, ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,23 +70,32 @@ class Report:
     keeps_state: bool = False
     state_of: int = NOTHING
     state_problem: str = ""
+    device: str = ""
+    gpus: str = ""
+    failed_gpus: list[dict[str, Any]] = field(default_factory=list)
+    """For an error reply, which has little room: the GPUs that have reported errors."""
 
 
 def mark_reply(reply: Message, context: Context, report: Report) -> None:
     """Mark a reply that has content."""
     if not reply.has_error() and reply.has_content():
         record = ConfigRecord({"state": sorted(map(str, context.state))})
-        record.update({name: value for name, value in asdict(report).items() if value != ""})
+        said = {name: value for name, value in asdict(report).items() if name != "failed_gpus"}
+        record.update({name: value for name, value in said.items() if value != ""})
         record.update(own_identity(context.node_config))
         reply.content[_RECORD] = record
 
 
-def raised_reply(error: BaseException, message: Message, context: Context, *, ours: bool) -> Message:
+def raised_reply(
+    error: BaseException, message: Message, context: Context, report: Report, *, ours: bool
+) -> Message:
     """Return the reply of Flower's own process to an exception of the app, with the mark in its reason."""
     log(ERROR, "ClientApp raised an exception", exc_info=error)
     reason = cut(f"{type(error)}:<'{error}'>", MOST_RAISED)  # run_clientapp.py:139
     if ours:
-        reason += _LINE + json.dumps(own_identity(context.node_config))
+        watched = {"device": report.device, "gpus": report.failed_gpus}
+        said = {name: value for name, value in watched.items() if value}
+        reason += _LINE + json.dumps({**own_identity(context.node_config), **said})
     return Message(Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=reason), reply_to=message)
 
 
@@ -132,6 +145,8 @@ def _checked(values: Mapping[str, object]) -> ClientMark:
         keeps_state=values.get("keeps_state") is True,
         state_of=state_of if type(state_of) is int and NOTHING <= state_of < MOST_ROUNDS else NOTHING,
         state_problem=_short(values.get("state_problem")),
+        device=short_name(values.get("device")),
+        gpus=readings_of(values.get("gpus", "")),
     )
 
 

@@ -7,15 +7,9 @@ from typing import Any, Final
 
 from oneflower.bounded_json import Bounds, require_bounds
 from oneflower.journal.events import JOURNAL_SCHEMA, BrokenEvent, Entry, Event, RoundCompleted, UnknownEvent
-from oneflower.journal.forms import (
-    FORMS,
-    FieldError,
-    UnknownCodeError,
-    metrics_record,
-    shown,
-    text,
-)
+from oneflower.journal.forms import FORMS, UnknownCodeError, metrics_record
 from oneflower.journal.migration import FIRST_SCHEMA, migrated
+from oneflower.journal.values import FieldError, shown, text
 
 YEARS: Final = range(1970, 2200)
 """Further away, arithmetic with time zones leaves what a datetime can hold."""

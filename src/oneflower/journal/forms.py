@@ -12,7 +12,9 @@ from functools import partial
 from typing import Any, Final, NamedTuple, get_args, get_origin, get_type_hints
 
 from oneflower.foreign_text import cut
+from oneflower.gpu.readings import MOST_GPUS, Reading, checked_reading, record_of
 from oneflower.journal.events import EVENTS, ClientLeftOut, Event, SettingRow
+from oneflower.journal.values import MOST_ITEMS, FieldError, plain, shortened, shown, text
 from oneflower.quality import ORIGINS, Metric
 
 LARGEST: Final = 2**53
@@ -20,17 +22,12 @@ LARGEST: Final = 2**53
 MOST_TEXT: Final = 16_384
 MOST_TEXT_OF_CLIENT: Final = 2_048
 """In an event about one client nearly every text is the client's."""
-MOST_ITEMS: Final = 10_000
 MOST_METRICS: Final = 500
 MOST_NAME: Final = 200
 LONGEST_S: Final = 1e9
 """31 years: a date to which it is added stays one."""
 
 Convert = Callable[[Any], Any]
-
-
-class FieldError(ValueError):
-    """A value is not what its field expects."""
 
 
 class UnknownCodeError(FieldError):
@@ -96,13 +93,6 @@ def _seconds(value: Any) -> float:
     raise FieldError(f"{shown(value)}: expected seconds, {LONGEST_S:.0f} at most")
 
 
-def text(value: Any) -> str:
-    """Check a text; replace what is no character: a surrogate stands in no file."""
-    if type(value) is str:
-        return value if value.isascii() else value.encode(errors="replace").decode()
-    raise FieldError(f"{shown(value)}: expected text")
-
-
 def _read_text(value: Any) -> str:
     """Read a text, cut where it is longer than what is written today."""
     return cut(text(value), MOST_TEXT)
@@ -136,6 +126,18 @@ def _setting(value: Any) -> SettingRow:
     if not isinstance(value, Mapping):
         raise FieldError(f"{shown(value)}: expected a setting")
     return SettingRow(**{each.name: _read_text(value.get(each.name)) for each in fields(SettingRow)})
+
+
+def _readings(value: Any) -> tuple[Reading, ...]:
+    """Read what GPUs measured, as it is read of a client; of too many those that a client may send."""
+    return _list(_reading, value[:MOST_GPUS] if isinstance(value, list) else value)
+
+
+def _reading(value: Any) -> Reading:
+    found = checked_reading(value)
+    if found is None:
+        raise FieldError(f"{shown(value)}: expected what a GPU measured, with its index")
+    return found
 
 
 class _Codes:
@@ -200,32 +202,7 @@ def _finite_or_null(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def plain(value: Any) -> Any:
-    """Return NumPy's and Torch's numbers as Python's; anything else as it is."""
-    return value.tolist() if hasattr(value, "tolist") and not isinstance(value, type) else value
-
-
-def shown(value: Any) -> str:
-    """Return a value as an error names it."""
-    found = repr(value)
-    return found if len(found) <= 60 else f"{found[:60]}..."
-
-
 _SIMPLE: Final[Mapping[type, Convert]] = {int: whole, float: _seconds}
-
-
-def shortened(value: Any, most: int) -> Any:
-    """Return what is written of a value: no text in it is longer, and no list has more than `MOST_ITEMS`.
-
-    A journal is bounded in size, and a client sends what it likes.
-    """
-    if isinstance(value, str):
-        return cut(value, most)
-    if isinstance(value, list):
-        return [shortened(each, most) for each in value[:MOST_ITEMS]]
-    if isinstance(value, dict):
-        return {key: shortened(each, most) for key, each in list(value.items())[:MOST_ITEMS]}
-    return value
 
 
 def _bounded(write: Convert, most: int) -> Convert:
@@ -261,6 +238,8 @@ def _convert_list(item: Any) -> tuple[Convert, Convert]:
         return partial(_list, _setting), lambda rows: [
             {each.name: text(getattr(row, each.name)) for each in fields(SettingRow)} for row in rows
         ]
+    if item is Reading:
+        return _readings, lambda rows: list(map(record_of, rows))
     read, write = (_measured_number, _finite_or_null) if item is float else _convert(item)
     return partial(_list, read), lambda values: [write(value) for value in values]
 

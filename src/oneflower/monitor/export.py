@@ -7,9 +7,10 @@ from math import isfinite
 from typing import Any, Final
 
 from oneflower.codes import STOPPED
+from oneflower.gpu.readings import record_of as record_of_reading
 from oneflower.journal import TrainingState
 from oneflower.journal.codec import record_of
-from oneflower.journal.state import Course, outliers
+from oneflower.journal.state import ClientGpus, Course, outliers
 from oneflower.journal.state.records import Client, LeftOut, Moment, RoundResult
 from oneflower.monitor.state.safety import Safety
 from oneflower.monitor.state.standing import connected, standing
@@ -179,6 +180,18 @@ def _client(state: TrainingState, client: Client) -> dict[str, Any]:
         "failures": client.failures,
         "quarantines": client.quarantines,
         "last_reason": client.last_reason or None,
+        "gpus": client.gpus and _gpus(client.gpus),
+    }
+
+
+def _gpus(gpus: ClientGpus) -> dict[str, Any]:
+    return {
+        "device": gpus.device or None,
+        "round": gpus.round,
+        "readings": [record_of_reading(each) for each in gpus.readings.values()],
+        "xid_errors": {
+            place: {str(xid): n for xid, n in found.items()} for place, found in gpus.xids.items()
+        },
     }
 
 

@@ -14,6 +14,7 @@ from oneflower.foreign_text import printable
 from oneflower.journal import TrainingState
 from oneflower.journal.state import courses, farthest
 from oneflower.journal.state.outliers import WINDOW
+from oneflower.monitor.gpu_metrics import gpu_families
 from oneflower.monitor.state.safety import Proof, Safety
 from oneflower.monitor.state.standing import Standing, standing
 
@@ -35,6 +36,7 @@ class TrainingCollector(Collector):
         yield from self._clients()
         yield from self._work()
         yield from self._model()
+        yield from gpu_families(self._view)
 
     def _progress(self) -> Iterator[Family]:
         view = self._view

@@ -230,7 +230,7 @@ class RecordingGrid(OuterGrid):
     def _arrived(self, exchange: Exchange, posted: Posted, reply: Message) -> None:
         try:
             check_reply(reply)
-            self._telling.named(posted.node, take_mark(reply))
+            self._telling.named(exchange, posted.node, take_mark(reply))
         except ReplyError as error:
             self._telling.quarantined(exchange, posted.node, error)
             self._settle(exchange, posted, Error(ErrorCode.UNKNOWN, f"{LEFT_OUT}{error}"))

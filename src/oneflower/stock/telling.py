@@ -23,6 +23,7 @@ from oneflower.newest import Newest
 from oneflower.stock.exchange import Exchange
 from oneflower.stock.record import Recording
 from oneflower.training.blame import code_of
+from oneflower.training.devices import Devices
 from oneflower.training.replies import ReplyError
 
 
@@ -38,6 +39,7 @@ class Telling:
     not_recorded: str = "set FL_CHECKPOINT_ENABLED=YES and FL_REPLAY=YES"
     """Why nothing is recorded where nothing is, or what to do about it."""
     _names: dict[int, str] = field(default_factory=Newest)
+    _devices: Devices = field(default_factory=Devices)
     _begun: bool = False
 
     def _record(self, event: Event) -> None:
@@ -72,11 +74,14 @@ class Telling:
         """Tell that nodes that were there before the crash are not back."""
         self._record(WaitingForClients(connected=connected, needed=needed))
 
-    def named(self, node: int, mark: ClientMark) -> None:
-        """Take up what a client calls itself."""
+    def named(self, exchange: Exchange, node: int, mark: ClientMark) -> None:
+        """Take up what a client calls itself, and what its GPUs have measured."""
         if mark.name and self._names.get(node) != mark.name:
             self._names[node] = mark.name
             self._record(ClientNamed(client=str(node), name=mark.name, partition=mark.partition))
+        seen = self._devices.seen(exchange.number, str(node), mark)
+        if seen is not None:
+            self._record(seen)
 
     def failed(self, exchange: Exchange, node: int, error: Error) -> None:
         """Name a client whose reply is an error."""

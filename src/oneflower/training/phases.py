@@ -28,6 +28,7 @@ from oneflower.newest import Newest
 from oneflower.training.blame import MALFORMED, RAISED, code_of, lacks_evaluate
 from oneflower.training.collected import Collected, Parse, Parsed
 from oneflower.training.controls import Controls
+from oneflower.training.devices import Devices
 from oneflower.training.draw import Draw, Sampler
 from oneflower.training.members import Members
 from oneflower.training.replies import ReplyError
@@ -54,6 +55,8 @@ class Phases:
         What the nodes are called, as far as their clients have said; it labels what is shown.
     shown : Shown
         What the clients have shown of their app.
+    devices : Devices
+        What they train on.
     members : Members
         Who has given valid updates, and who fails again and again.
     controls : Controls
@@ -71,6 +74,7 @@ class Phases:
     parts: PartTable = field(default_factory=PartTable)
     names: dict[int, str] = field(default_factory=Newest)
     shown: Shown = field(default_factory=Shown)
+    devices: Devices = field(default_factory=Devices)
     members: Members = field(default_factory=Members)
     controls: Controls = field(default_factory=Controls)
     sampler: Sampler | None = None
@@ -164,7 +168,7 @@ class Phases:
         for reply in replies:
             answered.add(reply.node_id)
             try:
-                self._take_mark(reply)
+                self._take_mark(phase, server_round, reply)
                 if not reply.message.has_error():
                     valid.append(_parsed(reply, parse))
                     accepted.add(reply.node_id)
@@ -201,13 +205,22 @@ class Phases:
             draw=draw,
         )
 
-    def _take_mark(self, reply: Reply) -> None:
+    def _take_mark(self, phase: str, server_round: int, reply: Reply) -> None:
         """Take up what a client says about itself; raise ReplyError for a reply that was refused."""
         if refusal := refusal_of(reply.message):
             raise ReplyError(refusal.reason or "", refusal.why)
         mark = take_mark(reply.message)
         self._name(reply.node_id, mark)
         self.shown.take(self.label(reply.node_id), mark)
+        failed = reply.message.has_error()
+        self.devices.take(mark, trained=phase == Task.TRAIN and not failed)
+        if not failed or mark.gpus:
+            self._record_gpus(server_round, str(reply.node_id), mark)
+
+    def _record_gpus(self, server_round: int, client: str, mark: ClientMark) -> None:
+        seen = self.devices.seen(server_round, client, mark)
+        if seen is not None:
+            self.record(seen)
 
     def _tell_failed(self, phase: str, server_round: int, reply: Reply) -> None:
         reason = reply.message.error.reason or NO_REASON

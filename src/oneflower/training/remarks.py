@@ -74,6 +74,9 @@ class Remarks:
         """Say what the replies of a round have shown."""
         self.client_state(server_round)
         self._proximal_term()
+        changed = self.phases.devices.remark(self.notes, server_round, self.config.num_rounds)
+        if changed is not None:
+            self.phases.record(changed)
 
     def client_state(self, server_round: int) -> None:
         """Say that clients keep state, whether it lasts, and who has not got its own; the notes remember."""

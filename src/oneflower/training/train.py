@@ -284,6 +284,7 @@ def _announce(loop: RoundLoop, facts: Mapping[str, Any], done: int, replaces: st
     loop.phases.record(begun(round=done, replaces=replaces, **facts))
     if 0 < done < config.num_rounds:
         loop.remarks.client_state_lost(done)
+        loop.phases.devices.resumed(loop.keeper.notes)
 
 
 def _tell_gone_back(loop: RoundLoop, bad: BadModelError, done: int) -> None:

@@ -47,6 +47,7 @@ def test_each_page_has_its_panels_in_their_order():
         "attendance",
         "timeline",
         "clients",
+        "gpus",
         "updates",
         "checkpoints",
         "rounds",

@@ -9,7 +9,14 @@ from oneflower.monitor.text.values import duration, size
 
 from ...making import entry, metrics
 
-QUIET = {"clients_sampled", "reply_received", "round_aggregated", "settings_used", "updates_measured"}
+QUIET = {
+    "clients_sampled",
+    "gpu_seen",
+    "reply_received",
+    "round_aggregated",
+    "settings_used",
+    "updates_measured",
+}
 
 
 def test_a_completed_round_says_what_one_wants_to_know():

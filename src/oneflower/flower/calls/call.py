@@ -10,6 +10,7 @@ from oneflower.flower.calls.arrays import name_arrays
 from oneflower.flower.calls.client_state import kept_state, state_folder
 from oneflower.flower.calls.control import AUTO, Control, take_control
 from oneflower.flower.calls.current_client import current_client
+from oneflower.flower.calls.gpu_watch import watched_gpus
 from oneflower.flower.calls.proximal import proximal_term
 from oneflower.flower.calls.seeds import seeded
 from oneflower.flower.client_mark import LONGEST_TEXT, NOTHING, Report, is_ours, mark_reply, raised_reply
@@ -34,10 +35,11 @@ def call_client(app: App, message: Message, context: Context) -> Message:
     ours, report = is_ours(message), Report()
     try:
         control = take_control(message)
-        with own_part(message, context, control.members if control else ()), current_client(context):
+        parts = control.members if control else ()
+        with own_part(message, context, parts), current_client(context), watched_gpus(report):
             reply = answer(partial(_run, app, control, report), message, context)
     except (Exception, SystemExit) as error:  # noqa: BLE001 a client's own code may raise anything
-        return raised_reply(error, message, context, ours=ours)
+        return raised_reply(error, message, context, report, ours=ours)
     if ours:
         mark_reply(reply, context, report)
     return reply

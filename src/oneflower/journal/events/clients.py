@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from oneflower.codes import LeftOutCode, Task
+from oneflower.gpu.readings import Reading
 from oneflower.journal.events.base import Event
 
 
@@ -132,3 +133,31 @@ class ClientStateLost(Event):
     clients: tuple[str, ...] = ()
     reason: str = ""
     tag: ClassVar[str] = "client_state_lost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuSeen(Event):
+    """What a client's reply says of its GPUs, once a round at most; none without FL_GPU_ENABLED=YES.
+
+    `device` is what its app trains on: `cpu`, or the GPU's name; empty where the app does not say it. Each of
+    `gpus` has those of these that the GPU can tell: `index`, `instance` (of MIG), `uuid`, `name`,
+    `utilisation` (0 to 1), `memory_used_bytes`, `memory_total_bytes`, `temperature_c`, `power_w`,
+    `ecc_errors`, and `xids`, the XID errors during the message: how often, by number.
+    """
+
+    round: int
+    client: str
+    device: str = ""
+    gpus: tuple[Reading, ...] = ()
+    tag: ClassVar[str] = "gpu_seen"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceChanged(Event):
+    """After a resume `clients` clients train on another kind of device: the result may have other bytes."""
+
+    round: int
+    rounds: int = 0
+    clients: int = 1
+    reason: str
+    tag: ClassVar[str] = "device_changed"

@@ -1,5 +1,6 @@
 """The one reading of a journal: its entries reduced to the state of a training."""
 
+from oneflower.journal.state.gpus import ClientGpus
 from oneflower.journal.state.outliers import FAR, Course, courses, farthest, outliers
 from oneflower.journal.state.records import (
     STRIP_ROUNDS,
@@ -20,6 +21,7 @@ __all__ = [
     "STRIP_ROUNDS",
     "Aggregated",
     "Client",
+    "ClientGpus",
     "Course",
     "Failure",
     "LeftOut",

@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, Optional, TypeVar
 
 from oneflower.codes import LeftOutCode, Outcome
 from oneflower.journal.events import Entry, Event
 from oneflower.quality import Measure
+
+if TYPE_CHECKING:
+    from oneflower.journal.state.gpus import ClientGpus
 
 T = TypeVar("T")
 
@@ -146,6 +149,8 @@ class Client:
         None where the journal does not tell of joining and leaving.
     gone
         It was there under an earlier start, and has not been heard of since.
+    gpus
+        None where it has none, or FL_GPU_ENABLED is NO.
     """
 
     name: str
@@ -163,6 +168,7 @@ class Client:
     gone: bool = False
     rounds: dict[int, Outcome] = field(default_factory=dict)
     measured: dict[int, Measured] = field(default_factory=dict)
+    gpus: Optional["ClientGpus"] = None
 
     def note(self, number: int, outcome: Outcome) -> None:
         """Remember how a round went for this client; what it did last in a round counts."""
@@ -193,6 +199,9 @@ class Client:
         own, other.rounds = other.rounds, dict(self.rounds)
         for number, outcome in own.items():
             other.note(number, outcome)
+        if self.gpus is not None:
+            gone = self.gpus.before_any_reading()
+            other.gpus = gone if other.gpus is None else other.gpus.after(gone)
         shown, other.measured = other.measured, dict(self.measured)
         for number, measured in shown.items():
             other.measure(number, measured)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from oneflower.journal import events as e
-from oneflower.journal.state import clients, course, loops, rounds, supervision
+from oneflower.journal.state import clients, course, gpus, loops, rounds, supervision
 from oneflower.journal.state.marks import mark_only
 from oneflower.journal.state.measured import measured
 
@@ -61,6 +61,8 @@ REDUCERS: Final[Mapping[type[e.Event], Reducer]] = {
     e.ClientFailed: clients.failed,
     e.ClientStateKept: mark_only,
     e.ClientStateLost: mark_only,
+    e.GpuSeen: gpus.seen,
+    e.DeviceChanged: mark_only,
     e.TrainingInterrupted: supervision.interrupted,
     e.ClusterStarted: supervision.cluster_started,
     e.ProcessDied: mark_only,

@@ -43,6 +43,7 @@ WARNINGS: Final[frozenset[type[Event]]] = frozenset(
         e.MetricMissing,
         e.ClientStateKept,
         e.ClientStateLost,
+        e.DeviceChanged,
         e.TrainingFailed,
         e.AppFailed,
         e.ProcessDied,
@@ -213,17 +214,13 @@ def _because(reason: str) -> str:
     return f": {one_line(reason)}" if reason else ""
 
 
-def _waiting(event: e.WaitingForClients, _entry: Entry, _state: TrainingState) -> str:
-    return f"waiting for clients: {waiting_text(event)}"
-
-
 _WRITERS: Final[Mapping[type[Event], Callable[[Any, Entry, TrainingState], str]]] = {
     e.ClusterStarted: lambda event, _entry, _state: (
         f"the cluster is up: {counted(event.nodes, 'SuperNode')} {are(event.nodes)} online"
     ),
     e.TrainingStarted: _started,
     e.TrainingResumed: _resumed,
-    e.WaitingForClients: _waiting,
+    e.WaitingForClients: lambda event, _entry, _state: f"waiting for clients: {waiting_text(event)}",
     e.PartsAssigned: _parts,
     e.RoundStarted: lambda event, _entry, _state: (
         f"round {event.round} of {event.rounds} starts with {clients_asked(event)}"
@@ -265,6 +262,9 @@ _WRITERS: Final[Mapping[type[Event], Callable[[Any, Entry, TrainingState], str]]
         if not event.clients
         else f"{counted(len(event.clients), 'client')} continued without the state that they had, and the "
         f"result differs from that of an uninterrupted training: {event.reason}"
+    ),
+    e.DeviceChanged: lambda event, _entry, _state: (
+        f"round {event.round}: {counted(event.clients, 'client')} {event.reason}"
     ),
     e.MetricMissing: _fields("no round is the best, and no early end: {event.reason}; see FL_BEST_METRIC"),
     e.LoopStarted: _loop_started,

@@ -10,6 +10,7 @@ from oneflower.foreign_text import printable
 from oneflower.journal import TrainingState
 from oneflower.monitor.state.standing import connected
 from oneflower.monitor.state.supervision import AWAITED, silence_s, supervision
+from oneflower.monitor.text.gpus import gpu_rows
 from oneflower.monitor.text.outliers import outlier_rows
 from oneflower.monitor.text.own_loop import loop_rows
 from oneflower.monitor.text.values import (
@@ -93,6 +94,7 @@ def _lines(state: TrainingState, now: datetime) -> Iterator[tuple[str, str]]:
     yield from _refused_lines(state)
     yield from _bounded_lines(state)
     yield from outlier_rows(state)
+    yield from gpu_rows(state)
     yield from _checkpoint_lines(state, now)
     tries = "" if state.own_loop is not None else f", failed attempts of a round: {state.failed_rounds}"
     yield "restarts", f"{state.restarts}{tries}"

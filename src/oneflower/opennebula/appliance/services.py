@@ -47,8 +47,7 @@ _SERVER_APP = {
     KEYS_VARIABLE: str(SERVICE / "node-keys.json"),
     RUN_CONFIG_VARIABLE: str(SERVICE / "run-config.json"),
 }
-_GPU_ENABLED, _GPU_VISIBLE = "FL_GPU_ENABLED", "FL_CUDA_VISIBLE_DEVICES"
-_GPU_VARIABLES = frozenset({_GPU_ENABLED, _GPU_VISIBLE, "FL_GPU_MEMORY_FRACTION", "FL_GPU_REQUIRED"})
+_GPU_VISIBLE = "FL_CUDA_VISIBLE_DEVICES"
 # `oneflower dashboard` reads its token from this variable.
 DASHBOARD_TOKEN = "ONEFLOWER_DASHBOARD_TOKEN"  # noqa: S105 - the name of a variable
 
@@ -85,10 +84,8 @@ def _with_devices(given: Mapping[str, str], devices: Devices | None) -> Mapping[
     """Return the variables as they are true inside of a container with these GPUs."""
     if devices is None:
         return given
-    if not devices.arguments:
-        return {name: text for name, text in given.items() if name not in _GPU_VARIABLES} | {
-            _GPU_ENABLED: "NO"
-        }
+    if not devices.arguments:  # the app says itself that it trains on processors: FL_GPU_ENABLED stays
+        return {name: text for name, text in given.items() if name != _GPU_VISIBLE}
     return {**given, **({_GPU_VISIBLE: devices.visible} if devices.visible else {})}
 
 

@@ -1,0 +1,120 @@
+"""What the clients train on: GPUs are reported once a round, and another kind after a resume is named.
+
+The same training on another kind of GPU has other bytes. A checkpoint's notes hold the kinds on which the
+partitions were trained, where clients say them. A client may claim any: that decides what is reported.
+"""
+
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, field
+from logging import WARNING
+from typing import Any, Final
+
+from oneflower.flower.api import log
+from oneflower.flower.client_mark import ClientMark
+from oneflower.gpu.readings import LONGEST_NAME, PROCESSOR, short_name
+from oneflower.journal.events import DeviceChanged, GpuSeen
+
+DEVICES: Final = "devices"
+"""In a checkpoint's notes, by kind of device: the partitions that were trained on it."""
+MOST_KINDS: Final = 16
+MOST_KINDS_OF_CLIENT: Final = 2
+MOST_PARTITIONS: Final = 1024
+MOST_NAMED: Final = 4
+"""Changes that a sentence names."""
+UNNAMED: Final = "a device that was not named"
+
+Kinds = dict[str, set[int]]
+
+
+@dataclass(slots=True, kw_only=True)
+class Devices:
+    """What the marks of one session say of devices.
+
+    Attributes
+    ----------
+    before
+        The kinds of the checkpoint from which the session was resumed; None where it began with round 1.
+    trained
+        By partition: the kind of device of this round, empty where the client does not say it.
+    """
+
+    before: Kinds | None = None
+    trained: dict[int, str] = field(default_factory=dict)
+    _reported_round: int = 0
+    _reported: set[str] = field(default_factory=set)
+    _told: set[int] = field(default_factory=set)
+
+    def resumed(self, notes: Mapping[str, Any]) -> None:
+        """Take note of what the clients trained on before this session."""
+        self.before = kinds_of(notes.get(DEVICES))
+        self._told.clear()
+
+    def take(self, mark: ClientMark, *, trained: bool) -> None:
+        """Take up the mark of a reply; `trained` for a result of training, no error and no evaluation."""
+        partition = mark.partition
+        if trained and partition is not None and len(self.trained) < MOST_PARTITIONS:
+            self.trained[partition] = mark.device
+
+    def seen(self, server_round: int, client: str, mark: ClientMark) -> GpuSeen | None:
+        """Return what is reported of a client's GPUs; None for nothing, and for a second time in a round."""
+        if server_round != self._reported_round:
+            self._reported_round = server_round
+            self._reported.clear()
+        if not (mark.device or mark.gpus) or client in self._reported:
+            return None
+        self._reported.add(client)
+        return GpuSeen(round=server_round, client=client, device=mark.device, gpus=mark.gpus)
+
+    def remark(self, notes: MutableMapping[str, Any], server_round: int, rounds: int) -> DeviceChanged | None:
+        """Note the kinds of this round for the checkpoints; return what is another than before the resume."""
+        changed = {} if self.before is None else _changed(self.before, self.trained)
+        new = {partition: words for partition, words in changed.items() if partition not in self._told}
+        self._told.update(new)
+        kinds = with_trained(kinds_of(notes.get(DEVICES)), self.trained)
+        if kinds:
+            notes[DEVICES] = {kind: sorted(found) for kind, found in sorted(kinds.items())}
+        self.trained.clear()
+        if not new:
+            return None
+        reason = _sentence(list(new.values()))
+        log(WARNING, "clients train on another kind of device clients=%d reason=%s", len(new), reason)
+        return DeviceChanged(round=server_round, rounds=rounds, clients=len(new), reason=reason)
+
+
+def kinds_of(noted: object) -> Kinds:
+    """Return the kinds that a checkpoint's notes hold, as far as they are such."""
+    found: Kinds = {}
+    for kind, partitions in noted.items() if isinstance(noted, Mapping) else ():
+        if short_name(kind) == kind != "" and isinstance(partitions, list) and len(found) < MOST_KINDS:
+            found[kind] = {each for each in partitions[:MOST_PARTITIONS] if type(each) is int}
+    return found
+
+
+def with_trained(kinds: Kinds, trained: Mapping[int, str]) -> Kinds:
+    """Return the kinds with those of a round: two of a partition at most, and 16 in all."""
+    found = {kind: set(partitions) for kind, partitions in kinds.items()}
+    for partition, kind in sorted(trained.items()):
+        of_client = sum(partition in partitions for partitions in found.values())
+        has_room = of_client < MOST_KINDS_OF_CLIENT and (kind in found or len(found) < MOST_KINDS)
+        if kind and has_room and len(found.get(kind, ())) < MOST_PARTITIONS:
+            found.setdefault(kind, set()).add(partition)
+    return found
+
+
+def _changed(before: Kinds, trained: Mapping[int, str]) -> dict[int, str]:
+    """Return by partition what changed; a processor is the same whether its client names it or not."""
+    found = {}
+    for partition, kind in sorted(trained.items()):
+        earlier = sorted(each for each, partitions in before.items() if partition in partitions)
+        if not earlier and before:
+            continue  # a new client: it has trained on nothing before
+        if (kind or PROCESSOR) not in (earlier or [PROCESSOR]):
+            was = " and ".join(each[:LONGEST_NAME] for each in earlier[:MOST_KINDS_OF_CLIENT]) or UNNAMED
+            found[partition] = f"on {was} before, on {kind or UNNAMED} now"
+    return found
+
+
+def _sentence(changes: list[str]) -> str:
+    unique = sorted(set(changes))
+    more = f"; {len(unique) - MOST_NAMED} more changes" if len(unique) > MOST_NAMED else ""
+    return f"trained {'; '.join(unique[:MOST_NAMED])}{more}: bytes may differ from an uninterrupted training"

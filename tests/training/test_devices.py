@@ -1,0 +1,182 @@
+"""Each client's GPUs are reported once a round, and another kind of device after a resume is named."""
+
+import json
+
+import pytest
+
+from oneflower.flower.app_gpus import GPU_VARIABLE
+from oneflower.flower.calls.used_device import note_device
+from oneflower.flower.client_mark import ClientMark
+from oneflower.gpu.readings import Reading
+from oneflower.training.devices import (
+    DEVICES,
+    MOST_KINDS,
+    MOST_NAMED,
+    MOST_PARTITIONS,
+    UNNAMED,
+    Devices,
+    kinds_of,
+    with_trained,
+)
+
+from ..federation import Federation, local_update, numpy_app
+from .test_training import digest, events
+
+H200, A10 = "NVIDIA H200", "NVIDIA A10"
+
+
+@pytest.fixture
+def federation(tmp_path, monkeypatch):
+    monkeypatch.setenv(GPU_VARIABLE, "YES")
+    return Federation(folder=tmp_path / "a")
+
+
+def app_on(*devices):
+    """Return an app whose partition i trains on the device i."""
+
+    def update(message, context):
+        note_device(devices[context.node_config["partition-id"]])
+        return local_update(message, context)
+
+    return numpy_app(update)
+
+
+def newest_notes(federation):
+    manifests = [json.loads(path.read_text()) for path in federation.folder.rglob("*.json")]
+    return max((each for each in manifests if "notes" in each), key=lambda each: each["round"])["notes"]
+
+
+def changes(federation):
+    return [(each.round, each.clients, each.reason) for each in events(federation, "device_changed")]
+
+
+def test_a_client_is_reported_once_a_round(federation):
+    federation.app = app_on(H200, "cpu", "")
+    federation.train(num_server_rounds=2)
+    seen = [(each.round, each.device) for each in events(federation, "gpu_seen")]
+    assert sorted(seen) == [(1, H200), (1, "cpu"), (2, H200), (2, "cpu")]
+    assert newest_notes(federation)[DEVICES] == {H200: [0], "cpu": [1]}
+
+
+def test_the_same_kinds_after_a_resume_are_not_remarked_on(federation):
+    federation.app = app_on(H200, "cpu", "")
+    federation.train(num_server_rounds=2)
+    federation.train(num_server_rounds=4)
+    assert changes(federation) == []
+
+
+def test_another_kind_after_a_resume_is_said_once(federation, caplog):
+    federation.app = app_on(H200, H200, "cpu")
+    federation.train(num_server_rounds=2)
+    federation.app = app_on(A10, A10, "cpu")
+    federation.train(num_server_rounds=5)
+    reason = (
+        "trained on NVIDIA H200 before, on NVIDIA A10 now: bytes may differ from an uninterrupted training"
+    )
+    assert changes(federation) == [(3, 2, reason)]
+    assert caplog.text.count("clients train on another kind of device") == 1
+    assert newest_notes(federation)[DEVICES] == {A10: [0, 1], H200: [0, 1], "cpu": [2]}
+
+
+def test_a_gpu_that_is_gone_after_a_resume_is_said(federation, monkeypatch):
+    federation.app = app_on(H200, H200, "cpu")
+    federation.train(num_server_rounds=2)
+    monkeypatch.delenv(GPU_VARIABLE)  # FL_GPU_ENABLED=NO
+    federation.train(num_server_rounds=3)
+    ((number, clients, reason),) = changes(federation)
+    assert (number, clients) == (3, 2)
+    assert f"on NVIDIA H200 before, on {UNNAMED} now" in reason
+
+
+def test_a_checkpoint_of_a_training_without_gpus_resumes_and_gpus_are_said(federation, monkeypatch):
+    monkeypatch.delenv(GPU_VARIABLE)
+    federation.app = app_on(H200, H200, H200)
+    federation.train(num_server_rounds=2)
+    assert DEVICES not in newest_notes(federation)
+    monkeypatch.setenv(GPU_VARIABLE, "YES")
+    federation.train(num_server_rounds=3)
+    ((number, clients, reason),) = changes(federation)
+    assert (number, clients) == (3, 3)
+    assert f"on {UNNAMED} before, on NVIDIA H200 now" in reason
+
+
+def test_without_gpus_the_checkpoints_are_as_before(federation, monkeypatch, tmp_path):
+    noted = federation.train(num_server_rounds=2)
+    monkeypatch.delenv(GPU_VARIABLE)
+    plain = Federation(folder=tmp_path / "b", app=app_on("cpu", "cpu", "cpu"))
+    assert digest(plain.train(num_server_rounds=2)) == digest(noted)
+    by_name = {**newest_notes(federation), "training": newest_notes(plain)["training"]}
+    assert newest_notes(plain) == by_name
+    assert DEVICES not in by_name
+    assert not events(plain, "gpu_seen")
+
+
+def test_what_the_devices_are_changes_no_model(federation, tmp_path):
+    federation.app = app_on(H200, A10, "cpu")
+    other = Federation(folder=tmp_path / "b", app=app_on("cpu", "cpu", "cpu"))
+    assert digest(federation.train()) == digest(other.train())
+
+
+# --- a client may claim anything ------------------------------------------------------------------
+
+
+def mark(partition=0, device=H200, **fields):
+    return ClientMark(partition=partition, device=device, **fields)
+
+
+def test_an_error_and_an_evaluation_do_not_count_as_training():
+    devices = Devices()
+    devices.take(mark(), trained=False)
+    devices.take(mark(partition=None), trained=True)
+    assert devices.trained == {}
+
+
+def test_kinds_are_bounded_by_client_and_in_all():
+    kinds = {}
+    for number in range(100):
+        kinds = with_trained(kinds, {0: f"kind {number}", number + 1: f"own {number}"})
+    assert len(kinds) == MOST_KINDS
+    assert sum(0 in partitions for partitions in kinds.values()) == 2
+
+
+def test_a_sentence_names_few_kinds_and_there_is_one_a_round():
+    devices, notes = Devices(), {DEVICES: {H200: list(range(1000))}}
+    devices.resumed(notes)
+    for partition in range(3000):
+        devices.take(mark(partition, f"{'x' * 50}-{partition}"), trained=True)
+    assert len(devices.trained) == MOST_PARTITIONS
+    changed = devices.remark(notes, 3, 9)
+    assert changed.clients == 1000
+    assert changed.reason.count(" now") == MOST_NAMED
+    assert "996 more changes" in changed.reason
+    assert len(changed.reason) < 1000
+    assert len(notes[DEVICES]) <= MOST_KINDS
+    for partition in range(1000):
+        devices.take(mark(partition, "again another"), trained=True)
+    assert devices.remark(notes, 4, 9) is None
+
+
+def test_a_client_that_is_new_after_a_resume_has_changed_nothing():
+    devices, notes = Devices(), {DEVICES: {H200: [0]}}
+    devices.resumed(notes)
+    devices.take(mark(7, A10), trained=True)
+    assert devices.remark(notes, 3, 9) is None
+    assert notes[DEVICES] == {A10: [7], H200: [0]}
+
+
+@pytest.mark.parametrize("noted", [None, 7, [], {"": [1]}, {"a\n": [1]}, {H200: 7}, {7: [1]}])
+def test_notes_that_are_none_are_read_as_none(noted):
+    assert kinds_of(noted) == {}
+
+
+def test_of_notes_what_is_valid_counts():
+    assert kinds_of({H200: [1, "2", True, None, 3]}) == {H200: {1, 3}}
+
+
+def test_the_readings_of_an_error_are_reported_if_it_has_any():
+    devices = Devices()
+    assert devices.seen(1, "7", ClientMark(name="a")) is None
+    failed = mark(gpus=(Reading(index=0, xids={79: 1}),))
+    assert devices.seen(1, "7", failed).gpus[0].xids == {79: 1}
+    assert devices.seen(1, "7", failed) is None
+    assert devices.seen(2, "7", failed) is not None
