@@ -113,6 +113,8 @@ lock: $(SUPPLY)/ready ## Write the locks of the images, with hashes; LOCK_OPTION
 	$(LOCK) pyproject.toml -o $(LOCKS)/machine.lock
 	$(LOCK) pyproject.toml --extra apps --extra images --extra parquet --extra llm --extra dashboard \
 		-o $(LOCKS)/container.lock
+	$(LOCK) pyproject.toml --extra apps --extra images --extra parquet --extra llm --extra dashboard --extra gpu \
+		-o $(LOCKS)/container-gpu.lock
 	$(LOCK) pyproject.toml --extra tensorflow --extra jax --extra parquet --extra dashboard \
 		-o $(LOCKS)/container-tensorflow.lock
 	$(LOCK) pyproject.toml --extra sklearn --extra xgboost --extra parquet --extra dashboard \
@@ -125,7 +127,7 @@ audit: $(SUPPLY)/ready ## Look for known vulnerabilities of what the locks name;
 
 sbom: $(SUPPLY)/ready ## Write a CycloneDX bill of materials of each lock into dist/
 	@mkdir -p dist
-	@for each in machine container container-tensorflow container-sklearn data; do \
+	@for each in machine container container-gpu container-tensorflow container-sklearn data; do \
 		$(SUPPLY)/bin/cyclonedx-py requirements --of JSON --short-PURLs -o dist/oneflower-$$each.cdx.json \
 			$(LOCKS)/$$each.lock && echo dist/oneflower-$$each.cdx.json; done
 

@@ -71,6 +71,34 @@ def test_a_shared_filesystem_is_a_disk(template):
     assert 'IMAGE_ID = "9"' in out
 
 
+def test_a_gpu_is_a_pci_device_of_a_pinned_machine(template):
+    code, out, err = template("vm", "--role", "supernode", "--gpu", "01:00.0", "--hugepages", "1024")
+    assert (code, err) == (0, "")
+    assert 'SHORT_ADDRESS = "01:00.0"' in out
+    assert "# MEMORY must stay a multiple of HUGEPAGE_SIZE, 1024 MiB." in out
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--role", "superlink", "--gpu", "01:00.0"], "template of the SuperNode"),
+        (["--role", "supernode", "--gpu", "01:00.0", "--gpu", "01:00.0"], "given twice"),
+        (["--role", "supernode", "--hugepages", "2"], "belong to --gpu"),
+        (["--role", "supernode", "--gpu", "01:00.0", "--hugepages", "3"], "expected 2 or 1024"),
+    ],
+)
+def test_a_gpu_that_opennebula_could_not_hand_over_is_refused(template, options, reason):
+    code, out, err = template("vm", *options)
+    assert (code, out) == (2, "")
+    assert reason in " ".join(err.split())
+
+
+@pytest.mark.parametrize("command", [["oneflow"], ["answers", "--network", "0"]])
+def test_a_service_with_gpus_asks_for_their_variables(template, command):
+    assert "FL_GPU_ENABLED" not in template(*command)[1]
+    assert "FL_GPU_ENABLED" in template(*command, "--gpu")[1]
+
+
 @pytest.mark.parametrize("pair", ["checkpoints", "checkpoints=", "state=flower", "=flower"])
 def test_a_shared_filesystem_that_cannot_be_read_is_refused(template, pair):
     code, out, err = template("vm", "--role", "superlink", "--filesystem", pair)

@@ -124,6 +124,11 @@ class TestUnknownNames:
             ("fl_strategy", "FL_STRATEGY"),
             ("FLOWER_VERISON", "FLOWER_VERSION"),
             ("ML_FRAMEWORKS", "ML_FRAMEWORK"),
+            ("FL_GPUS", "FL_GPU_ENABLED"),
+            ("FL_USE_GPU", "FL_GPU_ENABLED"),
+            ("FL_NUM_GPUS", "FL_GPU_ENABLED"),
+            ("FL_CUDA", "FL_CUDA_VISIBLE_DEVICES"),
+            ("FL_GPU_MEMORY", "FL_GPU_MEMORY_FRACTION"),
         ],
     )
     def test_a_typo_is_a_warning_with_the_nearest_name(self, name, meant):
@@ -136,7 +141,9 @@ class TestUnknownNames:
         (notice,) = resolve({"FL_QQQQ": "x"}).notices
         assert "did you mean" not in notice.text
 
-    @pytest.mark.parametrize("name", ["SSL_CERT_FILE", "PATH", "ETH0_IP", "FLOWER_POT", "ONEAPP_VNF", "ML_X"])
+    @pytest.mark.parametrize(
+        "name", ["SSL_CERT_FILE", "PATH", "ETH0_IP", "FLOWER_POT", "ONEAPP_VNF", "ML_X", "ML_GPUS"]
+    )
     def test_names_of_others_are_left_alone(self, name):
         assert resolve({name: "x"}, {name: "x"}).notices == ()
 

@@ -40,6 +40,7 @@ def wanted(*extras):
 LOCKED_EXTRAS = {
     "machine.lock": (),
     "container.lock": EXTRAS,
+    "container-gpu.lock": (*EXTRAS, "gpu"),
     "container-tensorflow.lock": ("tensorflow", "jax", "parquet", "dashboard"),
     "container-sklearn.lock": ("sklearn", "xgboost", "parquet", "dashboard"),
 }

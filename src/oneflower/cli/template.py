@@ -17,6 +17,14 @@ from oneflower.opennebula.templates.catalogue import service_text, write_catalog
 from oneflower.opennebula.templates.disk_image import describe
 from oneflower.opennebula.templates.marketplace import image_entry
 from oneflower.opennebula.templates.oneflow import Form
+from oneflower.opennebula.templates.passthrough import (
+    FIRMWARE,
+    MEMORY_MIB,
+    Passthrough,
+    checked_firmware,
+    checked_hugepages,
+    parse_gpus,
+)
 from oneflower.opennebula.templates.vm import Share, vm_template
 
 app = typer.Typer(
@@ -28,11 +36,14 @@ app = typer.Typer(
 AllInputs = Annotated[
     bool, typer.Option("--all-inputs", help="Ask for every variable instead of those of the short form.")
 ]
+GpuInputs = Annotated[
+    bool, typer.Option("--gpu", help="Ask for the variables of GPUs, too, with FL_GPU_ENABLED=YES.")
+]
 FormOption = Annotated[Form, typer.Option(help="6 for OneFlow 6.8 to 7.x, 7 for OneFlow 7.x only.")]
 
 
 @app.command()
-def vm(
+def vm(  # noqa: PLR0913 - one parameter an option
     *,
     role: Annotated[Machine, typer.Option(help="Machine type.", show_default=False)],
     all_inputs: AllInputs = False,
@@ -45,9 +56,40 @@ def vm(
             show_default=False,
         ),
     ] = None,
+    gpu: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ADDRESS|VENDOR:DEVICE[:CLASS]",
+            help="Hand an NVIDIA GPU of the host to a SuperNode: at an address such as 01:00.0, or any of "
+            "a kind such as 10de:2330:0302 (`onehost show` lists both). Repeat the option for each GPU.",
+            show_default=False,
+        ),
+    ] = None,
+    hugepages: Annotated[
+        int,
+        typer.Option(
+            metavar="MIB",
+            help="With --gpu: keep the VM's memory in the host's huge pages of 2 or 1024 MiB; 0 for ordinary "
+            "pages. If you edit MEMORY, keep it a multiple of that size.",
+        ),
+    ] = 0,
+    firmware: Annotated[
+        str,
+        typer.Option(
+            metavar="UEFI|PATH",
+            help="With --gpu: UEFI for OpenNebula 7.0 and newer; for 6.8 and 6.10 the path of a firmware "
+            "that OVMF_UEFIS lists, such as /usr/share/OVMF/OVMF_CODE.fd.",
+        ),
+    ] = FIRMWARE,
 ) -> None:
     """Print the VM template of a role, for `onetemplate create`."""
-    sys.stdout.write(vm_template(role, all_inputs=all_inputs, filesystems=_shares(filesystem or [])))
+    text = vm_template(
+        role,
+        all_inputs=all_inputs,
+        filesystems=_shares(filesystem or []),
+        passthrough=_passthrough(gpu or [], hugepages=hugepages, firmware=firmware),
+    )
+    sys.stdout.write(text)
 
 
 @app.command()
@@ -61,6 +103,7 @@ def oneflow(
         int, typer.Option(metavar="ID", min=0, help="Id of the SuperNode's VM template.")
     ] = 0,
     all_inputs: AllInputs = False,
+    gpu: GpuInputs = False,
 ) -> None:
     """Print the OneFlow service, for `oneflow-template create`."""
     sys.stdout.write(
@@ -69,6 +112,7 @@ def oneflow(
             superlink_template=superlink_template,
             supernode_template=supernode_template,
             all_inputs=all_inputs,
+            gpu=gpu,
         )
     )
 
@@ -86,13 +130,14 @@ def answers(
     ],
     form: FormOption = Form.SIX,
     all_inputs: AllInputs = False,
+    gpu: GpuInputs = False,
 ) -> None:
     """Print the parameters of a service, for `oneflow-template instantiate ID FILE`.
 
     The file has a value for every input, as OneFlow requires. Values are checked as by `oneflower config
     check`: if any is wrong, all problems are reported, nothing is printed, and the exit code is 2.
     """
-    values, notices = service_answers(form, pairs or [], network=network, all_inputs=all_inputs)
+    values, notices = service_answers(form, pairs or [], network=network, all_inputs=all_inputs, gpu=gpu)
     print_notices(notices, Console(stderr=True, soft_wrap=True))
     sys.stdout.write(json.dumps(values, indent=2, ensure_ascii=False) + "\n")
 
@@ -129,3 +174,18 @@ def _shares(pairs: list[str]) -> dict[Share, str]:
             )
         shares[Share(folder)] = image
     return shares
+
+
+def _passthrough(gpus: list[str], *, hugepages: int, firmware: str) -> Passthrough | None:
+    if not gpus:
+        if hugepages or firmware != FIRMWARE:
+            raise SettingsError(
+                "--hugepages and --firmware belong to --gpu: expected --gpu ADDRESS with them; add it, or "
+                "leave them out"
+            )
+        return None
+    return Passthrough(
+        gpus=parse_gpus(gpus),
+        hugepage_mib=checked_hugepages(hugepages, MEMORY_MIB),
+        firmware=checked_firmware(firmware),
+    )

@@ -92,6 +92,7 @@ Warnings, which do not prevent it:
 - Certificates are given with FL_TLS_ENABLED=NO: they have no effect.
 - FL_NODE_AUTH=NO or FL_TLS_ENABLED=NO is given, or FL_NODE_KEYS without TLS and FL_NODE_AUTH: every machine
   that reaches FL_FLEET_API_ADDRESS can join as a client. FL_NODE_AUTH has no effect without TLS.
+- FL_GPU_ENABLED is YES on a SuperNode with a framework other than pytorch, whose containers have no CUDA.
 - FL_FLOWER_WORKAROUNDS is NO: every user of the SuperLink's machine can run code in the cluster.
 - `oneflower up` warns that FL_NODE_AUTH=NO turns TLS off unless FL_TLS_ENABLED=YES is given, and that other
   machines cannot reach its Control API.
@@ -102,8 +103,9 @@ own gets FL_BASE_MODEL, as `base-model`, if you set it. FL_STRATEGY=FLTrust need
 server, which is not known of an app of your own. FL_OVERSAMPLING has no effect without FL_CLIENTS_PER_ROUND,
 and is of little use without FL_ROUND_DEADLINE. FL_EVALUATE_CLIENTS_PER_ROUND has none with
 FL_MIN_EVALUATE_CLIENTS=0. A round that draws its clients should wait for all of them
-(FL_MIN_AVAILABLE_CLIENTS). `oneflower up` says that it listens on loopback only,
-and that FL_CONTROL_TOKEN has no effect there.
+(FL_MIN_AVAILABLE_CLIENTS). FL_GPU_ENABLED has no effect on a SuperLink, and FL_CUDA_VISIBLE_DEVICES,
+FL_GPU_MEMORY_FRACTION and FL_GPU_REQUIRED have none without it. `oneflower up` says that it listens on
+loopback only, and that FL_CONTROL_TOKEN has no effect there.
 """
 
 _SECTIONS = (

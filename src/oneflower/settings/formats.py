@@ -19,6 +19,7 @@ APPS_FOLDER = "/opt/flower/apps"
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?")
 # Flower's own pattern (flwr/common/config.py, parse_config_args); it silently drops what does not match.
 _PAIR = re.compile(r"(\S+?)=('[^']*'|\"[^\"]*\"|\S+)")
+_COMMA = re.compile(r"[+-]?[0-9]{1,20},[0-9]{1,20}")
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
@@ -212,6 +213,10 @@ def _metric(text: str) -> str:
 
 def finite_number(text: str) -> float:
     """Read a decimal number; ValueError where it is none, or not finite."""
+    if _COMMA.fullmatch(text):
+        raise ValueError("it is written with a comma, and a decimal point is expected")
+    if text.endswith("%") and _DECIMAL.fullmatch(text[:-1].rstrip()):
+        raise ValueError("it is a percentage, and a number without % is expected")
     if len(text) > MAX_TEXT_LENGTH or not _DECIMAL.fullmatch(text) or not math.isfinite(float(text)):
         raise ValueError("it is not a finite number")
     return float(text)

@@ -86,7 +86,7 @@ def resolve(
         provenance=MappingProxyType(
             {variable.name: _provenance(variable, collected.given, asked, settings) for variable in TABLE}
         ),
-        notices=(*collected.notices, *raised, *advice(settings, collected.given)),
+        notices=(*collected.notices, *raised, *advice(settings, collected.given, role)),
         preflight=preflight(asked, asked.most_updates),
     )
 

@@ -7,6 +7,7 @@ from itertools import combinations
 from oneflower.aggregation import NUM_MALICIOUS, SPECS, PreAggregation, spec_of
 from oneflower.settings.app_rules import of_the_app
 from oneflower.settings.formats import LISTEN_ADDRESS, is_loopback, split_address
+from oneflower.settings.gpu_rules import gpu_advice
 from oneflower.settings.preflight import root_data, too_many_malicious
 from oneflower.settings.sample_rules import of_the_sample, sample_advice
 from oneflower.settings.secrets import shown
@@ -167,7 +168,7 @@ def _strategy_text(settings: Settings) -> str:
     return f"FL_STRATEGY={settings.strategy}{mixed}{assumed}"
 
 
-def advice(settings: Settings, given: Mapping[str, Given]) -> Iterator[Notice]:
+def advice(settings: Settings, given: Mapping[str, Given], role: Role) -> Iterator[Notice]:
     """Yield what is valid and probably not intended; `settings` have the effective minimums."""
     yield from _minimums(settings)
     yield from _local_users(settings)
@@ -178,6 +179,7 @@ def advice(settings: Settings, given: Mapping[str, Given]) -> Iterator[Notice]:
     yield from _best_metric(settings)
     yield from _joining(settings, given)
     yield from _chosen_framework(settings, given)
+    yield from gpu_advice(settings, role)
     yield from _without_effect(settings, given)
 
 

@@ -209,6 +209,7 @@ class Settings(ProgramSettings):
         consumers=Consumer.SUPERNODE | Consumer.CONTAINER,
         needs="FL_GPU_ENABLED",
         help="GPUs that ClientApps may use: all, numbers in PCI bus order, or UUIDs of GPUs or MIG devices",
+        hint="numbers count from 0 in PCI bus order: 0,1 is the first two GPUs",
     )
     gpu_memory_fraction: float = variable(
         name="FL_GPU_MEMORY_FRACTION",
@@ -219,6 +220,7 @@ class Settings(ProgramSettings):
         consumers=Consumer.SUPERNODE | Consumer.CONTAINER,
         needs="FL_GPU_ENABLED",
         help="Share of the memory of a GPU that PyTorch may reserve in one ClientApp",
+        hint="0.8 is 80 percent of the memory of a GPU",
     )
     gpu_required: bool = variable(
         name="FL_GPU_REQUIRED",

@@ -15,6 +15,8 @@ _UNSET = frozenset({"", "null", "undefined"})
 _PREFIX = "FL_"
 # Some variables start otherwise, as names of other programs do: there only a near miss is reported.
 _OTHER_PREFIXES = tuple(f"{name.partition('_')[0]}_" for name in BY_NAME if not name.startswith(_PREFIX))
+# A word that says what was meant where the spelling is nearer to a variable of another subject.
+_SUBJECTS = {"GPU": "FL_GPU_ENABLED", "GPUS": "FL_GPU_ENABLED", "CUDA": "FL_CUDA_VISIBLE_DEVICES"}
 
 
 class Source(StrEnum):
@@ -106,10 +108,23 @@ def _unknown(values: Mapping[str, str], source: Source) -> Iterator[Notice]:
         ours = bare.upper().startswith(_PREFIX)
         if not ours and not bare.upper().startswith(_OTHER_PREFIXES):
             continue
-        near = difflib.get_close_matches(bare.upper(), BY_NAME, n=1, cutoff=0.6 if ours else 0.85)
+        near = _meant(bare.upper()) if ours else _nearest(bare.upper(), cutoff=0.85)
         if not ours and not near:
             continue
-        meant = f"; did you mean {near[0]}?" if near else ""
+        meant = f"; did you mean {near}?" if near else ""
         yield Notice(
             level="warning", text=f"{name[:80]!r} ({source}) is not a known variable and is ignored{meant}"
         )
+
+
+def _meant(name: str) -> str:
+    """Return the variable that a name of ours probably means; empty where none is near."""
+    near = _nearest(name, cutoff=0.6)
+    for word in name.split("_"):
+        if word in _SUBJECTS and word.rstrip("S") not in near.split("_"):
+            return _SUBJECTS[word]
+    return near
+
+
+def _nearest(name: str, *, cutoff: float) -> str:
+    return next(iter(difflib.get_close_matches(name, BY_NAME, n=1, cutoff=cutoff)), "")

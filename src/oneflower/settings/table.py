@@ -71,9 +71,21 @@ def keys_of(*effects: Effect) -> frozenset[str]:
     return frozenset(key for key, row in BY_KEY.items() if row.effect in effects)
 
 
-def asked(variables: Iterable[Variable], *, all_inputs: bool = False) -> tuple[Variable, ...]:
-    """Return the variables that a form asks for: the short form's, or all."""
-    return tuple(variable for variable in variables if all_inputs or variable.in_form)
+GPU_VARIABLES: Final = tuple(
+    f"FL_{field}" for field in ("GPU_ENABLED", "CUDA_VISIBLE_DEVICES", "GPU_MEMORY_FRACTION", "GPU_REQUIRED")
+)
+"""What a form asks for besides where SuperNodes have GPUs."""
+
+
+def asked(
+    variables: Iterable[Variable], *, all_inputs: bool = False, gpu: bool = False
+) -> tuple[Variable, ...]:
+    """Return the variables that a form asks for: the short form's, with those of GPUs or not, or all."""
+    return tuple(
+        variable
+        for variable in variables
+        if all_inputs or variable.in_form or (gpu and variable.name in GPU_VARIABLES)
+    )
 
 
 AUTHORS: Final = ("num_rounds", "seed", "min_fit_clients", "min_evaluate_clients", "min_available_clients")
@@ -85,10 +97,12 @@ def form_default(variable: Variable) -> str:
     return "" if variable.field in AUTHORS else variable.default_text
 
 
-def user_input(variable: Variable) -> str:
+def user_input(variable: Variable, *, offered: str | None = None) -> str:
     """Return the five parts of a USER_INPUTS string: ``O|number|Label||3``.
 
-    Every variable is optional: OpenNebula applies no default, and the guest has its own.
+    Every variable is optional: OpenNebula applies no default, and the guest has its own. `offered` replaces
+    what the form offers.
     """
     kind, choices = variable.kind.input_type, ",".join(variable.choices)
-    return f"O|{kind}|{variable.label}|{choices}|{form_default(variable)}"
+    default = form_default(variable) if offered is None else offered
+    return f"O|{kind}|{variable.label}|{choices}|{default}"

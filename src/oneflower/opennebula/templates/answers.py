@@ -1,7 +1,7 @@
 """The parameter file of a service, for ``oneflow-template instantiate ID FILE``."""
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from oneflower.errors import SettingsError
@@ -27,7 +27,7 @@ _KEYS = {Form.SIX: "custom_attrs_values", Form.SEVEN: "user_inputs_values"}
 
 
 def service_answers(
-    form: Form, pairs: Iterable[str], *, network: int, all_inputs: bool = False
+    form: Form, pairs: Iterable[str], *, network: int, all_inputs: bool = False, gpu: bool = False
 ) -> tuple[dict[str, Any], tuple[Notice, ...]]:
     """Return the file's JSON values, and notices for the operator.
 
@@ -42,6 +42,8 @@ def service_answers(
         Id of the virtual network.
     all_inputs
         Whether the service was created with all inputs.
+    gpu
+        Whether it was created with those of GPUs: FL_GPU_ENABLED is YES unless it is given.
 
     Raises
     ------
@@ -51,7 +53,8 @@ def service_answers(
     given, problems = _parsed(pairs)
     known = {name: text for name, text in given.items() if name in BY_NAME}
     problems += _unknown(given)
-    problems += _not_carried(form, known, all_inputs=all_inputs)
+    inputs = asked(TABLE, all_inputs=all_inputs, gpu=gpu)
+    problems += _not_carried(form, known, {variable.name for variable in inputs})
     resolution, refused = _checked(known)
     if resolution is None or problems:
         numbered = [f"{number}. {problem}" for number, problem in enumerate(problems, start=1)]
@@ -63,9 +66,9 @@ def service_answers(
         raise SettingsError("\n".join([*head, *numbered, *refused]))
     return {
         _KEYS[form]: {
-            name_in(form, variable): _answer(variable, resolution)
+            name_in(form, variable): _answer(variable, resolution, gpu=gpu)
             for variable in TABLE
-            if variable in asked(TABLE, all_inputs=all_inputs) or variable.name in known
+            if variable in inputs or variable.name in known
         },
         "networks_values": [{NETWORK: {"id": str(network)}}],
     }, (*resolution.notices, *_published(known))
@@ -94,9 +97,8 @@ def _unknown(given: Mapping[str, str]) -> Iterator[str]:
         yield f"{name[:80]!r} is not a variable: expected a name from docs/variables.md; {fix}"
 
 
-def _not_carried(form: Form, known: Mapping[str, str], *, all_inputs: bool) -> Iterator[str]:
+def _not_carried(form: Form, known: Mapping[str, str], in_form: Collection[str]) -> Iterator[str]:
     """Yield a problem for each value that would not arrive unchanged: OpenNebula refuses or truncates it."""
-    in_form = {variable.name for variable in asked(TABLE, all_inputs=all_inputs)}
     for name, text in known.items():
         if form is Form.SIX and name not in in_form:
             yield (
@@ -132,7 +134,9 @@ def _checked(known: Mapping[str, str]) -> tuple[Resolution | None, list[str]]:
         return None, [str(error)]
 
 
-def _answer(variable: Variable, resolution: Resolution) -> str:
+def _answer(variable: Variable, resolution: Resolution, *, gpu: bool) -> str:
     """Write a value in its normal form: OneFlow accepts only text, and empty text means unset."""
     given = resolution.provenance[variable.name].given
+    if given is None and gpu and variable.name == "FL_GPU_ENABLED":
+        return as_text(True)
     return form_default(variable) if given is None else as_text(variable.parse(given))

@@ -57,7 +57,12 @@ def write_catalogue(folder: Path) -> list[Path]:
 
 
 def service_text(
-    form: Form, *, superlink_template: int = 0, supernode_template: int = 0, all_inputs: bool = False
+    form: Form,
+    *,
+    superlink_template: int = 0,
+    supernode_template: int = 0,
+    all_inputs: bool = False,
+    gpu: bool = False,
 ) -> str:
     """Return the OneFlow service as a JSON file."""
     value = service(
@@ -65,6 +70,7 @@ def service_text(
         superlink_template=superlink_template,
         supernode_template=supernode_template,
         all_inputs=all_inputs,
+        gpu=gpu,
     )
     return json.dumps(value, indent=2) + "\n"
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from oneflower.opennebula.roles import Machine
 from oneflower.opennebula.templates.syntax import attribute, template, vector
-from oneflower.settings import TABLE, Variable, asked, user_input
+from oneflower.opennebula.templates.vm import input_of
+from oneflower.settings import TABLE, Variable, asked
 
 NAME = "oneflower"
 DESCRIPTION = "Federated learning with Flower: one SuperLink and its SuperNodes"
@@ -26,7 +27,12 @@ class Form(StrEnum):
 
 
 def service(
-    form: Form, *, superlink_template: int = 0, supernode_template: int = 0, all_inputs: bool = False
+    form: Form,
+    *,
+    superlink_template: int = 0,
+    supernode_template: int = 0,
+    all_inputs: bool = False,
+    gpu: bool = False,
 ) -> dict[str, Any]:
     """Return the service template as JSON values.
 
@@ -36,13 +42,16 @@ def service(
         Ids of the two VM templates on the front-end.
     all_inputs
         Ask for every variable instead of those of the short form.
+    gpu
+        Ask for the variables of GPUs, too, and offer FL_GPU_ENABLED=YES.
     """
     ids = {Machine.SUPERLINK: superlink_template, Machine.SUPERNODE: supernode_template}
     inputs = {
-        name_in(form, variable): user_input(variable) for variable in asked(TABLE, all_inputs=all_inputs)
+        name_in(form, variable): input_of(variable, gpu=gpu)
+        for variable in asked(TABLE, all_inputs=all_inputs, gpu=gpu)
     }
     roles = [
-        _role_6(machine, ids[machine], all_inputs=all_inputs)
+        _role_6(machine, ids[machine], all_inputs=all_inputs, gpu=gpu)
         if form is Form.SIX
         else _role_7(machine, ids[machine])
         for machine in Machine
@@ -59,13 +68,13 @@ def service(
     }
 
 
-def contents_6(machine: Machine, *, all_inputs: bool = False) -> str:
+def contents_6(machine: Machine, *, all_inputs: bool = False, gpu: bool = False) -> str:
     """Return the lines that OneFlow 6 adds to the role's VM template.
 
     Each variable refers to itself, because the substitution of ``$KEY`` also changes longer names that begin
     with it. Only inputs of the service are listed: without an answer the value would be the text ``$KEY``.
     """
-    variables = asked(machine.variables(), all_inputs=all_inputs)
+    variables = asked(machine.variables(), all_inputs=all_inputs, gpu=gpu)
     names = [name_in(Form.SIX, variable) for variable in variables]
     references = [attribute(name, f"${name}") for name in names]
     return template([vector("NIC", {"NETWORK_ID": f"${NETWORK}"}), *references])
@@ -86,11 +95,11 @@ def _order(machine: Machine) -> dict[str, Any]:
     return {"name": machine.value, "parents": [Machine.SUPERLINK.value], **SUPERNODES}
 
 
-def _role_6(machine: Machine, template_id: int, *, all_inputs: bool) -> dict[str, Any]:
+def _role_6(machine: Machine, template_id: int, *, all_inputs: bool, gpu: bool) -> dict[str, Any]:
     return {
         **_order(machine),
         "vm_template": template_id,
-        "vm_template_contents": contents_6(machine, all_inputs=all_inputs),
+        "vm_template_contents": contents_6(machine, all_inputs=all_inputs, gpu=gpu),
         "elasticity_policies": [],
         "scheduled_policies": [],
     }
