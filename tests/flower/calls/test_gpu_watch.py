@@ -1,4 +1,4 @@
-"""While an app works its GPUs are watched and its reply says what they measured; only where GPUs are enabled."""
+"""While an app works its GPUs are watched, and its reply says what they measured, if GPUs are enabled."""
 
 import threading
 
