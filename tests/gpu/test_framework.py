@@ -5,12 +5,11 @@ import sys
 
 import pytest
 
-from oneflower.gpu import Ran
-from oneflower.gpu.framework import SCRIPT
+from oneflower.gpu import Ran, torch_gpus
 
 from .machine import csv
 
-# What the script calls of PyTorch. `cuda` and `count` are filled in.
+# What the probe calls of PyTorch. `cuda` and `count` are filled in.
 TORCH = """
 class _Sum:
     def __mul__(self, other): return self
@@ -41,7 +40,7 @@ def found(machine, tmp_path):
         modules.mkdir()
         (modules / "torch.py").write_text(text)
         done = subprocess.run(
-            [sys.executable, "-P", "-c", SCRIPT],
+            [sys.executable, "-P", "-m", torch_gpus.__name__],
             env={"PYTHONPATH": str(modules)},
             capture_output=True,
             text=True,
@@ -76,11 +75,11 @@ def test_a_pytorch_that_does_not(found, change, reason):
 
 
 def test_no_pytorch(found):
-    assert "has no PyTorch" in found("raise ImportError('no module')").reason
+    assert "has no PyTorch" in found("raise ModuleNotFoundError("no module", name="torch")").reason
 
 
 def test_no_pytorch_where_none_is_needed(found):
-    assert found("raise ImportError('no module')", needs_torch=False).usable
+    assert found("raise ModuleNotFoundError("no module", name="torch")", needs_torch=False).usable
 
 
 def test_a_pytorch_that_does_not_load(found):

@@ -20,11 +20,11 @@ def test_the_pytorch_of_this_python_answers():
     ("printed", "seen"),
     [
         (
-            b'noise\n{"torch": "2", "cuda": "13.0", "names": ["A", "B"]}\n',
+            b'noise\n{"torch": "2", "cuda": "13.0", "devices": [["A", 1], ["B", 2]]}\n',
             Seen(torch="2", cuda="13.0", names=("A", "B")),
         ),
         (b'{"torch": "2", "cuda": null}', Seen(torch="2")),
-        (b'{"torch": 3, "cuda": [], "names": {"a": 1}, "error": "no"}', Seen(error="no")),
+        (b'{"torch": 3, "cuda": [], "devices": {"a": 1}, "error": "no"}', Seen(error="no")),
         (b"{}", Seen()),
     ],
 )
@@ -42,7 +42,7 @@ def test_what_is_no_answer_says_so(monkeypatch, printed):
 
 
 def test_many_and_long_names_are_cut(monkeypatch):
-    printed = b'{"names": [' + b",".join([b'"' + b"x" * 600 + b'"'] * 90) + b"]}"
+    printed = b'{"devices": [' + b",".join([b'["' + b"x" * 600 + b'", 1]'] * 90) + b"]}"
     ran = subprocess.CompletedProcess([], 0, printed, b"")
     monkeypatch.setattr(module.subprocess, "run", lambda *_, **__: ran)
     names = seen_by_torch({}).names

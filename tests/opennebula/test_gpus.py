@@ -89,7 +89,7 @@ def test_the_whole_command_of_a_supernode_with_gpus(boot, layout):
         "--device=nvidia.com/gpu=all",
     ]
     assert {"--cap-drop=ALL", "--security-opt=no-new-privileges", "--read-only"} < {*words}
-    assert environment(layout) == {"FL_GPU_ENABLED": "YES"}
+    assert environment(layout) == {"FL_GPU_ENABLED": "YES", "ONEFLOWER_GPUS_CHOSEN": "YES"}
 
 
 def test_the_runtime_of_nvidia(boot, layout, machine):
@@ -106,6 +106,7 @@ def test_numbers_become_uuids_inside_of_the_container(boot, layout):
     assert f"--device=nvidia.com/gpu={UUIDS[1]}" in command(layout)
     assert environment(layout) == {
         "FL_GPU_ENABLED": "YES",
+        "ONEFLOWER_GPUS_CHOSEN": "YES",
         "FL_CUDA_VISIBLE_DEVICES": UUIDS[1],
         "FL_GPU_MEMORY_FRACTION": "0.5",
     }
@@ -133,7 +134,7 @@ def test_pytorch_is_tried_in_a_container_as_bound_as_the_others(boot, machine, p
     assert kept < {*probe}
     assert {"--network=none", "--user=49999:49999", "--init", "--name=oneflower-gpu-probe"} < {*probe}
     assert "--device=nvidia.com/gpu=all" in probe
-    assert probe[-4:-1] == (f"oneflower-supernode:{__version__}", "-P", "-c")
+    assert probe[-4:-1] == (f"oneflower-supernode:{__version__}", "-P", "-m")
 
 
 def test_another_framework_is_tried_in_its_image(boot, machine):
@@ -148,7 +149,7 @@ def test_without_a_gpu_processors_train(boot, layout, machine, onegate, caplog):
     boot(vm=12, **ON, FL_CUDA_VISIBLE_DEVICES="0")
     assert not [word for word in command(layout) if "nvidia" in word or "gpus" in word]
     assert "nvidia" not in (layout.units / NODE).read_text()
-    assert environment(layout) == {"FL_GPU_ENABLED": "NO"}
+    assert environment(layout) == {"FL_GPU_ENABLED": "YES", "ONEFLOWER_GPUS_CHOSEN": "YES"}
     (warning,) = [each for each in caplog.records if each.getMessage().startswith("gpu not used")]
     assert warning.levelname == "WARNING"
     assert "layer=driver" in warning.getMessage()

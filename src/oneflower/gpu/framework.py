@@ -8,39 +8,13 @@ from typing import Any, Final
 
 from oneflower.bounded_json import Bounds, parse_json
 from oneflower.foreign_text import shown
+from oneflower.gpu import torch_gpus
 from oneflower.gpu.found import Failed, Gpu, Layer
 from oneflower.gpu.programs import Ran, Run
 
 PROBE_TIMEOUT_S: Final = 150.0
 REMOVE_TIMEOUT_S: Final = 20.0
 NAME: Final = "oneflower-gpu-probe"
-# Computes on every GPU: a GPU that is too new for the build is listed, too, and fails at its first kernel.
-SCRIPT: Final = """\
-import json, warnings
-said = {"torch": None}
-try:
-    import torch
-except ImportError:
-    pass
-except Exception as error:
-    said = {"torch": "unknown", "error": str(error)[:500]}
-else:
-    said = {"torch": str(torch.__version__), "cuda": torch.version.cuda, "devices": []}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        said["available"] = torch.cuda.is_available()
-    try:
-        if torch.version.cuda is not None:
-            torch.cuda.init()
-            for index in range(torch.cuda.device_count()):
-                if (torch.ones(8, device=f"cuda:{index}") * 2).sum().item() != 16:
-                    raise RuntimeError(f"GPU {index} computes a wrong sum")
-                found = torch.cuda.get_device_properties(index)
-                said["devices"].append([found.name[:200], found.total_memory])
-    except Exception as error:
-        said["error"] = str(error)[:500]
-print(json.dumps(said))
-"""
 _BOUNDS: Final = Bounds(most_bytes=64 * 1024, most_values=1000, most_depth=4)
 # docker run itself failed: 125; the program could not be started: 126, not found: 127.
 _NOT_STARTED: Final = frozenset({125, 126, 127})
@@ -55,7 +29,8 @@ class Probe:
     docker
         The program of the container engine.
     command
-        Returns the command that runs a Python script in a new container of a name, given arguments for GPUs.
+        Returns the command that runs a Python module in a new container: its name, arguments for GPUs, the
+        module.
     needs_torch
         Whether the ClientApps' framework is PyTorch.
     """
@@ -71,7 +46,7 @@ def check_framework(run: Run, probe: Probe, arguments: Sequence[str], gpus: Sequ
     """Run the probe; return what it has seen."""
     _remove(run, probe)  # one of a boot that was cut off
     try:
-        ran = run(tuple(probe.command(probe.name, arguments, SCRIPT)), probe.timeout_s)
+        ran = run(tuple(probe.command(probe.name, arguments, torch_gpus.__name__)), probe.timeout_s)
     except (OSError, ValueError) as error:
         return _container(f"{probe.docker} cannot be started: {error}")
     if ran.code is None:

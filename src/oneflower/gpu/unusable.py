@@ -5,13 +5,10 @@ from pathlib import Path
 from typing import Final
 
 from oneflower.foreign_text import shown
+from oneflower.gpu.pci import PCI_DEVICES, pci_gpus
 
-_PCI: Final = Path("sys/bus/pci/devices")
-_NVIDIA: Final = "0x10de"
-_DISPLAY: Final = "0x03"
 _WSL: Final = Path("dev/dxg")
 """There Windows gives the GPU to Linux: nothing of NVIDIA's is on the bus."""
-_MOST_DEVICES: Final = 4096
 _LONGEST: Final = 200
 
 ON_VM: Final = "run `oneflower appliance doctor` on the VM: it names the layer that fails and how to mend it"
@@ -67,21 +64,8 @@ def _refused(error: str) -> str:
 
 
 def has_gpu(root: Path = Path("/")) -> bool:
-    """Return whether a display controller of NVIDIA is on the PCI bus; what cannot be read is not there."""
+    """Return whether an NVIDIA GPU is on the PCI bus, or its driver is loaded where the bus is not shown."""
     if (root / _WSL).exists():
         return True
-    try:
-        folders = sorted((root / _PCI).iterdir())[:_MOST_DEVICES]
-    except OSError:
-        return (root / "proc/driver/nvidia").exists()
-    return any(
-        _word(each / "vendor") == _NVIDIA and _word(each / "class").startswith(_DISPLAY) for each in folders
-    )
-
-
-def _word(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return file.read(64).decode("ascii", errors="replace").strip().lower()
-    except OSError:
-        return ""
+    hidden = not (root / PCI_DEVICES).is_dir()
+    return bool(pci_gpus(root)) or (hidden and (root / "proc/driver/nvidia").exists())

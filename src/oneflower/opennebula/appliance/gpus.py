@@ -11,7 +11,7 @@ from oneflower.gpu.container import is_argument
 from oneflower.gpu.framework import NAME, PROBE_TIMEOUT_S
 from oneflower.opennebula.appliance.layout import Layout
 from oneflower.opennebula.appliance.stage import Stage
-from oneflower.opennebula.appliance.units import DOCKER, Devices, script_command
+from oneflower.opennebula.appliance.units import DOCKER, Devices, module_command
 from oneflower.opennebula.onegate.encoding import MAX_ERROR_CHARACTERS
 from oneflower.opennebula.roles import IMAGES, Machine
 from oneflower.settings import Settings
@@ -65,7 +65,7 @@ def probe_of(settings: Settings, *, name: str = NAME, timeout_s: float = PROBE_T
     image = Machine.SUPERNODE.image_of(settings.framework)
     return Probe(
         docker=DOCKER,
-        command=lambda name, arguments, script: script_command(name, image, arguments, script),
+        command=lambda name, arguments, module: module_command(name, image, arguments, module),
         needs_torch=not IMAGES[settings.framework],
         name=name,
         timeout_s=timeout_s,

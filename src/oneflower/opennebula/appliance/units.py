@@ -112,12 +112,12 @@ class Container:
         return [DOCKER, "run", "--rm", *RESTRICTIONS, *options, self.image, *self.arguments]
 
 
-def script_command(name: str, image: str, arguments: Sequence[str], script: str) -> list[str]:
-    """Return the ``docker run`` command of a Python script, in a container as bound as the others are."""
+def module_command(name: str, image: str, arguments: Sequence[str], module: str) -> list[str]:
+    """Return the ``docker run`` command of a Python module, in a container as bound as the others are."""
     bound = [option for option in RESTRICTIONS if not option.startswith("--network=")]
     user = f"--user={CONTAINER_UID}:{CONTAINER_UID}"
     options = [*bound, "--network=none", f"--name={name}", user, "--init", "--env=HOME=/tmp", *arguments]
-    return [DOCKER, "run", "--rm", *options, "--entrypoint=python", image, "-P", "-c", script]
+    return [DOCKER, "run", "--rm", *options, "--entrypoint=python", image, "-P", "-m", module]
 
 
 def has_daemon(commands: Commands) -> bool:
