@@ -75,11 +75,11 @@ def test_a_pytorch_that_does_not(found, change, reason):
 
 
 def test_no_pytorch(found):
-    assert "has no PyTorch" in found("raise ModuleNotFoundError("no module", name="torch")").reason
+    assert "has no PyTorch" in found("raise ModuleNotFoundError('no module', name='torch')").reason
 
 
 def test_no_pytorch_where_none_is_needed(found):
-    assert found("raise ModuleNotFoundError("no module", name="torch")", needs_torch=False).usable
+    assert found("raise ModuleNotFoundError('no module', name='torch')", needs_torch=False).usable
 
 
 def test_a_pytorch_that_does_not_load(found):
