@@ -3,8 +3,9 @@
     python benchmarks/gpu_check.py                    # on the GPU of this machine
     python benchmarks/gpu_check.py --device cpu       # without one: tries the script itself
 
-Each check trains in folders of its own, which are deleted. What there is no time left for is named, and the
-exit code is 1 if a check failed. The LLM app is tried where `oneflower models fetch smollm2-135m` has run.
+Each check trains in folders of its own, which are deleted. What there is no time left for is named. The exit
+code is 1 if a check failed or was not finished, and 2 if none is chosen or there is no GPU. The LLM app is
+tried where `oneflower models fetch smollm2-135m` has run.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from oneflower.language_models.folders import cache_folder
 ROOT = Path(__file__).parents[1]
 APPS = ("image-classification", "anomaly-detection", "llm-fine-tuning")
 MNIST, LLM = APPS[0], APPS[2]
-NO_TIME = "not run: no time left"
+NO_TIME = "not finished: no time left"
 NO_CUDA = "not run: no CUDA device"
 MOST_S = 280.0
 """Seconds for all checks; the script ends before five minutes."""
@@ -117,7 +118,7 @@ class Runner:
                 code = process.wait(min(most_s, self.left_s))
             except subprocess.TimeoutExpired:
                 if self.left_s < LEAST_S or most_s == MOST_S:
-                    raise NotRunError("not finished: no time left") from None
+                    raise NotRunError(NO_TIME) from None
                 code = ENDED
             finally:
                 end(process)
@@ -278,7 +279,7 @@ def section(name: str, results: list[tuple[str, str]], seconds: float) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the checks; return 1 if one failed, 2 where there is no GPU."""
+    """Run the checks; return 1 if one failed or was not finished, 2 if none is chosen or there is no GPU."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument(
         "--device", choices=("cuda", "cpu"), default="cuda", help="cpu tries the script without a GPU"
@@ -298,7 +299,10 @@ def main(arguments: list[str] | None = None) -> int:
                 run.results.append((title, checked(run, check, needs_cuda=needs_cuda)))
                 print(f"{title}: {run.results[-1][1]}", file=sys.stderr, flush=True)
     print(section(name, run.results, time.monotonic() - began))
-    return int(any(result.startswith("FAILED") for _, result in run.results))
+    if not run.results:
+        print(f"--only {given.only!r} is in the name of no check; without it all are run", file=sys.stderr)
+        return 2
+    return int(any(result.startswith(("FAILED", NO_TIME)) for _, result in run.results))
 
 
 if __name__ == "__main__":

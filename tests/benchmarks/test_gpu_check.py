@@ -34,7 +34,7 @@ def test_no_check_is_begun_when_the_time_is_over(gpu_check, tmp_path):
     results = {
         gpu_check.checked(run, check, needs_cuda=needs) for _, check, needs in gpu_check.CHECKS if not needs
     }
-    assert results == {"not run: no time left"}
+    assert results == {"not finished: no time left"}
     assert run.trainings == 0
 
 

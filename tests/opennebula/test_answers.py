@@ -11,7 +11,7 @@ import pytest
 from oneflower.errors import SettingsError
 from oneflower.opennebula.templates.answers import service_answers
 from oneflower.opennebula.templates.oneflow import Form, name_in, service
-from oneflower.settings import TABLE, form_default, resolve
+from oneflower.settings import BY_NAME, TABLE, form_default, resolve
 
 KEYS = {Form.SIX: ("custom_attrs", "custom_attrs_values"), Form.SEVEN: ("user_inputs", "user_inputs_values")}
 FORMS = pytest.mark.parametrize("form", list(Form))
@@ -145,3 +145,16 @@ def test_oneflow_6_fills_every_mark_of_the_service():
             text = text.replace(f"${key}", {**filled, **networks}.get(key, f"${key}"))
         assert "$" not in text
         assert 'NETWORK_ID = "7"' in text
+
+
+@FORMS
+def test_a_service_with_gpus_has_them_enabled_and_nothing_is_said_of_a_superlink(form):
+    for pairs in (("FL_GPU_REQUIRED=YES", "FL_CUDA_VISIBLE_DEVICES=0,1"), ("FL_GPU_ENABLED=YES",)):
+        document, notices = service_answers(form, pairs, network=0, gpu=True)
+        assert document[KEYS[form][1]][name_in(form, BY_NAME["FL_GPU_ENABLED"])] == "YES"
+        assert notices == ()
+
+
+def test_a_variable_of_gpus_is_asked_with_the_option_for_them():
+    with pytest.raises(SettingsError, match="--gpu` and add --gpu here"):
+        service_answers(Form.SIX, ["FL_GPU_ENABLED=YES"], network=0)

@@ -94,7 +94,7 @@ def test_a_gpu_is_an_address_or_a_kind(text, attributes):
         (["\u0660\u0661:00.0"], "expected a short address"),
         (["01:00.0", "01:00.0"], "is given twice"),
         (["0A:00.0", "0a:00.0"], "is given twice"),
-        (["01:00.0", "01:00.1"], "are functions of one card"),
+        (["01:00.1"], "function 1 is the card's audio; expected the GPU, which is function 0: --gpu 01:00.0"),
     ],
 )
 def test_what_is_no_gpu_is_refused(texts, reason):

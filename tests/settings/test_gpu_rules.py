@@ -1,4 +1,4 @@
-"""What is probably not intended of the GPU variables is reported, and nothing is prevented by it."""
+"""What is probably not intended of the GPU variables is reported; what contradicts itself is refused."""
 
 import pytest
 
@@ -29,7 +29,7 @@ def test_a_container_without_cuda_is_a_warning(role):
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("CUDA_VISIBLE_DEVICES", "0"), ("GPU_MEMORY_FRACTION", "0.4"), ("GPU_REQUIRED", "YES")],
+    [("CUDA_VISIBLE_DEVICES", "0"), ("GPU_MEMORY_FRACTION", "0.4")],
 )
 def test_the_others_have_no_effect_without_gpus(name, text):
     expected = f"info: FL_{name} has no effect: FL_GPU_ENABLED is NO"
@@ -51,3 +51,10 @@ def test_a_wrong_share_is_answered_with_a_right_one(text, reason):
         notices(Role.SUPERNODE, GPU_MEMORY_FRACTION=text)
     assert f"{reason}; expected a finite number above 0, at most 1 (0.8 is 80 percent" in str(caught.value)
     assert "write for example FL_GPU_MEMORY_FRACTION='0.8'" in str(caught.value)
+
+
+@pytest.mark.parametrize("role", [Role.SUPERNODE, Role.BOTH])
+def test_a_gpu_is_not_required_where_none_is_given(role):
+    with pytest.raises(SettingsError, match="FL_GPU_REQUIRED is YES and FL_GPU_ENABLED is NO"):
+        notices(role, GPU_REQUIRED="YES")
+    assert notices(role, GPU_REQUIRED="YES", GPU_ENABLED="YES") == []

@@ -68,14 +68,19 @@ def check(  # noqa: PLR0913 - one parameter per option
     The server runs twice, each time in a temporary working directory, where the files of the current one are
     found. The app gets the keys of FL_APP_CONFIG and --run-config, as under `up` and `simulate`.
 
-    Exit code 0 without a problem (warnings do not count), 5 with one, 2 for wrong settings.
+    Exit code 0 without a problem (warnings do not count), 5 with one, 2 for wrong settings, 8 if a GPU is
+    required and none can be used.
     """
     # Imported here: it loads Flower's engine, and the app.
     from oneflower.flower.app_gpus import gpu_environment  # noqa: PLC0415
     from oneflower.lab.app_check.child import check_within  # noqa: PLC0415
+    from oneflower.local_cluster.gpu_check import check_gpus  # noqa: PLC0415
 
     resolution = resolve(os.environ, read_context(context) if context else None)
     settings, values = _with_app_keys(folder, resolution.settings, options or ())
+    missing = check_gpus(settings, os.environ)
+    if missing:
+        sys.stderr.write(f"warning: {missing}\n")
     chosen = not resolution.provenance["FL_LOG_LEVEL"].is_default
     with tempfile.TemporaryDirectory(prefix="oneflower-check-") as home:
         findings = check_within(

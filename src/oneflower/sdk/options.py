@@ -62,5 +62,5 @@ class LocalOptions:
 def _refusal(key: str, value: object, expected: str) -> str:
     return (
         f"the app's key {key} is {value!r}; expected {expected}. "
-        f"Set it in [tool.flwr.app.config] of the app's pyproject.toml"
+        f"Set it in FL_APP_CONFIG, or in [tool.flwr.app.config] of the app's pyproject.toml"
     )

@@ -7,7 +7,7 @@ from itertools import combinations
 from oneflower.aggregation import NUM_MALICIOUS, SPECS, PreAggregation, spec_of
 from oneflower.settings.app_rules import of_the_app
 from oneflower.settings.formats import LISTEN_ADDRESS, is_loopback, split_address
-from oneflower.settings.gpu_rules import gpu_advice
+from oneflower.settings.gpu_rules import gpu_advice, of_the_gpus
 from oneflower.settings.preflight import root_data, too_many_malicious
 from oneflower.settings.sample_rules import of_the_sample, sample_advice
 from oneflower.settings.secrets import shown
@@ -39,6 +39,7 @@ def contradictions(given: Mapping[str, Given], values: Mapping[str, Value], role
     yield from _target(given)
     yield from _mixing(values)
     yield from of_the_sample(values)
+    yield from of_the_gpus(values, role)
 
 
 def _mixing(values: Mapping[str, Value]) -> Iterator[str]:

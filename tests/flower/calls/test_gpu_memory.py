@@ -143,3 +143,58 @@ def test_the_client_and_its_partition_are_known_while_its_message_is_served():
     assert seen == [(True, 3, "")] * 2
     assert not is_client()
     assert client_number() == 0
+
+
+def told(raised):
+    def app(message, context):
+        raised()
+
+    return asked(app).error.reason
+
+
+def out():
+    raise torch.OutOfMemoryError(TORCH)
+
+
+def test_an_error_after_a_fallback_is_the_apps_own():
+    def raised():
+        try:
+            out()
+        except torch.OutOfMemoryError:
+            raise KeyError("no column 'label'") from None
+
+    assert told(raised).startswith("<class 'KeyError'>:<'\"no column 'label'\"'>")
+
+
+def test_what_was_raised_because_of_it_is_named_after_the_numbers():
+    def raised():
+        try:
+            out()
+        except torch.OutOfMemoryError as error:
+            raise ValueError("training failed") from error
+
+    assert "2.00 GiB needed at once" in told(raised)
+    assert "The app then raised ValueError: training failed" in told(raised)
+
+
+def test_a_text_that_quotes_it_is_another_error():
+    assert not is_out_of_memory(RuntimeError("the log says: CUDA out of memory"))
+
+
+class _HostileError(Exception):
+    __module__ = None
+
+    @property
+    def __cause__(self):
+        raise ZeroDivisionError("boom")
+
+    def __str__(self):
+        raise ZeroDivisionError("boom")
+
+
+def test_an_exception_of_a_strange_class_is_judged_without_another_error():
+    assert not is_out_of_memory(_HostileError())
+    assert not is_out_of_memory(type("Odd", (RuntimeError,), {"__str__": _HostileError.__str__})("x"))
+    names = {"__module__": "torch", "__str__": _HostileError.__str__}
+    strange = type("OutOfMemoryError", (RuntimeError,), names)
+    assert "CUDA gives no numbers" in str(out_of_memory(strange("x")))

@@ -24,7 +24,8 @@ def app(tmp_path):
     def load(text):
         name = f"lab_cuda_{next(NUMBERS)}"
         path = tmp_path / f"{name}.py"
-        path.write_text(f"def never():\n    {text}\n")
+        lines = text.replace("\n", "\n    ")
+        path.write_text(f"def never():\n    {lines}\n")
         spec = importlib.util.spec_from_file_location(name, path)
         sys.modules[name] = importlib.util.module_from_spec(spec)
         loaded.append(name)
@@ -129,3 +130,16 @@ def test_many_and_long_names_are_bounded():
         seen.note(f"op_{number} does not have a deterministic implementation")
     seen.note("x" * 10_000 + " does not have a deterministic implementation")
     assert len(seen.operations) == 20
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "total = " + " + ".join(["1"] * 1500),
+        "if x == 0:\n    pass\n" + "".join(f"elif x == {n}:\n    pass\n" for n in range(1, 990)),
+    ],
+    ids=["sum", "elif"],
+)
+def test_a_deep_module_is_read(app, text):
+    """Python imports it, so it is no problem of the app."""
+    assert len(places_of(app(f"x = 5\n{text}\nmodel.cuda()\n"))) == 1

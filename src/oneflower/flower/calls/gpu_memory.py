@@ -18,7 +18,7 @@ _CLASS: Final = "OutOfMemoryError"
 _PACKAGES: Final = frozenset({"torch", "cupy"})
 # Memory that PyTorch takes outside of its allocator: kernels, cuBLAS's and cuDNN's workspaces.
 _TEXT: Final = re.compile(
-    r"CUDA (?:driver )?error: out of memory|CUBLAS_STATUS_ALLOC_FAILED|CUDA out of memory"
+    r"CUDA (?:driver )?error: (?:out of memory|CUBLAS_STATUS_ALLOC_FAILED)|CUDA out of memory"
 )
 _MOST_CAUSES: Final = 8
 _LONGEST: Final = 2_000
@@ -48,7 +48,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 def out_of_memory(error: BaseException) -> GpuMemoryError:
     """Return the error to reply with; call it before anything is freed."""
     first = next(each for each in _causes(error) if _says_so(each))
-    text = cut(str(first), _LONGEST)
+    text = _text(first)
     free, total = _free_and_total()
     said = [
         ("needed at once", _found(_NEEDED, text)),
@@ -58,7 +58,8 @@ def out_of_memory(error: BaseException) -> GpuMemoryError:
         ("in all", _found(_TOTAL, text) or total),
     ]
     numbers = ", ".join(f"{number} {what}" for what, number in said if number)
-    return GpuMemoryError(f"CUDA out of memory ({numbers or 'CUDA gives no numbers'}). {REMEDY}")
+    said_then = "" if first is error else f". The app then raised {type(error).__name__}: {_text(error)}"
+    return GpuMemoryError(f"CUDA out of memory ({numbers or 'CUDA gives no numbers'}). {REMEDY}{said_then}")
 
 
 def give_back(error: BaseException) -> None:
@@ -73,20 +74,33 @@ def give_back(error: BaseException) -> None:
 
 
 def _says_so(error: BaseException) -> bool:
-    classes = ((each.__name__, each.__module__.partition(".")[0]) for each in type(error).__mro__)
+    classes = ((each.__name__, str(each.__module__).partition(".")[0]) for each in type(error).__mro__)
     if any(name == _CLASS and package in _PACKAGES for name, package in classes):
         return True
-    return isinstance(error, RuntimeError) and _TEXT.search(cut(str(error), _LONGEST)) is not None
+    return isinstance(error, RuntimeError) and _TEXT.match(_text(error)) is not None
+
+
+def _text(error: BaseException) -> str:
+    """Return its text; an exception of the app may have none."""
+    try:
+        return cut(str(error), _LONGEST)
+    except Exception:  # noqa: BLE001 - the app's own class raises anything
+        return ""
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an exception, what it was raised from, and so on."""
+    """Yield an exception, what it was raised from, and so on; not what was handled before (`from None`).
+
+    The attributes are those of BaseException, whatever a class of the app makes of them.
+    """
     each: BaseException | None = error
     for _ in range(_MOST_CAUSES):
         if each is None:
             return
         yield each
-        each = each.__cause__ or each.__context__
+        cause = BaseException.__dict__["__cause__"].__get__(each)
+        hidden = BaseException.__dict__["__suppress_context__"].__get__(each)
+        each = cause or (None if hidden else BaseException.__dict__["__context__"].__get__(each))
 
 
 def _found(pattern: re.Pattern[str], text: str) -> str:

@@ -59,29 +59,38 @@ def places_of(folder: Path) -> list[Place]:
     for path in loaded_files(folder):
         try:
             tree = ast.parse(path.read_bytes())
-        except (OSError, SyntaxError, ValueError):
+        except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
             continue
         name = str(path.resolve().relative_to(folder.resolve()))
         found += [
-            Place(file=name, line=line, said=said, guarded=guarded)
-            for line, said, guarded in _named(tree, guarded=False)
+            Place(file=name, line=line, said=said, guarded=guarded) for line, said, guarded in _named(tree)
         ]
     return sorted(set(found), key=lambda place: (place.file, place.line, place.said))
 
 
-def _named(node: ast.AST, *, guarded: bool) -> Iterator[tuple[int, str, bool]]:
-    """Yield what moves something to CUDA; a comparison with its name does not."""
-    match node:
-        case ast.Compare():
-            return
-        case ast.If() | ast.IfExp():
-            guarded = guarded or "is_available" in ast.unparse(node.test)
-        case ast.Call(func=ast.Attribute(attr="cuda")):
-            yield node.lineno, ".cuda()", guarded
-        case ast.Constant(value=str(text)) if _CUDA.fullmatch(text):
-            yield node.lineno, repr(text), guarded
-    for each in ast.iter_child_nodes(node):
-        yield from _named(each, guarded=guarded)
+def _named(tree: ast.AST) -> Iterator[tuple[int, str, bool]]:
+    """Yield what moves something to CUDA; a comparison with its name does not.
+
+    Without recursion: Python runs modules whose trees are deeper than its stack.
+    """
+    pending: list[tuple[ast.AST, bool]] = [(tree, False)]
+    while pending:
+        node, guarded = pending.pop()
+        match node:
+            case ast.Compare():
+                continue
+            case ast.If() | ast.IfExp():
+                guarded = guarded or any(map(_asks_for_a_gpu, ast.walk(node.test)))
+            case ast.Call(func=ast.Attribute(attr="cuda")):
+                yield node.lineno, ".cuda()", guarded
+            case ast.Constant(value=str(text)) if _CUDA.fullmatch(text):
+                yield node.lineno, repr(text), guarded
+        pending += [(each, guarded) for each in ast.iter_child_nodes(node)]
+
+
+def _asks_for_a_gpu(node: ast.AST) -> bool:
+    name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+    return "is_available" in name
 
 
 @dataclass(slots=True)

@@ -18,11 +18,14 @@ from oneflower.settings import (
     form_default,
     resolve,
 )
+from oneflower.settings.gpu_rules import ON_SUPERLINK
 from oneflower.settings.sources import is_unset
+from oneflower.settings.table import GPU_VARIABLES
 
 # OneFlow 6 puts answers between quotes, OneFlow 7 deletes ${...}, and oned ends a text at ]]>.
 _FORBIDDEN = {Form.SIX: ('"', "\\", "${", "]]>"), Form.SEVEN: ("${", "]]>")}
 _LARGEST_CHARACTER = 0xFFFF
+_GPU_ANSWERS = {"FL_GPU_ENABLED": "YES"}
 _KEYS = {Form.SIX: "custom_attrs_values", Form.SEVEN: "user_inputs_values"}
 
 
@@ -55,7 +58,7 @@ def service_answers(
     problems += _unknown(given)
     inputs = asked(TABLE, all_inputs=all_inputs, gpu=gpu)
     problems += _not_carried(form, known, {variable.name for variable in inputs})
-    resolution, refused = _checked(known)
+    resolution, refused = _checked(known, gpu=gpu)
     if resolution is None or problems:
         numbered = [f"{number}. {problem}" for number, problem in enumerate(problems, start=1)]
         head = (
@@ -66,12 +69,12 @@ def service_answers(
         raise SettingsError("\n".join([*head, *numbered, *refused]))
     return {
         _KEYS[form]: {
-            name_in(form, variable): _answer(variable, resolution, gpu=gpu)
+            name_in(form, variable): _answer(variable, resolution)
             for variable in TABLE
             if variable in inputs or variable.name in known
         },
         "networks_values": [{NETWORK: {"id": str(network)}}],
-    }, (*resolution.notices, *_published(known))
+    }, (*(each for each in resolution.notices if each != ON_SUPERLINK), *_published(known))
 
 
 def _parsed(pairs: Iterable[str]) -> tuple[dict[str, str], list[str]]:
@@ -101,10 +104,11 @@ def _not_carried(form: Form, known: Mapping[str, str], in_form: Collection[str])
     """Yield a problem for each value that would not arrive unchanged: OpenNebula refuses or truncates it."""
     for name, text in known.items():
         if form is Form.SIX and name not in in_form:
+            option = "--gpu" if name in GPU_VARIABLES else "--all-inputs"
             yield (
                 f"{name} is not an input of the short form, and OneFlow 6 would ignore it: expected a "
                 "variable marked * in docs/variables.md; create the service with `template oneflow "
-                f"--all-inputs` and add --all-inputs here, or set {name} in the VM template"
+                f"{option}` and add {option} here, or set {name} in the VM template"
             )
         marks = [mark for mark in _FORBIDDEN[form] if mark in text]
         if text.endswith("\\") or any(ord(character) > _LARGEST_CHARACTER for character in text):
@@ -126,17 +130,15 @@ def _published(known: Mapping[str, str]) -> Iterator[Notice]:
             )
 
 
-def _checked(known: Mapping[str, str]) -> tuple[Resolution | None, list[str]]:
+def _checked(known: Mapping[str, str], *, gpu: bool) -> tuple[Resolution | None, list[str]]:
     try:
         # A service needs values that its SuperLink accepts.
-        return resolve({}, known, role=Role.SUPERLINK), []
+        return resolve({}, {**(_GPU_ANSWERS if gpu else {}), **known}, role=Role.SUPERLINK), []
     except SettingsError as error:
         return None, [str(error)]
 
 
-def _answer(variable: Variable, resolution: Resolution, *, gpu: bool) -> str:
+def _answer(variable: Variable, resolution: Resolution) -> str:
     """Write a value in its normal form: OneFlow accepts only text, and empty text means unset."""
     given = resolution.provenance[variable.name].given
-    if given is None and gpu and variable.name == "FL_GPU_ENABLED":
-        return as_text(True)
     return form_default(variable) if given is None else as_text(variable.parse(given))

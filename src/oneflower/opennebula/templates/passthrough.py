@@ -21,6 +21,7 @@ HUGEPAGE_SIZES_MIB: Final = (2, 1024)
 NVIDIA: Final = "10de"
 _CLASSES = {"0300": "a VGA controller", "0302": "a 3D controller"}
 _OTHER_CLASSES = {"0200": "a network card", "0403": "the audio function of a card", "0680": "a bridge"}
+_NO_GPU = {"1": "audio", "2": "USB controller", "3": "USB Type-C controller"}
 _ADDRESS = re.compile(r"([0-9a-f]{2}):([0-9a-f]{2})\.([0-9a-f])")
 _WITH_DOMAIN = re.compile(r"[0-9a-f]{4,8}:([0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f])")
 _KIND = re.compile(r"([0-9a-f]{4}):([0-9a-f]{4})?(?::([0-9a-f]{4}))?")
@@ -74,7 +75,7 @@ def parse_gpus(texts: Sequence[str]) -> tuple[PciGpu, ...]:
     Raises
     ------
     SettingsError
-        A value is neither form, is no GPU of NVIDIA, or names what another has named.
+        A value is neither form, is no GPU of NVIDIA, or an address is given twice.
     """
     gpus = tuple(_gpu(text) for text in texts)
     addresses = [gpu.address for gpu in gpus if gpu.address]
@@ -83,13 +84,6 @@ def parse_gpus(texts: Sequence[str]) -> tuple[PciGpu, ...]:
             raise SettingsError(
                 f"--gpu {address} is given twice: expected each address once, because a host has one device "
                 "there; remove one of them"
-            )
-        slot, _, function = address.partition(".")
-        if function != "0" and f"{slot}.0" in addresses:
-            raise SettingsError(
-                f"--gpu {address} and --gpu {slot}.0 are functions of one card: expected the GPU alone, "
-                f"which is function 0; function {function} is its audio or a virtual GPU of it; remove "
-                f"{address}"
             )
     return gpus
 
@@ -142,6 +136,11 @@ def _at(address: str, *, slot: str, function: str) -> PciGpu:
         raise SettingsError(
             f"--gpu is {address!r}: expected BUS:SLOT.FUNCTION with a slot from 00 to 1f and a function "
             "from 0 to 7; `lspci -d 10de:` on the host lists the addresses"
+        )
+    if function in _NO_GPU:  # from function 4 on a card may have virtual GPUs
+        raise SettingsError(
+            f"--gpu is {address!r}: function {function} is the card's {_NO_GPU[function]}; expected the GPU, "
+            f"which is function 0: --gpu {address[:-1]}0"
         )
     return PciGpu(address=address)
 
