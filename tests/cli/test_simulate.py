@@ -12,13 +12,15 @@ import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from oneflower.checkpoints import CheckpointReader
+from oneflower.cli import simulate as module
 from oneflower.local_cluster.ports import free_ports
-from oneflower.settings import render_context
+from oneflower.settings import Settings, render_context
 
 from ..making import events_in
 
@@ -172,6 +174,16 @@ def test_without_a_usable_gpu_processors_train_the_same_bytes_with_one_warning(s
     assert "To mend it: " in said
     simulate("--clients", "2", state="plain", **IMAGES)
     assert digest(tmp_path / "asked") == digest(tmp_path / "plain")
+
+
+def test_the_callers_environment_does_not_cancel_the_choice_of_gpus(monkeypatch):
+    """ONEFLOWER_GPUS_CHOSEN is for the container of an appliance."""
+    environ = {"ONEFLOWER_GPUS_CHOSEN": "YES"}
+    monkeypatch.setattr(module, "os", SimpleNamespace(environ=environ))
+    monkeypatch.setattr(module, "check_gpus", lambda settings, environ: "")
+    plan = SimpleNamespace(settings=Settings(gpu_enabled=True, cuda_visible_devices="3"))
+    module._look_for_gpus(plan, "local", progress=None)
+    assert environ["CUDA_VISIBLE_DEVICES"] == "3"
 
 
 def test_a_gpu_that_is_required_and_not_there_ends_it_before_round_1_in_one_line(simulate, tmp_path):

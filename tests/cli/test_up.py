@@ -1,11 +1,14 @@
 """What `oneflower up` says of a training that has finished already."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
 from oneflower.cli import up
 from oneflower.codes import StopReason
+from oneflower.monitor.text.progress import PlainProgress
 from oneflower.settings import resolve, run_config
 
 from ..making import entry
@@ -51,3 +54,18 @@ def test_without_a_checkpoint_more_rounds_start_from_round_1():
         "To train more rounds, raise FL_NUM_ROUNDS above 3; they start from round 1, "
         "because no checkpoint was kept."
     )
+
+
+def test_the_callers_environment_does_not_cancel_the_choice_of_gpus(monkeypatch):
+    """ONEFLOWER_GPUS_CHOSEN is for the container of an appliance."""
+    given = []
+
+    def session(*, environ, **_):
+        given.append(dict(environ))
+        return SimpleNamespace(began=False, run=lambda fresh: None)
+
+    monkeypatch.setenv("ONEFLOWER_GPUS_CHOSEN", "YES")
+    monkeypatch.setattr(up, "Session", session)
+    plan = SimpleNamespace(folder=SimpleNamespace(report=Path("/")))
+    up._run(plan, PlainProgress(Console()), companion=None, fresh=False)
+    assert "ONEFLOWER_GPUS_CHOSEN" not in given[0]

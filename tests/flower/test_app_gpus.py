@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from oneflower.flower.app_gpus import AppGpus, app_gpus, give_gpus, gpu_environment
+from oneflower.flower.app_gpus import AppGpus, app_gpus, give_gpus, gpu_environment, is_no_container
 from oneflower.settings import Settings
 
 ON = Settings(gpu_enabled=True)
@@ -35,6 +35,13 @@ def test_a_container_that_was_given_the_chosen_gpus_alone_uses_all_of_them():
     given = gpu_environment(replace(ON, cuda_visible_devices="3"), chosen)
     assert "CUDA_VISIBLE_DEVICES" not in given
     assert app_gpus(given | chosen).on_vm
+
+
+def test_outside_of_a_container_the_chosen_gpus_are_chosen():
+    environ = {"ONEFLOWER_GPUS_CHOSEN": "YES", "HOME": "/root"}
+    is_no_container(environ)
+    is_no_container(environ)
+    assert environ == {"HOME": "/root"}
 
 
 def test_cuda_is_deterministic_and_not_started_by_a_question():

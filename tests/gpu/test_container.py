@@ -1,6 +1,7 @@
 """CDI where engine and specification are there, else ``--gpus``; what Docker says may be anything."""
 
 import json
+import os
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from oneflower.gpu import Ran
 from oneflower.gpu.container import engine_of, is_argument
 
-from .machine import INFO, PODMAN, UUIDS, cdi
+from .machine import INFO, MIG, PODMAN, UUIDS, cdi
 
 RUNTIME = {"ServerVersion": "24.0.7", "Runtimes": {"nvidia": {"path": "nvidia-container-runtime"}}}
 
@@ -57,6 +58,19 @@ def test_a_specification_in_either_folder_and_form(machine, where):
     assert machine.detect().arguments == ("--device=nvidia.com/gpu=all",)
 
 
+@pytest.mark.parametrize("folder", ["/\ud800", "/\0", "/a\nb", "/" + "a" * 4000])
+def test_a_folder_that_cannot_be_one_is_left_out(machine, folder):
+    machine.info = Ran(code=0, out=json.dumps({**INFO, "CDISpecDirs": [folder, "/etc/cdi"]}))
+    assert machine.detect().arguments == ("--device=nvidia.com/gpu=all",)
+
+
+def test_what_is_no_file_is_no_specification(machine):
+    os.mkfifo(machine.root / "etc/cdi/a.yaml")
+    (machine.root / "etc/cdi/b.yaml").symlink_to("b.yaml")
+    (machine.root / os.fsdecode(b"etc/cdi/\xff.yaml")).touch()
+    assert machine.detect().usable
+
+
 def test_a_specification_of_another_kind_is_none(machine):
     other = cdi("all").replace("nvidia.com/gpu", "nvidia.com/gpu-other")
     machine.file("etc/cdi/nvidia.yaml", other)
@@ -94,6 +108,13 @@ def test_a_hook_on_the_machine_is_a_runtime(machine):
         "--gpus=all --privileged",
         '--gpus="device=0"x',
         "--device=nvidia.com/gpu=",
+        "--device=nvidia.com/gpu=a/../../dev/sda:/dev/sda:rwm",
+        "--device=nvidia.com/gpu=0/../../dev/sda",
+        "--device=nvidia.com/gpu=0:/dev/sda",
+        "--device=nvidia.com/gpu=1000",
+        "--device=nvidia.com/gpu=٣",
+        f"--device=nvidia.com/gpu={UUIDS[0]}:rwm",
+        f'--gpus="device={UUIDS[0]},capabilities=all"',
         7,
         "--env=LD_PRELOAD=x",
         "--device=nvidia.com/gpu=all\n--privileged",
@@ -104,6 +125,11 @@ def test_a_hook_on_the_machine_is_a_runtime(machine):
 )
 def test_no_other_argument_passes(text):
     assert not is_argument(text)
+
+
+@pytest.mark.parametrize("device", ["all", "0", "999", "gpu3", UUIDS[0], MIG, f"MIG-{UUIDS[1]}/1/0"])
+def test_each_name_of_a_gpu_passes(device):
+    assert is_argument(f"--device=nvidia.com/gpu={device}")
 
 
 def test_arguments_of_every_way_pass(machine):

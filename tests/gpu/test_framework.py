@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from oneflower.gpu import Ran, torch_gpus
+from oneflower.gpu import Ran
+from oneflower.gpu.programs import TORCH_GPUS
 
 from .machine import csv
 
@@ -40,7 +41,7 @@ def found(machine, tmp_path):
         modules.mkdir()
         (modules / "torch.py").write_text(text)
         done = subprocess.run(
-            [sys.executable, "-P", "-m", torch_gpus.__name__],
+            [sys.executable, "-P", "-m", TORCH_GPUS],
             env={"PYTHONPATH": str(modules)},
             capture_output=True,
             text=True,

@@ -1,6 +1,7 @@
 """A program's output is bounded, its time too, and one that is not there is an OSError."""
 
 import sys
+import time
 
 import pytest
 
@@ -31,7 +32,28 @@ def test_a_child_that_keeps_the_output_open_does_not_hold_it_up():
         "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(5)']);"
         "print('done')"
     )
-    assert python(script, 1.0).code is None
+    begun = time.monotonic()
+    ran = python(script)
+    assert (ran.code, ran.out) == (0, "done\n")
+    assert time.monotonic() - begun < 4.5
+
+
+def test_a_child_that_keeps_printing_is_read_no_longer_than_the_deadline():
+    child = "import time\nend = time.monotonic() + 8\nwhile time.monotonic() < end: print('x' * 9999)"
+    script = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {child!r}]); print('done')"
+    begun = time.monotonic()
+    assert python(script, 2.0).code == 0
+    assert time.monotonic() - begun < 6
+
+
+def test_one_that_closes_its_output_and_goes_on_is_killed_at_the_deadline():
+    assert python("import os, time; os.close(1); os.close(2); time.sleep(600)", 0.5).code is None
+
+
+def test_the_environment_is_the_one_that_was_given():
+    script = "import os; print(os.environ.get('HOME'), os.environ['GIVEN'])"
+    ran = run_program((sys.executable, "-c", script), 60.0, environ={"GIVEN": "yes"})
+    assert ran.out == "None yes\n"
 
 
 @pytest.mark.parametrize("name", ["/nonexistent/nvidia-smi", "/"])

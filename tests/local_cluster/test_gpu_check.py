@@ -1,5 +1,9 @@
 """What is missing of the GPUs is named before round 1, in one line."""
 
+import json
+import re
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -72,7 +76,7 @@ def test_an_environment_that_hides_them_is_named(monkeypatch, given):
         (
             {"torch": "", "cuda": None, "error": "PyTorch cannot be imported: libcudart"},
             True,
-            "seen_by_torch",
+            "oneflower.gpu.torch_gpus",
         ),
     ],
 )
@@ -84,6 +88,13 @@ def test_each_cause_has_its_remedy(monkeypatch, said, has_gpu, remedy):
     with pytest.raises(GpuError, match="FL_GPU_REQUIRED=YES, and no GPU can be used") as error:
         check_gpus(replace(ON, gpu_required=True), {}, machine(0, **said))
     assert error.value.exit_code == 8
+
+
+def test_the_command_that_a_remedy_names_prints_what_pytorch_says():
+    command = re.search(r"`python (.+)`", gpu_check.HOW_TO_ASK)[1].split()
+    ran = subprocess.run([sys.executable, *command], capture_output=True, timeout=120, check=True)
+    assert json.loads(ran.stdout)["torch"]
+    assert ran.stderr == b""
 
 
 def test_without_pytorch_the_bus_decides():

@@ -243,6 +243,34 @@ def test_a_file_that_was_changed_gives_no_gpu(boot, layout, change):
     assert gpus.devices(layout, settings) == gpus.Devices()
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("memory_bytes", "Infinity"),
+        ("memory_bytes", "1e400"),
+        ("memory_bytes", "80.0"),
+        ("memory_bytes", "0"),
+        ("memory_bytes", str(1 << 60)),
+        ("index", "1e400"),
+        ("index", "NaN"),
+        ("index", "-1"),
+        ("index", "true"),
+        ("index", '"0"'),
+        ("uuid", '"GPU-1"'),
+        ("uuid", f'"{UUIDS[0]}\\n"'),
+        ("uuid", "7"),
+        ("name", "null"),
+        ("name", '"' + "x" * 301 + '"'),
+    ],
+)
+def test_a_gpu_that_cannot_be_one_gives_no_gpu(boot, layout, key, value):
+    stage = boot(**ON)
+    content = json.loads(layout.gpus.read_text())
+    content["gpus"][0][key] = "HERE"
+    layout.gpus.write_text(json.dumps(content).replace('"HERE"', value))
+    assert gpus.devices(layout, stage.settings().settings) == gpus.Devices()
+
+
 def test_a_superlink_has_no_gpus(stage_of, machine, layout, monkeypatch):
     monkeypatch.setattr(bootstrapping, "superlink_answers", lambda settings, ca, sockets: True)
     stage = replace(stage_of("superlink", ETH0_IP="10.77.0.2", FL_GPU_ENABLED="YES"), programs=machine.run)

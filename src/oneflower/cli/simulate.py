@@ -13,7 +13,7 @@ from rich.text import Text
 
 from oneflower.cli.config import ContextOption, RunConfigOption
 from oneflower.files import private_files
-from oneflower.flower.app_gpus import gpu_environment
+from oneflower.flower.app_gpus import gpu_environment, is_no_container
 from oneflower.flower.arguments import STATE_VARIABLE
 from oneflower.foreign_text import printable
 from oneflower.journal import (
@@ -168,6 +168,7 @@ def _finished(plan: Plan, job: Job, progress: PlainProgress) -> Finished | None:
 
 def _look_for_gpus(plan: Plan, engine: str, progress: PlainProgress) -> None:
     """Warn where the clients cannot use the GPUs that they should; then set the environment of their GPUs."""
+    is_no_container(os.environ)
     found = check_gpus(plan.settings, os.environ)
     if not found and plan.settings.gpu_enabled and engine != "local":
         found = RAY_DECIDES

@@ -16,6 +16,7 @@ from oneflower.cli.config import ContextOption, RunConfigOption
 from oneflower.cli.settings_used import app_config_rows, app_row, setting_rows
 from oneflower.errors import StateError
 from oneflower.files import private_files, state_errors
+from oneflower.flower.app_gpus import is_no_container
 from oneflower.foreign_text import printable
 from oneflower.journal import Entry, TrainingState, has_journal, read_patiently, reduce
 from oneflower.journal.events import SettingRow, TrainingFinished
@@ -99,6 +100,7 @@ def _run(plan: Plan, progress: PlainProgress, companion: Companion, *, fresh: bo
         companion.event(entry)
         progress.event(entry)
 
+    is_no_container(os.environ)
     session = Session(
         plan=plan,
         environ=os.environ,

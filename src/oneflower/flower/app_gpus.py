@@ -51,6 +51,11 @@ class AppGpus:
     on_vm: bool = False
 
 
+def is_no_container(environ: MutableMapping[str, str]) -> None:
+    """Drop what only the container of an appliance says: it would cancel FL_CUDA_VISIBLE_DEVICES here."""
+    environ.pop(CHOSEN_VARIABLE, None)
+
+
 def gpu_environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
     """Return the variables to set in the environment `environ` of a process that runs ClientApps."""
     if not settings.gpu_enabled:

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from oneflower.bounded_json import Bounds, parse_json
+from oneflower.files import open_to_read
 from oneflower.foreign_text import shown
-from oneflower.gpu.found import Failed, Gpu, Layer
+from oneflower.gpu.found import UUID, Failed, Gpu, Layer
+from oneflower.gpu.pci import is_there
 from oneflower.gpu.programs import Run
 
 KIND: Final = "nvidia.com/gpu"
@@ -30,7 +32,8 @@ _MOST_FILES: Final = 64
 _MOST_SPEC_BYTES: Final = 4 << 20
 _IS_GPU = re.compile(r"""\bkind["']?\s*:\s*["']?nvidia\.com/gpu["'\s,}]""")
 _NAME = re.compile(r"""\bname["']?\s*:\s*["']?([A-Za-z0-9][A-Za-z0-9_.:-]{0,127})""")
-_DEVICE = r"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,127}"
+# Docker would read "0/../../dev/sda:/dev/sda" as a device node of the machine.
+_DEVICE = rf"(?:all|(?:gpu)?[0-9]{{1,3}}|{UUID})"
 _ARGUMENT = re.compile(
     rf'--device={re.escape(KIND)}={_DEVICE}|--gpus=all|--gpus="device={_DEVICE}(,{_DEVICE}){{0,63}}"'
     rf"|{re.escape(CAPABILITIES)}"
@@ -118,7 +121,7 @@ def engine_of(info: Mapping[str, Any]) -> Engine:
 
 def _folders(given: list[Any]) -> Iterator[str]:
     for text in given[:8]:
-        if isinstance(text, str) and text.startswith("/") and len(text) < 4096 and "\0" not in text:
+        if isinstance(text, str) and text.startswith("/") and len(text) < 4096 and text.isprintable():
             yield text
 
 
@@ -136,9 +139,9 @@ def _spec_names(root: Path, folders: Sequence[str]) -> frozenset[str]:
     names: set[str] = set()
     for path in _spec_files(root, folders):
         try:
-            with path.open("rb") as file:
+            with open_to_read(path) as file:
                 text = file.read(_MOST_SPEC_BYTES).decode("utf-8", errors="replace")
-        except OSError:
+        except (OSError, ValueError):
             continue
         if _IS_GPU.search(f"{text}\n"):
             names.update(_NAME.findall(text))
@@ -149,9 +152,9 @@ def _spec_files(root: Path, folders: Sequence[str]) -> Iterator[Path]:
     for folder in folders:
         try:
             entries = sorted((root / folder.lstrip("/")).iterdir())[:_MOST_FILES]
-        except OSError:
+        except (OSError, ValueError):
             continue
-        yield from (path for path in entries if path.suffix in {".yaml", ".json"} and path.is_file())
+        yield from (path for path in entries if path.suffix in {".yaml", ".json"})
 
 
 def _by_cdi(names: frozenset[str], gpus: Sequence[Gpu], *, all_of_them: bool) -> tuple[str, ...] | Failed:
@@ -181,7 +184,7 @@ def _by_gpus(gpus: Sequence[Gpu], *, all_of_them: bool) -> tuple[str, ...]:
 
 
 def _has_hook(root: Path) -> bool:
-    return any((root / folder / name).is_file() for folder in ("usr/bin", "usr/local/bin") for name in HOOKS)
+    return any(is_there(root / folder / name) for folder in ("usr/bin", "usr/local/bin") for name in HOOKS)
 
 
 def _no_way(engine: Engine, *, has_spec: bool) -> Failed:

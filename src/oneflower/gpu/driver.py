@@ -8,7 +8,7 @@ from typing import Final
 
 from oneflower.foreign_text import shown
 from oneflower.gpu.found import Failed, Gpu, Layer
-from oneflower.gpu.pci import PciGpu
+from oneflower.gpu.pci import PciGpu, is_there
 from oneflower.gpu.programs import Ran, Run
 from oneflower.gpu.smi import LIST, QUERY, SMI, Row, mig_devices, rows
 
@@ -64,12 +64,12 @@ class Driver:
 
 def check_driver(root: Path, run: Run, pci: Sequence[PciGpu], wanted: Sequence[str]) -> Driver | Failed:
     """Return the driver and the GPUs that were asked for; `wanted` is empty for all."""
-    if not (root / VERSION_FILE).is_file():
+    if not is_there(root / VERSION_FILE):
         return _not_loaded(pci)
     found = _query(run)
     if isinstance(found, Failed):
         return found
-    missing = [f"/{node}" for node in CONTROL_NODES if not (root / node).exists()]
+    missing = [f"/{node}" for node in CONTROL_NODES if not is_there(root / node)]
     if missing:
         return _failed(
             f"the module is loaded, but {' and '.join(missing)} is not there",
@@ -81,7 +81,7 @@ def check_driver(root: Path, run: Run, pci: Sequence[PciGpu], wanted: Sequence[s
 
 def make_device_nodes(root: Path, run: Run) -> None:
     """Make the nodes that CUDA needs where a loaded driver has not: nobody may have used a GPU yet."""
-    if (root / VERSION_FILE).is_file() and not all((root / node).exists() for node in CONTROL_NODES):
+    if is_there(root / VERSION_FILE) and not all(is_there(root / node) for node in CONTROL_NODES):
         _ended(run, MAKE_NODES)
 
 

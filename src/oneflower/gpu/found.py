@@ -1,10 +1,20 @@
 """What was found of a machine's GPUs, and the first layer that does not work."""
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 GIB: Final = 1 << 30
+HEX: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+UUID: Final = rf"GPU-{HEX}|MIG-{HEX}|MIG-GPU-{HEX}/[0-9]{{1,2}}/[0-9]{{1,2}}"
+"""How `nvidia-smi -L` names a GPU or a MIG device; the last form is that before driver 470."""
+_UUID = re.compile(UUID)
+
+
+def is_uuid(text: object) -> bool:
+    """Whether this is a UUID of a GPU or of a MIG device, and nothing else."""
+    return isinstance(text, str) and _UUID.fullmatch(text) is not None
 
 
 class Layer(StrEnum):

@@ -8,9 +8,8 @@ from typing import Any, Final
 
 from oneflower.bounded_json import Bounds, parse_json
 from oneflower.foreign_text import shown
-from oneflower.gpu import torch_gpus
 from oneflower.gpu.found import Failed, Gpu, Layer
-from oneflower.gpu.programs import Ran, Run
+from oneflower.gpu.programs import TORCH_GPUS, Ran, Run
 
 PROBE_TIMEOUT_S: Final = 150.0
 REMOVE_TIMEOUT_S: Final = 20.0
@@ -46,7 +45,7 @@ def check_framework(run: Run, probe: Probe, arguments: Sequence[str], gpus: Sequ
     """Run the probe; return what it has seen."""
     _remove(run, probe)  # one of a boot that was cut off
     try:
-        ran = run(tuple(probe.command(probe.name, arguments, torch_gpus.__name__)), probe.timeout_s)
+        ran = run(tuple(probe.command(probe.name, arguments, TORCH_GPUS)), probe.timeout_s)
     except (OSError, ValueError) as error:
         return _container(f"{probe.docker} cannot be started: {error}")
     if ran.code is None:

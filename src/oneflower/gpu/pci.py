@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from oneflower.files import open_to_read
 from oneflower.gpu.found import Failed, Layer
 
 PCI_DEVICES: Final = "sys/bus/pci/devices"
@@ -41,6 +42,15 @@ def check_pci(root: Path) -> tuple[PciGpu, ...] | Failed:
     )
 
 
+def is_there(path: Path) -> bool:
+    """Return whether a path leads to something that this process can see."""
+    try:
+        path.stat()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def _is_gpu(folder: Path) -> bool:
     return _word(folder / "vendor") == _NVIDIA and _word(folder / "class").startswith(_DISPLAY)
 
@@ -55,7 +65,7 @@ def _gpu(folder: Path) -> PciGpu:
 
 def _word(path: Path) -> str:
     try:
-        with path.open("rb") as file:
+        with open_to_read(path) as file:  # a named pipe would block
             return file.read(_MOST_BYTES).decode("ascii", errors="replace").strip().lower()
     except OSError:
         return ""

@@ -4,12 +4,16 @@ import os
 import selectors
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 MOST_BYTES: Final = 1 << 20
+TORCH_GPUS: Final = "oneflower.gpu.torch_gpus"
+"""The module that asks PyTorch. It is run, not imported: Python warns of a program that is imported first."""
+LONGEST: Final = 500
+"""Characters of an error that it prints."""
 _CHUNK: Final = 1 << 16
 
 
@@ -39,8 +43,10 @@ Run = Callable[[Sequence[str], float], Ran]
 """Runs an argument list for at most so many seconds; OSError where that cannot be started."""
 
 
-def run_program(command: Sequence[str], timeout_s: float) -> Ran:
+def run_program(command: Sequence[str], timeout_s: float, *, environ: Mapping[str, str] | None = None) -> Ran:
     """Run a program; what it prints beyond `MOST_BYTES` is read and dropped.
+
+    It has ended when its own process has: children that it leaves, and their output, are not waited for.
 
     Raises
     ------
@@ -49,7 +55,7 @@ def run_program(command: Sequence[str], timeout_s: float) -> Ran:
     """
     deadline = time.monotonic() + timeout_s
     with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         try:
             texts = _read(process, deadline)
@@ -63,22 +69,29 @@ def run_program(command: Sequence[str], timeout_s: float) -> Ran:
 
 
 def _read(process: subprocess.Popen[bytes], deadline: float) -> list[str]:
-    """Return both outputs; TimeoutError where they are still open at the deadline."""
-    kept = {process.stdout: bytearray(), process.stderr: bytearray()}
-    with selectors.DefaultSelector() as selector:
-        for stream in kept:
-            if stream is not None:
-                selector.register(stream, selectors.EVENT_READ)
-        while selector.get_map():
-            left_s = deadline - time.monotonic()
-            if left_s <= 0:
-                raise TimeoutError
-            for key, _ in selector.select(left_s):
-                data = os.read(key.fd, _CHUNK)
-                if not data:
-                    selector.unregister(key.fileobj)
-                buffer = kept[key.fileobj]  # type: ignore[index]
-                buffer += data[: MOST_BYTES - len(buffer)]
+    """Return both outputs; TimeoutError where the process has not ended at the deadline."""
+    kept = {stream.fileno(): bytearray() for stream in (process.stdout, process.stderr) if stream is not None}
+    end = os.pidfd_open(process.pid)
+    try:
+        with selectors.DefaultSelector() as selector:
+            for descriptor in (end, *kept):
+                selector.register(descriptor, selectors.EVENT_READ)
+            while selector.get_map():
+                has_ended = end not in selector.get_map()
+                left_s = deadline - time.monotonic()
+                if left_s <= 0 and not has_ended:
+                    raise TimeoutError
+                ready = selector.select(0 if has_ended else left_s)
+                if has_ended and (not ready or left_s <= 0):
+                    break  # a child of it has the rest open
+                for key, _ in ready:
+                    data = b"" if key.fd == end else os.read(key.fd, _CHUNK)
+                    if not data:
+                        selector.unregister(key.fd)
+                    elif len(kept[key.fd]) < MOST_BYTES:
+                        kept[key.fd] += data[: MOST_BYTES - len(kept[key.fd])]
+    finally:
+        os.close(end)
     return [bytes(buffer).decode("utf-8", errors="replace") for buffer in kept.values()]
 
 

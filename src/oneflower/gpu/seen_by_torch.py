@@ -1,6 +1,5 @@
 """Which GPUs PyTorch sees in an environment, asked in a process of its own: this one may fork later."""
 
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +7,7 @@ from typing import Final
 
 from oneflower.bounded_json import Bounds, parse_json
 from oneflower.foreign_text import cut
-from oneflower.gpu import torch_gpus
+from oneflower.gpu.programs import LONGEST, TORCH_GPUS, run_program
 
 TIMEOUT_S: Final = 120.0
 """Importing PyTorch takes seconds, and starting CUDA on eight GPUs some more."""
@@ -40,17 +39,17 @@ class Seen:
 
 def seen_by_torch(environ: Mapping[str, str], *, timeout_s: float = TIMEOUT_S) -> Seen:
     """Ask the PyTorch of this Python, in a new process with the environment `environ`."""
-    command = [sys.executable, "-P", "-m", torch_gpus.__name__]
+    command = [sys.executable, "-P", "-m", TORCH_GPUS]
     try:
-        ran = subprocess.run(command, env=dict(environ), capture_output=True, timeout=timeout_s, check=False)
-    except subprocess.TimeoutExpired:
-        return Seen(error=f"PyTorch did not say within {timeout_s:.0f} s which GPUs it sees")
+        ran = run_program(command, timeout_s, environ=environ)
     except OSError as error:
         return Seen(error=f"{command[0]} cannot be started: {error.strerror}")
-    return _parsed(ran.stdout, ran.returncode)
+    if ran.code is None:
+        return Seen(error=f"PyTorch did not say within {timeout_s:.0f} s which GPUs it sees")
+    return _parsed(ran.out, ran.code)
 
 
-def _parsed(output: bytes, code: int) -> Seen:
+def _parsed(output: str, code: int) -> Seen:
     lines = output.strip().splitlines()
     try:
         said = parse_json(lines[-1], _BOUNDS) if lines else None
@@ -74,4 +73,4 @@ def _names(devices: object) -> tuple[str, ...]:
 
 
 def _text(value: object) -> str:
-    return cut(value, torch_gpus.LONGEST) if isinstance(value, str) else ""
+    return cut(value, LONGEST) if isinstance(value, str) else ""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from oneflower.foreign_text import shown
-from oneflower.gpu.found import GIB, Gpu
+from oneflower.gpu.found import GIB, HEX, UUID, Gpu
 
 SMI: Final = "nvidia-smi"
 COLUMNS: Final = ("index", "uuid", "name", "memory.total", "driver_version", "mig.mode.current")
@@ -17,13 +17,10 @@ _LONGEST_NAME: Final = 100
 _INDEX = re.compile(r"[0-9]{1,3}", re.ASCII)
 _MEMORY = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 _VERSION = re.compile(r"[0-9]{1,5}(\.[0-9]{1,5}){1,3}", re.ASCII)
-_HEX = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-_UUID = re.compile(rf"GPU-{_HEX}", re.ASCII)
-_LISTED_GPU = re.compile(rf"GPU ([0-9]{{1,3}}): .{{1,200}} \(UUID: GPU-{_HEX}\)", re.ASCII)
+_UUID = re.compile(rf"GPU-{HEX}")
+_LISTED_GPU = re.compile(rf"GPU ([0-9]{{1,3}}): .{{1,200}} \(UUID: GPU-{HEX}\)", re.ASCII)
 _LISTED_MIG = re.compile(
-    rf"\s+MIG ([0-9a-z.+]{{1,32}})\s+Device\s+[0-9]{{1,3}}: \(UUID: "
-    rf"(MIG-(?:{_HEX}|GPU-{_HEX}/[0-9]{{1,2}}/[0-9]{{1,2}}))\)",
-    re.ASCII,
+    rf"\s+MIG ([0-9a-z.+]{{1,32}})\s+Device\s+[0-9]{{1,3}}: \(UUID: ((?=MIG-)(?:{UUID}))\)", re.ASCII
 )
 _GIGABYTES = re.compile(r"\.([0-9]{1,4})gb", re.ASCII)
 

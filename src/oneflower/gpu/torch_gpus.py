@@ -7,32 +7,36 @@ A VM runs it in a container, `simulate` and `up` beside themselves.
 import json
 import sys
 import warnings
-from typing import Any, Final
+from typing import Any
 
-LONGEST: Final = 500
-"""Characters of an error."""
+from oneflower.gpu.programs import LONGEST
 
 
 def asked() -> dict[str, Any]:
     """Return PyTorch's version, its CUDA's, the GPUs (name, bytes of memory), and the first error."""
-    try:
-        import torch  # noqa: PLC0415 - this process is for it
-    except ModuleNotFoundError as error:
-        missing = error.name or ""
-        return (
-            {"torch": None} if missing == "torch" else {"torch": "unknown", "error": f"{missing} is missing"}
-        )
-    except Exception as error:  # noqa: BLE001 - a broken package raises anything
-        return {"torch": "unknown", "error": f"PyTorch cannot be imported: {error}"[:LONGEST]}
-    said: dict[str, Any] = {"torch": str(torch.__version__), "cuda": torch.version.cuda, "devices": []}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        said["available"] = torch.cuda.is_available()
-    if torch.version.cuda is not None:
+        warnings.simplefilter("ignore")  # with PYTHONWARNINGS=error they would be errors
         try:
+            import torch  # noqa: PLC0415 - this process is for it
+        except ModuleNotFoundError as error:
+            missing = error.name or ""
+            if missing == "torch":
+                return {"torch": None}
+            return {"torch": "unknown", "error": f"{missing} is missing"}
+        except Exception as error:  # noqa: BLE001 - a broken package raises anything
+            return {"torch": "unknown", "error": f"PyTorch cannot be imported: {error}"[:LONGEST]}
+        return _answer(torch)
+
+
+def _answer(torch: Any) -> dict[str, Any]:
+    said: dict[str, Any] = {"torch": "unknown", "devices": []}
+    try:
+        said["torch"], said["cuda"] = str(torch.__version__), torch.version.cuda
+        said["available"] = torch.cuda.is_available()
+        if said["cuda"] is not None:
             _compute(torch, said["devices"])
-        except Exception as error:  # noqa: BLE001 - the answer says what it was
-            said["error"] = str(error)[:LONGEST]
+    except Exception as error:  # noqa: BLE001 - the answer says what it was
+        said["error"] = (str(error) or type(error).__name__)[:LONGEST]
     return said
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from oneflower.foreign_text import shown
-from oneflower.gpu.pci import PCI_DEVICES, pci_gpus
+from oneflower.gpu.pci import PCI_DEVICES, is_there, pci_gpus
 
 _WSL: Final = Path("dev/dxg")
 """There Windows gives the GPU to Linux: nothing of NVIDIA's is on the bus."""
@@ -65,7 +65,7 @@ def _refused(error: str) -> str:
 
 def has_gpu(root: Path = Path("/")) -> bool:
     """Return whether an NVIDIA GPU is on the PCI bus, or its driver is loaded where the bus is not shown."""
-    if (root / _WSL).exists():
+    if is_there(root / _WSL):
         return True
-    hidden = not (root / PCI_DEVICES).is_dir()
-    return bool(pci_gpus(root)) or (hidden and (root / "proc/driver/nvidia").exists())
+    hidden = not is_there(root / PCI_DEVICES)
+    return bool(pci_gpus(root)) or (hidden and is_there(root / "proc/driver/nvidia"))

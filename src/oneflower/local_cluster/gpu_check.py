@@ -8,6 +8,7 @@ from typing import Final
 from oneflower.errors import GpuError
 from oneflower.flower.app_gpus import VISIBLE, gpu_environment
 from oneflower.foreign_text import shown
+from oneflower.gpu.programs import TORCH_GPUS
 from oneflower.gpu.seen_by_torch import Seen, seen_by_torch
 from oneflower.gpu.unusable import NO_GPU, Unusable, has_gpu, why_unusable
 from oneflower.settings import Settings
@@ -16,7 +17,7 @@ from oneflower.words import counted
 
 Look = Callable[[Mapping[str, str]], Seen]
 HOW_TO_CHOOSE: Final = "correct FL_CUDA_VISIBLE_DEVICES (nvidia-smi -L lists the GPUs), or leave it out"
-HOW_TO_ASK: Final = "run `python -m oneflower.gpu.seen_by_torch`, which prints what PyTorch says"
+HOW_TO_ASK: Final = f"run `python -m {TORCH_GPUS}`, which prints what PyTorch says"
 _LONGEST: Final = 300
 
 

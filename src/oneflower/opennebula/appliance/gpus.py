@@ -8,6 +8,7 @@ from oneflower.errors import GpuError, StateError
 from oneflower.files import read_json
 from oneflower.gpu import Found, Gpu, Layer, Probe, detect
 from oneflower.gpu.container import is_argument
+from oneflower.gpu.found import is_uuid
 from oneflower.gpu.framework import NAME, PROBE_TIMEOUT_S
 from oneflower.opennebula.appliance.layout import Layout
 from oneflower.opennebula.appliance.stage import Stage
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 
 KEY: Final = "FL_GPU"
 _MOST_GPUS: Final = 1024
+_MOST_BYTES: Final = 1 << 50
+_LONGEST_NAME: Final = 300
 
 
 def look(stage: Stage, settings: Settings) -> dict[str, str]:
@@ -126,12 +129,16 @@ def _parsed(content: dict[str, Any], asked: str) -> Found:
 
 
 def _gpu(content: dict[str, Any]) -> Gpu:
-    return Gpu(
-        index=int(content["index"]),
-        uuid=str(content["uuid"]),
-        name=str(content["name"]),
-        memory_bytes=int(content["memory_bytes"]),
-    )
+    uuid, name = content["uuid"], content["name"]
+    if not is_uuid(uuid) or not isinstance(name, str) or len(name) > _LONGEST_NAME:
+        raise ValueError("it names no GPU")
+    index, memory_bytes = (content[key] for key in ("index", "memory_bytes"))
+    # Not isinstance: True is an int, too.
+    if type(index) is not int or type(memory_bytes) is not int:
+        raise ValueError("a number is none")
+    if not (0 <= index < _MOST_GPUS and 0 < memory_bytes <= _MOST_BYTES):
+        raise ValueError("a number is out of its range")
+    return Gpu(index=index, uuid=uuid, name=name, memory_bytes=memory_bytes)
 
 
 def _write(layout: Layout, settings: Settings, found: Found) -> None:

@@ -1,5 +1,8 @@
 """A process that is forked has never started CUDA; with stubs of `torch.cuda`, so that no GPU is needed."""
 
+import sys
+import types
+
 import pytest
 import torch
 from flwr.app import RecordDict
@@ -88,11 +91,22 @@ def test_an_app_that_starts_cuda_at_import_is_not_forked(warm, source, reason):
     assert "oneflower.sdk.device.device()" in zygote.unforkable
 
 
-def test_a_process_that_has_opened_cudas_memory_has_started_it(tmp_path):
-    (tmp_path / "3").symlink_to("/dev/nvidiactl")  # NVML opens that one, too
-    assert uses_cuda(tmp_path) == ""
-    (tmp_path / "4").symlink_to("/dev/nvidia-uvm")
-    assert uses_cuda(tmp_path) == cuda.OPENED
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("/dev/nvidiactl", ""),  # NVML opens these, too
+        ("/dev/nvidia0", ""),
+        ("/dev/nvidia-uvm-tools", ""),
+        ("/dev/nvidia-uvm", cuda.OPENED),
+        ("/dev/nvidia-uvm (deleted)", cuda.OPENED),
+        ("/run/nvidia/dev/nvidia-uvm", cuda.OPENED),
+        ("/dev/dxg", cuda.OPENED),
+        ("socket:[123]", ""),
+    ],
+)
+def test_a_process_that_has_opened_cudas_memory_has_started_it(tmp_path, target, reason):
+    (tmp_path / "3").symlink_to(target)
+    assert uses_cuda(tmp_path) == reason
 
 
 def test_this_process_has_not_started_it():
@@ -103,3 +117,17 @@ def test_this_process_has_not_started_it():
 def test_a_stub_of_torch_has_started_nothing(monkeypatch):
     monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", None)
     assert not is_poisoned()
+
+
+def test_another_package_of_its_name_has_started_nothing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", types.ModuleType("torch"))
+    assert uses_cuda() == ""
+    assert not is_poisoned()
+
+
+def test_the_child_that_probes_ends_there_whatever_is_raised(warm):
+    head = "import os\nimport torch\nPARENT = os.getpid()\n"
+    source = "def fails():\n    raise SystemExit(0)\ntorch.cuda._is_in_bad_fork = fails\n"
+    zygote, error = warm.load(warm.fab(head + source))
+    assert error is None
+    assert zygote.unforkable == cuda.UNKNOWN

@@ -12,29 +12,35 @@ _FIX: Final = "call oneflower.sdk.device.device() in its functions, and nothing 
 INITIALISED: Final = f"the app initialises CUDA when it is imported: {_FIX}"
 ASKED: Final = f"the app asks CUDA for its GPUs when it is imported, which starts the driver: {_FIX}"
 OPENED: Final = f"the app starts the CUDA driver when it is imported: {_FIX}"
+UNKNOWN: Final = f"a fork of the app's process cannot tell whether CUDA has started: {_FIX}"
 _DESCRIPTORS: Final = Path("/proc/self/fd")
-# cuInit opens it. NVML, which only watches and survives a fork, does not.
-_MEMORY_DEVICE: Final = "/dev/nvidia-uvm"
+# cuInit opens the first, by whatever path a container has it; NVML, which only watches and survives a fork,
+# does not. Under Windows (WSL) there is the second alone, for both.
+_DEVICES: Final = frozenset({"nvidia-uvm", "dxg"})
 
 
 def uses_cuda(descriptors: Path = _DESCRIPTORS) -> str:
     """Say how this process has started CUDA; empty where it has not."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
+    if _says("is_initialized"):
         return INITIALISED
-    return OPENED if _MEMORY_DEVICE in _targets(descriptors) else ""
+    return "" if _DEVICES.isdisjoint(_targets(descriptors)) else OPENED
 
 
 def is_poisoned() -> bool:
     """Return, in a forked child, whether PyTorch says that its parent has started CUDA's driver."""
-    torch = sys.modules.get("torch")
-    asked = getattr(getattr(torch, "cuda", None), "_is_in_bad_fork", None)
-    return asked is not None and bool(asked())
+    return _says("_is_in_bad_fork")
+
+
+def _says(name: str) -> bool:
+    """Ask PyTorch; another package of its name, or a stub, says nothing."""
+    asked = getattr(getattr(sys.modules.get("torch"), "cuda", None), name, None)
+    return callable(asked) and bool(asked())
 
 
 def _targets(descriptors: Path) -> set[str]:
+    """Return the names of what is open, without their folders."""
     found = set()
     for each in descriptors.iterdir():
         with suppress(OSError):  # that of the listing itself is closed by now
-            found.add(str(each.readlink()))
+            found.add(each.readlink().name.removesuffix(" (deleted)"))
     return found

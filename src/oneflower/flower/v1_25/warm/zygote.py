@@ -29,7 +29,7 @@ from oneflower.flower.app_packages import use_packages
 from oneflower.flower.uncollected import uncollected
 from oneflower.flower.v1_25.warm import exchange
 from oneflower.flower.v1_25.warm.app import error_of, load_app, run_app
-from oneflower.flower.v1_25.warm.cuda import ASKED, is_poisoned, uses_cuda
+from oneflower.flower.v1_25.warm.cuda import ASKED, UNKNOWN, is_poisoned, uses_cuda
 from oneflower.flower.v1_25.warm.exchange import Parcel, ParcelWriter
 from oneflower.flower.v1_25.warm.fresh_child import LateImports, RandomStates, enter_child, import_all
 from oneflower.flower.v1_25.workarounds.quick_arrays import make_quickly
@@ -38,6 +38,7 @@ from oneflower.output import steady_output
 
 CHILD_OOM_SCORE = "500"
 """When memory runs out the kernel takes the child, not the SuperNode: -1000 to 1000, 0 is usual."""
+_FAILED = 2
 
 
 class Zygote:
@@ -170,10 +171,16 @@ def unforkable() -> str:
         return cuda
     probe = os.fork()
     if probe == 0:
-        os._exit(int(is_poisoned()))
+        try:
+            code = int(is_poisoned())
+        except BaseException:  # noqa: BLE001 - whatever happens, the child ends here
+            code = _FAILED
+        finally:
+            os._exit(code)
     _, status = os.waitpid(probe, 0)
-    if os.waitstatus_to_exitcode(status) == 1:
-        return ASKED
+    ended = os.waitstatus_to_exitcode(status)
+    if ended:
+        return ASKED if ended == 1 else UNKNOWN
     threads = sum(1 for _ in Path("/proc/self/task").iterdir())
     return f"the app starts {threads - 1} native threads when it is imported" if threads > 1 else ""
 
