@@ -91,6 +91,7 @@ def named(state: "TrainingState", event: ClientNamed, entry: Entry) -> None:
     """Note what a client is called; one that has come back under another id goes on with its history."""
     client = _client(state, event.client)
     state.names[event.client] = event.name
+    client.renamed = client.renamed or _is_other(client, event)
     away = (each for each in state.roster.values() if each is not client and not each.is_here)
     before = next((each for each in away if _may_be(each, client, event.name, event.partition)), None)
     if before is not None:
@@ -103,7 +104,18 @@ def named(state: "TrainingState", event: ClientNamed, entry: Entry) -> None:
 def _may_be(before: Client, client: Client, name: str, partition: int | None) -> bool:
     """Tell whether a client that says this of itself is the one of an earlier id, as far as that has told."""
     parts = {before.partition, partition} - {None}
-    return before is not client and before.label == name and len(parts) < 2
+    is_taken = (
+        before.gpus is not None and client.renamed
+    )  # its GPUs are not those of a client of another name
+    return before is not client and before.label == name and len(parts) < 2 and not is_taken
+
+
+def _is_other(client: Client, event: ClientNamed) -> bool:
+    """Tell whether a client says now that it is another; while two of one name are here, one has a suffix."""
+    same = {event.name, f"{event.name}/{event.partition}", f"{event.name}/{client.name[-6:]}"}
+    return bool(client.label) and (
+        client.label not in same or client.partition not in (None, event.partition)
+    )
 
 
 def _hand_over(state: "TrainingState", before: Client, client: Client) -> None:

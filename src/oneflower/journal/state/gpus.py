@@ -1,10 +1,12 @@
 """What the GPUs of each client measured last, and the XID errors of them all."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain, count
 from typing import TYPE_CHECKING, Final, Self
 
+from oneflower.foreign_text import printable
 from oneflower.gpu.readings import MOST_GPUS, MOST_XIDS, PROCESSOR, Reading
 from oneflower.journal.events import Entry, GpuSeen
 from oneflower.journal.state.records import Client
@@ -22,8 +24,8 @@ class ClientGpus:
     Attributes
     ----------
     series
-        The label of its metrics. It stays the same, whatever the client calls itself later, and no other
-        client has it.
+        The label of its metrics, as it is shown. It stays the same, whatever the client calls itself later,
+        and no other client has it.
     device
         What its app trained on last; empty where it did not say so.
     readings
@@ -63,13 +65,6 @@ class ClientGpus:
         """Return what stays of it when its client is started again: it may have no GPU any more."""
         return replace(self, device="", readings={})
 
-    def after(self, before: Self) -> Self:
-        """Return it as that of the client which was `before` this one under another id of Flower's."""
-        xids = {place: dict(found) for place, found in before.xids.items()}
-        for place, found in self.xids.items():
-            xids[place] = _added(xids.get(place, {}), found)
-        return replace(self, series=before.series, xids=dict(list(xids.items())[:MOST_GPUS]))
-
 
 def seen(state: "TrainingState", event: GpuSeen, entry: Entry) -> None:
     """Keep the last reading of a client."""
@@ -77,17 +72,18 @@ def seen(state: "TrainingState", event: GpuSeen, entry: Entry) -> None:
     if client is None:
         client = state.roster[event.client] = Client(event.client)
     client.seen(entry.time)
-    before = client.gpus or ClientGpus(series=_series(state, client))
-    client.gpus = before.with_seen(event)
+    if client.gpus is None:
+        client.gpus = ClientGpus(series=_series(client, state.gpu_series))
+        state.gpu_series[client.gpus.series] = None
+    client.gpus = client.gpus.with_seen(event)
 
 
-def _series(state: "TrainingState", client: Client) -> str:
+def _series(client: Client, given: Collection[str]) -> str:
     """Return a label that no client has had: what it calls itself, with its id where another has that."""
-    taken = {each.gpus.series for each in state.roster.values() if each.gpus is not None}
-    if client.shown not in taken:
-        return client.shown
-    short = f"{client.shown}/{client.name[-6:]}"
-    return short if short not in taken else f"{client.shown}/{client.name}"
+    name = client.shown
+    whole = f"{name}/{client.name}"
+    forms = chain([name, f"{name}/{client.name[-6:]}", whole], (f"{whole}/{number}" for number in count(2)))
+    return next(shown for shown in map(printable, forms) if shown not in given)
 
 
 def _added(before: Mapping[int, int], new: Mapping[int, int]) -> dict[int, int]:

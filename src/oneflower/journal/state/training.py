@@ -83,6 +83,8 @@ class TrainingState:
         In how many rounds a client, by Flower's id, was given less weight or a smaller change than it sent.
     loop
         What an app has done that sends its messages by itself; None for one that does not.
+    gpu_series
+        The labels that metrics of GPUs have had, in the order in which they were given.
     parts
         The VM ids by the part of the data that they have.
     unknown, broken, last_broken
@@ -148,6 +150,7 @@ class TrainingState:
     failures: Counter[LeftOutCode] = field(default_factory=Counter)
     quarantines: Counter[LeftOutCode] = field(default_factory=Counter)
     bounded: Counter[str] = field(default_factory=Counter)
+    gpu_series: dict[str, None] = field(default_factory=dict)
 
     refused: Counter[RefusalCode] = field(default_factory=Counter)
     key_alarms: dict[str, JoinRefused] = field(default_factory=dict)
