@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def started(state: "TrainingState", event: TrainingStarted, entry: Entry) -> None:
     """Begin from nothing: whatever was trained before is no part of this model."""
     if state.finished_before:
-        for kept in (state.undone, state.moments, state.roster, state.gpu_series):
+        for kept in (state.undone, state.moments, state.roster):
             kept.clear()
     else:
         _undo(state, 0)

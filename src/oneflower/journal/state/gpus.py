@@ -1,7 +1,7 @@
 """What the GPUs of each client measured last, and the XID errors of them all."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain, count
 from typing import TYPE_CHECKING, Final, Self
@@ -65,6 +65,10 @@ class ClientGpus:
         """Return what stays of it when its client is started again: it may have no GPU any more."""
         return replace(self, device="", readings={})
 
+    def after(self, _before: Self) -> Self:
+        """Return it as it is: a client that gets a history keeps its own series and errors."""
+        return self
+
 
 def seen(state: "TrainingState", event: GpuSeen, entry: Entry) -> None:
     """Keep the last reading of a client."""
@@ -73,17 +77,17 @@ def seen(state: "TrainingState", event: GpuSeen, entry: Entry) -> None:
         client = state.roster[event.client] = Client(event.client)
     client.seen(entry.time)
     if client.gpus is None:
-        client.gpus = ClientGpus(series=_series(client, state.gpu_series))
-        state.gpu_series[client.gpus.series] = None
+        client.gpus = ClientGpus(series=_series(state, client))
+        state.gpu_series[client.gpus.series] = client.name
     client.gpus = client.gpus.with_seen(event)
 
 
-def _series(client: Client, given: Collection[str]) -> str:
-    """Return a label that no client has had: what it calls itself, with its id where another has that."""
-    name = client.shown
+def _series(state: "TrainingState", client: Client) -> str:
+    """Return a label that no client has: what it calls itself, with its id where another has that."""
+    name, given = client.shown, state.gpu_series
     whole = f"{name}/{client.name}"
     forms = chain([name, f"{name}/{client.name[-6:]}", whole], (f"{whole}/{number}" for number in count(2)))
-    return next(shown for shown in map(printable, forms) if shown not in given)
+    return next(shown for shown in map(printable, forms) if given.get(shown) not in state.roster)
 
 
 def _added(before: Mapping[int, int], new: Mapping[int, int]) -> dict[int, int]:

@@ -149,8 +149,6 @@ class Client:
         None where the journal does not tell of joining and leaving.
     gone
         It was there under an earlier start, and has not been heard of since.
-    renamed
-        Under this id it has been called something else, or has had another part of the data.
     gpus
         None where it has none, or FL_GPU_ENABLED is NO.
     """
@@ -168,7 +166,6 @@ class Client:
     train_seconds: float | None = None
     connected: bool | None = None
     gone: bool = False
-    renamed: bool = False
     rounds: dict[int, Outcome] = field(default_factory=dict)
     measured: dict[int, Measured] = field(default_factory=dict)
     gpus: Optional["ClientGpus"] = None
@@ -202,8 +199,9 @@ class Client:
         own, other.rounds = other.rounds, dict(self.rounds)
         for number, outcome in own.items():
             other.note(number, outcome)
-        if self.gpus is not None and other.gpus is None:
-            other.gpus = self.gpus.before_any_reading()
+        if self.gpus is not None:
+            gone = self.gpus.before_any_reading()
+            other.gpus = gone if other.gpus is None else other.gpus.after(gone)
         shown, other.measured = other.measured, dict(self.measured)
         for number, measured in shown.items():
             other.measure(number, measured)

@@ -84,7 +84,10 @@ class TrainingState:
     loop
         What an app has done that sends its messages by itself; None for one that does not.
     gpu_series
-        The labels that metrics of GPUs have had, in the order in which they were given.
+        The labels of the GPUs' metrics, in the order in which they were given, with the client that has it or
+        goes on for the one that had it.
+    renamed
+        Flower's ids that have called themselves something else, or have had another part of the data.
     parts
         The VM ids by the part of the data that they have.
     unknown, broken, last_broken
@@ -150,7 +153,8 @@ class TrainingState:
     failures: Counter[LeftOutCode] = field(default_factory=Counter)
     quarantines: Counter[LeftOutCode] = field(default_factory=Counter)
     bounded: Counter[str] = field(default_factory=Counter)
-    gpu_series: dict[str, None] = field(default_factory=dict)
+    gpu_series: dict[str, str] = field(default_factory=dict)
+    renamed: set[str] = field(default_factory=set)
 
     refused: Counter[RefusalCode] = field(default_factory=Counter)
     key_alarms: dict[str, JoinRefused] = field(default_factory=dict)
