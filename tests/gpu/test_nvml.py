@@ -45,7 +45,16 @@ def test_a_mig_instance_says_its_memory_and_the_temperature_of_its_card():
 
 @pytest.mark.parametrize(
     ("variable", "places"),
-    [(None, ["0", "1"]), ("1", ["1"]), (UUID, ["0"]), ("1,0", ["1", "0"]), ("", []), ("-1", []), ("7,x", [])],
+    [
+        (None, ["0", "1"]),
+        ("1", ["1"]),
+        (UUID, ["0"]),
+        ("1,0", ["1", "0"]),
+        ("", []),
+        ("-1", []),
+        ("7,x", []),
+        ("9" * 5000 + ",1", ["1"]),
+    ],
 )
 def test_only_the_selected_cards_are_read(variable, places):
     found = read(FakeNvml(H200, RTX), visible_devices(variable))

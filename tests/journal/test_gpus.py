@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from oneflower.gpu.readings import MOST_GPUS, MOST_XIDS, Reading
 from oneflower.journal import reduce
 from oneflower.journal.codec import entry_of, record_of
@@ -74,11 +76,67 @@ def test_a_restarted_client_goes_on_with_its_series_and_its_errors_and_without_o
     assert (found.series, found.xids) == ("edge-7", {"0": {31: 3}})
 
 
-def test_a_client_that_is_back_before_its_old_id_is_gone_gets_its_series_then():
-    entries = [*named(OLD), seen(OLD, Reading(index=0, xids={31: 1})), *named(NEW), seen(NEW, GPU)]
-    assert gpus_of(entries, NEW).series == "edge-7/222222"
+def test_a_client_that_is_back_before_its_old_id_is_gone_goes_on_with_its_series_if_it_has_none():
+    entries = [*named(OLD), seen(OLD, Reading(index=0, xids={31: 1})), *named(NEW)]
     found = gpus_of([*entries, entry("client_left", client=OLD)], NEW)
-    assert (found.series, found.readings, found.xids) == ("edge-7", {"0": GPU}, {"0": {31: 1}})
+    assert (found.series, found.readings, found.xids) == ("edge-7", {}, {"0": {31: 1}})
+    found = gpus_of([*entries, seen(NEW, GPU), entry("client_left", client=OLD)], NEW)
+    assert (found.series, found.readings, found.xids) == ("edge-7/222222", {"0": GPU}, {})
+
+
+@pytest.mark.parametrize("has_series", [True, False])
+@pytest.mark.parametrize("leaves_first", [True, False])
+def test_who_takes_the_name_of_a_client_that_is_gone_takes_neither_its_series_nor_its_errors(
+    has_series, leaves_first
+):
+    entries = [*named(OLD, partition=0), seen(OLD, Reading(index=0, xids={79: 7})), *named(NEW, "evil", 1)]
+    entries += [seen(NEW, Reading(index=0, xids={31: 1}))] if has_series else []
+    left, renamed = [entry("client_left", client=OLD)], named(NEW, partition=0)
+    entries += left + renamed if leaves_first else renamed + left
+    roster = reduce([*entries, seen(NEW, Reading(index=0, temperature_c=98.0), number=2)]).roster
+    assert roster[NEW].gpus.series == ("evil" if has_series else "edge-7/222222")
+    assert roster[NEW].gpus.xids == ({"0": {31: 1}} if has_series else {})
+    found = gpus_of([*entries, *named(OTHER, partition=0), seen(OTHER, GPU, number=3)], OTHER)
+    assert (found.series, found.xids) == ("edge-7", {"0": {79: 7}}), "the one that was gone is back"
+
+
+def test_a_client_that_had_a_suffix_while_its_old_id_was_here_goes_on_as_it():
+    entries = [*named(OLD, partition=3), seen(OLD, GPU), *named(NEW, "edge-7/3", 3)]
+    roster = reduce([*entries, entry("client_left", client=OLD), *named(NEW, partition=3)]).roster
+    assert (list(roster), roster[NEW].gpus.series) == ([NEW], "edge-7")
+
+
+def test_a_series_is_given_once_as_it_is_shown():
+    names = {OLD: "a\n", "41": "a\\n", "42": "b", "43": "b/44", "45": "b/44/2", "44": "b"}
+    entries = [each for client, name in names.items() for each in (*named(client, name), seen(client, GPU))]
+    found = [each.gpus.series for each in reduce(entries).roster.values()]
+    assert found == ["a\\n", "a\\n/41", "b", "b/44", "b/44/2", "b/44/3"]
+
+
+def test_a_new_client_costs_the_same_whatever_the_number_of_clients():
+    calls = []
+
+    class Counting(dict):
+        def __iter__(self):
+            calls.append("all")
+            return super().__iter__()
+
+        def values(self):
+            calls.append("all")
+            return super().values()
+
+    state = reduce([*named(OLD), seen(OLD, GPU)])
+    state.roster, state.gpu_series = Counting(state.roster), Counting(state.gpu_series)
+    for number in range(200):
+        state.take(seen(f"{number:010d}", GPU))
+    assert len(state.gpu_series) == 201
+    assert calls == []
+
+
+def test_a_training_from_the_beginning_gives_its_series_out_again():
+    began, done = entry("training_started", rounds=1), entry("training_finished", rounds=1)
+    state = reduce([began, *named(OLD), seen(OLD, GPU), done, began, *named(NEW), seen(NEW, GPU)])
+    assert state.roster[NEW].gpus.series == "edge-7"
 
 
 def test_what_a_client_sends_for_ever_stays_bounded():

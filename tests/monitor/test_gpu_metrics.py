@@ -13,7 +13,7 @@ from oneflower.monitor.metrics import exposition
 from oneflower.monitor.state.safety import Safety
 
 from ..making import entry
-from .gpu_events import FINE, MIG, SOME, STARTED, client
+from .gpu_events import BAD, FINE, MIG, SOME, STARTED, client
 from .test_metrics import BEGIN, promtool, samples
 
 
@@ -66,8 +66,31 @@ def test_the_number_of_series_is_bounded_and_all_gpus_are_counted():
     many = [STARTED, *(each for number in range(100) for each in client(number, *gpus))]
     found = samples(reduce(many))
     assert found["oneflower_gpus", ()] == 1600
+    assert found["oneflower_gpus_left_out", ()] == 600
     for name in ("oneflower_gpu_utilisation_ratio", "oneflower_gpu_xid_errors_total"):
         assert len([key for key in found if key[0] == name]) == MOST_GPUS
+
+
+def test_clients_of_many_hot_gpus_with_errors_push_no_other_client_out():
+    hot = [
+        Reading(index=index, temperature_c=99.0, xids=dict.fromkeys(range(1, 17), 1)) for index in range(16)
+    ]
+    hostile = [each for number in range(63) for each in client(number, *hot, name=f"evil-{number}")]
+    honest = [each for number in range(100, 300) for each in client(number, FINE)]
+    late = client(400, BAD, name="late")
+    found = samples(reduce([STARTED, *hostile, *honest, *late]))
+    shown = [labels for name, labels in found if name == "oneflower_gpu_temperature_celsius"]
+    assert len(shown) == MOST_GPUS
+    assert {f"edge-{number}" for number in range(100, 300)} <= {labels[-1] for labels in shown}
+    assert found["oneflower_gpu_xid_errors_total", ("1", "79", "late")] == 1
+    assert found["oneflower_gpus_left_out", ()] == 63 * 16 + 201 - MOST_GPUS
+
+
+def test_what_is_left_out_stays_the_same_when_a_gpu_gets_into_trouble():
+    many = [STARTED, *(each for number in range(MOST_GPUS + 1) for each in client(number, FINE))]
+    first = {key for key in samples(reduce(many)) if key[0] == "oneflower_gpu_utilisation_ratio"}
+    state = reduce([*many, *client(MOST_GPUS, Reading(index=0, utilisation=0.1, temperature_c=99.0))])
+    assert {key for key in samples(state) if key[0] == "oneflower_gpu_utilisation_ratio"} == first
 
 
 def test_promtool_finds_nothing_to_complain_about():

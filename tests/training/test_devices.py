@@ -124,26 +124,91 @@ def mark(partition=0, device=H200, **fields):
     return ClientMark(partition=partition, device=device, **fields)
 
 
+def reply(devices, node, *, trained=True, number=1, **fields):
+    """Let a node answer, as the server takes it up."""
+    said = mark(**fields)
+    devices.take(said, trained=trained)
+    devices.seen(number, str(node), said)
+
+
+def resumed(notes):
+    devices = Devices()
+    devices.resumed(notes)
+    return devices
+
+
 def test_an_error_and_an_evaluation_do_not_count_as_training():
     devices = Devices()
-    devices.take(mark(), trained=False)
-    devices.take(mark(partition=None), trained=True)
+    reply(devices, 7, trained=False)
+    reply(devices, 7, partition=None)
     assert devices.trained == {}
+    reply(devices, 7)
+    assert devices.trained == {"7": (0, H200)}
+
+
+def test_one_client_fills_the_kinds_of_no_other():
+    devices, notes = Devices(), {}
+    for number in range(1, 100):
+        reply(devices, "evil", number=number, partition=number, device=f"kind {number}")
+        reply(devices, "liar", number=number, partition=5000, device=f"other {number}")
+        devices.remark(notes, number, 100)
+    reply(devices, "honest", partition=0)
+    devices.remark(notes, 100, 100)
+    assert notes[DEVICES] == {H200: [0], "kind 1": [1], "other 1": [5000], "other 2": [5000]}
+    devices = resumed(notes)
+    reply(devices, "honest", partition=0, device=A10)
+    assert f"on {H200} before, on {A10} now" in devices.remark(notes, 101, 200).reason
+
+
+def test_who_names_the_partition_of_another_does_not_hide_its_change():
+    devices, notes = resumed({DEVICES: {H200: [0]}}), {}
+    reply(devices, "honest", partition=0, device=A10)
+    reply(devices, "evil", partition=0, device=H200)
+    assert (changed := devices.remark(notes, 3, 9)) is not None
+    assert (changed.clients, f"on {A10} now" in changed.reason) == (1, True)
+    devices = resumed({DEVICES: {H200: [0]}})
+    reply(devices, "evil", partition=0, device="first")
+    assert devices.remark(notes, 3, 9) is not None
+    reply(devices, "honest", number=4, partition=0, device=A10)
+    assert f"on {A10} now" in devices.remark(notes, 4, 9).reason
+
+
+@pytest.mark.parametrize("before", [{}, {DEVICES: {H200: list(range(300))}}])
+def test_one_client_causes_one_event_whatever_it_says_each_round(before):
+    devices, found = resumed(before), []
+    for number in range(1, 201):
+        reply(devices, "evil", number=number, partition=number, device=f"kind {number}")
+        reply(devices, "liar", number=number, partition=0, device=f"kind {number}")
+        found.append(devices.remark({}, number, 200))
+    assert [each.clients for each in found if each] == [2]
+
+
+def test_a_client_that_is_started_again_after_a_resume_is_named_once():
+    devices = resumed({DEVICES: {H200: [0]}})
+    reply(devices, 1, device=A10)
+    assert devices.remark({}, 1, 9) is not None
+    reply(devices, 2, number=2, device=A10)
+    assert devices.remark({}, 2, 9) is None
 
 
 def test_kinds_are_bounded_by_client_and_in_all():
     kinds = {}
     for number in range(100):
-        kinds = with_trained(kinds, {0: f"kind {number}", number + 1: f"own {number}"})
+        kinds = with_trained(kinds, [(0, f"kind {number}"), (number + 1, f"own {number}")])
     assert len(kinds) == MOST_KINDS
     assert sum(0 in partitions for partitions in kinds.values()) == 2
+
+
+def test_of_many_kinds_those_of_the_most_clients_are_noted():
+    rare = [(partition, f"kind {partition}") for partition in range(20)]
+    assert with_trained({}, [*rare, (90, H200), (91, H200)])[H200] == {90, 91}
 
 
 def test_a_sentence_names_few_kinds_and_there_is_one_a_round():
     devices, notes = Devices(), {DEVICES: {H200: list(range(1000))}}
     devices.resumed(notes)
     for partition in range(3000):
-        devices.take(mark(partition, f"{'x' * 50}-{partition}"), trained=True)
+        reply(devices, partition, partition=partition, device=f"{'x' * 50}-{partition}")
     assert len(devices.trained) == MOST_PARTITIONS
     changed = devices.remark(notes, 3, 9)
     assert changed.clients == 1000
@@ -152,14 +217,14 @@ def test_a_sentence_names_few_kinds_and_there_is_one_a_round():
     assert len(changed.reason) < 1000
     assert len(notes[DEVICES]) <= MOST_KINDS
     for partition in range(1000):
-        devices.take(mark(partition, "again another"), trained=True)
+        reply(devices, partition, partition=partition, device="again another")
     assert devices.remark(notes, 4, 9) is None
 
 
 def test_a_client_that_is_new_after_a_resume_has_changed_nothing():
     devices, notes = Devices(), {DEVICES: {H200: [0]}}
     devices.resumed(notes)
-    devices.take(mark(7, A10), trained=True)
+    reply(devices, 1, partition=7, device=A10)
     assert devices.remark(notes, 3, 9) is None
     assert notes[DEVICES] == {A10: [7], H200: [0]}
 

@@ -15,6 +15,8 @@ from oneflower.gpu.readings import MOST_GPUS, MOST_XIDS, Reading, short_name
 
 log = logging.getLogger(__name__)
 
+MOST_DIGITS: Final = 9
+"""Of a GPU's number: NVML takes 32 bits, and Python reads no number of 5,000 digits."""
 MOST_EVENTS: Final = 64
 """Errors that are taken of one GPU at a time: a GPU that fails may report them without end."""
 
@@ -97,9 +99,10 @@ class Nvml:
         return [each for each in found if each is not None]
 
     def _device(self, name: str) -> _Device | None:
+        is_number = name.isdecimal() and len(name) <= MOST_DIGITS
         handle = (
             self._ask("nvmlDeviceGetHandleByIndex", int(name))
-            if name.isdecimal()
+            if is_number
             else self._ask("nvmlDeviceGetHandleByUUID", name)
         )
         if handle is None:

@@ -1,7 +1,8 @@
 """What the clients' GPUs measure as Prometheus metrics: one series a GPU, as long as its client is here."""
 
 from collections.abc import Callable, Iterator
-from typing import Final
+from itertools import islice, zip_longest
+from typing import Final, TypeVar
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
@@ -10,6 +11,7 @@ from oneflower.gpu.readings import Reading
 from oneflower.journal import TrainingState
 from oneflower.monitor.state.gpus import GpuClient, gpu_clients
 
+Found = TypeVar("Found")
 Family = GaugeMetricFamily | CounterMetricFamily
 
 MOST_GPUS: Final = 1000
@@ -27,17 +29,18 @@ _GAUGES: Final[tuple[tuple[str, str, Callable[[Reading], float | None]], ...]] =
 
 def gpu_families(view: TrainingState) -> Iterator[Family]:
     """Yield every family; without GPUs they have no series."""
-    shown = _by_series(gpu_clients(view))
-    found = [(name, each) for name, client in shown.items() for each in client.gpus.readings.values()]
+    clients = _in_order(view)
+    found = [(each.gpus.series, reading) for each, reading in _in_turn(clients, _readings)]
     yield _gauge("oneflower_gpus", "GPUs that the clients have reported; 1000 have series.", len(found))
+    left_out = max(0, len(found) - MOST_GPUS)
+    yield _gauge("oneflower_gpus_left_out", "GPUs that have no series, as there are too many.", left_out)
     on_processor = GaugeMetricFamily(
         "oneflower_client_on_processor",
         "1 for a client that trains on its processor although FL_GPU_ENABLED is YES, else 0.",
         labels=["client"],
     )
-    for name, client in list(shown.items())[:MOST_GPUS]:
-        if client.gpus.device:
-            on_processor.add_metric([name], client.gpus.on_processor)
+    for each in [each for each in clients if each.gpus.device][:MOST_GPUS]:
+        on_processor.add_metric([each.gpus.series], each.gpus.on_processor)
     yield on_processor
     for metric, text, value_of in _GAUGES:
         family = GaugeMetricFamily(f"oneflower_gpu_{metric}", text, labels=LABELS)
@@ -47,12 +50,31 @@ def gpu_families(view: TrainingState) -> Iterator[Family]:
                 family.add_metric([name, reading.place, printable(reading.name)], value)
         yield family
     yield _ecc(found)
-    yield _xids(shown)
+    yield _xids(clients)
 
 
-def _by_series(clients: list[GpuClient]) -> dict[str, GpuClient]:
-    """Return the clients by label as it is shown: two series of one name would make a scrape fail."""
-    return {printable(each.gpus.series): each for each in clients}
+def _in_order(view: TrainingState) -> list[GpuClient]:
+    """Return the clients in the order in which they got their series: it stays the same between scrapes."""
+    places = {series: place for place, series in enumerate(view.gpu_series)}
+    return sorted(gpu_clients(view), key=lambda each: places.get(each.gpus.series, len(places)))
+
+
+def _in_turn(
+    clients: list[GpuClient], found_of: Callable[[GpuClient], list[Found]]
+) -> Iterator[tuple[GpuClient, Found]]:
+    """Yield the first thing of each client, then the second of each: one with many pushes nobody out."""
+    for turn in zip_longest(*map(found_of, clients)):
+        yield from ((client, each) for client, each in zip(clients, turn, strict=True) if each is not None)
+
+
+def _readings(client: GpuClient) -> list[Reading]:
+    return list(client.gpus.readings.values())
+
+
+def _errors(client: GpuClient) -> list[tuple[str, int, int]]:
+    """Return place, number and times; the first kind of each GPU comes first."""
+    of_gpus = [[(place, *each) for each in found.items()] for place, found in client.gpus.xids.items()]
+    return [each for turn in zip_longest(*of_gpus) for each in turn if each is not None]
 
 
 def _ecc(found: list[tuple[str, Reading]]) -> CounterMetricFamily:
@@ -64,17 +86,11 @@ def _ecc(found: list[tuple[str, Reading]]) -> CounterMetricFamily:
     return family
 
 
-def _xids(shown: dict[str, GpuClient]) -> CounterMetricFamily:
+def _xids(clients: list[GpuClient]) -> CounterMetricFamily:
     text = "XID errors that the driver has reported, by number."
     family = CounterMetricFamily("oneflower_gpu_xid_errors", text, labels=["client", "gpu", "xid"])
-    found = [
-        ([name, place, str(number)], times)
-        for name, client in shown.items()
-        for place, errors in client.gpus.xids.items()
-        for number, times in sorted(errors.items())
-    ]
-    for labels, times in found[:MOST_GPUS]:
-        family.add_metric(labels, times)
+    for client, (place, number, times) in islice(_in_turn(clients, _errors), MOST_GPUS):
+        family.add_metric([client.gpus.series, place, str(number)], times)
     return family
 
 

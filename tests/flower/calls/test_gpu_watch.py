@@ -93,6 +93,17 @@ def test_a_long_message_is_sampled_again_and_again(monkeypatch, cards):
     assert first.temperature_c == 64.0, "the highest"
 
 
+@pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), MemoryError()])
+def test_without_a_thread_for_it_the_app_works_and_nothing_is_measured(monkeypatch, cards, error):
+    def start(_):
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start)
+        mark = mark_of(app_on("NVIDIA H200"))
+    assert (mark.device, mark.gpus) == ("NVIDIA H200", ())
+
+
 def test_a_driver_that_hangs_holds_up_no_reply(monkeypatch, cards):
     monkeypatch.setattr(gpu_watch, "LONGEST_WAIT_S", 0.01)
     go_on = threading.Event()

@@ -54,16 +54,27 @@ class GpuWatch:
         self._stop = threading.Event()
         self._found: tuple[Reading, ...] = ()
         self._thread = threading.Thread(target=self._run, name="gpus", daemon=True)
-        self._thread.start()
+        self._runs = self._started()
 
     def end(self) -> tuple[Reading, ...]:
         """End it, and return what was measured; nothing where the driver does not answer in time."""
+        if not self._runs:
+            return ()
         self._stop.set()
         self._thread.join(LONGEST_WAIT_S)
         if self._thread.is_alive():
             log.warning("the GPUs are not read: the driver has not answered for %.0f s", LONGEST_WAIT_S)
             return ()
         return self._found
+
+    def _started(self) -> bool:
+        """Start the thread; False where the system has none left: the app works without being watched."""
+        try:
+            self._thread.start()
+        except (RuntimeError, MemoryError) as error:
+            log.warning("the GPUs are not read: no thread for it reason=%s", error)
+            return False
+        return True
 
     def _run(self) -> None:
         with self._opened() as gpus:

@@ -84,15 +84,17 @@ def _back_already(state: "TrainingState", client: Client) -> Client | None:
         return None
     names = list(state.roster)
     later = (state.roster[name] for name in names[names.index(client.name) + 1 :])
-    return next((each for each in later if _may_be(client, each, each.label, each.partition)), None)
+    return next((each for each in later if _may_be(state, client, each, each.label, each.partition)), None)
 
 
 def named(state: "TrainingState", event: ClientNamed, entry: Entry) -> None:
     """Note what a client is called; one that has come back under another id goes on with its history."""
     client = _client(state, event.client)
     state.names[event.client] = event.name
+    if _is_other(client, event):
+        state.renamed.add(client.name)
     away = (each for each in state.roster.values() if each is not client and not each.is_here)
-    before = next((each for each in away if _may_be(each, client, event.name, event.partition)), None)
+    before = next((each for each in away if _may_be(state, each, client, event.name, event.partition)), None)
     if before is not None:
         _hand_over(state, before, client)
     client.label, client.partition = event.name, event.partition
@@ -100,15 +102,28 @@ def named(state: "TrainingState", event: ClientNamed, entry: Entry) -> None:
         client.seen(entry.time)
 
 
-def _may_be(before: Client, client: Client, name: str, partition: int | None) -> bool:
+def _may_be(state: "TrainingState", before: Client, client: Client, name: str, partition: int | None) -> bool:
     """Tell whether a client that says this of itself is the one of an earlier id, as far as that has told."""
     parts = {before.partition, partition} - {None}
-    return before is not client and before.label == name and len(parts) < 2
+    if before is client or before.label != name or len(parts) == 2:
+        return False
+    return before.gpus is None or client.name not in state.renamed  # GPUs are not those of another client
+
+
+def _is_other(client: Client, event: ClientNamed) -> bool:
+    """Tell whether a client says now that it is another; while two of one name are here, one has a suffix."""
+    same = {event.name, f"{event.name}/{event.partition}", f"{event.name}/{client.name[-6:]}"}
+    return bool(client.label) and (
+        client.label not in same or client.partition not in (None, event.partition)
+    )
 
 
 def _hand_over(state: "TrainingState", before: Client, client: Client) -> None:
     """Let a client go on with the row of its earlier id."""
     before.come_back_as(client)
+    if before.gpus is not None:
+        state.gpu_series[before.gpus.series] = client.name
+    state.renamed.discard(before.name)
     del state.roster[before.name]
     if before.name in state.bounded:
         state.bounded[client.name] += state.bounded.pop(before.name)

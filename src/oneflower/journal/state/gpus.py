@@ -3,8 +3,10 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain, count
 from typing import TYPE_CHECKING, Final, Self
 
+from oneflower.foreign_text import printable
 from oneflower.gpu.readings import MOST_GPUS, MOST_XIDS, PROCESSOR, Reading
 from oneflower.journal.events import Entry, GpuSeen
 from oneflower.journal.state.records import Client
@@ -22,8 +24,8 @@ class ClientGpus:
     Attributes
     ----------
     series
-        The label of its metrics. It stays the same, whatever the client calls itself later, and no other
-        client has it.
+        The label of its metrics, as it is shown. It stays the same, whatever the client calls itself later,
+        and no other client has it.
     device
         What its app trained on last; empty where it did not say so.
     readings
@@ -63,12 +65,9 @@ class ClientGpus:
         """Return what stays of it when its client is started again: it may have no GPU any more."""
         return replace(self, device="", readings={})
 
-    def after(self, before: Self) -> Self:
-        """Return it as that of the client which was `before` this one under another id of Flower's."""
-        xids = {place: dict(found) for place, found in before.xids.items()}
-        for place, found in self.xids.items():
-            xids[place] = _added(xids.get(place, {}), found)
-        return replace(self, series=before.series, xids=dict(list(xids.items())[:MOST_GPUS]))
+    def after(self, _before: Self) -> Self:
+        """Return it as it is: a client that gets a history keeps its own series and errors."""
+        return self
 
 
 def seen(state: "TrainingState", event: GpuSeen, entry: Entry) -> None:
@@ -77,17 +76,18 @@ def seen(state: "TrainingState", event: GpuSeen, entry: Entry) -> None:
     if client is None:
         client = state.roster[event.client] = Client(event.client)
     client.seen(entry.time)
-    before = client.gpus or ClientGpus(series=_series(state, client))
-    client.gpus = before.with_seen(event)
+    if client.gpus is None:
+        client.gpus = ClientGpus(series=_series(state, client))
+        state.gpu_series[client.gpus.series] = client.name
+    client.gpus = client.gpus.with_seen(event)
 
 
 def _series(state: "TrainingState", client: Client) -> str:
-    """Return a label that no client has had: what it calls itself, with its id where another has that."""
-    taken = {each.gpus.series for each in state.roster.values() if each.gpus is not None}
-    if client.shown not in taken:
-        return client.shown
-    short = f"{client.shown}/{client.name[-6:]}"
-    return short if short not in taken else f"{client.shown}/{client.name}"
+    """Return a label that no client has: what it calls itself, with its id where another has that."""
+    name, given = client.shown, state.gpu_series
+    whole = f"{name}/{client.name}"
+    forms = chain([name, f"{name}/{client.name[-6:]}", whole], (f"{whole}/{number}" for number in count(2)))
+    return next(shown for shown in map(printable, forms) if given.get(shown) not in state.roster)
 
 
 def _added(before: Mapping[int, int], new: Mapping[int, int]) -> dict[int, int]:

@@ -83,6 +83,11 @@ class TrainingState:
         In how many rounds a client, by Flower's id, was given less weight or a smaller change than it sent.
     loop
         What an app has done that sends its messages by itself; None for one that does not.
+    gpu_series
+        The labels of the GPUs' metrics, in the order in which they were given, with the client that has it or
+        goes on for the one that had it.
+    renamed
+        Flower's ids that have called themselves something else, or have had another part of the data.
     parts
         The VM ids by the part of the data that they have.
     unknown, broken, last_broken
@@ -148,6 +153,8 @@ class TrainingState:
     failures: Counter[LeftOutCode] = field(default_factory=Counter)
     quarantines: Counter[LeftOutCode] = field(default_factory=Counter)
     bounded: Counter[str] = field(default_factory=Counter)
+    gpu_series: dict[str, str] = field(default_factory=dict)
+    renamed: set[str] = field(default_factory=set)
 
     refused: Counter[RefusalCode] = field(default_factory=Counter)
     key_alarms: dict[str, JoinRefused] = field(default_factory=dict)
