@@ -21,7 +21,11 @@ KIND: Final = "nvidia.com/gpu"
 SPEC_FOLDERS: Final = ("/etc/cdi", "/var/run/cdi")
 HOOKS: Final = ("nvidia-container-runtime-hook", "nvidia-container-runtime", "nvidia-container-toolkit")
 INFO_TIMEOUT_S: Final = 30.0
-GENERATE: Final = "`nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml`"
+GENERATE: Final = (
+    "`systemctl restart nvidia-cdi-refresh`, or where that unit is not there `nvidia-ctk cdi generate "
+    "--output=/etc/cdi/nvidia.yaml`"
+)
+"""In one place only: a file in /etc/cdi that nobody writes again is old after the driver's next update."""
 TOOLKIT: Final = "install NVIDIA Container Toolkit (docs/gpu.md; an image built with GPU=YES has it)"
 # Without these the old runtime gives a container the tools alone, not the libraries of CUDA.
 CAPABILITIES: Final = "--env=NVIDIA_DRIVER_CAPABILITIES=compute,utility"

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from oneflower.bounded_json import Bounds, parse_json
 from oneflower.foreign_text import shown
+from oneflower.gpu.container import GENERATE
 from oneflower.gpu.found import Failed, Gpu, Layer
 from oneflower.gpu.programs import TORCH_GPUS, Ran, Run
 
@@ -100,7 +101,7 @@ def _judged(said: Mapping[str, Any], gpus: Sequence[Gpu], *, needs_torch: bool) 
         return _failed(
             f"PyTorch sees {count} of {wanted} GPUs in the container",
             "compare `nvidia-smi -L` on the machine and in a container; write the CDI specification again: "
-            "`nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml`",
+            f"{GENERATE}",
         )
     return f"PyTorch {version} for CUDA {_text(cuda)} computes on {count} of {count} GPUs"
 
@@ -126,6 +127,11 @@ def _no_cuda(build: str, error: str) -> Failed:
             f"{build} has no code for this GPU's architecture: {error}",
             "use a GPU or a build of PyTorch that knows the other: docs/gpu.md has the versions",
         )
+    if "not yet initialized" in lower:  # CUDA error 802
+        return _failed(
+            f"{build} cannot use the GPU: {error}",
+            "a GPU on a board with NVSwitch (HGX, SXM) needs NVIDIA Fabric Manager: docs/gpu.md, Limits",
+        )
     if "busy or unavailable" in lower:
         return _failed(
             f"{build} cannot use the GPU: {error}",
@@ -134,7 +140,7 @@ def _no_cuda(build: str, error: str) -> Failed:
     return _failed(
         f"{build} cannot use the GPU: {error or 'torch.cuda.is_available() is False'}",
         "user 49999 must be able to open /dev/nvidia* (`ls -l /dev/nvidia*` shows mode 0666); write the CDI "
-        "specification again: `nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml`",
+        f"specification again: {GENERATE}",
     )
 
 
@@ -150,8 +156,8 @@ def _container(reason: str) -> Failed:
     return Failed(
         layer=Layer.CONTAINER,
         reason=reason,
-        remedy="write the CDI specification again after each change of the driver: `nvidia-ctk cdi generate "
-        "--output=/etc/cdi/nvidia.yaml`; `journalctl -u docker` has more",
+        remedy=f"write the CDI specification again after each change of the driver: {GENERATE}; "
+        "`journalctl -u docker` has more",
     )
 
 
