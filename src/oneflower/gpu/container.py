@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from oneflower.bounded_json import Bounds, parse_json
-from oneflower.files import open_to_read
 from oneflower.foreign_text import shown
 from oneflower.gpu.found import UUID, Failed, Gpu, Layer
-from oneflower.gpu.pci import is_there
+from oneflower.gpu.pci import first_bytes, is_there
 from oneflower.gpu.programs import Run
 
 KIND: Final = "nvidia.com/gpu"
@@ -143,8 +142,7 @@ def _spec_names(root: Path, folders: Sequence[str]) -> frozenset[str]:
     names: set[str] = set()
     for path in _spec_files(root, folders):
         try:
-            with open_to_read(path) as file:
-                text = file.read(_MOST_SPEC_BYTES).decode("utf-8", errors="replace")
+            text = first_bytes(path, _MOST_SPEC_BYTES).decode("utf-8", errors="replace")
         except (OSError, ValueError):
             continue
         if _IS_GPU.search(f"{text}\n"):

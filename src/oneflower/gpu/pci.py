@@ -1,10 +1,11 @@
 """The first layer: the NVIDIA GPUs on the machine's PCI bus, and what drives them."""
 
+import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from oneflower.files import open_to_read
 from oneflower.gpu.found import Failed, Layer
 
 PCI_DEVICES: Final = "sys/bus/pci/devices"
@@ -42,6 +43,18 @@ def check_pci(root: Path) -> tuple[PciGpu, ...] | Failed:
     )
 
 
+def first_bytes(path: Path, most: int) -> bytes:
+    """Read the beginning of a regular file; OSError for anything else, as a named pipe would block."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(f"{path} is no file")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(most)
+    finally:
+        os.close(descriptor)
+
+
 def is_there(path: Path) -> bool:
     """Return whether a path leads to something that this process can see."""
     try:
@@ -65,7 +78,6 @@ def _gpu(folder: Path) -> PciGpu:
 
 def _word(path: Path) -> str:
     try:
-        with open_to_read(path) as file:  # a named pipe would block
-            return file.read(_MOST_BYTES).decode("ascii", errors="replace").strip().lower()
-    except OSError:
+        return first_bytes(path, _MOST_BYTES).decode("ascii", errors="replace").strip().lower()
+    except (OSError, ValueError):
         return ""
