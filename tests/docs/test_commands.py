@@ -34,10 +34,13 @@ COMMAND = re.compile(
 ASSIGNMENT = re.compile(r"[A-Z_]+=")
 CODE = re.compile(r"`([^`]+)`", re.DOTALL)
 # PyTorch's libraries choose their code by the processor: docs/recovery.md, what the same bytes depend on.
-# Elsewhere the demo is compared with a simulation alone. The first is expected, the second was measured.
+# Elsewhere the demo is compared with a simulation alone. oneDNN has other code for AVX512 with VNNI.
 DEMO_SHA256 = {
-    "AVX512": "6507d6b6543f300e5fbb3f8dfb7319862653517fb9dcc211ebd6558f8071b46c",
-    "AVX2 AuthenticAMD": "740570b691a12269909599bd36a036fa06cda7ba9787f0c94539afe7e496fb2f",
+    "AVX512": {
+        "6507d6b6543f300e5fbb3f8dfb7319862653517fb9dcc211ebd6558f8071b46c",
+        "ac82f37c5c1bff717071c9e8c3ef7e49bd909d27625dccfff03b45967ed124c8",
+    },
+    "AVX2 AuthenticAMD": {"740570b691a12269909599bd36a036fa06cda7ba9787f0c94539afe7e496fb2f"},
 }
 BLOCK_TIMEOUT_S = 600
 NEEDED = ("Makefile", "pyproject.toml", "hatch_build.py", "apps", "examples")
@@ -181,7 +184,7 @@ def after_demo(tmp_path_factory):
     code, output = run("make demo", folder, environment(folder))
     assert code == 0, output
     digest = re.search(r"^SHA-256 +([0-9a-f]{64})$", output, re.MULTILINE)[1]
-    assert DEMO_SHA256.get(processor(), digest) == digest
+    assert digest in DEMO_SHA256.get(processor(), {digest})
     simulate = "oneflower simulate --context examples/demo/context.sh --clients 3 --state simulated"
     code, output = run(f"{simulate} && rm -r simulated", folder, environment(folder))
     assert code == 0, output

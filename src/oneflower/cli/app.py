@@ -72,12 +72,13 @@ def check(  # noqa: PLR0913 - one parameter per option
     required and none can be used.
     """
     # Imported here: it loads Flower's engine, and the app.
-    from oneflower.flower.app_gpus import gpu_environment  # noqa: PLC0415
+    from oneflower.flower.app_gpus import gpu_environment, is_no_container  # noqa: PLC0415
     from oneflower.lab.app_check.child import check_within  # noqa: PLC0415
     from oneflower.local_cluster.gpu_check import check_gpus  # noqa: PLC0415
 
     resolution = resolve(os.environ, read_context(context) if context else None)
     settings, values = _with_app_keys(folder, resolution.settings, options or ())
+    is_no_container(os.environ)
     missing = check_gpus(settings, os.environ)
     if missing:
         sys.stderr.write(f"warning: {missing}\n")
