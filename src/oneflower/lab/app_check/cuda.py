@@ -131,13 +131,13 @@ def watched() -> Iterator[Watched]:
 
 
 def check_cuda(folder: Path, seen: Watched, environ: Mapping[str, str]) -> Iterator[Finding]:
-    """Yield what there is to say, after the client has run; nothing for an app that has to do with no GPU."""
+    """Yield what there is to say, after the client has run; nothing for an app that runs without a GPU."""
     places = places_of(folder)
     asked = app_gpus(environ) is not None
     hard = [place for place in places if asked or not place.guarded]
     if hard:
         yield warning(DEVICE, f"the app names its device itself: {_listed(hard)}", HOW_TO_CHOOSE)
-    if asked or places:
+    if asked or hard:
         yield _on_gpu(seen) if asked and _count() else _not_checked(asked=asked)
 
 
