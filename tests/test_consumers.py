@@ -58,6 +58,8 @@ def settings_with(row, text):
         context["FL_STRATEGY"] = "Krum"
     if row.name == "FL_TARGET_METRIC_VALUE":
         context["FL_BEST_METRIC"] = "eval_acc"
+    if row.name == "FL_GPU_REQUIRED":
+        context["FL_GPU_ENABLED"] = "YES"
     return resolve({}, context | {row.name: text})
 
 

@@ -8,6 +8,7 @@ from flwr.common.constant import Status, SubStatus
 from flwr.common.inflatable import get_object_tree, no_object_id_recompute
 from flwr.common.typing import RunStatus
 from flwr.server.superlink.utils import check_abort
+from flwr.supercore.utils import uint64_to_int64
 
 from oneflower.flower.v1_25.lane import LANE, Rank
 from oneflower.flower.v1_25.workarounds import connections
@@ -248,7 +249,7 @@ def test_the_objects_of_a_run_go_a_few_at_a_time(superlink, apply, monkeypatch):
     assert not cleaner.is_alive()
     with LANE.turn(Rank.MESSAGE):
         assert kept.object_id in store
-        assert not store.query("SELECT * FROM run_objects WHERE run_id = ?", (superlink.run_id,))
+        assert not store.query(connections.OF_RUN, (uint64_to_int64(superlink.run_id),))
         assert len(store) == 5
     assert superlink.run_id not in connections.CLEARED
 
