@@ -38,19 +38,19 @@ def test_the_others_have_no_effect_without_gpus(name, text):
 
 
 @pytest.mark.parametrize(
-    ("text", "reason"),
+    ("text", "reason", "remedy"),
     [
-        ("80%", "it is a percentage, and a number without % is expected"),
-        ("0,5", "it is written with a comma, and a decimal point is expected"),
-        ("0", "it is too small"),
-        ("1.5", "it is too large"),
+        ("80%", "it is a percentage, and a number without % is expected", "did you mean {}'0.8'?"),
+        ("0,5", "it is written with a comma, and a decimal point is expected", "did you mean {}'0.5'?"),
+        ("0", "it is too small", "write for example {}'0.8'"),
+        ("1.5", "it is too large", "write for example {}'0.8'"),
     ],
 )
-def test_a_wrong_share_is_answered_with_a_right_one(text, reason):
+def test_a_wrong_share_is_answered_with_a_right_one(text, reason, remedy):
     with pytest.raises(SettingsError) as caught:
         notices(Role.SUPERNODE, GPU_MEMORY_FRACTION=text)
     assert f"{reason}; expected a finite number above 0, at most 1 (0.8 is 80 percent" in str(caught.value)
-    assert "write for example FL_GPU_MEMORY_FRACTION='0.8'" in str(caught.value)
+    assert remedy.format("FL_GPU_MEMORY_FRACTION=") in str(caught.value)
 
 
 @pytest.mark.parametrize("role", [Role.SUPERNODE, Role.BOTH])

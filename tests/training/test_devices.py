@@ -196,7 +196,21 @@ def test_kinds_are_bounded_by_client_and_in_all():
     for number in range(100):
         kinds = with_trained(kinds, [(0, f"kind {number}"), (number + 1, f"own {number}")])
     assert len(kinds) == MOST_KINDS
-    assert sum(0 in partitions for partitions in kinds.values()) == 2
+    assert sum(0 in partitions for partitions in kinds.values()) <= 2
+
+
+def test_kinds_of_one_client_give_way_to_a_new_one():
+    """A client that names another kind, and another partition, after each resume shuts nobody out."""
+    kinds = {f"kind {number}": {number} for number in range(MOST_KINDS - 1)} | {A10: {50, 51}}
+    kinds = with_trained(kinds, [(90, H200), (91, H200)])
+    assert kinds[H200] == {90, 91}
+    assert kinds[A10] == {50, 51}
+    assert len(kinds) == MOST_KINDS
+
+
+def test_a_kind_of_many_clients_does_not_give_way():
+    kinds = {f"kind {number}": {number, number + 100} for number in range(MOST_KINDS)}
+    assert with_trained(kinds, [(90, H200)]) == kinds
 
 
 def test_of_many_kinds_those_of_the_most_clients_are_noted():

@@ -7,6 +7,7 @@ from typing import Any
 
 from oneflower.errors import SettingsError
 from oneflower.settings.app_rules import fits
+from oneflower.settings.meant import meant
 from oneflower.settings.preflight import preflight
 from oneflower.settings.rules import advice, contradictions, raise_minimums
 from oneflower.settings.secrets import reason_shown, shown
@@ -14,7 +15,7 @@ from oneflower.settings.settings import Settings
 from oneflower.settings.sources import Given, Notice, Source, collect
 from oneflower.settings.table import BY_NAME, TABLE, read_by
 from oneflower.settings.use_cases import what_fits
-from oneflower.settings.values import Choice, Value
+from oneflower.settings.values import Value
 from oneflower.settings.variable import Consumer, Role, Variable
 
 
@@ -158,7 +159,7 @@ def _problem(variable: Variable, given: Given, reason: str) -> str:
 
 
 def _remedy(variable: Variable, text: str) -> str:
-    near = variable.kind.near(text) if isinstance(variable.kind, Choice) else None
+    near = meant(variable.kind, text)
     if near:
         return f"did you mean {variable.name}='{near}'?"
     if variable.command:

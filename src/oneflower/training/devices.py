@@ -132,15 +132,32 @@ def kinds_of(noted: object) -> Kinds:
 
 
 def with_trained(kinds: Kinds, trained: Sequence[Trained]) -> Kinds:
-    """Return the kinds with those of a round, the most common first: two of a partition, and 16 in all."""
+    """Return the kinds with those of a round, the most common first: two of a partition, and 16 in all.
+
+    A 17th kind replaces the one with the fewest partitions that nothing of this round was trained on, if it
+    has no more of them: one client that names another kind after each resume shuts nobody out.
+    """
     found = {kind: set(partitions) for kind, partitions in kinds.items()}
     common = Counter(kind for _, kind in trained)
     for partition, kind in sorted(trained, key=lambda each: (-common[each[1]], each)):
         of_client = sum(partition in partitions for partitions in found.values())
-        has_room = of_client < MOST_KINDS_OF_CLIENT and (kind in found or len(found) < MOST_KINDS)
-        if kind and has_room and len(found.get(kind, ())) < MOST_PARTITIONS:
+        if not kind or of_client >= MOST_KINDS_OF_CLIENT or not _has_room(found, kind, common):
+            continue
+        if len(found.get(kind, ())) < MOST_PARTITIONS:
             found.setdefault(kind, set()).add(partition)
     return found
+
+
+def _has_room(kinds: Kinds, kind: str, of_round: Mapping[str, int]) -> bool:
+    """Whether a kind can be noted; room is made for a new one where 16 are noted."""
+    if kind in kinds or len(kinds) < MOST_KINDS:
+        return True
+    idle = [each for each in kinds if each not in of_round]
+    fewest = min(idle, key=lambda each: (len(kinds[each]), each), default=None)
+    if fewest is None or len(kinds[fewest]) > of_round[kind]:
+        return False
+    del kinds[fewest]
+    return True
 
 
 def _changed(before: Kinds, trained: Mapping[str, Trained]) -> dict[str, Trained]:
