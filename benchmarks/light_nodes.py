@@ -34,6 +34,8 @@ from flwr.proto.fleet_pb2_grpc import FleetStub
 from flwr.proto.node_pb2 import Node
 from flwr.supercore.primitives.asymmetric import generate_key_pairs, public_key_to_bytes, sign_message
 
+from oneflower.flower.v1_25.bundles import ask, attach, attached
+
 HEARTBEAT_S = 30.0
 """As Flower's SuperNode has it; a node counts as online for twice as long."""
 POLL_S = 3.0
@@ -134,21 +136,24 @@ class LightNode:
         """Answer messages for ever."""
         while True:
             began = time.monotonic()
-            answer = await self._patient("PullMessages", fleet_pb2.PullMessagesRequest(node=self._node))
+            request = fleet_pb2.PullMessagesRequest(node=self._node)
+            if not self._options.single:
+                ask(request)
+            answer = await self._patient("PullMessages", request)
             if not answer.messages_list:
                 held = time.monotonic() - began
                 await asyncio.sleep(QUICK_S if held > 1.0 else POLL_S)
                 continue
             self._report.counts["messages"] += 1
             try:
-                await self._answer(answer.messages_list[0], answer.message_object_trees[0])
+                await self._answer(answer)
                 self._report.counts["replies"] += 1
             except (grpc.RpcError, ValueError, RuntimeError) as error:
                 self._report.errors[f"message dropped: {_words(error)}"] += 1
                 self._report.counts["dropped"] += 1
 
-    async def _answer(self, proto: Any, tree: Any) -> None:
-        message = message_from_proto(proto)
+    async def _answer(self, answer: Any) -> None:
+        message, tree = message_from_proto(answer.messages_list[0]), answer.message_object_trees[0]
         run = message.metadata.run_id
         if run not in self._known:
             known = await self._patient("GetRun", run_pb2.GetRunRequest(node=self._node, run_id=run))
@@ -156,7 +161,7 @@ class LightNode:
             await self._patient("GetFab", request)
             self._known.add(run)
         gate = asyncio.Semaphore(AT_ONCE)
-        ids = dict.fromkeys(each.object_id for each in iterate_object_tree(tree))
+        ids = {each.object_id for each in iterate_object_tree(tree)} - attached(answer).keys()
         await asyncio.gather(*(self._pull(gate, run, each) for each in ids))
         await self._patient(
             "ConfirmMessageReceived",
@@ -199,15 +204,15 @@ class LightNode:
             contents = {key: each.deflate() for key, each in get_all_nested_objects(reply).items()}
             tree = get_object_tree(reply)
             proto = message_to_proto(remove_content_from_message(reply))
-        answer = await self._patient(
-            "PushMessages",
-            fleet_pb2.PushMessagesRequest(
-                node=self._node,
-                messages_list=[proto],
-                message_object_trees=[tree],
-                clientapp_runtime_list=[0.1],
-            ),
+        request = fleet_pb2.PushMessagesRequest(
+            node=self._node,
+            messages_list=[proto],
+            message_object_trees=[tree],
+            clientapp_runtime_list=[0.1],
         )
+        if not self._options.single:
+            attach(request, contents.items())
+        answer = await self._patient("PushMessages", request)
 
         async def push(object_id: str) -> None:
             request = message_pb2.PushObjectRequest(
@@ -314,6 +319,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--signature-s", type=float, default=10.0, help="0: sign each call, as Flower's nodes"
     )
+    parser.add_argument("--single", action="store_true", help="a call for each object, as Flower's nodes")
     parser.add_argument("--churn", type=float, default=0.0, help="each tenth node lives for so many seconds")
     parser.add_argument("--report", type=Path, required=True)
     return parser.parse_args()

@@ -216,7 +216,8 @@ def light_nodes(address: str, nodes: int, options: argparse.Namespace, root: Pat
     for count, report in zip(share, reports, strict=True):
         command = [sys.executable, str(HERE / "light_nodes.py"), address, "--nodes", str(count)]
         command += ["--first", str(first), "--values", str(options.values), "--arrays", str(options.arrays)]
-        command += ["--signature-s", "0" if options.stock or options.stock_nodes else "10"]
+        if options.stock or options.stock_nodes:
+            command += ["--signature-s", "0", "--single"]
         command += ["--work", str(options.work), "--churn", str(options.churn), "--report", str(report)]
         processes.append(subprocess.Popen(command))
         first += count
@@ -341,7 +342,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=0.0, help="train for so long, however many rounds")
     parser.add_argument("--churn", type=float, default=0.0, help="each tenth node stays for so many seconds")
     parser.add_argument("--stock", action="store_true", help="Flower without workarounds, its own rounds")
-    parser.add_argument("--stock-nodes", action="store_true", help="nodes that sign each call by itself")
+    parser.add_argument(
+        "--stock-nodes", action="store_true", help="nodes that sign each call, and have one for each object"
+    )
     parser.add_argument("--keep", type=Path, help="copy the processes' logs to this folder")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     return parser.parse_args(arguments)

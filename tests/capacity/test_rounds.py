@@ -1,9 +1,11 @@
-"""What a round costs, by its calls."""
+"""What a round costs, by its steps and calls."""
 
 import pytest
 
 from oneflower.capacity import Federation, open_files, round_cost, superlink_memory_mb, through_sites
-from oneflower.capacity.rounds import MOST_NODES, calls_a_node
+from oneflower.capacity import rounds
+from oneflower.capacity.rounds import MOST_NODES, calls_a_node, steps_a_node
+from oneflower.flower.v1_25 import bundles
 from oneflower.flower.v1_25.workarounds import node_limits
 
 
@@ -11,11 +13,29 @@ def federation(**values):
     return Federation(**{"nodes": 100, "model_bytes": 400_000, **values})
 
 
-def test_calls_are_those_of_the_fleet_api():
+def test_steps_are_the_calls_of_flower():
     """Question, receipt and reply; message and records; two objects for each of four arrays."""
     train = 3 + (5 + 8) + (3 + 1 + 8)
     evaluate = 3 + (5 + 8) + 3
-    assert calls_a_node(federation()) == train + evaluate
+    assert steps_a_node(federation()) == train + evaluate
+
+
+@pytest.mark.parametrize(
+    ("model_bytes", "arrays", "calls"),
+    [
+        (400_000, 4, (3 + 4 + 4) + (3 + 4)),  # only the contents of the arrays have calls of their own
+        (40_000, 4, 3 + 3),
+        (20 << 20, 1, (3 + 4 + 4) + (3 + 4)),
+        (100 * 2_000_000, 100, (3 + (100 + 41) + (100 + 40)) + (3 + 100 + 41)),  # 64 go with the message
+    ],
+)
+def test_small_objects_have_no_calls(model_bytes, arrays, calls):
+    assert calls_a_node(federation(model_bytes=model_bytes, arrays=arrays)) == calls
+
+
+def test_what_travels_with_a_message_is_what_is_counted():
+    assert rounds.WITH_MESSAGE == bundles.MESSAGE_OBJECTS
+    assert rounds.WITH_MESSAGE_BYTES == bundles.OBJECT_BYTES
 
 
 def test_the_most_nodes_are_those_that_a_superlink_admits():

@@ -1,8 +1,9 @@
-"""What a round costs one SuperLink, by the calls that it takes: a model that is fitted to measurements.
+"""What a round costs one SuperLink, by the steps that it takes: a model that is fitted to measurements.
 
-`benchmarks/scale.py` measures it with light nodes, and docs/scale.md has the table. A call is one request of
-a SuperNode, as Flower 1.25.0 makes them: a question for work, each object of a message, its receipt, a reply,
-each object of that. An array is an object, and so is each piece of 5 MiB of it.
+`benchmarks/scale.py` measures it with light nodes, and docs/scale.md has the table. A step is what Flower
+1.25.0 makes a call of: a question for work, each object of a message, its receipt, a reply, each object of
+that. An array is an object, and so is each piece of 5 MiB of it. Small objects travel with their message, so
+that there are fewer calls than steps; the SuperLink's work is nearly the same.
 """
 
 import math
@@ -19,13 +20,16 @@ DOWN_RECORDS: Final = 5
 """The message, its content, and the records of arrays, of the app's settings and of oneflower's."""
 UP_RECORDS: Final = 3
 """The reply, its content and the record of its metrics; a trained model has one record more."""
-FIXED_CALLS: Final = 3
+FIXED_STEPS: Final = 3
 """The question for work, the receipt of the message, the reply."""
-CPU_S_A_CALL: Final = 0.00185
-CPU_S_A_CALL_AND_NODE: Final = 0.8e-6
-"""A call takes more of the processor the more nodes are at work: each wakes a thread of its own."""
+WITH_MESSAGE: Final = 64
+WITH_MESSAGE_BYTES: Final = 16_384
+"""So many objects, none of them larger, travel with a message."""
+CPU_S_A_STEP: Final = 0.00185
+CPU_S_A_STEP_AND_NODE: Final = 0.8e-6
+"""A step takes more of the processor the more nodes are at work: each wakes a thread of its own."""
 CPU_S_A_MB: Final = 0.008
-"""A call that moves bytes takes so much longer for each megabyte of them: hashing, writing, reading."""
+"""A step that moves bytes takes so much longer for each megabyte of them: hashing, writing, reading."""
 IDLE_A_NODE: Final = 7.9e-5
 """The share of a processor that the heartbeats and questions of a node take."""
 WAITS: Final = 1.1
@@ -74,10 +78,21 @@ class Federation:
     @property
     def objects(self) -> int:
         """How many objects the arrays of the model are: themselves, and their pieces."""
-        arrays, each = self.arrays, self.model_bytes / self.arrays
-        if arrays >= PACKED and each < SMALL_BYTES:
-            arrays, each = 1, self.model_bytes
+        arrays, each = self._travelling
         return arrays * (1 + math.ceil(each / PIECE_BYTES))
+
+    @property
+    def large_objects(self) -> int:
+        """How many of them are too large to travel with a message."""
+        arrays, each = self._travelling
+        return arrays * math.ceil(each / PIECE_BYTES) if each > WITH_MESSAGE_BYTES else 0
+
+    @property
+    def _travelling(self) -> tuple[int, float]:
+        """The number of arrays that are sent, and the bytes of each: many small ones are packed."""
+        arrays, each = self.arrays, self.model_bytes / self.arrays
+        packed = arrays >= PACKED and each < SMALL_BYTES
+        return (1, self.model_bytes) if packed else (arrays, each)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,12 +118,23 @@ def is_extrapolated(federation: Federation) -> bool:
     return federation.nodes > MOST_MEASURED or sent > MOST_MEASURED_BYTES
 
 
-def calls_a_node(federation: Federation) -> int:
-    """Return how many calls a node makes in a round: it trains and evaluates."""
+def steps_a_node(federation: Federation) -> int:
+    """Return how many steps a node takes in a round: it trains and evaluates."""
     down = DOWN_RECORDS + federation.objects
-    train = FIXED_CALLS + down + UP_RECORDS + 1 + federation.objects
-    evaluate = FIXED_CALLS + down + UP_RECORDS
+    train = FIXED_STEPS + down + UP_RECORDS + 1 + federation.objects
+    evaluate = FIXED_STEPS + down + UP_RECORDS
     return train + evaluate
+
+
+def calls_a_node(federation: Federation) -> int:
+    """Return how many calls a node makes in a round."""
+
+    def single(records: int, objects: int, large: int) -> int:
+        return large + max(0, records + objects - large - WITH_MESSAGE)
+
+    objects, large = federation.objects, federation.large_objects
+    down, trained = single(DOWN_RECORDS, objects, large), single(UP_RECORDS + 1, objects, large)
+    return 2 * (FIXED_STEPS + down) + trained
 
 
 def round_cost(federation: Federation) -> RoundCost:
@@ -116,8 +142,8 @@ def round_cost(federation: Federation) -> RoundCost:
     nodes = federation.at_work
     calls = nodes * calls_a_node(federation)
     down, up = 2 * nodes * federation.model_bytes, nodes * federation.model_bytes
-    a_call = CPU_S_A_CALL + nodes * CPU_S_A_CALL_AND_NODE
-    superlink = calls * a_call + (down + up) / MB * CPU_S_A_MB
+    a_step = CPU_S_A_STEP + nodes * CPU_S_A_STEP_AND_NODE
+    superlink = nodes * steps_a_node(federation) * a_step + (down + up) / MB * CPU_S_A_MB
     serverapp = 2 * nodes * SERVERAPP_S_A_NODE
     network = max(down, up) / federation.network_bytes_s
     idle = IDLE_A_NODE * federation.nodes

@@ -15,6 +15,7 @@ DATA_CACHE_VARIABLE: Final = "ONEFLOWER_DATA_CACHE"
 NAME = "client-name"
 """The key of a node's config: what its client is called in place of its machine's name."""
 LONGEST_NAME = 64
+_PARENTHESES, _OTHERS = re.compile(r"[()]"), re.compile(r"[^A-Za-z0-9._-]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +74,8 @@ def superexec(plugin: str, appio_address: str) -> list[str]:
 
 def client_name(text: str) -> str:
     """Return a name as a node config can hold it: letters, digits, and dashes for all else."""
-    plain = re.sub(r"[()]", "", text[: 4 * LONGEST_NAME])  # OneFlow calls a VM supernode_0_(service_7)
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", plain)[:LONGEST_NAME].strip("-")
+    plain = _PARENTHESES.sub("", text[: 4 * LONGEST_NAME])  # OneFlow calls a VM supernode_0_(service_7)
+    return _OTHERS.sub("-", plain)[:LONGEST_NAME].strip("-")
 
 
 def node_config(pairs: Mapping[str, object]) -> str:

@@ -107,6 +107,12 @@ class Parcel:
     def __iter__(self) -> Iterator[str]:
         return iter(self._index)
 
+    def small(self, most_bytes: int, *, apart: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+        """Yield names and contents of at most so many bytes, without those in `apart`."""
+        for name, (_, length) in self._index.items():
+            if length <= most_bytes and name not in apart:
+                yield name, self[name]
+
 
 def new_parcel(name: str) -> int:
     """Return a descriptor of empty anonymous memory; `name` shows up in /proc only."""

@@ -49,6 +49,7 @@ from flwr.proto.node_pb2 import Node
 from flwr.supercore.heartbeat import HeartbeatSender
 
 from oneflower.flower.programs import TOKEN_VARIABLE
+from oneflower.flower.v1_25.bundles import OBJECT_BYTES, ask, attach, attached
 from oneflower.flower.v1_25.pace import Pace
 from oneflower.flower.v1_25.warm.app import CONTEXT, MESSAGE, TREE, write_reply
 from oneflower.flower.v1_25.warm.exchange import Parcel, ParcelWriter, new_parcel
@@ -192,17 +193,20 @@ class _Exchange:
     @contextmanager
     def message(self) -> "Iterator[tuple[Message, int]]":
         """Pull the message into `inputs`; give its head, and the descriptor for the outputs."""
-        answer = self._stub.PullMessage(PullAppMessagesRequest(token=self._token))
+        request = PullAppMessagesRequest(token=self._token)
+        ask(request)
+        answer = self._stub.PullMessage(request)
         head = message_from_proto(answer.messages_list[0])
         self.inputs, outputs = new_parcel("inputs"), new_parcel("outputs")
         try:
-            self._pull(answer.message_object_trees[0])
+            self._pull(answer.message_object_trees[0], attached(answer))
             yield head, outputs
         finally:
             os.close(self.inputs)
             os.close(outputs)
 
-    def _pull(self, tree: ObjectTree) -> None:
+    def _pull(self, tree: ObjectTree, came: dict[str, bytes]) -> None:
+        """Write the objects of a message into `inputs`: those that came with it, and what is pulled."""
         parcel = ParcelWriter(self.inputs)
         parcel.add(CONTEXT, self._context.SerializeToString())
         pull = make_pull_object_fn_protobuf(self._stub.PullObject, self._node, self._context.run_id)
@@ -211,9 +215,11 @@ class _Exchange:
             parcel.add(object_id, pull(object_id))
             return b""  # kept in the parcel, not once more in this process
 
-        object_ids = [node.object_id for node in iterate_object_tree(tree)]
+        object_ids = dict.fromkeys(node.object_id for node in iterate_object_tree(tree))
+        for object_id in object_ids.keys() & came.keys():
+            parcel.add(object_id, came[object_id])
         pull_objects(
-            object_ids,
+            [object_id for object_id in object_ids if object_id not in came],
             store,
             initial_backoff=BACKOFF_S,
             backoff_cap=LONGEST_BACKOFF_S,
@@ -235,13 +241,13 @@ class _Exchange:
     def send(self, outputs: int) -> None:
         """Push the reply, its objects, and the context, which ends the token."""
         with Parcel(outputs) as parcel:
-            answer = self._stub.PushMessage(
-                PushAppMessagesRequest(
-                    token=self._token,
-                    messages_list=[ProtoMessage.FromString(parcel[MESSAGE])],
-                    message_object_trees=[ObjectTree.FromString(parcel[TREE])],
-                )
+            request = PushAppMessagesRequest(
+                token=self._token,
+                messages_list=[ProtoMessage.FromString(parcel[MESSAGE])],
+                message_object_trees=[ObjectTree.FromString(parcel[TREE])],
             )
+            attach(request, parcel.small(OBJECT_BYTES, apart=(CONTEXT, MESSAGE, TREE)))
+            answer = self._stub.PushMessage(request)
             push_object_contents_from_iterable(
                 ((object_id, parcel[object_id]) for object_id in answer.objects_to_push), self._push
             )

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from types import ModuleType
 from typing import Any
 
@@ -68,16 +69,16 @@ class LateImports:
     """A list of modules in anonymous memory: a child writes it when it ends, its zygote reads it."""
 
     def __init__(self) -> None:
-        self._known = set(sys.modules)
+        self._known = len(sys.modules)
         self._descriptor = os.memfd_create("imports", os.MFD_CLOEXEC)
 
     def write(self) -> None:
-        """In the child: write which installed modules it has imported, in their order."""
-        late = [
-            name
-            for name, module in list(sys.modules.items())
-            if name not in self._known and _is_installed(module)
-        ]
+        """In the child: write which installed modules it has imported, in their order.
+
+        Those are the last ones. To look at each would copy the page that it is on, thousands with PyTorch.
+        """
+        newest_first = list(islice(reversed(sys.modules), max(0, len(sys.modules) - self._known)))
+        late = [name for name in reversed(newest_first) if _is_installed(sys.modules.get(name))]
         os.pwrite(self._descriptor, json.dumps(late).encode(), 0)
 
     def read(self) -> list[str]:

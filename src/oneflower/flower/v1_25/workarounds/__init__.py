@@ -7,6 +7,8 @@ with what goes wrong without it and with the private names that it touches.
 from oneflower.flower.v1_25.fleet_limits import MB, Limits
 from oneflower.flower.v1_25.workarounds import (
     assigned_partition,
+    bundled_answers,
+    bundled_calls,
     busy_superlink,
     channel_watch,
     client_crash,
@@ -77,6 +79,9 @@ WORKAROUNDS: tuple[Workaround, ...] = (
     pauses.OBJECTS,
     pauses.RECONNECTION,
     quick_arrays.WORKAROUND,
+    bundled_answers.WORKAROUND,
+    bundled_calls.SUPERNODE,
+    bundled_calls.SERVERAPP,
 )
 """Safety first, then speed; the order in which they are applied is declared by their `after`."""
 

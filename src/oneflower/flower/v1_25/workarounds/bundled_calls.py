@@ -1,0 +1,227 @@
+"""A ServerApp and a SuperNode send and take small objects with their messages, not with a call for each.
+
+A SuperLink or a SuperNode that does not know of it, such as a stock one, is asked for each object as before.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
+from typing import Any, Final
+
+from flwr.client.grpc_rere_client import connection
+from flwr.common.inflatable import iterate_object_tree
+from flwr.proto.message_pb2 import PullObjectResponse
+from flwr.server.grid import grpc_grid
+from flwr.server.grid.grpc_grid import GrpcGrid
+from flwr.supernode import start_client_internal
+from flwr.supernode.servicer.clientappio.clientappio_servicer import ClientAppIoServicer
+
+from oneflower.flower.v1_25.bundles import (
+    RESPONSE_OBJECTS,
+    ask,
+    asks,
+    attach,
+    attached,
+    detached,
+    small_objects,
+)
+from oneflower.flower.v1_25.workarounds.bundled_answers import WORKAROUND as ANSWERS
+from oneflower.flower.v1_25.workarounds.registry import Patch, Program, Purpose, Workaround
+from oneflower.newest import Newest
+
+SENT: Final = 4096
+"""So many objects that were sent are remembered: the model of a round goes to every node."""
+_TO_SEND: ContextVar[Iterable[tuple[str, bytes]]] = ContextVar("to_send", default=())
+
+
+def to_send() -> Iterable[tuple[str, bytes]]:
+    """Return what goes with the message that this thread sends."""
+    return _TO_SEND.get()
+
+
+@contextmanager
+def sending(contents: Iterable[tuple[str, bytes]]) -> Iterator[None]:
+    """Let the message that is sent meanwhile take these objects along."""
+    before = _TO_SEND.get()
+    _TO_SEND.set(contents)
+    try:
+        yield
+    finally:
+        _TO_SEND.set(before)
+
+
+def bundle_calls(stub: Any) -> None:
+    """Let a stub of the Fleet or the ServerAppIo API send and take small objects with their messages."""
+    if "PullMessages" not in vars(stub):
+        return
+    pull_messages, push_messages, pull_object = stub.PullMessages, stub.PushMessages, stub.PullObject
+    came: dict[str, bytes] = {}
+
+    def pull_with_objects(request: Any, **options: Any) -> Any:
+        ask(request)
+        response = pull_messages(request, **options)
+        if response.messages_list:
+            came.clear()
+            came.update(attached(response, most=RESPONSE_OBJECTS))
+        return response
+
+    def push_with_objects(request: Any, **options: Any) -> Any:
+        attach(request, to_send())
+        return push_messages(request, **options)
+
+    def pull_or_take(request: Any, **options: Any) -> Any:
+        content = came.get(request.object_id)
+        if content is None:
+            return pull_object(request, **options)
+        return PullObjectResponse(object_found=True, object_available=True, object_content=content)
+
+    stub.PullMessages, stub.PushMessages, stub.PullObject = pull_with_objects, push_with_objects, pull_or_take
+
+
+def bundle_stubs_of(patch: Patch, module: Any) -> None:
+    """Bundle the calls of the stubs that a module of Flower's makes, outside of their retries."""
+    wrap_stub = module._wrap_stub  # noqa: SLF001 - it is what is mended
+
+    @wraps(wrap_stub)
+    def wrap_and_bundle(stub: Any, retry_invoker: Any) -> None:
+        wrap_stub(stub, retry_invoker)
+        bundle_calls(stub)
+
+    patch(module, "_wrap_stub", wrap_and_bundle)
+
+
+def bundle_of_serverapp(patch: Patch) -> None:
+    """Let a ServerApp send each message with its small objects, and take them with replies."""
+    bundle_stubs_of(patch, grpc_grid)
+    try_push = GrpcGrid._try_push_messages  # noqa: SLF001 - it is what is mended
+    sent: Newest[str, None] = Newest(SENT)
+
+    @wraps(try_push)
+    def push_with_objects(self: Any, run_id: int, messages: Iterable[Any]) -> Any:
+        listed = list(messages)
+        contents = [each for message in listed for each in small_objects(message, sent)]
+        with sending(contents):
+            answered = try_push(self, run_id, listed)
+        sent.update(dict.fromkeys(object_id for object_id, _ in contents))
+        return answered
+
+    patch(GrpcGrid, "_try_push_messages", push_with_objects)
+
+
+def bundle_of_supernode(patch: Patch) -> None:
+    """Let a SuperNode do so towards the SuperLink, and answer its executor so."""
+    bundle_stubs_of(patch, connection)
+    push_messages = start_client_internal._push_messages  # noqa: SLF001 - it is what is mended
+
+    @wraps(push_messages)
+    def push_with_objects(*, object_store: Any, send: Any, **given: Any) -> None:
+        def send_with_objects(message: Any, tree: Any, runtime: float) -> Any:
+            with sending(_small_in_memory(object_store, tree)):
+                return send(message, tree, runtime)
+
+        push_messages(object_store=object_store, send=send_with_objects, **given)
+
+    patch(start_client_internal, "_push_messages", push_with_objects)
+    patch(ClientAppIoServicer, "PullMessage", _answering_an_executor(ClientAppIoServicer.PullMessage))
+    patch(ClientAppIoServicer, "PushMessage", _hearing_an_executor(ClientAppIoServicer.PushMessage))
+
+
+def _small_in_memory(store: Any, tree: Any) -> Iterator[tuple[str, bytes]]:
+    for node in iterate_object_tree(tree):
+        content = store.get(node.object_id)
+        if content:
+            yield node.object_id, content
+
+
+def _answering_an_executor(pull_message: Any) -> Any:
+    @wraps(pull_message)
+    def pull_with_objects(self: Any, request: Any, context: Any) -> Any:
+        response = pull_message(self, request, context)
+        store = self.objectstore_factory.store()
+        for tree in response.message_object_trees if asks(request) else ():
+            attach(response, _small_in_memory(store, tree))
+        return response
+
+    return pull_with_objects
+
+
+def _hearing_an_executor(push_message: Any) -> Any:
+    """Store objects before the message: the reply is sent on as soon as it is there."""
+
+    @wraps(push_message)
+    def push_with_objects(self: Any, request: Any, context: Any) -> Any:
+        contents, state = detached(request), self.state_factory.state()
+        run_id = state.get_run_id_by_token(request.token)
+        if contents and run_id is not None and state.verify_token(run_id, request.token):
+            store = self.objectstore_factory.store()
+            for tree in request.message_object_trees:
+                for object_id in set(store.preregister(run_id, tree)).intersection(contents):
+                    store.put(object_id, contents[object_id])
+        return push_message(self, request, context)
+
+    return push_with_objects
+
+
+SERVERAPP = Workaround(
+    name="bundled-calls-serverapp",
+    purpose=Purpose.SPEED,
+    effect="As `bundled-answers`, for the calls of a ServerApp.",
+    cause=ANSWERS.cause,
+    programs=frozenset({Program.SERVERAPP}),
+    sources={
+        "flwr.server.grid.grpc_grid": {
+            "_wrap_stub": "9889bab51bbc",
+            "GrpcGrid._try_push_messages": "d1c4d950133d",
+            "GrpcGrid._connect": "d699240e29bd",
+        },
+        "flwr.proto.message_pb2": {
+            "PullObjectResponse": "f61b519308b9",
+        },
+    },
+    apply=bundle_of_serverapp,
+)
+SUPERNODE = Workaround(
+    name="bundled-calls-supernode",
+    purpose=Purpose.SPEED,
+    effect="As `bundled-answers`, for the calls of a SuperNode and of its executor.",
+    cause=ANSWERS.cause,
+    programs=frozenset({Program.SUPERNODE}),
+    after=("unwanted-objects", "dropped-message", "quick-supernode"),
+    sources={
+        "flwr.client.grpc_rere_client.connection": {
+            "_wrap_stub": "e73f6dcf4d2a",
+            "grpc_request_response": "60cda1c0c3eb",
+        },
+        "flwr.supernode.start_client_internal": {
+            "_push_messages": "2435b7116f7d",
+            "start_client_internal": "50313decfb88",
+        },
+        "flwr.supernode.servicer.clientappio.clientappio_servicer": {
+            "ClientAppIoServicer.__init__": "33887ac7e29b",
+            "ClientAppIoServicer.PullMessage": "05fd69ac4986",
+            "ClientAppIoServicer.PushMessage": "708f115338f6",
+        },
+        "flwr.supernode.nodestate.in_memory_nodestate": {
+            "InMemoryNodeState.get_run_id_by_token": "e3b0c44298fc",
+            "InMemoryNodeState.verify_token": "e3b0c44298fc",
+        },
+        "flwr.supercore.object_store.in_memory_object_store": {
+            "InMemoryObjectStore.preregister": "9e051ec570df",
+            "InMemoryObjectStore.put": "978d351a5471",
+            "InMemoryObjectStore.get": "b67cbc37f989",
+        },
+        "flwr.proto.appio_pb2": {
+            "PullAppMessagesResponse": "538c9076ed2a",
+            "PushAppMessagesRequest": "617c4767a915",
+        },
+        "flwr.proto.message_pb2": {
+            "PullObjectResponse": "f61b519308b9",
+            "ObjectTree": "7ec5ec452c01",
+        },
+        "flwr.common.inflatable": {
+            "iterate_object_tree": "34c0fe845619",
+        },
+    },
+    apply=bundle_of_supernode,
+)

@@ -1,0 +1,308 @@
+"""Small objects go with their messages: at the Fleet API, at the ServerApp's and at the executor's."""
+
+from collections import Counter
+from concurrent import futures
+
+import grpc
+import numpy as np
+import pytest
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.common import inflatable
+from flwr.common.inflatable import get_all_nested_objects, get_object_tree, no_object_id_recompute
+from flwr.common.message import remove_content_from_message
+from flwr.common.serde import message_to_proto
+from flwr.proto.appio_pb2 import PullAppMessagesRequest, PushAppMessagesRequest
+from flwr.proto.fleet_pb2 import PullMessagesRequest, PushMessagesRequest
+from flwr.proto.node_pb2 import Node
+from flwr.proto.serverappio_pb2_grpc import add_ServerAppIoServicer_to_server
+from flwr.server.grid.grpc_grid import GrpcGrid
+from flwr.server.superlink.serverappio.serverappio_servicer import ServerAppIoServicer
+from flwr.supercore.ffs import FfsFactory
+from flwr.supercore.object_store import ObjectStoreFactory
+from flwr.supernode import start_client_internal
+from flwr.supernode.nodestate import NodeStateFactory
+from flwr.supernode.servicer.clientappio.clientappio_servicer import ClientAppIoServicer
+
+from oneflower.flower.v1_25.bundles import OBJECT_BYTES, ask, attach, attached
+from oneflower.flower.v1_25.fleet_limits import Limits
+from oneflower.flower.v1_25.workarounds import bundled_answers, bundled_calls, reply_limits
+from oneflower.flower.v1_25.workarounds.delivery import RECALL
+
+from .conftest import AbortedError, Call
+
+LARGE = np.arange(OBJECT_BYTES, dtype=np.float64)
+
+
+def contents_of(message):
+    with no_object_id_recompute():
+        return {key: each.deflate() for key, each in get_all_nested_objects(message).items()}
+
+
+@pytest.fixture
+def node(superlink, apply):
+    """Return the Fleet API with the limits of replies and with bundles, called by a node."""
+    for each in (RECALL, reply_limits.within(Limits()), bundled_answers.WORKAROUND):
+        apply(each)
+    return FleetNode(superlink)
+
+
+class FleetNode:
+    def __init__(self, superlink):
+        self.superlink, self.servicer = superlink, superlink.fleet()
+        self.node = Node(node_id=superlink.node_id)
+
+    def pull(self, *, asking=True):
+        request = PullMessagesRequest(node=self.node)
+        if asking:
+            ask(request)
+        return self.servicer.PullMessages(request, Call())
+
+    def push(self, reply, contents):
+        request = PushMessagesRequest(
+            node=self.node,
+            messages_list=[message_to_proto(remove_content_from_message(reply))],
+            message_object_trees=[get_object_tree(reply)],
+        )
+        attach(request, contents.items())
+        return set(self.servicer.PushMessages(request, Call()).objects_to_push)
+
+    def replied(self, *arrays):
+        """Pull a message, and return a reply to it that is not pushed yet."""
+        message = self.superlink.message()
+        self.superlink.push(message)
+        self.pull()
+        content = RecordDict({"arrays": ArrayRecord(list(arrays)), "m": MetricRecord({"loss": 0.5})})
+        return self.superlink.reply(message, content)
+
+
+class TestFleet:
+    def test_a_message_comes_with_its_objects(self, superlink, node):
+        message = superlink.message()
+        superlink.push(message)
+        assert attached(node.pull()) == contents_of(message)
+
+    def test_a_stock_supernode_gets_none(self, superlink, node):
+        superlink.push(superlink.message())
+        response = node.pull(asking=False)
+        assert len(response.messages_list) == 1
+        assert attached(response) == {}
+
+    def test_a_large_array_has_a_call_of_its_own(self, superlink, node):
+        message = superlink.message(values=LARGE)
+        superlink.push(message)
+        found = attached(node.pull())
+        assert len(found) == len(contents_of(message)) - 1
+        assert max(map(len, found.values())) <= OBJECT_BYTES
+
+    def test_what_is_not_there_yet_is_not_sent(self, superlink, node):
+        superlink.push(superlink.message(), without_objects=True)
+        assert attached(node.pull()) == {}
+
+    def test_a_reply_is_whole_after_one_call(self, superlink, node):
+        reply = node.replied(np.ones(3))
+        contents = contents_of(reply)
+        assert node.push(reply, contents) == set()
+        store = superlink.objects.store()
+        assert {key: store.get(key) for key in contents} == contents
+        message_id = reply.metadata.reply_to_message_id
+        (found,) = superlink.states.state().get_message_res({message_id})
+        assert found.metadata.message_id == reply.metadata.message_id
+
+    def test_what_does_not_go_with_it_is_asked_for(self, node):
+        reply = node.replied(LARGE)
+        contents = contents_of(reply)
+        large = {key for key, each in contents.items() if len(each) > OBJECT_BYTES}
+        assert node.push(reply, contents) == large != set()
+
+    def test_a_content_that_is_not_the_objects_is_asked_for_again(self, superlink, node):
+        reply = node.replied(np.ones(3))
+        contents = contents_of(reply)
+        wrong = next(iter(contents))
+        other = contents_of(superlink.message(values=(9.0,)))
+        assert node.push(reply, {**contents, wrong: next(iter(other.values()))}) == {wrong}
+        assert superlink.objects.store().get(wrong) == b""
+
+    def test_objects_of_no_reply_are_dropped(self, superlink, node):
+        reply, stray = node.replied(np.ones(3)), contents_of(superlink.message(values=(9.0,)))
+        node.push(reply, {**stray, **contents_of(reply)})
+        store = superlink.objects.store()
+        assert not any(key in store for key in stray)
+
+    def test_they_count_for_the_limit_of_a_reply(self, superlink, monkeypatch):
+        """An attached object is refused as one that has a call of its own."""
+        for each in (RECALL, reply_limits.within(Limits(max_update_bytes=500)), bundled_answers.WORKAROUND):
+            each.apply(monkeypatch.setattr)
+        node = FleetNode(superlink)
+        reply = node.replied(np.ones(300))
+        with pytest.raises(AbortedError, match="a reply of more than 0 MB"):
+            node.push(reply, contents_of(reply))
+        assert not any(key in superlink.objects.store() for key in contents_of(reply))
+
+    def test_flower_asks_for_all_of_them(self, superlink):
+        node = FleetNode(superlink)
+        reply = node.replied(np.ones(3))
+        assert node.push(reply, contents_of(reply)) == set(contents_of(reply))
+
+
+@pytest.fixture
+def grid(request, superlink, tmp_path, monkeypatch):
+    """Return a ServerApp's Grid that calls a real server, and how often it has called what."""
+    bundled_calls.SERVERAPP.apply(monkeypatch.setattr)
+    if request.cls is TestServerApp:  # Flower looks its methods up when the server is made
+        bundled_answers.WORKAROUND.apply(monkeypatch.setattr)
+    calls = Counter()
+
+    class Counting(grpc.ServerInterceptor):
+        def intercept_service(self, continuation, details):
+            calls[details.method.rpartition("/")[2]] += 1
+            return continuation(details)
+
+    servicer = ServerAppIoServicer(superlink.states, FfsFactory(str(tmp_path / "ffs")), superlink.objects)
+    server = grpc.server(futures.ThreadPoolExecutor(4), interceptors=[Counting()])
+    add_ServerAppIoServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    made = GrpcGrid(f"127.0.0.1:{port}")
+    made.set_run(superlink.run_id)
+    calls.clear()
+    yield made, calls
+    made.close()
+    server.stop(None).wait(10)
+
+
+def work(superlink, number=0):
+    content = RecordDict({"arrays": ArrayRecord([np.arange(9.0)]), "c": ConfigRecord({"number": number})})
+    return Message(content, superlink.node_id, "train")
+
+
+class TestServerApp:
+    def test_a_message_and_its_reply_are_three_calls(self, superlink, grid):
+        grid, calls = grid
+        (message_id,) = grid.push_messages([work(superlink)])
+        assert calls == {"PushMessages": 1}
+        message = superlink.message()
+        message.metadata.__dict__["_message_id"] = message_id
+        content = RecordDict({"arrays": ArrayRecord([np.full(5, 0.5)])})
+        superlink.push(superlink.reply(message, content))
+        (reply,) = grid.pull_messages([message_id])
+        assert calls == {"PushMessages": 1, "PullMessages": 1, "ConfirmMessageReceived": 1}
+        assert reply.content["arrays"].to_numpy_ndarrays()[0].tolist() == [0.5] * 5
+
+    def test_the_superlink_has_what_was_sent(self, superlink, grid):
+        grid, _ = grid
+        message = work(superlink)
+        (message_id,) = grid.push_messages([message])
+        tree = superlink.objects.store().get_object_tree(message_id)
+        ids = [each.object_id for each in inflatable.iterate_object_tree(tree)]
+        assert len(ids) >= 6
+        assert all(superlink.objects.store().get(each) for each in ids)
+
+    def test_a_model_goes_once(self, superlink, grid, monkeypatch):
+        grid, _ = grid
+        sizes, sending = [], bundled_calls.sending
+
+        def noting(contents):
+            sizes.append(len(contents))
+            return sending(contents)
+
+        monkeypatch.setattr(bundled_calls, "sending", noting)
+        for number in range(3):
+            grid.push_messages([work(superlink, number)])
+        assert sizes[0] > sizes[1] == sizes[2]
+
+    def test_what_was_forgotten_meanwhile_is_sent_again(self, superlink, grid):
+        grid, calls = grid
+        (first,) = grid.push_messages([work(superlink, 0)])
+        superlink.objects.store().delete(first)  # its node has it
+        (second,) = grid.push_messages([work(superlink, 1)])
+        assert calls["PushObject"] > 0
+        tree = superlink.objects.store().get_object_tree(second)
+        assert all(
+            superlink.objects.store().get(each.object_id) for each in inflatable.iterate_object_tree(tree)
+        )
+
+
+def test_a_superlink_that_does_not_know_bundles_is_asked_object_by_object(superlink, grid):
+    grid, calls = grid
+    (message_id,) = grid.push_messages([work(superlink)])
+    assert calls["PushObject"] == 6
+    tree = superlink.objects.store().get_object_tree(message_id)
+    assert all(superlink.objects.store().get(each.object_id) for each in inflatable.iterate_object_tree(tree))
+
+
+class TestExecutor:
+    @pytest.fixture
+    def supernode(self, superlink, apply):
+        apply(bundled_calls.SUPERNODE)
+        objects = ObjectStoreFactory()
+        states = NodeStateFactory(objects)
+        return ClientAppIoServicer(states, None, objects), states.state(), objects.store()
+
+    def received(self, superlink, supernode):
+        """Let a SuperNode have a message; return it, and the token for its run."""
+        _, state, store = supernode
+        message = superlink.message()
+        store.preregister(superlink.run_id, get_object_tree(message))
+        for key, content in contents_of(message).items():
+            store.put(key, content)
+        state.store_message(remove_content_from_message(message))
+        return message, state.create_token(superlink.run_id)
+
+    def test_it_gets_the_message_with_its_objects(self, superlink, supernode):
+        message, token = self.received(superlink, supernode)
+        request = PullAppMessagesRequest(token=token)
+        ask(request)
+        assert attached(supernode[0].PullMessage(request, Call())) == contents_of(message)
+
+    def test_a_stock_executor_gets_none(self, superlink, supernode):
+        _, token = self.received(superlink, supernode)
+        response = supernode[0].PullMessage(PullAppMessagesRequest(token=token), Call())
+        assert len(response.messages_list) == 1
+        assert attached(response) == {}
+
+    def push(self, superlink, supernode, token, message):
+        supernode[1].record_message_processing_start(message.metadata.message_id)
+        reply = superlink.reply(message, RecordDict({"arrays": ArrayRecord([np.ones(2), LARGE])}))
+        request = PushAppMessagesRequest(
+            token=token,
+            messages_list=[message_to_proto(remove_content_from_message(reply))],
+            message_object_trees=[get_object_tree(reply)],
+        )
+        attach(request, contents_of(reply).items())
+        return reply, set(supernode[0].PushMessage(request, Call()).objects_to_push)
+
+    def test_what_it_sends_with_a_reply_is_there_before_the_reply_is(self, superlink, supernode):
+        message, token = self.received(superlink, supernode)
+        reply, wanted = self.push(superlink, supernode, token, message)
+        large = {key for key, each in contents_of(reply).items() if len(each) > OBJECT_BYTES}
+        assert wanted == large != set()
+        assert all(
+            supernode[2].get(key) == each for key, each in contents_of(reply).items() if key not in large
+        )
+
+    def test_a_stranger_stores_nothing(self, superlink, supernode):
+        message, _ = self.received(superlink, supernode)
+        before = len(supernode[2])
+        with pytest.raises(AbortedError):
+            self.push(superlink, supernode, "no token", message)
+        assert len(supernode[2]) == before
+
+    def test_a_reply_goes_on_to_the_superlink_with_its_small_objects(self, superlink, supernode):
+        message, token = self.received(superlink, supernode)
+        reply, wanted = self.push(superlink, supernode, token, message)
+        for key in wanted:
+            supernode[2].put(key, contents_of(reply)[key])
+        sent, single = {}, []
+
+        def send(_message, _tree, _runtime):
+            sent.update(bundled_calls.to_send())
+            return wanted
+
+        start_client_internal._push_messages(
+            state=supernode[1],
+            object_store=supernode[2],
+            send=send,
+            push_object=lambda _run, key, _content: single.append(key),
+        )
+        assert sent.keys() == contents_of(reply).keys()
+        assert set(single) == wanted
