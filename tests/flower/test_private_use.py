@@ -319,6 +319,7 @@ OTHERS = {
     "_is_in_bad_fork",  # PyTorch's, in the warm executor; where it is missing, the others still decide
     *("experimental_non_blocking", "experimental_thread_pool"),  # gRPC's, of what answers a call
     *("fields", "full_name"),  # of a protocol message's descriptor, in `private.py`
+    *("field_number", "wire_type"),  # of a field that a protocol message does not know, in `bundles.py`
     "signed",  # of a threading.local() of ours, in `clock.py`
 }
 

@@ -33,7 +33,8 @@ _BYTES, _NUMBER = 2, 0  # wire types of protocol buffers
 
 def attach(message: Any, contents: Iterable[tuple[str, bytes]]) -> None:
     """Attach the small ones among the contents of objects, by their ids, as far as there is room."""
-    parts, left = [], MESSAGE_BYTES
+    parts: list[bytes] = []
+    left = MESSAGE_BYTES
     for object_id, content in contents:
         if len(content) > min(OBJECT_BYTES, left) or len(parts) == MESSAGE_OBJECTS:
             continue
