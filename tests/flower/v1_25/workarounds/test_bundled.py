@@ -170,9 +170,9 @@ def grid(request, superlink, tmp_path, monkeypatch):
     server.stop(None).wait(10)
 
 
-def work(superlink, number=0):
+def work(superlink, number=0, kind="train"):
     content = RecordDict({"arrays": ArrayRecord([np.arange(9.0)]), "c": ConfigRecord({"number": number})})
-    return Message(content, superlink.node_id, "train")
+    return Message(content, superlink.node_id, kind)
 
 
 class TestServerApp:
@@ -197,7 +197,7 @@ class TestServerApp:
         assert len(ids) >= 6
         assert all(superlink.objects.store().get(each) for each in ids)
 
-    def test_a_model_goes_once(self, superlink, grid, monkeypatch):
+    def test_a_model_goes_once_in_a_phase(self, superlink, grid, monkeypatch):
         grid, _ = grid
         sizes, sending = [], bundled_calls.sending
 
@@ -209,6 +209,8 @@ class TestServerApp:
         for number in range(3):
             grid.push_messages([work(superlink, number)])
         assert sizes[0] > sizes[1] == sizes[2]
+        grid.push_messages([work(superlink, 3, kind="evaluate")])
+        assert sizes[3] == sizes[0]
 
     def test_what_was_forgotten_meanwhile_is_sent_again(self, superlink, grid):
         grid, calls = grid

@@ -31,7 +31,7 @@ from oneflower.flower.v1_25.workarounds.registry import Patch, Program, Purpose,
 from oneflower.newest import Newest
 
 SENT: Final = 4096
-"""So many objects that were sent are remembered: the model of a round goes to every node."""
+"""So many objects of a phase that were sent are remembered: a model goes to every node."""
 _TO_SEND: ContextVar[Iterable[tuple[str, bytes]]] = ContextVar("to_send", default=())
 
 
@@ -96,10 +96,16 @@ def bundle_of_serverapp(patch: Patch) -> None:
     bundle_stubs_of(patch, grpc_grid)
     try_push = GrpcGrid._try_push_messages  # noqa: SLF001 - it is what is mended
     sent: Newest[str, None] = Newest(SENT)
+    phase: set[tuple[str, str]] = set()
 
     @wraps(try_push)
     def push_with_objects(self: Any, run_id: int, messages: Iterable[Any]) -> Any:
         listed = list(messages)
+        phases = {(each.metadata.group_id, each.metadata.message_type) for each in listed}
+        if not phases <= phase:  # the SuperLink forgets a model that every node has
+            sent.clear()
+            phase.clear()
+            phase.update(phases)
         contents = [each for message in listed for each in small_objects(message, sent)]
         with sending(contents):
             answered = try_push(self, run_id, listed)
