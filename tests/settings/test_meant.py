@@ -9,6 +9,7 @@ from oneflower.settings.meant import meant
 from oneflower.settings.values import Boolean, Choice, Decimal, Integer
 
 SHARE = Decimal(maximum=1.0, above_minimum=True)
+WEIGHT = Decimal()
 SECONDS = Integer(minimum=1, maximum=3600, unit="seconds")
 RULES = Choice(("FedAvg", "TrimmedMean", "MultiKrum", "Krum"))
 
@@ -20,6 +21,9 @@ RULES = Choice(("FedAvg", "TrimmedMean", "MultiKrum", "Krum"))
         (SHARE, "12.5 %", "0.125"),
         (SHARE, "0,5", "0.5"),
         (SHARE, "7", None),
+        (WEIGHT, "3,600", None),
+        (WEIGHT, "3,5", "3.5"),
+        (WEIGHT, "0%", None),
         (SHARE, "80,5%", None),
         (SECONDS, "1e3", "1000"),
         (SECONDS, "1,000", "1000"),
@@ -38,6 +42,10 @@ RULES = Choice(("FedAvg", "TrimmedMean", "MultiKrum", "Krum"))
         (RULES, "multi krum", "MultiKrum"),
         (RULES, "FedAvgg", "FedAvg"),
         (RULES, "median", None),
+        (RULES, "QFedAvg", None),
+        (RULES, "FedAvg-DP", None),
+        (RULES, "TrimedMean", "TrimmedMean"),
+        (Choice(("auto", "NO", "YES")), "now", None),
         (RULES, "", None),
     ],
 )

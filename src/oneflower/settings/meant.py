@@ -47,9 +47,11 @@ def _candidates(kind: Kind[Any], text: str) -> Iterator[str]:
             yield from _whole(text)
             yield from _without_unit(kind, text)
         case Decimal():
-            yield text.replace(",", ".")
+            if not _GROUPS.fullmatch(text):  # 1,000 may be one or a thousand
+                yield text.replace(",", ".")
             number = text.removesuffix("%").rstrip()
-            if number != text and _NUMBER.fullmatch(number):
+            share = kind.maximum is not None and kind.maximum <= 1
+            if share and number != text and _NUMBER.fullmatch(number):
                 yield f"{float(number) / 100:g}"
 
 
@@ -58,7 +60,9 @@ def _choices(kind: Choice, text: str) -> Iterator[str]:
     word = re.sub(r"[^a-z0-9]", "", text.lower())
     if word in plain:
         yield plain[word]
-    yield from (plain[each] for each in get_close_matches(word[:64], plain, n=1, cutoff=0.75))
+    near = get_close_matches(word[:64], plain, n=1, cutoff=0.9)
+    # FedAvg is no QFedAvg.
+    yield from (plain[each] for each in near if each[0] == word[0])
 
 
 def _whole(text: str) -> Iterator[str]:

@@ -135,7 +135,7 @@ def with_trained(kinds: Kinds, trained: Sequence[Trained]) -> Kinds:
     """Return the kinds with those of a round, the most common first: two of a partition, and 16 in all.
 
     A 17th kind replaces the one with the fewest partitions that nothing of this round was trained on, if it
-    has no more of them: one client that names another kind after each resume shuts nobody out.
+    has more of them itself: one client that names another kind after each resume does not shut two out.
     """
     found = {kind: set(partitions) for kind, partitions in kinds.items()}
     common = Counter(kind for _, kind in trained)
@@ -154,7 +154,7 @@ def _has_room(kinds: Kinds, kind: str, of_round: Mapping[str, int]) -> bool:
         return True
     idle = [each for each in kinds if each not in of_round]
     fewest = min(idle, key=lambda each: (len(kinds[each]), each), default=None)
-    if fewest is None or len(kinds[fewest]) > of_round[kind]:
+    if fewest is None or len(kinds[fewest]) >= of_round[kind]:
         return False
     del kinds[fewest]
     return True

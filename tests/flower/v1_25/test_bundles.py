@@ -76,11 +76,54 @@ def test_a_large_request_of_a_stranger_is_not_looked_at(monkeypatch):
     assert sent == request()
 
 
-def test_many_fields_of_a_stranger_are_not_counted():
+@pytest.mark.parametrize(
+    "field",
+    [
+        bytes([0xF8, 0x07, 1]),  # field 127: a number,
+        bytes([0xFA, 0x07, 0]),  # bytes,
+        bytes([0xFD, 0x07, 1, 2, 3, 4]),  # four bytes
+        bytes([0xFB, 0x07, 0xFC, 0x07]),  # and a group
+    ],
+)
+def test_of_many_fields_of_a_stranger_the_first_are_looked_at(field, monkeypatch):
+    """A request that was searched to its end held up all others for half a second."""
+    looked, original = [], bundles._number_at
+
+    def noting(data, at):
+        looked.append(at)
+        return original(data, at)
+
     sent = request()
-    sent.MergeFromString(bytes([0xF8, 0x07, 1]) * 1000)  # field 127, a number
+    sent.MergeFromString(field * 20_000)
     attach(sent, named(b"a"))
+    ask(sent)
+    monkeypatch.setattr(bundles, "_number_at", noting)
+    assert not asks(sent)
     assert detached(sent) == {}
+    assert len(looked) < 400
+    assert sent == request()
+
+
+def test_fields_of_every_kind_are_passed_over():
+    sent = request()
+    sent.MergeFromString(
+        bytes([0xF9, 0x07, *range(8), 0xFD, 0x07, *range(4), 0xF8, 0x07, 0xFF, 0x01, 0xFA, 0x07, 1, 9])
+    )
+    attach(sent, named(b"a"))
+    ask(sent)
+    assert asks(sent)
+    assert attached(sent) == dict(named(b"a"))
+
+
+def test_what_has_room_is_read_and_no_more():
+    read = []
+
+    def contents():
+        for number in range(200):
+            read.append(number)
+            yield named(number.to_bytes(2, "big"))[0]
+
+    assert len(attach(request(), contents())) == MESSAGE_OBJECTS == len(read)
 
 
 @pytest.mark.parametrize("content", [b"\xff\xff", b"\x0a\x02\xff\xfe", b"\x0a\x40"])

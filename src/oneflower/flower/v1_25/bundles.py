@@ -5,14 +5,14 @@ They are attached to a request or a response of Flower's as a field that Flower 
 over. Whoever does not attach, or does not look, sends and fetches objects one by one as before.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator
+from itertools import islice
 from typing import Any, Final
 
 from flwr.common.inflatable import get_all_nested_objects
 from flwr.common.record.arraychunk import ArrayChunk
 from flwr.proto.message_pb2 import PushObjectRequest
 from google.protobuf.message import DecodeError
-from google.protobuf.unknown_fields import UnknownFieldSet
 
 from oneflower.flower.private import PrivateUse
 
@@ -24,38 +24,44 @@ MESSAGE_OBJECTS: Final = 64
 RESPONSE_OBJECTS: Final = 4_096
 """Of one response to a ServerApp, which asks for the replies of all nodes."""
 REQUEST_BYTES: Final = 262_144
-"""What a stranger attaches to a larger request is not looked at: it would be counted field by field."""
+"""What a stranger attaches to a larger request is not looked at."""
+KNOWN_FIELDS: Final = 8
+"""A request of a SuperNode has fewer fields that Flower knows; they come first."""
+LOOKED_AT: Final = 256
+"""So many objects of the messages of one request are written to see how large they are."""
 
 OBJECT_FIELD: Final = 20_004
 ASKED_FIELD: Final = 20_005
-_BYTES, _NUMBER = 2, 0  # wire types of protocol buffers
+_NUMBER, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5  # wire types of protocol buffers
 
 
-def attach(message: Any, contents: Iterable[tuple[str, bytes]]) -> None:
-    """Attach the small ones among the contents of objects, by their ids, as far as there is room."""
-    parts: list[bytes] = []
+def attach(message: Any, contents: Iterable[tuple[str, bytes]]) -> list[str]:
+    """Attach the small ones among the contents of objects until there is no more room; return their ids."""
+    parts: dict[str, bytes] = {}
     left = MESSAGE_BYTES
     for object_id, content in contents:
-        if len(content) > min(OBJECT_BYTES, left) or len(parts) == MESSAGE_OBJECTS:
+        if len(content) > min(OBJECT_BYTES, left):
             continue
         left -= len(content)
         each = PushObjectRequest(object_id=object_id, object_content=content).SerializeToString()
-        parts.append(_varint(OBJECT_FIELD << 3 | _BYTES) + _varint(len(each)) + each)
-    message.MergeFromString(b"".join(parts))
+        parts[object_id] = _varint(OBJECT_FIELD << 3 | _BYTES) + _varint(len(each)) + each
+        if len(parts) == MESSAGE_OBJECTS or not left:
+            break
+    message.MergeFromString(b"".join(parts.values()))
+    return list(parts)
 
 
-def attached(message: Any, *, most: int = MESSAGE_OBJECTS) -> dict[str, bytes]:
+def attached(message: Any, *, most: int = MESSAGE_OBJECTS + KNOWN_FIELDS) -> dict[str, bytes]:
     """Return the contents that are attached to a message, by the ids of their objects.
 
-    Nothing is compared: whoever stores a content compares it with its id.
+    The first `most` fields are looked at. Nothing is compared: whoever stores a content compares it with its
+    id.
     """
     found = {}
-    for count, field in enumerate(UnknownFieldSet(message)):
-        if count >= most:
-            break
-        if field.field_number == OBJECT_FIELD and field.wire_type == _BYTES:
+    for number, kind, value in islice(_fields(message.SerializeToString()), most):
+        if number == OBJECT_FIELD and kind == _BYTES:
             try:
-                each = PushObjectRequest.FromString(field.data)
+                each = PushObjectRequest.FromString(value)
             except DecodeError:
                 continue
             found[each.object_id] = each.object_content
@@ -76,18 +82,58 @@ def ask(request: Any) -> None:
 
 def asks(request: Any) -> bool:
     """Whether the caller looks for what is attached to the response."""
-    fields = UnknownFieldSet(request) if request.ByteSize() <= REQUEST_BYTES else ()
-    return any(
-        field.field_number == ASKED_FIELD for _, field in zip(range(MESSAGE_OBJECTS), fields, strict=False)
-    )
+    if request.ByteSize() > REQUEST_BYTES:
+        return False
+    fields = islice(_fields(request.SerializeToString()), MESSAGE_OBJECTS)
+    return any(number == ASKED_FIELD for number, _, _ in fields)
 
 
-def small_objects(message: Any, known: Mapping[str, Any]) -> Iterator[tuple[str, bytes]]:
-    """Yield the objects of a message that may be attached, without those that are known."""
-    for object_id, part in get_all_nested_objects(message).items():
-        large = isinstance(part, ArrayChunk) and len(part.data) > OBJECT_BYTES
-        if object_id not in known and not large:
+def small_objects(messages: Iterable[Any], known: Container[str]) -> Iterator[tuple[str, bytes]]:
+    """Yield the objects of messages that may be attached, each once, without those that are known."""
+    seen: set[str] = set()
+    for message in messages:
+        for object_id, part in get_all_nested_objects(message).items():
+            large = isinstance(part, ArrayChunk) and len(part.data) > OBJECT_BYTES
+            if object_id in known or object_id in seen or large:
+                continue
+            if len(seen) == LOOKED_AT:
+                return
+            seen.add(object_id)
             yield object_id, part.deflate()
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Yield number, wire type and value of the fields of a written message, up to a group.
+
+    Protobuf's own UnknownFieldSet makes an object of each field before the first is looked at: half a second
+    for the 131,000 that a stranger gets into `REQUEST_BYTES`.
+    """
+    at = 0
+    while at < len(data):
+        key, at = _number_at(data, at)
+        number, kind = key >> 3, key & 7
+        if kind == _NUMBER:
+            _, end = _number_at(data, at)
+        elif kind == _BYTES:
+            length, at = _number_at(data, at)
+            end = at + length
+        elif kind in {_EIGHT, _FOUR}:
+            end = at + (8 if kind == _EIGHT else 4)
+        else:
+            return
+        yield number, kind, data[at:end]
+        at = end
+
+
+def _number_at(data: bytes, at: int) -> tuple[int, int]:
+    """Read a varint; return it and where it ends."""
+    number = shift = 0
+    while True:
+        byte = data[at]
+        number |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte <= 0x7F:
+            return number, at
 
 
 def _varint(number: int) -> bytes:

@@ -168,6 +168,14 @@ class Ledger:
             REPLIES.came()  # the object is stored before this call gives up the lane
         return upload, True
 
+    def give_back(self, upload: Upload, object_id: str, size: int) -> None:
+        """Note that an object which was counted is not stored: it was not the one that was announced."""
+        with self._lock:
+            upload.received -= size
+            for each in self._of_node.get(upload.node_id, ()):
+                if object_id in each.ids:
+                    each.missing.add(object_id)
+
     def forget(self, reply_id: str) -> Upload | None:
         """Note that a reply was taken or dropped; return it."""
         with self._lock:

@@ -81,11 +81,15 @@ def ids_of(tree: Any, most: int) -> list[str]:
     Raises
     ------
     RefusedError
-        It has more than ``most``, is deeper than `MAX_DEPTH`, or one of them is no SHA-256.
+        It has more than ``most``, is deeper than `MAX_DEPTH`, names a child twice, or one of them is no
+        SHA-256. Flower would store some of a tree with a child twice, and fail then.
     """
     found = []
-    for depth, object_id in _walk(tree):
+    for depth, node in _walk(tree):
+        object_id = node.object_id
         found.append(object_id)
+        if len({child.object_id for child in node.children}) < len(node.children):
+            raise RefusedError("an object of the reply names a child twice")
         if len(found) > most:
             raise RefusedError(f"the reply has more than {most} objects, which is the limit for this message")
         if depth > MAX_DEPTH:
@@ -95,11 +99,11 @@ def ids_of(tree: Any, most: int) -> list[str]:
     return found
 
 
-def _walk(tree: Any) -> Iterator[tuple[int, str]]:
+def _walk(tree: Any) -> Iterator[tuple[int, Any]]:
     pending = [(1, tree)]
     while pending:
         depth, each = pending.pop()
-        yield depth, each.object_id
+        yield depth, each
         pending += [(depth + 1, child) for child in each.children]
 
 

@@ -116,9 +116,9 @@ class ReplyGate:
 
     def _push_object(self, original: Any) -> Any:
         def push_object(servicer: Any, request: Any, context: Any) -> Any:
-            node_id = request.node.node_id
+            node_id, size = request.node.node_id, request.ByteSize()
             try:
-                upload, is_new = self._ledger.take(node_id, request.object_id, request.ByteSize())
+                upload, is_new = self._ledger.take(node_id, request.object_id, size)
             except TooLargeError as error:
                 self._give_up(servicer, error)
                 self._refusals.refuse(context, REFUSED, "PushObject", node_id, str(error))
@@ -127,7 +127,14 @@ class ReplyGate:
             if not is_new:
                 return PushObjectResponse(stored=True)
             request.run_id = upload.run_id
-            return original(servicer, request, context)
+            stored = False
+            try:
+                response = original(servicer, request, context)
+                stored = response.stored
+                return response
+            finally:
+                if not stored:
+                    self._ledger.give_back(upload, request.object_id, size)
 
         return push_object
 

@@ -1,5 +1,6 @@
 """Small objects go with their messages: at the Fleet API, at the ServerApp's and at the executor's."""
 
+import sqlite3
 from collections import Counter
 from concurrent import futures
 
@@ -8,11 +9,13 @@ import numpy as np
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.common import inflatable
+from flwr.common.constant import SUPERLINK_NODE_ID
 from flwr.common.inflatable import get_all_nested_objects, get_object_tree, no_object_id_recompute
 from flwr.common.message import remove_content_from_message
 from flwr.common.serde import message_to_proto
 from flwr.proto.appio_pb2 import PullAppMessagesRequest, PushAppMessagesRequest
 from flwr.proto.fleet_pb2 import PullMessagesRequest, PushMessagesRequest
+from flwr.proto.message_pb2 import PushObjectRequest
 from flwr.proto.node_pb2 import Node
 from flwr.proto.serverappio_pb2_grpc import add_ServerAppIoServicer_to_server
 from flwr.server.grid.grpc_grid import GrpcGrid
@@ -23,7 +26,15 @@ from flwr.supernode import start_client_internal
 from flwr.supernode.nodestate import NodeStateFactory
 from flwr.supernode.servicer.clientappio.clientappio_servicer import ClientAppIoServicer
 
-from oneflower.flower.v1_25.bundles import OBJECT_BYTES, ask, attach, attached
+from oneflower.flower.v1_25.bundles import (
+    LOOKED_AT,
+    MESSAGE_BYTES,
+    OBJECT_BYTES,
+    ask,
+    attach,
+    attached,
+    small_objects,
+)
 from oneflower.flower.v1_25.fleet_limits import Limits
 from oneflower.flower.v1_25.workarounds import bundled_answers, bundled_calls, reply_limits
 from oneflower.flower.v1_25.workarounds.delivery import RECALL
@@ -122,6 +133,45 @@ class TestFleet:
         assert node.push(reply, {**contents, wrong: next(iter(other.values()))}) == {wrong}
         assert superlink.objects.store().get(wrong) == b""
 
+    def test_what_was_wrong_can_be_sent_right(self, superlink, node):
+        reply = node.replied(np.ones(3))
+        contents = contents_of(reply)
+        wrong = next(iter(contents))
+        node.push(reply, {**contents, wrong: b"ConfigRecord 0\0"})
+        form = PushObjectRequest(node=node.node, run_id=superlink.run_id, object_id=wrong)
+        form.object_content = contents[wrong]
+        assert node.servicer.PushObject(form, Call()).stored
+        assert superlink.objects.store().get(wrong) == contents[wrong]
+        assert superlink.states.state().get_message_res({reply.metadata.reply_to_message_id})
+
+    def test_only_what_is_attached_counts_as_sent(self, superlink, node, monkeypatch):
+        pulled, pull_object = [], type(node.servicer).PullObject
+
+        def noting(servicer, request, context):
+            pulled.append(request.object_id)
+            return pull_object(servicer, request, context)
+
+        monkeypatch.setattr(type(node.servicer), "PullObject", noting)
+        arrays = [np.full(1800, float(number)) for number in range(20)]  # 15 kB each
+        content = RecordDict({"arrays": ArrayRecord(arrays)})
+        message = Message(content, superlink.node_id, "train")
+        message.metadata.__dict__.update(_run_id=superlink.run_id, _src_node_id=SUPERLINK_NODE_ID)
+        message.metadata.__dict__["_message_id"] = message.object_id
+        superlink.push(message)
+        found = attached(node.pull())
+        assert sum(map(len, found.values())) <= MESSAGE_BYTES
+        assert sorted(pulled) == sorted(found)
+
+    def test_a_message_is_delivered_where_its_objects_cannot_be_read(self, superlink, node, monkeypatch):
+        def failing(*_):
+            raise sqlite3.OperationalError("disk I/O error")
+
+        superlink.push(superlink.message())
+        monkeypatch.setattr(bundled_answers, "_that_fit", failing)
+        response = node.pull()
+        assert len(response.messages_list) == 1
+        assert attached(response) == {}
+
     def test_objects_of_no_reply_are_dropped(self, superlink, node):
         reply, stray = node.replied(np.ones(3)), contents_of(superlink.message(values=(9.0,)))
         node.push(reply, {**stray, **contents_of(reply)})
@@ -199,18 +249,25 @@ class TestServerApp:
 
     def test_a_model_goes_once_in_a_phase(self, superlink, grid, monkeypatch):
         grid, _ = grid
-        sizes, sending = [], bundled_calls.sending
+        sizes, original = [], bundled_calls.attach
 
-        def noting(contents):
-            sizes.append(len(contents))
-            return sending(contents)
+        def noting(request, contents):
+            sizes.append(len(ids := original(request, contents)))
+            return ids
 
-        monkeypatch.setattr(bundled_calls, "sending", noting)
+        monkeypatch.setattr(bundled_calls, "attach", noting)
         for number in range(3):
             grid.push_messages([work(superlink, number)])
         assert sizes[0] > sizes[1] == sizes[2]
         grid.push_messages([work(superlink, 3, kind="evaluate")])
         assert sizes[3] == sizes[0]
+
+    def test_of_many_messages_at_once_a_few_objects_are_written_twice(self, superlink):
+        """Of 200 messages with a large record each was written whole, and all were kept."""
+        messages = [work(superlink, number) for number in range(400)]
+        assert len(list(small_objects(messages, {}))) == LOOKED_AT
+        ids = [object_id for object_id, _ in small_objects(messages[:9], {})]
+        assert len(ids) == len(set(ids))
 
     def test_what_was_forgotten_meanwhile_is_sent_again(self, superlink, grid):
         grid, calls = grid
@@ -294,10 +351,10 @@ class TestExecutor:
         reply, wanted = self.push(superlink, supernode, token, message)
         for key in wanted:
             supernode[2].put(key, contents_of(reply)[key])
-        sent, single = {}, []
+        sent, single = PushMessagesRequest(), []
 
         def send(_message, _tree, _runtime):
-            sent.update(bundled_calls.to_send())
+            bundled_calls.load(sent)
             return wanted
 
         start_client_internal._push_messages(
@@ -306,5 +363,5 @@ class TestExecutor:
             send=send,
             push_object=lambda _run, key, _content: single.append(key),
         )
-        assert sent.keys() == contents_of(reply).keys()
+        assert attached(sent).keys() == contents_of(reply).keys() - wanted
         assert set(single) == wanted

@@ -232,6 +232,18 @@ class TestTree:
         with pytest.raises(AbortedError, match="nested"):
             fleet.push(reply, tree=ObjectTree(object_id=reply.metadata.message_id, children=[tree]))
 
+    def test_a_child_that_is_named_twice_is_refused(self, superlink, fleet, asked):
+        """Flower stored its brothers, and then failed."""
+        reply = reply_with(asked)
+        tree = get_object_tree(reply)
+        for number in range(20):
+            tree.children.add(object_id=hashlib.sha256(bytes([number])).hexdigest())
+        tree.children.add().CopyFrom(tree.children[0])
+        before = objects(superlink)
+        with pytest.raises(AbortedError, match="names a child twice"):
+            fleet.push(reply, tree=tree)
+        assert objects(superlink) == before
+
     @pytest.mark.parametrize("bad", ["", "0x" + "a" * 62, "A" * 64, "g" * 64, " " * 64, "a" * 65])
     def test_an_id_that_is_no_hash_is_refused(self, superlink, fleet, asked, bad):
         before = objects(superlink)

@@ -124,7 +124,8 @@ class Zygote:
             sys.exit("no app is loaded")
         with Parcel(inputs) as parcel:
             run_app(self._app, parcel, message_id, ParcelWriter(outputs))
-        late.write()
+        with suppress(Exception):  # whatever an app has put among the modules
+            late.write()
         exchange.send(self._channel, {"done": os.getpid()})
         leave()
 

@@ -3,7 +3,9 @@
 What it is given so goes through the same gates as a call for each object would.
 """
 
-from collections.abc import Iterator, Mapping
+import logging
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
 from functools import wraps
 from typing import Any, Final
 
@@ -17,6 +19,7 @@ from flwr.server.superlink.serverappio.serverappio_servicer import ServerAppIoSe
 from flwr.supercore.object_store.sqlite_object_store import SqliteObjectStore
 
 from oneflower.flower.v1_25.bundles import (
+    MESSAGE_BYTES,
     MESSAGE_OBJECTS,
     OBJECT_BYTES,
     RESPONSE_OBJECTS,
@@ -27,8 +30,10 @@ from oneflower.flower.v1_25.bundles import (
 from oneflower.flower.v1_25.lane import LANE, Rank
 from oneflower.flower.v1_25.workarounds.registry import Patch, Program, Purpose, Workaround
 
+log = logging.getLogger(__name__)
 SMALL: Final = """
-SELECT object_id FROM objects WHERE object_id IN ({}) AND is_available = 1 AND length(content) <= ?
+SELECT object_id, length(content) AS size FROM objects
+WHERE object_id IN ({}) AND is_available = 1 AND length(content) <= ?
 """
 
 
@@ -45,7 +50,10 @@ def _answering(pull_messages: Any, rank: Rank) -> Any:
         response = pull_messages(self, request, context)
         if response.messages_list and asks(request):
             with LANE.turn(rank):
-                _attach_stored(self, request, response, context)
+                try:
+                    _attach_stored(self, request, response, context)
+                except sqlite3.Error as error:  # the message itself counts as delivered by now
+                    log.warning("objects of a message not attached reason=%r", error)
         return response
 
     return pull_with_objects
@@ -60,11 +68,21 @@ def _attach_stored(servicer: Any, request: Any, response: Any, context: Any) -> 
         form = _form(PullObjectRequest, request, message)
         # The head of the message is the last of its tree, and its records are before that.
         last = [node.object_id for node in iterate_object_tree(tree)][-MESSAGE_OBJECTS:]
-        small = store.query(SMALL.format(", ".join("?" * len(last))), (*last, OBJECT_BYTES))
+        small = _that_fit(store.query(SMALL.format(", ".join("?" * len(last))), (*last, OBJECT_BYTES)))
         left -= len(small)
         if left < 0:
             return
-        attach(response, _pulled(servicer, form, [row["object_id"] for row in small], context))
+        attach(response, _pulled(servicer, form, small, context))
+
+
+def _that_fit(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the ids of those objects for which there is room: only they are read, and count as traffic."""
+    found, left = [], MESSAGE_BYTES
+    for row in rows:
+        if row["size"] <= left:
+            left -= row["size"]
+            found.append(row["object_id"])
+    return found
 
 
 def _pulled(servicer: Any, form: Any, object_ids: list[str], context: Any) -> Iterator[tuple[str, bytes]]:

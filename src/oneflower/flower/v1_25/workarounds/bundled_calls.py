@@ -3,10 +3,10 @@
 A SuperLink or a SuperNode that does not know of it, such as a stock one, is asked for each object as before.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Final
 
 from flwr.client.grpc_rere_client import connection
@@ -32,23 +32,31 @@ from oneflower.newest import Newest
 
 SENT: Final = 4096
 """So many objects of a phase that were sent are remembered: a model goes to every node."""
-_TO_SEND: ContextVar[Iterable[tuple[str, bytes]]] = ContextVar("to_send", default=())
+Load = Callable[[Any], object]
+"""Attaches objects to the request that is sent."""
 
 
-def to_send() -> Iterable[tuple[str, bytes]]:
-    """Return what goes with the message that this thread sends."""
-    return _TO_SEND.get()
+def _nothing(_request: Any) -> None:
+    pass
+
+
+_LOAD: ContextVar[Load] = ContextVar("load", default=_nothing)
+
+
+def load(request: Any) -> None:
+    """Attach what goes with the message that this thread sends."""
+    _LOAD.get()(request)
 
 
 @contextmanager
-def sending(contents: Iterable[tuple[str, bytes]]) -> Iterator[None]:
-    """Let the message that is sent meanwhile take these objects along."""
-    before = _TO_SEND.get()
-    _TO_SEND.set(contents)
+def sending(what: Load) -> Iterator[None]:
+    """Let the message that is sent meanwhile take objects along."""
+    before = _LOAD.get()
+    _LOAD.set(what)
     try:
         yield
     finally:
-        _TO_SEND.set(before)
+        _LOAD.set(before)
 
 
 def bundle_calls(stub: Any) -> None:
@@ -67,7 +75,7 @@ def bundle_calls(stub: Any) -> None:
         return response
 
     def push_with_objects(request: Any, **options: Any) -> Any:
-        attach(request, to_send())
+        load(request)
         return push_messages(request, **options)
 
     def pull_or_take(request: Any, **options: Any) -> Any:
@@ -106,11 +114,12 @@ def bundle_of_serverapp(patch: Patch) -> None:
             sent.clear()
             phase.clear()
             phase.update(phases)
-        contents = [each for message in listed for each in small_objects(message, sent)]
-        with sending(contents):
-            answered = try_push(self, run_id, listed)
-        sent.update(dict.fromkeys(object_id for object_id, _ in contents))
-        return answered
+
+        def attach_new(request: Any) -> None:
+            sent.update(dict.fromkeys(attach(request, small_objects(listed, sent))))
+
+        with sending(attach_new):
+            return try_push(self, run_id, listed)
 
     patch(GrpcGrid, "_try_push_messages", push_with_objects)
 
@@ -123,7 +132,7 @@ def bundle_of_supernode(patch: Patch) -> None:
     @wraps(push_messages)
     def push_with_objects(*, object_store: Any, send: Any, **given: Any) -> None:
         def send_with_objects(message: Any, tree: Any, runtime: float) -> Any:
-            with sending(_small_in_memory(object_store, tree)):
+            with sending(partial(attach, contents=_in_memory(object_store, tree))):
                 return send(message, tree, runtime)
 
         push_messages(object_store=object_store, send=send_with_objects, **given)
@@ -133,7 +142,7 @@ def bundle_of_supernode(patch: Patch) -> None:
     patch(ClientAppIoServicer, "PushMessage", _hearing_an_executor(ClientAppIoServicer.PushMessage))
 
 
-def _small_in_memory(store: Any, tree: Any) -> Iterator[tuple[str, bytes]]:
+def _in_memory(store: Any, tree: Any) -> Iterator[tuple[str, bytes]]:
     for node in iterate_object_tree(tree):
         content = store.get(node.object_id)
         if content:
@@ -146,7 +155,7 @@ def _answering_an_executor(pull_message: Any) -> Any:
         response = pull_message(self, request, context)
         store = self.objectstore_factory.store()
         for tree in response.message_object_trees if asks(request) else ():
-            attach(response, _small_in_memory(store, tree))
+            attach(response, _in_memory(store, tree))
         return response
 
     return pull_with_objects
