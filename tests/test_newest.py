@@ -33,10 +33,12 @@ def test_durations_of_nodes_that_never_come_back_are_forgotten():
     assert durations.of("train", 1) == ()
 
 
-def test_greetings_of_nodes_that_never_come_back_are_forgotten():
+def test_greetings_of_nodes_that_never_come_back_are_forgotten(monkeypatch):
+    most = 300
+    monkeypatch.setattr(Newest.__init__, "__defaults__", (most,))
     grid = PackingGrid(World(nodes=[], delays={}))
     grid._inner.push_messages = lambda _: ["greeting"]
-    for node in range(2 * MOST):
+    for node in range(2 * most):
         grid._ask([node])
         assert grid.undecided([node]) == set(), "its time is over"
-    assert len(grid._greeted) == len(grid._slow) == MOST
+    assert len(grid._greeted) == len(grid._slow) == most

@@ -35,7 +35,7 @@ def rows(oneflower):
 
 def test_it_says_what_a_round_takes(rows):
     found = rows("--nodes", "100", "--model-mb", "0.4", "--arrays", "4")
-    assert found["calls a round"] == "4700"
+    assert found["calls a round"] == "1800"
     assert found["network a round"] == "80 MB to the nodes, 40 MB back"
     assert found["open files of the SuperLink"] == "135"
     assert "extrapolated" not in found["seconds a round"]
