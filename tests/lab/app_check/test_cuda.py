@@ -98,6 +98,26 @@ def test_where_no_gpu_is_it_says_that_it_was_not_checked(app):
     assert gpu.found.startswith("not checked on a GPU: this machine has none")
 
 
+@pytest.mark.parametrize(
+    ("text", "warned"),
+    [
+        ("import torch\nmodel = torch.nn.Linear(2, 1)", True),
+        ("import torch\nmodel.to(torch.get_default_device())\nx.device", False),
+        ("import torch\nimport lightning", False),
+        ("import sklearn", False),
+    ],
+)
+def test_an_app_of_pytorch_that_never_asks_for_a_device_is_warned(app, text, warned, monkeypatch):
+    """Without a GPU here nothing else would tell that it leaves those of the clients alone."""
+    folder = app(text)
+    found = [each for each in check_cuda(folder, Watched(), ON) if each.check == "device"]
+    assert [each.outcome for each in found] == [Outcome.WARNING] * warned
+    assert all("oneflower.sdk.device.device()" in each.fix for each in found)
+    assert not [each for each in check_cuda(folder, Watched(), {}) if each.check == "device"]
+    monkeypatch.setattr(cuda, "used_device", lambda: "cpu")
+    assert not [each for each in check_cuda(folder, Watched(), ON) if each.check == "device"]
+
+
 def test_a_gpu_on_which_the_client_trained_is_named(app, gpu):
     (found,) = check_cuda(app("pass"), Watched(), ON)
     assert found.outcome is Outcome.OK

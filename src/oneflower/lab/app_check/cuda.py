@@ -18,7 +18,7 @@ from oneflower.findings import Finding, ok, skipped, warning
 from oneflower.flower.app_gpus import app_gpus
 from oneflower.flower.calls.used_device import used_device
 from oneflower.gpu.unusable import has_gpu
-from oneflower.lab.app_check.sources import loaded_files
+from oneflower.lab.app_check.sources import Framework, Sources, loaded_files, loaded_sources
 
 GPU, DEVICE = "gpu", "device"
 HOW_TO_CHOOSE: Final = (
@@ -35,6 +35,20 @@ _NOT_DETERMINISTIC: Final = re.compile(
     r"(?P<name>[^\n]{1,120}?) (?:does not have a deterministic implementation|"
     r"defaults to a non-deterministic algorithm)"
 )
+_CHOOSERS: Final = frozenset(
+    {
+        "device",
+        "cuda",
+        "accelerator",
+        "set_default_device",
+        "accelerate",
+        "lightning",
+        "pytorch_lightning",
+        "trl",
+    }
+    | {"Accelerator", "Trainer"}
+)
+"""Who names one of these chooses a device, or lets a library do so."""
 _MOST_OPERATIONS: Final = 20
 _SHOWN: Final = 3
 
@@ -137,8 +151,18 @@ def check_cuda(folder: Path, seen: Watched, environ: Mapping[str, str]) -> Itera
     hard = [place for place in places if asked or not place.guarded]
     if hard:
         yield warning(DEVICE, f"the app names its device itself: {_listed(hard)}", HOW_TO_CHOOSE)
+    if asked and not hard and not _count() and _never_asks(loaded_sources(folder)):
+        yield warning(
+            DEVICE, "no line of the app chooses a device: it trains on the processor", HOW_TO_CHOOSE
+        )
     if asked or hard:
         yield _on_gpu(seen) if asked and _count() else _not_checked(asked=asked)
+
+
+def _never_asks(sources: Sources) -> bool:
+    """Whether an app of plain PyTorch has run without a device of its own choice: none was there to see."""
+    chooses = _CHOOSERS & (sources.packages | sources.names)
+    return sources.framework is Framework.TORCH and not chooses and not used_device()
 
 
 def _not_checked(*, asked: bool) -> Finding:
