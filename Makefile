@@ -161,7 +161,9 @@ laws: $(DEVELOP) ## Run the property tests with 2,000 new random examples each
 mutations: $(DEVELOP) ## Remove each line that makes a commit safe, one at a time; expect a failing test each time
 	$(BIN)/python tests/checkpoints/mutation_check.py
 
-nightly: ## Run laws, mutations, soak, torn-writes, slow and campaign, one after another
+nightly: ## Run attacks, newest, laws, mutations, soak, torn-writes, slow and campaign, one after another
+	$(MAKE) attacks
+	$(MAKE) newest
 	$(MAKE) laws
 	$(MAKE) mutations
 	$(MAKE) soak
