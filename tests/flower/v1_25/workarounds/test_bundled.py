@@ -339,6 +339,20 @@ class TestExecutor:
             supernode[2].get(key) == each for key, each in contents_of(reply).items() if key not in large
         )
 
+    def test_the_time_of_a_reply_is_noted_before_the_reply_is_there(self, superlink, supernode, monkeypatch):
+        """A SuperNode that looked in between dropped the reply: its time was missing."""
+        message, token = self.received(superlink, supernode)
+        state, found = supernode[1], []
+        store_message = state.store_message
+
+        def looking(reply):
+            found.append(state.get_message_processing_duration(message.metadata.message_id))
+            return store_message(reply)
+
+        monkeypatch.setattr(state, "store_message", looking)
+        self.push(superlink, supernode, token, message)
+        assert found[0] >= 0
+
     def test_a_stranger_stores_nothing(self, superlink, supernode):
         message, _ = self.received(superlink, supernode)
         before = len(supernode[2])

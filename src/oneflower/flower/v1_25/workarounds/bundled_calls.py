@@ -4,7 +4,7 @@ A SuperLink or a SuperNode that does not know of it, such as a stock one, is ask
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial, wraps
 from typing import Any, Final
@@ -162,17 +162,23 @@ def _answering_an_executor(pull_message: Any) -> Any:
 
 
 def _hearing_an_executor(push_message: Any) -> Any:
-    """Store objects before the message: the reply is sent on as soon as it is there."""
+    """Store objects, and the time, before the message: the reply is sent on as soon as it is there.
+
+    Flower notes the time when it has stored the reply, and drops one whose time is not noted yet.
+    """
 
     @wraps(push_message)
     def push_with_objects(self: Any, request: Any, context: Any) -> Any:
         contents, state = detached(request), self.state_factory.state()
         run_id = state.get_run_id_by_token(request.token)
-        if contents and run_id is not None and state.verify_token(run_id, request.token):
+        if run_id is not None and state.verify_token(run_id, request.token):
             store = self.objectstore_factory.store()
-            for tree in request.message_object_trees:
+            for tree in request.message_object_trees if contents else ():
                 for object_id in set(store.preregister(run_id, tree)).intersection(contents):
                     store.put(object_id, contents[object_id])
+            for message in request.messages_list:
+                with suppress(ValueError):  # Flower raises it once more
+                    state.record_message_processing_end(message_id=message.metadata.reply_to_message_id)
         return push_message(self, request, context)
 
     return push_with_objects
