@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from oneflower.flower.calls.used_device import forget_device
 from oneflower.flower.version import DEPLOYED, supported_version
 from oneflower.journal import writer
 
@@ -85,3 +86,9 @@ def same_umask():
     os.umask(before)
     yield
     os.umask(before)
+
+
+@pytest.fixture(autouse=True)
+def no_device_noted():
+    """An app that ran in this process may have named its device; the next test knows of none."""
+    forget_device()

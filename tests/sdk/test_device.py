@@ -9,7 +9,7 @@ from torch import nn
 
 from oneflower.errors import GpuError
 from oneflower.flower.calls.current_client import current_client
-from oneflower.flower.calls.used_device import forget_device, used_device
+from oneflower.flower.calls.used_device import used_device
 from oneflower.sdk import device as sdk
 from oneflower.sdk.device import PROCESSOR, device, dtype_of
 from oneflower.sdk.torch_app import beside
@@ -41,7 +41,6 @@ def gpus(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("ONEFLOWER_GPU", "YES")
     monkeypatch.setenv("ONEFLOWER_GPU_FRACTION", "0.4")
-    forget_device()
     yield made
     torch.use_deterministic_algorithms(False)
 
