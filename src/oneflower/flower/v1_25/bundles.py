@@ -32,6 +32,12 @@ LOOKED_AT: Final = 256
 
 OBJECT_FIELD: Final = 20_004
 ASKED_FIELD: Final = 20_005
+PART_FIELD: Final = 20_006
+TOKEN: Final = "token"  # noqa: S105 - a name
+INPUTS: Final = "inputs"
+OUTPUTS: Final = "outputs"
+"""Names of what a SuperNode and its executor enclose: the answers to RequestToken and PullClientAppInputs,
+and the request of PushClientAppOutputs, which the SuperNode returns empty when it has carried it out."""
 _NUMBER, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5  # wire types of protocol buffers
 
 
@@ -43,8 +49,7 @@ def attach(message: Any, contents: Iterable[tuple[str, bytes]]) -> list[str]:
         if len(content) > min(OBJECT_BYTES, left):
             continue
         left -= len(content)
-        each = PushObjectRequest(object_id=object_id, object_content=content).SerializeToString()
-        parts[object_id] = _varint(OBJECT_FIELD << 3 | _BYTES) + _varint(len(each)) + each
+        parts[object_id] = _written(OBJECT_FIELD, object_id, content)
         if len(parts) == MESSAGE_OBJECTS or not left:
             break
     message.MergeFromString(b"".join(parts.values()))
@@ -57,15 +62,7 @@ def attached(message: Any, *, most: int = MESSAGE_OBJECTS + KNOWN_FIELDS) -> dic
     The first `most` fields are looked at. Nothing is compared: whoever stores a content compares it with its
     id.
     """
-    found = {}
-    for number, kind, value in islice(_fields(message.SerializeToString()), most):
-        if number == OBJECT_FIELD and kind == _BYTES:
-            try:
-                each = PushObjectRequest.FromString(value)
-            except DecodeError:
-                continue
-            found[each.object_id] = each.object_content
-    return found
+    return _read(OBJECT_FIELD, message, most)
 
 
 def detached(request: Any) -> dict[str, bytes]:
@@ -73,6 +70,16 @@ def detached(request: Any) -> dict[str, bytes]:
     found = attached(request) if request.ByteSize() <= REQUEST_BYTES else {}
     request.DiscardUnknownFields()
     return found
+
+
+def enclose(message: Any, name: str, part: bytes) -> None:
+    """Put into a message what another call would have carried, under a name."""
+    message.MergeFromString(_written(PART_FIELD, name, part))
+
+
+def enclosed(message: Any) -> dict[str, bytes]:
+    """Return what is enclosed in a message of this machine, by name."""
+    return _read(PART_FIELD, message, MESSAGE_OBJECTS + KNOWN_FIELDS)
 
 
 def ask(request: Any) -> None:
@@ -100,6 +107,23 @@ def small_objects(messages: Iterable[Any], known: Container[str]) -> Iterator[tu
                 return
             seen.add(object_id)
             yield object_id, part.deflate()
+
+
+def _written(number: int, name: str, content: bytes) -> bytes:
+    each: bytes = PushObjectRequest(object_id=name, object_content=content).SerializeToString()
+    return _varint(number << 3 | _BYTES) + _varint(len(each)) + each
+
+
+def _read(wanted: int, message: Any, most: int) -> dict[str, bytes]:
+    found = {}
+    for number, kind, value in islice(_fields(message.SerializeToString()), most):
+        if number == wanted and kind == _BYTES:
+            try:
+                each = PushObjectRequest.FromString(value)
+            except DecodeError:
+                continue
+            found[each.object_id] = each.object_content
+    return found
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, int, bytes]]:

@@ -36,7 +36,7 @@ from oneflower.flower.v1_25.bundles import (
     small_objects,
 )
 from oneflower.flower.v1_25.fleet_limits import Limits
-from oneflower.flower.v1_25.workarounds import bundled_answers, bundled_calls, reply_limits
+from oneflower.flower.v1_25.workarounds import bundled_answers, bundled_calls, executor_calls, reply_limits
 from oneflower.flower.v1_25.workarounds.delivery import RECALL
 
 from .conftest import AbortedError, Call
@@ -293,6 +293,7 @@ class TestExecutor:
     @pytest.fixture
     def supernode(self, superlink, apply):
         apply(bundled_calls.SUPERNODE)
+        apply(executor_calls.WORKAROUND)
         objects = ObjectStoreFactory()
         states = NodeStateFactory(objects)
         return ClientAppIoServicer(states, None, objects), states.state(), objects.store()

@@ -15,6 +15,7 @@ from oneflower.flower.v1_25.workarounds import (
     clock,
     connections,
     delivery,
+    executor_calls,
     fleet_calls,
     held_calls,
     held_replies,
@@ -82,6 +83,7 @@ WORKAROUNDS: tuple[Workaround, ...] = (
     bundled_answers.WORKAROUND,
     bundled_calls.SUPERNODE,
     bundled_calls.SERVERAPP,
+    executor_calls.WORKAROUND,
 )
 """Safety first, then speed; the order in which they are applied is declared by their `after`."""
 

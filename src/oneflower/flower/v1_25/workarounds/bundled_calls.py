@@ -4,7 +4,7 @@ A SuperLink or a SuperNode that does not know of it, such as a stock one, is ask
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial, wraps
 from typing import Any, Final
@@ -15,17 +15,8 @@ from flwr.proto.message_pb2 import PullObjectResponse
 from flwr.server.grid import grpc_grid
 from flwr.server.grid.grpc_grid import GrpcGrid
 from flwr.supernode import start_client_internal
-from flwr.supernode.servicer.clientappio.clientappio_servicer import ClientAppIoServicer
 
-from oneflower.flower.v1_25.bundles import (
-    RESPONSE_OBJECTS,
-    ask,
-    asks,
-    attach,
-    attached,
-    detached,
-    small_objects,
-)
+from oneflower.flower.v1_25.bundles import RESPONSE_OBJECTS, ask, attach, attached, small_objects
 from oneflower.flower.v1_25.workarounds.bundled_answers import WORKAROUND as ANSWERS
 from oneflower.flower.v1_25.workarounds.registry import Patch, Program, Purpose, Workaround
 from oneflower.newest import Newest
@@ -125,63 +116,29 @@ def bundle_of_serverapp(patch: Patch) -> None:
 
 
 def bundle_of_supernode(patch: Patch) -> None:
-    """Let a SuperNode do so towards the SuperLink, and answer its executor so."""
+    """Let a SuperNode do so towards the SuperLink."""
     bundle_stubs_of(patch, connection)
     push_messages = start_client_internal._push_messages  # noqa: SLF001 - it is what is mended
 
     @wraps(push_messages)
     def push_with_objects(*, object_store: Any, send: Any, **given: Any) -> None:
         def send_with_objects(message: Any, tree: Any, runtime: float) -> Any:
-            with sending(partial(attach, contents=_in_memory(object_store, tree))):
+            # Of a message that came whole the executor does not confirm that it has it.
+            object_store.delete(message.metadata.reply_to_message_id)
+            with sending(partial(attach, contents=in_memory(object_store, tree))):
                 return send(message, tree, runtime)
 
         push_messages(object_store=object_store, send=send_with_objects, **given)
 
     patch(start_client_internal, "_push_messages", push_with_objects)
-    patch(ClientAppIoServicer, "PullMessage", _answering_an_executor(ClientAppIoServicer.PullMessage))
-    patch(ClientAppIoServicer, "PushMessage", _hearing_an_executor(ClientAppIoServicer.PushMessage))
 
 
-def _in_memory(store: Any, tree: Any) -> Iterator[tuple[str, bytes]]:
+def in_memory(store: Any, tree: Any) -> Iterator[tuple[str, bytes]]:
+    """Yield the objects of a tree that an object store of Flower's holds, with their contents."""
     for node in iterate_object_tree(tree):
         content = store.get(node.object_id)
         if content:
             yield node.object_id, content
-
-
-def _answering_an_executor(pull_message: Any) -> Any:
-    @wraps(pull_message)
-    def pull_with_objects(self: Any, request: Any, context: Any) -> Any:
-        response = pull_message(self, request, context)
-        store = self.objectstore_factory.store()
-        for tree in response.message_object_trees if asks(request) else ():
-            attach(response, _in_memory(store, tree))
-        return response
-
-    return pull_with_objects
-
-
-def _hearing_an_executor(push_message: Any) -> Any:
-    """Store objects, and the time, before the message: the reply is sent on as soon as it is there.
-
-    Flower notes the time when it has stored the reply, and drops one whose time is not noted yet.
-    """
-
-    @wraps(push_message)
-    def push_with_objects(self: Any, request: Any, context: Any) -> Any:
-        contents, state = detached(request), self.state_factory.state()
-        run_id = state.get_run_id_by_token(request.token)
-        if run_id is not None and state.verify_token(run_id, request.token):
-            store = self.objectstore_factory.store()
-            for tree in request.message_object_trees if contents else ():
-                for object_id in set(store.preregister(run_id, tree)).intersection(contents):
-                    store.put(object_id, contents[object_id])
-            for message in request.messages_list:
-                with suppress(ValueError):  # Flower raises it once more
-                    state.record_message_processing_end(message_id=message.metadata.reply_to_message_id)
-        return push_message(self, request, context)
-
-    return push_with_objects
 
 
 SERVERAPP = Workaround(
@@ -205,7 +162,7 @@ SERVERAPP = Workaround(
 SUPERNODE = Workaround(
     name="bundled-calls-supernode",
     purpose=Purpose.SPEED,
-    effect="As `bundled-answers`, for the calls of a SuperNode and of its executor.",
+    effect="As `bundled-answers`, for the calls of a SuperNode.",
     cause=ANSWERS.cause,
     programs=frozenset({Program.SUPERNODE}),
     after=("unwanted-objects", "dropped-message", "quick-supernode"),
@@ -218,23 +175,9 @@ SUPERNODE = Workaround(
             "_push_messages": "2435b7116f7d",
             "start_client_internal": "50313decfb88",
         },
-        "flwr.supernode.servicer.clientappio.clientappio_servicer": {
-            "ClientAppIoServicer.__init__": "33887ac7e29b",
-            "ClientAppIoServicer.PullMessage": "05fd69ac4986",
-            "ClientAppIoServicer.PushMessage": "708f115338f6",
-        },
-        "flwr.supernode.nodestate.in_memory_nodestate": {
-            "InMemoryNodeState.get_run_id_by_token": "e3b0c44298fc",
-            "InMemoryNodeState.verify_token": "e3b0c44298fc",
-        },
         "flwr.supercore.object_store.in_memory_object_store": {
-            "InMemoryObjectStore.preregister": "9e051ec570df",
-            "InMemoryObjectStore.put": "978d351a5471",
+            "InMemoryObjectStore.delete": "e6ab07f837d6",
             "InMemoryObjectStore.get": "b67cbc37f989",
-        },
-        "flwr.proto.appio_pb2": {
-            "PullAppMessagesResponse": "538c9076ed2a",
-            "PushAppMessagesRequest": "617c4767a915",
         },
         "flwr.proto.message_pb2": {
             "PullObjectResponse": "f61b519308b9",
