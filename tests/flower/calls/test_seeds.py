@@ -11,9 +11,10 @@ import torch
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from torch.utils.data import DataLoader, TensorDataset
 
+from oneflower.flower.calls import seeds
 from oneflower.flower.calls.call import call_client
 from oneflower.flower.calls.control import Control, with_control
-from oneflower.flower.calls.seeds import derived_seed, seed_everything, seeded
+from oneflower.flower.calls.seeds import derived_seed, ends_with_its_message, seed_everything, seeded
 
 
 def drawn():
@@ -57,6 +58,16 @@ def test_after_a_block_the_generators_go_on_where_they_were():
     with seeded(1, 2, 3):
         drawn()
     assert drawn() == expected
+
+
+def test_a_process_that_ends_with_its_message_sets_nothing_back(monkeypatch):
+    monkeypatch.setattr(seeds._watch, "ends", False)
+    ends_with_its_message()
+    seed_everything(1, 2, 3)
+    first, second = drawn(), drawn()
+    with seeded(1, 2, 3):
+        assert drawn() == first
+    assert drawn() == second
 
 
 def test_seeding_does_not_start_cuda(monkeypatch):

@@ -48,12 +48,20 @@ def seeded(*parts: int | str) -> Iterator[int]:
 
     In a simulation the server has the same process, and draws as if its clients had others.
     """
+    if _watch.ends:
+        yield seed_everything(*parts)
+        return
     states, before = _states(), _watch.number
     try:
         yield seed_everything(*parts)
     finally:
         _watch.number = before
         _restore(states)
+
+
+def ends_with_its_message() -> None:
+    """Say that this process serves one message: `seeded` sets nothing back, which costs a fork 2 ms."""
+    _watch.ends = True
 
 
 def _seed(number: int) -> None:
@@ -143,6 +151,7 @@ class _Watch(importlib.abc.MetaPathFinder):
 
     def __init__(self) -> None:
         self.number: int | None = None
+        self.ends = False
         self.waiting: list[Callable[[str, ModuleType], None]] = []
 
     def start(self, number: int) -> None:

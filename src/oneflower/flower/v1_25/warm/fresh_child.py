@@ -20,6 +20,8 @@ from itertools import islice
 from types import ModuleType
 from typing import Any
 
+from oneflower.flower.calls.seeds import ends_with_its_message
+
 INSTALLED = tuple(prefix + os.sep for prefix in (sys.prefix, sys.base_prefix))
 
 
@@ -51,17 +53,37 @@ class RandomStates:
     __hash__ = None  # type: ignore[assignment] # equality as above is not transitive
 
 
-def enter_child(before_import: RandomStates, after_import: RandomStates) -> None:
-    """Set the states in a forked child: the app's where importing it changed them, else new ones.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seeding:
+    """The states that a child starts with: the app's where importing it has changed them, None for new ones.
+
+    It is made before a fork: to compare states in a child would copy the pages of a thousand numbers.
+    """
+
+    python: Any
+    own_numpy: bool
+
+    @classmethod
+    def between(cls, before_import: RandomStates, after_import: RandomStates) -> "Seeding":
+        """Compare the states before and after an app was imported."""
+        return cls(
+            python=None if after_import.python == before_import.python else after_import.python,
+            own_numpy=after_import.numpy != before_import.numpy,
+        )
+
+
+def enter_child(seeding: Seeding) -> None:
+    """Set the states in a forked child, which ends with its message: nothing is set back after it.
 
     PyTorch needs nothing: a new process starts from a constant, and so does the fork.
     """
-    if after_import.python == before_import.python:
+    ends_with_its_message()
+    if seeding.python is None:
         random.seed()
     else:  # Python itself reseeds `random` in a fork
-        random.setstate(after_import.python)
+        random.setstate(seeding.python)
     numpy = sys.modules.get("numpy.random")
-    if numpy is not None and after_import.numpy == before_import.numpy:
+    if numpy is not None and not seeding.own_numpy:
         numpy.seed()
 
 

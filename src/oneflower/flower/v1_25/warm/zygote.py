@@ -31,7 +31,13 @@ from oneflower.flower.v1_25.warm import exchange
 from oneflower.flower.v1_25.warm.app import error_of, load_app, run_app
 from oneflower.flower.v1_25.warm.cuda import ASKED, UNKNOWN, is_poisoned, uses_cuda
 from oneflower.flower.v1_25.warm.exchange import Parcel, ParcelWriter
-from oneflower.flower.v1_25.warm.fresh_child import LateImports, RandomStates, enter_child, import_all
+from oneflower.flower.v1_25.warm.fresh_child import (
+    LateImports,
+    RandomStates,
+    Seeding,
+    enter_child,
+    import_all,
+)
 from oneflower.flower.v1_25.workarounds.quick_arrays import make_quickly
 from oneflower.flower.watch import die_with_parent
 from oneflower.output import steady_output
@@ -52,7 +58,7 @@ class Zygote:
         self._learns = True
         self._spoiled = ""
         self._app: ClientApp | None = None
-        self._before = self._after = RandomStates.now()
+        self._seeding = Seeding(python=None, own_numpy=False)
 
     def serve(self) -> None:
         """Do what is asked for until the executor is gone."""
@@ -80,7 +86,7 @@ class Zygote:
             fab = parcel["fab"]
         os.close(descriptor)
         self._learns = app["learns"]
-        self._before = RandomStates.now()
+        before = RandomStates.now()
         try:
             with uncollected():
                 self._app = load_app(
@@ -94,7 +100,7 @@ class Zygote:
             error = error_of(failure)
             exchange.send(self._channel, {"loaded": False, "code": error.code, "reason": error.reason})
             return
-        self._after = RandomStates.now()
+        self._seeding = Seeding.between(before, RandomStates.now())
         gc.collect()
         gc.freeze()  # a collection in a child would otherwise touch, and so copy, every page
         exchange.send(self._channel, {"loaded": True, "unforkable": unforkable()})
@@ -119,7 +125,7 @@ class Zygote:
         """Run the app and exit as a program does, with its exit handlers; after the reply is complete."""
         signal.signal(signal.SIGINT, signal.default_int_handler)
         Path("/proc/self/oom_score_adj").write_text(CHILD_OOM_SCORE, encoding="ascii")
-        enter_child(self._before, self._after)
+        enter_child(self._seeding)
         if self._app is None:
             sys.exit("no app is loaded")
         with Parcel(inputs) as parcel:
