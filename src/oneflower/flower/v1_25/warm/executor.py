@@ -1,6 +1,6 @@
 """Ask the SuperNode for messages, have them run in a warm process, and send the replies.
 
-The calls and their order are those of Flower's superexec and flwr-clientapp: run_superexec.py,
+The steps and their order are those of Flower's superexec and flwr-clientapp: run_superexec.py,
 run_clientapp.py.
 """
 
