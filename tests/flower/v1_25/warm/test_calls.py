@@ -18,6 +18,7 @@ from flwr.supernode import start_client_internal
 from flwr.supernode.nodestate import NodeStateFactory
 from flwr.supernode.servicer.clientappio.clientappio_servicer import ClientAppIoServicer
 
+from oneflower.flower.programs import TOKEN_VARIABLE
 from oneflower.flower.v1_25.bundles import OBJECT_BYTES, TOKEN, enclosed
 from oneflower.flower.v1_25.warm import calls
 from oneflower.flower.v1_25.warm import executor as executor_module
@@ -187,6 +188,34 @@ def test_an_app_that_is_not_there_is_refused_as_by_flower(supernode):
     assert supernode.executor.run_next()
     assert supernode.calls == {"ListAppsToLaunch": 1, "PullClientAppInputs": 1}
     assert not supernode.executor.run_next()  # its run is held by the token until that expires
+
+
+@supernodes(OURS)
+def test_an_app_of_many_files_has_a_call_of_its_own(supernode, monkeypatch):
+    monkeypatch.setattr(executor_calls, "REQUEST_BYTES", 1000)
+    supernode.receive([1.0])
+    assert supernode.executor.run_next()
+    assert supernode.calls["PullClientAppInputs"] == 1
+    assert "RequestToken" not in supernode.calls
+
+
+@supernodes(OURS)
+def test_an_app_that_cannot_be_forked_runs_in_flowers_own_process(supernode, monkeypatch):
+    """Its token has a heartbeat before that process starts, which pulls the message itself."""
+    supernode.counts_beats, started = True, []
+    monkeypatch.setattr(
+        executor_module.subprocess, "Popen", lambda command, env: started.append((command, env))
+    )
+    zygote = supernode.executor._nursery._zygote
+    monkeypatch.setattr(supernode.executor._nursery, "zygote_for", lambda *_: (zygote, None))
+    zygote.unforkable = "threads"
+    supernode.receive([1.0])
+    assert supernode.executor.run_next()
+    assert supernode.calls == {"ListAppsToLaunch": 1, BEAT: 1}
+    ((command, env),) = started
+    assert "clientapp" in command
+    assert env[TOKEN_VARIABLE] in supernode.state.token_to_run_id
+    supernode.executor._cold.clear()
 
 
 @supernodes(OURS)

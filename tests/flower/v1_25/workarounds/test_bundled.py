@@ -3,6 +3,7 @@
 import sqlite3
 from collections import Counter
 from concurrent import futures
+from types import SimpleNamespace
 
 import grpc
 import numpy as np
@@ -10,20 +11,28 @@ import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.common import inflatable
 from flwr.common.constant import SUPERLINK_NODE_ID
-from flwr.common.inflatable import get_all_nested_objects, get_object_tree, no_object_id_recompute
+from flwr.common.inflatable import (
+    get_all_nested_objects,
+    get_object_tree,
+    iterate_object_tree,
+    no_object_id_recompute,
+)
+from flwr.common.inflatable_protobuf_utils import make_pull_object_fn_protobuf
 from flwr.common.message import remove_content_from_message
-from flwr.common.serde import message_to_proto
+from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.appio_pb2 import PullAppMessagesRequest, PushAppMessagesRequest
-from flwr.proto.fleet_pb2 import PullMessagesRequest, PushMessagesRequest
-from flwr.proto.message_pb2 import PushObjectRequest
+from flwr.proto.fleet_pb2 import PullMessagesRequest, PullMessagesResponse, PushMessagesRequest
+from flwr.proto.message_pb2 import PullObjectResponse, PushObjectRequest
 from flwr.proto.node_pb2 import Node
 from flwr.proto.serverappio_pb2_grpc import add_ServerAppIoServicer_to_server
 from flwr.server.grid.grpc_grid import GrpcGrid
 from flwr.server.superlink.serverappio.serverappio_servicer import ServerAppIoServicer
 from flwr.supercore.ffs import FfsFactory
 from flwr.supercore.object_store import ObjectStoreFactory
+from flwr.supercore.object_store.in_memory_object_store import InMemoryObjectStore
 from flwr.supernode import start_client_internal
 from flwr.supernode.nodestate import NodeStateFactory
+from flwr.supernode.nodestate.in_memory_nodestate import InMemoryNodeState
 from flwr.supernode.servicer.clientappio.clientappio_servicer import ClientAppIoServicer
 
 from oneflower.flower.v1_25.bundles import (
@@ -287,6 +296,106 @@ def test_a_superlink_that_does_not_know_bundles_is_asked_object_by_object(superl
     assert calls["PushObject"] == 6
     tree = superlink.objects.store().get_object_tree(message_id)
     assert all(superlink.objects.store().get(each.object_id) for each in inflatable.iterate_object_tree(tree))
+
+
+class TestSuperNode:
+    """Flower lists a message for the executor when it stores it: its small objects are there by then."""
+
+    @pytest.fixture
+    def pull(self, superlink, apply):
+        apply(bundled_calls.SUPERNODE)
+        store = InMemoryObjectStore()
+        state, seen = InMemoryNodeState(store), SimpleNamespace(ids=[], pulled=[], confirmed=0)
+        state.store_run(SimpleNamespace(run_id=superlink.run_id))
+        store_message = state.store_message
+
+        def looking(message):
+            ids = [
+                each.object_id
+                for each in iterate_object_tree(store.get_object_tree(message.metadata.message_id))
+            ]
+            seen.ids = [key for key in ids if store.get(key)]
+            return store_message(message)
+
+        state.store_message = looking
+
+        def pull(message, *, attaching=True, wrong=()):
+            """Pull a message from a SuperLink that attaches objects, some with the content of others."""
+            contents = contents_of(message)
+            response = PullMessagesResponse(
+                messages_list=[message_to_proto(remove_content_from_message(message))],
+                message_object_trees=[get_object_tree(message)],
+            )
+            for key, content in contents.items() if attaching else ():
+                attach(response, [(key, b"ConfigRecord 0\0" if key in wrong else content)])
+
+            def pull_object(request, **_):
+                seen.pulled.append(request.object_id)
+                return PullObjectResponse(
+                    object_found=True, object_available=True, object_content=contents[request.object_id]
+                )
+
+            def confirm(*_):
+                seen.confirmed += 1
+
+            stub = SimpleNamespace(
+                PullMessages=lambda _request, **_: response, PushMessages=None, PullObject=pull_object
+            )
+            bundled_calls.bundle_calls(stub)
+            node = Node(node_id=superlink.node_id)
+
+            def receive():
+                answer = stub.PullMessages(PullMessagesRequest(node=node))
+                head = message_from_proto(answer.messages_list[0])
+                return head, answer.message_object_trees[0]
+
+            start_client_internal._pull_and_store_message(
+                state=state,
+                ffs=None,
+                object_store=store,
+                node_config={},
+                receive=receive,
+                get_run=None,
+                get_fab=None,
+                pull_object=lambda run_id, key: make_pull_object_fn_protobuf(stub.PullObject, node, run_id)(
+                    key
+                ),
+                confirm_message_received=confirm,
+                trusted_entities=None,
+            )
+            return {key: store.get(key) for key in contents if key in store}
+
+        return pull, seen, state
+
+    def test_what_came_is_there_when_the_message_is_listed(self, superlink, pull):
+        pull, seen, _ = pull
+        message = superlink.message()
+        assert pull(message) == contents_of(message)
+        assert sorted(seen.ids) == sorted(contents_of(message))
+        assert seen.pulled == []
+        assert seen.confirmed == 1
+
+    def test_large_arrays_come_after_it(self, superlink, pull):
+        pull, seen, _ = pull
+        message = superlink.message(values=LARGE)
+        assert pull(message) == contents_of(message)
+        (large,) = (key for key, each in contents_of(message).items() if len(each) > OBJECT_BYTES)
+        assert seen.pulled == [large]
+        assert sorted([*seen.ids, large]) == sorted(contents_of(message))
+
+    def test_a_superlink_that_attaches_none_is_asked_for_each(self, superlink, pull):
+        pull, seen, _ = pull
+        message = superlink.message()
+        assert pull(message, attaching=False) == contents_of(message)
+        assert seen.ids == []
+        assert sorted(seen.pulled) == sorted(contents_of(message))
+
+    def test_a_wrong_content_gives_the_message_up_as_in_flower(self, superlink, pull):
+        pull, seen, state = pull
+        message = superlink.message()
+        assert pull(message, wrong=[message.object_id]) == {}
+        assert seen.confirmed == 0
+        assert state.msg_store == {}
 
 
 class TestExecutor:

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import threading
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from logging import ERROR, WARNING
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,16 +18,11 @@ from flwr.app import Error
 from flwr.common import log
 from flwr.common.constant import ErrorCode
 from flwr.common.grpc import create_channel
-from flwr.common.inflatable_utils import (
-    ObjectIdNotPreregisteredError,
-)
+from flwr.common.inflatable_utils import ObjectIdNotPreregisteredError
 from flwr.common.retry_invoker import _make_simple_grpc_retry_invoker, _wrap_stub
 from flwr.common.serde import fab_from_proto, run_from_proto
 from flwr.common.typing import Fab
-from flwr.proto.appio_pb2 import (
-    PullAppInputsRequest,
-    PullAppInputsResponse,
-)
+from flwr.proto.appio_pb2 import PullAppInputsRequest, PullAppInputsResponse
 from flwr.proto.clientappio_pb2_grpc import ClientAppIoStub
 from flwr.proto.heartbeat_pb2 import SendAppHeartbeatRequest
 from flwr.supercore.heartbeat import HeartbeatSender
@@ -132,6 +127,7 @@ class Executor:
 
     def _run_cold(self, token: str, fab: Fab, reason: str) -> None:
         """Start Flower's own process for an app that cannot be forked; it does the rest."""
+        self._beat(token)  # the new process is given a minute to send the next
         log(WARNING, "app runs in a new process each time fab=%s reason=%s", fab.hash_str[:8], reason)
         command = [sys.executable, "-P", "-m", "oneflower.flower.launch", "clientapp", "--insecure"]
         command += ["--clientappio-api-address", self._address]
@@ -141,19 +137,15 @@ class Executor:
     @contextmanager
     def _heartbeat(self, token: str) -> "Iterator[threading.Event]":
         """Keep the token alive meanwhile; the event is set when the SuperNode no longer knows it."""
-        lost, ended = threading.Event(), threading.Event()
-        stub, pauses = ClientAppIoStub(self._channel), iter([FIRST_BEAT_S])
+        lost, ended, pauses = threading.Event(), threading.Event(), iter([FIRST_BEAT_S])
 
         def beat() -> bool:
             if ended.wait(next(pauses, 0.0)):
                 return True
-            try:
-                known = stub.SendAppHeartbeat(SendAppHeartbeatRequest(token=token), timeout=5).success
-            except grpc.RpcError:
-                return False  # it is sent again, with growing pauses
-            if not known:
+            known = self._beat(token)
+            if known is False:
                 lost.set()
-            return True
+            return known is not None  # else it is sent again, with growing pauses
 
         sender = HeartbeatSender(beat)
         sender.start()
@@ -162,6 +154,13 @@ class Executor:
         finally:
             ended.set()
             sender.stop()
+
+    def _beat(self, token: str) -> bool | None:
+        """Send one heartbeat; return whether the token is known, None where nobody answers."""
+        stub = ClientAppIoStub(self._channel)
+        with suppress(grpc.RpcError):
+            return bool(stub.SendAppHeartbeat(SendAppHeartbeatRequest(token=token), timeout=5).success)
+        return None
 
 
 def _crashed(how: str) -> Error:

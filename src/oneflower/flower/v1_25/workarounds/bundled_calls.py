@@ -10,10 +10,11 @@ from functools import partial, wraps
 from typing import Any, Final
 
 from flwr.client.grpc_rere_client import connection
-from flwr.common.inflatable import iterate_object_tree
+from flwr.common.inflatable import UnexpectedObjectContentError, iterate_object_tree
 from flwr.proto.message_pb2 import PullObjectResponse
 from flwr.server.grid import grpc_grid
 from flwr.server.grid.grpc_grid import GrpcGrid
+from flwr.supercore.object_store import NoObjectInStoreError
 from flwr.supernode import start_client_internal
 
 from oneflower.flower.v1_25.bundles import RESPONSE_OBJECTS, ask, attach, attached, small_objects
@@ -32,6 +33,7 @@ def _nothing(_request: Any) -> None:
 
 
 _LOAD: ContextVar[Load] = ContextVar("load", default=_nothing)
+_CAME: ContextVar[dict[str, bytes] | None] = ContextVar("came", default=None)
 
 
 def load(request: Any) -> None:
@@ -63,6 +65,7 @@ def bundle_calls(stub: Any) -> None:
         if response.messages_list:
             came.clear()
             came.update(attached(response, most=RESPONSE_OBJECTS))
+            _CAME.set(came)
         return response
 
     def push_with_objects(request: Any, **options: Any) -> Any:
@@ -118,7 +121,12 @@ def bundle_of_serverapp(patch: Patch) -> None:
 def bundle_of_supernode(patch: Patch) -> None:
     """Let a SuperNode do so towards the SuperLink."""
     bundle_stubs_of(patch, connection)
-    push_messages = start_client_internal._push_messages  # noqa: SLF001 - it is what is mended
+    pull_and_store: Any = start_client_internal._pull_and_store_message  # noqa: SLF001 - it is mended
+    push_messages = start_client_internal._push_messages  # noqa: SLF001 - it is mended
+
+    @wraps(pull_and_store)
+    def store_whole(*, object_store: Any, **given: Any) -> Any:
+        return pull_and_store(object_store=_Filled(object_store), **given)
 
     @wraps(push_messages)
     def push_with_objects(*, object_store: Any, send: Any, **given: Any) -> None:
@@ -130,7 +138,39 @@ def bundle_of_supernode(patch: Patch) -> None:
 
         push_messages(object_store=object_store, send=send_with_objects, **given)
 
+    patch(start_client_internal, "_pull_and_store_message", store_whole)
     patch(start_client_internal, "_push_messages", push_with_objects)
+
+
+class _Filled:
+    """An object store that has what came with a message as soon as the message is registered.
+
+    Flower lists the message for its executor next, and stores its objects after that: an executor that was
+    quicker had to ask for each, and to wait.
+    """
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def preregister(self, run_id: int, tree: Any) -> list[str]:
+        """Register the objects of a message; return those that did not come with it."""
+        came = _CAME.get() or {}
+        return [
+            object_id
+            for object_id in self._store.preregister(run_id, tree)
+            if object_id not in came or not self._put(object_id, came[object_id])
+        ]
+
+    def _put(self, object_id: str, content: bytes) -> bool:
+        try:
+            self._store.put(object_id, content)
+        except (NoObjectInStoreError, UnexpectedObjectContentError, ValueError):
+            # It is taken again below, where Flower gives a message up for it.
+            return False
+        return True
 
 
 def in_memory(store: Any, tree: Any) -> Iterator[tuple[str, bytes]]:
@@ -172,18 +212,25 @@ SUPERNODE = Workaround(
             "grpc_request_response": "60cda1c0c3eb",
         },
         "flwr.supernode.start_client_internal": {
+            "_pull_and_store_message": "668a64d9108b",
             "_push_messages": "2435b7116f7d",
             "start_client_internal": "50313decfb88",
         },
         "flwr.supercore.object_store.in_memory_object_store": {
             "InMemoryObjectStore.delete": "e6ab07f837d6",
             "InMemoryObjectStore.get": "b67cbc37f989",
+            "InMemoryObjectStore.preregister": "9e051ec570df",
+            "InMemoryObjectStore.put": "978d351a5471",
+        },
+        "flwr.supercore.object_store.object_store": {
+            "NoObjectInStoreError": "dd414d00e383",
         },
         "flwr.proto.message_pb2": {
             "PullObjectResponse": "f61b519308b9",
             "ObjectTree": "7ec5ec452c01",
         },
         "flwr.common.inflatable": {
+            "UnexpectedObjectContentError": "50d568d80b8c",
             "iterate_object_tree": "34c0fe845619",
         },
     },

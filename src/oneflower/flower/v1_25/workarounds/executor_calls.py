@@ -56,8 +56,9 @@ def _with_token(list_apps: Any) -> Any:
             given = self.RequestToken(RequestTokenRequest(run_id=response.run_ids[0]), context)
             enclose(response, TOKEN, given.SerializeToString())
             with suppress(Exception):  # its executor calls for what is not enclosed, and learns why
-                wanted = PullAppInputsRequest(token=given.token)
-                enclose(response, INPUTS, self.PullClientAppInputs(wanted, _NoCall()).SerializeToString())
+                inputs = self.PullClientAppInputs(PullAppInputsRequest(token=given.token), _NoCall())
+                if inputs.ByteSize() <= REQUEST_BYTES:  # the app's files are in it
+                    enclose(response, INPUTS, inputs.SerializeToString())
         return response
 
     return list_with_token
