@@ -256,8 +256,9 @@ class TestServerApp:
         assert len(ids) >= 6
         assert all(superlink.objects.store().get(each) for each in ids)
 
-    def test_a_model_goes_once_in_a_phase(self, superlink, grid, monkeypatch):
+    def test_a_model_goes_with_the_first_messages_of_a_phase(self, superlink, grid, monkeypatch):
         grid, _ = grid
+        monkeypatch.setattr(bundled_calls, "ALWAYS", 1)
         sizes, original = [], bundled_calls.attach
 
         def noting(request, contents):
@@ -278,8 +279,17 @@ class TestServerApp:
         ids = [object_id for object_id, _ in small_objects(messages[:9], {})]
         assert len(ids) == len(set(ids))
 
-    def test_what_was_forgotten_meanwhile_is_sent_again(self, superlink, grid):
+    def test_a_node_that_was_quick_costs_the_next_one_nothing(self, superlink, grid):
+        """It had its model before the next node's message was sent: the SuperLink had forgotten the model."""
         grid, calls = grid
+        for number in range(3):
+            (message_id,) = grid.push_messages([work(superlink, number)])
+            superlink.objects.store().delete(message_id)
+        assert calls == {"PushMessages": 3}
+
+    def test_what_was_forgotten_meanwhile_is_sent_again(self, superlink, grid, monkeypatch):
+        grid, calls = grid
+        monkeypatch.setattr(bundled_calls, "ALWAYS", 1)
         (first,) = grid.push_messages([work(superlink, 0)])
         superlink.objects.store().delete(first)  # its node has it
         (second,) = grid.push_messages([work(superlink, 1)])

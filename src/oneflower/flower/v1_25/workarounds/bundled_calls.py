@@ -3,7 +3,7 @@
 A SuperLink or a SuperNode that does not know of it, such as a stock one, is asked for each object as before.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial, wraps
@@ -24,6 +24,9 @@ from oneflower.newest import Newest
 
 SENT: Final = 4096
 """So many objects of a phase that were sent are remembered: a model goes to every node."""
+ALWAYS: Final = 64
+"""The first messages of a phase take all of their objects along: a node that has answered lets the SuperLink
+forget a model that it has not been sent for the next one yet."""
 Load = Callable[[Any], object]
 """Attaches objects to the request that is sent."""
 
@@ -99,18 +102,23 @@ def bundle_of_serverapp(patch: Patch) -> None:
     try_push = GrpcGrid._try_push_messages  # noqa: SLF001 - it is what is mended
     sent: Newest[str, None] = Newest(SENT)
     phase: set[tuple[str, str]] = set()
+    pushed = 0
 
     @wraps(try_push)
     def push_with_objects(self: Any, run_id: int, messages: Iterable[Any]) -> Any:
+        nonlocal pushed
         listed = list(messages)
         phases = {(each.metadata.group_id, each.metadata.message_type) for each in listed}
         if not phases <= phase:  # the SuperLink forgets a model that every node has
             sent.clear()
             phase.clear()
             phase.update(phases)
+            pushed = 0
+        known: Container[str] = sent if pushed >= ALWAYS else ()
+        pushed += len(listed)
 
         def attach_new(request: Any) -> None:
-            sent.update(dict.fromkeys(attach(request, small_objects(listed, sent))))
+            sent.update(dict.fromkeys(attach(request, small_objects(listed, known))))
 
         with sending(attach_new):
             return try_push(self, run_id, listed)
