@@ -114,8 +114,12 @@ def test_an_app_that_does_not_use_oneflower_runs_too(up, numpy_app):
     assert "rounds 3" in (up.state / "logs" / "superlink.log").read_text()
 
 
+@pytest.mark.timeout(900)
 def test_a_model_of_many_small_arrays_is_the_same_packed_and_plain(up):
-    """Our executor in its two ways, and stock Flower, whose app is asked once and then let be."""
+    """Our executor in its two ways, and stock Flower, whose app is asked once and then let be.
+
+    Stock Flower loses a message now and then (workaround `zero-byte-traffic`): its training is repeated.
+    """
     ways = {
         "warm": {},
         "cold": {"WARM_EXECUTOR": "NO"},
@@ -123,9 +127,11 @@ def test_a_model_of_many_small_arrays_is_the_same_packed_and_plain(up):
     }
     models, packed = set(), {}
     for way, variables in ways.items():
-        code, output = up.run(
-            "--fresh", environ={"TEST_ARRAYS": "40"}, NUM_ROUNDS="2", LOG_LEVEL="INFO", **variables
-        )
+        given = {"NUM_ROUNDS": "2", "LOG_LEVEL": "INFO", "ROUND_TIMEOUT": "30", **variables}
+        for _ in range(5 if way == "plain" else 1):
+            code, output = up.run("--fresh", environ={"TEST_ARRAYS": "40"}, **given)
+            if code == 0:
+                break
         assert code == 0, output
         models.add(up.events("training_finished")[-1].sha256)
         log = (up.state / "logs" / "superlink.log").read_text()
