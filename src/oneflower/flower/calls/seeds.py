@@ -60,7 +60,7 @@ def seeded(*parts: int | str) -> Iterator[int]:
 
 
 def ends_with_its_message() -> None:
-    """Say that this process serves one message: `seeded` sets nothing back, which costs a fork 2 ms."""
+    """Say that this process serves one message: `seeded` sets nothing back, which would copy pages."""
     _watch.ends = True
 
 

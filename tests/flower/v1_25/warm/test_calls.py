@@ -7,7 +7,12 @@ import grpc
 import numpy as np
 import pytest
 from flwr.app import ArrayRecord, Context, Message, RecordDict
-from flwr.common.inflatable import get_all_nested_objects, get_object_tree, no_object_id_recompute
+from flwr.common.inflatable import (
+    get_all_nested_objects,
+    get_object_tree,
+    iterate_object_tree,
+    no_object_id_recompute,
+)
 from flwr.common.inflatable_utils import inflate_object_from_contents
 from flwr.common.message import remove_content_from_message
 from flwr.common.typing import Run
@@ -88,11 +93,11 @@ class SuperNode:
         return message.metadata.message_id
 
     def reply(self):
-        """Send the reply on to the SuperLink, as Flower does; return its first array."""
+        """Send the reply on to the SuperLink, as Flower does; return it."""
         found = []
 
         def send(message, tree, _runtime):
-            ids = [tree.object_id, *(each.object_id for each in walk(tree))]
+            ids = [each.object_id for each in iterate_object_tree(tree)]
             contents = {key: self.store.get(key) for key in ids}
             found.append(inflate_object_from_contents(tree.object_id, contents))
             return set()
@@ -102,12 +107,6 @@ class SuperNode:
         )
         (reply,) = found
         return reply
-
-
-def walk(tree):
-    for child in tree.children:
-        yield child
-        yield from walk(child)
 
 
 @pytest.fixture
