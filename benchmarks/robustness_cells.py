@@ -21,6 +21,7 @@ from robustness_net import compiled_training
 
 from oneflower.aggregation import SPECS, StrategySpec
 from oneflower.aggregation.optimizers import CLIENT_LR
+from oneflower.errors import AppError, OneflowerError
 from oneflower.flower.records import array_views
 from oneflower.journal import read_journal, reduce
 from oneflower.lab.localgrid import LocalGrid
@@ -147,6 +148,9 @@ class AttackedGrid(LocalGrid):
         if key not in MEMORY:
             reply = super()._reply(message)
             if reply.has_error():
+                reason = reply.error.reason or ""
+                if AppError.__name__ not in reason:
+                    raise RuntimeError(f"no attack does this; the client ended with {reason}")
                 return reply
             MEMORY[key] = reply.content
             if len(MEMORY) > REMEMBERED:
@@ -196,7 +200,7 @@ def run_cell(cell: Cell) -> Cell:
         journal = Path(folder) / "journal.jsonl"
         try:
             grid = train_cell(cell, journal)
-        except Exception as error:  # noqa: BLE001 a training that an attack ends is a result of this table
+        except OneflowerError as error:  # a training that an attack ends is a result of this table
             print(f"{cell.key}: {error}", file=sys.stderr)
             return cell
         state = reduce(read_journal(journal))

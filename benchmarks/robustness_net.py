@@ -58,21 +58,25 @@ def compiled_training(client: Any, own: Training) -> Training:
     from oneflower.sdk.client import set_determinism
     from oneflower.sdk.torch_app import shuffled
 
-    def train(
-        arrays: Any, images: Any, run_config: Mapping[str, object], info: Any, *, on: torch.device
+    def train(  # as the app's, which the client calls with a device and the server without one
+        arrays: Any,
+        images: Any,
+        run_config: Mapping[str, object],
+        info: Any,
+        on: torch.device = client.PROCESSOR,
     ) -> tuple[ArrayRecord, float]:
         options = client.DEFAULTS.from_run_config(run_config, least_rows=2)
         shape = ImageShape.from_run_config(run_config)
         fits = (shape.size, shape.channels, shape.num_classes) == SHAPE
         fits = fits and on.type == "cpu" and options.batch_size <= MOST_IN_A_BATCH
         if library() is None or not fits or info.proximal_mu:
-            return own(arrays, images, run_config, info, on=on)
+            return own(arrays, images, run_config, info, on)
         shuffling = set_determinism(info.seed, info.round, info.partition_id)
         rows = torch.stack(list(shuffled(len(images), options, shuffling, whole_batches=True)))
         weights = {name: array_view(array).copy() for name, array in arrays.items()}
         loss = _call(weights, images, rows.numpy(), info.lr or options.lr)
         if not math.isfinite(loss):
-            return own(arrays, images, run_config, info, on=on)
+            return own(arrays, images, run_config, info, on)
         return ArrayRecord({name: torch.from_numpy(values) for name, values in weights.items()}), loss
 
     return train

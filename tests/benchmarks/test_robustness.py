@@ -1,8 +1,11 @@
 """The attacks of the robustness benchmark are those of the papers, and its results are kept in pieces."""
 
 import importlib
+import inspect
 import math
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -164,6 +167,14 @@ def test_the_compiled_training_is_the_apps_but_for_the_last_digits(trainings, im
         assert np.allclose(compiled[name], values, rtol=1e-4, atol=2e-5), name
 
 
+def test_the_compiled_training_is_called_as_the_apps(trainings):
+    """The app's client names the device, its server (FLTrust) does not."""
+    compiled, own = map(inspect.signature, (trainings.compiled, trainings.client.local_training))
+    assert [(each.name, each.kind, each.default) for each in compiled.parameters.values()] == [
+        (each.name, each.kind, each.default) for each in own.parameters.values()
+    ]
+
+
 def test_other_images_are_trained_by_the_app(trainings):
     compiled, _ = trainings.run(trainings.compiled, size=12)
     assert trainings.own_calls == 1
@@ -176,3 +187,22 @@ def test_a_loss_that_is_not_finite_is_the_apps_to_judge(trainings, wrong):
     with pytest.raises(AppError, match="loss"):
         trainings.run(trainings.compiled, **wrong)
     assert trainings.own_calls == 1
+
+
+WRONG = """
+import robustness_cells as cells
+
+cells.compiled_training = lambda *_: lambda model: None
+cells.run_cell(cells.Cell(split="IID", rule="FedAvg", attack="none", seed=42, rounds=2))
+"""
+
+
+def test_a_client_that_fails_for_a_reason_of_its_own_is_no_result():
+    """It is not shown as a training that an attack has ended."""
+    pytest.importorskip("torch")
+    done = subprocess.run(
+        [sys.executable, "-c", WRONG], cwd=FOLDER, capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert "no attack does this" in done.stderr
+    assert "unexpected keyword argument" in done.stderr
