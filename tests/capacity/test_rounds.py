@@ -3,7 +3,13 @@
 import pytest
 
 from oneflower.capacity import Federation, open_files, round_cost, rounds, superlink_memory_mb, through_sites
-from oneflower.capacity.rounds import MOST_NODES, calls_a_node, steps_a_node
+from oneflower.capacity.rounds import (
+    MOST_NODES,
+    evaluation_calls,
+    evaluation_steps,
+    training_calls,
+    training_steps,
+)
 from oneflower.flower.v1_25 import bundles
 from oneflower.flower.v1_25.workarounds import node_limits
 
@@ -16,20 +22,21 @@ def test_steps_are_the_calls_of_flower():
     """Question, receipt and reply; message and records; two objects for each of four arrays."""
     train = 3 + (5 + 8) + (3 + 1 + 8)
     evaluate = 3 + (5 + 8) + 3
-    assert steps_a_node(federation()) == train + evaluate
+    assert (training_steps(federation()), evaluation_steps(federation())) == (train, evaluate)
 
 
 @pytest.mark.parametrize(
     ("model_bytes", "arrays", "calls"),
     [
-        (400_000, 4, (3 + 4 + 4) + (3 + 4)),  # only the contents of the arrays have calls of their own
-        (40_000, 4, 3 + 3),
-        (20 << 20, 1, (3 + 4 + 4) + (3 + 4)),
-        (100 * 2_000_000, 100, (3 + (100 + 41) + (100 + 40)) + (3 + 100 + 41)),  # 64 go with the message
+        (400_000, 4, (3 + 4 + 4, 3 + 4)),  # only the contents of the arrays have calls of their own
+        (40_000, 4, (3, 3)),
+        (20 << 20, 1, (3 + 4 + 4, 3 + 4)),
+        (100 * 2_000_000, 100, (3 + (100 + 41) + (100 + 40), 3 + 100 + 41)),  # 64 go with the message
     ],
 )
 def test_small_objects_have_no_calls(model_bytes, arrays, calls):
-    assert calls_a_node(federation(model_bytes=model_bytes, arrays=arrays)) == calls
+    case = federation(model_bytes=model_bytes, arrays=arrays)
+    assert (training_calls(case), evaluation_calls(case)) == calls
 
 
 def test_what_travels_with_a_message_is_what_is_counted():
@@ -73,14 +80,24 @@ def test_the_formulas_are_near_what_was_measured(nodes, seconds, superlink_mb):
 
 
 def test_a_round_costs_what_its_clients_do_and_the_others_slow_it_down():
-    all_nodes, drawn = federation(nodes=6000), federation(nodes=6000, sampled=100)
+    all_nodes, drawn = federation(nodes=6000), federation(nodes=6000, training=100, evaluating=100)
     few = round_cost(federation(nodes=100))
     assert round_cost(drawn).superlink_cpu_s == few.superlink_cpu_s
     assert few.seconds < round_cost(drawn).seconds < 3 * few.seconds
     assert superlink_memory_mb(drawn) <= superlink_memory_mb(all_nodes)
     assert open_files(drawn) > 6000
-    assert round_cost(federation(nodes=13_000, sampled=1)).seconds == float("inf")
-    assert federation(nodes=5, sampled=100).at_work == 5
+    assert round_cost(federation(nodes=13_000, training=1)).seconds == float("inf")
+    assert federation(nodes=5, training=100).trained == 5
+
+
+def test_all_nodes_evaluate_unless_those_are_drawn_too():
+    """As FL_EVALUATE_CLIENTS_PER_ROUND is 0 by default."""
+    trained, both = (federation(nodes=1000, training=10, **each) for each in ({}, {"evaluating": 10}))
+    assert (trained.trained, trained.evaluated, trained.at_work) == (10, 1000, 1000)
+    assert round_cost(trained).bytes_down == (10 + 1000) * 400_000
+    assert round_cost(trained).bytes_up == round_cost(both).bytes_up == 10 * 400_000
+    assert round_cost(trained).calls > 30 * round_cost(both).calls
+    assert round_cost(trained).phase_s > 0.95 * round_cost(trained).seconds
 
 
 def test_a_slow_network_decides():

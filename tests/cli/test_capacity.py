@@ -7,6 +7,12 @@ import pytest
 from oneflower.cli.main import main
 
 
+def drawn(nodes, training, evaluating):
+    """Return the options of a federation whose rounds draw their clients."""
+    numbers = {"--nodes": nodes, "--clients-per-round": training, "--evaluate-clients-per-round": evaluating}
+    return tuple(part for option, number in numbers.items() for part in (option, str(number)))
+
+
 @pytest.fixture
 def oneflower(monkeypatch, capsys):
     """Return a function that runs the command; it gives the exit code, the output and the errors."""
@@ -59,8 +65,12 @@ def test_a_rule_that_compares_updates_needs_a_model_for_each_client(rows):
         (("--nodes", "100", "--model-mb", "0.4"), ()),
         (("--nodes", "1000", "--model-mb", "0.4"), ("set FL_MIN_AVAILABLE_CLIENTS=1000",)),
         (
-            ("--nodes", "12000", "--clients-per-round", "100", "--model-mb", "1"),
+            (*drawn(12_000, 100, 100), "--model-mb", "1"),
             ("extrapolated", "10000 nodes"),
+        ),
+        (
+            (*drawn(100, 10, 0), "--model-mb", "1"),
+            ("all 100 evaluate its model: set FL_EVALUATE_CLIENTS_PER_ROUND",),
         ),
         (
             ("--nodes", "5000", "--model-mb", "25"),

@@ -50,14 +50,15 @@ MOST_NODES: Final = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Federation:
-    """A federation whose nodes all take part in each round.
+    """A federation, and how many of its nodes take part in a round.
 
     Parameters
     ----------
     nodes
         The SuperNodes that are connected.
-    sampled
-        How many of them train in a round (FL_CLIENTS_PER_ROUND); 0: all.
+    training, evaluating
+        How many of them train in a round, and how many evaluate its model (FL_CLIENTS_PER_ROUND and
+        FL_EVALUATE_CLIENTS_PER_ROUND); 0: all.
     model_bytes, arrays
         The model, in arrays of the same size.
     network_bytes_s
@@ -67,13 +68,24 @@ class Federation:
     nodes: int
     model_bytes: float
     arrays: int = 4
-    sampled: int = 0
+    training: int = 0
+    evaluating: int = 0
     network_bytes_s: float = 125e6
 
     @property
-    def at_work(self) -> int:
+    def trained(self) -> int:
         """How many nodes train in a round."""
-        return min(self.sampled or self.nodes, self.nodes)
+        return min(self.training or self.nodes, self.nodes)
+
+    @property
+    def evaluated(self) -> int:
+        """How many nodes evaluate the model of a round."""
+        return min(self.evaluating or self.nodes, self.nodes)
+
+    @property
+    def at_work(self) -> int:
+        """How many nodes are at work at a time: the two phases follow each other."""
+        return max(self.trained, self.evaluated)
 
     @property
     def objects(self) -> int:
@@ -99,8 +111,9 @@ class Federation:
 class RoundCost:
     """What one round of training and evaluation takes, beside what clients need for their own work.
 
-    `seconds` is the longest of what the SuperLink and the ServerApp compute, side by side, and what the
-    network takes each way; infinite where heartbeats alone take all of a processor.
+    The seconds of a phase are the longest of what the SuperLink and the ServerApp compute, side by side, and
+    what the network takes each way; infinite where heartbeats alone take all of a processor. `seconds` are
+    those of both phases, `phase_s` those of the longer one, which FL_ROUND_TIMEOUT bounds.
     """
 
     calls: int
@@ -110,6 +123,20 @@ class RoundCost:
     bytes_up: float
     network_s: float
     seconds: float
+    phase_s: float
+
+    def then(self, other: "RoundCost") -> "RoundCost":
+        """Return what this and another take, one after the other."""
+        return RoundCost(
+            calls=self.calls + other.calls,
+            superlink_cpu_s=self.superlink_cpu_s + other.superlink_cpu_s,
+            serverapp_cpu_s=self.serverapp_cpu_s + other.serverapp_cpu_s,
+            bytes_down=self.bytes_down + other.bytes_down,
+            bytes_up=self.bytes_up + other.bytes_up,
+            network_s=self.network_s + other.network_s,
+            seconds=self.seconds + other.seconds,
+            phase_s=max(self.phase_s, other.phase_s),
+        )
 
 
 def is_extrapolated(federation: Federation) -> bool:
@@ -118,44 +145,61 @@ def is_extrapolated(federation: Federation) -> bool:
     return federation.nodes > MOST_MEASURED or sent > MOST_MEASURED_BYTES
 
 
-def steps_a_node(federation: Federation) -> int:
-    """Return how many steps a node takes in a round: it trains and evaluates."""
+def training_steps(federation: Federation) -> int:
+    """Return how many steps a node takes to train in a round."""
     down = DOWN_RECORDS + federation.objects
-    train = FIXED_STEPS + down + UP_RECORDS + 1 + federation.objects
-    evaluate = FIXED_STEPS + down + UP_RECORDS
-    return train + evaluate
+    return FIXED_STEPS + down + UP_RECORDS + 1 + federation.objects
 
 
-def calls_a_node(federation: Federation) -> int:
-    """Return how many calls a node makes in a round."""
+def evaluation_steps(federation: Federation) -> int:
+    """Return how many steps a node takes to evaluate in a round."""
+    return FIXED_STEPS + DOWN_RECORDS + federation.objects + UP_RECORDS
 
-    def single(records: int, objects: int, large: int) -> int:
-        return large + max(0, records + objects - large - WITH_MESSAGE)
 
-    objects, large = federation.objects, federation.large_objects
-    down, trained = single(DOWN_RECORDS, objects, large), single(UP_RECORDS + 1, objects, large)
-    return 2 * (FIXED_STEPS + down) + trained
+def training_calls(federation: Federation) -> int:
+    """Return how many calls a node makes to train in a round."""
+    return evaluation_calls(federation) + _single(UP_RECORDS + 1, federation)
+
+
+def evaluation_calls(federation: Federation) -> int:
+    """Return how many calls a node makes to evaluate in a round."""
+    return FIXED_STEPS + _single(DOWN_RECORDS, federation)
+
+
+def _single(records: int, federation: Federation) -> int:
+    """Return how many objects of a message with the model have a call of their own."""
+    small = records + federation.objects - federation.large_objects
+    return federation.large_objects + max(0, small - WITH_MESSAGE)
 
 
 def round_cost(federation: Federation) -> RoundCost:
-    """Return what a round takes."""
-    nodes = federation.at_work
-    calls = nodes * calls_a_node(federation)
-    down, up = 2 * nodes * federation.model_bytes, nodes * federation.model_bytes
+    """Return what a round takes: training, then evaluation."""
+    nodes, size = federation.trained, federation.model_bytes
+    calls, steps = training_calls(federation), training_steps(federation)
+    training = _phase(federation, nodes, calls=calls, steps=steps, bytes_up=nodes * size)
+    calls, steps = evaluation_calls(federation), evaluation_steps(federation)
+    return training.then(_phase(federation, federation.evaluated, calls=calls, steps=steps, bytes_up=0.0))
+
+
+def _phase(federation: Federation, nodes: int, *, calls: int, steps: int, bytes_up: float) -> RoundCost:
+    """Return what a phase takes in which so many nodes are sent the model, with calls and steps of each."""
+    bytes_down = nodes * federation.model_bytes
     a_step = CPU_S_A_STEP + nodes * CPU_S_A_STEP_AND_NODE
-    superlink = nodes * steps_a_node(federation) * a_step + (down + up) / MB * CPU_S_A_MB
-    serverapp = 2 * nodes * SERVERAPP_S_A_NODE
-    network = max(down, up) / federation.network_bytes_s
+    superlink = nodes * steps * a_step + (bytes_down + bytes_up) / MB * CPU_S_A_MB
+    serverapp = nodes * SERVERAPP_S_A_NODE
+    network = max(bytes_down, bytes_up) / federation.network_bytes_s
     idle = IDLE_A_NODE * federation.nodes
     computing = WAITS * superlink / (1 - idle) if idle < 1 else math.inf
+    seconds = max(computing, serverapp, network)
     return RoundCost(
-        calls=calls,
+        calls=nodes * calls,
         superlink_cpu_s=superlink,
         serverapp_cpu_s=serverapp,
-        bytes_down=down,
-        bytes_up=up,
+        bytes_down=bytes_down,
+        bytes_up=bytes_up,
         network_s=network,
-        seconds=max(computing, serverapp, network),
+        seconds=seconds,
+        phase_s=seconds,
     )
 
 
@@ -176,15 +220,16 @@ def through_sites(federation: Federation, sites: int) -> RoundCost:
     The sites work side by side; the one above has a node for each of them. Flower has no such node: it would
     be a SuperNode whose app trains the site.
     """
-    nodes, at_work = (math.ceil(each / sites) for each in (federation.nodes, federation.at_work))
-    here = round_cost(replace(federation, nodes=nodes, sampled=at_work))
-    above = round_cost(replace(federation, nodes=sites, sampled=0))
-    return RoundCost(
+    nodes, training, evaluating = (
+        math.ceil(each / sites) for each in (federation.nodes, federation.trained, federation.evaluated)
+    )
+    here = round_cost(replace(federation, nodes=nodes, training=training, evaluating=evaluating))
+    above = round_cost(replace(federation, nodes=sites, training=0, evaluating=0))
+    both = here.then(above)
+    return replace(
+        both,
         calls=sites * here.calls + above.calls,
-        superlink_cpu_s=here.superlink_cpu_s + above.superlink_cpu_s,
-        serverapp_cpu_s=here.serverapp_cpu_s + above.serverapp_cpu_s,
         bytes_down=above.bytes_down,
         bytes_up=above.bytes_up,
-        network_s=here.network_s + above.network_s,
-        seconds=here.seconds + above.seconds,
+        phase_s=here.phase_s + above.phase_s,
     )

@@ -49,6 +49,9 @@ def capacity(  # noqa: PLR0913 - what a federation is made of
     clients_per_round: Annotated[
         int, typer.Option(help="FL_CLIENTS_PER_ROUND: how many of them train in a round; 0: all.")
     ] = 0,
+    evaluate_clients_per_round: Annotated[
+        int, typer.Option(help="FL_EVALUATE_CLIENTS_PER_ROUND: how many evaluate its model; 0: all.")
+    ] = 0,
     mean: Annotated[
         bool, typer.Option(help="A rule that sums updates as they come (FedAvg, FedAdam); not: Krum, Robust.")
     ] = True,
@@ -70,6 +73,7 @@ def capacity(  # noqa: PLR0913 - what a federation is made of
         ("--nodes", nodes, 1, MOST),
         ("--arrays", arrays, 1, MOST),
         ("--clients-per-round", clients_per_round, 0, nodes),
+        ("--evaluate-clients-per-round", evaluate_clients_per_round, 0, nodes),
         ("--sites", sites, 0, nodes),
     ):
         if not least <= value <= most:
@@ -82,14 +86,15 @@ def capacity(  # noqa: PLR0913 - what a federation is made of
         nodes=nodes,
         model_bytes=model_mb * MB,
         arrays=arrays,
-        sampled=clients_per_round,
+        training=clients_per_round,
+        evaluating=evaluate_clients_per_round,
         network_bytes_s=network_mbit * MBIT_S,
     )
     load = Load(
         model_bytes=round(federation.model_bytes),
-        clients=federation.at_work,
+        clients=federation.trained,
         largest_array_bytes=round(federation.model_bytes / federation.arrays),
-        streaming=mean and worth_streaming(federation.model_bytes, federation.at_work),
+        streaming=mean and worth_streaming(federation.model_bytes, federation.trained),
     )
     cost = round_cost(federation)
     print_table(("what", "value"), _rows(federation, load, cost, sites=sites))
@@ -138,15 +143,20 @@ def _notes(federation: Federation, load: Load, cost: RoundCost) -> Iterator[str]
         )
     if federation.nodes > MOST_NODES:
         yield f"a SuperLink admits {MOST_NODES} nodes at most"
-    if load.streaming and load.model_bytes < LARGE_MODEL and not federation.sampled:
+    if load.streaming and load.model_bytes < LARGE_MODEL and not federation.training:
         yield (
             f"the ServerApp's memory is that of updates that are summed as they come: set "
             f"FL_MIN_AVAILABLE_CLIENTS={federation.nodes}, or FL_STREAMING_MEAN=YES; else it keeps them, "
             f"{_size(serverapp_bytes(replace(load, streaming=False)))}"
         )
-    if DEFAULT_TIMEOUT_S < cost.seconds / 2 < math.inf:
+    if federation.training and not federation.evaluating:
         yield (
-            f"a phase takes {cost.seconds / 2:.0f} s: set FL_ROUND_TIMEOUT to more than that (it is "
+            f"{federation.training} nodes train in a round, and all {federation.nodes} evaluate its model: "
+            "set FL_EVALUATE_CLIENTS_PER_ROUND, and give --evaluate-clients-per-round, to draw those, too"
+        )
+    if DEFAULT_TIMEOUT_S < cost.phase_s < math.inf:
+        yield (
+            f"a phase takes {cost.phase_s:.0f} s: set FL_ROUND_TIMEOUT to more than that (it is "
             f"{DEFAULT_TIMEOUT_S} by default)"
         )
     disk = database_bytes(load) + replies_bytes(load)
