@@ -13,6 +13,8 @@ from oneflower.flower.v1_25.fleet_limits import RefusedError
 
 MOST_CALLS: Final = 3000
 """Of 3,300 threads (`fleet_calls.THREADS`); a call that is refused needs one for a moment."""
+MOST_SPARE: Final = 200
+"""Threads beside those, for heartbeats alone: without them a node counts as gone while it sends its model."""
 MOST_OF_ONE: Final = 10
 """Flower's SuperNode has four: two objects (constant.py:165), a question for work, a heartbeat. After a
 broken connection the old ones stay until they are noticed."""
@@ -25,8 +27,15 @@ class OpenCalls:
     """Count the calls of each key, and the threads that work on calls, and refuse what is above a share.
 
     A call needs a thread until it is answered. It counts for its key until the answer was read.
+
+    Parameters
+    ----------
+    most, most_of_one
+        Calls of all keys together, and of one.
     """
 
+    most: int = MOST_CALLS
+    most_of_one: int = MOST_OF_ONE
     _threads: int = 0
     _of_key: Counter[bytes] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -40,10 +49,10 @@ class OpenCalls:
             The key has its share of calls already, or all together have all threads.
         """
         with self._lock:
-            free = MOST_CALLS - self._threads
+            free = self.most - self._threads
             if free <= 0:
-                raise RefusedError(f"{MOST_CALLS} calls are open, which is the limit; try again")
-            most = max(1, min(MOST_OF_ONE, free // SHARE))
+                raise RefusedError(f"{self.most} calls are open, which is the limit; try again")
+            most = max(1, min(self.most_of_one, free // SHARE))
             if self._of_key[key] >= most:
                 raise RefusedError(f"{most} calls of this SuperNode are open, which is its limit; try again")
             self._of_key[key] += 1

@@ -373,6 +373,20 @@ class TestOpenCalls:
         assert as_many_as_it_may(calls, b"key") == 1
 
 
+def test_a_heartbeat_is_admitted_beside_the_calls_of_its_node(caller):
+    """A SuperNode whose calls are all taken would count as gone while it sends its model."""
+    node_id = caller.register()
+    taken = HalfSent([caller], MOST_OF_ONE + 1)
+    assert taken.refused(1) == [grpc.StatusCode.UNAVAILABLE]
+    beat = SendNodeHeartbeatRequest(node=Node(node_id=node_id), heartbeat_interval=30.0)
+    assert caller.fleet.SendNodeHeartbeat(beat, timeout=CALL_S).success
+    beats = HalfSent([caller], 2, HEARTBEAT)
+    assert beats.refused(1) == [grpc.StatusCode.UNAVAILABLE]
+    for each in (taken, beats):
+        each.end()
+    assert caller.fleet.SendNodeHeartbeat(beat, timeout=CALL_S).success
+
+
 def test_registrations_above_the_rate_are_refused_before_they_are_verified(address, apply, monkeypatch):
     monkeypatch.setattr(node_limits, "REGISTRATIONS_AT_ONCE", 3)
     monkeypatch.setattr(node_limits, "REGISTRATIONS_A_SECOND", 0.0)

@@ -19,7 +19,7 @@ from oneflower.files import most_open_files
 from oneflower.flower.v1_25.fleet_limits import MAX_REQUEST_BYTES, RefusedError
 from oneflower.flower.v1_25.held import Held
 from oneflower.flower.v1_25.lane import LANE, Rank
-from oneflower.flower.v1_25.open_calls import OpenCalls
+from oneflower.flower.v1_25.open_calls import MOST_SPARE, OpenCalls
 from oneflower.flower.v1_25.refusals import MALFORMED, Refusals, refusing
 from oneflower.flower.v1_25.requests import LATE_S, Requests
 from oneflower.flower.v1_25.room import Room, Taken
@@ -48,8 +48,9 @@ RECEIVED: Final = "grpc.max_receive_message_length"
 
 def bound_calls(patch: Patch, *, known_keys: bool = False) -> None:
     """Refuse before a request is read, bound its size, and end those that do not arrive."""
-    refusals, calls = Refusals(), OpenCalls()
-    shared = _Calls(requests=Requests(by_network=not known_keys), refusals=refusals, open=calls)
+    refusals = Refusals()
+    shared = _Calls(requests=Requests(by_network=not known_keys), refusals=refusals, open=OpenCalls())
+    spare = replace(shared, open=OpenCalls(most=MOST_SPARE, most_of_one=1))
     intercept = NodeAuthServerInterceptor.intercept_service
     wrap = NodeAuthServerInterceptor._wrap_method_handler  # noqa: SLF001 - it is what is mended
     create = app.generic_create_grpc_server  # type: ignore[attr-defined]
@@ -68,11 +69,16 @@ def bound_calls(patch: Patch, *, known_keys: bool = False) -> None:
     @wraps(wrap)
     def wrap_method_handler(self: Any, handler: Any, key: bytes) -> Any:
         answered = wrap(self, handler, key)
-        try:
-            calls.begin(key)
-        except RefusedError as error:
-            return refusing(BUSY, str(error), refusals, "open calls")
-        return shared.reading_first(answered, key)
+        beats = handler.request_deserializer == SendNodeHeartbeatRequest.FromString
+        reason = ""
+        for each in (shared, spare) if beats else (shared,):
+            try:
+                each.open.begin(key)
+            except RefusedError as error:
+                reason = reason or str(error)
+            else:
+                return each.reading_first(answered, key)
+        return refusing(BUSY, reason, refusals, "open calls")
 
     @wraps(create)
     def create_server(*args: Any, **kwargs: Any) -> Any:
