@@ -97,9 +97,12 @@ class LightNode:
         self._key = public_key_to_bytes(public)
         size = ("grpc.max_send_message_length", MOST_BYTES), ("grpc.max_receive_message_length", MOST_BYTES)
         # Nodes of one process would share a connection.
-        self._channel = grpc.aio.insecure_channel(
-            options.address, options=[*size, ("grpc.use_local_subchannel_pool", 1)]
-        )
+        settings = [*size, ("grpc.use_local_subchannel_pool", 1)]
+        if options.ca:
+            trusted = grpc.ssl_channel_credentials(options.ca.read_bytes())
+            self._channel = grpc.aio.secure_channel(options.address, trusted, options=settings)
+        else:
+            self._channel = grpc.aio.insecure_channel(options.address, options=settings)
         self._fleet = FleetStub(self._channel)
         self._node = Node()
         self._known: set[int] = set()
@@ -321,6 +324,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--single", action="store_true", help="a call for each object, as Flower's nodes")
     parser.add_argument("--churn", type=float, default=0.0, help="each tenth node lives for so many seconds")
+    parser.add_argument("--ca", type=Path, help="the SuperLink's CA: speak TLS")
     parser.add_argument("--report", type=Path, required=True)
     return parser.parse_args()
 

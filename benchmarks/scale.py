@@ -9,7 +9,8 @@
 The SuperLink and the ServerApp are real processes of this machine. The nodes are light ones
 (`light_nodes.py`): all calls of a SuperNode, and no app. A round is training and evaluation on all of them. A
 call costs the processor time of the SuperLink during the rounds, divided by the calls of the nodes. The last
-line is JSON, the last case's where there are several.
+line is JSON, the last case's where there are several. The exit code is 1 where a reply was lost or a case
+was not completed.
 """
 
 import argparse
@@ -22,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -34,8 +35,10 @@ from oneflower.errors import OneflowerError
 from oneflower.flower.fab import build_fab
 from oneflower.journal import read_journal
 from oneflower.journal.events import ReplyReceived, RoundCompleted
+from oneflower.local_cluster.commands import hosts
 from oneflower.local_cluster.folder import StateFolder
 from oneflower.local_cluster.local import ClusterOptions, LocalCluster
+from oneflower.local_cluster.tls import Certificates, make_certificates
 from oneflower.procfs import status_of, statuses
 from oneflower.settings import resolve
 from oneflower.settings.namespace import submitted
@@ -64,12 +67,16 @@ IDLE_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One case. Seconds and megabytes; `lost` counts messages to nodes that stay without a valid reply."""
+    """One case. Seconds and megabytes; `lost` counts messages to nodes that stay without a valid reply.
+
+    `completed` is whether all rounds were, or with `--minutes` any; `seconds_a_round` is None without one.
+    """
 
     nodes: int
     lost: int
+    completed: bool
     rounds: int
-    seconds_a_round: float
+    seconds_a_round: float | None
     cpu_seconds_a_round: float
     ms_a_call: float
     calls_a_round: int
@@ -87,13 +94,14 @@ class Result:
 
 def main() -> None:
     """Run the cases and print one line for each."""
-    options = parse()
+    options, failed = parse(), False
     for nodes in map(int, options.nodes.split(",")):
         found = measure(nodes, options)
         print(line(found, options), flush=True)
+        failed = failed or found.lost > 0 or not found.completed
     if options.json:
         print(json.dumps(asdict(found)))
-    if found.lost:
+    if failed:
         sys.exit(1)
 
 
@@ -103,7 +111,9 @@ def line(found: Result, options: argparse.Namespace) -> str:
         (
             f"{'stock' if options.stock else 'ours'} {found.nodes:5} nodes: {found.rounds} rounds",
             f"lost {found.lost}",
-            f"{found.seconds_a_round:.1f} s a round",
+            "no round completed"
+            if found.seconds_a_round is None
+            else f"{found.seconds_a_round:.1f} s a round",
             f"{found.cpu_seconds_a_round:.1f} CPU s",
             f"{found.ms_a_call:.2f} ms a call",
             f"idle {100 * found.idle_cpu:.1f} % of a core",
@@ -124,11 +134,14 @@ def measure(nodes: int, options: argparse.Namespace) -> Result:
         root = Path(name)
         folder = StateFolder(root / "state")
         folder.make()
-        settings = resolve(variables).settings
-        cluster = LocalCluster(folder, ClusterOptions(nodes=0, settings=settings, environ=os.environ))
+        tls = make_certificates(folder.tls, hosts()) if options.tls else None
+        settings = resolve(variables | {"FL_TLS_ENABLED": "YES" if tls else "NO"}).settings
+        cluster = LocalCluster(
+            folder, ClusterOptions(nodes=0, settings=settings, environ=os.environ, tls=tls)
+        )
         cluster.start()
         try:
-            with light_nodes(cluster.addresses.fleet, nodes, options, root) as reports:
+            with light_nodes(cluster.addresses.fleet, nodes, options, root, tls) as reports:
                 wait_until_active(reports, nodes)
                 return _train(cluster, folder, nodes, reports, options)
         finally:
@@ -148,36 +161,37 @@ def _train(
     app = build_fab(write_app(folder.root / "app"))
     run = cluster.control.submit(app.content, submitted(run_config(nodes, options), app.own))
     peak, watched = Counter[str](), list[dict[str, int]]()
-    ended = time.monotonic() + options.limit
+    started = time.monotonic()
+    ended = started + (60 * options.minutes or options.limit)
     while not (state := cluster.control.status(run)).finished and time.monotonic() < ended:
         watched.append(sample(superlink, database))
         for key, value in watched[-1].items():
             peak[key] = max(peak[key], value)
-        if options.minutes and time.monotonic() > ended - options.limit + 60 * options.minutes:
-            break
         time.sleep(1.0)
-    used = cpu_s(superlink) - began
+    took, used = time.monotonic() - started, cpu_s(superlink) - began
     time.sleep(3.0)
     entries = [each.event for each in read_journal(folder.journal)] if folder.journal.exists() else []
     rounds = [each for each in entries if isinstance(each, RoundCompleted) and each.round > 0]
     report = read_reports(reports)
-    told, done = [each.seconds for each in rounds], len(rounds)
-    if options.stock:
-        done = options.rounds * state.finished
+    told, done = sum(each.seconds for each in rounds), len(rounds)
+    ended_well = state.outcome == "completed"
+    if options.stock:  # it has no journal
+        told, done = took, options.rounds * ended_well
         lost = max(0, 2 * nodes * options.rounds - report["counts"]["replies"])
     else:
         counted = {each.round for each in rounds} if options.minutes else set(range(1, options.rounds + 1))
         lost = without_reply(entries, counted, report["staying"])
     if report["errors"]:
         print(f"  errors: {dict(report['errors'].most_common(6))}", file=sys.stderr)
-    if state.finished and state.outcome != "completed":
+    if state.finished and not ended_well:
         print(f"  the run ended: {state}\n{cluster.tails()[-2000:]}", file=sys.stderr)
     made = sum(report["calls"].values()) - sum(calls.values())
     return Result(
         nodes=nodes,
         lost=lost,
+        completed=done > 0 and not state.finished if options.minutes else ended_well,
         rounds=done,
-        seconds_a_round=sum(told) / len(told) if told else 0.0,
+        seconds_a_round=told / done if done else None,
         cpu_seconds_a_round=used / max(1, done),
         ms_a_call=1000 * used / max(1, made),
         calls_a_round=made // max(1, done),
@@ -201,13 +215,15 @@ def without_reply(events: list[Any], rounds: set[int], staying: list[str]) -> in
     return sum(each not in replied for each in wanted)
 
 
-def each_tenth(watched: list[dict[str, int]], name: str) -> tuple[int, ...]:
-    """Return the megabytes after each tenth of the time."""
-    return tuple(each[name] >> 20 for each in watched[:: max(1, len(watched) // 10)])
+def each_tenth(watched: Sequence[Mapping[str, int]], name: str) -> tuple[int, ...]:
+    """Return the megabytes after each tenth of the time, the last among them."""
+    return tuple(watched[max(0, len(watched) * tenth // 10 - 1)][name] >> 20 for tenth in range(1, 11))
 
 
 @contextmanager
-def light_nodes(address: str, nodes: int, options: argparse.Namespace, root: Path) -> Iterator[list[Path]]:
+def light_nodes(
+    address: str, nodes: int, options: argparse.Namespace, root: Path, tls: Certificates | None
+) -> Iterator[list[Path]]:
     """Run the nodes in a few processes for the time of a `with`; give the files of their reports."""
     share, processes = [nodes // options.processes] * options.processes, []
     share[0] += nodes % options.processes
@@ -216,6 +232,7 @@ def light_nodes(address: str, nodes: int, options: argparse.Namespace, root: Pat
     for count, report in zip(share, reports, strict=True):
         command = [sys.executable, str(HERE / "light_nodes.py"), address, "--nodes", str(count)]
         command += ["--first", str(first), "--values", str(options.values), "--arrays", str(options.arrays)]
+        command += ["--ca", str(tls.ca)] if tls else []
         if options.stock or options.stock_nodes:
             command += ["--signature-s", "0", "--single"]
         command += ["--work", str(options.work), "--churn", str(options.churn), "--report", str(report)]
@@ -339,12 +356,18 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--work", type=float, default=0.0, help="seconds that a node's training takes")
     parser.add_argument("--processes", type=int, default=2, help="processes of light nodes")
     parser.add_argument("--limit", type=float, default=900.0, help="seconds after which a case ends")
-    parser.add_argument("--minutes", type=float, default=0.0, help="train for so long, however many rounds")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=0.0,
+        help="train for so long, however many rounds, whatever --limit is",
+    )
     parser.add_argument("--churn", type=float, default=0.0, help="each tenth node stays for so many seconds")
     parser.add_argument("--stock", action="store_true", help="Flower without workarounds, its own rounds")
     parser.add_argument(
         "--stock-nodes", action="store_true", help="nodes that sign each call, and have one for each object"
     )
+    parser.add_argument("--tls", action="store_true", help="speak TLS, as a deployment does by default")
     parser.add_argument("--keep", type=Path, help="copy the processes' logs to this folder")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     return parser.parse_args(arguments)
