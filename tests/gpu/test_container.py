@@ -93,6 +93,38 @@ def test_the_runtime_of_nvidia(machine):
     assert machine.detect("1", "0").arguments == (f'--gpus="device={UUIDS[1]},{UUIDS[0]}"', more)
 
 
+def information(uuid, minor):
+    """As the driver writes it: names, a colon, white space."""
+    lines = {"Model": "NVIDIA A100", "IRQ": 42, "GPU UUID": uuid, "Device Minor": minor, "GPU Excluded": "No"}
+    return "".join(f"{name}: \t\t {value}\n" for name, value in lines.items())
+
+
+def test_the_runtime_of_nvidia_is_told_of_the_device_nodes(machine):
+    """Else a daemon-reload of systemd's takes the GPU from a container that runs."""
+    machine.info = Ran(code=0, out=json.dumps(RUNTIME))
+    for index, minor in enumerate((1, 0)):
+        path = f"proc/driver/nvidia/gpus/0000:0{index}:00.0/information"
+        machine.file(path, information(UUIDS[index], minor))
+        machine.file(f"dev/nvidia{index}")
+    assert machine.detect("0").arguments[2:] == (
+        "--device=/dev/nvidiactl",
+        "--device=/dev/nvidia-uvm",
+        "--device=/dev/nvidia1",
+    )
+    assert {"--device=/dev/nvidia0", "--device=/dev/nvidia1"} < {*machine.detect().arguments}
+    assert all(map(is_argument, machine.detect().arguments))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", information("GPU-????????-????-????-????-????????????", 0), f"GPU UUID: {UUIDS[0]}\n", "\xff"],
+)
+def test_nodes_that_are_not_known_are_not_named(machine, text):
+    machine.info = Ran(code=0, out=json.dumps(RUNTIME))
+    machine.file("proc/driver/nvidia/gpus/0000:01:00.0/information", text)
+    assert [each.partition("=")[0] for each in machine.detect("0").arguments] == ["--gpus", "--env"]
+
+
 def test_a_hook_on_the_machine_is_a_runtime(machine):
     machine.info = Ran(code=0, out=json.dumps({"ServerVersion": "24.0.7"}))
     assert not machine.detect().usable
@@ -105,6 +137,9 @@ def test_a_hook_on_the_machine_is_a_runtime(machine):
     [
         "--privileged",
         "--device=/dev/sda",
+        "--device=/dev/nvidia0:/dev/sda",
+        "--device=/dev/nvidia0/../sda",
+        "--device=/dev/nvidia-modeset",
         "--gpus=all --privileged",
         '--gpus="device=0"x',
         "--device=nvidia.com/gpu=",

@@ -100,6 +100,15 @@ def test_the_runtime_of_nvidia(boot, layout, machine):
     assert given == [device, "--env=NVIDIA_DRIVER_CAPABILITIES=compute,utility"]
 
 
+def test_nothing_reloads_systemd_after_a_container_with_a_gpu_has_started(boot):
+    """A reload can take the GPU from a container that runs."""
+    stage = boot(vm=12, **ON)
+    calls = [call[1:] for call in stage.commands.calls if "systemctl" in call[0]]
+    assert ("daemon-reload",) in calls
+    assert ("daemon-reload",) not in calls[calls.index(("restart", NODE)) :]
+    assert ("restart", "flower-report.service") in calls
+
+
 def test_numbers_become_uuids_inside_of_the_container(boot, layout):
     """It counts the GPUs that it has from 0."""
     boot(**ON, FL_CUDA_VISIBLE_DEVICES="1", FL_GPU_MEMORY_FRACTION="0.5")

@@ -90,9 +90,21 @@ def test_every_package_of_nvidia_is_pinned_and_checked_afterwards():
         packages = f'"${{{kind}_PACKAGES[@]}}"'
         assert re.search(rf'pin "\${version}" {re.escape(packages)}', SCRIPT)
         assert f'expect "${version}" {packages}' in SCRIPT
-    assert SCRIPT.count("[signed-by=$KEYRINGS/") == SCRIPT.count('echo "deb ') == 2
+    assert SCRIPT.count("[signed-by=$KEYRINGS/") == SCRIPT.count('echo "deb ') == 3
     assert "trusted=yes" not in SCRIPT
     assert "--allow-unauthenticated" not in SCRIPT
+
+
+def test_the_drivers_packages_find_what_they_depend_on():
+    """Debian's images have no `contrib`, and what is not pinned comes in the newest version."""
+    assert '$DEBIAN $(. /etc/os-release; echo "$VERSION_CODENAME") contrib"' in SCRIPT
+    pinned = SCRIPT[SCRIPT.index('pin "$NVIDIA_DRIVER"') : SCRIPT.index('pin "$NVIDIA_TOOLKIT"')]
+    assert {"'libcuda1'", "'libcudadebugger1'", "'libnvcuvid1'", "'libnvoptix1'"} < set(pinned.split())
+
+
+def test_the_specification_is_written_with_the_device_nodes_there():
+    assert "nvidia-modprobe" in SCRIPT[SCRIPT.index("DRIVER_PACKAGES=") :].splitlines()[0]
+    assert "ExecStartPre=-/usr/bin/nvidia-modprobe -c=0 -u" in SCRIPT
 
 
 def test_the_versions_are_those_that_pytorch_and_a_boot_without_downloads_need():

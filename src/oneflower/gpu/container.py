@@ -28,6 +28,9 @@ GENERATE: Final = (
 TOOLKIT: Final = "install NVIDIA Container Toolkit (docs/gpu.md; an image built with GPU=YES has it)"
 # Without these the old runtime gives a container the tools alone, not the libraries of CUDA.
 CAPABILITIES: Final = "--env=NVIDIA_DRIVER_CAPABILITIES=compute,utility"
+NODES: Final = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools")
+"""What each CUDA program opens in /dev, beside the node of its GPU."""
+GPU_FOLDERS: Final = "proc/driver/nvidia/gpus"
 _BOUNDS: Final = Bounds(most_bytes=1 << 20, most_values=20_000, most_depth=16)
 _DOCKER_WITH_CDI: Final = (28, 3)  # on unless it was switched off; from 25 on where it was switched on
 _PODMAN_WITH_CDI: Final = (4, 1)
@@ -39,8 +42,10 @@ _NAME = re.compile(r"""\bname["']?\s*:\s*["']?([A-Za-z0-9][A-Za-z0-9_.:-]{0,127}
 _DEVICE = rf"(?:all|(?:gpu)?[0-9]{{1,3}}|{UUID})"
 _ARGUMENT = re.compile(
     rf'--device={re.escape(KIND)}={_DEVICE}|--gpus=all|--gpus="device={_DEVICE}(,{_DEVICE}){{0,63}}"'
-    rf"|{re.escape(CAPABILITIES)}"
+    rf"|{re.escape(CAPABILITIES)}|--device=/dev/(?:{'|'.join(NODES)}|nvidia[0-9]{{1,3}})"
 )
+_UUID_LINE = re.compile(r"^GPU UUID:\s*(GPU-\S{1,60})\s*$", re.MULTILINE)
+_MINOR_LINE = re.compile(r"^Device Minor:\s*([0-9]{1,3})\s*$", re.MULTILINE | re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +75,7 @@ def check_container(
     if engine.has_cdi and names:
         return _by_cdi(names, gpus, all_of_them=all_of_them)
     if engine.name == "docker" and (engine.has_nvidia_runtime or _has_hook(root)):
-        return _by_gpus(gpus, all_of_them=all_of_them)
+        return (*_by_gpus(gpus, all_of_them=all_of_them), *_nodes(root, gpus))
     return _no_way(engine, has_spec=bool(names))
 
 
@@ -183,6 +188,36 @@ def _by_gpus(gpus: Sequence[Gpu], *, all_of_them: bool) -> tuple[str, ...]:
     # Docker reads the value as CSV: without quotes "0,1" would be a device and a count.
     value = "all" if all_of_them else f'"device={",".join(gpu.uuid for gpu in gpus)}"'
     return (f"--gpus={value}", CAPABILITIES)
+
+
+def _nodes(root: Path, gpus: Sequence[Gpu]) -> tuple[str, ...]:
+    """Return the arguments that name the GPUs' device nodes; none where one of them is not known.
+
+    `--gpus` opens them without systemd's knowledge, which closes them at its next `daemon-reload`
+    (https://github.com/NVIDIA/nvidia-container-toolkit/issues/48) unless Docker was told of them as well.
+    MIG devices have further nodes, and get none.
+    """
+    minors = dict(_minors(root))
+    if any(gpu.is_mig or gpu.uuid not in minors for gpu in gpus):
+        return ()
+    names = (*NODES, *(f"nvidia{minors[gpu.uuid]}" for gpu in gpus))
+    return tuple(f"--device=/dev/{name}" for name in names if is_there(root / "dev" / name))
+
+
+def _minors(root: Path) -> Iterator[tuple[str, str]]:
+    """Yield the UUID of each GPU and the number of its device node, which may differ from its index."""
+    try:
+        folders = sorted((root / GPU_FOLDERS).iterdir())[:_MOST_FILES]
+    except OSError:
+        return
+    for folder in folders:
+        try:
+            text = first_bytes(folder / "information", _MOST_SPEC_BYTES).decode("utf-8", errors="replace")
+        except (OSError, ValueError):
+            continue
+        uuid, minor = _UUID_LINE.search(text), _MINOR_LINE.search(text)
+        if uuid and minor:
+            yield uuid[1], minor[1]
 
 
 def _has_hook(root: Path) -> bool:

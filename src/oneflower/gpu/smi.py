@@ -20,7 +20,7 @@ _VERSION = re.compile(r"[0-9]{1,5}(\.[0-9]{1,5}){1,3}", re.ASCII)
 _UUID = re.compile(rf"GPU-{HEX}")
 _LISTED_GPU = re.compile(rf"GPU ([0-9]{{1,3}}): .{{1,200}} \(UUID: GPU-{HEX}\)", re.ASCII)
 _LISTED_MIG = re.compile(
-    rf"\s+MIG ([0-9a-z.+]{{1,32}})\s+Device\s+[0-9]{{1,3}}: \(UUID: ((?=MIG-)(?:{UUID}))\)", re.ASCII
+    rf"\s+MIG ([0-9a-z.+-]{{1,32}})\s+Device\s+[0-9]{{1,3}}: \(UUID: ((?=MIG-)(?:{UUID}))\)", re.ASCII
 )
 _GIGABYTES = re.compile(r"\.([0-9]{1,4})gb", re.ASCII)
 

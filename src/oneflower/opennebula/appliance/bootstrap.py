@@ -37,6 +37,9 @@ def bootstrap(stage: Stage) -> None:
     """
     with stage.reporting_failure():
         resolution = stage.settings()
+        if stage.onegate is not None:
+            # Before a container has a GPU: a reload of systemd's can take it away.
+            stage.systemd.write([report_service(stage)])
         if stage.machine is Machine.SUPERLINK:
             values = _start_superlink(stage, resolution)
         elif _is_alone(stage, resolution):
@@ -130,7 +133,6 @@ def _publish_ready(stage: Stage, values: dict[str, str]) -> None:
         log.warning("not erased keys=%s reason=%s", ",".join(obsolete), error)
     onegate.publish({**values, "FL_STATE": "waiting", "READY": "YES"}, patience_s=OUTAGE_S)
     stage.record_published({**values, "READY": "YES"})
-    stage.systemd.write([report_service(stage)])
     # It compares with OneGate when it starts; what it knows may be older than this stage.
     stage.commands.run(SYSTEMCTL, "restart", REPORT)
 
