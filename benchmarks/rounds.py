@@ -87,17 +87,19 @@ class Parts:
 def main() -> None:
     """Run all cases and print the report."""
     arguments = _parse()
-    ratios = {}
+    ratios, seconds = {}, {}
     for model in arguments.models.split(","):
         for nodes in map(int, arguments.nodes.split(",")):
             case = Case(model=model, nodes=nodes, rounds=arguments.rounds)
             if arguments.ours:
-                for _ in range(arguments.repeats):
-                    print(f"{case.name:14} {_line(measure(case, 'ours'))}", flush=True)
+                found = [measure(case, "ours") for _ in range(arguments.repeats)]
+                for parts in found:
+                    print(f"{case.name:14} {_line(parts)}", flush=True)
+                seconds[case.name] = [round(parts.round_s, 2) for parts in found]
             else:
                 ratios[case.name] = compare(case, arguments.repeats)
     if arguments.json:
-        print(json.dumps({"ratios": ratios}))
+        print(json.dumps({"seconds": seconds} if arguments.ours else {"ratios": ratios}))
 
 
 def compare(case: Case, repeats: int) -> float:
@@ -275,7 +277,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--nodes", default="2,6")
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--json", action="store_true", help="end with one line of ratios")
+    parser.add_argument(
+        "--json", action="store_true", help="end with one line: ratios, or seconds with --ours"
+    )
     parser.add_argument("--ours", action="store_true", help="oneflower alone, without a ratio")
     return parser.parse_args()
 

@@ -98,6 +98,22 @@ def test_a_server_pays_for_its_superlink_and_up_for_its_supernodes_too(machine):
     assert up.items["10 SuperNodes"] > 10 * GB
 
 
+@pytest.mark.parametrize(
+    ("here", "trained", "evaluating", "at_work"),
+    [
+        (None, 10, 0, 0),
+        (10, 10, 0, 10),
+        (100, 13, 0, 100),
+        (100, 13, 20, 20),
+        (100, 13, 5, 13),
+        (4, 10, 10, 4),
+    ],
+)
+def test_only_clients_that_are_drawn_hold_a_model(config_of, here, trained, evaluating, at_work):
+    config = config_of(clients_per_round=10, evaluate_clients_per_round=evaluating)
+    assert resources._at_work(config, here, trained) == at_work
+
+
 def test_an_unknown_amount_of_memory_is_never_too_little(machine):
     machine(memory=None)
     bill = memory_bill(ONE_GB, nodes_here=0, cluster=True)

@@ -14,7 +14,7 @@ SUPERLINK_BASE: Final = 130 * MB
 SUPERLINK_CLIENT: Final = 45 * MB
 """What the chunks and the database's pages take for each client whose model is on its way."""
 SUPERLINK_CLIENTS: Final = 48
-"""So many threads of the SuperLink keep a connection to its database."""
+"""More of them take no more: calls hold 512 MiB of pieces each way at most, and a copy is made of each."""
 SUPERNODE_BASE: Final = 300 * MB
 SPARE_REPLIES: Final = 2 << 30
 """What the file of a round's replies leaves free of a disk; with less, replies stay in memory."""

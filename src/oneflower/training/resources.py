@@ -151,7 +151,7 @@ def tell_resources(
     if config.clients_per_round:  # with the spare ones
         clients = min(clients, math.ceil(config.clients_per_round * (1 + config.oversampling)))
     load = load_of(config, model, clients=clients, streams=streams)
-    memory = memory_bill(load, nodes_here=here or 0, cluster=cluster)
+    memory = memory_bill(load, nodes_here=_at_work(config, here, clients), cluster=cluster)
     disks = disk_bills(load, config, done=done, cluster=cluster)
     short = [bill for bill in (memory, *disks) if bill.is_short]
     about = f"model {_size(load.model_bytes)}, {counted(clients, 'client')}"
@@ -175,6 +175,13 @@ def tell_resources(
             reason=reason,
         )
     )
+
+
+def _at_work(config: TrainingConfig, here: int | None, trained: int) -> int:
+    """Return how many clients of this machine hold a model at a time, to train or to evaluate it."""
+    if here is None:
+        return 0
+    return min(here, max(trained, config.evaluate_clients_per_round or here))
 
 
 def _advice(short: Iterable[Bill], memory: Bill, config: TrainingConfig) -> str:
