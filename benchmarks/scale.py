@@ -88,6 +88,7 @@ class Result:
     serverapp_cpu_seconds_a_round: float
     serverapp_mb: float
     slowest_heartbeat_s: float
+    seconds_of_rounds: tuple[float, ...] = ()
     rss_mb_after_each_tenth: tuple[int, ...] = ()
     serverapp_mb_after_each_tenth: tuple[int, ...] = ()
 
@@ -203,6 +204,7 @@ def _train(
         serverapp_cpu_seconds_a_round=peak["serverapp_cpu"] / TICKS / max(1, done),
         serverapp_mb=peak["serverapp_rss"] / 2**20,
         slowest_heartbeat_s=report["slowest"].get("SendNodeHeartbeat", 0.0),
+        seconds_of_rounds=tuple(round(each.seconds, 1) for each in rounds),
         rss_mb_after_each_tenth=each_tenth(watched, "rss") if options.minutes else (),
         serverapp_mb_after_each_tenth=each_tenth(watched, "serverapp_rss") if options.minutes else (),
     )

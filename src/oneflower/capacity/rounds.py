@@ -25,17 +25,19 @@ FIXED_STEPS: Final = 3
 WITH_MESSAGE: Final = 64
 WITH_MESSAGE_BYTES: Final = 16_384
 """So many objects, none of them larger, travel with a message."""
-CPU_S_A_STEP: Final = 0.00185
-CPU_S_A_STEP_AND_NODE: Final = 0.8e-6
+CPU_S_A_STEP: Final = 0.0017
+CPU_S_A_STEP_AND_NODE: Final = 0.9e-6
 """A step takes more of the processor the more nodes are at work: each wakes a thread of its own."""
-CPU_S_A_MB: Final = 0.008
+CPU_S_A_MB: Final = 0.0155
 """A step that moves bytes takes so much longer for each megabyte of them: hashing, writing, reading."""
 IDLE_A_NODE: Final = 7.9e-5
 """The share of a processor that the heartbeats and questions of a node take."""
-WAITS: Final = 1.1
+WAITS: Final = 1.2
 """Seconds of a round for each second that the SuperLink computes: it waits at times."""
 SERVERAPP_S_A_NODE: Final = 0.014
 """The ServerApp's part for each node and phase, on another processor: its message, its reply, the journal."""
+SERVERAPP_S_A_MB: Final = 0.02
+"""Its part for each megabyte of replies: reading, checking, adding up."""
 SUPERLINK_MB: Final = 115.0
 MB_A_NODE: Final = 0.3
 """A connection, its threads and its calls."""
@@ -186,7 +188,7 @@ def _phase(federation: Federation, nodes: int, *, calls: int, steps: int, bytes_
     bytes_down = nodes * federation.model_bytes
     a_step = CPU_S_A_STEP + nodes * CPU_S_A_STEP_AND_NODE
     superlink = nodes * steps * a_step + (bytes_down + bytes_up) / MB * CPU_S_A_MB
-    serverapp = nodes * SERVERAPP_S_A_NODE
+    serverapp = nodes * SERVERAPP_S_A_NODE + bytes_up / MB * SERVERAPP_S_A_MB
     network = max(bytes_down, bytes_up) / federation.network_bytes_s
     idle = IDLE_A_NODE * federation.nodes
     computing = WAITS * superlink / (1 - idle) if idle < 1 else math.inf
