@@ -160,16 +160,20 @@ class Runner:
     def tiny_model(self) -> Path:
         """Return a language model with random weights, which is written in a process that ends."""
         folder = self.folder / "tiny-model"
-        if not folder.is_dir():
+        if not is_model(folder):
             code = "import sys, tiny_model; tiny_model.write_tiny_model(sys.argv[1])"
             path = os.pathsep.join([str(ROOT / "tests" / "apps"), os.environ.get("PYTHONPATH", "")])
-            done = subprocess.run(
-                [sys.executable, "-c", code, str(folder)],
-                env={**os.environ, "PYTHONPATH": path},
-                capture_output=True,
-                text=True,
-                check=False,
-            )
+            try:
+                done = subprocess.run(
+                    [sys.executable, "-c", code, str(folder)],
+                    env={**os.environ, "PYTHONPATH": path},
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                    timeout=self.left_s,
+                )
+            except subprocess.TimeoutExpired:
+                raise NotRunError(NO_TIME) from None
             if done.returncode:
                 raise CheckFailedError(f"no model was made: {last_line(done.stderr)}")
         return folder

@@ -9,6 +9,7 @@ is compared with the mean of all updates.
 """
 
 import argparse
+import sys
 
 import numpy as np
 import scale
@@ -38,6 +39,10 @@ def rounds_of(nodes: int, case: argparse.Namespace) -> float:
     """Return the seconds of a round with so many nodes."""
     found = scale.measure(nodes, case)
     print(scale.line(found, case), flush=True)
+    if found.seconds_a_round is None:
+        sys.exit(
+            f"with {nodes} nodes no round was completed within {case.limit:.0f} s: give a larger --limit"
+        )
     return found.seconds_a_round
 
 

@@ -219,6 +219,8 @@ def without_reply(events: list[Any], rounds: set[int], staying: list[str]) -> in
 
 def each_tenth(watched: Sequence[Mapping[str, int]], name: str) -> tuple[int, ...]:
     """Return the megabytes after each tenth of the time, the last among them."""
+    if not watched:
+        return ()
     return tuple(watched[max(0, len(watched) * tenth // 10 - 1)][name] >> 20 for tenth in range(1, 11))
 
 

@@ -5,7 +5,8 @@
 #   NVIDIA_DRIVER      version of the driver; CUDA 13.0, which PyTorch 2.13.0 is built for, needs 580 or newer
 #   NVIDIA_TOOLKIT     version of the Container Toolkit; from 1.18.0 on it writes the CDI specification at each boot
 #   NVIDIA_DRIVERS     NVIDIA's repository of drivers for the distribution of the image
-#   DEBIAN             Debian's archive: the driver's packages depend on some of its section `contrib`
+#   DEBIAN             Debian's archive: the driver's packages depend on some of its section `contrib`; another
+#                      address of it where apt has this one with another key already
 set -euo pipefail
 export DEBIAN_FRONTEND=noninteractive
 
@@ -60,6 +61,7 @@ expect() {
 }
 
 add_repositories() {
+    apt-get update -q
     apt-get install -y -q --no-install-recommends curl gnupg
     add_key "$NVIDIA_DRIVERS/3bf863cc.pub" "$DRIVERS_KEY" "$KEYRINGS/nvidia-drivers.gpg"
     add_key "$TOOLKITS/gpgkey" "$TOOLKITS_KEY" "$KEYRINGS/nvidia-container-toolkit.gpg"

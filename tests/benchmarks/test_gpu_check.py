@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -123,7 +124,7 @@ def test_a_training_that_had_ended_when_it_was_killed_resumes_nothing(gpu_check,
     rounds = iter([[], [1.0], [1.0] * gpu_check.ROUNDS])
     monkeypatch.setattr(gpu_check, "rounds_of", lambda _: next(rounds))
     monkeypatch.setattr(
-        run.__class__, "command", lambda *_, **__: (["sleep", "60"], {"PATH": "/usr/bin:/bin"})
+        run.__class__, "command", lambda *_, **__: ([sys.executable, "-c", "import time; time.sleep(60)"], {})
     )
     result = gpu_check.checked(run, gpu_check.killed_and_resumed, needs_cuda=False)
     assert result == "FAILED: killed after round 2 of 2: nothing was left to resume"

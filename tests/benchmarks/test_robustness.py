@@ -200,6 +200,7 @@ cells.run_cell(cells.Cell(split="IID", rule="FedAvg", attack="none", seed=42, ro
 def test_a_client_that_fails_for_a_reason_of_its_own_is_no_result():
     """It is not shown as a training that an attack has ended."""
     pytest.importorskip("torch")
+    pytest.importorskip("mlxtend")
     done = subprocess.run(
         [sys.executable, "-c", WRONG], cwd=FOLDER, capture_output=True, text=True, check=False
     )

@@ -72,5 +72,5 @@ def test_checkpoints_count_what_is_there_already():
 
 def test_what_runs_already_counts_with_its_growth_alone():
     tiny = Load(model_bytes=0, clients=2)
-    assert growth_bytes(tiny, nodes=2) == {"SuperLink": 0, "2 SuperNodes": 0}
+    assert growth_bytes(tiny, nodes=2) == {"SuperLink": 0, "2 SuperNodes at work": 0}
     assert list(growth_bytes(Load(model_bytes=GB, clients=2))) == ["SuperLink"]

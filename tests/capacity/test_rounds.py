@@ -71,11 +71,11 @@ def test_twice_the_nodes_cost_more_than_twice_as_much():
 # As docs/scale.md has them, of `python benchmarks/scale.py`.
 @pytest.mark.parametrize(
     ("nodes", "seconds", "superlink_mb"),
-    [(10, 1.1, 105), (50, 5.0, 122), (100, 12.4, 160), (300, 36.6, 251), (1000, 177.3, 484)],
+    [(10, 1.1, 105), (50, 5.8, 130), (100, 12.4, 160), (300, 36.6, 251), (1000, 177.3, 484)],
 )
 def test_the_formulas_are_near_what_was_measured(nodes, seconds, superlink_mb):
     case = federation(nodes=nodes)
-    assert round_cost(case).seconds == pytest.approx(seconds, rel=0.25)
+    assert round_cost(case).seconds == pytest.approx(seconds, rel=0.2)
     assert superlink_memory_mb(case) == pytest.approx(superlink_mb, rel=0.2)
 
 

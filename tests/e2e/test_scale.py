@@ -12,7 +12,7 @@ SCALE = Path(__file__).parents[2] / "benchmarks" / "scale.py"
 
 @pytest.mark.e2e
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("options", [("--rounds", "2"), ("--minutes", "0.3", "--work", "1")], ids=" ".join)
+@pytest.mark.parametrize("options", [("--rounds", "2"), ("--minutes", "1", "--work", "1")], ids=" ".join)
 def test_the_last_line_says_what_a_round_took_and_that_nothing_was_lost(tmp_path, options):
     command = [sys.executable, str(SCALE), "--nodes", "4", "--values", "1000", "--json", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)

@@ -149,6 +149,14 @@ def test_a_mig_device(machine):
     failed(machine.detect("0"), Layer.DRIVER, "a GPU in MIG mode", "name a MIG device")
 
 
+@pytest.mark.parametrize("profile", ["1g.10gb+me", "1g.24gb-me", "1c.3g.40gb"])
+def test_every_form_of_a_mig_profile(machine, profile):
+    machine.smi = Ran(code=0, out=csv(1, mig="Enabled"))
+    machine.list = Ran(code=0, out=LISTED.replace("3g.40gb", profile))
+    machine.file("etc/cdi/nvidia.yaml", cdi("0:0", MIG, "all"))
+    assert machine.detect(MIG).gpus[0].name == f"NVIDIA A100 80GB PCIe MIG {profile}"
+
+
 def test_mig_mode_without_a_device(machine):
     machine.smi = Ran(code=0, out=csv(1, mig="Enabled"))
     for said in (Ran(code=0), timed_out, missing):

@@ -92,31 +92,33 @@ def test_a_load_is_that_of_the_model_and_of_the_strategy(config_of):
 
 def test_a_server_pays_for_its_superlink_and_up_for_its_supernodes_too(machine):
     machine()
-    assert set(memory_bill(ONE_GB, nodes_here=0, cluster=False).items) == {"ServerApp"}
-    assert set(memory_bill(ONE_GB, nodes_here=0, cluster=True).items) == {"ServerApp", "SuperLink"}
-    up = memory_bill(ONE_GB, nodes_here=10, cluster=True)
-    assert up.items["10 SuperNodes"] > 10 * GB
+    assert set(memory_bill(ONE_GB, at_work=10, nodes_here=0, cluster=False).items) == {"ServerApp"}
+    assert set(memory_bill(ONE_GB, at_work=10, nodes_here=0, cluster=True).items) == {
+        "ServerApp",
+        "SuperLink",
+    }
+    up = memory_bill(ONE_GB, at_work=10, nodes_here=10, cluster=True)
+    assert up.items["10 SuperNodes at work"] > 10 * GB
 
 
 @pytest.mark.parametrize(
-    ("here", "trained", "evaluating", "at_work"),
+    ("connected", "given", "found"),
     [
-        (None, 10, 0, 0),
-        (10, 10, 0, 10),
-        (100, 13, 0, 100),
-        (100, 13, 20, 20),
-        (100, 13, 5, 13),
-        (4, 10, 10, 4),
+        (10, {}, (10, 10)),
+        (100, {"clients_per_round": 10}, (10, 100)),  # all evaluate
+        (100, {"clients_per_round": 10, "oversampling": 0.25, "evaluate_clients_per_round": 20}, (13, 20)),
+        (100, {"clients_per_round": 10, "evaluate_clients_per_round": 5}, (10, 10)),
+        (100, {"clients_per_round": 10, "min_evaluate_clients": 0}, (10, 10)),
+        (4, {"clients_per_round": 10, "evaluate_clients_per_round": 10}, (4, 4)),
     ],
 )
-def test_only_clients_that_are_drawn_hold_a_model(config_of, here, trained, evaluating, at_work):
-    config = config_of(clients_per_round=10, evaluate_clients_per_round=evaluating)
-    assert resources._at_work(config, here, trained) == at_work
+def test_only_clients_that_are_drawn_hold_a_model(config_of, connected, given, found):
+    assert resources.clients_of_a_round(config_of(**given), connected) == found
 
 
 def test_an_unknown_amount_of_memory_is_never_too_little(machine):
     machine(memory=None)
-    bill = memory_bill(ONE_GB, nodes_here=0, cluster=True)
+    bill = memory_bill(ONE_GB, at_work=10, nodes_here=0, cluster=True)
     assert not bill.is_short
     assert "free: unknown" in str(bill)
 

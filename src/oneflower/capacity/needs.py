@@ -106,7 +106,7 @@ def growth_bytes(load: Load, *, nodes: int = 0) -> dict[str, int]:
     """
     grown = {"SuperLink": superlink_bytes(load) - SUPERLINK_BASE}
     if nodes:
-        grown[f"{nodes} SuperNodes"] = nodes * (supernode_bytes(load) - SUPERNODE_BASE)
+        grown[f"{nodes} SuperNodes at work"] = nodes * (supernode_bytes(load) - SUPERNODE_BASE)
     return grown
 
 

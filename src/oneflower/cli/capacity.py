@@ -149,9 +149,9 @@ def _notes(federation: Federation, load: Load, cost: RoundCost) -> Iterator[str]
             f"FL_MIN_AVAILABLE_CLIENTS={federation.nodes}, or FL_STREAMING_MEAN=YES; else it keeps them, "
             f"{_size(serverapp_bytes(replace(load, streaming=False)))}"
         )
-    if federation.training and not federation.evaluating:
+    if federation.trained < federation.nodes and not federation.evaluating:
         yield (
-            f"{federation.training} nodes train in a round, and all {federation.nodes} evaluate its model: "
+            f"{federation.trained} nodes train in a round, and all {federation.nodes} evaluate its model: "
             "set FL_EVALUATE_CLIENTS_PER_ROUND, and give --evaluate-clients-per-round, to draw those, too"
         )
     if DEFAULT_TIMEOUT_S < cost.phase_s < math.inf:

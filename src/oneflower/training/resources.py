@@ -4,7 +4,7 @@ import math
 import os
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from logging import INFO, WARNING
 from pathlib import Path
 from typing import Final
@@ -84,16 +84,27 @@ def load_of(config: TrainingConfig, model: Arrays, *, clients: int, streams: boo
     )
 
 
-def memory_bill(load: Load, *, nodes_here: int, cluster: bool) -> Bill:
+def clients_of_a_round(config: TrainingConfig, connected: int) -> tuple[int, int]:
+    """Return how many clients train in a round, with spare ones, and how many hold a model at a time."""
+    trained = evaluating = connected
+    if config.clients_per_round:
+        trained = min(connected, math.ceil(config.clients_per_round * (1 + config.oversampling)))
+    if config.evaluate_clients_per_round:
+        evaluating = min(connected, config.evaluate_clients_per_round)
+    return trained, max(trained, evaluating if config.min_evaluate_clients else 0)
+
+
+def memory_bill(load: Load, *, at_work: int, nodes_here: int, cluster: bool) -> Bill:
     """Return the memory of this machine, where the SuperLink runs, too, and under `up` the SuperNodes.
 
+    `at_work` clients hold a model at a time, and `nodes_here` of them are on this machine.
     What the ServerApp has taken already counts as free. Of the others only what they take beyond what they
     have when they start is needed: they run already.
     """
     free = memory_free()
     items = {"ServerApp": serverapp_bytes(load)}
     if cluster:
-        items |= growth_bytes(load, nodes=nodes_here)
+        items |= growth_bytes(replace(load, clients=at_work), nodes=nodes_here)
     return Bill(what="memory", items=items, free=None if free is None else free + own_memory())
 
 
@@ -147,11 +158,10 @@ def tell_resources(
     if done >= config.num_rounds:
         return
     here, cluster = known_clients(), phases.grid.is_of_cluster
-    clients = here or max(config.quorum, config.min_available_clients, len(phases.grid.online()))
-    if config.clients_per_round:  # with the spare ones
-        clients = min(clients, math.ceil(config.clients_per_round * (1 + config.oversampling)))
+    connected = here or max(config.quorum, config.min_available_clients, len(phases.grid.online()))
+    clients, at_work = clients_of_a_round(config, connected)
     load = load_of(config, model, clients=clients, streams=streams)
-    memory = memory_bill(load, nodes_here=_at_work(config, here, clients), cluster=cluster)
+    memory = memory_bill(load, at_work=at_work, nodes_here=at_work if here else 0, cluster=cluster)
     disks = disk_bills(load, config, done=done, cluster=cluster)
     short = [bill for bill in (memory, *disks) if bill.is_short]
     about = f"model {_size(load.model_bytes)}, {counted(clients, 'client')}"
@@ -175,13 +185,6 @@ def tell_resources(
             reason=reason,
         )
     )
-
-
-def _at_work(config: TrainingConfig, here: int | None, trained: int) -> int:
-    """Return how many clients of this machine hold a model at a time, to train or to evaluate it."""
-    if here is None:
-        return 0
-    return min(here, max(trained, config.evaluate_clients_per_round or here))
 
 
 def _advice(short: Iterable[Bill], memory: Bill, config: TrainingConfig) -> str:

@@ -364,6 +364,10 @@ class TestOpenCalls:
         calls.answered()
         calls.begin(b"another")
 
+    def test_of_the_spare_places_a_key_has_one_and_all_together_have_no_more_than_there_are(self):
+        spare = OpenCalls(most=2, most_of_one=1)
+        assert [as_many_as_it_may(spare, key) for key in (b"one", b"two", b"three")] == [1, 1, 0]
+
     def test_a_call_counts_for_its_key_until_its_answer_was_read(self):
         calls = OpenCalls()
         assert as_many_as_it_may(calls, b"key") == MOST_OF_ONE
@@ -375,16 +379,13 @@ class TestOpenCalls:
 
 def test_a_heartbeat_is_admitted_beside_the_calls_of_its_node(caller):
     """A SuperNode whose calls are all taken would count as gone while it sends its model."""
-    node_id = caller.register()
+    beat = SendNodeHeartbeatRequest(node=Node(node_id=caller.register()), heartbeat_interval=30.0)
     taken = HalfSent([caller], MOST_OF_ONE + 1)
-    assert taken.refused(1) == [grpc.StatusCode.UNAVAILABLE]
-    beat = SendNodeHeartbeatRequest(node=Node(node_id=node_id), heartbeat_interval=30.0)
-    assert caller.fleet.SendNodeHeartbeat(beat, timeout=CALL_S).success
-    beats = HalfSent([caller], 2, HEARTBEAT)
-    assert beats.refused(1) == [grpc.StatusCode.UNAVAILABLE]
-    for each in (taken, beats):
-        each.end()
-    assert caller.fleet.SendNodeHeartbeat(beat, timeout=CALL_S).success
+    try:
+        assert taken.refused(1) == [grpc.StatusCode.UNAVAILABLE]
+        assert caller.fleet.SendNodeHeartbeat(beat, timeout=CALL_S).success
+    finally:
+        taken.end()
 
 
 def test_registrations_above_the_rate_are_refused_before_they_are_verified(address, apply, monkeypatch):

@@ -241,8 +241,8 @@ WORKAROUND = Workaround(
     purpose=Purpose.SAFETY,
     effect="One object of 500 MB makes the SuperLink take 2.8 GB. A caller without a key writes a traceback "
     "into its log with each call, and one that sends 1,000 headers without a request, or opens 1,000 "
-    "connections and is silent, blocks all others. With it a key has 10 calls at a time "
-    "([limits](limits.md#calls-that-are-not-finished)).",
+    "connections and is silent, blocks all others. With it a key has 10 calls and "
+    "one more heartbeat at a time ([limits](limits.md#calls-that-are-not-finished)).",
     cause="messages of 2 GB are received: server/app.py:591; requests are read before they are refused: "
     "node_auth_server_interceptor.py:44; each call has a thread of 1,000 from its headers on: grpc.py:159; "
     "who comes last is refused: grpc.py:200",
