@@ -237,10 +237,12 @@ def work(superlink, number=0, kind="train"):
 class TestServerApp:
     def test_a_message_and_its_reply_are_three_calls(self, superlink, grid):
         grid, calls = grid
-        (message_id,) = grid.push_messages([work(superlink)])
+        sent = work(superlink)
+        (message_id,) = grid.push_messages([sent])
         assert calls == {"PushMessages": 1}
         message = superlink.message()
         message.metadata.__dict__["_message_id"] = message_id
+        message.metadata.created_at = sent.metadata.created_at  # a reply must end when its message does
         content = RecordDict({"arrays": ArrayRecord([np.full(5, 0.5)])})
         superlink.push(superlink.reply(message, content))
         (reply,) = grid.pull_messages([message_id])
